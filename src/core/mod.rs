@@ -1,0 +1,3 @@
+//! The mind of one server, pure.
+
+pub mod whatsat;

@@ -1,0 +1,1 @@
+//! Answers questions about places. The only folder that names ureq.
