@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+#[allow(missing_docs)]
 pub mod config;
 pub mod core;
 pub mod places;

@@ -1,3 +1,296 @@
-//! The mind of one server, pure.
+//! The mind of one server: a state machine, pure. `Input`s go in, `Output`s come out; there is no
+//! socket, no thread, no clock, no log and no randomness that was not handed in. So a whole herd
+//! can be simulated, fuzzed and taught without a network. The impure half, which owns the sockets
+//! and the time and calls `Server::handle`, is `reactor`.
+//!
+//! Reading order: `border` (all that can happen), this file (what a client's command does),
+//! `flood` (who must hear it), `peers` (a link's life), then the tools as they are met.
 
+mod arena;
+pub mod border;
+pub mod clock;
+mod flood;
+pub mod line;
+pub mod names;
+mod peers;
+mod plain;
+pub mod store;
+mod sync;
+pub mod timer_wheel;
 pub mod whatsat;
+pub mod wire;
+
+use std::time::Duration;
+
+use border::{Input, Output, Outputs, Timer};
+use clock::{Now, Skew};
+use line::{Line, Lines};
+use names::{ConnId, Door, PeerId, Ticket};
+use peers::Peers;
+use store::{Store, Verdict};
+use whatsat::{TOO_LATE, Waits};
+use wire::{Command, Report};
+
+pub use peers::{LinkState, PeerSettings, PeerView};
+
+/// What a server must be told once. `config` is where the values and their reasons come from.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub name: Vec<u8>,
+    pub herd: Vec<u8>,
+    /// In the order of their `PeerId`s.
+    pub peers: Vec<PeerSettings>,
+    /// Bare AT lines on the client port are reports.
+    pub accept_plain: bool,
+    /// Answer an older IAMAT with the newer report that is held.
+    pub stale_reply_stored: bool,
+    /// Close after the first answer.
+    pub close_after_reply: bool,
+    pub answer_patience: Duration,
+    pub waits_max: usize,
+    pub clients_max: usize,
+    /// Bytes owed to a peer above which floods to it are held back.
+    pub peer_owed_max: usize,
+    pub greeting_patience: Duration,
+    pub ping_after: Duration,
+    pub silence_max: Duration,
+    pub backoff_min: Duration,
+    pub backoff_max: Duration,
+    /// Where jitter and nonces come from: the same seed, the same life.
+    pub seed: u64,
+    /// Keeps clients from choosing the hashes of their names.
+    pub hash_key: (u64, u64),
+}
+
+/// What a server has counted since it started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    pub lines_in: u64,
+    /// Reports that were better than what was held, from clients and from peers.
+    pub news: u64,
+    /// Reports that were not.
+    pub stale: u64,
+    /// Connections to the peer port that were not a peer's, and links that broke the protocol.
+    pub refused: u64,
+}
+
+/// One server of the herd.
+///
+/// invariant: `handle` is called with empty `Outputs`, and they are carried out before the next
+/// invariant: what reaches an `Output` never depends on the order of a hash table
+pub struct Server {
+    settings: Settings,
+    store: Store,
+    waits: Waits,
+    peers: Peers,
+    counters: Counters,
+    /// Told `Leaving`: no peer is dialled again.
+    leaving: bool,
+}
+
+impl Server {
+    pub fn new(settings: Settings) -> Server {
+        Server {
+            store: Store::new(settings.hash_key),
+            waits: Waits::new(settings.waits_max),
+            peers: Peers::new(&settings.peers, settings.seed),
+            counters: Counters::default(),
+            leaving: false,
+            settings,
+        }
+    }
+
+    /// The one way in. `out` is empty before, and holds what must be done after.
+    pub fn handle(&mut self, now: Now, input: Input<'_, '_>, out: &mut Outputs) {
+        debug_assert!(out.list.is_empty() && out.text.is_empty(), "drain before the next input");
+        match input {
+            Input::Started => self.dial_all(out),
+            Input::Accepted { conn } => self.accepted(conn, out),
+            Input::Connected { peer, conn } => self.connected(peer, conn, out),
+            Input::DialFailed { peer } => self.dial_failed(peer, out),
+            Input::Lines { conn, lines } => self.lines(now, conn, lines, out),
+            Input::Ended { conn } => self.ended(conn, out),
+            Input::Closed { conn } => self.closed(now, conn, out),
+            Input::Drained { conn } => self.drained(conn, out),
+            Input::PlacesArrived { ticket, body } => self.places_arrived(ticket, body, out),
+            Input::TimerFired { timer } => self.timer_fired(now, timer, out),
+            Input::Leaving => self.leave(out),
+        }
+    }
+
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// Questions that wait for an answer.
+    pub fn questions_waiting(&self) -> usize {
+        self.waits.len()
+    }
+
+    /// What there is to see of a peer.
+    pub fn peer(&self, peer: PeerId) -> PeerView {
+        self.peers.view(peer)
+    }
+
+    fn accepted(&mut self, conn: ConnId, out: &mut Outputs) {
+        if conn.door() == Door::Peer {
+            self.stranger_came(conn, out);
+        }
+    }
+
+    fn lines(&mut self, now: Now, conn: ConnId, lines: &mut Lines<'_>, out: &mut Outputs) {
+        match conn.door() {
+            Door::Client => self.client_lines(now, conn, lines, out),
+            Door::Peer => self.peer_lines(now, conn, lines, out),
+            // A course server may answer what we sent it; there is nothing to learn from it.
+            Door::Plain => while lines.take().is_some() {},
+            Door::Admin => unreachable!("the reactor answers the admin socket itself"),
+        }
+    }
+
+    fn ended(&mut self, conn: ConnId, out: &mut Outputs) {
+        // A client that half-closes still waits for its answers. A peer that half-closes has
+        // nothing to wait for.
+        if !self.waits.end(conn) {
+            out.push(Output::Close { conn });
+        }
+    }
+
+    fn closed(&mut self, now: Now, conn: ConnId, out: &mut Outputs) {
+        match conn.door() {
+            Door::Client => self.waits.forget(conn),
+            Door::Peer => self.link_closed(now, conn, out),
+            Door::Plain => self.plain_closed(conn, out),
+            Door::Admin => {}
+        }
+    }
+
+    fn timer_fired(&mut self, now: Now, timer: Timer, out: &mut Outputs) {
+        match timer {
+            Timer::Redial { peer, attempt } => self.redial(peer, attempt, out),
+            Timer::Greeting { conn } => self.greeting_due(conn, out),
+            Timer::Ping { conn } => self.ping_due(now, conn, out),
+            Timer::Answer { ticket } => self.places_arrived(ticket, TOO_LATE, out),
+        }
+    }
+
+    /// Takes lines until enough is owed to the client or it waits for too many answers.
+    fn client_lines(&mut self, now: Now, conn: ConnId, lines: &mut Lines<'_>, out: &mut Outputs) {
+        while out.text.len() <= lines.room_bytes() {
+            if self.waits.hold_if_full(conn) {
+                lines.hold();
+                return;
+            }
+            let Some(line) = lines.take() else { return };
+            self.counters.lines_in += 1;
+            let answered = match line {
+                Line::Whole(line) => self.command(now, conn, line, out),
+                Line::TooLong(start) => self.reject(conn, start, out),
+            };
+            if answered && self.settings.close_after_reply {
+                lines.hold();
+                self.ended(conn, out);
+                return;
+            }
+        }
+    }
+
+    /// Handles one line of a client. Says whether the line gets an answer, now or later.
+    fn command(&mut self, now: Now, conn: ConnId, line: &[u8], out: &mut Outputs) -> bool {
+        match Command::parse(line) {
+            Command::Iamat { client, position, time, stamp } => {
+                let skew = Skew::between(now.posix, stamp);
+                let name = std::mem::take(&mut self.settings.name);
+                let report =
+                    Report { server: &name, skew: skew.as_bytes(), client, position, time, stamp };
+                let answered = self.iamat(conn, line, report, out);
+                self.settings.name = name;
+                answered
+            }
+            Command::Whatsat { client, radius, bound } => {
+                self.whatsat(conn, line, (client, radius, bound), out)
+            }
+            Command::At(report) if self.settings.accept_plain => {
+                self.judge(report, None, out);
+                false
+            }
+            Command::Blank => false,
+            Command::At(_) | Command::Invalid => self.reject(conn, line, out),
+        }
+    }
+
+    /// Stores, floods and answers, in this order.
+    fn iamat(&mut self, conn: ConnId, line: &[u8], report: Report<'_>, out: &mut Outputs) -> bool {
+        let is_full = self.store.len() >= self.settings.clients_max;
+        if is_full && self.store.find(report.client).is_none() {
+            return self.reject(conn, line, out);
+        }
+        let start = out.text.len();
+        let verdict = self.judge(report, None, out);
+        if verdict == Verdict::Stale && self.settings.stale_reply_stored {
+            let held = self.store.find(report.client).expect("something made the report stale");
+            held.write_line(&mut out.text);
+        } else if verdict != Verdict::News {
+            report.write_line(&mut out.text);
+        }
+        // News was written by `judge`, for the peers; the sender hears the same text.
+        self.reply(conn, start, out)
+    }
+
+    fn whatsat(
+        &mut self,
+        conn: ConnId,
+        line: &[u8],
+        (client, radius, bound): (&[u8], &[u8], u8),
+        out: &mut Outputs,
+    ) -> bool {
+        let held = self.store.find(client);
+        let Some((held, question)) =
+            held.and_then(|held| Some((held, wire::question(held.position, radius, bound)?)))
+        else {
+            return self.reject(conn, line, out);
+        };
+        let mut at_line = Vec::with_capacity(held.fields_len() + 4);
+        held.write_line(&mut at_line);
+        let ticket = self.waits.open(conn, at_line);
+        let patience = self.settings.answer_patience;
+        out.push(Output::AskPlaces { ticket, question, patience });
+        true
+    }
+
+    fn reject(&mut self, conn: ConnId, line: &[u8], out: &mut Outputs) -> bool {
+        let start = out.text.len();
+        out.text.extend_from_slice(b"? ");
+        out.text.extend_from_slice(line);
+        out.text.push(b'\n');
+        self.reply(conn, start, out)
+    }
+
+    /// Sends the text from `start` to the client, behind the answers that it waits for.
+    fn reply(&mut self, conn: ConnId, start: usize, out: &mut Outputs) -> bool {
+        if self.waits.is_waiting(conn) {
+            self.waits.queue(conn, &out.text[start..]);
+        } else {
+            out.send(conn, start..out.text.len());
+        }
+        true
+    }
+
+    fn places_arrived(&mut self, ticket: Ticket, body: &[u8], out: &mut Outputs) {
+        let start = out.text.len();
+        let Some(release) = self.waits.close(ticket, body, &mut out.text) else { return };
+        let conn = release.conn;
+        if release.answers > 0 {
+            out.send(conn, start..out.text.len());
+        }
+        if release.finished {
+            out.push(Output::Close { conn });
+        } else if release.resume {
+            out.push(Output::ResumeReading { conn });
+        }
+    }
+}

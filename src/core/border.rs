@@ -1,0 +1,172 @@
+//! The border between the two halves: all that can happen to a server, and all that it can ask
+//! for. Apart so that it fits on one screen; it decides nothing.
+//!
+//! `reactor::Reactor::tell` hands an `Input` over and carries every `Output` out before it hands
+//! over the next. In the steady state nothing here allocates: texts are written once, into one
+//! buffer that is used again and again, and whoever must hear them is given a range of it.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use super::line::Lines;
+use super::names::{ConnId, PeerId, Ticket};
+use super::whatsat::Question;
+
+/// Everything that can ever happen to a server.
+///
+/// A closed enum on purpose: to know what drives a server, read this list.
+#[derive(Debug)]
+pub enum Input<'a, 'b> {
+    /// The loop is about to turn for the first time.
+    Started,
+    /// Somebody has connected. Their door is in the connection's name.
+    Accepted { conn: ConnId },
+    /// A dial has succeeded.
+    Connected { peer: PeerId, conn: ConnId },
+    /// A dial has failed.
+    DialFailed { peer: PeerId },
+    /// Whole lines have come, all those of one read. The server takes as many as it wants.
+    Lines { conn: ConnId, lines: &'a mut Lines<'b> },
+    /// The far end will send no more, but may still listen.
+    Ended { conn: ConnId },
+    /// The connection is gone.
+    Closed { conn: ConnId },
+    /// Nothing is owed to the connection any more (`Output::TellDrained`).
+    Drained { conn: ConnId },
+    /// A question was answered, possibly with the reason why it cannot be.
+    PlacesArrived { ticket: Ticket, body: &'a [u8] },
+    /// A timer fired. It may be about something that is gone.
+    TimerFired { timer: Timer },
+    /// The process is about to end: say good-bye to the peers.
+    Leaving,
+}
+
+/// Everything that a server can ask of the reactor.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Output {
+    /// Send this range of `Outputs::text`.
+    Send { conn: ConnId, text: Range<usize> },
+    /// Send what is owed, then close.
+    Close { conn: ConnId },
+    /// Close at once, whatever is owed.
+    HangUp { conn: ConnId },
+    /// Connect to a peer; the answer is `Connected` or `DialFailed`.
+    Dial { peer: PeerId },
+    /// Tell `TimerFired` after this time.
+    StartTimer { timer: Timer, after: Duration },
+    /// Tell `PlacesArrived`; if there is no answer after `patience`, tell `TimerFired` with
+    /// `Timer::Answer`.
+    AskPlaces { ticket: Ticket, question: Question, patience: Duration },
+    /// Lines may be taken again (`Lines::hold`).
+    ResumeReading { conn: ConnId },
+    /// Tell `Drained` once nothing is owed to this connection.
+    TellDrained { conn: ConnId },
+    /// Something an operator wants to know.
+    Note(Note),
+}
+
+/// What a timer is about. Nothing is ever cancelled: each names something by a name that is
+/// never given again, or by an attempt, and fires in vain if that has passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Timer {
+    /// Dial the peer again, if this attempt is still the one being waited for.
+    Redial { peer: PeerId, attempt: u32 },
+    /// Has this connection introduced itself?
+    Greeting { conn: ConnId },
+    /// Is this link still alive?
+    Ping { conn: ConnId },
+    /// Has this question been answered?
+    Answer { ticket: Ticket },
+}
+
+/// An event of the herd's life, for the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Note {
+    PeerUp { peer: PeerId, conn: ConnId },
+    PeerDown { peer: PeerId, conn: ConnId, why: &'static str },
+    /// Told once for each time that a peer cannot be reached, not for each attempt.
+    PeerUnreachable { peer: PeerId },
+    /// Somebody on the peer port is not who they should be.
+    Refused { conn: ConnId, why: &'static str },
+    /// A peer is slow; what it misses will be sent when it has caught up.
+    PeerBehind { peer: PeerId },
+    /// A course server has been out of reach so long that it will not hear every report.
+    PlainOverflow { peer: PeerId },
+}
+
+/// What one `Input` brought about.
+#[derive(Debug, Default)]
+pub struct Outputs {
+    pub text: Vec<u8>,
+    pub list: Vec<Output>,
+}
+
+impl Outputs {
+    /// How far back `send` looks for a text to the same connection. A batch of reports goes to
+    /// its sender and to each peer in turn; eight is more peers than most servers have.
+    const MERGE_DEPTH: usize = 8;
+
+    pub fn clear(&mut self) {
+        self.text.clear();
+        self.list.clear();
+    }
+
+    pub fn push(&mut self, output: Output) {
+        self.list.push(output);
+    }
+
+    /// Sends a range of the text. Ranges that follow each other become one.
+    pub fn send(&mut self, conn: ConnId, text: Range<usize>) {
+        let recent = self.list.iter_mut().rev().take(Self::MERGE_DEPTH);
+        for output in recent {
+            match output {
+                Output::Send { conn: to, text: before } if *to == conn => {
+                    if before.end == text.start {
+                        before.end = text.end;
+                        return;
+                    }
+                    break;
+                }
+                Output::Send { .. } => {}
+                // What comes between two texts must stay between them.
+                _ => break,
+            }
+        }
+        self.list.push(Output::Send { conn, text });
+    }
+
+    /// Writes a text and sends it.
+    pub fn say(&mut self, conn: ConnId, write: impl FnOnce(&mut Vec<u8>)) -> usize {
+        let start = self.text.len();
+        write(&mut self.text);
+        self.send(conn, start..self.text.len());
+        self.text.len() - start
+    }
+
+    pub fn note(&mut self, note: Note) {
+        self.list.push(Output::Note(note));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::names::Door;
+
+    #[test]
+    fn ranges_that_follow_each_other_become_one() {
+        let [a, b] = [1, 2].map(|serial| ConnId::new(Door::Client, serial, 0));
+        let send = |conn, text| Output::Send { conn, text };
+        let mut out = Outputs::default();
+        for at in 0..3 {
+            out.send(a, 10 * at..10 * at + 10);
+            out.send(b, 10 * at..10 * at + 10);
+        }
+        out.send(a, 40..50);
+        out.push(Output::Close { conn: b });
+        out.send(a, 50..60);
+        let expected =
+            [send(a, 0..30), send(b, 0..30), send(a, 40..50), Output::Close { conn: b }, send(a, 50..60)];
+        assert_eq!(out.list, expected);
+    }
+}

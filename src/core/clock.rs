@@ -1,0 +1,198 @@
+//! The two clocks, and the arithmetic of exact time. Apart because nothing here knows a message
+//! or a connection; it reads no clock either: the reactor does, once a turn (`reactor::Clocks`).
+//!
+//! A client's time is POSIX seconds with a decimal fraction. An `f64` cannot hold one: at
+//! 1.5·10⁹ seconds its steps are 238 ns wide, so two reports of one client could tie. Everything
+//! here is integers.
+
+use std::time::Duration;
+
+/// What both clocks said when this turn began.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    /// Since the process started. Never goes back: deadlines are measured on it.
+    pub monotonic: Duration,
+    /// The time of day. An operator may set it back: only stamps are taken from it.
+    pub posix: PosixTime,
+}
+
+/// A moment in POSIX time, exact to the nanosecond.
+///
+/// Bounds: as many seconds as 38 digits can say, which is longer than the universe will last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PosixTime {
+    seconds: u128,
+    nanos: u32,
+}
+
+impl PosixTime {
+    /// Integer digits that count: more do not fit a `u128`. Leading zeros are free.
+    const SECONDS_DIGITS_MAX: usize = 38;
+    const FRACTION_DIGITS: usize = 9;
+
+    pub fn new(seconds: u64, nanos: u32) -> PosixTime {
+        assert!(nanos < 1_000_000_000, "a second has 10⁹ nanoseconds");
+        PosixTime { seconds: seconds.into(), nanos }
+    }
+
+    /// Reads `digits[.digits]`, and nothing else: no sign, no exponent, no `nan` (spec section 2).
+    /// The tenth and later digits of a fraction are left to `PosixTime::beyond_nanos`.
+    pub fn parse(text: &[u8]) -> Option<PosixTime> {
+        let (integer, fraction) = match memchr::memchr(b'.', text) {
+            Some(dot) => (&text[..dot], &text[dot + 1..]),
+            None => (text, &b"0"[..]),
+        };
+        if integer.is_empty() || fraction.is_empty() {
+            return None;
+        }
+        let seconds = Self::parse_seconds(integer)?;
+        let mut nanos = 0;
+        for place in 0..Self::FRACTION_DIGITS {
+            nanos = nanos * 10 + fraction.get(place).map_or(Some(0), |&byte| digit(byte))?;
+        }
+        let beyond = fraction.get(Self::FRACTION_DIGITS..).unwrap_or_default();
+        let all_digits = beyond.iter().all(u8::is_ascii_digit);
+        all_digits.then_some(PosixTime { seconds, nanos })
+    }
+
+    /// The digits of a time's fraction that are finer than a nanosecond, as spelled.
+    pub fn beyond_nanos(text: &[u8]) -> &[u8] {
+        let fraction = memchr::memchr(b'.', text).map_or(text.len(), |dot| dot + 1);
+        text.get(fraction + Self::FRACTION_DIGITS..).unwrap_or_default()
+    }
+
+    fn parse_seconds(digits: &[u8]) -> Option<u128> {
+        // Nineteen digits always fit a u64, and nearly every time has ten: the wide
+        // multiplication is for those who try.
+        if digits.len() <= 19 {
+            let mut seconds = 0u64;
+            for &byte in digits {
+                seconds = seconds * 10 + u64::from(digit(byte)?);
+            }
+            return Some(seconds.into());
+        }
+        let zeros = digits.iter().take_while(|&&byte| byte == b'0').count();
+        if digits.len() - zeros > Self::SECONDS_DIGITS_MAX {
+            return None;
+        }
+        let mut seconds = 0u128;
+        for &byte in digits {
+            seconds = seconds * 10 + u128::from(digit(byte)?);
+        }
+        Some(seconds)
+    }
+
+    /// Whole seconds since 1970.
+    pub fn seconds(self) -> u128 {
+        self.seconds
+    }
+}
+
+/// The server's clock minus a client's stamp, spelled as an AT line spells it: a sign, also for
+/// zero, and exactly nine decimals.
+pub struct Skew {
+    // A sign, 39 digits, a dot and nine more.
+    text: [u8; 50],
+    start: usize,
+}
+
+impl Skew {
+    pub fn between(server: PosixTime, client: PosixTime) -> Skew {
+        let (sign, later, earlier) = match server >= client {
+            true => (b'+', server, client),
+            false => (b'-', client, server),
+        };
+        let borrow = later.nanos < earlier.nanos;
+        let nanos = later.nanos + u32::from(borrow) * 1_000_000_000 - earlier.nanos;
+        let seconds = later.seconds - earlier.seconds - u128::from(borrow);
+
+        let mut skew = Skew { text: [b'0'; 50], start: 50 };
+        skew.prepend_digits(nanos.into(), PosixTime::FRACTION_DIGITS);
+        skew.prepend(b'.');
+        match u64::try_from(seconds) {
+            Ok(seconds) => skew.prepend_digits(seconds, 1),
+            Err(_) => skew.prepend_wide(seconds),
+        }
+        skew.prepend(sign);
+        skew
+    }
+
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.text[self.start..]
+    }
+
+    fn prepend(&mut self, byte: u8) {
+        self.start -= 1;
+        self.text[self.start] = byte;
+    }
+
+    fn prepend_digits(&mut self, mut number: u64, digits_min: usize) {
+        let stop = self.start - digits_min;
+        while number > 0 || self.start > stop {
+            self.prepend(b'0' + (number % 10) as u8);
+            number /= 10;
+        }
+    }
+
+    fn prepend_wide(&mut self, mut number: u128) {
+        while number > 0 {
+            self.prepend(b'0' + (number % 10) as u8);
+            number /= 10;
+        }
+    }
+}
+
+fn digit(byte: u8) -> Option<u32> {
+    byte.is_ascii_digit().then(|| u32::from(byte - b'0'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_exactly_or_not_at_all() {
+        let check = |text: &str, expected: Option<(u128, u32)>| {
+            let parsed = PosixTime::parse(text.as_bytes()).map(|time| (time.seconds, time.nanos));
+            assert_eq!(parsed, expected, "{text}");
+        };
+        check("1520023934.918963997", Some((1520023934, 918963997)));
+        check("0", Some((0, 0)));
+        check("007.5", Some((7, 500_000_000)));
+        check("1.0000000019", Some((1, 1)));
+        check("99999999999999999999", Some((99999999999999999999, 0)));
+        check(&"9".repeat(38), Some(("9".repeat(38).parse().unwrap(), 0)));
+        check(&("0".repeat(60) + "1"), Some((1, 0)));
+        check(&"9".repeat(39), None);
+        for bad in ["", ".", "1.", ".5", "+1", "-1", "1e3", "nan", "inf", "1_0", "1.2.3", "1,5"] {
+            check(bad, None);
+        }
+        for bad in ["1.0000000000x", "1.-1", "1.0e1", "x", "1 "] {
+            check(bad, None);
+        }
+    }
+
+    #[test]
+    fn skews_have_a_sign_and_nine_decimals() {
+        let check = |server: (u64, u32), client: &str, expected: &str| {
+            let server = PosixTime::new(server.0, server.1);
+            let client = PosixTime::parse(client.as_bytes()).unwrap();
+            let skew = Skew::between(server, client);
+            assert_eq!(std::str::from_utf8(skew.as_bytes()).unwrap(), expected);
+        };
+        check((1621464827, 959498503), "1621464827.959498503", "+0.000000000");
+        check((1621464828, 223371876), "1621464827.959498503", "+0.263873373");
+        check((1621464827, 0), "1621464827.000000001", "-0.000000001");
+        check((5, 0), "7.25", "-2.250000000");
+        check((1796567144, 1), "1520023934.918963997", "+276543209.081036004");
+        check((1, 0), "99999999999999999999.5", "-99999999999999999998.500000000");
+    }
+
+    #[test]
+    fn digits_finer_than_a_nanosecond_are_kept_apart() {
+        assert_eq!(PosixTime::beyond_nanos(b"1.123456789"), b"");
+        assert_eq!(PosixTime::beyond_nanos(b"1.12345678901"), b"01");
+        assert_eq!(PosixTime::beyond_nanos(b"1"), b"");
+        assert_eq!(PosixTime::beyond_nanos(b"123456789012"), b"");
+    }
+}

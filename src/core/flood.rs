@@ -1,0 +1,45 @@
+//! Flooding: is it news, and who must hear it? Apart because this is the herd's whole agreement
+//! on the way out; how a link comes to be is in `peers`, and what a link has missed in `sync`.
+//!
+//! Each server passes news on to every peer but the one who told it, and passes nothing else on.
+//! News is what raises the register of a client in the total order of `store::rank`, so a report
+//! leaves each server at most once, however many cycles the graph has:
+//!
+//! ```text
+//!   one report, E links, N servers:   2E − N + 1 lines
+//! ```
+//!
+//! Plain periodic gossip would need no links that stay open, and rounds of delay instead.
+
+use super::Server;
+use super::border::Outputs;
+use super::names::PeerId;
+use super::store::Verdict;
+use super::wire::Report;
+
+impl Server {
+    /// Stores the report if it is news, and then floods it. Its AT line is written to the text
+    /// if and only if it is news, and there exactly once.
+    pub(super) fn judge(
+        &mut self,
+        report: Report<'_>,
+        teller: Option<PeerId>,
+        out: &mut Outputs,
+    ) -> Verdict {
+        let verdict = self.store.put(&report);
+        if verdict != Verdict::News {
+            self.counters.stale += 1;
+            return verdict;
+        }
+        self.counters.news += 1;
+        let start = out.text.len();
+        report.write_line(&mut out.text);
+        let text = start..out.text.len();
+        for peer in self.peers.ids() {
+            if Some(peer) != teller {
+                self.peers.tell(peer, &report, text.clone(), self.settings.peer_owed_max, out);
+            }
+        }
+        verdict
+    }
+}

@@ -1,0 +1,318 @@
+//! The line buffer: bytes come in as the network cut them, whole lines go out. Apart because it
+//! is a tool: it finds newlines and keeps bounds; what a line means is `core::wire`'s business.
+//!
+//! In use, a read almost always ends with a newline. Then its lines are handed on from where the
+//! kernel put them and nothing is kept: a connection between two commands owns no memory here.
+//! Only what follows the last line taken is copied, to be joined with the next read.
+//!
+//! ```text
+//!    kept from the read before      this read
+//!   ┌─────────────────────────┬──────────────────────────────────┐
+//!   │ I A M A T   x   + 1 - 1 │   0 \n W H A T S A T … \n I A M A │
+//!   └─────────────────────────┴──────────────────────────────────┘
+//!     line ───────────────────────▶ line ────────────▶ left ─────▶ kept for the next
+//! ```
+//!
+//! ```text
+//!                 more than line_bytes_max and no newline
+//!   Gathering ───────────────────────────────────────────────▶ Skipping
+//!       ▲                                                         │  more than
+//!       └───────────────────── newline ───────────────────────────┤  endless_bytes_max
+//!                                                                 ▼
+//!                                                              Endless: hang up
+//! ```
+//!
+//! asyncio: StreamReader.readuntil; its `_buffer` is `kept`, its LimitOverrunError is `TooLong`.
+
+/// How much of a line that is too long is told.
+pub const TOO_LONG_START: usize = 256;
+
+/// Bounds for the lines of one kind of connection, in bytes without the terminator.
+#[derive(Clone, Copy, Debug)]
+pub struct LineLimits {
+    pub line_bytes_max: usize,
+    /// After as many bytes without a newline, the sender does not mean to send one.
+    pub endless_bytes_max: usize,
+}
+
+/// The unfinished line of one connection.
+///
+/// invariant: `skipped > 0` means that the current line was told as too long, and `kept` is empty
+#[derive(Debug, Default)]
+pub struct LineBuffer {
+    kept: Vec<u8>,
+    /// Bytes of the current line that were thrown away; 0 while gathering.
+    skipped: u32,
+}
+
+impl LineBuffer {
+    /// The lines of what was kept and what was just read. Give the outcome to `settle`, with the
+    /// same `read`, before anything else.
+    pub fn lines<'a>(&'a mut self, read: &'a [u8], limits: LineLimits) -> Lines<'a> {
+        let read = self.skip(read);
+        if self.kept.is_empty() {
+            return Lines::new(read, limits);
+        }
+        self.kept.extend_from_slice(read);
+        Lines::new(&self.kept, limits)
+    }
+
+    /// Keeps what was not taken.
+    pub fn settle(&mut self, read: &[u8], outcome: Outcome) {
+        if self.kept.is_empty() {
+            self.kept.extend_from_slice(&read[read.len() - outcome.left..]);
+        } else {
+            let taken = self.kept.len() - outcome.left;
+            self.kept.drain(..taken);
+        }
+        self.skipped = self.skipped.saturating_add(outcome.skipped);
+        if self.kept.is_empty() {
+            // Idle connections are many: the memory goes back.
+            self.kept = Vec::new();
+        }
+    }
+
+    /// Whether a line has begun and not ended.
+    pub fn is_partial(&self) -> bool {
+        !self.kept.is_empty() || self.skipped > 0
+    }
+
+    pub fn is_endless(&self, limits: LineLimits) -> bool {
+        self.skipped as usize > limits.endless_bytes_max
+    }
+
+    /// The bytes of `read` that come after the line being skipped, if one is.
+    fn skip<'a>(&mut self, read: &'a [u8]) -> &'a [u8] {
+        if self.skipped == 0 {
+            return read;
+        }
+        match memchr::memchr(b'\n', read) {
+            Some(newline) => {
+                self.skipped = 0;
+                &read[newline + 1..]
+            }
+            None => {
+                self.skipped = self.skipped.saturating_add(read.len() as u32);
+                &[]
+            }
+        }
+    }
+}
+
+/// One line, without its terminator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Line<'a> {
+    Whole(&'a [u8]),
+    /// The first bytes of a line over the limit; the rest of it is never seen.
+    TooLong(&'a [u8]),
+}
+
+/// The lines of one read, and how many of them may be taken now.
+///
+/// They cross the border in batches, but are taken one by one: whoever takes them stops when
+/// enough is owed to the sender (`room_bytes`), and what is left waits in the buffer.
+#[derive(Debug)]
+pub struct Lines<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    limits: LineLimits,
+    lines_max: usize,
+    room_bytes: usize,
+    last_is_whole: bool,
+    skipped: u32,
+    taken: usize,
+    held: bool,
+}
+
+/// What became of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// Bytes at the end of the read that were not taken.
+    pub left: usize,
+    /// Lines that were taken.
+    pub taken: usize,
+    /// Whether the taker asked for no more until it says so.
+    pub held: bool,
+    skipped: u32,
+}
+
+impl<'a> Lines<'a> {
+    pub fn new(bytes: &'a [u8], limits: LineLimits) -> Lines<'a> {
+        Lines {
+            bytes,
+            at: 0,
+            limits,
+            lines_max: usize::MAX,
+            room_bytes: usize::MAX,
+            last_is_whole: false,
+            skipped: 0,
+            taken: 0,
+            held: false,
+        }
+    }
+
+    /// At most so many lines, and at most so many bytes of answers, one answer more or less.
+    pub fn bounded(mut self, lines_max: usize, room_bytes: usize) -> Lines<'a> {
+        self.lines_max = lines_max;
+        self.room_bytes = room_bytes;
+        self
+    }
+
+    /// Nothing will follow these bytes, so the last line needs no newline (spec section 1).
+    pub fn ended(mut self) -> Lines<'a> {
+        self.last_is_whole = true;
+        self
+    }
+
+    /// The next line, if there is a whole one and the bound on their number allows it.
+    pub fn take(&mut self) -> Option<Line<'a>> {
+        let rest = &self.bytes[self.at..];
+        if rest.is_empty() || self.taken == self.lines_max || self.held {
+            return None;
+        }
+        let line = match memchr::memchr(b'\n', rest) {
+            Some(newline) => {
+                self.at += newline + 1;
+                &rest[..newline]
+            }
+            None if self.last_is_whole || self.is_too_long(rest) => {
+                self.at = self.bytes.len();
+                self.skipped = if self.last_is_whole { 0 } else { rest.len() as u32 };
+                rest
+            }
+            None => return None,
+        };
+        self.taken += 1;
+        match self.is_too_long(line) {
+            true => Some(Line::TooLong(&line[..line.len().min(TOO_LONG_START)])),
+            false => Some(Line::Whole(line.strip_suffix(b"\r").unwrap_or(line))),
+        }
+    }
+
+    /// Bytes of answers for which there is room.
+    pub fn room_bytes(&self) -> usize {
+        self.room_bytes
+    }
+
+    /// Takes no more until the taker says that it can (`Output::ResumeReading`).
+    pub fn hold(&mut self) {
+        self.held = true;
+    }
+
+    pub fn outcome(&self) -> Outcome {
+        Outcome {
+            left: self.bytes.len() - self.at,
+            taken: self.taken,
+            held: self.held,
+            skipped: self.skipped,
+        }
+    }
+
+    /// A carriage return just before the newline belongs to the terminator; one at the end of
+    /// what has come so far may still turn out to.
+    fn is_too_long(&self, line: &[u8]) -> bool {
+        line.strip_suffix(b"\r").unwrap_or(line).len() > self.limits.line_bytes_max
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: LineLimits = LineLimits { line_bytes_max: 300, endless_bytes_max: 1000 };
+
+    /// Feeds the pieces and gives every line as text, `!` before those that were too long.
+    fn lines_of(pieces: &[&[u8]], lines_max: usize) -> Vec<String> {
+        let mut buffer = LineBuffer::default();
+        let mut told = Vec::new();
+        let note = |line: Line, told: &mut Vec<String>| {
+            let (mark, bytes) = match line {
+                Line::Whole(bytes) => ("", bytes),
+                Line::TooLong(bytes) => ("!", bytes),
+            };
+            told.push(format!("{mark}{}", String::from_utf8_lossy(bytes)));
+        };
+        for &piece in pieces {
+            let mut read = piece;
+            loop {
+                let mut lines = buffer.lines(read, LIMITS).bounded(lines_max, 0);
+                while let Some(line) = lines.take() {
+                    note(line, &mut told);
+                }
+                let outcome = lines.outcome();
+                buffer.settle(read, outcome);
+                read = &[];
+                if outcome.taken == 0 {
+                    break;
+                }
+            }
+        }
+        let mut lines = buffer.lines(&[], LIMITS).ended();
+        while let Some(line) = lines.take() {
+            note(line, &mut told);
+        }
+        told
+    }
+
+    #[test]
+    fn lines_are_found_whatever_the_pieces() {
+        let check = |pieces: &[&str], expected: &[&str]| {
+            let pieces: Vec<&[u8]> = pieces.iter().map(|piece| piece.as_bytes()).collect();
+            assert_eq!(lines_of(&pieces, usize::MAX), expected);
+            assert_eq!(lines_of(&pieces, 1), expected);
+        };
+        check(&["a\nb\n"], &["a", "b"]);
+        check(&["a", "\n", "b\nc"], &["a", "b", "c"]);
+        check(&["a\r", "\nb\r\r\n\r\n"], &["a", "b\r", ""]);
+        check(&["", "\n\n", ""], &["", ""]);
+        check(&["no newline"], &["no newline"]);
+    }
+
+    #[test]
+    fn a_line_over_the_limit_is_told_once() {
+        let long = "x".repeat(301);
+        let start = format!("!{}", &long[..TOO_LONG_START]);
+        let at_limit = "y".repeat(300);
+        let check = |pieces: &[&str], expected: &[&str]| {
+            let pieces: Vec<&[u8]> = pieces.iter().map(|piece| piece.as_bytes()).collect();
+            assert_eq!(lines_of(&pieces, usize::MAX), expected);
+        };
+        check(&[&long, "more", "\nnext\n"], &[&start, "next"]);
+        check(&[&format!("{long}\nnext\n")], &[&start, "next"]);
+        check(&[&at_limit, "\r", "\nnext\n"], &[&at_limit, "next"]);
+        check(&[&at_limit, "\r", "\r\nnext\n"], &[&format!("!{}", &at_limit[..256]), "next"]);
+        check(&[&long], &[&start]);
+    }
+
+    #[test]
+    fn an_endless_line_is_noticed() {
+        let mut buffer = LineBuffer::default();
+        for _ in 0..11 {
+            assert!(!buffer.is_endless(LIMITS));
+            let read = [b'x'; 100];
+            let mut lines = buffer.lines(&read, LIMITS);
+            while lines.take().is_some() {}
+            let outcome = lines.outcome();
+            buffer.settle(&read, outcome);
+        }
+        assert!(buffer.is_endless(LIMITS) && buffer.is_partial());
+    }
+
+    #[test]
+    fn a_held_batch_waits_in_the_buffer() {
+        let mut buffer = LineBuffer::default();
+        let mut lines = buffer.lines(b"a\nb\nc", LIMITS);
+        assert_eq!(lines.take(), Some(Line::Whole(b"a")));
+        lines.hold();
+        assert_eq!(lines.take(), None);
+        let outcome = lines.outcome();
+        assert!(outcome.held && outcome.left == 3);
+        buffer.settle(b"a\nb\nc", outcome);
+        let mut lines = buffer.lines(b"", LIMITS);
+        assert_eq!(lines.take(), Some(Line::Whole(b"b")));
+        assert_eq!(lines.take(), None);
+        let outcome = lines.outcome();
+        buffer.settle(b"", outcome);
+        assert_eq!(buffer.lines(b"\n", LIMITS).take(), Some(Line::Whole(b"c")));
+    }
+}

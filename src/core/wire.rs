@@ -1,0 +1,407 @@
+//! One line, one message: what clients and peers may say, and how it is spelled. Apart because
+//! it is a tool: it knows bytes and nothing of a server, its store or its clock.
+//!
+//! Texts are checked here and then carried as they were spelled: nothing that a client wrote is
+//! ever printed anew from a number. The rules are those of the course's protocol; README.md has
+//! them in full.
+
+use super::clock::PosixTime;
+use super::whatsat::{Position, Question};
+
+/// Kilometres, spec section 3.
+const RADIUS_KM_MAX: u32 = 50;
+/// Results, spec section 3.
+const BOUND_MAX: u32 = 20;
+/// No message has more fields than AT has.
+const FIELDS_MAX: usize = 6;
+
+/// A line of a client.
+#[derive(Debug)]
+pub enum Command<'a> {
+    Iamat { client: &'a [u8], position: &'a [u8], time: &'a [u8], stamp: PosixTime },
+    Whatsat { client: &'a [u8], radius: &'a [u8], bound: u8 },
+    At(Report<'a>),
+    /// Nothing but white space: answered with nothing.
+    Blank,
+    Invalid,
+}
+
+impl<'a> Command<'a> {
+    pub fn parse(line: &'a [u8]) -> Command<'a> {
+        let fields = Fields::split(line);
+        let command = match fields.as_slice() {
+            [] => Some(Command::Blank),
+            [b"IAMAT", client, position, time] => Self::iamat(client, position, time),
+            [b"WHATSAT", client, radius, bound] => Self::whatsat(client, radius, bound),
+            [b"AT", operands @ ..] => Report::parse(operands).map(Command::At),
+            _ => None,
+        };
+        command.unwrap_or(Command::Invalid)
+    }
+
+    fn iamat(client: &'a [u8], position: &'a [u8], time: &'a [u8]) -> Option<Command<'a>> {
+        split_position(position)?;
+        let stamp = PosixTime::parse(time)?;
+        Some(Command::Iamat { client, position, time, stamp })
+    }
+
+    fn whatsat(client: &'a [u8], radius: &'a [u8], bound: &'a [u8]) -> Option<Command<'a>> {
+        let radius = radius.strip_prefix(b"+").unwrap_or(radius);
+        let bound = bound.strip_prefix(b"+").unwrap_or(bound);
+        if decimal_length(radius, RADIUS_KM_MAX)? != radius.len() || !all_digits(bound) {
+            return None;
+        }
+        let bound = whole(bound);
+        let bound = (bound <= BOUND_MAX).then_some(bound as u8)?;
+        Some(Command::Whatsat { client, radius, bound })
+    }
+}
+
+/// Who was where, when, and which server heard it first: what an AT line says.
+///
+/// The five texts are as spelled; `stamp` is what `time` means.
+#[derive(Clone, Copy, Debug)]
+pub struct Report<'a> {
+    pub server: &'a [u8],
+    pub skew: &'a [u8],
+    pub client: &'a [u8],
+    pub position: &'a [u8],
+    pub time: &'a [u8],
+    pub stamp: PosixTime,
+}
+
+impl<'a> Report<'a> {
+    /// `operands` are the fields of an AT line after its first word.
+    fn parse(operands: &[&'a [u8]]) -> Option<Report<'a>> {
+        let &[server, skew, client, position, time] = operands else { return None };
+        split_position(position)?;
+        let stamp = PosixTime::parse(time)?;
+        is_skew(skew).then_some(Report { server, skew, client, position, time, stamp })
+    }
+
+    /// Takes a report apart that `write_fields` has put together, and so was checked before.
+    pub fn from_fields(text: &'a [u8]) -> Report<'a> {
+        let mut fields = text.splitn(5, |&byte| byte == b' ');
+        let mut next = || fields.next().expect("write_fields wrote five fields");
+        let [server, skew, client, position, time] = [next(), next(), next(), next(), next()];
+        let stamp = PosixTime::parse(time).expect("only checked times are written");
+        Report { server, skew, client, position, time, stamp }
+    }
+
+    /// The five fields with one space between each: an AT line without its first word and its
+    /// newline, which is also how the store keeps it.
+    pub fn write_fields(&self, out: &mut Vec<u8>) {
+        for field in [self.server, self.skew, self.client, self.position] {
+            out.extend_from_slice(field);
+            out.push(b' ');
+        }
+        out.extend_from_slice(self.time);
+    }
+
+    /// How many bytes `write_fields` writes.
+    pub fn fields_len(&self) -> usize {
+        let fields = [self.server, self.skew, self.client, self.position, self.time];
+        fields.iter().map(|field| field.len()).sum::<usize>() + 4
+    }
+
+    /// The whole AT line, with its newline.
+    pub fn write_line(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"AT ");
+        self.write_fields(out);
+        out.push(b'\n');
+    }
+}
+
+/// A line of a peer.
+#[derive(Debug)]
+pub enum PeerLine<'a> {
+    Greeting(Greeting<'a>),
+    At(Report<'a>),
+    Ping { number: &'a [u8] },
+    Pong,
+    Bye,
+    Blank,
+    Invalid,
+}
+
+/// How peers introduce themselves: `HERD/1 <from> <to> <herd> <nonce> <caps>`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Greeting<'a> {
+    pub from: &'a [u8],
+    pub to: &'a [u8],
+    pub herd: &'a [u8],
+    /// Made anew for each connection, so that no two greetings are alike.
+    pub nonce: u128,
+    /// What the sender can do beyond the plain protocol; `-` for nothing.
+    pub caps: &'a [u8],
+}
+
+impl<'a> PeerLine<'a> {
+    pub fn parse(line: &'a [u8]) -> PeerLine<'a> {
+        let fields = Fields::split(line);
+        let message = match fields.as_slice() {
+            [] => Some(PeerLine::Blank),
+            [b"AT", operands @ ..] => Report::parse(operands).map(PeerLine::At),
+            [b"PING", number] => all_digits(number).then_some(PeerLine::Ping { number }),
+            [b"PONG", number] => all_digits(number).then_some(PeerLine::Pong),
+            [b"BYE"] => Some(PeerLine::Bye),
+            [b"HERD/1", from, to, herd, nonce, caps] => Greeting::parse(from, to, herd, nonce, caps),
+            _ => None,
+        };
+        message.unwrap_or(PeerLine::Invalid)
+    }
+}
+
+impl<'a> Greeting<'a> {
+    const NONCE_DIGITS: usize = 32;
+
+    fn parse(
+        from: &'a [u8],
+        to: &'a [u8],
+        herd: &'a [u8],
+        nonce: &'a [u8],
+        caps: &'a [u8],
+    ) -> Option<PeerLine<'a>> {
+        let hex = std::str::from_utf8(nonce).ok()?;
+        let well_formed = nonce.len() == Self::NONCE_DIGITS && !hex.starts_with('+');
+        let nonce = u128::from_str_radix(hex, 16).ok().filter(|_| well_formed)?;
+        Some(PeerLine::Greeting(Greeting { from, to, herd, nonce, caps }))
+    }
+
+    pub fn write_line(&self, out: &mut Vec<u8>) {
+        for field in [b"HERD/1", self.from, self.to, self.herd] {
+            out.extend_from_slice(field);
+            out.push(b' ');
+        }
+        out.extend_from_slice(format!("{:032x} ", self.nonce).as_bytes());
+        out.extend_from_slice(self.caps);
+        out.push(b'\n');
+    }
+}
+
+/// The fields of a line: runs of bytes with white space between them.
+struct Fields<'a> {
+    fields: [&'a [u8]; FIELDS_MAX],
+    count: usize,
+}
+
+impl<'a> Fields<'a> {
+    /// A line of more than `FIELDS_MAX` fields is no message; its fields are given as none that
+    /// any message has.
+    fn split(line: &'a [u8]) -> Fields<'a> {
+        let mut split = Fields { fields: [&[]; FIELDS_MAX], count: 0 };
+        let mut at = 0;
+        loop {
+            while at < line.len() && is_space(line[at]) {
+                at += 1;
+            }
+            if at == line.len() {
+                return split;
+            }
+            let start = at;
+            while at < line.len() && !is_space(line[at]) {
+                at += 1;
+            }
+            if split.count == FIELDS_MAX {
+                split.fields[0] = &[];
+                return split;
+            }
+            split.fields[split.count] = &line[start..at];
+            split.count += 1;
+        }
+    }
+
+    fn as_slice(&self) -> &[&'a [u8]] {
+        &self.fields[..self.count]
+    }
+}
+
+/// The course's white space. `u8::is_ascii_whitespace` would be wrong: it lacks the vertical tab.
+fn is_space(byte: u8) -> bool {
+    const SPACES: [bool; 256] = {
+        let mut table = [false; 256];
+        let spaces = b" \t\r\n\x0c\x0b";
+        let mut at = 0;
+        while at < spaces.len() {
+            table[spaces[at] as usize] = true;
+            at += 1;
+        }
+        table
+    };
+    SPACES[usize::from(byte)]
+}
+
+/// What a checked position means, for those who calculate with it.
+pub fn position(text: &[u8]) -> Option<Position> {
+    let (latitude, longitude) = split_position(text)?;
+    Some(Position { latitude: float(latitude)?, longitude: float(longitude)? })
+}
+
+/// What a checked radius and position ask. The numbers become floats here and not earlier:
+/// bounds are checked on the digits.
+pub fn question(at: &[u8], radius: &[u8], bound: u8) -> Option<Question> {
+    Some(Question { at: position(at)?, radius_km: float(radius)?, bound })
+}
+
+/// Latitude and longitude of an ISO 6709 text such as `+34.068930-118.445127`, in decimal
+/// degrees, each with its sign; bounds included, no third number, no solidus.
+fn split_position(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let latitude = coordinate_length(text, 90)?;
+    let (latitude, longitude) = text.split_at(latitude);
+    (coordinate_length(longitude, 180)? == longitude.len()).then_some((latitude, longitude))
+}
+
+fn coordinate_length(text: &[u8], degrees_max: u32) -> Option<usize> {
+    match text {
+        [b'+' | b'-', decimal @ ..] => Some(1 + decimal_length(decimal, degrees_max)?),
+        _ => None,
+    }
+}
+
+/// How many of the first bytes spell `digits[.digits]`, if their value is at most `max`.
+fn decimal_length(text: &[u8], max: u32) -> Option<usize> {
+    let digits = |text: &[u8]| text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let integer = digits(text);
+    let value = whole(&text[..integer]);
+    if integer == 0 || value > max {
+        return None;
+    }
+    let [b'.', fraction @ ..] = &text[integer..] else { return Some(integer) };
+    let length = digits(fraction);
+    let over = value == max && fraction[..length].iter().any(|&byte| byte != b'0');
+    (length > 0 && !over).then_some(integer + 1 + length)
+}
+
+/// The value of digits; too many are a very large number.
+fn whole(digits: &[u8]) -> u32 {
+    digits.iter().fold(0u32, |value, &byte| {
+        value.saturating_mul(10).saturating_add(u32::from(byte - b'0'))
+    })
+}
+
+fn all_digits(text: &[u8]) -> bool {
+    !text.is_empty() && text.iter().all(u8::is_ascii_digit)
+}
+
+/// A skew of another server: usually `+0.263873386`, but those that print a float may also say
+/// `0.5` or `1e-05`. It is never calculated with, so its shape is all that matters.
+fn is_skew(text: &[u8]) -> bool {
+    let unsigned = match text {
+        [b'+' | b'-', rest @ ..] => rest,
+        _ => text,
+    };
+    let Some(length) = decimal_length(unsigned, u32::MAX) else { return false };
+    match &unsigned[length..] {
+        [] => true,
+        [b'e' | b'E', b'+' | b'-', digits @ ..] | [b'e' | b'E', digits @ ..] => all_digits(digits),
+        _ => false,
+    }
+}
+
+fn float(text: &[u8]) -> Option<f64> {
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind(line: &[u8]) -> &'static str {
+        match Command::parse(line) {
+            Command::Iamat { .. } => "IAMAT",
+            Command::Whatsat { .. } => "WHATSAT",
+            Command::At(_) => "AT",
+            Command::Blank => "blank",
+            Command::Invalid => "?",
+        }
+    }
+
+    #[test]
+    fn positions() {
+        let check = |text: &str, valid: bool| {
+            assert_eq!(split_position(text.as_bytes()).is_some(), valid, "{text}");
+        };
+        for good in ["+34.068930-118.445127", "+34-118", "-0.0+0.0", "+90+180", "-90-180"] {
+            check(good, true);
+        }
+        for good in ["+90.000+180.0", "+0000034.5-000118.25", "+1.123456789012345678901+2"] {
+            check(good, true);
+        }
+        for bad in ["", "+", "34-118", "+34", "+34-", "+34.-118", "+.5-118", "+34-118/", "++1+1"] {
+            check(bad, false);
+        }
+        for bad in ["+90.0001+0", "+91+0", "-90.1-0", "+0+180.1", "+0-181", "+99999999999+0"] {
+            check(bad, false);
+        }
+        for bad in ["+1e1+1", "+1+1+1", "+1+1e1", "+nan+1", "+1,5+2", "+1_0+2", "+1 +2"] {
+            check(bad, false);
+        }
+    }
+
+    #[test]
+    fn commands() {
+        let check = |line: &str, expected: &str| assert_eq!(kind(line.as_bytes()), expected, "{line:?}");
+        check("IAMAT kiwi.cs.ucla.edu +34.068930-118.445127 1520023934.918963997", "IAMAT");
+        check("  IAMAT\tx \x0b+1-1\x0c 0 \r", "IAMAT");
+        check("", "blank");
+        check(" \t\r\x0b\x0c", "blank");
+        check("iamat x +1-1 0", "?");
+        check("IAMAT x +1-1", "?");
+        check("IAMAT x +1-1 0 0", "?");
+        check("IAMAT x +1-1 0 0 0 0 0 0", "?");
+        check("IAMATx +1-1 0", "?");
+        check("IAMAT x\u{a0}y +1-1 0", "IAMAT");
+        check("IAMAT x\x1cy +1-1 0", "IAMAT");
+        check("IAMAT x\0y +1-1 0", "IAMAT");
+        for good in ["50 20", "0 0", "10.5 5", "+10 +5", "010 020", "50.000 1", "0.0001 1"] {
+            check(&format!("WHATSAT x {good}"), "WHATSAT");
+        }
+        for bad in ["51 5", "50.5 5", "10 21", "-1 5", "1 -1", "1e1 5", "10 5.0", "nan 5", "inf 5"] {
+            check(&format!("WHATSAT x {bad}"), "?");
+        }
+        for bad in [". 5", "10. 5", ".5 5", "++1 5", "10 ++5", "+ 5", "5 +", "-0 5", "5 4294967297"] {
+            check(&format!("WHATSAT x {bad}"), "?");
+        }
+    }
+
+    #[test]
+    fn reports_of_other_servers() {
+        let check = |line: &str, expected: &str| assert_eq!(kind(line.as_bytes()), expected, "{line:?}");
+        check("AT Hill +0.263873386 x +1-1 0", "AT");
+        for skew in ["+0", "-1.5", "0.25", "1e-05", "+1.5E+10", "-1.25e3"] {
+            check(&format!("AT Hill {skew} x +1-1 0"), "AT");
+        }
+        for skew in ["", "+", "nan", "+inf", "1.", ".5", "1e", "1e+", "1-1", "e5"] {
+            check(&format!("AT Hill {skew} x +1-1 0"), "?");
+        }
+        check("AT Hill +0 x +1-1", "?");
+        check("AT Hill +0 x +1-1 0 extra", "?");
+    }
+
+    #[test]
+    fn a_report_is_printed_as_it_was_spelled() {
+        let Command::At(report) = Command::parse(b"AT  Hill\t-0.5 x  +01.50-1 0001.5000 \r") else {
+            panic!("a valid report")
+        };
+        let mut line = Vec::new();
+        report.write_line(&mut line);
+        assert_eq!(line, b"AT Hill -0.5 x +01.50-1 0001.5000\n");
+        let fields = &line[3..line.len() - 1];
+        assert_eq!(fields.len(), report.fields_len());
+        let again = Report::from_fields(fields);
+        assert_eq!((again.client, again.time, again.stamp), (report.client, report.time, report.stamp));
+    }
+
+    #[test]
+    fn greetings() {
+        let mut line = Vec::new();
+        let greeting = Greeting { from: b"A", to: b"B", herd: b"demo", nonce: 0xfeed, caps: b"-" };
+        greeting.write_line(&mut line);
+        assert_eq!(line, b"HERD/1 A B demo 0000000000000000000000000000feed -\n");
+        let PeerLine::Greeting(parsed) = PeerLine::parse(&line) else { panic!("a greeting") };
+        assert_eq!(parsed, greeting);
+        for bad in ["HERD/1 A B demo feed -", "HERD/2 A B demo 00 -", "HERD/1 A B demo", "PING", "PING x"] {
+            assert!(matches!(PeerLine::parse(bad.as_bytes()), PeerLine::Invalid), "{bad}");
+        }
+    }
+}
