@@ -1,0 +1,419 @@
+//! One socket's life: its inbox, its outbox, and what it waits for. Apart because everything here
+//! is about a single connection; which of them has its turn is the loop's business, and what its
+//! lines mean is the core's.
+//!
+//! ```text
+//!               refused                                  all sent
+//!   Connecting ─────────▶ dead        Open ──▶ Closing ──────────▶ Lingering ──▶ dead
+//!       └───────────────────────────▶  │                               ▲
+//!                connected             └── far end has closed, all sent ┴──────▶ dead
+//! ```
+//!
+//! Reading and writing end independently. A client may half-close and still wait for its
+//! answers (`Hearing::Ended`); we may have sent our last word and still read, because a socket
+//! that is closed with unread input resets the connection and takes the answer with it
+//! (`Phase::Lingering`).
+
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+
+use mio::event::Source;
+use mio::net::{TcpStream, UnixStream};
+use mio::{Interest, Registry, Token};
+
+use super::deadlines::{Moment, Patience};
+use crate::core::line::LineBuffer;
+use crate::core::names::{ConnId, PeerId};
+
+/// Bytes written for one connection in one turn; the rest waits for the next.
+const WRITE_BUDGET: usize = 256 * 1024;
+/// Bytes that are read and thrown away after our last word.
+const LINGER_BYTES_MAX: usize = 64 * 1024;
+
+pub struct Connection {
+    id: ConnId,
+    socket: Socket,
+    pub inbox: LineBuffer,
+    outbox: Outbox,
+    phase: Phase,
+    pub hearing: Hearing,
+    pub flags: Flags,
+    /// When anything last moved: bytes in or out, or the phase.
+    active: Moment,
+    /// When the line in the inbox began; for a connection that has said nothing, when it came.
+    line_since: Moment,
+    lingered: u32,
+    registered: Interest,
+}
+
+enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Dialled, and not yet known to have succeeded.
+    Connecting { peer: PeerId },
+    Open,
+    /// To be closed once all is sent.
+    Closing,
+    /// We have said our last word; what comes is thrown away until the far end closes too.
+    Lingering,
+    Dead,
+}
+
+/// Whether more lines can come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hearing {
+    Open,
+    /// The far end has said that it will send no more.
+    Ended,
+    /// We have stopped listening, at the end of a line.
+    Stopped,
+    /// The core knows.
+    Told,
+}
+
+/// What the loop must remember of a connection between two turns.
+///
+/// mio tells news, not state: a socket that was readable and has not been read empty will not
+/// be reported again. `readable` is that memory.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Flags {
+    pub readable: bool,
+    /// The far end has closed its half: read until the very end, or its silence goes unnoticed.
+    pub read_closed: bool,
+    /// The kernel took no more; its next word will come as a writable event.
+    pub write_blocked: bool,
+    /// Whole lines lie in the inbox.
+    pub lines_left: bool,
+    /// The core takes no lines for now.
+    pub held: bool,
+    /// In the queue of the unfinished.
+    pub queued: bool,
+    /// In the list of those who are owed something.
+    pub owing: bool,
+    /// The core wants to know when nothing is owed.
+    pub tell_drained: bool,
+    /// Something was ever received.
+    pub has_spoken: bool,
+    /// The far end's last byte has been read.
+    pub end_seen: bool,
+}
+
+/// What came of a read.
+pub enum Filled {
+    /// So many bytes.
+    Bytes(usize),
+    Nothing,
+    /// The far end will send no more.
+    End,
+    Broken(io::Error),
+}
+
+/// What came of a write.
+pub enum Flushed {
+    /// Nothing is owed any more.
+    All,
+    /// The kernel takes no more for now, or the turn's budget is used up.
+    Partly,
+    Broken(io::Error),
+}
+
+#[derive(Default)]
+struct Outbox {
+    bytes: Vec<u8>,
+    sent: usize,
+}
+
+impl Connection {
+    pub fn tcp(id: ConnId, stream: TcpStream, phase: Phase, now: Moment) -> Connection {
+        Connection::new(id, Socket::Tcp(stream), phase, now)
+    }
+
+    pub fn unix(id: ConnId, stream: UnixStream, now: Moment) -> Connection {
+        Connection::new(id, Socket::Unix(stream), Phase::Open, now)
+    }
+
+    fn new(id: ConnId, socket: Socket, phase: Phase, now: Moment) -> Connection {
+        Connection {
+            id,
+            socket,
+            inbox: LineBuffer::default(),
+            outbox: Outbox::default(),
+            phase,
+            hearing: Hearing::Open,
+            flags: Flags::default(),
+            active: now,
+            line_since: now,
+            lingered: 0,
+            registered: Interest::READABLE,
+        }
+    }
+
+    pub fn id(&self) -> ConnId {
+        self.id
+    }
+
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    pub fn is_dead(&self) -> bool {
+        self.phase == Phase::Dead
+    }
+
+    pub fn owed(&self) -> usize {
+        self.outbox.bytes.len() - self.outbox.sent
+    }
+
+    /// Whether a turn would bring this connection further: lines wait to be taken, or bytes to
+    /// be read, and neither the core nor a full outbox holds them back.
+    pub fn wants_turn(&self, high_water: usize) -> bool {
+        match self.phase {
+            Phase::Open => {
+                let end_untold = matches!(self.hearing, Hearing::Ended | Hearing::Stopped);
+                let can_hear = self.flags.readable && self.hearing == Hearing::Open;
+                let is_free = !self.flags.held && self.owed() <= high_water;
+                is_free && (self.flags.lines_left || can_hear || end_untold)
+            }
+            Phase::Closing | Phase::Lingering => self.flags.readable,
+            Phase::Connecting { .. } | Phase::Dead => false,
+        }
+    }
+
+    /// What we ask the kernel to tell us: a pure function of the connection. News of input is
+    /// always welcome; it is remembered, not acted upon, while reading is held back. Room for
+    /// output matters only while a dial is under way or the kernel has refused to take more.
+    fn interest(&self) -> Interest {
+        let waits_for_room = self.flags.write_blocked && self.owed() > 0;
+        match self.phase {
+            Phase::Connecting { .. } => Interest::READABLE | Interest::WRITABLE,
+            _ if waits_for_room => Interest::READABLE | Interest::WRITABLE,
+            _ => Interest::READABLE,
+        }
+    }
+
+    pub fn register(&mut self, registry: &Registry) -> io::Result<()> {
+        let interest = self.interest();
+        self.registered = interest;
+        registry.register(self.source(), Token(self.id.slot()), interest)
+    }
+
+    /// Tells the kernel if what we wait for has changed. Nearly always it has not, and there is
+    /// no system call.
+    pub fn reregister(&mut self, registry: &Registry) -> io::Result<()> {
+        let interest = self.interest();
+        if interest == self.registered {
+            return Ok(());
+        }
+        self.registered = interest;
+        registry.reregister(self.source(), Token(self.id.slot()), interest)
+    }
+
+    fn source(&mut self) -> &mut dyn Source {
+        match &mut self.socket {
+            Socket::Tcp(stream) => stream,
+            Socket::Unix(stream) => stream,
+        }
+    }
+
+    /// Reads once. A short read empties the socket as surely as one that finds nothing
+    /// (epoll(7), "edge-triggered"), and saves that second call; but an end behind the data is
+    /// seen only by reading again, so when the event has announced one, we do.
+    ///
+    /// asyncio: _SelectorSocketTransport._read_ready__data_received, one `recv` of 256 KiB.
+    pub fn fill(&mut self, scratch: &mut [u8], now: Moment) -> Filled {
+        loop {
+            let read = match &mut self.socket {
+                Socket::Tcp(stream) => stream.read(scratch),
+                Socket::Unix(stream) => stream.read(scratch),
+            };
+            match read {
+                Ok(0) => {
+                    self.flags.readable = false;
+                    self.flags.end_seen = true;
+                    return Filled::End;
+                }
+                Ok(count) => {
+                    self.flags.readable = count == scratch.len() || self.flags.read_closed;
+                    self.active = now;
+                    self.flags.has_spoken = true;
+                    return Filled::Bytes(count);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.flags.readable = false;
+                    return Filled::Nothing;
+                }
+                Err(error) => return Filled::Broken(error),
+            }
+        }
+    }
+
+    /// Notes when the line that is now in the inbox began.
+    pub fn mark_line(&mut self, was_partial: bool, now: Moment) {
+        if !was_partial {
+            self.line_since = now;
+        }
+    }
+
+    /// Puts a text behind what is already owed. `spare` lends its memory to connections that own
+    /// none, as long as they owe something.
+    pub fn owe(&mut self, text: &[u8], spare: &mut Vec<Vec<u8>>, now: Moment) {
+        if self.outbox.bytes.capacity() == 0 {
+            self.outbox.bytes = spare.pop().unwrap_or_default();
+        }
+        if self.owed() == 0 {
+            self.active = now;
+        }
+        self.outbox.bytes.extend_from_slice(text);
+    }
+
+    /// Writes what is owed, as far as the kernel takes it.
+    ///
+    /// asyncio: _SelectorSocketTransport._write_ready.
+    pub fn flush(&mut self, now: Moment) -> Flushed {
+        let mut budget = WRITE_BUDGET;
+        while self.owed() > 0 && budget > 0 {
+            let owed = &self.outbox.bytes[self.outbox.sent..];
+            let piece = &owed[..owed.len().min(budget)];
+            let written = match &mut self.socket {
+                Socket::Tcp(stream) => stream.write(piece),
+                Socket::Unix(stream) => stream.write(piece),
+            };
+            match written {
+                Ok(count) => {
+                    self.outbox.sent += count;
+                    self.active = now;
+                    budget -= count;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.flags.write_blocked = true;
+                    self.outbox.compact();
+                    return Flushed::Partly;
+                }
+                Err(error) => return Flushed::Broken(error),
+            }
+        }
+        self.flags.write_blocked = false;
+        match self.owed() {
+            0 => Flushed::All,
+            _ => {
+                self.outbox.compact();
+                Flushed::Partly
+            }
+        }
+    }
+
+    /// Gives the memory of an empty outbox back to those who will owe something next.
+    pub fn recycle(&mut self, spare: &mut Vec<Vec<u8>>) {
+        /// Enough for every connection that one batch of events can make owe.
+        const SPARE_MAX: usize = 1024;
+        const SPARE_BYTES_MAX: usize = 16 * 1024;
+        let mut bytes = std::mem::take(&mut self.outbox).bytes;
+        if bytes.capacity() <= SPARE_BYTES_MAX && spare.len() < SPARE_MAX {
+            bytes.clear();
+            spare.push(bytes);
+        }
+    }
+
+    /// Is the dial through? The three questions of a non-blocking connect: is there an error, is
+    /// there somebody at the far end, and if neither, ask again at the next event.
+    pub fn dialled(&mut self) -> io::Result<bool> {
+        let Socket::Tcp(stream) = &self.socket else { return Ok(true) };
+        if let Some(error) = stream.take_error()? {
+            return Err(error);
+        }
+        match stream.peer_addr() {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The dial is through.
+    pub fn open(&mut self, now: Moment) {
+        self.phase = Phase::Open;
+        self.active = now;
+        self.line_since = now;
+    }
+
+    pub fn close_when_sent(&mut self) {
+        if self.phase == Phase::Open {
+            self.phase = Phase::Closing;
+        }
+    }
+
+    /// All is sent and nothing more will be. Says whether the socket may be dropped at once.
+    pub fn say_last_word(&mut self, now: Moment) -> bool {
+        if self.flags.end_seen {
+            return true;
+        }
+        let shut = match &self.socket {
+            Socket::Tcp(stream) => stream.shutdown(Shutdown::Write),
+            Socket::Unix(stream) => stream.shutdown(Shutdown::Write),
+        };
+        self.phase = Phase::Lingering;
+        self.active = now;
+        shut.is_err()
+    }
+
+    /// Counts bytes that came after our last word. Says whether there were too many.
+    pub fn linger(&mut self, bytes: usize) -> bool {
+        self.lingered = self.lingered.saturating_add(bytes as u32);
+        self.lingered as usize > LINGER_BYTES_MAX
+    }
+
+    pub fn die(&mut self) {
+        self.phase = Phase::Dead;
+    }
+
+    /// When this connection's patience ends, and with what words; `None` while it may wait as
+    /// long as it likes.
+    pub fn deadline(&self, patience: &Patience) -> Option<(Moment, &'static str)> {
+        let since = |start: Moment, wait, why| Some((start + wait, why));
+        match self.phase {
+            Phase::Connecting { .. } => since(self.active, patience.dial, "did not answer in time"),
+            Phase::Lingering => since(self.active, patience.linger, "closed"),
+            Phase::Dead => None,
+            Phase::Open | Phase::Closing if self.owed() > 0 => {
+                since(self.active, patience.write_stall, "takes nothing of what it is owed")
+            }
+            // Nothing is owed, and the last answer is still being looked for: that has a
+            // deadline of its own.
+            Phase::Closing => None,
+            Phase::Open => self.reading_deadline(patience),
+        }
+    }
+
+    fn reading_deadline(&self, patience: &Patience) -> Option<(Moment, &'static str)> {
+        use crate::core::names::Door;
+        match self.id.door() {
+            // Links are looked after by the core: greetings, pings.
+            Door::Peer => None,
+            Door::Plain => Some((self.active + patience.linger, "closed")),
+            _ if self.hearing != Hearing::Open || self.flags.held => None,
+            _ if !self.flags.has_spoken => {
+                Some((self.line_since + patience.first_byte, "said nothing"))
+            }
+            _ if self.inbox.is_partial() && !self.flags.lines_left => {
+                Some((self.line_since + patience.partial_line, "began a line and did not end it"))
+            }
+            _ => Some((self.active + patience.idle, "was idle")),
+        }
+    }
+}
+
+impl Outbox {
+    /// Moves what is left to the front once most of the buffer has been sent, so that a reader
+    /// that is always a little behind does not make the buffer grow for ever.
+    fn compact(&mut self) {
+        if self.sent > self.bytes.len() / 2 {
+            self.bytes.drain(..self.sent);
+            self.sent = 0;
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! The few threads for what blocks: calls to remote places, names to resolve, the atlas to load.
+//! Apart because nothing here may touch the loop's state; jobs go in through one channel,
+//! results come back through another, and mio's `Waker` ends the loop's sleep.
+//!
+//! ```text
+//!    loop ──▶ jobs, bounded ──▶ ▒ worker ▒ ── blocks in ureq ──┐
+//!      ▲                        ▒ worker ▒                     │
+//!      └── drain ◀── waker ◀── results, queued first ◀─────────┘
+//! ```
+//!
+//! The order matters: a result is queued first and the loop is woken second. The other way
+//! round, the loop could wake, find nothing and sleep again, with the result lying there. Many
+//! calls of `wake` may become one event, so after it everything is drained.
+//!
+//! asyncio: `run_in_executor`, whose future's `call_soon_threadsafe` does the same through a
+//! self-pipe; its default pool's queue has no bound.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::{io, thread};
+
+use mio::Waker;
+
+use crate::config::Address;
+use crate::core::names::{PeerId, Ticket};
+use crate::core::whatsat::Question;
+use crate::places::{Atlas, GoogleLegacy, render};
+
+/// What a worker has done.
+pub enum Finished {
+    Places { ticket: Ticket, body: Vec<u8> },
+    Atlas(Box<Result<Atlas, String>>),
+    Resolved { peer: PeerId, addresses: io::Result<Vec<SocketAddr>> },
+}
+
+/// Where workers leave what they have done. Each has its own.
+#[derive(Clone)]
+pub struct Postbox {
+    results: Sender<Finished>,
+    waker: Arc<Waker>,
+}
+
+/// Where the loop picks it up.
+pub struct Results(Receiver<Finished>);
+
+/// Threads that ask a remote source, one question at a time each.
+pub struct PlacesPool {
+    questions: SyncSender<(Ticket, Question)>,
+    source: Arc<GoogleLegacy>,
+}
+
+impl Postbox {
+    pub fn new(waker: Waker) -> (Postbox, Results) {
+        let (results, receiver) = mpsc::channel();
+        (Postbox { results, waker: Arc::new(waker) }, Results(receiver))
+    }
+
+    fn post(&self, finished: Finished) {
+        // Both fail only when the loop is gone, and then nobody waits.
+        if self.results.send(finished).is_ok() {
+            let _ = self.waker.wake();
+        }
+    }
+
+    /// Unpacks the atlas while the loop already listens.
+    pub fn load_atlas(&self) -> io::Result<()> {
+        let postbox = self.clone();
+        let load = move || {
+            let atlas = Atlas::load().map_err(|error| error.to_string());
+            postbox.post(Finished::Atlas(Box::new(atlas)));
+        };
+        thread::Builder::new().name("herd-atlas".into()).spawn(load).map(drop)
+    }
+
+    /// Resolves a name on a thread of its own: there are few peers, and a resolver that hangs
+    /// must keep neither places nor other peers waiting.
+    pub fn resolve(&self, peer: PeerId, address: Address) -> io::Result<()> {
+        let postbox = self.clone();
+        let resolve = move || {
+            let found = (address.host.as_str(), address.port).to_socket_addrs();
+            let addresses = found.map(Iterator::collect);
+            postbox.post(Finished::Resolved { peer, addresses });
+        };
+        thread::Builder::new().name("herd-resolve".into()).spawn(resolve).map(drop)
+    }
+}
+
+impl Results {
+    pub fn next(&self) -> Option<Finished> {
+        self.0.try_recv().ok()
+    }
+}
+
+impl PlacesPool {
+    pub fn start(
+        source: GoogleLegacy,
+        threads: usize,
+        queue_max: usize,
+        postbox: &Postbox,
+    ) -> io::Result<PlacesPool> {
+        let source = Arc::new(source);
+        let (questions, receiver) = mpsc::sync_channel(queue_max);
+        let receiver = Arc::new(Mutex::new(receiver));
+        for number in 0..threads {
+            let (source, receiver, postbox) = (source.clone(), receiver.clone(), postbox.clone());
+            thread::Builder::new()
+                .name(format!("herd-places-{number}"))
+                .spawn(move || ask_for_ever(&source, &receiver, &postbox))?;
+        }
+        Ok(PlacesPool { questions, source })
+    }
+
+    /// Hands a question to the next free thread. Says no at once if too many are waiting.
+    pub fn ask(&self, ticket: Ticket, question: Question) -> bool {
+        self.questions.try_send((ticket, question)).is_ok()
+    }
+
+    /// Ends the calls under way, so that the process can.
+    pub fn shut_down(&self) {
+        self.source.shutdown();
+    }
+}
+
+fn ask_for_ever(
+    source: &GoogleLegacy,
+    questions: &Mutex<Receiver<(Ticket, Question)>>,
+    postbox: &Postbox,
+) {
+    loop {
+        // The lock is held while waiting: the others wait for the lock, which comes to the same.
+        let next = questions.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok((ticket, question)) = next else { return };
+        let mut body = Vec::new();
+        // A panic in a library must cost one answer, not one thread of the pool.
+        let asked = catch_unwind(AssertUnwindSafe(|| source.answer(&question, &mut body)));
+        if asked.is_err() {
+            body.clear();
+            render::failure("UNKNOWN_ERROR", "the source of places failed", &mut body);
+        }
+        postbox.post(Finished::Places { ticket, body });
+    }
+}
