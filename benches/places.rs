@@ -5,17 +5,25 @@
 use std::hint::black_box;
 use std::num::NonZeroUsize;
 
-use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use herd::core::whatsat::{Position, Question};
 use herd::places::{Atlas, Source};
 
-/// Where questions come from: a few kilometres off a town that is drawn anew for each question, so
+/// Nothing on the globe is farther away.
+const HALF_GIRTH_KM: f64 = 20_100.0;
+
+/// Where questions come from: three kilometres off every town, in an order without locality, so
 /// that neither the tree nor the text is warm.
-fn somewhere(atlas: &Atlas, random: &mut fastrand::Rng) -> Position {
-    let latitude = random.f64() * 180.0 - 90.0;
-    let longitude = random.f64() * 360.0 - 180.0;
-    let town = atlas.nearest(Position { latitude, longitude }, 20_100.0, NonZeroUsize::MIN)[0];
-    Position { latitude: town.position.latitude - 0.03, longitude: town.position.longitude }
+fn everywhere(atlas: &Atlas) -> Vec<Position> {
+    let anywhere = Position { latitude: 0.0, longitude: 0.0 };
+    let all = NonZeroUsize::new(atlas.len()).expect("the atlas is not empty");
+    let towns = atlas.nearest(anywhere, HALF_GIRTH_KM, all);
+    let mut positions: Vec<_> = towns.into_iter().map(|town| town.position).collect();
+    for position in &mut positions {
+        position.latitude -= 0.03;
+    }
+    fastrand::Rng::with_seed(2).shuffle(&mut positions);
+    positions
 }
 
 fn places(criterion: &mut Criterion) {
@@ -25,20 +33,26 @@ fn places(criterion: &mut Criterion) {
     group.sample_size(100);
 
     let atlas = Atlas::load().expect("the compiled-in data are whole");
-    let mut random = fastrand::Rng::with_seed(2);
+    let mut positions = everywhere(&atlas).into_iter().cycle();
+    let mut next = || positions.next().expect("a cycle does not end");
     let twenty = NonZeroUsize::new(20).expect("20 is not 0");
     group.bench_function("nearest 20 in 50 km", |bencher| {
-        bencher.iter_batched(
-            || somewhere(&atlas, &mut random),
-            |at| black_box(atlas.nearest(at, 50.0, twenty)).len(),
-            BatchSize::SmallInput,
-        );
+        bencher.iter(|| atlas.nearest(next(), 50.0, twenty).len());
     });
 
     let (radius_km, bound) = (50.0, 20);
+    let mut out = Vec::new();
+    group.bench_function("answer anywhere", |bencher| {
+        bencher.iter(|| {
+            out.clear();
+            atlas.answer(&Question { at: next(), radius_km, bound }, &mut out);
+            out.len()
+        });
+    });
+
     let helsinki = Position { latitude: 60.1699, longitude: 24.9384 };
     let question = Question { at: helsinki, radius_km, bound };
-    let mut out = Vec::new();
+    out.clear();
     atlas.answer(&question, &mut out);
     group.throughput(Throughput::Bytes(out.len() as u64));
     group.bench_function("answer at Helsinki", |bencher| {

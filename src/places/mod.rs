@@ -20,6 +20,7 @@ pub mod resolver;
 use crate::core::whatsat::{Position, Question};
 
 pub use atlas::{Atlas, AtlasError};
+pub use google_legacy::{GoogleLegacy, SourceError};
 
 /// Whose places are compiled in, as CC BY 4.0 (section 3a) wants it told: for `--version`; NOTICE
 /// says the same. Answers carry it as HTML in `html_attributions`.

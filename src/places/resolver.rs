@@ -60,3 +60,40 @@ impl Resolver for Remembering {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolve(resolver: &Remembering, uri: &str) -> Option<Vec<std::net::SocketAddr>> {
+        let timeout = NextTimeout { after: FRESH.into(), ..NextTimeout::default() };
+        let addresses = resolver.resolve(&uri.parse().unwrap(), &Config::default(), timeout);
+        addresses.ok().map(|addresses| addresses.to_vec())
+    }
+
+    fn since(resolver: &Remembering) -> Option<Instant> {
+        resolver.known.lock().unwrap().as_ref().map(|known| known.since)
+    }
+
+    #[test]
+    fn the_system_is_asked_again_only_when_an_answer_is_old() {
+        let resolver = Remembering::default();
+        // ureq knows no such scheme and refuses to look the name up.
+        let no_address = "gopher://127.0.0.1:7";
+        assert_eq!(resolve(&resolver, no_address), None);
+        let expected = Some(vec!["127.0.0.1:7".parse().unwrap()]);
+        assert_eq!(resolve(&resolver, "http://127.0.0.1:7"), expected);
+        let first = since(&resolver);
+        assert_eq!(resolve(&resolver, "http://127.0.0.1:7"), expected);
+        assert_eq!(since(&resolver), first);
+
+        let age = |resolver: &Remembering| {
+            resolver.known.lock().unwrap().as_mut().unwrap().since -= FRESH;
+        };
+        age(&resolver);
+        assert_eq!(resolve(&resolver, "http://127.0.0.1:7"), expected);
+        assert!(since(&resolver) >= first);
+        age(&resolver);
+        assert_eq!(resolve(&resolver, no_address), expected, "an old address is used");
+    }
+}

@@ -65,7 +65,7 @@ def atlas(towns, countries, states):
 
 def region(town, countries, states):
     """The country; in the United States, where the wheel names them, the state before it."""
-    country = countries[town["countrycode"]]["name"]
+    country = countries[town["countrycode"]]["name"].strip()
     if town["countrycode"] == "US" and town["admin1code"] in states:
         return f"{states[town['admin1code']]['name']}, {country}"
     return country

@@ -225,7 +225,7 @@ mod tests {
         check((40.0, -117.8), 20.0, 5, "ZERO_RESULTS", 0, "");
         check((40.0, -117.8), 20.0, 0, "ZERO_RESULTS", 0, "");
         check((90.0, 0.0), 50.0, 20, "ZERO_RESULTS", 0, "");
-        check((-16.8, -179.999), 50.0, 1, "OK", 1, "Waiyevo");
+        check((63.06, -179.9), 50.0, 5, "OK", 1, "Beringovskiy");
     }
 
     #[test]
