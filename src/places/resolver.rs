@@ -1,0 +1,99 @@
+//! Remembers where a service lives.
+//!
+//! It is apart because it is a part of ureq, put in place of another: with any timeout set, ureq's
+//! own resolver starts a thread for every call, even for an address written in digits, and those
+//! threads pile up behind a name server that does not answer. This one asks it only when what it
+//! knows has grown old. It makes no choice among the addresses; the connector tries them in order.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use ureq::Error;
+use ureq::config::Config;
+use ureq::http::Uri;
+use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::NextTimeout;
+
+/// How long an answer of the name server is used: what big services set as the life of theirs.
+const FRESH: Duration = Duration::from_secs(60);
+
+/// The addresses of the one host that an agent asks.
+///
+/// invariant: every URI of the agent has the same authority. A source has one base URL and follows
+/// no redirects, so there is nothing to tell hosts apart by.
+#[derive(Debug, Default)]
+pub struct Remembering {
+    known: Mutex<Option<Known>>,
+    system: DefaultResolver,
+}
+
+#[derive(Clone, Debug)]
+struct Known {
+    addresses: ResolvedSocketAddrs,
+    since: Instant,
+}
+
+impl Resolver for Remembering {
+    fn resolve(
+        &self,
+        uri: &Uri,
+        config: &Config,
+        timeout: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, Error> {
+        // The lock is not held while the name server is asked: one slow answer would make all
+        // workers late. A poisoned lock still guards a whole value.
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(known) = &known
+            && known.since.elapsed() < FRESH
+        {
+            return Ok(known.addresses.clone());
+        }
+        match self.system.resolve(uri, config, timeout) {
+            Ok(addresses) => {
+                let since = Instant::now();
+                let fresh = Known { addresses: addresses.clone(), since };
+                *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(fresh);
+                Ok(addresses)
+            }
+            // An old address is a better guess than none.
+            Err(error) => known.map(|known| known.addresses).ok_or(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolve(resolver: &Remembering, uri: &str) -> Option<Vec<std::net::SocketAddr>> {
+        let timeout = NextTimeout { after: FRESH.into(), ..NextTimeout::default() };
+        let addresses = resolver.resolve(&uri.parse().unwrap(), &Config::default(), timeout);
+        addresses.ok().map(|addresses| addresses.to_vec())
+    }
+
+    fn since(resolver: &Remembering) -> Option<Instant> {
+        resolver.known.lock().unwrap().as_ref().map(|known| known.since)
+    }
+
+    #[test]
+    fn the_system_is_asked_again_only_when_an_answer_is_old() {
+        let resolver = Remembering::default();
+        // ureq knows no such scheme and refuses to look the name up.
+        let no_address = "gopher://127.0.0.1:7";
+        assert_eq!(resolve(&resolver, no_address), None);
+        let expected = Some(vec!["127.0.0.1:7".parse().unwrap()]);
+        assert_eq!(resolve(&resolver, "http://127.0.0.1:7"), expected);
+        let first = since(&resolver);
+        assert_eq!(resolve(&resolver, "http://127.0.0.1:7"), expected);
+        assert_eq!(since(&resolver), first);
+
+        let age = |resolver: &Remembering| {
+            resolver.known.lock().unwrap().as_mut().unwrap().since -= FRESH;
+        };
+        age(&resolver);
+        assert_eq!(resolve(&resolver, "http://127.0.0.1:7"), expected);
+        assert!(since(&resolver) >= first);
+        age(&resolver);
+        assert_eq!(resolve(&resolver, no_address), expected, "an old address is used");
+    }
+}
