@@ -4,4 +4,7 @@
 
 pub mod config;
 pub mod core;
+pub mod exit;
 pub mod places;
+pub mod run_dir;
+pub mod status;
