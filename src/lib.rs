@@ -5,4 +5,7 @@
 #[allow(missing_docs)]
 pub mod config;
 pub mod core;
+pub mod exit;
 pub mod places;
+pub mod run_dir;
+pub mod status;

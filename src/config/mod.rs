@@ -1,8 +1,37 @@
 //! What an operator decides: names, addresses, who is whose peer, limits.
+//!
+//! It stands apart so that everything behind it may trust a [`Config`]: complete, checked, and free
+//! of optional things that somebody would have to fill in later. It opens no socket and starts
+//! nothing; it reads herd.toml and the key file, and resolves the host that this server binds.
+//!
+//! A herd comes from one of two places: [`presets`] (the herds of the course's years) or [`file`]
+//! (herd.toml). Both give a [`Herd`], which is the graph, and [`Settings`], which is the rest.
+//! [`layers`] lays flags and environment over them and takes one server's view: the [`Config`].
 
+pub mod address;
+pub mod file;
+pub mod herd;
+pub mod key;
+pub mod layers;
+pub mod limits;
+pub mod presets;
+pub mod settings;
+
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+
+use serde::Deserialize;
+
+pub use address::Address;
+pub use herd::Herd;
+pub use key::Secret;
+pub use limits::Limits;
+pub use settings::Settings;
+
+/// A complete herd.toml with every key explained: `herd example-config` prints it.
+pub const EXAMPLE: &str = include_str!("herd.toml");
 
 /// Everything one server process needs to know, checked and complete.
 #[derive(Clone, Debug)]
@@ -31,19 +60,12 @@ pub struct Config {
 }
 
 /// One neighbour in the graph of the herd.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
     pub name: String,
     pub address: Address,
     pub initiative: Initiative,
     pub kind: LinkKind,
-}
-
-/// A host and a port. The host may be a name, which is resolved when it is dialled.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Address {
-    pub host: String,
-    pub port: u16,
 }
 
 /// Who opens the connection of a link.
@@ -63,7 +85,8 @@ pub enum LinkKind {
 }
 
 /// What the sender of an IAMAT older than the stored report is answered with.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum StaleReply {
     /// The line the sender just sent, stamped by this server.
     #[default]
@@ -88,72 +111,72 @@ pub struct Places {
     pub queue_max: usize,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Who is asked what is near a client.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum PlacesSource {
+    /// The atlas of towns inside the program: no key, no network.
+    #[default]
     Embedded,
+    /// Google's Places API (Legacy), Nearby Search.
     GoogleLegacy,
 }
 
-/// A text that must never be shown: it has no `Display`, and its `Debug` hides it.
-#[derive(Clone)]
-pub struct Secret(String);
-
-impl Secret {
-    pub fn new(text: String) -> Secret {
-        Secret(text)
-    }
-
-    /// The text itself. Call it only where it leaves for the service it opens.
-    pub fn reveal(&self) -> &str {
-        &self.0
+impl PlacesSource {
+    /// The name an operator writes.
+    pub fn name(self) -> &'static str {
+        match self {
+            PlacesSource::Embedded => "embedded",
+            PlacesSource::GoogleLegacy => "google-legacy",
+        }
     }
 }
 
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Secret(…)")
+impl std::str::FromStr for PlacesSource {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<PlacesSource, String> {
+        match text {
+            "embedded" => Ok(PlacesSource::Embedded),
+            "google-legacy" => Ok(PlacesSource::GoogleLegacy),
+            _ => Err("the sources of places are `embedded` and `google-legacy`".to_owned()),
+        }
     }
 }
 
-#[derive(Clone, Debug)]
+/// What is written to the log, and where.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Log {
+    /// Holds one file for each server.
     pub dir: PathBuf,
+    /// `Info` logs connections and peers coming and going, `Debug` every line in and out as well.
+    #[serde(deserialize_with = "settings::level")]
     pub level: log::LevelFilter,
 }
 
-/// A bound on everything; each default and its reason stands in `limits`.
-#[derive(Clone, Debug)]
-pub struct Limits {
-    /// Longest command of a client, in bytes without its terminator.
-    pub line_bytes_max: usize,
-    /// Bytes without a newline after which a client is hung up on.
-    pub endless_bytes_max: usize,
-    /// Longest line of a peer, in bytes without its terminator.
-    pub peer_line_bytes_max: usize,
-    /// Connections of clients at a time. `None`: as many as the descriptors allow.
-    pub connections_max: Option<usize>,
-    /// Bytes owed to a client above which its commands are no longer read.
-    pub high_water_bytes: usize,
-    /// Bytes owed to a client above which it is hung up on.
-    pub outbox_bytes_max: usize,
-    /// Bytes owed to a peer above which floods to it are held back and repaired later.
-    pub peer_outbox_bytes_max: usize,
-    /// Commands of one connection that may wait for an answer at a time.
-    pub waits_max: usize,
-    /// Clients known; IAMATs of new ones are refused beyond it.
-    pub clients_max: usize,
-    pub idle: Duration,
-    pub first_byte: Duration,
-    pub partial_line: Duration,
-    pub write_stall: Duration,
-    pub dial: Duration,
-    pub greeting: Duration,
-    /// Silence of a peer after which it is asked for a sign of life.
-    pub ping_after: Duration,
-    /// Silence of a peer after which it counts as dead.
-    pub silence_max: Duration,
-    pub backoff_min: Duration,
-    pub backoff_max: Duration,
-    /// How long a drain may take before the process exits all the same.
-    pub drain: Duration,
+impl Default for Log {
+    fn default() -> Log {
+        Log { dir: PathBuf::from("log"), level: log::LevelFilter::Debug }
+    }
 }
+
+/// Why there is no [`Config`]: one sentence that names the thing and the way out.
+///
+/// Mistakes in herd.toml begin with `FILE:LINE: `, which editors and terminals make a link of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError(String);
+
+impl ConfigError {
+    pub fn new(sentence: impl Into<String>) -> ConfigError {
+        ConfigError(sentence.into())
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ConfigError {}

@@ -1,0 +1,122 @@
+//! The herd as a graph: who is in it, where they listen, who is linked with whom.
+//!
+//! Apart from [`Config`](super::Config) because several commands look at the whole herd, while a
+//! server needs its own neighbours only. It knows nothing of files or flags.
+
+use super::{Address, Initiative, LinkKind, Peer, limits};
+
+/// A peer port is its client port and this many more, unless herd.toml says otherwise. It keeps the
+/// roles of a connection apart without a second number to remember (spec.md, section 4).
+pub const PEER_PORT_OFFSET: u16 = 100;
+
+/// All servers and links.
+///
+/// invariant: names are unique; no two addresses are the same; every link joins two different
+/// members, at least one of them no course server; no two are linked twice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Herd {
+    /// The herd's id: peers of another herd are refused in the greeting.
+    pub id: String,
+    pub members: Vec<Member>,
+    pub links: Vec<Link>,
+    /// The operator accepts that anybody who reaches a port may forge reports.
+    pub open: bool,
+}
+
+/// One server of the herd.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    pub name: String,
+    /// Where clients find it.
+    pub clients: Address,
+    /// Where peers find it. `None`: a course server, which knows no other port than that of its
+    /// clients, and whose links are plain.
+    pub peers: Option<Address>,
+}
+
+/// Two members that exchange reports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    pub dials: String,
+    pub accepts: String,
+}
+
+impl Herd {
+    pub fn member(&self, name: &str) -> Option<&Member> {
+        self.members.iter().find(|member| member.name == name)
+    }
+
+    /// The names of all members, for sentences: `Hill, Jaquez, Smith`.
+    pub fn names(&self) -> String {
+        let names: Vec<&str> = self.members.iter().map(|member| member.name.as_str()).collect();
+        names.join(", ")
+    }
+
+    /// Who listens on this address already.
+    pub fn taken_by(&self, address: &Address) -> Option<&Member> {
+        self.members.iter().find(|member| {
+            let peers = member.peers.as_ref();
+            member.clients.same_as(address) || peers.is_some_and(|peers| peers.same_as(address))
+        })
+    }
+
+    pub fn are_linked(&self, one: &str, other: &str) -> bool {
+        self.links.iter().any(|link| {
+            (link.dials == one && link.accepts == other)
+                || (link.dials == other && link.accepts == one)
+        })
+    }
+
+    /// Everyone whom `name` is linked with, in the order of the links.
+    pub fn neighbours(&self, name: &str) -> Vec<Peer> {
+        self.links.iter().filter_map(|link| self.far_end(link, name)).collect()
+    }
+
+    fn far_end(&self, link: &Link, name: &str) -> Option<Peer> {
+        let (other, initiative) = if link.dials == name {
+            (&link.accepts, Initiative::Ours)
+        } else if link.accepts == name {
+            (&link.dials, Initiative::Theirs)
+        } else {
+            return None;
+        };
+        let member = self.member(other)?;
+        // Each side of a plain link opens a connection for each line it has to tell.
+        let (address, initiative, kind) = match &member.peers {
+            Some(peers) => (peers, initiative, LinkKind::Herd),
+            None => (&member.clients, Initiative::Ours, LinkKind::Plain),
+        };
+        Some(Peer { name: member.name.clone(), address: address.clone(), initiative, kind })
+    }
+}
+
+/// A server's name or a herd's id, which travel as one field of a line and name files.
+///
+/// # Errors
+/// A sentence if it is empty, too long, or holds what a line or a file name cannot carry.
+pub fn parse_name(text: &str) -> Result<String, String> {
+    let unfit = |c: char| c.is_whitespace() || c.is_control() || c == '/';
+    if text.is_empty() || text.len() > limits::NAME_BYTES_MAX || text.contains(unfit) {
+        return Err(format!(
+            "`{}` is no name: write one word of at most {} bytes, without `/`",
+            text.escape_debug(),
+            limits::NAME_BYTES_MAX
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_single_words() {
+        for good in ["Hill", "é", "a-b.c", &"x".repeat(64)] {
+            assert_eq!(parse_name(good).as_deref(), Ok(good));
+        }
+        for bad in ["", " ", "a b", "a\n", "a\u{7f}", "a/b", "a\u{2003}b", &"x".repeat(65)] {
+            assert!(parse_name(bad).is_err(), "{bad:?}");
+        }
+    }
+}

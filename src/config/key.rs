@@ -1,0 +1,111 @@
+//! A secret, and the only way one is read from a file.
+//!
+//! Apart from the rest so that what must never be shown has one door in and one door out.
+
+use std::fmt;
+use std::fs;
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use super::ConfigError;
+
+/// No key is longer; it keeps a mistyped path (a film, `/dev/zero`) from filling the memory.
+const KEY_FILE_BYTES_MAX: u64 = 4096;
+
+/// A text that must never be shown: it has no `Display`, and its `Debug` hides it.
+#[derive(Clone)]
+pub struct Secret(String);
+
+impl Secret {
+    pub fn new(text: String) -> Secret {
+        Secret(text)
+    }
+
+    /// Reads a key: one word, white space around it is ignored.
+    ///
+    /// # Errors
+    /// The file is missing, unreadable, empty, no word, or readable by anyone but its owner.
+    pub fn read(path: &Path) -> Result<Secret, ConfigError> {
+        let shown = path.display();
+        let fail = |why: &str| ConfigError::new(format!("the key file {shown} {why}"));
+        let cannot = |error: std::io::Error| fail(&format!("cannot be read: {error}"));
+
+        let file = fs::File::open(path).map_err(cannot)?;
+        // The open file is asked, not the path: between the two a path may change its meaning.
+        let mode = file.metadata().map_err(cannot)?.permissions().mode() & 0o777;
+        if mode & 0o077 != 0 {
+            return Err(fail(&format!(
+                "is open to others than its owner (mode {mode:04o}): chmod 600 {shown}"
+            )));
+        }
+        let mut text = String::new();
+        file.take(KEY_FILE_BYTES_MAX).read_to_string(&mut text).map_err(cannot)?;
+        if text.len() as u64 == KEY_FILE_BYTES_MAX {
+            return Err(fail("is too long for a key: put the key alone in it"));
+        }
+        let key = text.trim();
+        if key.is_empty() {
+            return Err(fail("is empty: put the key in it"));
+        }
+        if key.contains(|c: char| c.is_whitespace() || c.is_control()) {
+            return Err(fail("holds more than one word: put the key alone in it"));
+        }
+        Ok(Secret(key.to_owned()))
+    }
+
+    /// The text itself. Call it only where it leaves for the service it opens.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, mode: u32, expected: Result<&str, &str>) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        match (Secret::read(&path), expected) {
+            (Ok(secret), Ok(key)) => assert_eq!(secret.reveal(), key),
+            (Err(error), Err(part)) => {
+                let sentence = error.to_string();
+                assert!(sentence.contains(part), "{sentence}");
+                assert!(!sentence.contains("AIza"), "{sentence}");
+            }
+            (found, expected) => panic!("{found:?}, not {expected:?}"),
+        }
+    }
+
+    #[test]
+    fn only_the_owner_may_read_a_key() {
+        check("AIzaKey\n", 0o600, Ok("AIzaKey"));
+        check("AIzaKey", 0o400, Ok("AIzaKey"));
+        check("AIzaKey\n", 0o640, Err("mode 0640): chmod 600 "));
+        check("AIzaKey\n", 0o604, Err("chmod 600 "));
+    }
+
+    #[test]
+    fn a_key_is_one_word() {
+        check("", 0o600, Err("is empty"));
+        check(" \n", 0o600, Err("is empty"));
+        check("AIza Key\n", 0o600, Err("more than one word"));
+        check(&"AIza".repeat(2000), 0o600, Err("too long"));
+        let missing = Secret::read(Path::new("no/such/key")).unwrap_err().to_string();
+        assert!(missing.starts_with("the key file no/such/key cannot be read: "), "{missing}");
+    }
+
+    #[test]
+    fn debug_shows_nothing() {
+        assert_eq!(format!("{:?}", Secret::new("AIzaKey".to_owned())), "Secret(…)");
+    }
+}

@@ -1,0 +1,526 @@
+//! Flags over environment over file over defaults, and one server's view of what comes out.
+//!
+//! Apart from the command line so that precedence is a pure function that a test can call: whoever
+//! parses the flags (and lets the environment stand in for those not given) fills [`Which`] and
+//! [`Overrides`], and gets a [`Config`].
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use log::LevelFilter;
+
+use super::herd::{Herd, Link, Member, parse_name};
+use super::presets::{self, Preset};
+use super::settings::PlacesSettings;
+use super::{
+    Address, Config, ConfigError, LinkKind, Log, Places, PlacesSource, Secret, Settings, file,
+};
+
+/// Which herd is meant, and on which addresses.
+#[derive(Clone, Debug, Default)]
+pub struct Which {
+    /// A herd.toml. At most one of this and `preset` is given.
+    pub config: Option<PathBuf>,
+    /// A year.
+    pub preset: Option<String>,
+    /// First client port; for presets only.
+    pub base_port: Option<u16>,
+    /// Host to listen on, as [`parse_host`](super::address::parse_host) gives it. A preset's servers share it; in a
+    /// herd.toml each has an address that others dial, and this one concerns ours alone.
+    pub bind: Option<String>,
+}
+
+impl Which {
+    /// The herd that is meant. `name` finds the preset when neither file nor year is given.
+    ///
+    /// # Errors
+    /// Mistakes in the file, an unknown year or name, a base port that does not fit.
+    pub fn herd(&self, name: Option<&str>) -> Result<(Herd, Settings), ConfigError> {
+        let (herd, settings, whose) = match (&self.config, &self.preset) {
+            (Some(_), Some(_)) => {
+                return Err(ConfigError::new(
+                    "--config (HERD_CONFIG) and --preset (HERD_PRESET) name two herds: \
+                     leave one out",
+                ));
+            }
+            (Some(path), None) => {
+                if self.base_port.is_some() {
+                    return Err(ConfigError::new(format!(
+                        "--base-port (HERD_BASE_PORT) is for presets: {} names its own ports",
+                        path.display()
+                    )));
+                }
+                let (herd, settings) = file::read(path)?;
+                (herd, settings, path.display().to_string())
+            }
+            (None, year) => {
+                let preset = match year {
+                    Some(year) => Preset::of_year(year)?,
+                    None => Preset::with_server(name)?,
+                };
+                let herd = preset.herd(self.preset_host(), self.preset_port()?);
+                (herd, Settings::preset(), format!("preset {}", preset.year))
+            }
+        };
+        if let Some(name) = name
+            && herd.member(name).is_none()
+        {
+            let names = herd.names();
+            return Err(ConfigError::new(format!("{whose} has no server {name}: it has {names}")));
+        }
+        Ok((herd, settings))
+    }
+
+    /// Where a preset's servers find each other. `--bind 0.0.0.0` says nothing about that.
+    fn preset_host(&self) -> &str {
+        let bind = self
+            .bind
+            .as_deref()
+            .filter(|host| !host.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified()));
+        bind.unwrap_or(presets::HOST)
+    }
+
+    fn preset_port(&self) -> Result<u16, ConfigError> {
+        let port = self.base_port.unwrap_or(presets::BASE_PORT);
+        if port == 0 || port > presets::BASE_PORT_MAX {
+            let max = presets::BASE_PORT_MAX;
+            return Err(ConfigError::new(format!(
+                "base port {port} does not fit: write 1 to {max}, \
+                 so that five client ports and the peer ports 100 above them are free"
+            )));
+        }
+        Ok(port)
+    }
+}
+
+/// What flags and environment say about one server; `None` leaves the word to the file.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    pub places: Option<PlacesSource>,
+    pub places_url: Option<String>,
+    pub places_key_file: Option<PathBuf>,
+    /// The key itself, which comes from the environment only. It beats a key file.
+    pub places_key: Option<Secret>,
+    pub log_dir: Option<PathBuf>,
+    pub log_level: Option<LevelFilter>,
+    pub run_dir: Option<PathBuf>,
+    /// Bare AT lines are believed even without a plain neighbour.
+    pub plain: bool,
+    pub plain_peers: Vec<PlainPeer>,
+}
+
+/// A course server among the neighbours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PlainPeer {
+    /// `NAME`: a course server runs in the place of this member of the herd.
+    Member(String),
+    /// `NAME=HOST:PORT`: a course server outside the herd, or elsewhere than the herd says. It
+    /// becomes our neighbour.
+    At(String, Address),
+}
+
+impl FromStr for PlainPeer {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<PlainPeer, String> {
+        match text.split_once('=') {
+            None => Ok(PlainPeer::Member(parse_name(text)?)),
+            Some((name, address)) => Ok(PlainPeer::At(parse_name(name)?, address.parse()?)),
+        }
+    }
+}
+
+/// The configuration of the server `name`, which is a member of `herd` as [`Which::herd`] gave it.
+///
+/// # Errors
+/// A listening host that cannot be resolved or that strangers reach, a course server outside
+/// loopback, an unfit key file or URL.
+pub fn configure(
+    name: &str,
+    mut herd: Herd,
+    settings: Settings,
+    which: &Which,
+    overrides: Overrides,
+) -> Result<Config, ConfigError> {
+    for peer in &overrides.plain_peers {
+        join_plain(&mut herd, name, peer)?;
+    }
+    let (client_address, peer_address) = listening(&herd, name, which.bind.as_deref())?;
+    let peers = herd.neighbours(name);
+    let accept_plain = overrides.plain || peers.iter().any(|peer| peer.kind == LinkKind::Plain);
+    if accept_plain && !client_address.ip().is_loopback() {
+        return Err(ConfigError::new(format!(
+            "{name} would believe plain AT lines from anybody who reaches {client_address}: \
+             plain links need loopback, so bind 127.0.0.1 or leave them out"
+        )));
+    }
+    for address in [client_address, peer_address] {
+        guard(&herd, name, address)?;
+    }
+    Ok(Config {
+        herd: herd.id,
+        name: name.to_owned(),
+        client_address,
+        peer_address,
+        peers,
+        accept_plain,
+        stale_reply: settings.answers.stale_reply,
+        close_after_reply: settings.answers.close_after_reply,
+        limits: settings.limits,
+        log: Log {
+            dir: overrides.log_dir.unwrap_or(settings.log.dir),
+            level: overrides.log_level.unwrap_or(settings.log.level),
+        },
+        run_dir: overrides.run_dir.unwrap_or(settings.run_dir),
+        places: places(
+            settings.places,
+            overrides.places,
+            overrides.places_url,
+            overrides.places_key_file,
+            overrides.places_key,
+        )?,
+    })
+}
+
+/// Refuses an address that strangers reach, unless the operator accepts that.
+///
+/// # Errors
+/// A sentence with the reason and the two ways out.
+pub fn guard(herd: &Herd, name: &str, address: SocketAddr) -> Result<(), ConfigError> {
+    if herd.open || address.ip().is_loopback() {
+        return Ok(());
+    }
+    Err(ConfigError::new(format!(
+        "{name} would listen on {address}, where anybody could forge reports, because peers are \
+         not authenticated: bind 127.0.0.1, or accept it with `open = true` in herd.toml"
+    )))
+}
+
+fn join_plain(herd: &mut Herd, name: &str, peer: &PlainPeer) -> Result<(), ConfigError> {
+    let (other, address) = match peer {
+        PlainPeer::Member(other) => (other, None),
+        PlainPeer::At(other, address) => (other, Some(address)),
+    };
+    if other == name {
+        let sentence = format!("{name} cannot be its own plain peer: name another server");
+        return Err(ConfigError::new(sentence));
+    }
+    let position = herd.members.iter().position(|member| member.name == *other);
+    let known = position.map(|position| herd.members.remove(position));
+    let clients = match (address, known) {
+        (Some(address), _) => address.clone(),
+        (None, Some(member)) => member.clients,
+        (None, None) => {
+            return Err(ConfigError::new(format!(
+                "there is no server {other} in this herd ({}): \
+                 say where it is with --plain-peer {other}=HOST:PORT",
+                herd.names()
+            )));
+        }
+    };
+    if !clients.is_loopback() {
+        return Err(ConfigError::new(format!(
+            "plain peer {other} must be on loopback, not on {clients}: \
+             anybody can forge plain AT lines"
+        )));
+    }
+    if let Some(taken) = herd.taken_by(&clients) {
+        let taken = &taken.name;
+        return Err(ConfigError::new(format!(
+            "plain peer {other} cannot be on {clients}, which belongs to {taken}"
+        )));
+    }
+    herd.members.push(Member { name: other.clone(), clients, peers: None });
+    if address.is_some() && !herd.are_linked(name, other) {
+        herd.links.push(Link { dials: name.to_owned(), accepts: other.clone() });
+    }
+    Ok(())
+}
+
+/// Where `name` listens for clients and for peers.
+fn listening(
+    herd: &Herd,
+    name: &str,
+    bind: Option<&str>,
+) -> Result<(SocketAddr, SocketAddr), ConfigError> {
+    let Some(Member { clients, peers: Some(peers), .. }) = herd.member(name) else {
+        return Err(ConfigError::new(format!(
+            "{name} is a course server (plain = true), which is started by its own means: \
+             start another server of the herd"
+        )));
+    };
+    let resolve = |address: &Address| {
+        let host = bind.unwrap_or(&address.host).to_owned();
+        let address = Address { host, port: address.port };
+        address.resolve().map_err(|error| {
+            ConfigError::new(format!(
+                "{name} cannot listen on {address}, which names no address of this machine \
+                 ({error}): correct it, or name one with --bind ADDR"
+            ))
+        })
+    };
+    Ok((resolve(clients)?, resolve(peers)?))
+}
+
+fn places(
+    file: PlacesSettings,
+    source: Option<PlacesSource>,
+    url: Option<String>,
+    key_file: Option<PathBuf>,
+    key: Option<Secret>,
+) -> Result<Places, ConfigError> {
+    let source = source.unwrap_or(file.source);
+    let url = url.or(file.url);
+    let mut places = Places {
+        source,
+        url: None,
+        key: None,
+        deadline: file.deadline,
+        workers: file.workers,
+        queue_max: file.queue_max,
+    };
+    // The atlas needs neither, and a key that nobody needs is best left where it lies.
+    if source == PlacesSource::Embedded {
+        return Ok(places);
+    }
+    places.key = match (key, key_file.or(file.key_file)) {
+        (Some(key), _) => Some(key),
+        (None, Some(path)) => Some(Secret::read(&path)?),
+        (None, None) if url.is_none() => {
+            return Err(ConfigError::new(format!(
+                "places source {} needs a key: put it in a file for --places-key-file, \
+                 or in HERD_PLACES_KEY",
+                source.name()
+            )));
+        }
+        // A stand-in for the service, as in a test, may ask for no key.
+        (None, None) => None,
+    };
+    places.url = url.map(check_url).transpose()?;
+    Ok(places)
+}
+
+/// Lets a base URL pass that keeps the key and the answers private.
+fn check_url(url: String) -> Result<String, ConfigError> {
+    let fail = |why: &str| Err(ConfigError::new(format!("places URL `{url}` {why}")));
+    if url.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        return fail("holds white space: write one word");
+    }
+    let (encrypted, rest) = match (url.strip_prefix("https://"), url.strip_prefix("http://")) {
+        (Some(rest), _) => (true, rest),
+        (None, Some(rest)) => (false, rest),
+        (None, None) => return fail("must begin with https://"),
+    };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    if authority.contains('@') {
+        return fail("must not hold a user or a password: a key belongs in --places-key-file");
+    }
+    let with_port = |port: &str| format!("{authority}{port}").parse::<Address>().ok();
+    let Some(address) = with_port("").or_else(|| with_port(":80")) else {
+        return fail("names no host: write https://HOST/");
+    };
+    if !encrypted && !address.is_loopback() {
+        return fail("must begin with https://, because it is not on loopback");
+    }
+    Ok(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::time::Duration;
+
+    use super::super::{Initiative, StaleReply};
+    use super::*;
+
+    const FILE: &str = "herd = \"demo\"\n\
+        links = [[\"Hill\", \"Far\"], [\"Old\", \"Hill\"]]\n\
+        run_dir = \"/file/run\"\n\
+        [[server]]\nname = \"Hill\"\nclients = \"127.0.0.1:1000\"\n\
+        [[server]]\nname = \"Far\"\nclients = \"far.example.org:1000\"\n\
+        [[server]]\nname = \"Old\"\nclients = \"127.0.0.1:1001\"\nplain = true\n\
+        [answers]\nstale_reply = \"stored\"\nclose_after_reply = true\n\
+        [log]\ndir = \"/file/log\"\nlevel = \"warn\"\n\
+        [places]\nsource = \"google-legacy\"\nurl = \"https://file.example/\"\ndeadline = \"1 s\"\n";
+
+    fn from_file(text: &str, which: &Which, overrides: Overrides) -> Result<Config, ConfigError> {
+        let (herd, settings) = file::parse(Path::new("herd.toml"), text)?;
+        configure("Hill", herd, settings, which, overrides)
+    }
+
+    fn from_preset(which: &Which, overrides: Overrides) -> Result<Config, ConfigError> {
+        let (herd, settings) = which.herd(Some("Hill"))?;
+        configure("Hill", herd, settings, which, overrides)
+    }
+
+    fn refused(found: Result<Config, ConfigError>, part: &str) {
+        let sentence = found.expect_err(part).to_string();
+        assert!(sentence.contains(part), "{sentence}\n  lacks {part}");
+    }
+
+    fn plain(peers: &[&str]) -> Overrides {
+        let plain_peers = peers.iter().map(|text| text.parse().unwrap()).collect();
+        Overrides { plain_peers, ..Overrides::default() }
+    }
+
+    #[test]
+    fn a_name_alone_is_a_complete_configuration() {
+        let config = from_preset(&Which::default(), Overrides::default()).unwrap();
+        assert_eq!(config.herd, "2020");
+        assert_eq!(config.client_address.to_string(), "127.0.0.1:12000");
+        assert_eq!(config.peer_address.to_string(), "127.0.0.1:12100");
+        assert_eq!(config.peers.len(), 2);
+        assert_eq!(config.limits.backoff_max, Duration::from_millis(200));
+        assert_eq!(config.places.source, PlacesSource::Embedded);
+        assert_eq!((config.log.level, config.accept_plain), (LevelFilter::Debug, false));
+        assert_eq!((config.log.dir, config.run_dir), ("log".into(), "run".into()));
+    }
+
+    #[test]
+    fn the_file_is_heard_where_nobody_else_speaks() {
+        let config = from_file(FILE, &Which::default(), Overrides::default()).unwrap();
+        assert_eq!((config.herd.as_str(), config.name.as_str()), ("demo", "Hill"));
+        assert_eq!((config.stale_reply, config.close_after_reply), (StaleReply::Stored, true));
+        assert_eq!(config.log.dir, PathBuf::from("/file/log"));
+        assert_eq!(config.log.level, LevelFilter::Warn);
+        assert_eq!(config.run_dir, PathBuf::from("/file/run"));
+        assert_eq!(config.places.url.as_deref(), Some("https://file.example/"));
+        assert_eq!(config.places.deadline, Duration::from_secs(1));
+        assert_eq!(config.limits.backoff_max, Duration::from_secs(5));
+        let far = &config.peers[0];
+        assert_eq!(far.address.to_string(), "far.example.org:1100");
+        assert_eq!((far.initiative, far.kind), (Initiative::Ours, LinkKind::Herd));
+        let old = &config.peers[1];
+        assert_eq!(old.address.to_string(), "127.0.0.1:1001");
+        assert_eq!((old.initiative, old.kind), (Initiative::Ours, LinkKind::Plain));
+        assert!(config.accept_plain);
+    }
+
+    #[test]
+    fn flags_and_environment_beat_the_file() {
+        let overrides = Overrides {
+            places: Some(PlacesSource::GoogleLegacy),
+            places_url: Some("http://127.0.0.1:9/".to_owned()),
+            places_key: Some(Secret::new("AIza".to_owned())),
+            log_dir: Some("/flag/log".into()),
+            log_level: Some(LevelFilter::Error),
+            run_dir: Some("/flag/run".into()),
+            ..Overrides::default()
+        };
+        let which = Which { bind: Some("127.0.0.7".to_owned()), ..Which::default() };
+        let config = from_file(FILE, &which, overrides).unwrap();
+        assert_eq!(config.client_address.to_string(), "127.0.0.7:1000");
+        assert_eq!(config.peer_address.to_string(), "127.0.0.7:1100");
+        assert_eq!(config.places.url.as_deref(), Some("http://127.0.0.1:9/"));
+        assert_eq!(config.places.key.as_ref().map(Secret::reveal), Some("AIza"));
+        assert_eq!(config.log.dir, PathBuf::from("/flag/log"));
+        assert_eq!(config.log.level, LevelFilter::Error);
+        assert_eq!(config.run_dir, PathBuf::from("/flag/run"));
+        let embedded = Overrides { places: Some(PlacesSource::Embedded), ..Overrides::default() };
+        let config = from_file(FILE, &Which::default(), embedded).unwrap();
+        assert_eq!((config.places.source, config.places.url), (PlacesSource::Embedded, None));
+    }
+
+    #[test]
+    fn one_herd_is_named_at_a_time() {
+        let year = |year: &str| Some(year.to_owned());
+        let default = Which::default;
+        let both = Which { config: Some("x".into()), preset: year("2018"), ..default() };
+        refused(from_preset(&both, Overrides::default()), "leave one out");
+        let port = Which { config: Some("x".into()), base_port: Some(1), ..default() };
+        refused(from_preset(&port, Overrides::default()), "x names its own ports");
+        let missing = Which { config: Some("no/herd.toml".into()), ..default() };
+        refused(from_preset(&missing, Overrides::default()), "no/herd.toml cannot be read");
+        let other = Which { preset: year("2019"), ..default() };
+        let sentence = "preset 2018 has no server Hill: it has Goloman, Hands, ";
+        refused(from_preset(&other, Overrides::default()), sentence);
+        for base_port in [0, 65432] {
+            let which = Which { base_port: Some(base_port), ..default() };
+            refused(from_preset(&which, Overrides::default()), "does not fit: write 1 to 65431");
+        }
+    }
+
+    #[test]
+    fn a_preset_moves_as_a_whole() {
+        let which = Which {
+            base_port: Some(20000),
+            bind: Some("127.0.0.9".to_owned()),
+            preset: Some("2014".to_owned()),
+            ..Which::default()
+        };
+        let config = from_preset(&which, Overrides::default()).unwrap();
+        assert_eq!(config.client_address.to_string(), "127.0.0.9:20002");
+        assert_eq!(config.peers[0].address.to_string(), "127.0.0.9:20103");
+    }
+
+    #[test]
+    fn strangers_are_kept_out_unless_the_operator_opens() {
+        let wide = Which { bind: Some("0.0.0.0".to_owned()), ..Which::default() };
+        let sentence = "Hill would listen on 0.0.0.0:12000, where anybody could forge reports";
+        refused(from_preset(&wide, Overrides::default()), sentence);
+        let closed = FILE.replace("plain = true", "");
+        refused(from_file(&closed, &wide, Overrides::default()), "`open = true` in herd.toml");
+        let open = format!("open = true\n{closed}");
+        let config = from_file(&open, &wide, Overrides::default()).unwrap();
+        assert_eq!(config.peer_address.to_string(), "0.0.0.0:1100");
+        // Not even an open herd believes bare AT lines of strangers.
+        let open = format!("open = true\n{FILE}");
+        refused(from_file(&open, &wide, Overrides::default()), "plain links need loopback");
+        let bind = Which { bind: Some("no-such-host.invalid".to_owned()), ..Which::default() };
+        refused(from_preset(&bind, Overrides::default()), "Hill cannot listen on no-such-host");
+    }
+
+    #[test]
+    fn a_course_server_takes_a_place_or_gets_a_new_one() {
+        let which = Which::default();
+        let config = from_preset(&which, plain(&["Jaquez"])).unwrap();
+        let seen: Vec<_> = config.peers.iter().map(|p| (p.name.as_str(), p.kind)).collect();
+        assert_eq!(seen, [("Jaquez", LinkKind::Plain), ("Smith", LinkKind::Herd)]);
+        assert_eq!(config.peers[0].address.to_string(), "127.0.0.1:12001");
+        assert!(config.accept_plain);
+
+        let config = from_preset(&which, plain(&["Mine=localhost:9"])).unwrap();
+        assert_eq!(config.peers[2].address.to_string(), "localhost:9");
+        assert_eq!(config.peers[2].kind, LinkKind::Plain);
+
+        // Hill and Singleton are not linked: the graph is kept.
+        let config = from_preset(&which, plain(&["Singleton"])).unwrap();
+        assert_eq!((config.peers.len(), config.accept_plain), (2, false));
+
+        refused(from_preset(&which, plain(&["Hill"])), "cannot be its own plain peer");
+        refused(from_preset(&which, plain(&["Mine"])), "--plain-peer Mine=HOST:PORT");
+        refused(from_preset(&which, plain(&["Mine=10.0.0.1:9"])), "must be on loopback");
+        let taken = "cannot be on 127.0.0.1:12100, which belongs to Hill";
+        refused(from_preset(&which, plain(&["Mine=127.0.0.1:12100"])), taken);
+
+        let (herd, settings) = file::parse(Path::new("herd.toml"), FILE).unwrap();
+        let old = configure("Old", herd, settings, &which, Overrides::default());
+        refused(old, "Old is a course server");
+    }
+
+    #[test]
+    fn a_remote_source_needs_a_key_and_privacy() {
+        let with = |url: Option<&str>, key: Option<&str>| {
+            let overrides = Overrides {
+                places: Some(PlacesSource::GoogleLegacy),
+                places_url: url.map(str::to_owned),
+                places_key: key.map(|key| Secret::new(key.to_owned())),
+                ..Overrides::default()
+            };
+            from_preset(&Which::default(), overrides)
+        };
+        refused(with(None, None), "google-legacy needs a key");
+        assert!(with(None, Some("AIza")).is_ok());
+        for good in ["http://localhost:1", "http://[::1]:9/x", "http://127.0.0.1", "https://a.b/c"]
+        {
+            assert!(with(Some(good), None).is_ok(), "{good}");
+        }
+        refused(with(Some("http://a.example/"), None), "must begin with https://, because");
+        refused(with(Some("ftp://a.example/"), None), "must begin with https://");
+        refused(with(Some("https://"), None), "names no host");
+        refused(with(Some("https://u:p@a.example"), None), "must not hold a user");
+        refused(with(Some("http://127.0.0.1@a.example/"), None), "must not hold a user");
+        refused(with(Some("https://a.example/ x"), None), "holds white space");
+    }
+}

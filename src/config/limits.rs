@@ -1,0 +1,303 @@
+//! A bound on everything: each default with its unit and its reason.
+//!
+//! Apart from the code that keeps to them, so that all bounds can be seen, and related, in one
+//! place. Names carry their unit last; durations are `Duration`s.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, de};
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+
+/// Longest name of a server or herd, in bytes: it stands in every AT line and in file names.
+pub const NAME_BYTES_MAX: usize = 64;
+
+/// What an AT line has above the IAMAT that it reports: the server's name and the skew, which has
+/// at most 20 digits on either side of its point.
+pub const AT_OVERHEAD_BYTES: usize = NAME_BYTES_MAX + 64;
+
+/// Client ids of 1,000 bytes must work (spec.md, section 1); eight times that is generous, and
+/// still small enough that a hundred thousand half-sent lines fit into the memory.
+pub const LINE_BYTES_MAX: usize = 8 * KIB;
+
+/// Whoever sends this much without a newline is no client of ours, and is hung up on.
+pub const ENDLESS_BYTES_MAX: usize = MIB;
+
+/// Twice a client's line: whatever a client may say, its report fits.
+pub const PEER_LINE_BYTES_MAX: usize = 16 * KIB;
+
+/// Answers owed to a client that does not read. Above it we stop reading what it asks, so that TCP
+/// pushes back; 64 KiB is what one write to the kernel takes at once on most systems.
+pub const HIGH_WATER_BYTES: usize = 64 * KIB;
+
+/// Nobody is owed more: the answers of all waiting questions at once stay well below it.
+pub const OUTBOX_BYTES_MAX: usize = 2 * MIB;
+
+/// Floods owed to a slow peer. Above it floods are held back and repaired later, so that a peer
+/// costs the same memory however long it is slow.
+pub const PEER_OUTBOX_BYTES_MAX: usize = 256 * KIB;
+
+/// Answers of one connection that may be outstanding; later commands stay in the kernel.
+pub const WAITS_MAX: usize = 64;
+
+/// A million clients are about 110 MB of reports.
+pub const CLIENTS_MAX: usize = 1_000_000;
+
+/// Clients may be slow to speak again, but not for ever: each holds a descriptor.
+pub const IDLE: Duration = Duration::from_secs(300);
+
+/// Who connects without a word within this time is a scanner or has died.
+pub const FIRST_BYTE: Duration = Duration::from_secs(30);
+
+/// A line once begun is finished soon; dripping is how slow-loris attacks hold connections.
+pub const PARTIAL_LINE: Duration = Duration::from_secs(10);
+
+/// A far end that takes not one byte of what it is owed for so long has died or attacks.
+pub const WRITE_STALL: Duration = Duration::from_secs(10);
+
+/// Three round trips around the world; a peer that needs longer is dialled again anyway.
+pub const DIAL: Duration = Duration::from_secs(1);
+
+/// From the connection to the end of the greeting: two round trips and a busy turn.
+pub const GREETING: Duration = Duration::from_secs(2);
+
+/// A peer that has said nothing for so long is asked for a sign of life.
+pub const PING_AFTER: Duration = Duration::from_secs(10);
+
+/// Three unanswered pings: the link is dead, whatever TCP believes.
+pub const SILENCE_MAX: Duration = Duration::from_secs(30);
+
+/// The first redial. Short, because most restarts take less than a second.
+pub const BACKOFF_MIN: Duration = Duration::from_millis(100);
+
+/// Between machines, a dial each five seconds for ever disturbs nobody.
+pub const BACKOFF_MAX: Duration = Duration::from_secs(5);
+
+/// On loopback a refused dial costs microseconds, and a server that comes back is to be joined
+/// within half a second, however long it was away (spec.md, section 4).
+pub const PRESET_BACKOFF_MAX: Duration = Duration::from_millis(200);
+
+/// How long a drain may take: the questions in flight get their whole deadline.
+pub const DRAIN: Duration = Duration::from_secs(5);
+
+/// How long a WHATSAT waits for places: longer than the slowest good answer of a remote service,
+/// shorter than the patience of a test client.
+pub const PLACES_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Threads that ask remote sources: at 100 ms an answer they give 40 a second.
+pub const PLACES_WORKERS: usize = 4;
+
+/// Questions that wait for a thread. At 40 a second the last of them would wait longer than its
+/// deadline, so more of them would only be refused later.
+pub const PLACES_QUEUE_MAX: usize = 256;
+
+/// The longest duration that may be configured: timers beyond a day are a slip of the pen.
+const DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A bound on everything; each default and its reason stands in this file.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Longest command of a client, in bytes without its terminator.
+    #[serde(deserialize_with = "count")]
+    pub line_bytes_max: usize,
+    /// Bytes without a newline after which a client is hung up on.
+    #[serde(deserialize_with = "count")]
+    pub endless_bytes_max: usize,
+    /// Longest line of a peer, in bytes without its terminator.
+    #[serde(deserialize_with = "count")]
+    pub peer_line_bytes_max: usize,
+    /// Connections of clients at a time. `None`: as many as the descriptors allow.
+    #[serde(deserialize_with = "some_count")]
+    pub connections_max: Option<usize>,
+    /// Bytes owed to a client above which its commands are no longer read.
+    #[serde(deserialize_with = "count")]
+    pub high_water_bytes: usize,
+    /// Bytes owed to a client above which it is hung up on.
+    #[serde(deserialize_with = "count")]
+    pub outbox_bytes_max: usize,
+    /// Bytes owed to a peer above which floods to it are held back and repaired later.
+    #[serde(deserialize_with = "count")]
+    pub peer_outbox_bytes_max: usize,
+    /// Commands of one connection that may wait for an answer at a time.
+    #[serde(deserialize_with = "count")]
+    pub waits_max: usize,
+    /// Clients known; IAMATs of new ones are refused beyond it.
+    #[serde(deserialize_with = "count")]
+    pub clients_max: usize,
+    #[serde(deserialize_with = "duration")]
+    pub idle: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub first_byte: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub partial_line: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub write_stall: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub dial: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub greeting: Duration,
+    /// Silence of a peer after which it is asked for a sign of life.
+    #[serde(deserialize_with = "duration")]
+    pub ping_after: Duration,
+    /// Silence of a peer after which it counts as dead.
+    #[serde(deserialize_with = "duration")]
+    pub silence_max: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub backoff_min: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub backoff_max: Duration,
+    /// How long a drain may take before the process exits all the same.
+    #[serde(deserialize_with = "duration")]
+    pub drain: Duration,
+}
+
+impl Limits {
+    /// For herds of herd.toml.
+    pub const DEFAULT: Limits = Limits {
+        line_bytes_max: LINE_BYTES_MAX,
+        endless_bytes_max: ENDLESS_BYTES_MAX,
+        peer_line_bytes_max: PEER_LINE_BYTES_MAX,
+        connections_max: None,
+        high_water_bytes: HIGH_WATER_BYTES,
+        outbox_bytes_max: OUTBOX_BYTES_MAX,
+        peer_outbox_bytes_max: PEER_OUTBOX_BYTES_MAX,
+        waits_max: WAITS_MAX,
+        clients_max: CLIENTS_MAX,
+        idle: IDLE,
+        first_byte: FIRST_BYTE,
+        partial_line: PARTIAL_LINE,
+        write_stall: WRITE_STALL,
+        dial: DIAL,
+        greeting: GREETING,
+        ping_after: PING_AFTER,
+        silence_max: SILENCE_MAX,
+        backoff_min: BACKOFF_MIN,
+        backoff_max: BACKOFF_MAX,
+        drain: DRAIN,
+    };
+
+    /// For the presets, whose servers all live on loopback.
+    pub const PRESET: Limits = Limits { backoff_max: PRESET_BACKOFF_MAX, ..Limits::DEFAULT };
+
+    /// What limits owe each other. `None` if they hold it; else the first rule that is broken.
+    pub const fn broken_rule(&self) -> Option<&'static str> {
+        if self.endless_bytes_max <= self.line_bytes_max {
+            return Some("endless_bytes_max must be above line_bytes_max");
+        }
+        // A report that no peer would read could never agree anywhere.
+        if self.peer_line_bytes_max < self.line_bytes_max + AT_OVERHEAD_BYTES {
+            return Some("peer_line_bytes_max must be at least 128 above line_bytes_max");
+        }
+        if self.outbox_bytes_max <= self.high_water_bytes {
+            return Some("outbox_bytes_max must be above high_water_bytes");
+        }
+        if self.peer_outbox_bytes_max < self.peer_line_bytes_max {
+            return Some("peer_outbox_bytes_max must be at least peer_line_bytes_max");
+        }
+        if !longer(self.silence_max, self.ping_after) {
+            return Some("silence_max must be longer than ping_after");
+        }
+        if longer(self.backoff_min, self.backoff_max) {
+            return Some("backoff_min must not be longer than backoff_max");
+        }
+        None
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits::DEFAULT
+    }
+}
+
+const _: () = {
+    assert!(Limits::DEFAULT.broken_rule().is_none());
+    assert!(Limits::PRESET.broken_rule().is_none());
+    assert!(NAME_BYTES_MAX + 64 == 128, "a sentence of broken_rule names the sum");
+    assert!(!longer(PLACES_DEADLINE, DRAIN), "a drain waits for the questions in flight");
+    assert!(longer(IDLE, FIRST_BYTE) && longer(IDLE, PARTIAL_LINE), "else they say nothing");
+    assert!(WAITS_MAX < PLACES_QUEUE_MAX, "else one connection could fill the queue");
+};
+
+/// A number of things, at least one.
+///
+/// # Errors
+/// Serde's, and a sentence for 0.
+pub(super) fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    // The bound keeps sums of limits from overflowing; a billion of anything is out of reach.
+    match u64::deserialize(deserializer)? {
+        number @ 1..=1_000_000_000 => Ok(number as usize),
+        number => Err(de::Error::custom(format!("{number} is not between 1 and 1,000,000,000"))),
+    }
+}
+
+/// A duration as people write it: `"300 s"`, `"100 ms"` or `"5 min"`.
+///
+/// # Errors
+/// Serde's, and a sentence if it is zero, longer than a day, or no duration at all.
+pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    parse_duration(&String::deserialize(deserializer)?).map_err(de::Error::custom)
+}
+
+fn some_count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D::Error> {
+    count(deserializer).map(Some)
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let unit_ms = match unit.trim_start_matches(' ') {
+        "ms" => 1,
+        "s" => 1000,
+        "min" => 60_000,
+        _ => 0,
+    };
+    let ms = number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit_ms));
+    match ms.map(Duration::from_millis) {
+        Some(duration) if !duration.is_zero() && duration <= DURATION_MAX => Ok(duration),
+        _ => Err(format!(
+            "`{text}` is no duration: write a number above 0 with its unit, \
+             as in \"100 ms\", \"30 s\" or \"5 min\", at most a day"
+        )),
+    }
+}
+
+const fn longer(one: Duration, other: Duration) -> bool {
+    one.as_nanos() > other.as_nanos()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_units() {
+        let check = |text: &str, ms: Option<u64>| {
+            assert_eq!(parse_duration(text).ok(), ms.map(Duration::from_millis), "{text:?}");
+        };
+        check("100 ms", Some(100));
+        check("5s", Some(5000));
+        check("1440 min", Some(86_400_000));
+        for bad in ["", "5", "s", "0 s", "-1 s", "1.5 s", "1 h", "1441 min", "99999999999999999 s"]
+        {
+            check(bad, None);
+        }
+    }
+
+    #[test]
+    fn rules_between_limits_are_kept() {
+        let check = |limits: Limits, part: &str| {
+            let rule = limits.broken_rule().unwrap_or("none");
+            assert!(rule.contains(part), "{rule}");
+        };
+        let default = || Limits::DEFAULT;
+        check(Limits { endless_bytes_max: 8192, ..default() }, "endless_bytes_max");
+        check(Limits { peer_line_bytes_max: 8192, ..default() }, "peer_line_bytes_max");
+        check(Limits { high_water_bytes: 2 * MIB, ..default() }, "outbox_bytes_max");
+        check(Limits { peer_outbox_bytes_max: 1, ..default() }, "peer_outbox_bytes_max");
+        check(Limits { ping_after: SILENCE_MAX, ..default() }, "silence_max");
+        check(Limits { backoff_max: Duration::from_millis(99), ..default() }, "backoff_min");
+    }
+}

@@ -1,0 +1,73 @@
+//! What a server says of itself when it is asked through its admin socket.
+//!
+//! Apart from both ends: the reactor fills a [`Status`], the command `herd status` shows it, and
+//! `--json` passes it on to scripts. The exchange is one line each way: `status`, then the JSON.
+
+use serde::{Deserialize, Serialize};
+
+/// The line that asks for a [`Status`].
+pub const QUESTION: &str = "status\n";
+
+/// One server, as it sees itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    pub name: String,
+    /// The herd's id.
+    pub herd: String,
+    pub version: String,
+    pub pid: u32,
+    /// When it began to listen, in seconds since 1970 began (POSIX time).
+    pub since_posix_s: u64,
+    /// How long ago that was, by a clock that nobody sets.
+    pub uptime_s: u64,
+    pub client_address: String,
+    pub peer_address: String,
+    /// In the order of the configuration.
+    pub peers: Vec<PeerStatus>,
+    /// Clients whose report the store holds.
+    pub clients_known: u64,
+    /// Connections of clients, now and since the start.
+    pub connections: u64,
+    pub connections_total: u64,
+    /// Lines read from clients and peers.
+    pub lines_in: u64,
+    /// Reports from clients and peers that the store did not, or did, have better.
+    pub reports_news: u64,
+    pub reports_stale: u64,
+    /// WHATSATs whose places are not there yet.
+    pub questions_waiting: u64,
+    /// Log lines lost because the disk was too slow or full.
+    pub log_lines_dropped: u64,
+    /// The source of places and whether it is loaded.
+    pub places: String,
+    /// It was told to stop and finishes what it has begun.
+    pub draining: bool,
+}
+
+/// One neighbour, as the server sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerStatus {
+    pub name: String,
+    pub state: PeerState,
+    /// We take the initiative.
+    pub dials: bool,
+    pub address: String,
+    /// How often the link was dialled again.
+    pub redials: u64,
+}
+
+/// A peer's life; `core::peers` is what moves it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PeerState {
+    /// Greeted: reports flow.
+    Up,
+    /// Backing off before it is dialled again.
+    Waiting,
+    Dialing,
+    Greeting,
+    /// It is the peer who dials, and it has not.
+    Down,
+    /// A course server, whose links have no state between two lines.
+    Plain,
+}
