@@ -19,7 +19,7 @@ use std::mem;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
-/// Bytes of lines that may wait for the disk: a second of a busy server's traffic.
+/// Bytes of lines that may wait for the disk: some ten thousand.
 pub(super) const TRAY_BYTES_MAX: usize = 1 << 20;
 
 /// A tray this full is worth a wake-up: the rest of the room is for what comes meanwhile.
@@ -168,7 +168,7 @@ impl Tray {
         state.writer = WriterState::Busy;
     }
 
-    /// The writer sleeps for a while, less if the tray fills up or an order comes.
+    /// The writer lets lines gather for a while, less if the tray fills up or an order comes.
     pub(super) fn rest(&self, duration: Duration) {
         let mut state = self.lock();
         state.writer = WriterState::Resting;
@@ -177,6 +177,13 @@ impl Tray {
         let (mut state, _) =
             self.writer_wanted.wait_timeout_while(state, duration, may_rest).expect(UNPOISONED);
         state.writer = WriterState::Busy;
+    }
+
+    /// The writer waits for a better disk. A full tray is no reason to ask it sooner; an order is.
+    pub(super) fn sit_out(&self, duration: Duration) {
+        let no_order = |state: &mut State| !state.ordered();
+        let waited = self.writer_wanted.wait_timeout_while(self.lock(), duration, no_order);
+        drop(waited.expect(UNPOISONED));
     }
 
     /// Swaps the tray's lines for the writer's batch if that is empty, and hands over the orders.

@@ -71,7 +71,11 @@ impl<D: Destination> Writer<D> {
                 self.end();
                 return;
             }
-            self.tray.rest(if self.failing { RETRY } else { REST });
+            if self.failing {
+                self.tray.sit_out(RETRY);
+            } else {
+                self.tray.rest(REST);
+            }
         }
     }
 
@@ -314,14 +318,19 @@ mod tests {
         write_line(&mut sink, 1);
         disk.wait_until("complaint", |disk| disk.complaints.len() == 1);
         write_line(&mut sink, 2);
+        // However much comes meanwhile, the disk is asked again only now and then.
+        (0..20_000).for_each(|_| write_line(&mut sink, 3));
         disk.wait_until("second refusal", |disk| disk.writes >= 34 + 2);
+        assert_eq!(disk.0.0.lock().unwrap().writes, 34 + 2);
         assert!(disk.complaints()[0].starts_with("cannot be written"));
 
         disk.turn(Mood::Works);
         disk.wait_until("recovery", |disk| disk.complaints.len() == 2);
         assert_eq!(disk.complaints()[1], "is written again");
         tray.close(PATIENCE);
-        assert_eq!((numbers(&disk.text(0)), tray.dropped()), (vec![0, 1, 2], 0));
+        let written = numbers(&disk.text(0));
+        assert_eq!(written[..4], [0, 1, 2, 3]);
+        assert_eq!(written.len() as u64 + tray.dropped(), 20_003);
     }
 
     #[test]
