@@ -2,10 +2,11 @@
 
 #![forbid(unsafe_code)]
 
-#[allow(missing_docs)]
 pub mod config;
 pub mod core;
 pub mod exit;
+pub mod logging;
 pub mod places;
+pub mod reactor;
 pub mod run_dir;
 pub mod status;

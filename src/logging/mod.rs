@@ -1,0 +1,235 @@
+//! The server's log: one file for each server, one line for each record, written by a thread.
+//!
+//! A facade for `log` and simplelog: this file decides what a record looks like and where it goes;
+//! `sink` takes finished lines in without ever making the loop wait, `writer` brings them to the
+//! disk. None of them decides what is worth a record, nor rotates a file: whoever rotates sends
+//! SIGHUP, which is `reopen`.
+
+mod sink;
+mod writer;
+
+use std::error::Error;
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use log::LevelFilter;
+use simplelog::{Config, ConfigBuilder, WriteLogger};
+
+use sink::Tray;
+use writer::Destination;
+
+/// What the rest of the program may ask of the log once it runs. Clones speak to the same log.
+#[derive(Clone)]
+pub struct LogHandle {
+    /// `None` at level `off`: there is no file and no thread.
+    tray: Option<Arc<Tray>>,
+}
+
+impl LogHandle {
+    /// Has the writer thread open the path anew, because somebody moved the file (SIGHUP).
+    ///
+    /// Returns at once. If the path cannot be opened the old file is kept, and both it and stderr
+    /// say so.
+    pub fn reopen(&self) {
+        if let Some(tray) = &self.tray {
+            tray.order_reopen();
+        }
+    }
+
+    /// Lines lost so far because the disk could not keep up.
+    pub fn dropped(&self) -> u64 {
+        self.tray.as_ref().map_or(0, |tray| tray.dropped())
+    }
+
+    /// Writes what is still held and ends the log; lines that come later count as dropped.
+    ///
+    /// Waits `patience` at most, so that a dead disk cannot keep a process from its end.
+    pub fn close(&self, patience: Duration) {
+        if let Some(tray) = &self.tray {
+            tray.close(patience);
+        }
+    }
+}
+
+/// Why there is no log. Its text is one sentence for the operator.
+#[derive(Debug)]
+pub enum LogError {
+    Directory(PathBuf, io::Error),
+    File(PathBuf, io::Error),
+    Thread(io::Error),
+    /// `log` takes one logger in the life of a process.
+    Twice,
+}
+
+impl fmt::Display for LogError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const WAY_OUT: &str = "choose another directory with --log-dir";
+        match self {
+            LogError::Directory(path, error) => {
+                write!(f, "cannot make the log directory {}: {error}; {WAY_OUT}", path.display())
+            }
+            LogError::File(path, error) => {
+                write!(f, "cannot open the log {}: {error}; {WAY_OUT}", path.display())
+            }
+            LogError::Thread(error) => write!(f, "cannot start the thread of the log: {error}"),
+            LogError::Twice => f.write_str("this process has a log already"),
+        }
+    }
+}
+
+impl Error for LogError {}
+
+/// Makes `dir` if it is missing, opens `dir/server.log` and sends every record there from now on.
+///
+/// At level `off` nothing is made and nothing is opened. Call it once in a process.
+pub fn start(dir: &Path, server: &str, level: LevelFilter) -> Result<LogHandle, LogError> {
+    if level == LevelFilter::Off {
+        log::set_max_level(level);
+        return Ok(LogHandle { tray: None });
+    }
+    fs::create_dir_all(dir).map_err(|error| LogError::Directory(dir.to_owned(), error))?;
+    let path = dir.join(format!("{server}.log"));
+    let file = LogFile::open(&path).map_err(|error| LogError::File(path, error))?;
+    let (sink, tray) = writer::start(file).map_err(LogError::Thread)?;
+    WriteLogger::init(level, record_format(), sink).map_err(|_| LogError::Twice)?;
+    Ok(LogHandle { tray: Some(tray) })
+}
+
+/// The file at a path, which may be moved away under us at any time.
+struct LogFile {
+    path: PathBuf,
+    file: File,
+}
+
+impl LogFile {
+    /// Opens for appending only: lines stay whole even if two processes share the file, and a
+    /// rotation that truncates the file in place leaves no hole.
+    fn open(path: &Path) -> io::Result<LogFile> {
+        let file = OpenOptions::new().append(true).create(true).open(path)?;
+        Ok(LogFile { path: path.to_owned(), file })
+    }
+}
+
+impl Destination for LogFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn reopen(&mut self) -> io::Result<()> {
+        *self = LogFile::open(&self.path)?;
+        Ok(())
+    }
+
+    fn complain(&mut self, sentence: &str) {
+        // stderr may lie on the disk that is full; there is nowhere left to complain about that.
+        let _ = writeln!(io::stderr(), "herd: log {}: {sentence}", self.path.display());
+    }
+}
+
+/// `2026-11-22T03:24:05.123456789Z [INFO] text`.
+///
+/// Only records of our own crate pass: the trace level of ureq and rustls shows URLs, and a URL
+/// may hold the operator's key.
+fn record_format() -> Config {
+    ConfigBuilder::new()
+        .set_time_format_rfc3339()
+        .set_thread_level(LevelFilter::Off)
+        .set_target_level(LevelFilter::Off)
+        .set_location_level(LevelFilter::Off)
+        .add_filter_allow_str(env!("CARGO_PKG_NAME"))
+        .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use log::{Level, Log, Record};
+    use std::sync::Mutex;
+
+    /// Collects what simplelog writes.
+    #[derive(Clone, Default)]
+    struct Page(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Page {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn check(target: &str, level: Level, expected: Option<&str>) {
+        let page = Page::default();
+        let logger = WriteLogger::new(LevelFilter::Trace, record_format(), page.clone());
+        let text = format_args!("text");
+        logger.log(&Record::builder().target(target).level(level).args(text).build());
+        let text = String::from_utf8(page.0.lock().unwrap().clone()).unwrap();
+        let Some(expected) = expected else {
+            assert_eq!(text, "", "{target} must not be logged");
+            return;
+        };
+        let (stamp, rest) = text.split_once(' ').unwrap();
+        assert!(stamp.starts_with("20") && stamp.contains('T') && stamp.ends_with('Z'), "{text}");
+        assert_eq!(rest, expected);
+    }
+
+    #[test]
+    fn a_record_is_one_line_of_our_own_crate() {
+        check("herd", Level::Info, Some("[INFO] text\n"));
+        check("herd::reactor", Level::Trace, Some("[TRACE] text\n"));
+        check("ureq", Level::Error, None);
+        check("ureq_proto::client", Level::Debug, None);
+        check("rustls::client", Level::Warn, None);
+    }
+
+    #[test]
+    fn level_off_opens_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = start(&dir.path().join("log"), "Bailey", LevelFilter::Off).unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+        log.reopen();
+        log.close(Duration::from_secs(1));
+        assert_eq!(log.dropped(), 0);
+    }
+
+    #[test]
+    fn an_error_names_the_path_and_the_way_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        fs::write(&file, "").unwrap();
+        let error = start(&file, "Bailey", LevelFilter::Info).err().unwrap().to_string();
+        assert!(error.contains("the log directory"), "{error}");
+        assert!(error.contains("--log-dir"), "{error}");
+
+        fs::create_dir(dir.path().join("Bona.log")).unwrap();
+        let error = start(dir.path(), "Bona", LevelFilter::Info).err().unwrap().to_string();
+        assert!(error.contains("Bona.log") && error.contains("--log-dir"), "{error}");
+    }
+
+    #[test]
+    fn a_moved_file_is_opened_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, moved) = (dir.path().join("a.log"), dir.path().join("a.log.1"));
+        let mut file = LogFile::open(&path).unwrap();
+        file.write(b"one\n").unwrap();
+        fs::rename(&path, &moved).unwrap();
+        file.write(b"two\n").unwrap();
+        file.reopen().unwrap();
+        file.write(b"three\n").unwrap();
+        assert_eq!(fs::read(&moved).unwrap(), b"one\ntwo\n");
+        assert_eq!(fs::read(&path).unwrap(), b"three\n");
+    }
+
+    /// Linux has a device that is always full; its error must come back as a value.
+    #[test]
+    fn a_full_disk_is_an_error_and_not_a_panic() {
+        let Ok(mut file) = LogFile::open(Path::new("/dev/full")) else { return };
+        assert_eq!(file.write(b"one\n").unwrap_err().kind(), io::ErrorKind::StorageFull);
+    }
+}

@@ -1,0 +1,223 @@
+//! What the loop touches of the log: the sink that simplelog writes to, and the tray behind it.
+//!
+//! simplelog hands over a record in about a dozen small pieces; `LogSink` gathers them, and a
+//! finished line is laid into the `Tray` with one memcpy, under a lock that is never held longer.
+//! The `Writer`, in the file of that name, swaps the full tray for its empty batch and gives the
+//! whole batch to the disk:
+//!
+//! ```text
+//!   loop ──pieces──▶ LogSink.line ──lines──▶ [ Tray.lines ]
+//!                                                  ⇅ swap
+//!                             disk ◀──write(2)── [ Writer.batch ]
+//! ```
+//!
+//! While the disk is stuck the tray fills; lines that no longer fit are dropped whole and counted.
+//! It knows nothing of records, levels and time stamps, nor of files.
+
+use std::io::{self, Write};
+use std::mem;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::Duration;
+
+/// Bytes of lines that may wait for the disk: some ten thousand.
+pub(super) const TRAY_BYTES_MAX: usize = 1 << 20;
+
+/// A tray this full is worth a wake-up: the rest of the room is for what comes meanwhile.
+const TRAY_BYTES_URGENT: usize = TRAY_BYTES_MAX / 2;
+
+const UNPOISONED: &str = "nobody panics while holding the tray";
+
+/// The `io::Write` that simplelog writes to: gathers pieces until a piece ends a line.
+///
+/// Bound: one record. Writing never fails and never waits for the disk.
+pub(super) struct LogSink {
+    line: Vec<u8>,
+    tray: Arc<Tray>,
+}
+
+impl LogSink {
+    pub(super) fn new(tray: Arc<Tray>) -> LogSink {
+        LogSink { line: Vec::new(), tray }
+    }
+}
+
+impl Write for LogSink {
+    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
+        self.line.extend_from_slice(piece);
+        if piece.ends_with(b"\n") {
+            self.tray.lay(&self.line);
+            self.line.clear();
+        }
+        Ok(piece.len())
+    }
+
+    /// Does nothing: waiting for the disk is exactly what this sink is there to avoid.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What the loop and the writer share.
+///
+/// invariant: `lines` holds whole lines only, at most `TRAY_BYTES_MAX` bytes of them.
+pub(super) struct Tray {
+    state: Mutex<State>,
+    writer_wanted: Condvar,
+    writer_gone: Condvar,
+}
+
+struct State {
+    lines: Vec<u8>,
+    writer: WriterState,
+    /// Lines dropped since the tray was last emptied.
+    missing: u64,
+    /// Lines dropped since the start.
+    dropped: u64,
+    reopen_ordered: bool,
+    close_ordered: bool,
+}
+
+/// What the writer is to do besides writing the batch.
+pub(super) struct Orders {
+    /// Lines that were dropped after those of the batch and before any later one.
+    pub(super) missing: u64,
+    pub(super) reopen: bool,
+    pub(super) close: bool,
+}
+
+/// What the writer is doing, which tells whether it has to be woken.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum WriterState {
+    /// Waits for a first line, however long.
+    Idle,
+    /// Lets lines gather; looks again by itself.
+    Resting,
+    /// Writes, or has been woken and is on its way.
+    Busy,
+    Gone,
+}
+
+impl Tray {
+    pub(super) fn new() -> Tray {
+        let state = State {
+            lines: Vec::with_capacity(TRAY_BYTES_MAX),
+            writer: WriterState::Busy,
+            missing: 0,
+            dropped: 0,
+            reopen_ordered: false,
+            close_ordered: false,
+        };
+        let (writer_wanted, writer_gone) = (Condvar::new(), Condvar::new());
+        Tray { state: Mutex::new(state), writer_wanted, writer_gone }
+    }
+
+    /// Has the writer go on in a new file. Returns at once.
+    pub(super) fn order_reopen(&self) {
+        self.lock().reopen_ordered = true;
+        self.writer_wanted.notify_one();
+    }
+
+    /// Lines that never reached the disk because there was no room for them.
+    pub(super) fn dropped(&self) -> u64 {
+        self.lock().dropped
+    }
+
+    /// Has the writer empty the tray and end, and waits for that, `patience` at most.
+    pub(super) fn close(&self, patience: Duration) {
+        let mut state = self.lock();
+        state.close_ordered = true;
+        self.writer_wanted.notify_one();
+        let alive = |state: &mut State| state.writer != WriterState::Gone;
+        // Whether it ended in time changes nothing: the caller has nothing better to do.
+        let _ = self.writer_gone.wait_timeout_while(state, patience, alive).expect(UNPOISONED);
+    }
+
+    /// Takes whole lines in if there is room, or counts them as dropped.
+    fn lay(&self, lines: &[u8]) {
+        let mut state = self.lock();
+        // Once a line is missing all others are until the tray is emptied, even those that would
+        // fit: so one note at the end of the batch names the right place.
+        let full = state.missing > 0 || state.lines.len() + lines.len() > TRAY_BYTES_MAX;
+        if full || state.writer == WriterState::Gone {
+            let count = count_lines(lines);
+            state.missing += count;
+            state.dropped += count;
+            return;
+        }
+        state.lines.extend_from_slice(lines);
+        let urgent = state.lines.len() >= TRAY_BYTES_URGENT;
+        let wake = match state.writer {
+            WriterState::Idle => true,
+            WriterState::Resting => urgent,
+            WriterState::Busy | WriterState::Gone => false,
+        };
+        if wake {
+            // One wake-up is enough, whatever else arrives before the writer is on its feet.
+            state.writer = WriterState::Busy;
+            drop(state);
+            self.writer_wanted.notify_one();
+        }
+    }
+
+    /// The writer sleeps until there is a line or an order.
+    pub(super) fn idle(&self) {
+        let mut state = self.lock();
+        state.writer = WriterState::Idle;
+        let nothing_to_do = |state: &mut State| state.lines.is_empty() && !state.ordered();
+        let mut state = self.writer_wanted.wait_while(state, nothing_to_do).expect(UNPOISONED);
+        state.writer = WriterState::Busy;
+    }
+
+    /// The writer lets lines gather for a while, less if the tray fills up or an order comes.
+    pub(super) fn rest(&self, duration: Duration) {
+        let mut state = self.lock();
+        state.writer = WriterState::Resting;
+        let may_rest =
+            |state: &mut State| state.lines.len() < TRAY_BYTES_URGENT && !state.ordered();
+        let (mut state, _) =
+            self.writer_wanted.wait_timeout_while(state, duration, may_rest).expect(UNPOISONED);
+        state.writer = WriterState::Busy;
+    }
+
+    /// The writer waits for a better disk. A full tray is no reason to ask it sooner; an order is.
+    pub(super) fn sit_out(&self, duration: Duration) {
+        let no_order = |state: &mut State| !state.ordered();
+        let waited = self.writer_wanted.wait_timeout_while(self.lock(), duration, no_order);
+        drop(waited.expect(UNPOISONED));
+    }
+
+    /// Swaps the tray's lines for the writer's batch if that is empty, and hands over the orders.
+    pub(super) fn take(&self, batch: &mut Vec<u8>) -> Orders {
+        let mut state = self.lock();
+        let mut missing = 0;
+        if batch.is_empty() {
+            mem::swap(batch, &mut state.lines);
+            missing = mem::take(&mut state.missing);
+        }
+        let reopen = mem::take(&mut state.reopen_ordered);
+        Orders { missing, reopen, close: state.close_ordered }
+    }
+
+    /// The writer's last words: nobody will empty the tray again, and `unwritten` lines are lost.
+    pub(super) fn leave(&self, unwritten: u64) {
+        let mut state = self.lock();
+        state.dropped += unwritten + count_lines(&state.lines);
+        state.lines = Vec::new();
+        state.writer = WriterState::Gone;
+        self.writer_gone.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect(UNPOISONED)
+    }
+}
+
+impl State {
+    fn ordered(&self) -> bool {
+        self.reopen_ordered || self.close_ordered
+    }
+}
+
+pub(super) fn count_lines(bytes: &[u8]) -> u64 {
+    memchr::memchr_iter(b'\n', bytes).count() as u64
+}

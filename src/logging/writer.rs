@@ -1,0 +1,377 @@
+//! What waits for the disk so that the loop need not: the writer thread of the log.
+//!
+//! Apart from `sink` because this half may block and that one may not; and it works on a
+//! `Destination`, so that tests can hand it a disk that is full, slow or stuck. It knows nothing
+//! of records, levels and time stamps.
+//!
+//! While the disk refuses, the batch is kept and offered again; what comes meanwhile stays in the
+//! tray as long as it fits. So memory is bounded by twice `TRAY_BYTES_MAX`, and the log says at the
+//! very place how many lines are missing.
+
+use std::io;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use super::sink::{LogSink, TRAY_BYTES_MAX, Tray, count_lines};
+
+/// The writer rests so long after a batch, so that under load a batch holds many lines, and waking
+/// it costs the loop nothing. The first line after a silence is written at once.
+const REST: Duration = Duration::from_millis(20);
+
+/// How soon a batch that the disk refused is offered again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Where lines end up: a file in life, a misbehaving disk in tests.
+pub(super) trait Destination: Send + 'static {
+    /// Takes some bytes from the front and says how many, as `io::Write::write` does.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize>;
+
+    /// Goes on in a new file. After an error the old one must still be writable.
+    fn reopen(&mut self) -> io::Result<()>;
+
+    /// Tells the operator in another way than the log, which is what is in trouble.
+    fn complain(&mut self, sentence: &str);
+}
+
+/// Starts the writer thread. It ends after `Tray::close`.
+pub(super) fn start(destination: impl Destination) -> io::Result<(LogSink, Arc<Tray>)> {
+    let tray = Arc::new(Tray::new());
+    let writer = Writer::new(Arc::clone(&tray), destination);
+    thread::Builder::new().name("log".to_owned()).spawn(move || writer.run())?;
+    Ok((LogSink::new(Arc::clone(&tray)), tray))
+}
+
+/// The thread that waits for the disk so that nobody else has to.
+struct Writer<D> {
+    tray: Arc<Tray>,
+    destination: D,
+    /// Lines taken from the tray, of which the first `written` bytes are on the disk.
+    batch: Vec<u8>,
+    written: usize,
+    /// The last write failed.
+    failing: bool,
+}
+
+impl<D: Destination> Writer<D> {
+    fn new(tray: Arc<Tray>, destination: D) -> Writer<D> {
+        let batch = Vec::with_capacity(TRAY_BYTES_MAX);
+        Writer { tray, destination, batch, written: 0, failing: false }
+    }
+
+    /// Bound: none in life; after an order to close, one more batch.
+    fn run(mut self) {
+        loop {
+            if !self.failing {
+                self.tray.idle();
+            }
+            let closing = self.take_orders();
+            self.write_batch();
+            if closing {
+                self.end();
+                return;
+            }
+            if self.failing {
+                self.tray.sit_out(RETRY);
+            } else {
+                self.tray.rest(REST);
+            }
+        }
+    }
+
+    /// Fills an empty batch from the tray and carries out orders. True: close.
+    fn take_orders(&mut self) -> bool {
+        let orders = self.tray.take(&mut self.batch);
+        if orders.missing > 0 {
+            note(&mut self.batch, &format!("{} lines are missing here", orders.missing));
+        }
+        if orders.reopen {
+            self.reopen();
+        }
+        orders.close
+    }
+
+    fn reopen(&mut self) {
+        match self.destination.reopen() {
+            // A line that the old file got only a part of is written to the new one as a whole.
+            Ok(()) => self.written = line_start(&self.batch, self.written),
+            Err(error) => {
+                let sentence = format!("cannot be opened anew, going on in the old file: {error}");
+                self.destination.complain(&sentence);
+                // Bound: a batch that is kept does not grow, however often this is tried.
+                if !self.failing {
+                    note(&mut self.batch, &sentence);
+                }
+            }
+        }
+    }
+
+    /// Writes the rest of the batch. What the disk refuses stays in the batch.
+    ///
+    /// Bound: every pass writes at least a byte of the batch or is the last but for signals.
+    fn write_batch(&mut self) {
+        while self.written < self.batch.len() {
+            match self.destination.write(&self.batch[self.written..]) {
+                Ok(0) => return self.turn_failing(&io::ErrorKind::WriteZero.into()),
+                Ok(count) => self.written += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return self.turn_failing(&error),
+            }
+        }
+        self.batch.clear();
+        self.written = 0;
+        if self.failing {
+            self.failing = false;
+            self.destination.complain("is written again");
+        }
+    }
+
+    /// One complaint for a failure, however often it is met again.
+    fn turn_failing(&mut self, error: &io::Error) {
+        if !self.failing {
+            self.failing = true;
+            self.destination.complain(&format!("cannot be written, trying again: {error}"));
+        }
+    }
+
+    fn end(mut self) {
+        // A batch that was held back by a failure has left lines in the tray.
+        if !self.failing {
+            self.take_orders();
+            self.write_batch();
+        }
+        self.tray.leave(count_lines(&self.batch[self.written..]));
+    }
+}
+
+/// A line of the sink's own, unlike any record: it has no time of its own, only a place.
+fn note(batch: &mut Vec<u8>, sentence: &str) {
+    batch.extend_from_slice(format!("-- {sentence} --\n").as_bytes());
+}
+
+/// Where the line begins that `offset` lies in.
+fn line_start(bytes: &[u8], offset: usize) -> usize {
+    memchr::memrchr(b'\n', &bytes[..offset]).map_or(0, |newline| newline + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::sync::{Condvar, Mutex};
+    use std::time::Instant;
+
+    /// How a disk behaves, switched while the writer uses it.
+    #[derive(Clone, Copy, PartialEq)]
+    enum Mood {
+        Works,
+        /// Takes three bytes at a time.
+        Bites,
+        Full,
+        Stuck,
+    }
+
+    struct Disk {
+        mood: Mood,
+        reopens: bool,
+        files: Vec<Vec<u8>>,
+        complaints: Vec<String>,
+        writes: u32,
+    }
+
+    #[derive(Clone)]
+    struct Shared(Arc<(Mutex<Disk>, Condvar)>);
+
+    impl Shared {
+        fn new(mood: Mood) -> Shared {
+            let (files, complaints) = (vec![Vec::new()], Vec::new());
+            let disk = Disk { mood, reopens: true, files, complaints, writes: 0 };
+            Shared(Arc::new((Mutex::new(disk), Condvar::new())))
+        }
+
+        fn turn(&self, mood: Mood) {
+            self.0.0.lock().unwrap().mood = mood;
+            self.0.1.notify_all();
+        }
+
+        /// Waits until the disk looks as demanded, five seconds at most.
+        fn wait_until(&self, what: &str, mut true_of: impl FnMut(&Disk) -> bool) {
+            let patience = Duration::from_secs(5);
+            let (disk, timeout) = self
+                .0
+                .1
+                .wait_timeout_while(self.0.0.lock().unwrap(), patience, |disk| !true_of(disk))
+                .unwrap();
+            assert!(!timeout.timed_out(), "no {what}: {:?}", disk.complaints);
+        }
+
+        fn text(&self, file: usize) -> String {
+            String::from_utf8(self.0.0.lock().unwrap().files[file].clone()).unwrap()
+        }
+
+        fn complaints(&self) -> Vec<String> {
+            self.0.0.lock().unwrap().complaints.clone()
+        }
+    }
+
+    impl Destination for Shared {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let mut disk = self.0.0.lock().unwrap();
+            disk.writes += 1;
+            self.0.1.notify_all();
+            disk = self.0.1.wait_while(disk, |disk| disk.mood == Mood::Stuck).unwrap();
+            let count = match disk.mood {
+                Mood::Bites => bytes.len().min(3),
+                Mood::Full => return Err(io::ErrorKind::StorageFull.into()),
+                Mood::Works | Mood::Stuck => bytes.len(),
+            };
+            disk.files.last_mut().unwrap().extend_from_slice(&bytes[..count]);
+            Ok(count)
+        }
+
+        fn reopen(&mut self) -> io::Result<()> {
+            let mut disk = self.0.0.lock().unwrap();
+            if !disk.reopens {
+                return Err(io::ErrorKind::PermissionDenied.into());
+            }
+            disk.files.push(Vec::new());
+            self.0.1.notify_all();
+            Ok(())
+        }
+
+        fn complain(&mut self, sentence: &str) {
+            self.0.0.lock().unwrap().complaints.push(sentence.to_owned());
+            self.0.1.notify_all();
+        }
+    }
+
+    /// Longer than any test takes.
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    /// A line of 100 bytes, in pieces as simplelog writes them.
+    fn write_line(sink: &mut LogSink, number: usize) {
+        write!(sink, "{number:08} ").unwrap();
+        writeln!(sink, "{:.<90}", "IAMAT").unwrap();
+    }
+
+    fn numbers(text: &str) -> Vec<usize> {
+        let records = text.lines().filter(|line| !line.starts_with("--"));
+        records.map(|line| line.split_once(' ').unwrap().0.parse().unwrap()).collect()
+    }
+
+    fn check_everything_arrives(mood: Mood) {
+        let disk = Shared::new(mood);
+        let (mut sink, tray) = start(disk.clone()).unwrap();
+        (0..5_000).for_each(|number| write_line(&mut sink, number));
+        write!(sink, "half a line").unwrap();
+        tray.close(PATIENCE);
+        assert_eq!(numbers(&disk.text(0)), (0..5_000).collect::<Vec<_>>());
+        assert_eq!(disk.text(0).len(), 500_000, "only whole lines reach the disk");
+        assert_eq!((tray.dropped(), disk.complaints().len()), (0, 0));
+    }
+
+    #[test]
+    fn close_flushes_whole_lines_in_order() {
+        check_everything_arrives(Mood::Works);
+        check_everything_arrives(Mood::Bites);
+    }
+
+    #[test]
+    fn a_line_after_silence_is_written_at_once_and_a_burst_in_few_batches() {
+        let disk = Shared::new(Mood::Works);
+        let (mut sink, _tray) = start(disk.clone()).unwrap();
+        write_line(&mut sink, 0);
+        disk.wait_until("first line", |disk| disk.files[0].len() == 100);
+        (1..4_000).for_each(|number| write_line(&mut sink, number));
+        disk.wait_until("burst", |disk| disk.files[0].len() == 400_000);
+        assert!(disk.0.0.lock().unwrap().writes < 400, "lines are written in batches");
+    }
+
+    #[test]
+    fn a_stuck_disk_costs_lines_and_never_time() {
+        let disk = Shared::new(Mood::Stuck);
+        let (mut sink, tray) = start(disk.clone()).unwrap();
+        write_line(&mut sink, 0);
+        disk.wait_until("write", |disk| disk.writes == 1);
+        // The writer holds line 0; of the next 20,000 the tray has room for a mebibyte.
+        let began = Instant::now();
+        (1..=20_000).for_each(|number| write_line(&mut sink, number));
+        assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+        let kept = TRAY_BYTES_MAX / 100;
+        assert_eq!(tray.dropped(), (20_000 - kept) as u64);
+        tray.close(Duration::from_millis(50));
+
+        disk.turn(Mood::Works);
+        disk.wait_until("all that was kept", |disk| disk.files[0].ends_with(b"here --\n"));
+        assert_eq!(numbers(&disk.text(0)), (0..=kept).collect::<Vec<_>>());
+        let note = format!("-- {} lines are missing here --\n", 20_000 - kept);
+        assert!(disk.text(0).ends_with(&note));
+    }
+
+    #[test]
+    fn a_full_disk_is_complained_about_once_and_nothing_that_was_kept_is_lost() {
+        let disk = Shared::new(Mood::Bites);
+        let (mut sink, tray) = start(disk.clone()).unwrap();
+        write_line(&mut sink, 0);
+        disk.wait_until("first line", |disk| disk.files[0].len() == 100);
+        disk.turn(Mood::Full);
+        write_line(&mut sink, 1);
+        disk.wait_until("complaint", |disk| disk.complaints.len() == 1);
+        write_line(&mut sink, 2);
+        // However much comes meanwhile, the disk is asked again only now and then.
+        (0..20_000).for_each(|_| write_line(&mut sink, 3));
+        disk.wait_until("second refusal", |disk| disk.writes >= 34 + 2);
+        assert_eq!(disk.0.0.lock().unwrap().writes, 34 + 2);
+        assert!(disk.complaints()[0].starts_with("cannot be written"));
+
+        disk.turn(Mood::Works);
+        disk.wait_until("recovery", |disk| disk.complaints.len() == 2);
+        assert_eq!(disk.complaints()[1], "is written again");
+        tray.close(PATIENCE);
+        let written = numbers(&disk.text(0));
+        assert_eq!(written[..4], [0, 1, 2, 3]);
+        assert_eq!(written.len() as u64 + tray.dropped(), 20_003);
+    }
+
+    #[test]
+    fn closing_on_a_full_disk_ends_and_counts() {
+        let disk = Shared::new(Mood::Full);
+        let (mut sink, tray) = start(disk.clone()).unwrap();
+        write_line(&mut sink, 0);
+        disk.wait_until("complaint", |disk| disk.complaints.len() == 1);
+        write_line(&mut sink, 1);
+        let began = Instant::now();
+        tray.close(PATIENCE);
+        assert!(began.elapsed() < PATIENCE);
+        write_line(&mut sink, 2);
+        assert_eq!(tray.dropped(), 3);
+    }
+
+    #[test]
+    fn reopening_moves_to_a_new_file_between_two_lines() {
+        let disk = Shared::new(Mood::Works);
+        let (mut sink, tray) = start(disk.clone()).unwrap();
+        write_line(&mut sink, 0);
+        disk.wait_until("first line", |disk| disk.files[0].len() == 100);
+        tray.order_reopen();
+        disk.wait_until("new file", |disk| disk.files.len() == 2);
+        write_line(&mut sink, 1);
+        disk.wait_until("second line", |disk| disk.files[1].len() == 100);
+
+        disk.0.0.lock().unwrap().reopens = false;
+        tray.order_reopen();
+        disk.wait_until("complaint", |disk| disk.complaints.len() == 1);
+        write_line(&mut sink, 2);
+        tray.close(PATIENCE);
+        assert_eq!(numbers(&disk.text(0)), [0]);
+        assert_eq!(numbers(&disk.text(1)), [1, 2], "the old file goes on");
+        assert!(disk.text(1).contains("-- cannot be opened anew"));
+    }
+
+    #[test]
+    fn a_torn_line_begins_anew() {
+        for (offset, expected) in [(0, 0), (2, 0), (3, 3), (5, 3), (6, 6)] {
+            assert_eq!(line_start(b"ab\ncd\n", offset), expected, "offset {offset}");
+        }
+    }
+}
