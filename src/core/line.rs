@@ -131,6 +131,8 @@ pub struct Outcome {
     pub left: usize,
     /// Lines that were taken.
     pub taken: usize,
+    /// Whether there are whole lines among them.
+    pub lines_left: bool,
     /// Whether the taker asked for no more until it says so.
     pub held: bool,
     skipped: u32,
@@ -199,10 +201,18 @@ impl<'a> Lines<'a> {
         self.held = true;
     }
 
+    /// The bytes of the lines taken so far, with their terminators.
+    pub fn consumed(&self) -> &'a [u8] {
+        &self.bytes[..self.at]
+    }
+
     pub fn outcome(&self) -> Outcome {
+        let rest = &self.bytes[self.at..];
+        let is_line = self.last_is_whole || memchr::memchr(b'\n', rest).is_some();
         Outcome {
-            left: self.bytes.len() - self.at,
+            left: rest.len(),
             taken: self.taken,
+            lines_left: !rest.is_empty() && is_line,
             held: self.held,
             skipped: self.skipped,
         }

@@ -196,20 +196,20 @@ impl Connection {
     }
 
     pub fn register(&mut self, registry: &Registry) -> io::Result<()> {
-        let interest = self.interest();
+        let (token, interest) = (Token(self.id.slot()), self.interest());
         self.registered = interest;
-        registry.register(self.source(), Token(self.id.slot()), interest)
+        registry.register(self.source(), token, interest)
     }
 
     /// Tells the kernel if what we wait for has changed. Nearly always it has not, and there is
     /// no system call.
     pub fn reregister(&mut self, registry: &Registry) -> io::Result<()> {
-        let interest = self.interest();
+        let (token, interest) = (Token(self.id.slot()), self.interest());
         if interest == self.registered {
             return Ok(());
         }
         self.registered = interest;
-        registry.reregister(self.source(), Token(self.id.slot()), interest)
+        registry.reregister(self.source(), token, interest)
     }
 
     fn source(&mut self) -> &mut dyn Source {

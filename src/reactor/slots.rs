@@ -27,11 +27,19 @@ pub struct Slots {
     next_serial: u64,
     /// Connections alive, by their door.
     alive: [usize; 4],
+    /// Connections that ever were, by their door.
+    admitted: [u64; 4],
 }
 
 impl Slots {
     pub fn new() -> Slots {
-        Slots { slab: Slab::new(), graveyard: Vec::new(), next_serial: 1, alive: [0; 4] }
+        Slots {
+            slab: Slab::new(),
+            graveyard: Vec::new(),
+            next_serial: 1,
+            alive: [0; 4],
+            admitted: [0; 4],
+        }
     }
 
     pub fn add_listener(&mut self, make: impl FnOnce(usize) -> Listener) -> usize {
@@ -54,6 +62,7 @@ impl Slots {
         let id = ConnId::new(door, self.next_serial, entry.key());
         self.next_serial += 1;
         self.alive[door as usize] += 1;
+        self.admitted[door as usize] += 1;
         entry.insert(Slot::Connection(make(id)));
         Some(id)
     }
@@ -112,7 +121,8 @@ impl Slots {
         living.collect()
     }
 
-    pub fn admitted(&self) -> u64 {
-        self.next_serial - 1
+    /// Connections that have ever come through this door.
+    pub fn admitted(&self, door: Door) -> u64 {
+        self.admitted[door as usize]
     }
 }

@@ -26,7 +26,7 @@ use mio::Waker;
 use crate::config::Address;
 use crate::core::names::{PeerId, Ticket};
 use crate::core::whatsat::Question;
-use crate::places::{Atlas, GoogleLegacy, render};
+use crate::places::{Atlas, GoogleLegacy, Source, render};
 
 /// What a worker has done.
 pub enum Finished {

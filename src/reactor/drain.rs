@@ -1,0 +1,110 @@
+//! Signals, and the orderly end. Apart because it happens once, and every other file may then
+//! pretend that the loop turns for ever.
+//!
+//! ```text
+//!   TERM, INT ──▶ doors closed, no more lines ──▶ answers sent ──▶ BYE to peers ──▶ all gone: 0
+//!                          └──────────── at most `limits.drain` ─────────────▶ exit all the same
+//! ```
+//!
+//! Reading on until the far end has closed too (`Phase::Lingering`) matters most here: a process
+//! that exits with unread input resets its connections, and answers already given to the kernel
+//! are thrown away with them.
+
+use std::time::Duration;
+
+use log::{info, warn};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+use super::connection::{Hearing, Phase};
+use super::{Due, Reactor};
+use crate::core::border::Input;
+use crate::core::names::Door;
+
+/// How far the end has come.
+pub enum Drain {
+    /// Clients still hear their answers.
+    Clients,
+    /// Only peers are left, and have been told.
+    Peers,
+    /// There is no more patience.
+    Over,
+}
+
+/// How long the log may take to reach the disk at the very end.
+const LOG_PATIENCE: Duration = Duration::from_secs(1);
+
+impl Reactor {
+    pub(super) fn heed_signals(&mut self) {
+        let signals: Vec<_> = self.signals.pending().collect();
+        for signal in signals {
+            match signal {
+                SIGHUP => {
+                    info!("SIGHUP: the log is opened anew");
+                    self.log.reopen();
+                }
+                SIGTERM | SIGINT if self.drain.is_none() => self.begin_drain(),
+                SIGTERM | SIGINT => {
+                    warn!("a second signal: exiting at once");
+                    self.drain = Some(Drain::Over);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.drain.is_some()
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.drain, Some(Drain::Over))
+    }
+
+    /// Takes the drain's next step once the turn has made it possible.
+    pub(super) fn step_drain(&mut self) {
+        let alive = |door| self.slots.alive(door);
+        match self.drain {
+            Some(Drain::Clients) if alive(Door::Client) == 0 => {
+                self.drain = Some(Drain::Peers);
+                self.tell(Input::Leaving);
+            }
+            Some(Drain::Peers) if alive(Door::Peer) + alive(Door::Plain) == 0 => {
+                self.drain = Some(Drain::Over);
+            }
+            _ => {}
+        }
+    }
+
+    fn begin_drain(&mut self) {
+        let bound = self.config.limits.drain;
+        info!("stopping: no new commands, at most {} ms", bound.as_millis());
+        self.drain = Some(Drain::Clients);
+        self.wheel.start(self.now.monotonic + bound, Due::DrainOver);
+        self.slots.remove_listener(self.doors.client);
+        self.slots.remove_listener(self.doors.peer);
+        for conn in self.slots.names() {
+            let Some(connection) = self.slots.connection(conn) else { continue };
+            if conn.door() == Door::Client && connection.phase() == Phase::Open {
+                if connection.hearing == Hearing::Open {
+                    connection.hearing = Hearing::Stopped;
+                }
+                self.queue_if_unfinished(conn);
+            }
+        }
+    }
+
+    pub(super) fn cut_drain_short(&mut self) {
+        warn!("stopping took too long: exiting all the same");
+        self.drain = Some(Drain::Over);
+    }
+
+    /// The last words of a process.
+    pub(super) fn end(self) {
+        self.places.shut_down();
+        info!("stopped");
+        self.log.close(LOG_PATIENCE);
+        // The socket's file is the run directory's; a crash leaves it, and the next start
+        // replaces it.
+        let _ = std::fs::remove_file(&self.doors.admin_path);
+    }
+}

@@ -1,0 +1,281 @@
+//! The loop: sockets, readiness, time. The impure half of a server, and the only folder that
+//! names mio; the pure half, which decides what everything means, is `core`.
+//!
+//! One turn. The drawing and `Reactor::turn` stand in the same order:
+//!
+//! ```text
+//! ┌───────────────────────────────────────────────┐
+//! │ sleep       poll(events, patience)            │◀─┐
+//! ├───────────────────────────────────────────────┤  │
+//! │ clocks      read both, once                   │  │
+//! │ events      signals · worker · doors · sockets│  │  each step: tell(Input),
+//! │ timers      everything due                    │  │  then carry out every Output
+//! │ unfinished  those whose budget ran out        │  │
+//! │ flush       what is owed, one write a socket  │  │
+//! │ bury        free the slots of the dead        │──┘
+//! └───────────────────────────────────────────────┘
+//! ```
+//!
+//! Reading order: this file, `serving` (a connection's turn), `slots`, `connection`, `listener`,
+//! `deadlines`, then `asking`, `worker` and `dialer` for what takes longer than a turn, `drain`
+//! for the end and `start` for the beginning.
+
+mod admin;
+mod asking;
+mod connection;
+mod deadlines;
+mod dialer;
+mod drain;
+mod listener;
+mod serving;
+mod slots;
+mod start;
+mod traffic;
+mod worker;
+
+use std::collections::VecDeque;
+use std::io;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use mio::{Events, Poll, Token};
+use signal_hook_mio::v1_0::Signals;
+
+use crate::config::Config;
+use crate::core::Server;
+use crate::core::border::{Input, Output, Outputs, Timer};
+use crate::core::clock::{Now, PosixTime};
+use crate::core::line::Lines;
+use crate::core::names::{ConnId, PeerId, Ticket};
+use crate::core::timer_wheel::TimerWheel;
+use crate::core::whatsat::Question;
+use crate::logging::LogHandle;
+use asking::Places;
+use deadlines::{Moment, Patience};
+use dialer::Routes;
+use drain::Drain;
+use slots::{Slot, Slots};
+use worker::{Postbox, Results};
+
+pub use start::StartError;
+
+/// Events of one turn; the kernel keeps the rest for the next.
+const EVENTS_MAX: usize = 1024;
+/// The socket of a name at the far end of the slab, where no slot ever is.
+const WAKER: Token = Token(usize::MAX);
+const SIGNALS: Token = Token(usize::MAX - 1);
+/// Bytes read from one connection in one turn.
+const READ_BUDGET: usize = 64 * 1024;
+/// An outbox that has grown so far within a turn is flushed before the turn's end: for a peer
+/// that hears fifty clients at once, memory is dearer than a second write.
+const FLUSH_EARLY: usize = 64 * 1024;
+
+pub struct Reactor {
+    poll: Poll,
+    slots: Slots,
+    server: Server,
+    config: Config,
+    log: LogHandle,
+    clocks: Clocks,
+    now: Now,
+    wheel: TimerWheel<Due>,
+    patience: Patience,
+    /// What the core wants done; its memory is used again for each input.
+    out: Outputs,
+    /// What the core must be told next, once everything it wanted is done.
+    mailbox: VecDeque<Mail>,
+    /// Slots with work left for another turn, each at most once.
+    unfinished: VecDeque<usize>,
+    /// Connections that are owed something, in the order in which they came to be.
+    owing: VecDeque<ConnId>,
+    /// Outboxes without an owner.
+    spare: Vec<Vec<u8>>,
+    /// Every read lands here first.
+    scratch: Box<[u8]>,
+    fired: Vec<Due>,
+    signals: Signals,
+    postbox: Postbox,
+    results: Results,
+    places: Places,
+    routes: Routes,
+    doors: start::Doors,
+    connections_max: usize,
+    drain: Option<Drain>,
+}
+
+/// What waits in the wheel.
+enum Due {
+    Core(Timer),
+    /// Look whether this connection has kept its deadline.
+    Look(ConnId),
+    /// The system had no descriptor to give: accept again.
+    Accept { slot: usize },
+    /// The drain has taken as long as it may.
+    DrainOver,
+}
+
+/// What has come of an output while the others were still being carried out.
+enum Mail {
+    Connected { peer: PeerId, conn: ConnId },
+    DialFailed { peer: PeerId },
+    Closed { conn: ConnId },
+    Drained { conn: ConnId },
+    Asked { ticket: Ticket, question: Question },
+    Answered { ticket: Ticket, body: Vec<u8> },
+}
+
+/// The two clocks of `core::clock::Now`.
+struct Clocks {
+    born: Instant,
+}
+
+impl Clocks {
+    fn read(&self) -> Now {
+        // A clock before 1970 is a machine without a battery; its stamps are wrong either way.
+        let posix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Now {
+            monotonic: self.born.elapsed(),
+            posix: PosixTime::new(posix.as_secs(), posix.subsec_nanos()),
+        }
+    }
+}
+
+impl Reactor {
+    /// Turns until a signal ends it. An error means that the kernel's queue itself has failed.
+    pub fn run(mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(EVENTS_MAX);
+        self.tell(Input::Started);
+        while !self.is_over() {
+            self.turn(&mut events)?;
+        }
+        self.end();
+        Ok(())
+    }
+
+    /// asyncio: BaseEventLoop._run_once.
+    fn turn(&mut self, events: &mut Events) -> io::Result<()> {
+        match self.poll.poll(events, self.patience()) {
+            // A signal came while we slept. What it means is in the signals' own socket.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => events.clear(),
+            other => other?,
+        }
+
+        self.now = self.clocks.read();
+
+        for event in events.iter() {
+            match event.token() {
+                WAKER => self.pick_up_results(),
+                SIGNALS => self.heed_signals(),
+                Token(slot) => self.on_ready(slot, event),
+            }
+        }
+
+        let mut fired = std::mem::take(&mut self.fired);
+        self.wheel.expire(self.now.monotonic, &mut fired);
+        fired.drain(..).for_each(|due| self.on_due(due));
+        self.fired = fired;
+
+        // Only those who are in the queue now: whoever joins it again has had this turn.
+        for _ in 0..self.unfinished.len() {
+            let Some(slot) = self.unfinished.pop_front() else { break };
+            self.take_turn(slot);
+        }
+
+        for _ in 0..self.owing.len() {
+            let Some(conn) = self.owing.pop_front() else { break };
+            self.flush(conn);
+        }
+
+        self.empty_mailbox();
+        self.slots.bury();
+        self.open_doors_again();
+        self.step_drain();
+        Ok(())
+    }
+
+    /// How long the loop may sleep: not at all while somebody has work left, else until the next
+    /// timer, else for ever.
+    ///
+    /// asyncio: BaseEventLoop._run_once, "Compute the desired timeout".
+    fn patience(&self) -> Option<Duration> {
+        if !self.unfinished.is_empty() || !self.owing.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let deadline = self.wheel.next_deadline()?;
+        Some(deadline.saturating_sub(self.clocks.born.elapsed()))
+    }
+
+    fn on_due(&mut self, due: Due) {
+        match due {
+            Due::Core(timer) => self.tell(Input::TimerFired { timer }),
+            Due::Look(conn) => self.look(conn),
+            Due::Accept { slot } => self.take_turn(slot),
+            Due::DrainOver => self.cut_drain_short(),
+        }
+    }
+
+    /// Tells the core one thing, does everything it wants, and tells it what came of that, until
+    /// nothing is left. This is the law of the border: never two inputs without the outputs of
+    /// the first carried out.
+    fn tell(&mut self, input: Input<'_, '_>) {
+        self.server.handle(self.now, input, &mut self.out);
+        self.carry_out();
+        self.empty_mailbox();
+    }
+
+    /// Tells the core the lines of one read.
+    fn tell_lines(&mut self, conn: ConnId, lines: &mut Lines<'_>) {
+        self.server.handle(self.now, Input::Lines { conn, lines }, &mut self.out);
+        if traffic::is_logged() {
+            traffic::log_in(conn, lines.consumed());
+        }
+        self.carry_out();
+        self.empty_mailbox();
+    }
+
+    /// Bound: every letter comes of one output, and the core answers a letter with less than it
+    /// was: a dial that failed with a timer, a connection that closed with nothing.
+    fn empty_mailbox(&mut self) {
+        while let Some(mail) = self.mailbox.pop_front() {
+            let input = match &mail {
+                Mail::Connected { peer, conn } => Input::Connected { peer: *peer, conn: *conn },
+                Mail::DialFailed { peer } => Input::DialFailed { peer: *peer },
+                Mail::Closed { conn } => Input::Closed { conn: *conn },
+                Mail::Drained { conn } => Input::Drained { conn: *conn },
+                Mail::Answered { ticket, body } => Input::PlacesArrived { ticket: *ticket, body },
+                Mail::Asked { ticket, question } => match self.places.answer_now(question) {
+                    Some(body) => Input::PlacesArrived { ticket: *ticket, body },
+                    None => continue,
+                },
+            };
+            self.server.handle(self.now, input, &mut self.out);
+            self.carry_out();
+        }
+    }
+
+    fn carry_out(&mut self) {
+        let mut out = std::mem::take(&mut self.out);
+        for output in out.list.drain(..) {
+            match output {
+                Output::Send { conn, text } => self.owe(conn, &out.text[text]),
+                Output::Close { conn } => self.close_when_sent(conn),
+                Output::HangUp { conn } => self.kill(conn),
+                Output::Dial { peer } => self.dial(peer),
+                Output::StartTimer { timer, after } => {
+                    self.wheel.start(self.now.monotonic + after, Due::Core(timer));
+                }
+                Output::AskPlaces { ticket, question, patience } => {
+                    self.ask_places(ticket, question, patience);
+                }
+                Output::ResumeReading { conn } => self.resume(conn),
+                Output::TellDrained { conn } => self.tell_when_drained(conn),
+                Output::Note(note) => self.log_note(note),
+            }
+        }
+        out.clear();
+        self.out = out;
+    }
+
+    fn moment(&self) -> Moment {
+        Moment::at(self.now.monotonic)
+    }
+}

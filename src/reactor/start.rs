@@ -1,0 +1,257 @@
+//! The beginning: sockets bound, threads started, everything that the loop takes for granted.
+//! Apart because all that can go wrong here is an operator's business, told in one sentence,
+//! while nothing that goes wrong later ends the process.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Instant;
+use std::{fmt, fs, io};
+
+use log::info;
+use mio::net::{TcpListener, UnixListener};
+use mio::{Poll, Waker};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook_mio::v1_0::Signals;
+
+use super::asking::Places;
+use super::deadlines::Patience;
+use super::dialer::Routes;
+use super::listener::Listener;
+use super::slots::{Slot, Slots};
+use super::worker::{PlacesPool, Postbox, Results};
+use super::{Clocks, READ_BUDGET, Reactor, SIGNALS, WAKER};
+use crate::config::{Config, Initiative, LinkKind, PlacesSource, StaleReply};
+use crate::core::border::Outputs;
+use crate::core::names::{ConnId, Door};
+use crate::core::timer_wheel::TimerWheel;
+use crate::core::{PeerSettings, Server, Settings};
+use crate::logging::LogHandle;
+use crate::places::GoogleLegacy;
+
+/// Descriptors that are not clients' connections: standard streams, doors, log, epoll, the
+/// signals' and the waker's, and a few to spare.
+const DESCRIPTORS_RESERVED: usize = 32;
+/// More than this is never asked of the system: each connection also costs the kernel memory.
+const DESCRIPTORS_WANTED: u64 = 200_000;
+
+/// Why a server cannot start. Its text is one sentence for the operator.
+#[derive(Debug)]
+pub enum StartError {
+    /// Somebody listens there already.
+    Taken { address: SocketAddr, whose: &'static str },
+    /// The address is not one of this machine, or needs rights that the process lacks.
+    CannotListen { address: SocketAddr, whose: &'static str, error: io::Error },
+    /// The admin socket cannot be made.
+    AdminSocket { path: PathBuf, error: io::Error },
+    /// The source of places is misconfigured.
+    Places(String),
+    /// The system refuses something that every process may have.
+    System(&'static str, io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::Taken { address, whose } => write!(
+                f,
+                "{address}, the {whose} port, is taken by another program; stop that program or \
+                 choose other ports with --base-port or in herd.toml"
+            ),
+            StartError::CannotListen { address, whose, error } => {
+                write!(f, "cannot listen on {address}, the {whose} port: {error}")
+            }
+            StartError::AdminSocket { path, error } => write!(
+                f,
+                "cannot create the admin socket {}: {error}; choose another place with --run-dir",
+                path.display()
+            ),
+            StartError::Places(why) => f.write_str(why),
+            StartError::System(what, error) => write!(f, "cannot set up {what}: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// Where people come in: slots of listeners, and the file of the one that has a file.
+pub struct Doors {
+    pub client: usize,
+    pub peer: usize,
+    pub admin_path: PathBuf,
+}
+
+impl Reactor {
+    /// Binds, registers and starts everything. When it returns, clients can connect.
+    ///
+    /// `admin_path` is where the admin socket will be; whatever lies there is a leftover, because
+    /// the caller holds the lock of the run directory.
+    pub fn start(
+        config: Config,
+        admin_path: PathBuf,
+        log: LogHandle,
+    ) -> Result<Reactor, StartError> {
+        let born = Instant::now();
+        let poll = Poll::new().map_err(|error| StartError::System("the event queue", error))?;
+        let mut slots = Slots::new();
+        let doors = open_doors(&config, &poll, &mut slots, admin_path)?;
+        let signals = watch_signals(&poll)?;
+        let (postbox, results) = make_postbox(&poll)?;
+        let places = open_places(&config, &postbox)?;
+        let connections_max = connections_max(&config);
+        info!(
+            "{} of herd {} listens for clients on {} and for peers on {}, {} connections at most",
+            config.name, config.herd, config.client_address, config.peer_address, connections_max
+        );
+        let clocks = Clocks { born };
+        Ok(Reactor {
+            poll,
+            slots,
+            server: Server::new(settings(&config)),
+            log,
+            now: clocks.read(),
+            clocks,
+            wheel: TimerWheel::new(),
+            patience: Patience::new(&config.limits),
+            out: Outputs::default(),
+            mailbox: VecDeque::new(),
+            unfinished: VecDeque::new(),
+            owing: VecDeque::new(),
+            spare: Vec::new(),
+            scratch: vec![0; READ_BUDGET].into_boxed_slice(),
+            fired: Vec::new(),
+            signals,
+            postbox,
+            results,
+            places,
+            routes: Routes::new(config.peers.iter().map(|peer| peer.address.clone())),
+            doors,
+            connections_max,
+            drain: None,
+            config,
+        })
+    }
+}
+
+fn open_doors(
+    config: &Config,
+    poll: &Poll,
+    slots: &mut Slots,
+    admin_path: PathBuf,
+) -> Result<Doors, StartError> {
+    let client = listen(config.client_address, "client")?;
+    let peer = listen(config.peer_address, "peer")?;
+    // The path is ours by the lock of the run directory; a crash leaves the file behind.
+    let _ = fs::remove_file(&admin_path);
+    let admin = UnixListener::bind(&admin_path)
+        .map_err(|error| StartError::AdminSocket { path: admin_path.clone(), error })?;
+    let doors = Doors {
+        client: slots.add_listener(|slot| Listener::tcp(slot, Door::Client, client)),
+        peer: slots.add_listener(|slot| Listener::tcp(slot, Door::Peer, peer)),
+        admin_path,
+    };
+    let admin = slots.add_listener(|slot| Listener::unix(slot, Door::Admin, admin));
+    for slot in [doors.client, doors.peer, admin] {
+        if let Some(Slot::Listener(listener)) = slots.at(slot) {
+            listener
+                .register(poll.registry())
+                .map_err(|error| StartError::System("the listeners", error))?;
+        }
+    }
+    Ok(doors)
+}
+
+fn listen(address: SocketAddr, whose: &'static str) -> Result<TcpListener, StartError> {
+    let listener = TcpListener::bind(address).map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => StartError::Taken { address, whose },
+        _ => StartError::CannotListen { address, whose, error },
+    })?;
+    // Answers are small and must not wait for each other. Accepted sockets inherit this, which
+    // saves a system call for each (tcp(7), TCP_NODELAY).
+    let _ = socket2::SockRef::from(&listener).set_tcp_nodelay(true);
+    Ok(listener)
+}
+
+fn watch_signals(poll: &Poll) -> Result<Signals, StartError> {
+    use mio::Interest;
+    let failed = |error| StartError::System("the signals", error);
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(failed)?;
+    poll.registry().register(&mut signals, SIGNALS, Interest::READABLE).map_err(failed)?;
+    Ok(signals)
+}
+
+fn make_postbox(poll: &Poll) -> Result<(Postbox, Results), StartError> {
+    let waker = Waker::new(poll.registry(), WAKER);
+    let waker = waker.map_err(|error| StartError::System("the waker", error))?;
+    Ok(Postbox::new(waker))
+}
+
+fn open_places(config: &Config, postbox: &Postbox) -> Result<Places, StartError> {
+    let no_thread = |error| StartError::System("a thread", error);
+    let places = &config.places;
+    match places.source {
+        PlacesSource::Embedded => {
+            postbox.load_atlas().map_err(no_thread)?;
+            Ok(Places::unpacking())
+        }
+        PlacesSource::GoogleLegacy => {
+            let Some(key) = places.key.clone() else {
+                let why = "the places source google-legacy needs a key: set HERD_PLACES_KEY or \
+                           --places-key-file";
+                return Err(StartError::Places(why.into()));
+            };
+            let source = GoogleLegacy::new(places.url.as_deref(), key, places.deadline)
+                .map_err(|error| StartError::Places(error.to_string()))?;
+            PlacesPool::start(source, places.workers, places.queue_max, postbox)
+                .map(Places::remote)
+                .map_err(no_thread)
+        }
+    }
+}
+
+/// As many connections as the configuration wants, but no more than there are descriptors for.
+fn connections_max(config: &Config) -> usize {
+    let mut limit = getrlimit(Resource::Nofile);
+    let hard = limit.maximum.unwrap_or(DESCRIPTORS_WANTED).min(DESCRIPTORS_WANTED);
+    if limit.current.is_some_and(|soft| soft < hard) {
+        let raised = Rlimit { current: Some(hard), maximum: limit.maximum };
+        if setrlimit(Resource::Nofile, raised).is_ok() {
+            limit = raised;
+        }
+    }
+    let descriptors = limit.current.unwrap_or(hard) as usize;
+    let kept = DESCRIPTORS_RESERVED + 2 * config.peers.len() + 2 * config.places.workers;
+    let possible = descriptors.saturating_sub(kept).clamp(1, ConnId::SLOTS_MAX / 2);
+    config.limits.connections_max.map_or(possible, |wanted| wanted.min(possible))
+}
+
+fn settings(config: &Config) -> Settings {
+    let limits = &config.limits;
+    let peer = |peer: &crate::config::Peer| PeerSettings {
+        name: peer.name.clone().into_bytes(),
+        dials: peer.initiative == Initiative::Ours,
+        plain: peer.kind == LinkKind::Plain,
+    };
+    // Seeded from the system's randomness: two servers must not redial in step.
+    let mut random = fastrand::Rng::new();
+    Settings {
+        name: config.name.clone().into_bytes(),
+        herd: config.herd.clone().into_bytes(),
+        peers: config.peers.iter().map(peer).collect(),
+        accept_plain: config.accept_plain,
+        stale_reply_stored: config.stale_reply == StaleReply::Stored,
+        close_after_reply: config.close_after_reply,
+        answer_patience: config.places.deadline,
+        waits_max: limits.waits_max,
+        clients_max: limits.clients_max,
+        peer_owed_max: limits.peer_outbox_bytes_max,
+        greeting_patience: limits.greeting,
+        ping_after: limits.ping_after,
+        silence_max: limits.silence_max,
+        backoff_min: limits.backoff_min,
+        backoff_max: limits.backoff_max,
+        seed: random.u64(..),
+        hash_key: (random.u64(..), random.u64(..)),
+    }
+}
