@@ -7,7 +7,8 @@ use std::num::NonZeroUsize;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use herd::core::whatsat::{Position, Question};
-use herd::places::{Atlas, Source};
+use herd::places::index::Index;
+use herd::places::{Atlas, Source, globe};
 
 /// Nothing on the globe is farther away.
 const HALF_GIRTH_KM: f64 = 20_100.0;
@@ -36,8 +37,10 @@ fn places(criterion: &mut Criterion) {
     let mut positions = everywhere(&atlas).into_iter().cycle();
     let mut next = || positions.next().expect("a cycle does not end");
     let twenty = NonZeroUsize::new(20).expect("20 is not 0");
+    let vectors: Vec<_> = everywhere(&atlas).into_iter().map(globe::unit_vector).collect();
+    let index = Index::new(&vectors).expect("fewer than a u32 counts");
     group.bench_function("nearest 20 in 50 km", |bencher| {
-        bencher.iter(|| atlas.nearest(next(), 50.0, twenty).len());
+        bencher.iter(|| index.nearest(next(), 50.0, twenty).len());
     });
 
     let (radius_km, bound) = (50.0, 20);

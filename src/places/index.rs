@@ -12,8 +12,8 @@ use kiddo::{ImmutableKdTree, QueryResultItem, SquaredEuclidean};
 use super::globe;
 use crate::core::whatsat::Position;
 
-/// How much farther than another a position may seem and still be looked at as just as far: well
-/// above what rounding makes of one distance, and a tenth of a millimetre at 50 km.
+/// How much farther than another, squared, a position may seem and still be looked at as just as
+/// far: well above what rounding makes of one distance, and 25 micrometres at 50 km.
 const TIE: f64 = 1.0 + 1e-9;
 
 /// Positions that can be asked who is near.

@@ -69,8 +69,8 @@ struct Row<'a> {
 }
 
 impl Atlas {
-    /// Unpacks and indexes the compiled-in data. It takes about a tenth of a second, so a server
-    /// does it on a thread of its own while it already listens.
+    /// Unpacks and indexes the compiled-in data. It takes about 60 ms, so a server does it on
+    /// a thread of its own while it already listens.
     pub fn load() -> Result<Atlas, AtlasError> {
         Atlas::unpack(PACKED)
     }
@@ -86,7 +86,7 @@ impl Atlas {
     }
 
     /// At most `bound` places within `radius_km` of `at`, nearest first. Of those that are equally
-    /// far, the order of the text decides: by region, then by id.
+    /// far, the order of the text decides: by region, then as `make.py` sorts.
     pub fn nearest(&self, at: Position, radius_km: f64, bound: NonZeroUsize) -> Vec<Place<'_>> {
         let rows = self.index.nearest(at, radius_km, bound);
         rows.into_iter().map(|row| self.place(self.rows[row as usize])).collect()

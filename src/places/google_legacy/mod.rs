@@ -191,8 +191,8 @@ impl std::error::Error for SourceError {}
 
 /// The rules of every call.
 fn config(deadline: Duration) -> Config {
-    // One deadline bounds the whole call; the bounds of its parts only say so once more to those
-    // layers that are told no other. A proxy from the environment would see the key.
+    // The global deadline bounds the whole call; every part is bounded, too, so that none is ever
+    // without one. No proxy is taken from the environment: it would see where clients are.
     let deadline = Some(deadline);
     Agent::config_builder()
         .timeout_global(deadline)
