@@ -45,8 +45,8 @@ clean_up() {
         tail -n 20 "$tree"/log/*.out >&2 || true
     fi
     if [ -x "$binary" ]; then
-        "$herd_sh" stop || true
-        in_another_herd stop || true
+        "$herd_sh" stop >/dev/null || true
+        in_another_herd stop >/dev/null || true
     fi
     rm -rf "$scratch"
 }
