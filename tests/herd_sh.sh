@@ -1,0 +1,204 @@
+#!/usr/bin/env bash
+# herd.sh from end to end, with real servers: run it as `tests/herd_sh.sh`; it is silent about what
+# is right but for one line a check, and its exit code says whether all was.
+#
+# It works on a copy of the tree, under a path that has spaces and is too long for a socket, with
+# ports of its own (HERD_BASE_PORT, 23400 by default), and leaves nothing behind. Only `target` is
+# shared, to build the crates it depends on once.
+set -euo pipefail
+unset CDPATH HERD_PRESET HERD_CONFIG HERD_LOG_DIR HERD_RUN_DIR
+export HERD_BASE_PORT=${HERD_BASE_PORT:-23400}
+
+# The default preset, in the order of its ports. It is named, so that a change of it shows here.
+readonly NAMES='Bailey Bona Campbell Clark Jaquez'
+readonly FIRST=Bailey MIDDLE=Clark LAST=Jaquez
+
+source_root=$(cd -P "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+scratch=$(mktemp -d)
+tree="$scratch/a herd in a path that is longer than the path of any Unix socket may be"
+herd_sh=$tree/herd.sh
+binary=$tree/target/release/herd
+export TMPDIR=$scratch
+output=
+code=0
+
+main() {
+    trap clean_up EXIT
+    copy_tree
+    cd /
+
+    before_the_first_build
+    start_and_ask
+    start_twice
+    lose_one_server
+    restart_one_server
+    stop_all
+    undo_a_start_that_fails
+    take_the_tour
+    echo "herd.sh: all checks passed"
+}
+
+clean_up() {
+    local exit_code=$?
+    if [ "$exit_code" -ne 0 ]; then
+        printf 'FAILED; the last command ended with %s and said:\n%s\n' "$code" "$output" >&2
+        tail -n 20 "$tree"/log/*.out >&2 || true
+    fi
+    if [ -x "$binary" ]; then
+        "$herd_sh" stop >/dev/null || true
+        in_another_herd stop >/dev/null || true
+    fi
+    rm -rf "$scratch"
+}
+
+copy_tree() {
+    mkdir "$tree"
+    (cd "$source_root" &&
+        tar -cf - --exclude ./target --exclude ./.git --exclude ./run --exclude ./log .) |
+        tar -xf - -C "$tree"
+}
+
+# ---- how to check ----------------------------------------------------------------------------
+
+# Runs herd.sh and demands an exit code: the first argument.
+run() {
+    local expected=$1
+    shift
+    code=0
+    output=$("$herd_sh" "$@" 2>&1) || code=$?
+    [ "$code" -eq "$expected" ] || fail "\`herd.sh $*\` ended with $code instead of $expected"
+}
+
+# A herd with the same ports whose files are elsewhere: to run_dir's eyes, somebody else's.
+in_another_herd() {
+    HERD_RUN_DIR=$scratch/other HERD_LOG_DIR=$scratch/other "$herd_sh" "$@"
+}
+
+says() {
+    case $output in
+        *"$1"*) echo "ok: $2" ;;
+        *) fail "$2: the output lacks \`$1\`" ;;
+    esac
+}
+
+fail() {
+    echo "not ok: $1" >&2
+    exit 1
+}
+
+pid_of() {
+    run 0 status "$1" --json
+    sed -n 's/.*"pid": *\([0-9]*\).*/\1/p' <<<"$output" | head -n 1
+}
+
+# A report reaches every server, but not before the sender has its answer: so ask again.
+knows_kiwi() {
+    local attempt
+    for attempt in 1 2 3 4 5 6 7 8 9 10; do
+        run 0 say "$1" 'WHATSAT kiwi 10 1'
+        case $output in "AT $FIRST "*) break ;; esac
+        sleep 0.1
+    done
+    says "AT $FIRST " "$1 knows kiwi (asked ${attempt}x)"
+    says '"status"' "$1 answers with places"
+}
+
+# ---- the checks ------------------------------------------------------------------------------
+
+before_the_first_build() {
+    run 0
+    says 'Usage: ' 'without a command there is help'
+    run 2 nonsense
+    says nonsense 'an unknown command is named'
+    run 1 status
+    says 'not built yet' 'before the first build, status says what to do'
+    run 1 stop
+    says 'not built yet' 'before the first build, stop says what to do'
+    mkdir -p "$source_root/target"
+    ln -s "$source_root/target" "$tree/target"
+}
+
+start_and_ask() {
+    local name
+    run 0 start
+    for name in $NAMES; do
+        says "$name: started" "$name starts"
+    done
+    says "say $FIRST 'IAMAT" 'start says what to type next'
+    says "127.0.0.1 $HERD_BASE_PORT" 'start names a port'
+    [ ! -e "$tree/run" ] || fail 'the sockets are in a directory whose path is too long'
+
+    run 0 say $FIRST "IAMAT kiwi +60.1699+24.9384 $(date +%s)"
+    says "AT $FIRST +" 'IAMAT is answered'
+    for name in $NAMES; do
+        knows_kiwi "$name"
+    done
+    run 0 say $LAST 'WHATSAT kiwi 51 1'
+    says '? WHATSAT kiwi 51 1' 'what is invalid comes back'
+    run 0 logs $FIRST
+    says 'IAMAT kiwi' 'the log shows what came in'
+    ln -s "$herd_sh" "$scratch/link to it"
+    output=$("$scratch/link to it" status) || fail 'status through a symbolic link'
+    says $MIDDLE 'status works through a symbolic link'
+}
+
+start_twice() {
+    local before
+    before=$(pid_of $LAST)
+    run 0 start
+    says "$LAST: running already (pid $before)" 'a second start leaves everyone alone'
+    [ "$(pid_of $LAST)" = "$before" ] || fail "$LAST has been started anew"
+}
+
+lose_one_server() {
+    kill -KILL "$(pid_of $MIDDLE)"
+    run 3 status
+    says $MIDDLE 'status ends with 3 when a server was killed'
+    run 0 stop $MIDDLE
+    says "$MIDDLE: not running" 'a pid file that was left behind is not believed'
+    run 0 start $MIDDLE
+    says "$MIDDLE: started" 'a killed server is started again'
+    knows_kiwi $MIDDLE
+}
+
+restart_one_server() {
+    local before
+    before=$(pid_of $FIRST)
+    run 0 restart $FIRST
+    says "$FIRST: stopped (pid $before)" 'restart stops'
+    says "$FIRST: started" 'restart starts'
+    knows_kiwi $FIRST
+    run 0 status
+}
+
+stop_all() {
+    local name
+    run 0 stop
+    for name in $NAMES; do
+        says "$name: stopped" "$name stops when asked"
+    done
+    run 3 status
+    run 0 stop
+    says 'No server is running' 'a second stop has nothing to do'
+}
+
+undo_a_start_that_fails() {
+    output=$(in_another_herd start $MIDDLE 2>&1) || fail 'one server of another herd'
+    run 1 start
+    says "$MIDDLE did not start" 'a taken port is complained about'
+    says "$FIRST: stopped" 'a start that fails is undone'
+    run 3 status $FIRST
+    output=$(in_another_herd status $MIDDLE) || fail 'the other herd was stopped as well'
+    output=$(in_another_herd stop) || fail 'the other herd cannot be stopped'
+    run 1 start Nobody
+    says 'Nobody' 'an unknown server is named'
+}
+
+take_the_tour() {
+    run 0 demo
+    says "AT $FIRST +" 'the demo shows a report'
+    says '? WHEREIS kiwi' 'the demo shows an invalid line'
+    run 0 stop
+}
+
+main
