@@ -169,7 +169,8 @@ impl Cli {
     pub fn from_process() -> Cli {
         let matches = Cli::command().get_matches();
         let mut cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-        let key = std::env::var("HERD_PLACES_KEY").ok().filter(|key| !key.is_empty());
+        let key = std::env::var("HERD_PLACES_KEY").ok().map(|key| key.trim().to_owned());
+        let key = key.filter(|key| !key.is_empty());
         if let Some((_, given)) = matches.subcommand() {
             cli.command.prefer_flags(given, key).unwrap_or_else(|error| error.exit());
         }

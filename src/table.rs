@@ -28,7 +28,8 @@ mod tests {
 
     #[test]
     fn columns_are_as_wide_as_their_cells() {
-        let rows = [["NAME", "N"], ["Élan", "1"], ["Goloman", ""]].map(|row| row.map(String::from));
+        let rows = [["NAME", "N"], ["Élan", "1"], ["Goloman", ""]];
+        let rows = rows.map(|row| row.map(String::from));
         let mut out = Vec::new();
         write_table(&mut out, &rows).unwrap();
         assert_eq!(String::from_utf8(out).unwrap(), "NAME     N\nÉlan     1\nGoloman\n");
