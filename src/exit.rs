@@ -1,12 +1,16 @@
-//! How a `herd` command ends: every exit code, in one place.
+//! How a `herd` command ends: every exit code, and the one sentence that goes with a failure.
 //!
 //! Apart from the commands because scripts and service managers rely on the numbers. They follow
 //! sysexits.h where it has one. The code of a usage error, 2, is clap's.
 
+use std::io;
 use std::process::ExitCode;
 
+use crate::config::ConfigError;
+use crate::run_dir::ClaimError;
+
 /// Why a command ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
     Success = 0,
@@ -27,5 +31,44 @@ pub enum Exit {
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> ExitCode {
         ExitCode::from(exit as u8)
+    }
+}
+
+/// What a command could not do: a sentence for the operator, a code for scripts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    pub exit: Exit,
+    /// Empty if there is nothing to say.
+    pub sentence: String,
+}
+
+impl Failure {
+    pub fn new(exit: Exit, sentence: impl Into<String>) -> Failure {
+        Failure { exit, sentence: sentence.into() }
+    }
+
+    /// Standard output cannot be written. Whoever closed the far end of a pipe has seen enough:
+    /// that is no failure.
+    pub fn of_output(error: &io::Error) -> Failure {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Failure::new(Exit::Success, "");
+        }
+        Failure::new(Exit::Output, format!("cannot write to standard output: {error}"))
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Failure {
+        Failure::new(Exit::Config, error.to_string())
+    }
+}
+
+impl From<ClaimError> for Failure {
+    fn from(error: ClaimError) -> Failure {
+        let exit = match error {
+            ClaimError::Taken { .. } => Exit::Taken,
+            ClaimError::Failed { .. } => Exit::CannotCreate,
+        };
+        Failure::new(exit, error.to_string())
     }
 }

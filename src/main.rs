@@ -1,1 +1,64 @@
-fn main() {}
+//! Arguments in, one command out. What a command does stands elsewhere.
+
+#![forbid(unsafe_code)]
+
+mod cli;
+mod describe;
+mod operator;
+mod table;
+
+use std::io::{self, BufWriter, Write};
+use std::process::ExitCode;
+
+use cli::{Cli, Command};
+use herd::config::{self, Config};
+use herd::exit::{Exit, Failure};
+use herd::run_dir::RunDir;
+
+fn main() -> ExitCode {
+    let exit = match run(Cli::from_process().command) {
+        Ok(exit) => exit,
+        Err(failure) => {
+            if !failure.sentence.is_empty() {
+                // Where nobody listens to complaints, the exit code must do.
+                let _ = writeln!(io::stderr(), "herd: {}", failure.sentence);
+            }
+            failure.exit
+        }
+    };
+    exit.into()
+}
+
+fn run(command: Command) -> Result<Exit, Failure> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    let written = match command {
+        Command::Serve { name, flags } => return serve(flags.config(&name)?),
+        Command::Status { names, json, place } => {
+            return operator::status(&mut out, &RunDir::new(place.run_dir()?), names, json);
+        }
+        Command::Say { name, line, herd } => {
+            return operator::say(&mut out, &herd.which(), &name, &line.join(" "));
+        }
+        Command::Pid { name, place } => {
+            return operator::pid(&mut out, &RunDir::new(place.run_dir()?), &name);
+        }
+        Command::CheckConfig { name, flags } => {
+            let herd = describe::checked_herd(&flags.herd.which(), name.as_deref())?;
+            let config = name.map(|name| flags.config(&name)).transpose()?;
+            describe::write_herd(&mut out, &herd).and_then(|()| match &config {
+                Some(config) => describe::write_config(&mut out, config),
+                None => Ok(()),
+            })
+        }
+        Command::ExampleConfig => out.write_all(config::EXAMPLE.as_bytes()),
+        Command::Presets => describe::write_presets(&mut out),
+    };
+    written.and_then(|()| out.flush()).map_err(|error| Failure::of_output(&error))?;
+    Ok(Exit::Success)
+}
+
+/// Runs one server until it is told to stop.
+fn serve(config: Config) -> Result<Exit, Failure> {
+    let _claim = RunDir::new(config.run_dir).claim(&config.name)?;
+    Ok(Exit::Success)
+}

@@ -19,6 +19,9 @@ use super::{Address, ConfigError, Limits, Log, Settings};
 /// A herd of a thousand servers needs a tenth of this; a mistyped path must not fill the memory.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
+/// How much of a wrong line a sentence repeats, in characters.
+const LINE_CHARS_SHOWN: usize = 60;
+
 /// Reads a herd.toml.
 ///
 /// # Errors
@@ -41,11 +44,8 @@ pub fn read(path: &Path) -> Result<(Herd, Settings), ConfigError> {
 /// One sentence that begins with `FILE:LINE: `.
 pub fn parse(path: &Path, text: &str) -> Result<(Herd, Settings), ConfigError> {
     let source = Source { path, text };
-    let tables: File = toml::from_str(text).map_err(|error| {
-        // serde speaks of fields; who writes a file knows keys.
-        let sentence = error.message().replace("field `", "key `");
-        source.error(error.span().unwrap_or_default(), &sentence)
-    })?;
+    let tables: File = toml::from_str(text)
+        .map_err(|error| source.parser_error(error.span().unwrap_or_default(), error.message()))?;
     let herd = source.herd(&tables)?;
     let limits = match tables.limits {
         Some(limits) => source.limits(limits)?,
@@ -109,6 +109,23 @@ impl Source<'_> {
     fn error(&self, span: Range<usize>, sentence: &str) -> ConfigError {
         let sentence = sentence.trim_end().replace('\n', " ");
         ConfigError::new(format!("{}:{}: {sentence}", self.path.display(), self.line(&span)))
+    }
+
+    /// What the parsers say, in the words of those who write files and not programs.
+    fn parser_error(&self, span: Range<usize>, message: &str) -> ConfigError {
+        let message = message
+            .replace("field `", "key `")
+            .replace("type: map", "type: table")
+            .replace("expected a map", "expected a table")
+            .replace("expected a sequence", "expected an array, as in [[server]]")
+            .replace("expected i64", "expected a whole number");
+        let line = self.text.lines().nth(self.line(&span) - 1).unwrap_or_default().trim();
+        // A key that is unknown or missing is named already.
+        if message.contains("key `") || line.is_empty() {
+            return self.error(span, &message);
+        }
+        let shown: String = line.chars().take(LINE_CHARS_SHOWN).collect();
+        self.error(span, &format!("in `{shown}`: {message}"))
     }
 
     fn name(&self, text: &Spanned<String>) -> Result<String, ConfigError> {
@@ -323,7 +340,12 @@ mod tests {
         check(&format!("{HILL}[limits]\nidel = 1\n"), "herd.toml:6: unknown key `idel`");
         check(&format!("{HILL}[answers]\nstale_reply = \"x\"\n"), "herd.toml:6: ");
         check(&format!("{HILL}[places]\nsource = \"bing\"\n"), "herd.toml:6: ");
-        check(&format!("{HILL}[log]\nlevel = \"loud\"\n"), "herd.toml:6: `loud` is no log level");
+        check(
+            &format!("{HILL}[log]\nlevel = \"loud\"\n"),
+            "herd.toml:6: in `level = \"loud\"`: `loud` is no log level",
+        );
+        let single = "herd = \"a\"\n[server]\n";
+        check(single, "herd.toml:2: in `[server]`: invalid type: table, expected an array, as in");
         check("open = true\n", "herd.toml:1: missing key `herd`");
         check("herd = \"demo\"\n[[server]]\nname = \"A\"\n", "herd.toml:2: missing key `clients`");
         check("\nherd = \"demo\"\n", "herd.toml:2: this herd has no servers");
@@ -339,7 +361,9 @@ mod tests {
         check_pair(&links("[\"Hill\", \"Hill\"]"), "", itself);
         let twice = "herd.toml:3: Jaquez and Hill are linked on line 2 already";
         check_pair(&links("[\"Hill\", \"Jaquez\"],\n[\"Jaquez\", \"Hill\"]"), "", twice);
-        check_pair(&links("[\"Hill\"]"), "", "herd.toml:2: invalid length 1");
+        let three =
+            "herd.toml:2: in `[\"Hill\"]]`: invalid length 1, expected an array of length 2";
+        check_pair(&links("[\"Hill\"]"), "", three);
     }
 
     #[test]
@@ -360,7 +384,11 @@ mod tests {
         let high = server("name = \"A\"\nclients = \"127.0.0.1:65500\"");
         check_pair("", &high, "herd.toml:11: client port + 100 is no port");
         let bad = server("name = \"A\"\nclients = \"127.0.0.1\"");
-        check_pair("", &bad, "herd.toml:11: `127.0.0.1` is no address: write HOST:PORT");
+        check_pair(
+            "",
+            &bad,
+            "herd.toml:11: in `clients = \"127.0.0.1\"`: `127.0.0.1` is no address: ",
+        );
         let every = server("name = \"A\"\nclients = \"0.0.0.0:9\"");
         check_pair("", &every, "herd.toml:11: nobody can dial 0.0.0.0:9");
     }
@@ -382,11 +410,11 @@ mod tests {
     #[test]
     fn limits_are_above_zero_and_related() {
         let limits = |line: &str| format!("{HILL}[limits]\n{line}\n");
-        check(&limits("idle = \"0 s\""), "herd.toml:6: `0 s` is no duration");
-        check(&limits("drain = 5"), "herd.toml:6: invalid type: integer `5`, expected a string");
-        check(&limits("waits_max = 0"), "herd.toml:6: 0 is not between 1 and 1,000,000,000");
-        check(&limits("waits_max = -1"), "herd.toml:6: invalid value");
+        check(&limits("idle = \"0 s\""), "herd.toml:6: in `idle = \"0 s\"`: `0 s` is no duration");
+        check(&limits("drain = 5"), "herd.toml:6: in `drain = 5`: invalid type: integer `5`, ");
+        check(&limits("waits_max = 0"), "herd.toml:6: in `waits_max = 0`: 0 is not between 1 and ");
+        check(&limits("waits_max = -1"), "herd.toml:6: in `waits_max = -1`: -1 is not between");
         check(&limits("ping_after = \"31 s\""), "herd.toml:5: in [limits], silence_max must be");
-        check(&format!("{HILL}[places]\nworkers = 0\n"), "herd.toml:6: 0 is not between");
+        check(&format!("{HILL}[places]\nworkers = 0\n"), "herd.toml:6: in `workers = 0`: 0 is not");
     }
 }

@@ -13,9 +13,7 @@ use log::LevelFilter;
 use super::herd::{Herd, Link, Member, parse_name};
 use super::presets::{self, Preset};
 use super::settings::PlacesSettings;
-use super::{
-    Address, Config, ConfigError, LinkKind, Log, Places, PlacesSource, Secret, Settings, file,
-};
+use super::{Address, Config, ConfigError, LinkKind, Log, PlacesSource, Secret, Settings, file};
 
 /// Which herd is meant, and on which addresses.
 #[derive(Clone, Debug, Default)]
@@ -26,7 +24,7 @@ pub struct Which {
     pub preset: Option<String>,
     /// First client port; for presets only.
     pub base_port: Option<u16>,
-    /// Host to listen on, as [`parse_host`](super::address::parse_host) gives it. A preset's servers share it; in a
+    /// Host to listen on, as `address::parse_host` gives it. A preset's servers share it; in a
     /// herd.toml each has an address that others dial, and this one concerns ours alone.
     pub bind: Option<String>,
 }
@@ -158,6 +156,12 @@ pub fn configure(
     for address in [client_address, peer_address] {
         guard(&herd, name, address)?;
     }
+    let places_settings = PlacesSettings {
+        source: overrides.places.unwrap_or(settings.places.source),
+        url: overrides.places_url.or(settings.places.url),
+        key_file: overrides.places_key_file.or(settings.places.key_file),
+        ..settings.places
+    };
     Ok(Config {
         herd: herd.id,
         name: name.to_owned(),
@@ -173,13 +177,7 @@ pub fn configure(
             level: overrides.log_level.unwrap_or(settings.log.level),
         },
         run_dir: overrides.run_dir.unwrap_or(settings.run_dir),
-        places: places(
-            settings.places,
-            overrides.places,
-            overrides.places_url,
-            overrides.places_key_file,
-            overrides.places_key,
-        )?,
+        places: places_settings.complete(overrides.places_key)?,
     })
 }
 
@@ -263,69 +261,6 @@ fn listening(
     Ok((resolve(clients)?, resolve(peers)?))
 }
 
-fn places(
-    file: PlacesSettings,
-    source: Option<PlacesSource>,
-    url: Option<String>,
-    key_file: Option<PathBuf>,
-    key: Option<Secret>,
-) -> Result<Places, ConfigError> {
-    let source = source.unwrap_or(file.source);
-    let url = url.or(file.url);
-    let mut places = Places {
-        source,
-        url: None,
-        key: None,
-        deadline: file.deadline,
-        workers: file.workers,
-        queue_max: file.queue_max,
-    };
-    // The atlas needs neither, and a key that nobody needs is best left where it lies.
-    if source == PlacesSource::Embedded {
-        return Ok(places);
-    }
-    places.key = match (key, key_file.or(file.key_file)) {
-        (Some(key), _) => Some(key),
-        (None, Some(path)) => Some(Secret::read(&path)?),
-        (None, None) if url.is_none() => {
-            return Err(ConfigError::new(format!(
-                "places source {} needs a key: put it in a file for --places-key-file, \
-                 or in HERD_PLACES_KEY",
-                source.name()
-            )));
-        }
-        // A stand-in for the service, as in a test, may ask for no key.
-        (None, None) => None,
-    };
-    places.url = url.map(check_url).transpose()?;
-    Ok(places)
-}
-
-/// Lets a base URL pass that keeps the key and the answers private.
-fn check_url(url: String) -> Result<String, ConfigError> {
-    let fail = |why: &str| Err(ConfigError::new(format!("places URL `{url}` {why}")));
-    if url.contains(|c: char| c.is_whitespace() || c.is_control()) {
-        return fail("holds white space: write one word");
-    }
-    let (encrypted, rest) = match (url.strip_prefix("https://"), url.strip_prefix("http://")) {
-        (Some(rest), _) => (true, rest),
-        (None, Some(rest)) => (false, rest),
-        (None, None) => return fail("must begin with https://"),
-    };
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    if authority.contains('@') {
-        return fail("must not hold a user or a password: a key belongs in --places-key-file");
-    }
-    let with_port = |port: &str| format!("{authority}{port}").parse::<Address>().ok();
-    let Some(address) = with_port("").or_else(|| with_port(":80")) else {
-        return fail("names no host: write https://HOST/");
-    };
-    if !encrypted && !address.is_loopback() {
-        return fail("must begin with https://, because it is not on loopback");
-    }
-    Ok(url)
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -342,7 +277,8 @@ mod tests {
         [[server]]\nname = \"Old\"\nclients = \"127.0.0.1:1001\"\nplain = true\n\
         [answers]\nstale_reply = \"stored\"\nclose_after_reply = true\n\
         [log]\ndir = \"/file/log\"\nlevel = \"warn\"\n\
-        [places]\nsource = \"google-legacy\"\nurl = \"https://file.example/\"\ndeadline = \"1 s\"\n";
+        [places]\nsource = \"google-legacy\"\nurl = \"https://file.example/\"\n\
+        deadline = \"1 s\"\n";
 
     fn from_file(text: &str, which: &Which, overrides: Overrides) -> Result<Config, ConfigError> {
         let (herd, settings) = file::parse(Path::new("herd.toml"), text)?;
@@ -497,30 +433,5 @@ mod tests {
         let (herd, settings) = file::parse(Path::new("herd.toml"), FILE).unwrap();
         let old = configure("Old", herd, settings, &which, Overrides::default());
         refused(old, "Old is a course server");
-    }
-
-    #[test]
-    fn a_remote_source_needs_a_key_and_privacy() {
-        let with = |url: Option<&str>, key: Option<&str>| {
-            let overrides = Overrides {
-                places: Some(PlacesSource::GoogleLegacy),
-                places_url: url.map(str::to_owned),
-                places_key: key.map(|key| Secret::new(key.to_owned())),
-                ..Overrides::default()
-            };
-            from_preset(&Which::default(), overrides)
-        };
-        refused(with(None, None), "google-legacy needs a key");
-        assert!(with(None, Some("AIza")).is_ok());
-        for good in ["http://localhost:1", "http://[::1]:9/x", "http://127.0.0.1", "https://a.b/c"]
-        {
-            assert!(with(Some(good), None).is_ok(), "{good}");
-        }
-        refused(with(Some("http://a.example/"), None), "must begin with https://, because");
-        refused(with(Some("ftp://a.example/"), None), "must begin with https://");
-        refused(with(Some("https://"), None), "names no host");
-        refused(with(Some("https://u:p@a.example"), None), "must not hold a user");
-        refused(with(Some("http://127.0.0.1@a.example/"), None), "must not hold a user");
-        refused(with(Some("https://a.example/ x"), None), "holds white space");
     }
 }

@@ -227,7 +227,7 @@ const _: () = {
 /// Serde's, and a sentence for 0.
 pub(super) fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
     // The bound keeps sums of limits from overflowing; a billion of anything is out of reach.
-    match u64::deserialize(deserializer)? {
+    match i64::deserialize(deserializer)? {
         number @ 1..=1_000_000_000 => Ok(number as usize),
         number => Err(de::Error::custom(format!("{number} is not between 1 and 1,000,000,000"))),
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use log::LevelFilter;
 use serde::{Deserialize, Deserializer, de};
 
-use super::{Limits, Log, PlacesSource, StaleReply, limits};
+use super::{Address, ConfigError, Limits, Log, Places, PlacesSource, Secret, StaleReply, limits};
 
 /// The sections of herd.toml, or their defaults.
 #[derive(Clone, Debug)]
@@ -57,6 +57,42 @@ pub struct PlacesSettings {
     pub queue_max: usize,
 }
 
+impl PlacesSettings {
+    /// What the server runs with. `key` is the key itself; it beats the key file.
+    ///
+    /// # Errors
+    /// An unfit key file or URL, or no key for a service that surely wants one.
+    pub fn complete(self, key: Option<Secret>) -> Result<Places, ConfigError> {
+        let mut places = Places {
+            source: self.source,
+            url: None,
+            key: None,
+            deadline: self.deadline,
+            workers: self.workers,
+            queue_max: self.queue_max,
+        };
+        // The atlas needs neither, and a key that nobody needs is best left where it lies.
+        if self.source == PlacesSource::Embedded {
+            return Ok(places);
+        }
+        places.key = match (key, self.key_file) {
+            (Some(key), _) => Some(key),
+            (None, Some(path)) => Some(Secret::read(&path)?),
+            (None, None) if self.url.is_none() => {
+                return Err(ConfigError::new(format!(
+                    "places source {} needs a key: put it in a file for --places-key-file, \
+                     or in HERD_PLACES_KEY",
+                    self.source.name()
+                )));
+            }
+            // A stand-in for the service, as in a test, may ask for no key.
+            (None, None) => None,
+        };
+        places.url = self.url.map(check_url).transpose()?;
+        Ok(places)
+    }
+}
+
 impl Default for PlacesSettings {
     fn default() -> PlacesSettings {
         PlacesSettings {
@@ -96,4 +132,62 @@ pub fn parse_level(text: &str) -> Result<LevelFilter, String> {
 
 pub(super) fn level<'de, D: Deserializer<'de>>(deserializer: D) -> Result<LevelFilter, D::Error> {
     parse_level(&String::deserialize(deserializer)?).map_err(de::Error::custom)
+}
+
+/// Lets a base URL pass that keeps the key and the answers private.
+fn check_url(url: String) -> Result<String, ConfigError> {
+    let fail = |why: &str| Err(ConfigError::new(format!("places URL `{url}` {why}")));
+    if url.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        return fail("holds white space: write one word");
+    }
+    let (encrypted, rest) = match (url.strip_prefix("https://"), url.strip_prefix("http://")) {
+        (Some(rest), _) => (true, rest),
+        (None, Some(rest)) => (false, rest),
+        (None, None) => return fail("must begin with https://"),
+    };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    if authority.contains('@') {
+        return fail("must not hold a user or a password: a key belongs in --places-key-file");
+    }
+    let with_port = |port: &str| format!("{authority}{port}").parse::<Address>().ok();
+    let Some(address) = with_port("").or_else(|| with_port(":80")) else {
+        return fail("names no host: write https://HOST/");
+    };
+    if !encrypted && !address.is_loopback() {
+        return fail("must begin with https://, because it is not on loopback");
+    }
+    Ok(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_remote_source_needs_a_key_and_privacy() {
+        let with = |url: Option<&str>, key: Option<&str>| {
+            let settings = PlacesSettings {
+                source: PlacesSource::GoogleLegacy,
+                url: url.map(str::to_owned),
+                ..PlacesSettings::default()
+            };
+            settings.complete(key.map(|key| Secret::new(key.to_owned())))
+        };
+        let refused = |url: Option<&str>, part: &str| {
+            let sentence = with(url, None).expect_err(part).to_string();
+            assert!(sentence.contains(part), "{sentence}\n  lacks {part}");
+        };
+        refused(None, "google-legacy needs a key");
+        assert!(with(None, Some("AIza")).is_ok());
+        for good in ["http://localhost:1", "http://[::1]:9/x", "http://127.0.0.1", "https://a.b/c"]
+        {
+            assert!(with(Some(good), None).is_ok(), "{good}");
+        }
+        refused(Some("http://a.example/"), "must begin with https://, because");
+        refused(Some("ftp://a.example/"), "must begin with https://");
+        refused(Some("https://"), "names no host");
+        refused(Some("https://u:p@a.example"), "must not hold a user");
+        refused(Some("http://127.0.0.1@a.example/"), "must not hold a user");
+        refused(Some("https://a.example/ x"), "holds white space");
+    }
 }

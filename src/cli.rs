@@ -1,0 +1,283 @@
+//! The command line: flags, the environment that stands in for them, help.
+//!
+//! Apart from what the commands do. A flag beats its `HERD_*` variable (clap sees to that, except
+//! where two flags exclude each other); what both beat is decided by `herd::config::layers`.
+
+use std::path::PathBuf;
+use std::sync::LazyLock;
+
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use log::LevelFilter;
+
+use herd::config::herd::parse_name;
+use herd::config::layers::{Overrides, PlainPeer, Which, configure};
+use herd::config::settings::{default_run_dir, parse_level};
+use herd::config::{Config, ConfigError, PlacesSource, Secret, address, file};
+
+/// The towns' licence (CC BY 4.0) asks for credit wherever they are shown.
+const PLACES_CREDIT: &str = "Places: GeoNames (https://www.geonames.org), CC BY 4.0";
+
+static VERSION: LazyLock<String> =
+    LazyLock::new(|| format!("{}\n{PLACES_CREDIT}", env!("CARGO_PKG_VERSION")));
+
+const EXAMPLES: &str = "\
+Examples:
+  herd serve Hill                        run Hill of the newest year that has one
+  herd say Hill 'IAMAT kiwi +34.07-118.45 1520023934.918963997'
+  herd say Hill 'WHATSAT kiwi 10 5'      ask what is near
+  herd status                            who runs, who is joined with whom
+  herd example-config > herd.toml        begin a herd of your own
+  herd serve Hill --config herd.toml     run it
+
+Exit codes: 0 done, 2 usage, 3 not running, 69 nobody answers, 73 no log or run directory,
+78 configuration, 98 port or name taken.";
+
+const LEVEL_HELP: &str =
+    "How much to log: off, error, warn, info (or events), debug (or traffic), trace";
+
+/// A herd of equal servers that tell each other where their clients are.
+#[derive(Debug, Parser)]
+#[command(name = "herd", version = VERSION.as_str(), after_help = EXAMPLES)]
+#[command(disable_help_subcommand = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run one server of a herd, until it is told to stop (SIGTERM, Ctrl-C)
+    Serve {
+        /// The server's name in its herd
+        #[arg(value_parser = parse_name)]
+        name: String,
+        #[command(flatten)]
+        flags: ServeFlags,
+    },
+    /// Check what `serve` with the same flags would run, and describe it
+    CheckConfig {
+        /// One server, whose addresses and keys are checked too
+        #[arg(value_parser = parse_name)]
+        name: Option<String>,
+        #[command(flatten)]
+        flags: ServeFlags,
+    },
+    /// Print a complete herd.toml that explains every key
+    ExampleConfig,
+    /// List the herds that need no herd.toml
+    Presets,
+    /// Show who runs, since when, and who is joined with whom
+    Status {
+        /// Servers to ask [default: all that have run here]
+        #[arg(value_parser = parse_name)]
+        names: Vec<String>,
+        /// Print a JSON array instead of a table
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        place: PlaceFlags,
+    },
+    /// Send one line to a server as a client would, and print the answer
+    Say {
+        /// The server's name in its herd
+        #[arg(value_parser = parse_name)]
+        name: String,
+        /// The line; several words are joined by blanks
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        line: Vec<String>,
+        #[command(flatten)]
+        herd: HerdFlags,
+    },
+    /// Print the process id of a running server
+    Pid {
+        /// The server's name in its herd
+        #[arg(value_parser = parse_name)]
+        name: String,
+        #[command(flatten)]
+        place: PlaceFlags,
+    },
+}
+
+/// Which herd is meant.
+#[derive(Args, Clone, Debug, Default)]
+pub struct HerdFlags {
+    /// A herd of your own; see `herd example-config`
+    #[arg(long, value_name = "FILE", env = "HERD_CONFIG", hide_env_values = true)]
+    pub config: Option<PathBuf>,
+    /// The herd of a year; see `herd presets` [default: the newest with that server]
+    #[arg(long, value_name = "YEAR", env = "HERD_PRESET", hide_env_values = true)]
+    pub preset: Option<String>,
+    /// First client port of a preset [default: 12000]; peer ports are 100 above
+    #[arg(long, value_name = "PORT", env = "HERD_BASE_PORT", hide_env_values = true)]
+    pub base_port: Option<u16>,
+    /// Host to listen on instead of the configured one (127.0.0.1 in a preset)
+    #[arg(long, value_name = "ADDR", env = "HERD_BIND", hide_env_values = true)]
+    #[arg(value_parser = address::parse_host)]
+    pub bind: Option<String>,
+}
+
+/// What `serve` takes.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ServeFlags {
+    #[command(flatten)]
+    pub herd: HerdFlags,
+    /// Who knows what is near: embedded (the default) or google-legacy
+    #[arg(long, value_name = "SOURCE", env = "HERD_PLACES", hide_env_values = true)]
+    pub places: Option<PlacesSource>,
+    /// Base URL of the places service, if it is not the service's own
+    #[arg(long, value_name = "URL", env = "HERD_PLACES_URL", hide_env_values = true)]
+    pub places_url: Option<String>,
+    /// File with the service's key, mode 600; HERD_PLACES_KEY may hold the key itself
+    #[arg(long, value_name = "FILE", env = "HERD_PLACES_KEY_FILE", hide_env_values = true)]
+    pub places_key_file: Option<PathBuf>,
+    /// Directory of the log files [default: log]
+    #[arg(long, value_name = "DIR", env = "HERD_LOG_DIR", hide_env_values = true)]
+    pub log_dir: Option<PathBuf>,
+    #[arg(long, value_name = "LEVEL", env = "HERD_LOG_LEVEL", hide_env_values = true)]
+    #[arg(value_parser = parse_level, help = LEVEL_HELP)]
+    pub log_level: Option<LevelFilter>,
+    /// Directory of pid files and admin sockets [default: run]
+    #[arg(long, value_name = "DIR", env = "HERD_RUN_DIR", hide_env_values = true)]
+    pub run_dir: Option<PathBuf>,
+    /// Believe AT lines on the client port, as course servers send them (loopback only)
+    #[arg(long)]
+    pub plain: bool,
+    /// A course server is our neighbour: the name of a member it stands in for, or
+    /// NAME=HOST:PORT; may be repeated, implies --plain
+    #[arg(long, value_name = "NAME[=HOST:PORT]")]
+    pub plain_peer: Vec<PlainPeer>,
+    /// The key itself comes from the environment only: everybody can read a command line.
+    #[arg(skip)]
+    pub places_key: Option<Secret>,
+}
+
+/// Where running servers are found.
+#[derive(Args, Clone, Debug, Default)]
+pub struct PlaceFlags {
+    /// Directory of pid files and admin sockets [default: what herd.toml says, or run]
+    #[arg(long, value_name = "DIR", env = "HERD_RUN_DIR", hide_env_values = true)]
+    pub run_dir: Option<PathBuf>,
+    /// The herd.toml that names the run directory
+    #[arg(long, value_name = "FILE", env = "HERD_CONFIG", hide_env_values = true)]
+    pub config: Option<PathBuf>,
+}
+
+impl Cli {
+    /// What this process was told. Ends it when that is not understood, or was a cry for help.
+    pub fn from_process() -> Cli {
+        let matches = Cli::command().get_matches();
+        let mut cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+        let key = std::env::var("HERD_PLACES_KEY").ok().map(|key| key.trim().to_owned());
+        let key = key.filter(|key| !key.is_empty());
+        if let Some((_, given)) = matches.subcommand() {
+            cli.command.prefer_flags(given, key).unwrap_or_else(|error| error.exit());
+        }
+        cli
+    }
+}
+
+impl Command {
+    /// Forgets what the environment says where a flag that excludes it was given.
+    fn prefer_flags(
+        &mut self,
+        given: &ArgMatches,
+        places_key: Option<String>,
+    ) -> Result<(), clap::Error> {
+        let is_flag = |id: &str| given.value_source(id) == Some(ValueSource::CommandLine);
+        let herd = match self {
+            Command::Serve { flags, .. } | Command::CheckConfig { flags, .. } => {
+                if !is_flag("places_key_file") {
+                    flags.places_key = places_key.map(Secret::new);
+                }
+                &mut flags.herd
+            }
+            Command::Say { herd, .. } => herd,
+            _ => return Ok(()),
+        };
+        match (is_flag("config"), is_flag("preset")) {
+            (true, true) => {
+                let sentence = "--config and --preset name two herds: leave one out";
+                return Err(Cli::command().error(ErrorKind::ArgumentConflict, sentence));
+            }
+            (true, false) => {
+                herd.preset = None;
+                herd.base_port = herd.base_port.filter(|_| is_flag("base_port"));
+            }
+            (false, true) => herd.config = None,
+            (false, false) => {}
+        }
+        Ok(())
+    }
+}
+
+impl HerdFlags {
+    pub fn which(&self) -> Which {
+        Which {
+            config: self.config.clone(),
+            preset: self.preset.clone(),
+            base_port: self.base_port,
+            bind: self.bind.clone(),
+        }
+    }
+}
+
+impl ServeFlags {
+    /// The configuration of the server `name`.
+    ///
+    /// # Errors
+    /// Every mistake that an operator can make before a socket is opened.
+    pub fn config(self, name: &str) -> Result<Config, ConfigError> {
+        let which = self.herd.which();
+        let (herd, settings) = which.herd(Some(name))?;
+        configure(name, herd, settings, &which, self.overrides())
+    }
+
+    fn overrides(self) -> Overrides {
+        Overrides {
+            places: self.places,
+            places_url: self.places_url,
+            places_key_file: self.places_key_file,
+            places_key: self.places_key,
+            log_dir: self.log_dir,
+            log_level: self.log_level,
+            run_dir: self.run_dir,
+            plain: self.plain,
+            plain_peers: self.plain_peer,
+        }
+    }
+}
+
+impl PlaceFlags {
+    /// The run directory: flag or environment, else herd.toml, else `run`.
+    ///
+    /// # Errors
+    /// herd.toml is asked and wrong.
+    pub fn run_dir(self) -> Result<PathBuf, ConfigError> {
+        match (self.run_dir, self.config) {
+            (Some(run_dir), _) => Ok(run_dir),
+            (None, Some(path)) => Ok(file::read(&path)?.1.run_dir),
+            (None, None) => Ok(default_run_dir()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_rest_of_say_is_one_line() {
+        let words = ["herd", "say", "Hill", "WHATSAT", "kiwi", "-5", "--preset"];
+        let Command::Say { line, .. } = Cli::try_parse_from(words).unwrap().command else {
+            panic!("not say");
+        };
+        assert_eq!(line, ["WHATSAT", "kiwi", "-5", "--preset"]);
+    }
+}

@@ -1,0 +1,130 @@
+//! Shows configurations to people: `check-config` and `presets`.
+//!
+//! Apart from `herd::config`, which only says whether one is right. It never shows a key.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+
+use herd::config::herd::Member;
+use herd::config::layers::{Which, guard};
+use herd::config::presets::{BASE_PORT, PRESETS};
+use herd::config::{Address, Config, ConfigError, Herd, Initiative, LinkKind};
+
+use crate::table::write_table;
+
+/// The herd that is meant, checked as far as that is possible without asking DNS.
+///
+/// # Errors
+/// Mistakes in the file or the flags, or a member that strangers would reach.
+pub fn checked_herd(which: &Which, name: Option<&str>) -> Result<Herd, ConfigError> {
+    let (herd, _) = which.herd(name)?;
+    for member in &herd.members {
+        let Some(peers) = &member.peers else { continue };
+        for address in [&member.clients, peers] {
+            let host = which.bind.as_ref().unwrap_or(&address.host).clone();
+            let listens = Address { host, port: address.port };
+            if let Some(ip) = listens.ip() {
+                guard(&herd, &member.name, SocketAddr::new(ip, listens.port))?;
+            }
+        }
+    }
+    Ok(herd)
+}
+
+/// Servers, addresses, and who dials whom.
+///
+/// # Errors
+/// What `out` says.
+pub fn write_herd(out: &mut impl Write, herd: &Herd) -> io::Result<()> {
+    let count = |number: usize, thing: &str| {
+        format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
+    };
+    let servers = count(herd.members.len(), "server");
+    writeln!(out, "herd {}: {servers}, {}", herd.id, count(herd.links.len(), "link"))?;
+    if herd.open {
+        writeln!(out, "open: whoever reaches a port may forge reports")?;
+    }
+    writeln!(out)?;
+    let header = ["SERVER", "CLIENTS", "PEERS", "DIALS", "IS DIALLED BY"].map(str::to_owned);
+    let rows = herd.members.iter().map(|member| member_row(herd, member));
+    write_table(out, &[vec![header], rows.collect()].concat())
+}
+
+/// What one server would run with, after a blank line.
+///
+/// # Errors
+/// What `out` says.
+pub fn write_config(out: &mut impl Write, config: &Config) -> io::Result<()> {
+    let neighbours = |wanted: fn(&herd::config::Peer) -> bool| {
+        let peers = config.peers.iter().filter(|peer| wanted(peer));
+        listed(peers.map(|peer| format!("{} ({})", peer.name, peer.address)))
+    };
+    let places = match (&config.places.url, &config.places.key) {
+        (Some(url), Some(_)) => format!(" at {url}, with a key"),
+        (Some(url), None) => format!(" at {url}, without a key"),
+        (None, Some(_)) => ", with a key".to_owned(),
+        (None, None) => String::new(),
+    };
+    let level = match config.log.level {
+        log::LevelFilter::Info => "events".to_owned(),
+        log::LevelFilter::Debug => "traffic".to_owned(),
+        level => level.to_string().to_lowercase(),
+    };
+    writeln!(out, "\nserver {}", config.name)?;
+    let rows = [
+        ["clients", &config.client_address.to_string()],
+        ["peers", &config.peer_address.to_string()],
+        ["dials", &neighbours(|p| (p.kind, p.initiative) == (LinkKind::Herd, Initiative::Ours))],
+        ["is dialled by", &neighbours(|p| p.initiative == Initiative::Theirs)],
+        ["plain links", &neighbours(|p| p.kind == LinkKind::Plain)],
+        ["believes AT from clients", if config.accept_plain { "yes" } else { "no" }],
+        ["places", &format!("{}{places}", config.places.source.name())],
+        ["log", &format!("{}, {level}", config.log.dir.display())],
+        ["run directory", &config.run_dir.display().to_string()],
+    ];
+    writeln!(out)?;
+    write_table(out, &rows.map(|row| row.map(str::to_owned)))
+}
+
+/// The years, with their ports and who dials whom.
+///
+/// # Errors
+/// What `out` says.
+pub fn write_presets(out: &mut impl Write) -> io::Result<()> {
+    let header = ["YEAR", "SERVERS", "LINKS (the first-named dials)"].map(str::to_owned);
+    let rows = PRESETS.iter().map(|preset| {
+        let year = match preset.alias {
+            Some(alias) => format!("{}, {alias}", preset.year),
+            None => preset.year.to_owned(),
+        };
+        let links = preset.links.iter().map(|(dials, accepts)| format!("{dials}-{accepts}"));
+        [year, preset.servers.join(" "), listed(links)]
+    });
+    write_table(out, &[vec![header], rows.collect()].concat())?;
+    writeln!(
+        out,
+        "\nClient ports count up from {BASE_PORT} in this order (--base-port moves them); peer \
+         ports are 100 above.\nA name without a year means the newest year that has it."
+    )
+}
+
+fn member_row(herd: &Herd, member: &Member) -> [String; 5] {
+    let peers = match &member.peers {
+        Some(peers) => peers.to_string(),
+        None => "course server".to_owned(),
+    };
+    let dials = herd.links.iter().filter(|link| link.dials == member.name);
+    let accepts = herd.links.iter().filter(|link| link.accepts == member.name);
+    [
+        member.name.clone(),
+        member.clients.to_string(),
+        peers,
+        listed(dials.map(|link| link.accepts.clone())),
+        listed(accepts.map(|link| link.dials.clone())),
+    ]
+}
+
+fn listed(words: impl Iterator<Item = String>) -> String {
+    let words: Vec<String> = words.collect();
+    if words.is_empty() { "-".to_owned() } else { words.join(" ") }
+}

@@ -1,0 +1,413 @@
+//! What an operator asks of running servers: `status`, `say` and `pid`.
+//!
+//! Apart from the reactor because it is the other end: plain blocking calls, each bounded by a
+//! deadline, that know a server only by its run directory or its client port.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::Shutdown;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use herd::config::layers::Which;
+use herd::exit::{Exit, Failure};
+use herd::run_dir::RunDir;
+use herd::status::{PeerState, QUESTION, Status};
+
+use crate::table::write_table;
+
+/// A server answers within a turn; one that needs this long is stuck or stopped (SIGSTOP).
+const STATUS_PATIENCE: Duration = Duration::from_secs(2);
+
+/// What `say` waits above the deadline that the server itself has for a WHATSAT.
+const SAY_MARGIN: Duration = Duration::from_secs(3);
+
+/// Far above any answer; it keeps whoever listens there from filling the memory.
+const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// What can be seen of a server from outside.
+#[derive(Debug, Serialize)]
+#[serde(tag = "state", rename_all = "kebab-case")]
+enum Sight {
+    Up(Box<Status>),
+    Stopped {
+        name: String,
+    },
+    /// It holds its lock, and so lives, but the admin socket does not answer.
+    NotAnswering {
+        name: String,
+        pid: u32,
+    },
+}
+
+/// Prints who runs. Without `names`, everyone who has run here.
+///
+/// # Errors
+/// The run directory cannot be read, or `out` not be written.
+pub fn status(
+    out: &mut impl Write,
+    run_dir: &RunDir,
+    names: Vec<String>,
+    json: bool,
+) -> Result<Exit, Failure> {
+    let unreadable = |error: io::Error| {
+        let path = run_dir.path().display();
+        Failure::new(Exit::CannotCreate, format!("{path} cannot be read: {error}"))
+    };
+    let names = if names.is_empty() { run_dir.names().map_err(unreadable)? } else { names };
+    // All at once, so that several that do not answer cost one patience and not one each.
+    let sights: Vec<io::Result<Sight>> = thread::scope(|scope| {
+        let looks: Vec<_> =
+            names.iter().map(|name| scope.spawn(move || look(run_dir, name))).collect();
+        let join = |look: thread::ScopedJoinHandle<'_, _>| {
+            look.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        looks.into_iter().map(join).collect()
+    });
+    let sights: Vec<Sight> = sights.into_iter().collect::<io::Result<_>>().map_err(unreadable)?;
+
+    let written = if json {
+        serde_json::to_writer_pretty(&mut *out, &sights).map_err(io::Error::from).and_then(|()| {
+            // The prompt of a shell wants a line of its own.
+            writeln!(out)
+        })
+    } else if sights.is_empty() {
+        let path = run_dir.path().display();
+        writeln!(out, "No server has run here yet (run directory {path}): herd serve NAME")
+    } else {
+        let header = [
+            "SERVER",
+            "STATE",
+            "CLIENTS AT",
+            "PEERS AT",
+            "PID",
+            "SINCE",
+            "KNOWN",
+            "CONNECTED",
+            "PEERS",
+        ];
+        let rows = sights.iter().map(row).collect();
+        write_table(out, &[vec![header.map(str::to_owned)], rows].concat())
+    };
+    written.and_then(|()| out.flush()).map_err(|error| Failure::of_output(&error))?;
+
+    let any = |wanted: fn(&Sight) -> bool| sights.iter().any(wanted);
+    if sights.is_empty() || any(|sight| matches!(sight, Sight::Stopped { .. })) {
+        return Ok(Exit::NotRunning);
+    }
+    if any(|sight| matches!(sight, Sight::NotAnswering { .. })) {
+        return Ok(Exit::Unreachable);
+    }
+    Ok(Exit::Success)
+}
+
+/// Sends `line` to the client port of `name` and prints what comes back until it hangs up.
+///
+/// # Errors
+/// There is no such server, nobody listens or answers in time, or `out` cannot be written.
+pub fn say(out: &mut impl Write, which: &Which, name: &str, line: &str) -> Result<Exit, Failure> {
+    let (herd, settings) = which.herd(Some(name))?;
+    let member = herd.member(name).expect("invariant: Which::herd gives a herd with this name");
+    let clients = &member.clients;
+    let unreachable = |sentence: String| Failure::new(Exit::Unreachable, sentence);
+    let address = clients
+        .resolve()
+        .map_err(|error| unreachable(format!("{name} cannot be found at {clients}: {error}")))?;
+    let patience = settings.places.deadline + SAY_MARGIN;
+    let mut call = Call::open(&address.into(), patience).map_err(|error| match error.kind() {
+        ErrorKind::ConnectionRefused => unreachable(format!(
+            "nobody listens on {clients}, where {name} of herd {} should: start it with `{}`",
+            herd.id,
+            serve_command(which, name)
+        )),
+        _ => unreachable(format!("{name} cannot be reached at {clients}: {error}")),
+    })?;
+    let mut answer = Vec::new();
+    let heard = call
+        .say(format!("{line}\n").as_bytes())
+        .and_then(|()| call.socket.shutdown(Shutdown::Write))
+        .and_then(|()| call.hear_out(&mut answer));
+    // What did arrive is worth showing, whatever happened afterwards.
+    out.write_all(&answer)
+        .and_then(|()| out.flush())
+        .map_err(|error| Failure::of_output(&error))?;
+    heard.map_err(|error| match error.kind() {
+        ErrorKind::TimedOut => {
+            unreachable(format!("{name} at {clients} did not answer within {patience:?}"))
+        }
+        _ => unreachable(format!("{name} at {clients} broke off: {error}")),
+    })?;
+    Ok(Exit::Success)
+}
+
+/// Prints the process id of `name`.
+///
+/// # Errors
+/// It is not running, its pid file cannot be read, or `out` not be written.
+pub fn pid(out: &mut impl Write, run_dir: &RunDir, name: &str) -> Result<Exit, Failure> {
+    let path = run_dir.path().display();
+    match run_dir.running(name) {
+        Ok(Some(pid)) => {
+            let written = writeln!(out, "{pid}").and_then(|()| out.flush());
+            written.map_err(|error| Failure::of_output(&error))?;
+            Ok(Exit::Success)
+        }
+        Ok(None) => {
+            let sentence = format!("{name} is not running (run directory {path})");
+            Err(Failure::new(Exit::NotRunning, sentence))
+        }
+        Err(error) => {
+            let sentence = format!("{name} in {path} cannot be looked at: {error}");
+            Err(Failure::new(Exit::CannotCreate, sentence))
+        }
+    }
+}
+
+/// What starts the server that was meant.
+fn serve_command(which: &Which, name: &str) -> String {
+    let mut words = vec![format!("herd serve {name}")];
+    words.extend(which.config.iter().map(|path| format!("--config {}", path.display())));
+    words.extend(which.preset.iter().map(|year| format!("--preset {year}")));
+    words.extend(which.base_port.iter().map(|port| format!("--base-port {port}")));
+    words.extend(which.bind.iter().map(|host| format!("--bind {host}")));
+    words.join(" ")
+}
+
+/// A connection with a deadline for all that is said on it.
+struct Call {
+    socket: Socket,
+    deadline: Instant,
+}
+
+impl Call {
+    fn open(address: &SockAddr, patience: Duration) -> io::Result<Call> {
+        let deadline = Instant::now() + patience;
+        let socket = Socket::new(Domain::from(i32::from(address.family())), Type::STREAM, None)?;
+        socket.connect_timeout(address, patience)?;
+        socket.set_write_timeout(Some(patience))?;
+        Ok(Call { socket, deadline })
+    }
+
+    fn say(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.socket.write_all(bytes)
+    }
+
+    /// Everything until the far end hangs up; what came before an error is in `heard` too.
+    fn hear_out(&mut self, heard: &mut Vec<u8>) -> io::Result<()> {
+        let mut piece = [0; 16 * 1024];
+        while heard.len() < ANSWER_BYTES_MAX {
+            let left = self.deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(ErrorKind::TimedOut.into());
+            }
+            self.socket.set_read_timeout(Some(left))?;
+            match self.socket.read(&mut piece) {
+                Ok(0) => return Ok(()),
+                Ok(bytes) => heard.extend_from_slice(&piece[..bytes]),
+                // A read timeout shows as WouldBlock (socket(7)); the next round reports it.
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
+                    ) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(io::Error::other("it does not stop talking"))
+    }
+}
+
+fn look(run_dir: &RunDir, name: &str) -> io::Result<Sight> {
+    let Some(pid) = run_dir.running(name)? else {
+        return Ok(Sight::Stopped { name: name.to_owned() });
+    };
+    Ok(match ask(&run_dir.socket(name)?) {
+        Ok(status) => Sight::Up(Box::new(status)),
+        Err(_) => Sight::NotAnswering { name: name.to_owned(), pid },
+    })
+}
+
+fn ask(socket: &Path) -> io::Result<Status> {
+    let mut call = Call::open(&SockAddr::unix(socket)?, STATUS_PATIENCE)?;
+    let mut answer = Vec::new();
+    call.say(QUESTION.as_bytes())?;
+    call.hear_out(&mut answer)?;
+    Ok(serde_json::from_slice(&answer)?)
+}
+
+fn row(sight: &Sight) -> [String; 9] {
+    let short = |name: &String, state: &str, pid: &str| {
+        let mut row: [String; 9] = std::array::from_fn(|_| "-".to_owned());
+        row[0].clone_from(name);
+        row[1] = state.to_owned();
+        row[4] = pid.to_owned();
+        row
+    };
+    match sight {
+        Sight::Stopped { name } => short(name, "stopped", "-"),
+        Sight::NotAnswering { name, pid } => short(name, "not answering", &pid.to_string()),
+        Sight::Up(status) => [
+            status.name.clone(),
+            if status.draining { "stopping" } else { "up" }.to_owned(),
+            status.client_address.clone(),
+            status.peer_address.clone(),
+            status.pid.to_string(),
+            utc(status.since_posix_s),
+            status.clients_known.to_string(),
+            status.connections.to_string(),
+            peers(status),
+        ],
+    }
+}
+
+/// Who is joined, then who is missing and why.
+fn peers(status: &Status) -> String {
+    let mut joined = Vec::new();
+    let mut missing = Vec::new();
+    for peer in &status.peers {
+        match peer.state {
+            PeerState::Up => joined.push(peer.name.clone()),
+            PeerState::Plain => joined.push(format!("{} (plain)", peer.name)),
+            _ => missing.push(peer.name.clone()),
+        }
+    }
+    let missing = match missing.as_slice() {
+        [] => String::new(),
+        names => format!("missing: {}", names.join(" ")),
+    };
+    match (joined.is_empty(), missing.is_empty()) {
+        (true, true) => "-".to_owned(),
+        (true, false) => missing,
+        (false, true) => joined.join(" "),
+        (false, false) => format!("{}, {missing}", joined.join(" ")),
+    }
+}
+
+/// A moment as people write it. Leap seconds do not exist in POSIX time.
+fn utc(posix_s: u64) -> String {
+    let (days, second) = (posix_s / 86_400, posix_s % 86_400);
+    // Years are counted from March, so that the leap day is a year's last; 400 of them, an era,
+    // have 146,097 days. 719,468 days lie between 0000-03-01 and 1970-01-01.
+    let days = days + 719_468;
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    // From March on, five months always have 153 days.
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (month, next_year) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    let year = era * 400 + year + next_year;
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use herd::status::PeerStatus;
+
+    use super::*;
+
+    fn a_status() -> Status {
+        let peer = |name: &str, state| PeerStatus {
+            name: name.to_owned(),
+            state,
+            dials: true,
+            address: "127.0.0.1:12101".to_owned(),
+            redials: 0,
+        };
+        Status {
+            name: "Hill".to_owned(),
+            herd: "2020".to_owned(),
+            version: "0.1.0".to_owned(),
+            pid: std::process::id(),
+            since_posix_s: 1_520_023_934,
+            uptime_s: 1,
+            client_address: "127.0.0.1:12000".to_owned(),
+            peer_address: "127.0.0.1:12100".to_owned(),
+            peers: vec![
+                peer("Jaquez", PeerState::Up),
+                peer("Smith", PeerState::Waiting),
+                peer("Old", PeerState::Plain),
+            ],
+            clients_known: 17,
+            connections: 4,
+            connections_total: 5,
+            lines_in: 6,
+            reports_news: 7,
+            reports_stale: 8,
+            questions_waiting: 0,
+            log_lines_dropped: 0,
+            places: "embedded, loaded".to_owned(),
+            draining: false,
+        }
+    }
+
+    fn shown(run_dir: &RunDir, names: &[&str], json: bool) -> (String, Exit) {
+        let mut out = Vec::new();
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        let exit = status(&mut out, run_dir, names, json).unwrap();
+        (String::from_utf8(out).unwrap(), exit)
+    }
+
+    #[test]
+    fn days_have_dates() {
+        let check = |posix_s, expected: &str| assert_eq!(utc(posix_s), expected);
+        check(0, "1970-01-01 00:00:00 UTC");
+        check(951_782_399, "2000-02-28 23:59:59 UTC");
+        check(951_782_400, "2000-02-29 00:00:00 UTC");
+        check(951_868_800, "2000-03-01 00:00:00 UTC");
+        check(1_520_023_934, "2018-03-02 20:52:14 UTC");
+        check(4_102_444_799, "2099-12-31 23:59:59 UTC");
+        check(4_107_542_400, "2100-03-01 00:00:00 UTC");
+    }
+
+    #[test]
+    fn a_server_that_answers_is_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let run_dir = RunDir::new(dir.path().to_owned());
+        let _claim = run_dir.claim("Hill").unwrap();
+        let listener = UnixListener::bind(run_dir.socket("Hill").unwrap()).unwrap();
+        let server = thread::spawn(move || {
+            for _ in 0..2 {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut question = [0; QUESTION.len()];
+                stream.read_exact(&mut question).unwrap();
+                assert_eq!(question, QUESTION.as_bytes());
+                writeln!(stream, "{}", serde_json::to_string(&a_status()).unwrap()).unwrap();
+            }
+        });
+        let (table, exit) = shown(&run_dir, &["Hill", "Smith"], false);
+        assert_eq!(exit, Exit::NotRunning);
+        let lines: Vec<&str> = table.lines().collect();
+        assert!(lines[1].starts_with("Hill    up       127.0.0.1:12000  127.0.0.1:12100  "));
+        assert!(lines[1].ends_with("17     4          Jaquez Old (plain), missing: Smith"));
+        assert!(lines[2].starts_with("Smith   stopped  -  "));
+
+        let (json, exit) = shown(&run_dir, &[], true);
+        assert_eq!(exit, Exit::Success);
+        let seen: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(seen[0]["state"], "up");
+        assert_eq!(seen[0]["clients_known"], 17);
+        assert_eq!(seen[0]["peers"][1]["state"], "waiting");
+        server.join().unwrap();
+    }
+
+    #[test]
+    fn a_lock_without_an_answer_is_not_answering() {
+        let dir = tempfile::tempdir().unwrap();
+        let run_dir = RunDir::new(dir.path().to_owned());
+        let _silent = run_dir.claim("Silent").unwrap();
+        let _deaf = run_dir.claim("Deaf").unwrap();
+        let _listener = UnixListener::bind(run_dir.socket("Silent").unwrap()).unwrap();
+        let began = Instant::now();
+        let (table, exit) = shown(&run_dir, &[], false);
+        assert_eq!(exit, Exit::Unreachable);
+        assert_eq!(table.matches("not answering").count(), 2, "{table}");
+        assert!(began.elapsed() < 2 * STATUS_PATIENCE);
+    }
+}
