@@ -15,12 +15,11 @@ use herd::config::herd::parse_name;
 use herd::config::layers::{Overrides, PlainPeer, Which, configure};
 use herd::config::settings::{default_run_dir, parse_level};
 use herd::config::{Config, ConfigError, PlacesSource, Secret, address, file};
+use herd::places::ATTRIBUTION;
 
 /// The towns' licence (CC BY 4.0) asks for credit wherever they are shown.
-const PLACES_CREDIT: &str = "Places: GeoNames (https://www.geonames.org), CC BY 4.0";
-
 static VERSION: LazyLock<String> =
-    LazyLock::new(|| format!("{}\n{PLACES_CREDIT}", env!("CARGO_PKG_VERSION")));
+    LazyLock::new(|| format!("{}\n{ATTRIBUTION}", env!("CARGO_PKG_VERSION")));
 
 const EXAMPLES: &str = "\
 Examples:
@@ -61,6 +60,9 @@ pub enum Command {
         /// One server, whose addresses and keys are checked too
         #[arg(value_parser = parse_name)]
         name: Option<String>,
+        /// Print only the names of the servers that can be started here, one a line
+        #[arg(long, conflicts_with = "name")]
+        names: bool,
         #[command(flatten)]
         flags: ServeFlags,
     },

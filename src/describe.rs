@@ -50,6 +50,15 @@ pub fn write_herd(out: &mut impl Write, herd: &Herd) -> io::Result<()> {
     write_table(out, &[vec![header], rows.collect()].concat())
 }
 
+/// The servers that `herd serve` can start, one a line: those that are not course servers.
+///
+/// # Errors
+/// What `out` says.
+pub fn write_names(out: &mut impl Write, herd: &Herd) -> io::Result<()> {
+    let ours = herd.members.iter().filter(|member| member.peers.is_some());
+    ours.map(|member| &member.name).try_for_each(|name| writeln!(out, "{name}"))
+}
+
 /// What one server would run with, after a blank line.
 ///
 /// # Errors

@@ -7,6 +7,8 @@ use std::io;
 use std::process::ExitCode;
 
 use crate::config::ConfigError;
+use crate::logging::LogError;
+use crate::reactor::StartError;
 use crate::run_dir::ClaimError;
 
 /// Why a command ended.
@@ -20,6 +22,8 @@ pub enum Exit {
     NotRunning = 3,
     /// EX_UNAVAILABLE: nobody listens there, or nobody answers in time.
     Unreachable = 69,
+    /// EX_OSERR: the system refuses something that every process may have.
+    System = 71,
     /// EX_CANTCREAT: the log or the run directory cannot be used.
     CannotCreate = 73,
     /// EX_CONFIG: herd.toml, a key file or the choice of a herd is wrong.
@@ -68,6 +72,24 @@ impl From<ClaimError> for Failure {
         let exit = match error {
             ClaimError::Taken { .. } => Exit::Taken,
             ClaimError::Failed { .. } => Exit::CannotCreate,
+        };
+        Failure::new(exit, error.to_string())
+    }
+}
+
+impl From<LogError> for Failure {
+    fn from(error: LogError) -> Failure {
+        Failure::new(Exit::CannotCreate, error.to_string())
+    }
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Failure {
+        let exit = match error {
+            StartError::Taken { .. } => Exit::Taken,
+            StartError::CannotListen { .. } | StartError::Places(_) => Exit::Config,
+            StartError::AdminSocket { .. } => Exit::CannotCreate,
+            StartError::System(..) => Exit::System,
         };
         Failure::new(exit, error.to_string())
     }

@@ -9,11 +9,17 @@ mod table;
 
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use cli::{Cli, Command};
 use herd::config::{self, Config};
 use herd::exit::{Exit, Failure};
+use herd::logging;
+use herd::reactor::Reactor;
 use herd::run_dir::RunDir;
+
+/// How long the log may take to reach the disk at the very end.
+const LOG_PATIENCE: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     let exit = match run(Cli::from_process().command) {
@@ -42,7 +48,10 @@ fn run(command: Command) -> Result<Exit, Failure> {
         Command::Pid { name, place } => {
             return operator::pid(&mut out, &RunDir::new(place.run_dir()?), &name);
         }
-        Command::CheckConfig { name, flags } => {
+        Command::CheckConfig { names: true, flags, .. } => {
+            describe::write_names(&mut out, &describe::checked_herd(&flags.herd.which(), None)?)
+        }
+        Command::CheckConfig { name, flags, .. } => {
             let herd = describe::checked_herd(&flags.herd.which(), name.as_deref())?;
             let config = name.map(|name| flags.config(&name)).transpose()?;
             describe::write_herd(&mut out, &herd).and_then(|()| match &config {
@@ -59,6 +68,18 @@ fn run(command: Command) -> Result<Exit, Failure> {
 
 /// Runs one server until it is told to stop.
 fn serve(config: Config) -> Result<Exit, Failure> {
-    let _claim = RunDir::new(config.run_dir).claim(&config.name)?;
-    Ok(Exit::Success)
+    let run_dir = RunDir::new(config.run_dir.clone());
+    let _claim = run_dir.claim(&config.name)?;
+    let admin_path = run_dir
+        .socket(&config.name)
+        .map_err(|error| Failure::new(Exit::CannotCreate, error.to_string()))?;
+    let log = logging::start(&config.log.dir, &config.name, config.log.level)?;
+    let ran = match Reactor::start(config, admin_path, log.clone()) {
+        Ok(reactor) => reactor.run().map_err(|error| {
+            Failure::new(Exit::System, format!("the event queue has failed: {error}"))
+        }),
+        Err(error) => Err(Failure::from(error)),
+    };
+    log.close(LOG_PATIENCE);
+    ran.map(|()| Exit::Success)
 }

@@ -10,8 +10,6 @@
 //! that exits with unread input resets its connections, and answers already given to the kernel
 //! are thrown away with them.
 
-use std::time::Duration;
-
 use log::{info, warn};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
@@ -29,9 +27,6 @@ pub enum Drain {
     /// There is no more patience.
     Over,
 }
-
-/// How long the log may take to reach the disk at the very end.
-const LOG_PATIENCE: Duration = Duration::from_secs(1);
 
 impl Reactor {
     pub(super) fn heed_signals(&mut self) {
@@ -102,7 +97,6 @@ impl Reactor {
     pub(super) fn end(self) {
         self.places.shut_down();
         info!("stopped");
-        self.log.close(LOG_PATIENCE);
         // The socket's file is the run directory's; a crash leaves it, and the next start
         // replaces it.
         let _ = std::fs::remove_file(&self.doors.admin_path);

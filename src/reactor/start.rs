@@ -196,11 +196,7 @@ fn open_places(config: &Config, postbox: &Postbox) -> Result<Places, StartError>
             Ok(Places::unpacking())
         }
         PlacesSource::GoogleLegacy => {
-            let Some(key) = places.key.clone() else {
-                let why = "the places source google-legacy needs a key: set HERD_PLACES_KEY or \
-                           --places-key-file";
-                return Err(StartError::Places(why.into()));
-            };
+            let key = places.key.clone();
             let source = GoogleLegacy::new(places.url.as_deref(), key, places.deadline)
                 .map_err(|error| StartError::Places(error.to_string()))?;
             PlacesPool::start(source, places.workers, places.queue_max, postbox)

@@ -44,7 +44,7 @@ const IDLE_CONNECTIONS_MAX: usize = 8;
 pub struct GoogleLegacy {
     agent: Agent,
     endpoint: String,
-    key: Secret,
+    key: Option<Secret>,
 }
 
 /// What an operator must mend before the service can be asked. One sentence each.
@@ -70,13 +70,14 @@ impl GoogleLegacy {
     ///
     /// `base_url` is what stands before `/maps/api/place/nearbysearch/json`, `None` being Google's
     /// own. A URL that ends with `/json` is taken as the whole endpoint instead. It has the scheme
-    /// https, or http if its host is loopback; user, query and fragment are refused.
+    /// https, or http if its host is loopback; user, query and fragment are refused. Google wants
+    /// a key; a service of one's own may not.
     pub fn new(
         base_url: Option<&str>,
-        key: Secret,
+        key: Option<Secret>,
         deadline: Duration,
     ) -> Result<GoogleLegacy, SourceError> {
-        if key.reveal().is_empty() {
+        if key.is_none() && base_url.is_none() {
             return Err(SourceError::NoKey);
         }
         let endpoint = endpoint(base_url.unwrap_or(GOOGLE))?;
@@ -103,7 +104,7 @@ impl GoogleLegacy {
             .get(&self.endpoint)
             .query("location", location)
             .query("radius", metres.to_string())
-            .query("key", self.key.reveal())
+            .query_pairs(self.key.iter().map(|key| ("key", key.reveal())))
             .call()
             .map_err(Failure::of_call)?;
         let mut body = Vec::new();

@@ -49,7 +49,7 @@ fn response(code: &str, body: &[u8]) -> Vec<u8> {
 }
 
 fn ask(base: &str) -> String {
-    let source = GoogleLegacy::new(Some(base), Secret::new(KEY.to_owned()), DEADLINE).unwrap();
+    let source = GoogleLegacy::new(Some(base), Some(Secret::new(KEY.to_owned())), DEADLINE).unwrap();
     let mut out = Vec::new();
     source.answer(&UCLA, &mut out);
     String::from_utf8(out).unwrap()
@@ -181,7 +181,7 @@ fn shutdown_ends_a_call_in_flight() {
         told.send(()).unwrap();
         let _ = socket.read_to_end(&mut Vec::new());
     });
-    let key = Secret::new(KEY.to_owned());
+    let key = Some(Secret::new(KEY.to_owned()));
     let source = GoogleLegacy::new(Some(&base), key, Duration::from_secs(60)).unwrap();
     let mut out = Vec::new();
     thread::scope(|scope| {
@@ -221,6 +221,6 @@ fn bases() {
 
 #[test]
 fn a_key_is_needed() {
-    let source = GoogleLegacy::new(None, Secret::new(String::new()), DEADLINE);
+    let source = GoogleLegacy::new(None, None, DEADLINE);
     assert_eq!(source.err(), Some(SourceError::NoKey));
 }
