@@ -27,6 +27,9 @@ pub const ENDLESS_BYTES_MAX: usize = MIB;
 /// Twice a client's line: whatever a client may say, its report fits.
 pub const PEER_LINE_BYTES_MAX: usize = 16 * KIB;
 
+/// What `peer_line_bytes_max` may be set to at most: the store counts a report's bytes in 16 bits.
+pub const PEER_LINE_BYTES_CEILING: usize = 65_535;
+
 /// Answers owed to a client that does not read. Above it we stop reading what it asks, so that TCP
 /// pushes back; 64 KiB is what one write to the kernel takes at once on most systems.
 pub const HIGH_WATER_BYTES: usize = 64 * KIB;
@@ -189,6 +192,9 @@ impl Limits {
         // A report that no peer would read could never agree anywhere.
         if self.peer_line_bytes_max < self.line_bytes_max + AT_OVERHEAD_BYTES {
             return Some("peer_line_bytes_max must be at least 128 above line_bytes_max");
+        }
+        if self.peer_line_bytes_max > PEER_LINE_BYTES_CEILING {
+            return Some("peer_line_bytes_max must be at most 65535");
         }
         if self.outbox_bytes_max <= self.high_water_bytes {
             return Some("outbox_bytes_max must be above high_water_bytes");

@@ -39,7 +39,7 @@ pub struct Arena {
 }
 
 impl Arena {
-    /// Texts beyond this do not fit; the limits on lines are far below it.
+    /// Texts beyond this do not fit; the limits on lines keep below it.
     pub const TEXT_BYTES_MAX: usize = u16::MAX as usize;
 
     pub fn new() -> Arena {

@@ -82,16 +82,32 @@ pub enum Timer {
 /// An event of the herd's life, for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Note {
-    PeerUp { peer: PeerId, conn: ConnId },
-    PeerDown { peer: PeerId, conn: ConnId, why: &'static str },
+    PeerUp {
+        peer: PeerId,
+        conn: ConnId,
+    },
+    PeerDown {
+        peer: PeerId,
+        conn: ConnId,
+        why: &'static str,
+    },
     /// Told once for each time that a peer cannot be reached, not for each attempt.
-    PeerUnreachable { peer: PeerId },
+    PeerUnreachable {
+        peer: PeerId,
+    },
     /// Somebody on the peer port is not who they should be.
-    Refused { conn: ConnId, why: &'static str },
+    Refused {
+        conn: ConnId,
+        why: &'static str,
+    },
     /// A peer is slow; what it misses will be sent when it has caught up.
-    PeerBehind { peer: PeerId },
+    PeerBehind {
+        peer: PeerId,
+    },
     /// A course server has been out of reach so long that it will not hear every report.
-    PlainOverflow { peer: PeerId },
+    PlainOverflow {
+        peer: PeerId,
+    },
 }
 
 /// What one `Input` brought about.
@@ -165,8 +181,13 @@ mod tests {
         out.send(a, 40..50);
         out.push(Output::Close { conn: b });
         out.send(a, 50..60);
-        let expected =
-            [send(a, 0..30), send(b, 0..30), send(a, 40..50), Output::Close { conn: b }, send(a, 50..60)];
+        let expected = [
+            send(a, 0..30),
+            send(b, 0..30),
+            send(a, 40..50),
+            Output::Close { conn: b },
+            send(a, 50..60),
+        ];
         assert_eq!(out.list, expected);
     }
 }

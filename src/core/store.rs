@@ -60,6 +60,8 @@ pub struct Cursor {
 }
 
 impl Store {
+    /// Longest report that can be kept, in bytes of its AT line.
+    pub const REPORT_BYTES_MAX: usize = Arena::TEXT_BYTES_MAX;
     const INDEX_MIN: usize = 64;
     const EMPTY: Slot = Slot { tag: 0, record: None };
 
@@ -186,10 +188,9 @@ fn tag(hash: u64) -> u32 {
 /// the same; with any looser rule, two servers that heard them in different order would differ
 /// for ever.
 pub fn rank(a: &Report<'_>, b: &Report<'_>) -> Ordering {
-    let key = |report: &Report<'_>| report.stamp;
-    let finer = |time| PosixTime::beyond_nanos(time);
-    key(a)
-        .cmp(&key(b))
+    let finer = PosixTime::beyond_nanos;
+    a.stamp
+        .cmp(&b.stamp)
         .then_with(|| finer(a.time).cmp(finer(b.time)))
         .then_with(|| a.position.cmp(b.position))
         .then_with(|| a.server.cmp(b.server))
@@ -251,7 +252,7 @@ mod tests {
     fn agrees_with_a_map() {
         let mut random = fastrand::Rng::with_seed(7);
         let mut store = Store::new((3, 4));
-        let mut map = std::collections::BTreeMap::new();
+        let mut map = std::collections::BTreeMap::<String, String>::new();
         for _ in 0..20_000 {
             let client = format!("client-{}", random.u32(0..5_000));
             let digits = "1".repeat(random.usize(1..200));
@@ -274,17 +275,14 @@ mod tests {
         }
         let mut cursor = Cursor::default();
         let mut met = std::collections::BTreeSet::new();
-        while let Some(report) = store.walk(&mut cursor) {
-            met.insert(text(report));
-            if met.len() == 100 {
-                let line = "AT A +0 another +1+1 1";
-                store.put(&report_owned(line));
+        let mut newcomers = 0..3_000;
+        while let Some(held) = store.walk(&mut cursor) {
+            met.insert(text(held));
+            // New clients come while the walk goes on, until the index has to grow.
+            if let Some(newcomer) = newcomers.next() {
+                store.put(&report(&format!("AT A +0 newcomer-{newcomer} +1+1 1")));
             }
         }
         assert!(map.values().all(|line| met.contains(&line[3..])));
-    }
-
-    fn report_owned(line: &'static str) -> Report<'static> {
-        report(line)
     }
 }

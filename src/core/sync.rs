@@ -45,7 +45,16 @@ pub(super) struct Link {
 impl Link {
     pub fn new(conn: ConnId, now: Duration) -> Link {
         let cursor = Some(Cursor::default());
-        Link { conn, since: now, heard: now, owed: 0, asked: false, cursor, behind: false, pings: 0 }
+        Link {
+            conn,
+            since: now,
+            heard: now,
+            owed: 0,
+            asked: false,
+            cursor,
+            behind: false,
+            pings: 0,
+        }
     }
 
     pub fn conn(&self) -> ConnId {

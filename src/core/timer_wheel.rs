@@ -215,6 +215,7 @@ mod tests {
     use super::*;
 
     const MS: Duration = Duration::from_millis(1);
+    const NONE: [u32; 0] = [];
 
     fn expired(wheel: &mut TimerWheel<u32>, now: Duration) -> Vec<u32> {
         let mut fired = Vec::new();
@@ -229,9 +230,9 @@ mod tests {
         wheel.start(30 * MS, 3);
         wheel.start(11 * MS, 1);
         wheel.start(11 * MS, 2);
-        assert_eq!(expired(&mut wheel, 10 * MS), []);
+        assert_eq!(expired(&mut wheel, 10 * MS), NONE);
         assert_eq!(wheel.next_deadline(), Some(15 * MS));
-        assert_eq!(expired(&mut wheel, 11 * MS), []);
+        assert_eq!(expired(&mut wheel, 11 * MS), NONE);
         assert_eq!(expired(&mut wheel, 40 * MS), [1, 2, 3]);
         assert_eq!((wheel.len(), wheel.next_deadline()), (0, None));
     }
@@ -244,7 +245,7 @@ mod tests {
         wheel.start(TICK, 1);
         assert_eq!(expired(&mut wheel, TICK), [1]);
         assert_eq!(wheel.next_deadline(), Some(revolution + TICK));
-        assert_eq!(expired(&mut wheel, revolution), []);
+        assert_eq!(expired(&mut wheel, revolution), NONE);
         assert_eq!(expired(&mut wheel, revolution + TICK), [2]);
     }
 
@@ -260,7 +261,7 @@ mod tests {
     #[test]
     fn a_deadline_in_the_past_fires_at_the_next_chance() {
         let mut wheel = TimerWheel::new();
-        assert_eq!(expired(&mut wheel, 500 * MS), []);
+        assert_eq!(expired(&mut wheel, 500 * MS), NONE);
         wheel.start(10 * MS, 1);
         assert_eq!(expired(&mut wheel, 500 * MS), [1]);
     }

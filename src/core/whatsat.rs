@@ -219,9 +219,8 @@ mod tests {
         waits.queue(conn(1), b"AT d\n");
         assert!(waits.hold_if_full(conn(1)) && !waits.hold_if_full(conn(2)));
 
-        let release = |answers, finished, resume| {
-            Some(Release { conn: conn(1), answers, finished, resume })
-        };
+        let release =
+            |answers, finished, resume| Some(Release { conn: conn(1), answers, finished, resume });
         assert_eq!(close(&mut waits, second), (String::new(), release(0, false, false)));
         assert!(waits.end(conn(1)));
         let all = "AT a\n{}\n\nAT b\nAT c\n{}\n\nAT d\n".to_string();

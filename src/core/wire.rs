@@ -18,8 +18,17 @@ const FIELDS_MAX: usize = 6;
 /// A line of a client.
 #[derive(Debug)]
 pub enum Command<'a> {
-    Iamat { client: &'a [u8], position: &'a [u8], time: &'a [u8], stamp: PosixTime },
-    Whatsat { client: &'a [u8], radius: &'a [u8], bound: u8 },
+    Iamat {
+        client: &'a [u8],
+        position: &'a [u8],
+        time: &'a [u8],
+        stamp: PosixTime,
+    },
+    Whatsat {
+        client: &'a [u8],
+        radius: &'a [u8],
+        bound: u8,
+    },
     At(Report<'a>),
     /// Nothing but white space: answered with nothing.
     Blank,
@@ -145,7 +154,9 @@ impl<'a> PeerLine<'a> {
             [b"PING", number] => all_digits(number).then_some(PeerLine::Ping { number }),
             [b"PONG", number] => all_digits(number).then_some(PeerLine::Pong),
             [b"BYE"] => Some(PeerLine::Bye),
-            [b"HERD/1", from, to, herd, nonce, caps] => Greeting::parse(from, to, herd, nonce, caps),
+            [b"HERD/1", from, to, herd, nonce, caps] => {
+                Greeting::parse(from, to, herd, nonce, caps)
+            }
             _ => None,
         };
         message.unwrap_or(PeerLine::Invalid)
@@ -274,9 +285,9 @@ fn decimal_length(text: &[u8], max: u32) -> Option<usize> {
 
 /// The value of digits; too many are a very large number.
 fn whole(digits: &[u8]) -> u32 {
-    digits.iter().fold(0u32, |value, &byte| {
-        value.saturating_mul(10).saturating_add(u32::from(byte - b'0'))
-    })
+    digits
+        .iter()
+        .fold(0u32, |value, &byte| value.saturating_mul(10).saturating_add(u32::from(byte - b'0')))
 }
 
 fn all_digits(text: &[u8]) -> bool {
@@ -340,7 +351,8 @@ mod tests {
 
     #[test]
     fn commands() {
-        let check = |line: &str, expected: &str| assert_eq!(kind(line.as_bytes()), expected, "{line:?}");
+        let check =
+            |line: &str, expected: &str| assert_eq!(kind(line.as_bytes()), expected, "{line:?}");
         check("IAMAT kiwi.cs.ucla.edu +34.068930-118.445127 1520023934.918963997", "IAMAT");
         check("  IAMAT\tx \x0b+1-1\x0c 0 \r", "IAMAT");
         check("", "blank");
@@ -356,17 +368,20 @@ mod tests {
         for good in ["50 20", "0 0", "10.5 5", "+10 +5", "010 020", "50.000 1", "0.0001 1"] {
             check(&format!("WHATSAT x {good}"), "WHATSAT");
         }
-        for bad in ["51 5", "50.5 5", "10 21", "-1 5", "1 -1", "1e1 5", "10 5.0", "nan 5", "inf 5"] {
+        for bad in ["51 5", "50.5 5", "10 21", "-1 5", "1 -1", "1e1 5", "10 5.0", "nan 5", "inf 5"]
+        {
             check(&format!("WHATSAT x {bad}"), "?");
         }
-        for bad in [". 5", "10. 5", ".5 5", "++1 5", "10 ++5", "+ 5", "5 +", "-0 5", "5 4294967297"] {
+        for bad in [". 5", "10. 5", ".5 5", "++1 5", "10 ++5", "+ 5", "5 +", "-0 5", "5 4294967297"]
+        {
             check(&format!("WHATSAT x {bad}"), "?");
         }
     }
 
     #[test]
     fn reports_of_other_servers() {
-        let check = |line: &str, expected: &str| assert_eq!(kind(line.as_bytes()), expected, "{line:?}");
+        let check =
+            |line: &str, expected: &str| assert_eq!(kind(line.as_bytes()), expected, "{line:?}");
         check("AT Hill +0.263873386 x +1-1 0", "AT");
         for skew in ["+0", "-1.5", "0.25", "1e-05", "+1.5E+10", "-1.25e3"] {
             check(&format!("AT Hill {skew} x +1-1 0"), "AT");
@@ -389,7 +404,10 @@ mod tests {
         let fields = &line[3..line.len() - 1];
         assert_eq!(fields.len(), report.fields_len());
         let again = Report::from_fields(fields);
-        assert_eq!((again.client, again.time, again.stamp), (report.client, report.time, report.stamp));
+        assert_eq!(
+            (again.client, again.time, again.stamp),
+            (report.client, report.time, report.stamp)
+        );
     }
 
     #[test]
@@ -400,7 +418,9 @@ mod tests {
         assert_eq!(line, b"HERD/1 A B demo 0000000000000000000000000000feed -\n");
         let PeerLine::Greeting(parsed) = PeerLine::parse(&line) else { panic!("a greeting") };
         assert_eq!(parsed, greeting);
-        for bad in ["HERD/1 A B demo feed -", "HERD/2 A B demo 00 -", "HERD/1 A B demo", "PING", "PING x"] {
+        for bad in
+            ["HERD/1 A B demo feed -", "HERD/2 A B demo 00 -", "HERD/1 A B demo", "PING", "PING x"]
+        {
             assert!(matches!(PeerLine::parse(bad.as_bytes()), PeerLine::Invalid), "{bad}");
         }
     }

@@ -54,7 +54,9 @@ enum Socket {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     /// Dialled, and not yet known to have succeeded.
-    Connecting { peer: PeerId },
+    Connecting {
+        peer: PeerId,
+    },
     Open,
     /// To be closed once all is sent.
     Closing,

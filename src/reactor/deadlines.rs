@@ -26,12 +26,12 @@ impl Moment {
     }
 }
 
-/// Rounded up by one: a deadline may come late, never early.
+/// Rounded up, and one more for the part of a tenth that `Moment::at` cut off: a deadline may come late, never early.
 impl Add<Duration> for Moment {
     type Output = Moment;
 
     fn add(self, wait: Duration) -> Moment {
-        Moment(self.0.saturating_add((wait.as_millis() / 100) as u32 + 1))
+        Moment(self.0.saturating_add(wait.as_millis().div_ceil(100) as u32 + 1))
     }
 }
 

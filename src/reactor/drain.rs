@@ -55,18 +55,18 @@ impl Reactor {
         matches!(self.drain, Some(Drain::Over))
     }
 
-    /// Takes the drain's next step once the turn has made it possible.
+    /// Takes the drain's next steps once a turn has made them possible.
     pub(super) fn step_drain(&mut self) {
-        let alive = |door| self.slots.alive(door);
-        match self.drain {
-            Some(Drain::Clients) if alive(Door::Client) == 0 => {
-                self.drain = Some(Drain::Peers);
-                self.tell(Input::Leaving);
-            }
-            Some(Drain::Peers) if alive(Door::Peer) + alive(Door::Plain) == 0 => {
-                self.drain = Some(Drain::Over);
-            }
-            _ => {}
+        if let Some(Drain::Clients) = self.drain
+            && self.slots.alive(Door::Client) == 0
+        {
+            self.drain = Some(Drain::Peers);
+            self.tell(Input::Leaving);
+        }
+        if let Some(Drain::Peers) = self.drain
+            && self.slots.alive(Door::Peer) + self.slots.alive(Door::Plain) == 0
+        {
+            self.drain = Some(Drain::Over);
         }
     }
 

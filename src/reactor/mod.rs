@@ -108,7 +108,9 @@ enum Due {
     /// Look whether this connection has kept its deadline.
     Look(ConnId),
     /// The system had no descriptor to give: accept again.
-    Accept { slot: usize },
+    Accept {
+        slot: usize,
+    },
     /// The drain has taken as long as it may.
     DrainOver,
 }

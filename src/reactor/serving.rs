@@ -288,7 +288,7 @@ impl Reactor {
             _ => self.config.limits.outbox_bytes_max,
         };
         let Some(connection) = self.slots.connection(conn) else { return };
-        if traffic::is_logged() {
+        if traffic::is_logged() && conn.door() != Door::Admin {
             traffic::log_out(conn, text);
         }
         connection.owe(text, &mut self.spare, now);

@@ -50,11 +50,7 @@ impl Slots {
     }
 
     /// Admits a connection: gives it a slot and a name. `None` when no name can carry the slot.
-    pub fn admit(
-        &mut self,
-        door: Door,
-        make: impl FnOnce(ConnId) -> Connection,
-    ) -> Option<ConnId> {
+    pub fn admit(&mut self, door: Door, make: impl FnOnce(ConnId) -> Connection) -> Option<ConnId> {
         let entry = self.slab.vacant_entry();
         if entry.key() >= ConnId::SLOTS_MAX {
             return None;

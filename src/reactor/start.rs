@@ -22,9 +22,11 @@ use super::listener::Listener;
 use super::slots::{Slot, Slots};
 use super::worker::{PlacesPool, Postbox, Results};
 use super::{Clocks, READ_BUDGET, Reactor, SIGNALS, WAKER};
+use crate::config::limits::PEER_LINE_BYTES_CEILING;
 use crate::config::{Config, Initiative, LinkKind, PlacesSource, StaleReply};
 use crate::core::border::Outputs;
 use crate::core::names::{ConnId, Door};
+use crate::core::store::Store;
 use crate::core::timer_wheel::TimerWheel;
 use crate::core::{PeerSettings, Server, Settings};
 use crate::logging::LogHandle;
@@ -35,6 +37,8 @@ use crate::places::GoogleLegacy;
 const DESCRIPTORS_RESERVED: usize = 32;
 /// More than this is never asked of the system: each connection also costs the kernel memory.
 const DESCRIPTORS_WANTED: u64 = 200_000;
+
+const _: () = assert!(PEER_LINE_BYTES_CEILING <= Store::REPORT_BYTES_MAX);
 
 /// Why a server cannot start. Its text is one sentence for the operator.
 #[derive(Debug)]

@@ -49,7 +49,8 @@ fn response(code: &str, body: &[u8]) -> Vec<u8> {
 }
 
 fn ask(base: &str) -> String {
-    let source = GoogleLegacy::new(Some(base), Some(Secret::new(KEY.to_owned())), DEADLINE).unwrap();
+    let source =
+        GoogleLegacy::new(Some(base), Some(Secret::new(KEY.to_owned())), DEADLINE).unwrap();
     let mut out = Vec::new();
     source.answer(&UCLA, &mut out);
     String::from_utf8(out).unwrap()
