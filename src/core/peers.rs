@@ -279,7 +279,7 @@ impl Server {
 
     fn greet(&mut self, peer: PeerId, conn: ConnId, out: &mut Outputs) {
         let nonce = self.peers.random.u128(..);
-        let (from, herd) = (&self.settings.name, &self.settings.herd);
+        let (from, herd) = (&*self.settings.name, &self.settings.herd);
         let to = &self.peers.list[usize::from(peer.0)].name;
         out.say(conn, |text| Greeting { from, to, herd, nonce, caps: CAPS }.write_line(text));
     }
@@ -365,7 +365,7 @@ impl Server {
         if greeting.herd != self.settings.herd {
             return Err("a server of another herd");
         }
-        if greeting.to != self.settings.name {
+        if *greeting.to != *self.settings.name {
             return Err("greets another server than this one");
         }
         self.peers.named(greeting.from).ok_or("not a peer of this server")

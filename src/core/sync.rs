@@ -147,7 +147,8 @@ impl Server {
         }
         if is_done {
             link.cursor = None;
-        } else {
+        }
+        if !is_done || link.behind {
             link.ask(out);
         }
     }

@@ -236,7 +236,7 @@ fn settings(config: &Config) -> Settings {
     // Seeded from the system's randomness: two servers must not redial in step.
     let mut random = fastrand::Rng::new();
     Settings {
-        name: config.name.clone().into_bytes(),
+        name: config.name.as_bytes().into(),
         herd: config.herd.clone().into_bytes(),
         peers: config.peers.iter().map(peer).collect(),
         accept_plain: config.accept_plain,
