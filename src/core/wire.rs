@@ -97,6 +97,12 @@ impl<'a> Report<'a> {
         Report { server, skew, client, position, time, stamp }
     }
 
+    /// The stamp of what `write_fields` has put together: the last field's.
+    pub fn stamp_of_fields(text: &[u8]) -> PosixTime {
+        let time = memchr::memrchr(b' ', text).map_or(text, |space| &text[space + 1..]);
+        PosixTime::parse(time).expect("only checked times are written")
+    }
+
     /// The five fields with one space between each: an AT line without its first word and its
     /// newline, which is also how the store keeps it.
     pub fn write_fields(&self, out: &mut Vec<u8>) {
