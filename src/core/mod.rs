@@ -10,10 +10,13 @@ mod arena;
 pub mod border;
 pub mod clock;
 mod flood;
+mod greeting;
 pub mod line;
+mod link;
 pub mod names;
 mod peers;
 mod plain;
+mod roll;
 pub mod store;
 mod sync;
 pub mod timer_wheel;
@@ -27,12 +30,12 @@ use border::{Input, Output, Outputs, Timer};
 use clock::{Now, Skew};
 use line::{Line, Lines};
 use names::{ConnId, Door, PeerId, Ticket};
-use peers::Peers;
+use roll::Peers;
 use store::{Store, Verdict};
 use whatsat::{TOO_LATE, Waits};
 use wire::{Command, Report};
 
-pub use peers::{LinkState, PeerSettings, PeerView};
+pub use roll::{LinkState, PeerSettings, PeerView};
 
 /// What a server must be told once. `config` is where the values and their reasons come from.
 #[derive(Clone, Debug)]
