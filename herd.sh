@@ -357,14 +357,15 @@ say() {
 
 # What to type next; the names are those that were started.
 suggest() {
-    local all first last address
+    local all first last address tell="Tell one server where you are, ask another what is near"
     all=$(names "$@")
     first=$(head -n 1 <<<"$all")
     last=$(tail -n 1 <<<"$all")
+    [ "$first" != "$last" ] || tell="Tell $first where you are, ask it what is near"
     address=$(address_of "$first")
     cat <<TEXT
 
-The herd answers. Tell one server where you are, ask another what is near:
+Ready. $tell:
     $me say $first 'IAMAT kiwi +60.1699+24.9384 $(date +%s)'
     $me say $last 'WHATSAT kiwi 10 3'
 or type lines yourself (Ctrl-C leaves):

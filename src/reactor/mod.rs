@@ -210,7 +210,7 @@ impl Reactor {
         match due {
             Due::Core(timer) => self.tell(Input::TimerFired { timer }),
             Due::Look(conn) => self.look(conn),
-            Due::Accept { slot } => self.take_turn(slot),
+            Due::Accept { slot } => self.offer_turn(slot),
             Due::DrainOver => self.cut_drain_short(),
         }
     }
@@ -279,5 +279,55 @@ impl Reactor {
 
     fn moment(&self) -> Moment {
         Moment::at(self.now.monotonic)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::{SocketAddr, TcpListener, TcpStream};
+
+    use log::LevelFilter;
+
+    use super::*;
+    use crate::config::layers::{Overrides, Which, configure};
+    use crate::logging;
+
+    /// A server without peers on a port that is free, to be turned by hand.
+    fn reactor(dir: &std::path::Path) -> (Reactor, SocketAddr) {
+        let which = Which::default();
+        let (herd, settings) = which.herd(Some("Bailey")).unwrap();
+        let mut config = configure("Bailey", herd, settings, &which, Overrides::default()).unwrap();
+        config.peers.clear();
+        config.peer_address.set_port(0);
+        for _ in 0..100 {
+            // The port is free again when this line is over, and nearly always still is later.
+            config.client_address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+            let log = logging::start(dir, "Bailey", LevelFilter::Off).unwrap();
+            match Reactor::start(config.clone(), dir.join("sock"), log) {
+                Ok(reactor) => return (reactor, config.client_address),
+                Err(StartError::Taken { .. }) => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+        panic!("no port is free")
+    }
+
+    /// Goal: whoever pipelines without pause gets one turn in a turn of the loop, not one more
+    /// for each event. Method: events about a connection that is already in the queue.
+    #[test]
+    fn nobody_queues_twice() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut reactor, address) = reactor(dir.path());
+        let mut events = Events::with_capacity(EVENTS_MAX);
+        let mut hog = TcpStream::connect(address).unwrap();
+        let lines = b"\n".repeat(4096);
+        let mut longest = 0;
+        for _ in 0..100 {
+            hog.write_all(&lines).unwrap();
+            reactor.turn(&mut events).unwrap();
+            longest = longest.max(reactor.unfinished.len());
+        }
+        assert_eq!(longest, 1);
     }
 }

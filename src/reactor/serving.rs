@@ -24,7 +24,7 @@ const LINES_MAX: usize = 256;
 impl Reactor {
     pub(super) fn on_ready(&mut self, slot: usize, event: &Event) {
         let conn = match self.slots.at(slot) {
-            Some(Slot::Listener(_)) => return self.take_turn(slot),
+            Some(Slot::Listener(_)) => return self.offer_turn(slot),
             Some(Slot::Connection(connection)) => {
                 connection.flags.read_closed |= event.is_read_closed() || event.is_error();
                 connection.flags.readable |= event.is_readable() || connection.flags.read_closed;
@@ -40,7 +40,20 @@ impl Reactor {
         if event.is_writable() {
             self.mark_owing(conn);
         }
-        self.take_turn(slot);
+        self.offer_turn(slot);
+    }
+
+    /// Gives whoever lives at this place a turn, unless one is coming with the unfinished: an
+    /// event must not bring a second.
+    pub(super) fn offer_turn(&mut self, slot: usize) {
+        let is_queued = match self.slots.at(slot) {
+            Some(Slot::Listener(listener)) => listener.queued,
+            Some(Slot::Connection(connection)) => connection.flags.queued,
+            None => return,
+        };
+        if !is_queued {
+            self.take_turn(slot);
+        }
     }
 
     /// Gives whoever lives at this place a turn.
