@@ -133,8 +133,6 @@ pub struct Outcome {
     pub taken: usize,
     /// Whether there are whole lines among them.
     pub lines_left: bool,
-    /// Whether the taker asked for no more until it says so.
-    pub held: bool,
     skipped: u32,
 }
 
@@ -203,6 +201,10 @@ impl<'a> Lines<'a> {
         self.held = true;
     }
 
+    pub fn is_held(&self) -> bool {
+        self.held
+    }
+
     /// The bytes of the lines taken so far, with their terminators.
     pub fn consumed(&self) -> &'a [u8] {
         &self.bytes[..self.at]
@@ -215,7 +217,6 @@ impl<'a> Lines<'a> {
             left: rest.len(),
             taken: self.taken,
             lines_left: !rest.is_empty() && is_line,
-            held: self.held,
             skipped: self.skipped,
         }
     }
@@ -321,7 +322,7 @@ mod tests {
         lines.hold();
         assert_eq!(lines.take(), None);
         let outcome = lines.outcome();
-        assert!(outcome.held && outcome.left == 3);
+        assert!(lines.is_held() && outcome.left == 3);
         buffer.settle(b"a\nb\nc", outcome);
         let mut lines = buffer.lines(b"", LIMITS);
         assert_eq!(lines.take(), Some(Line::Whole(b"b")));

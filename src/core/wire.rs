@@ -57,7 +57,7 @@ impl<'a> Command<'a> {
     fn whatsat(client: &'a [u8], radius: &'a [u8], bound: &'a [u8]) -> Option<Command<'a>> {
         let radius = radius.strip_prefix(b"+").unwrap_or(radius);
         let bound = bound.strip_prefix(b"+").unwrap_or(bound);
-        if decimal_length(radius, RADIUS_KM_MAX)? != radius.len() || !all_digits(bound) {
+        if decimal_length(radius, Some(RADIUS_KM_MAX))? != radius.len() || !all_digits(bound) {
             return None;
         }
         let bound = whole(bound);
@@ -263,22 +263,22 @@ fn split_position(text: &[u8]) -> Option<(&[u8], &[u8])> {
 
 fn coordinate_length(text: &[u8], degrees_max: u32) -> Option<usize> {
     match text {
-        [b'+' | b'-', decimal @ ..] => Some(1 + decimal_length(decimal, degrees_max)?),
+        [b'+' | b'-', decimal @ ..] => Some(1 + decimal_length(decimal, Some(degrees_max))?),
         _ => None,
     }
 }
 
-/// How many of the first bytes spell `digits[.digits]`, if their value is at most `max`.
-fn decimal_length(text: &[u8], max: u32) -> Option<usize> {
+/// How many of the first bytes spell `digits[.digits]`, if their value is not above `max`.
+fn decimal_length(text: &[u8], max: Option<u32>) -> Option<usize> {
     let digits = |text: &[u8]| text.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let integer = digits(text);
     let value = whole(&text[..integer]);
-    if integer == 0 || value > max {
+    if integer == 0 || max.is_some_and(|max| value > max) {
         return None;
     }
     let [b'.', fraction @ ..] = &text[integer..] else { return Some(integer) };
     let length = digits(fraction);
-    let over = value == max && fraction[..length].iter().any(|&byte| byte != b'0');
+    let over = max == Some(value) && fraction[..length].iter().any(|&byte| byte != b'0');
     (length > 0 && !over).then_some(integer + 1 + length)
 }
 
@@ -300,7 +300,7 @@ fn is_skew(text: &[u8]) -> bool {
         [b'+' | b'-', rest @ ..] => rest,
         _ => text,
     };
-    let Some(length) = decimal_length(unsigned, u32::MAX) else { return false };
+    let Some(length) = decimal_length(unsigned, None) else { return false };
     match &unsigned[length..] {
         [] => true,
         [b'e' | b'E', b'+' | b'-', digits @ ..] | [b'e' | b'E', digits @ ..] => all_digits(digits),
@@ -382,7 +382,7 @@ mod tests {
         let check =
             |line: &str, expected: &str| assert_eq!(kind(line.as_bytes()), expected, "{line:?}");
         check("AT Hill +0.263873386 x +1-1 0", "AT");
-        for skew in ["+0", "-1.5", "0.25", "1e-05", "+1.5E+10", "-1.25e3"] {
+        for skew in ["+0", "-1.5", "0.25", "1e-05", "+1.5E+10", "-1.25e3", "-98204679145.97"] {
             check(&format!("AT Hill {skew} x +1-1 0"), "AT");
         }
         for skew in ["", "+", "nan", "+inf", "1.", ".5", "1e", "1e+", "1-1", "e5"] {

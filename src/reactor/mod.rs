@@ -230,6 +230,10 @@ impl Reactor {
         if traffic::is_logged() {
             traffic::log_in(conn, lines.consumed());
         }
+        // Before the outputs: the answer that lets lines be taken again may be among them.
+        if lines.is_held() {
+            self.hold(conn);
+        }
         self.carry_out();
         self.empty_mailbox();
     }

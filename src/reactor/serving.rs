@@ -262,7 +262,6 @@ impl Reactor {
         let Some(connection) = self.slots.connection(conn) else { return };
         connection.mark_line(was_partial && outcome.taken == 0, now);
         connection.flags.lines_left = outcome.lines_left;
-        connection.flags.held |= outcome.held;
         let is_endless = inbox.is_endless(limits);
         connection.inbox = inbox;
         if is_endless {
@@ -366,6 +365,12 @@ impl Reactor {
         if let Err(error) = connection.reregister(self.poll.registry()) {
             warn!("{conn} cannot be watched: {error}");
             self.kill(conn);
+        }
+    }
+
+    pub(super) fn hold(&mut self, conn: ConnId) {
+        if let Some(connection) = self.slots.connection(conn) {
+            connection.flags.held = true;
         }
     }
 

@@ -1,0 +1,349 @@
+//! Real servers for the rings that speak TCP: processes with directories and ports of their own,
+//! which end with their test. Apart because all of those rings need them; it knows how servers are
+//! started and asked, and nothing of what they must answer.
+
+// Each ring is a crate of its own and uses its part of this.
+#![allow(dead_code)]
+
+pub mod client;
+pub mod fake_places;
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::{fs, thread};
+
+use herd::config::presets::Preset;
+use herd::status::{PeerState, QUESTION, Status};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+pub use client::Client;
+
+/// How long anything may take. Only a test that fails waits so long.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Looks again and again until there is something to see, and gives it.
+pub fn await_some<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(seen) = look() {
+            return seen;
+        }
+        assert!(Instant::now() < deadline, "waited in vain until {what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    await_some(what, || holds().then_some(()));
+}
+
+/// What the clock says, in nanoseconds since 1970.
+pub fn posix_ns() -> i128 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos().try_into().unwrap()
+}
+
+/// A hundred client ports and the hundred peer ports above them.
+///
+/// Whoever listens on the last of them has claimed them all, in whatever process: so tests of
+/// several binaries, and of several checkouts, may run at the same time.
+struct Ports {
+    base: u16,
+    _claim: TcpListener,
+}
+
+impl Ports {
+    /// Above the default herd's, and below the ports of outgoing connections.
+    const FIRST: u16 = 13_000;
+    const WIDTH: u16 = 200;
+    const CLAIMS: u16 = 50;
+    /// More servers than any herd of the tests has.
+    const USED: u16 = 10;
+
+    fn claim() -> Ports {
+        await_some("there are free ports", || (0..Self::CLAIMS).find_map(Self::try_claim))
+    }
+
+    fn try_claim(number: u16) -> Option<Ports> {
+        let base = Self::FIRST + number * Self::WIDTH;
+        let listen = |port| TcpListener::bind(("127.0.0.1", port)).ok();
+        let claim = listen(base + Self::WIDTH - 1)?;
+        for port in base..base + Self::USED {
+            listen(port)?;
+            listen(port + 100)?;
+        }
+        Some(Ports { base, _claim: claim })
+    }
+}
+
+/// Servers of one herd, each a process; they are killed when this goes.
+pub struct Herd {
+    pub names: Vec<String>,
+    /// The first-named side dials.
+    pub links: Vec<(String, String)>,
+    dir: TempDir,
+    ports: Ports,
+    which: Vec<String>,
+    running: BTreeMap<String, Child>,
+}
+
+/// Flags for servers that are never asked for places: loading none saves half a second of a core
+/// for each. Whoever asks them all the same gets the AT line and `UNKNOWN_ERROR`.
+pub const PLACELESS: &[&str] = &["--places", "google-legacy", "--places-url", "http://127.0.0.1:9"];
+
+impl Herd {
+    /// A preset. Nothing runs yet.
+    pub fn of_year(year: &str) -> Herd {
+        let preset = Preset::of_year(year).unwrap();
+        let ports = Ports::claim();
+        let base = ports.base.to_string();
+        let which = ["--preset", year, "--base-port", &base].map(str::to_owned).to_vec();
+        Herd::new(ports, which, &preset.servers, preset.links)
+    }
+
+    /// Servers of a herd.toml that ends with `sections`. Nothing runs yet.
+    pub fn of_file(names: &[&str], links: &[(&str, &str)], sections: &str) -> Herd {
+        let ports = Ports::claim();
+        let listed = links.iter().map(|(dials, accepts)| format!("[{dials:?}, {accepts:?}]"));
+        let listed: Vec<_> = listed.collect();
+        let mut text = format!("herd = \"tests\"\nlinks = [{}]\n", listed.join(", "));
+        for (name, port) in names.iter().zip(ports.base..) {
+            let clients = format!("127.0.0.1:{port}");
+            text.push_str(&format!("[[server]]\nname = {name:?}\nclients = {clients:?}\n"));
+        }
+        text.push_str(sections);
+        let which = ["--config", "herd.toml"].map(str::to_owned).to_vec();
+        let herd = Herd::new(ports, which, names, links);
+        fs::write(herd.path("herd.toml"), text).unwrap();
+        herd
+    }
+
+    /// One server, Hill, which runs.
+    pub fn of_one(sections: &str, flags: &[&str]) -> Herd {
+        let mut herd = Herd::of_file(&["Hill"], &[], sections);
+        herd.start("Hill", flags);
+        herd
+    }
+
+    /// A preset whose servers all run and are joined.
+    pub fn running(year: &str, flags: &[&str]) -> Herd {
+        let mut herd = Herd::of_year(year);
+        herd.start_all(flags);
+        herd
+    }
+
+    fn new(ports: Ports, which: Vec<String>, names: &[&str], links: &[(&str, &str)]) -> Herd {
+        let own = |&(dials, accepts): &(&str, &str)| (dials.to_owned(), accepts.to_owned());
+        Herd {
+            names: names.iter().map(|name| (*name).to_owned()).collect(),
+            links: links.iter().map(own).collect(),
+            dir: tempfile::tempdir().unwrap(),
+            ports,
+            which,
+            running: BTreeMap::new(),
+        }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Where clients find a server.
+    pub fn port(&self, name: &str) -> u16 {
+        let position = self.names.iter().position(|other| other == name).unwrap();
+        self.ports.base + position as u16
+    }
+
+    /// A port of this herd's that nobody uses.
+    pub fn spare_port(&self) -> u16 {
+        self.ports.base + Ports::USED - 1
+    }
+
+    pub fn connect(&self, name: &str) -> Client {
+        Client::connect(self.port(name))
+    }
+
+    pub fn connect_peer(&self, name: &str) -> Client {
+        Client::connect(self.port(name) + 100)
+    }
+
+    // ---- starting and ending ----
+
+    /// `herd serve`, without the environment of whoever runs the tests.
+    pub fn command(&self, name: &str, flags: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_herd"));
+        self.dress(&mut command, name);
+        command.args(["serve", name]).args(&self.which).args(flags);
+        command
+    }
+
+    /// `herd serve`, started by a shell that first does something else.
+    pub fn command_after(&self, preparation: &str, name: &str, flags: &[&str]) -> Command {
+        let mut command = Command::new("sh");
+        self.dress(&mut command, name);
+        command.arg("-c").arg(format!("{preparation}; exec \"$0\" \"$@\""));
+        command.arg(env!("CARGO_BIN_EXE_herd")).args(["serve", name]).args(&self.which).args(flags);
+        command
+    }
+
+    fn dress(&self, command: &mut Command, name: &str) {
+        for (variable, _) in std::env::vars().filter(|(variable, _)| variable.starts_with("HERD_"))
+        {
+            command.env_remove(variable);
+        }
+        let path = self.path(&format!("{name}.err"));
+        let complaints = fs::File::options().create(true).append(true).open(path).unwrap();
+        command.current_dir(self.dir.path()).stdin(Stdio::null()).stderr(complaints);
+    }
+
+    pub fn start(&mut self, name: &str, flags: &[&str]) {
+        self.launch(name, self.command(name, flags));
+    }
+
+    /// Starts a server and waits until it answers and knows its places.
+    pub fn launch(&mut self, name: &str, mut command: Command) {
+        let mut child = command.spawn().unwrap();
+        until("a server answers", || {
+            if let Some(status) = child.try_wait().unwrap() {
+                panic!("{name} has ended with {status}: {}", self.complaints(name));
+            }
+            self.try_status(name).is_some_and(|status| !status.places.contains("loading"))
+        });
+        let before = self.running.insert(name.to_owned(), child);
+        assert!(before.is_none(), "{name} runs already");
+    }
+
+    /// Starts all servers that do not run and waits until they are joined.
+    pub fn start_all(&mut self, flags: &[&str]) {
+        let missing = self.names.iter().filter(|name| !self.running.contains_key(*name));
+        let missing: Vec<String> = missing.cloned().collect();
+        for name in &missing {
+            let child = self.command(name, flags).spawn().unwrap();
+            self.running.insert(name.clone(), child);
+        }
+        for name in &missing {
+            until("a server knows its places", || {
+                self.try_status(name).is_some_and(|status| !status.places.contains("loading"))
+            });
+        }
+        self.until_joined();
+    }
+
+    /// kill -9.
+    pub fn kill(&mut self, name: &str) {
+        let mut child = self.running.remove(name).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    pub fn pid(&self, name: &str) -> u32 {
+        self.running[name].id()
+    }
+
+    pub fn signal(&self, name: &str, signal: Signal) {
+        let pid = Pid::from_child(&self.running[name]);
+        kill_process(pid, signal).unwrap();
+    }
+
+    /// Waits until a server has ended by itself.
+    pub fn ended(&mut self, name: &str) -> ExitStatus {
+        let mut child = self.running.remove(name).unwrap();
+        await_some("a server has ended", || child.try_wait().unwrap())
+    }
+
+    // ---- asking ----
+
+    pub fn status(&self, name: &str) -> Status {
+        self.try_status(name).unwrap()
+    }
+
+    fn try_status(&self, name: &str) -> Option<Status> {
+        let mut socket = UnixStream::connect(self.path(&format!("run/{name}.sock"))).ok()?;
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.write_all(QUESTION.as_bytes()).ok()?;
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).ok()?;
+        serde_json::from_str(&answer).ok()
+    }
+
+    /// Waits until every server that runs is joined with each of its peers that run.
+    pub fn until_joined(&self) {
+        for name in self.running.keys() {
+            until("all servers are joined", || {
+                self.status(name).peers.iter().all(|peer| {
+                    let runs = self.running.contains_key(&peer.name);
+                    (peer.state == PeerState::Up) == runs || peer.state == PeerState::Plain
+                })
+            });
+        }
+    }
+
+    /// Reports a position and gives the answer, an AT line.
+    pub fn report(&self, name: &str, client: &str, position: &str, time: &str) -> String {
+        let line = self.connect(name).ask(&format!("IAMAT {client} {position} {time}"));
+        assert!(line.starts_with(&format!("AT {name} ")), "{line}");
+        line
+    }
+
+    /// The AT line that a server holds for a client.
+    pub fn held(&self, name: &str, client: &str) -> Option<String> {
+        let mut asking = self.connect(name);
+        let line = asking.ask(&format!("WHATSAT {client} 0 0"));
+        (!line.starts_with('?')).then(|| {
+            asking.through(b"\n\n");
+            line
+        })
+    }
+
+    /// Waits until all servers that run hold this AT line.
+    pub fn until_all_hold(&self, client: &str, line: &str) {
+        for name in self.running.keys() {
+            until(&format!("{name} holds {line:?}"), || {
+                self.held(name, client).is_some_and(|held| held == line)
+            });
+        }
+    }
+
+    /// What is in the log file by now.
+    pub fn log(&self, name: &str) -> String {
+        fs::read_to_string(self.path(&format!("log/{name}.log"))).unwrap_or_default()
+    }
+
+    pub fn until_logged(&self, name: &str, part: &str) {
+        until(&format!("{name} has logged {part:?}"), || self.log(name).contains(part));
+    }
+
+    /// What is on stderr by now.
+    pub fn complaints(&self, name: &str) -> String {
+        fs::read_to_string(self.path(&format!("{name}.err"))).unwrap_or_default()
+    }
+}
+
+impl Drop for Herd {
+    fn drop(&mut self) {
+        for child in self.running.values_mut() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        for name in &self.names {
+            let complaints = self.complaints(name);
+            if thread::panicking() {
+                let log = self.log(name);
+                let first = log.lines().count().saturating_sub(30);
+                let last: Vec<_> = log.lines().skip(first).collect();
+                eprintln!("---- {name}\n{complaints}{}", last.join("\n"));
+            } else {
+                assert!(!complaints.contains("panicked"), "{name}: {complaints}");
+            }
+        }
+    }
+}

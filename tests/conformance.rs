@@ -1,0 +1,594 @@
+//! The wire, rule by rule (spec.md, sections 1 to 4), as transcripts in bytes at every server of a
+//! herd: what is sent, what must come back, and after each line a proof of life on the same
+//! connection. What the loop does under load is in `reactor`, the herd's agreement in `herd`.
+//!
+//! Only the server's name and its skew are masked, and the places' JSON is looked at as JSON;
+//! everything else is compared byte for byte.
+
+mod common;
+
+use std::sync::{Arc, Mutex, Weak};
+
+use common::{Client, Herd, posix_ns};
+
+/// The servers that the tests of this file share: started by the first, ended by the last.
+fn five() -> Arc<Herd> {
+    static SHARED: Mutex<Weak<Herd>> = Mutex::new(Weak::new());
+    let mut shared = SHARED.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    shared.upgrade().unwrap_or_else(|| {
+        let herd = Arc::new(Herd::running("2023", &[]));
+        *shared = Arc::downgrade(&herd);
+        herd
+    })
+}
+
+/// A line without its terminator, and what must come back.
+struct Case {
+    line: Vec<u8>,
+    answer: Answer,
+}
+
+enum Answer {
+    /// An AT line of this server that ends with these fields.
+    At(Vec<u8>),
+    /// `? ` and the line.
+    Copy,
+    /// `? ` and the first bytes of the line.
+    Start(usize),
+    Nothing,
+    /// The AT line that is held, and at least and at most so many places.
+    Places {
+        at_line: String,
+        least: usize,
+        most: usize,
+    },
+}
+
+fn case(line: impl AsRef<[u8]>, answer: Answer) -> Case {
+    Case { line: line.as_ref().to_vec(), answer }
+}
+
+fn iamat(client: impl AsRef<[u8]>, position: &str, time: &str) -> Case {
+    let tail = [client.as_ref(), position.as_bytes(), time.as_bytes()].join(&b' ');
+    case([b"IAMAT ", &tail[..]].concat(), Answer::At(tail))
+}
+
+fn reshaped(line: &[u8], tail: &str) -> Case {
+    case(line, Answer::At(tail.into()))
+}
+
+/// Reads what must come back, and nothing more.
+fn check(client: &mut Client, server: &str, Case { line, answer }: &Case) {
+    let asked = line.escape_ascii();
+    match answer {
+        Answer::Nothing => {}
+        Answer::Copy => assert_eq!(client.line(), copy_of(line), "{asked}"),
+        Answer::Start(length) => assert_eq!(client.line(), copy_of(&line[..*length]), "{asked}"),
+        Answer::At(tail) => {
+            let heard = client.line();
+            assert!(is_at_line(&heard, server, tail), "{asked}: {}", heard.escape_ascii());
+        }
+        Answer::Places { at_line, least, most } => {
+            assert_eq!(client.line(), format!("{at_line}\n").as_bytes(), "{asked}");
+            let body = client.through(b"\n\n");
+            check_places(&body, *least, *most);
+        }
+    }
+}
+
+fn copy_of(line: &[u8]) -> Vec<u8> {
+    [b"? ", line, b"\n"].concat()
+}
+
+/// `AT <server> <sign><digits>.<nine digits> <tail>`, with one space between.
+fn is_at_line(heard: &[u8], server: &str, tail: &[u8]) -> bool {
+    let start = format!("AT {server} ");
+    let end = [b" ", tail, b"\n"].concat();
+    let skew = heard.strip_prefix(start.as_bytes()).and_then(|rest| rest.strip_suffix(&end[..]));
+    let Some([b'+' | b'-', digits @ ..]) = skew else { return false };
+    let dot = digits.iter().position(|&byte| byte == b'.');
+    let Some((whole, fraction)) = dot.map(|dot| (&digits[..dot], &digits[dot + 1..])) else {
+        return false;
+    };
+    let all_digits = |text: &[u8]| !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+    all_digits(whole) && all_digits(fraction) && fraction.len() == 9
+}
+
+/// A body with its two newlines: no blank line before them, and the members of the service.
+fn check_places(body: &[u8], least: usize, most: usize) {
+    let text = std::str::from_utf8(body).unwrap();
+    let text = text.strip_suffix("\n\n").unwrap();
+    assert!(!text.ends_with('\n') && !text.starts_with('\n'), "{text}");
+    let seen: serde_json::Value = serde_json::from_str(text).unwrap();
+    let results = seen["results"].as_array().unwrap();
+    assert!(seen["html_attributions"].is_array() && seen["status"].is_string(), "{text}");
+    assert!((least..=most).contains(&results.len()), "{} results: {text}", results.len());
+    let status = if most == 0 { seen["status"].as_str().unwrap() } else { "OK" };
+    assert!(["OK", "ZERO_RESULTS"].contains(&status), "{text}");
+}
+
+// ---- the table ----
+
+fn lines_and_fields() -> Vec<Case> {
+    let long = "i".repeat(1_000);
+    vec![
+        // White space is space, tab, CR, LF, FF and VT; it separates, and surrounds in vain.
+        reshaped(b"  IAMAT\tkiwi \x0b\x0c +1-1\x0c7\t ", "kiwi +1-1 7"),
+        reshaped(b"\x0bIAMAT\x0bkiwi\x0b+1-1\x0b7\x0b", "kiwi +1-1 7"),
+        reshaped(b"\x0cIAMAT\x0ckiwi\x0c+1-1\x0c7\x0c", "kiwi +1-1 7"),
+        reshaped(b"IAMAT kiwi\r+1-1\r\r7 ", "kiwi +1-1 7"),
+        // What is invalid comes back as it came, white space and all.
+        case(" \tNOPE \x0b x\x0c ", Answer::Copy),
+        case("IAMAT\u{a0}kiwi +1-1 7", Answer::Copy),
+        case(b"\xff\xfe\x00\x01", Answer::Copy),
+        case(b"\0", Answer::Copy),
+        case("?", Answer::Copy),
+        case("? IAMAT", Answer::Copy),
+        case("\"IAMAT kiwi +1-1 7\"", Answer::Copy),
+        // A blank line is answered with nothing.
+        case("", Answer::Nothing),
+        case(" ", Answer::Nothing),
+        case(" \t\x0b\x0c\r ", Answer::Nothing),
+        // Command words are case-sensitive.
+        case("iamat kiwi +1-1 7", Answer::Copy),
+        case("Iamat kiwi +1-1 7", Answer::Copy),
+        case("IAMATx kiwi +1-1 7", Answer::Copy),
+        case("whatsat kiwi 1 1", Answer::Copy),
+        // A client's id is any run of other bytes.
+        iamat(b"nul\0nul", "+1-1", "7"),
+        iamat(b"\xff\xfe\x80", "+1-1", "7"),
+        iamat(b"\x1c\x1d\x1e\x1f\x7f\x85", "+1-1", "7"),
+        iamat("käse\u{a0}\u{2003}", "+1-1", "7"),
+        iamat("+1-1", "+1-1", "7"),
+        iamat("IAMAT", "+1-1", "7"),
+        iamat(long, "+1-1", "7"),
+    ]
+}
+
+fn positions_and_times() -> Vec<Case> {
+    let mut cases =
+        vec![iamat("kiwi.cs.ucla.edu", "+34.068930-118.445127", "1520023934.918963997")];
+    for good in [
+        "+34-118",
+        "-0.0+0.0",
+        "+34.068930-118.445127",
+        "+90+180",
+        "-90-180",
+        "+90.000+180.00",
+        "-00090.0-000180",
+        "+0.123456789012345678901234567890+1",
+        "+00+000",
+        "-12.5+7",
+    ] {
+        cases.push(iamat("kiwi", good, "7"));
+    }
+    for bad in [
+        "34-118",
+        "+34",
+        "+34118",
+        "+34.-118",
+        "+.5-118",
+        "+34-.5",
+        "+34-118.",
+        "+34-118/",
+        "+34-118+5",
+        "+90.1+0",
+        "+90.0000000000000000000001+0",
+        "-91+0",
+        "+0+180.5",
+        "+0-181",
+        "+1e1+1",
+        "+1+1e1",
+        "+nan+1",
+        "+inf+1",
+        "++1+1",
+        "+-1+1",
+        "+1_0+2",
+        "+1,5+2",
+        "+99999999999+1",
+        "+٣+1",
+    ] {
+        cases.push(case(format!("IAMAT kiwi {bad} 7"), Answer::Copy));
+    }
+    for good in [
+        "0",
+        "0.0",
+        "7",
+        "1520023934",
+        "1520023934.9",
+        "1520023934.918963997",
+        "007.50",
+        "1520023934.91896399712345678901234567890",
+        "99999999999999999999",
+        "4102444800.000000001",
+    ] {
+        cases.push(iamat("kiwi", "+1-1", good));
+    }
+    for bad in [
+        "-1", "+1", "1.", ".5", "1e9", "1E9", "nan", "inf", "1_000", "0x10", "1,5", "1.5.5", "now",
+        "٣",
+    ] {
+        cases.push(case(format!("IAMAT kiwi +1-1 {bad}"), Answer::Copy));
+    }
+    for bad in ["IAMAT", "IAMAT kiwi", "IAMAT kiwi +1-1", "IAMAT kiwi +1-1 7 7", "IAMAT +1-1 7"] {
+        cases.push(case(bad, Answer::Copy));
+    }
+    cases
+}
+
+/// `here` is in Helsinki and `sea` far from everywhere; somebody else was told so.
+fn questions(here: (&str, &str), sea: (&str, &str)) -> Vec<Case> {
+    let places = |(client, at_line): (&str, &str), operands: &str, least, most| {
+        let answer = Answer::Places { at_line: at_line.to_owned(), least, most };
+        case(format!("WHATSAT {client} {operands}"), answer)
+    };
+    let (name, _) = here;
+    let mut cases = vec![
+        places(here, "10 5", 1, 5),
+        places(here, "50 20", 20, 20),
+        places(here, "50 1", 1, 1),
+        places(here, "10 0", 0, 0),
+        places(here, "0 20", 0, 20),
+        places(here, "0 0", 0, 0),
+        places(here, "10.5 5", 1, 5),
+        places(here, "50.000 20", 20, 20),
+        places(here, "+10 +5", 1, 5),
+        places(here, "0010 005", 1, 5),
+        places(sea, "50 20", 0, 0),
+        case(format!("WHATSAT not-{name} 10 5"), Answer::Copy),
+        case(format!("WHATSAT {} 10 5", &name[1..]), Answer::Copy),
+        case(format!("WHATSAT {}\0 10 5", name), Answer::Copy),
+        case("WHATSAT", Answer::Copy),
+        case(format!("WHATSAT {name}"), Answer::Copy),
+        case(format!("WHATSAT {name} 10"), Answer::Copy),
+        case(format!("WHATSAT {name} 10 5 5"), Answer::Copy),
+    ];
+    for bad in [
+        "51 5",
+        "50.5 5",
+        "50.0000000000000000000000001 5",
+        "10 21",
+        "-1 5",
+        "-0 5",
+        "10 -1",
+        "10 5.0",
+        "1e1 5",
+        "10 1e0",
+        "nan 5",
+        "inf 5",
+        "10. 5",
+        ".5 5",
+        "++10 5",
+        "10 ++5",
+        "+ 5",
+        "10 +",
+        "ten 5",
+        "10 4294967301",
+        "4294967306 5",
+        "10 18446744073709551621",
+    ] {
+        cases.push(case(format!("WHATSAT {name} {bad}"), Answer::Copy));
+    }
+    cases
+}
+
+// ---- how it is sent ----
+
+enum Pace {
+    LineByLine,
+    /// All in one segment, as far as the system has it so.
+    Glued,
+    Chopped,
+}
+
+/// Sends all lines on one connection, each followed by a proof of life, and demands every answer,
+/// in order, and then the end of the stream.
+fn talk(herd: &Herd, server: &str, cases: &[Case], pace: &Pace, terminator: &str, last: &str) {
+    let mut client = herd.connect(server);
+    let alive = |number: usize| iamat("life", "+0+0", &number.to_string());
+    let mut stream = Vec::new();
+    for (number, case) in cases.iter().enumerate() {
+        stream.extend([&case.line, terminator.as_bytes()].concat());
+        stream.extend([&alive(number).line, terminator.as_bytes()].concat());
+        if let Pace::LineByLine = pace {
+            let ends = number + 1 == cases.len();
+            if ends {
+                stream.truncate(stream.len() - terminator.len());
+                stream.extend(last.as_bytes());
+            }
+            client.send(std::mem::take(&mut stream));
+            if ends {
+                client.half_close();
+            }
+            check(&mut client, server, case);
+            check(&mut client, server, &alive(number));
+        }
+    }
+    if !stream.is_empty() {
+        stream.truncate(stream.len() - terminator.len());
+        stream.extend(last.as_bytes());
+        match pace {
+            Pace::Chopped => client.send_chopped(&stream),
+            _ => client.send(&stream),
+        }
+        client.half_close();
+        for (number, case) in cases.iter().enumerate() {
+            check(&mut client, server, case);
+            check(&mut client, server, &alive(number));
+        }
+    }
+    assert_eq!(client.rest(), b"", "nothing else is ever sent");
+}
+
+/// Goal: any line in any disguise is answered by the rules, wherever it is asked. Method: the
+/// table, at every server, in every pace, with both terminators, with and without the last one.
+#[test]
+fn every_line_is_answered_by_the_rules() {
+    let herd = five();
+    for (position, server) in herd.names.iter().enumerate() {
+        let teller = &herd.names[(position + 1) % herd.names.len()];
+        let [here, sea] = [format!("here-{server}"), format!("sea-{server}")];
+        let at_here = herd.report(teller, &here, "+60.1699+24.9384", "1520023934.918963997");
+        let at_sea = herd.report(teller, &sea, "-48.8767-123.3933", "1520023934.9");
+        herd.until_all_hold(&here, &at_here);
+        herd.until_all_hold(&sea, &at_sea);
+        let mut cases = lines_and_fields();
+        cases.extend(positions_and_times());
+        cases.extend(questions((&here, &at_here), (&sea, &at_sea)));
+        for pace in [Pace::LineByLine, Pace::Glued, Pace::Chopped] {
+            for terminator in ["\n", "\r\n"] {
+                for last in ["", terminator] {
+                    talk(&herd, server, &cases, &pace, terminator, last);
+                }
+            }
+        }
+    }
+}
+
+/// A command may end with the client's half-close, whatever it is.
+#[test]
+fn the_last_line_needs_no_newline() {
+    let herd = five();
+    for server in &herd.names {
+        let client = format!("last-{server}");
+        let at_line = herd.report(server, &client, "-48.8767-123.3933", "7");
+        let whatsat = Answer::Places { at_line, least: 0, most: 0 };
+        for case in [
+            iamat("kiwi", "+1-1", "7"),
+            case(format!("WHATSAT {client} 10 5"), whatsat),
+            case(format!("WHATSAT no-{client} 10 5"), Answer::Copy),
+            case("NOPE", Answer::Copy),
+            case("x", Answer::Copy),
+            case(" \t ", Answer::Nothing),
+            case("", Answer::Nothing),
+        ] {
+            let mut client = herd.connect(server);
+            client.send(&case.line);
+            client.half_close();
+            check(&mut client, server, &case);
+            assert_eq!(client.rest(), b"");
+        }
+        // The terminator is one newline and at most one carriage return before it.
+        let mut client = herd.connect(server);
+        client.send("x\r\r\ny\r\n\r\n\rz\r");
+        client.half_close();
+        assert_eq!(client.rest(), b"? x\r\n? y\n? \rz\n");
+    }
+}
+
+/// Longest lines: a command of 8 KiB is a command, one byte more is cut, a mebibyte is the end.
+#[test]
+fn lines_have_a_longest() {
+    let herd = five();
+    let server = &herd.names[0];
+    let sized = |length: usize| iamat("i".repeat(length - "IAMAT  +1-1 7".len()), "+1-1", "7");
+    let cut = |length: usize| case(vec![b'x'; length], Answer::Start(256));
+    let cases = [
+        sized(8_192),
+        case(sized(8_193).line, Answer::Start(256)),
+        case(vec![b'x'; 8_192], Answer::Copy),
+        cut(8_193),
+        cut(100_000),
+        cut(1_000_000),
+        case(vec![b' '; 8_192], Answer::Nothing),
+        iamat("kiwi", "+1-1", "7"),
+    ];
+    for pace in [Pace::LineByLine, Pace::Glued] {
+        for (terminator, last) in [("\n", ""), ("\r\n", "\r\n")] {
+            talk(&herd, server, &cases, &pace, terminator, last);
+        }
+    }
+
+    let mut client = herd.connect(server);
+    client.send(vec![b'x'; 1_000_000]);
+    assert_eq!(client.line(), copy_of(&[b'x'; 256]), "before its end has come");
+    // The server may hang up while this is still being sent.
+    let _ = std::io::Write::write_all(&mut client.stream(), &[b'x'; 100_000]);
+    assert_eq!(client.hung_up(), b"");
+}
+
+/// Goal: the skew is exact to the nanosecond. Method: skew and client's time must add up to a time
+/// of the server's clock, which is ours, between a reading before and one after.
+#[test]
+fn skews_are_exact() {
+    let herd = five();
+    for server in &herd.names {
+        let mut client = herd.connect(server);
+        for time in [
+            "0",
+            "7",
+            "0.000000001",
+            "1520023934.918963997",
+            "1520023934.9",
+            "4102444800.000000007",
+            "99999999999.999999999",
+            "1520023934.91896399799999999999",
+        ] {
+            let before = posix_ns();
+            let answer = client.ask(&format!("IAMAT kiwi +1-1 {time}"));
+            let after = posix_ns();
+            let heard = ns(answer.split(' ').nth(2).unwrap()) + ns(time);
+            assert!((before..=after).contains(&heard), "{answer}: {before} {heard} {after}");
+        }
+    }
+}
+
+/// A decimal number of seconds in nanoseconds; what is finer is cut off.
+fn ns(text: &str) -> i128 {
+    let (sign, digits) = match text.strip_prefix('-') {
+        Some(digits) => (-1, digits),
+        None => (1, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let nanos = format!("{fraction:0<9}")[..9].parse::<i128>().unwrap();
+    sign * (whole.parse::<i128>().unwrap() * 1_000_000_000 + nanos)
+}
+
+/// The newest report counts, at any server, and the sender of an older one hears its own.
+#[test]
+fn an_older_report_replaces_nothing() {
+    let herd = five();
+    for (position, server) in herd.names.iter().enumerate() {
+        let other = &herd.names[(position + 2) % herd.names.len()];
+        let client = format!("old-{server}");
+        let newest = herd.report(server, &client, "+1-1", "1520023934.000000002");
+        herd.until_all_hold(&client, &newest);
+        for at in [server, other] {
+            for older in ["0", "1520023933.999999999", "1520023934", "1520023934.000000001999"] {
+                let answer = herd.report(at, &client, "+2-2", older);
+                assert!(answer.ends_with(&format!(" {client} +2-2 {older}")), "{answer}");
+                assert_eq!(herd.held(at, &client), Some(newest.clone()));
+            }
+        }
+        // Beyond nanoseconds, the remaining text decides.
+        for newer in ["1520023934.00000000200000001", "1520023934.0000000020000001", "1520023935"] {
+            let newest = herd.report(other, &client, "+3-3", newer);
+            herd.until_all_hold(&client, &newest);
+        }
+    }
+}
+
+/// Two reports of one time: one of them counts, whichever, at all servers.
+#[test]
+fn equal_times_are_settled_everywhere_alike() {
+    let herd = five();
+    for (position, server) in herd.names.iter().enumerate() {
+        let other = &herd.names[(position + 1) % herd.names.len()];
+        for (number, (one, two)) in [("+1-1", "+2-2"), ("+2-2", "+1-1")].into_iter().enumerate() {
+            let client = format!("equal-{server}-{number}");
+            let lines = [
+                herd.report(server, &client, one, "1520023934.5"),
+                herd.report(other, &client, two, "1520023934.5"),
+            ];
+            // The total order looks at the position next.
+            herd.until_all_hold(&client, &lines[usize::from(two > one)]);
+        }
+    }
+}
+
+/// Commands of one connection take effect in the order sent, and are answered so.
+#[test]
+fn a_question_never_overtakes_the_report_before_it() {
+    let herd = five();
+    for server in &herd.names {
+        let mut client = herd.connect(server);
+        let id = format!("order-{server}");
+        let mut stream = format!("WHATSAT {id} 1 0\n");
+        for number in 0..200 {
+            stream += &format!(
+                "IAMAT {id} +{}-1 {number}\nWHATSAT {id} 1 0\nNOPE {number}\n",
+                number % 90
+            );
+        }
+        client.send(&stream);
+        client.half_close();
+        assert_eq!(client.line(), format!("? WHATSAT {id} 1 0\n").as_bytes());
+        for number in 0..200 {
+            let line = client.line();
+            let tail = format!("{id} +{}-1 {number}", number % 90);
+            assert!(is_at_line(&line, server, tail.as_bytes()), "{}", line.escape_ascii());
+            assert_eq!(client.line(), line, "as it was first given");
+            check_places(&client.through(b"\n\n"), 0, 0);
+            assert_eq!(client.line(), format!("? NOPE {number}\n").as_bytes());
+        }
+        assert_eq!(client.rest(), b"");
+    }
+}
+
+/// What is well-formed between servers is an invalid command of a client, and changes nothing.
+#[test]
+fn clients_cannot_speak_as_servers() {
+    let herd = five();
+    for server in &herd.names {
+        let id = format!("forged-{server}");
+        let mut client = herd.connect(server);
+        let nonce = "0".repeat(32);
+        for line in [
+            format!("AT {server} +0.263873386 {id} +34.068930-118.445127 1520023934.918963997"),
+            format!("AT Bona +0.263873386 {id} +34.068930-118.445127 1520023934.918963997"),
+            format!("HERD/1 Bona {server} 2023 {nonce} -"),
+            "PING 1".into(),
+            "BYE".into(),
+            "status".into(),
+        ] {
+            assert_eq!(client.ask(&line), format!("? {line}"));
+            assert_eq!(client.ask(&format!("WHATSAT {id} 1 1")), format!("? WHATSAT {id} 1 1"));
+        }
+        for other in &herd.names {
+            assert_eq!(herd.held(other, &id), None);
+        }
+    }
+}
+
+/// No banner, no prompt: whoever says nothing hears nothing.
+#[test]
+fn the_server_speaks_when_spoken_to() {
+    let herd = five();
+    for server in &herd.names {
+        let mut silent = herd.connect(server);
+        let mut client = herd.connect(server);
+        assert!(client.ask("IAMAT kiwi +1-1 7").starts_with("AT "));
+        assert!(client.is_silent() && silent.is_silent());
+        silent.half_close();
+        assert_eq!(silent.rest(), b"");
+    }
+}
+
+// ---- what the configuration changes ----
+
+#[test]
+fn stale_reports_may_be_answered_with_what_is_stored() {
+    let herd = Herd::of_one("[answers]\nstale_reply = \"stored\"\n", common::PLACELESS);
+    let newest = herd.report("Hill", "kiwi", "+1-1", "8");
+    assert_eq!(herd.report("Hill", "kiwi", "+2-2", "7"), newest);
+    assert_eq!(herd.held("Hill", "kiwi"), Some(newest));
+    let newer = herd.report("Hill", "kiwi", "+3-3", "9");
+    assert!(newer.ends_with(" kiwi +3-3 9"), "{newer}");
+}
+
+#[test]
+fn the_first_answer_may_be_the_last() {
+    let herd = Herd::of_one("[answers]\nclose_after_reply = true\n", &[]);
+    herd.report("Hill", "kiwi", "-48.8767-123.3933", "8");
+    for (line, start) in [
+        ("IAMAT kiwi +1-1 7\n", "AT Hill "),
+        ("WHATSAT kiwi 10 5\n", "AT Hill "),
+        ("NOPE\n", "? NOPE\n"),
+        ("\n \r\n\nNOPE\n", "? NOPE\n"),
+    ] {
+        // What comes behind is neither answered nor heeded.
+        for more in ["", "IAMAT late +1-1 7\nNOPE\n", "no newline"] {
+            let mut client = herd.connect("Hill");
+            client.send([line, more].concat());
+            let heard = String::from_utf8(client.rest()).unwrap();
+            assert!(heard.starts_with(start), "{line:?}: {heard:?}");
+            let answers = if line.starts_with("WHATSAT") {
+                heard.matches("\n\n").count()
+            } else {
+                heard.lines().count()
+            };
+            assert_eq!(answers, 1, "{line:?}: {heard:?}");
+        }
+    }
+    assert_eq!(herd.held("Hill", "late"), None);
+}
