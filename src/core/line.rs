@@ -173,11 +173,9 @@ impl<'a> Lines<'a> {
         let line = match memchr::memchr(b'\n', rest) {
             Some(newline) => {
                 self.at += newline + 1;
-                without_return(&rest[..newline])
+                &rest[..newline]
             }
-            // A carriage return at the end of what has come may still turn out to belong to the
-            // terminator.
-            None if self.last_is_whole || self.is_too_long(without_return(rest)) => {
+            None if self.last_is_whole || self.is_too_long(rest) => {
                 self.at = self.bytes.len();
                 self.skipped = if self.last_is_whole { 0 } else { rest.len() as u32 };
                 rest
@@ -187,7 +185,7 @@ impl<'a> Lines<'a> {
         self.taken += 1;
         match self.is_too_long(line) {
             true => Some(Line::TooLong(&line[..line.len().min(TOO_LONG_START)])),
-            false => Some(Line::Whole(line)),
+            false => Some(Line::Whole(line.strip_suffix(b"\r").unwrap_or(line))),
         }
     }
 
@@ -221,13 +219,11 @@ impl<'a> Lines<'a> {
         }
     }
 
+    /// A carriage return before the newline belongs to the terminator, and one at the end of what
+    /// has come may still turn out to: the half-close, too, may stand for the newline.
     fn is_too_long(&self, line: &[u8]) -> bool {
-        line.len() > self.limits.line_bytes_max
+        line.strip_suffix(b"\r").unwrap_or(line).len() > self.limits.line_bytes_max
     }
-}
-
-fn without_return(line: &[u8]) -> &[u8] {
-    line.strip_suffix(b"\r").unwrap_or(line)
 }
 
 #[cfg(test)]
@@ -281,7 +277,7 @@ mod tests {
         check(&["a\r", "\nb\r\r\n\r\n"], &["a", "b\r", ""]);
         check(&["", "\n\n", ""], &["", ""]);
         check(&["no newline"], &["no newline"]);
-        check(&["a return", " is no newline\r"], &["a return is no newline\r"]);
+        check(&["the half-close stands for a newline\r"], &["the half-close stands for a newline"]);
     }
 
     #[test]

@@ -16,17 +16,19 @@
 //! └───────────────────────────────────────────────┘
 //! ```
 //!
-//! Reading order: this file, `serving` (a connection's turn), `slots`, `connection`, `listener`,
+//! Reading order: this file, `serving` (a connection's turn), `admitting`, `owing`, `slots`, `connection`, `listener`,
 //! `deadlines`, then `asking`, `worker` and `dialer` for what takes longer than a turn, `drain`
 //! for the end and `start` for the beginning.
 
 mod admin;
+mod admitting;
 mod asking;
 mod connection;
 mod deadlines;
 mod dialer;
 mod drain;
 mod listener;
+mod owing;
 mod serving;
 mod slots;
 mod start;

@@ -1,12 +1,15 @@
-//! The log of every line in and out. Apart because it is the one thing in the loop that costs
-//! more than the work it describes, and all of it is skipped below level `debug`.
+//! What the log is told: every line in and out, and the events of the herd's life. Apart because
+//! to log a line costs more than the work it describes; below level `debug`, all of that is
+//! skipped.
 //!
 //! What strangers send is escaped before it reaches a terminal, and a long line is cut. An
 //! answer's JSON becomes one record.
 
-use log::{Level, debug, log_enabled};
+use log::{Level, debug, info, log_enabled, warn};
 
-use crate::core::names::ConnId;
+use super::Reactor;
+use crate::core::border::Note;
+use crate::core::names::{ConnId, PeerId};
 
 /// Bytes of a line that are logged.
 const SHOWN_BYTES_MAX: usize = 512;
@@ -42,6 +45,28 @@ fn log_line(conn: ConnId, arrow: &str, line: &[u8]) {
         true => {
             let start = line[..SHOWN_BYTES_MAX].escape_ascii();
             debug!("{conn} {arrow} {start}… ({} bytes)", line.len());
+        }
+    }
+}
+
+impl Reactor {
+    pub(super) fn log_note(&self, note: Note) {
+        let name = |peer: PeerId| &self.config.peers[usize::from(peer.0)].name;
+        match note {
+            Note::PeerUp { peer, conn } => info!("peer {} has joined on {conn}", name(peer)),
+            Note::PeerDown { peer, conn, why } => {
+                warn!("peer {} has left {conn}: {why}", name(peer));
+            }
+            Note::PeerUnreachable { peer } => {
+                warn!("peer {} cannot be reached; dialling on", name(peer));
+            }
+            Note::Refused { conn, why } => warn!("{conn} is refused: {why}"),
+            Note::PeerBehind { peer } => {
+                warn!("peer {} reads slowly; what it misses is sent later", name(peer));
+            }
+            Note::PlainOverflow { peer } => {
+                warn!("peer {} was away for too long and will miss reports", name(peer));
+            }
         }
     }
 }

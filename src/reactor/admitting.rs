@@ -1,0 +1,100 @@
+//! Who comes in: accepting at the doors, and the cap on connections. Apart from `serving` because
+//! it ends where a connection has its name and its first deadline.
+
+use log::{debug, info, warn};
+
+use super::connection::{Connection, Phase};
+use super::listener::{Accepted, Arrival};
+use super::slots::Slot;
+use super::{Due, Reactor};
+use crate::core::border::Input;
+use crate::core::names::{ConnId, Door};
+
+/// Connections accepted at one door in one turn.
+const ACCEPTS_MAX: usize = 32;
+
+impl Reactor {
+    /// Admits whoever waits at a door, a bounded number of them; the rest has another turn.
+    pub(super) fn accept(&mut self, slot: usize) {
+        let now = self.moment();
+        for _ in 0..ACCEPTS_MAX {
+            let full = self.is_full();
+            let Some(Slot::Listener(listener)) = self.slots.at(slot) else { return };
+            let door = listener.door();
+            listener.is_full = full && door == Door::Client;
+            if listener.is_full {
+                return;
+            }
+            match listener.accept(now) {
+                Accepted::Arrived(arrival) => self.admit(door, arrival),
+                Accepted::Nobody => return,
+                Accepted::Exhausted { error, wait, is_first } => {
+                    if is_first {
+                        warn!("cannot accept: {error}; whoever comes waits, and is accepted later");
+                    }
+                    self.wheel.start(self.now.monotonic + wait, Due::Accept { slot });
+                    return;
+                }
+            }
+        }
+        if let Some(Slot::Listener(listener)) = self.slots.at(slot)
+            && !listener.queued
+        {
+            listener.queued = true;
+            self.unfinished.push_back(slot);
+        }
+    }
+
+    /// At the cap, whoever comes waits in the kernel's backlog.
+    fn is_full(&self) -> bool {
+        self.slots.alive(Door::Client) >= self.connections_max
+    }
+
+    /// Accepts again at doors that were full, once a tenth of the places is free. Nobody would
+    /// tell us that people are waiting there.
+    pub(super) fn open_doors_again(&mut self) {
+        if self.slots.alive(Door::Client) > self.connections_max * 9 / 10 {
+            return;
+        }
+        let door = self.doors.client;
+        if let Some(Slot::Listener(listener)) = self.slots.at(door)
+            && listener.is_full
+            && !listener.queued
+        {
+            listener.is_full = false;
+            listener.queued = true;
+            self.unfinished.push_back(door);
+        }
+    }
+
+    fn admit(&mut self, door: Door, arrival: Arrival) {
+        let now = self.moment();
+        let (admitted, from) = match arrival {
+            Arrival::Tcp(stream, from) => {
+                let make = |id| Connection::tcp(id, stream, Phase::Open, now);
+                (self.slots.admit(door, make), Some(from))
+            }
+            Arrival::Unix(stream) => {
+                (self.slots.admit(door, |id| Connection::unix(id, stream, now)), None)
+            }
+        };
+        let Some(conn) = admitted.filter(|&conn| self.register(conn)) else { return };
+        match from {
+            Some(from) => info!("{conn} has come from {from}"),
+            None => debug!("{conn} has come"),
+        }
+        self.tell(Input::Accepted { conn });
+    }
+
+    /// Makes a new connection known to the kernel and to the wheel. Says whether that worked.
+    pub(super) fn register(&mut self, conn: ConnId) -> bool {
+        let Some(connection) = self.slots.connection(conn) else { return false };
+        if let Err(error) = connection.register(self.poll.registry()) {
+            warn!("{conn} cannot be watched: {error}");
+            self.kill(conn);
+            return false;
+        }
+        self.look(conn);
+        true
+    }
+}
