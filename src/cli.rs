@@ -157,6 +157,9 @@ pub struct ServeFlags {
     /// Your own places, for source `file`: CSV or GeoJSONSeq; see `herd places check`
     #[arg(long, value_name = "FILE", env = "HERD_PLACES_FILE", hide_env_values = true)]
     pub places_file: Option<PathBuf>,
+    /// HTML that names the origin of your own places in every answer, if their licence wants that
+    #[arg(long, value_name = "HTML", env = "HERD_PLACES_ATTRIBUTION", hide_env_values = true)]
+    pub places_attribution: Option<String>,
     /// Base URL of the places service, if it is not the service's own
     #[arg(long, value_name = "URL", env = "HERD_PLACES_URL", hide_env_values = true)]
     pub places_url: Option<String>,
@@ -269,6 +272,7 @@ impl ServeFlags {
         Overrides {
             places: self.places,
             places_file: self.places_file,
+            places_attribution: self.places_attribution,
             places_url: self.places_url,
             places_key_file: self.places_key_file,
             places_key: self.places_key,

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use herd::config::herd::Member;
 use herd::config::layers::{Which, guard};
 use herd::config::presets::{BASE_PORT, PRESETS};
-use herd::config::{Address, Config, ConfigError, Herd, Initiative, LinkKind};
+use herd::config::{Address, Config, ConfigError, Herd, Initiative, LinkKind, PlacesSource};
 
 use crate::table::write_table;
 
@@ -68,6 +68,8 @@ pub fn write_config(out: &mut impl Write, config: &Config) -> io::Result<()> {
         let peers = config.peers.iter().filter(|peer| wanted(peer));
         listed(peers.map(|peer| format!("{} ({})", peer.name, peer.address)))
     };
+    let file = config.places.file.iter().filter(|_| config.places.source == PlacesSource::File);
+    let file = file.map(|path| format!(" {}", path.display())).collect::<String>();
     let places = match (&config.places.url, &config.places.key) {
         (Some(url), Some(_)) => format!(" at {url}, with a key"),
         (Some(url), None) => format!(" at {url}, without a key"),
@@ -87,7 +89,7 @@ pub fn write_config(out: &mut impl Write, config: &Config) -> io::Result<()> {
         ["is dialled by", &neighbours(|p| p.initiative == Initiative::Theirs)],
         ["plain links", &neighbours(|p| p.kind == LinkKind::Plain)],
         ["believes AT from clients", if config.accept_plain { "yes" } else { "no" }],
-        ["places", &format!("{}{places}", config.places.source.name())],
+        ["places", &format!("{}{file}{places}", config.places.source.name())],
         ["log", &format!("{}, {level}", config.log.dir.display())],
         ["run directory", &config.run_dir.display().to_string()],
     ];

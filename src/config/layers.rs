@@ -97,6 +97,7 @@ impl Which {
 pub struct Overrides {
     pub places: Option<PlacesSource>,
     pub places_file: Option<PathBuf>,
+    pub places_attribution: Option<String>,
     pub places_url: Option<String>,
     pub places_key_file: Option<PathBuf>,
     /// The key itself, which comes from the environment only. It beats a key file.
@@ -160,6 +161,7 @@ pub fn configure(
     let places_settings = PlacesSettings {
         source: overrides.places.unwrap_or(settings.places.source),
         file: overrides.places_file.or(settings.places.file),
+        attribution: overrides.places_attribution.or(settings.places.attribution),
         url: overrides.places_url.or(settings.places.url),
         key_file: overrides.places_key_file.or(settings.places.key_file),
         ..settings.places
@@ -339,6 +341,7 @@ mod tests {
     fn flags_and_environment_beat_the_file() {
         let overrides = Overrides {
             places: Some(PlacesSource::GoogleLegacy),
+            places_attribution: Some("<b>us</b>".to_owned()),
             places_url: Some("http://127.0.0.1:9/".to_owned()),
             places_key: Some(Secret::new("AIza".to_owned())),
             log_dir: Some("/flag/log".into()),
@@ -350,6 +353,7 @@ mod tests {
         let config = from_file(FILE, &which, overrides).unwrap();
         assert_eq!(config.client_address.to_string(), "127.0.0.7:1000");
         assert_eq!(config.peer_address.to_string(), "127.0.0.7:1100");
+        assert_eq!(config.places.attribution.as_deref(), Some("<b>us</b>"));
         assert_eq!(config.places.url.as_deref(), Some("http://127.0.0.1:9/"));
         assert_eq!(config.places.key.as_ref().map(Secret::reveal), Some("AIza"));
         assert_eq!(config.log.dir, PathBuf::from("/flag/log"));

@@ -1,0 +1,211 @@
+//! The sources of places as an operator meets them: files that change, commands that look into
+//! them, services that are asked with a key. Apart from `places`, which is about services that
+//! misbehave.
+
+mod common;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::thread;
+
+use common::{Herd, until};
+use rustix::process::Signal;
+use serde_json::Value;
+
+fn demo() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src/places/demo/helsinki.csv")
+}
+
+/// What a WHATSAT is answered with, below its AT line.
+fn whatsat(herd: &Herd, question: &str) -> Value {
+    let mut client = herd.connect("Hill");
+    client.ask("IAMAT demo +60.1699+24.9384 1520023934.918963997");
+    client.send(format!("WHATSAT demo {question}\n"));
+    let line = client.line();
+    assert!(line.starts_with(b"AT Hill "), "{}", line.escape_ascii());
+    serde_json::from_slice(&client.through(b"\n\n")).unwrap()
+}
+
+fn first_name(answer: &Value) -> &str {
+    answer["results"][0]["name"].as_str().unwrap_or_default()
+}
+
+/// Goal: a file is read again on SIGHUP, and a bad one harms nobody. Method: replace it, signal,
+/// wait until the log tells what came of it, ask.
+#[test]
+fn a_file_is_swapped_in_one_step() {
+    let header = "name,lat,lon\n";
+    let mut herd = Herd::of_file(&["Hill"], &[], "");
+    let path = herd.path("places.csv");
+    let write = |text: &str| fs::write(&path, text).unwrap();
+    write(&format!("{header}One,60.17,24.94\n"));
+    let flags = ["--places", "file", "--places-file", "places.csv"];
+    herd.start("Hill", &[&flags[..], &["--places-attribution", "<b>us</b>"]].concat());
+    let answer = whatsat(&herd, "5 20");
+    assert_eq!((first_name(&answer), &answer["status"]), ("One", &"OK".into()));
+    assert_eq!(answer["html_attributions"], serde_json::json!(["<b>us</b>"]));
+
+    let swap = |text: &str, told: &str, name: &str| {
+        write(text);
+        herd.signal("Hill", Signal::HUP);
+        herd.until_logged("Hill", told);
+        assert_eq!(first_name(&whatsat(&herd, "5 20")), name);
+    };
+    let two = format!("{header},1,2\nTwo,60.17,24.94\n");
+    swap(&two, "the places are loaded: 1 places, 1 rows skipped (1 × no name: line 2)", "Two");
+    swap("name;lat;lon\n", "places.csv cannot be used: its header (line 1) names no", "Two");
+    swap(header, "places.csv holds no usable place: 0 places", "Two");
+    fs::remove_file(&path).unwrap();
+    herd.signal("Hill", Signal::HUP);
+    herd.until_logged("Hill", "places.csv cannot be used: it cannot be read: ");
+    write(&two.replace("Two", "Three"));
+    herd.signal("Hill", Signal::HUP);
+    until("the last file is in use", || first_name(&whatsat(&herd, "5 20")) == "Three");
+}
+
+/// Goal: a server that has no places says so, names no file to its clients, and recovers.
+#[test]
+fn a_file_may_become_good() {
+    let mut herd = Herd::of_file(&["Hill"], &[], "");
+    let path = herd.path("places.csv");
+    fs::write(&path, "").unwrap();
+    herd.start("Hill", &["--places", "file", "--places-file", "places.csv"]);
+    assert!(herd.status("Hill").places.starts_with("file, broken: places.csv cannot be used: "));
+    let answer = whatsat(&herd, "5 20");
+    assert_eq!(answer["status"], "UNKNOWN_ERROR");
+    assert_eq!(answer["error_message"], "this server has no places to tell of");
+
+    fs::copy(demo(), &path).unwrap();
+    herd.signal("Hill", Signal::HUP);
+    herd.until_logged("Hill", "the places are loaded: 1399 places of places.csv");
+    let answer = whatsat(&herd, "0.1 3");
+    assert_eq!((&answer["status"], answer["results"].as_array().unwrap().len()), (&"OK".into(), 3));
+    assert_eq!(herd.status("Hill").places, "file, 1399 places of places.csv");
+}
+
+fn run(dir: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_herd"));
+    command.env_remove("HERD_PLACES_FILE").current_dir(dir).args(arguments);
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    let [out, complaint] = [stdout, stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+    (status.code(), out, complaint)
+}
+
+#[test]
+fn files_are_checked() {
+    let dir = tempfile::tempdir().unwrap();
+    let check = |text: &str, code: i32, out: &str, complaint: &str| {
+        fs::write(dir.path().join("p"), text).unwrap();
+        let seen = run(dir.path(), &["places", "check", "p"]);
+        assert_eq!(seen, (Some(code), out.to_owned(), complaint.to_owned()), "{text}");
+    };
+    check(
+        "name,lat,lon\nA,1,2\n,1,2\nB,-1.5,20\nC,91,0\n,,\n",
+        0,
+        "2 places, 3 rows skipped\n  2 × no name: line 3, 6\n  \
+         1 × no latitude between -90 and 90: line 5\n\
+         latitudes -1.5 to 1, longitudes 2 to 20\n",
+        "",
+    );
+    let none = "herd: p holds no usable place\n";
+    check("name,lat,lon\n,1,2\n", 78, "0 places, 1 rows skipped\n  1 × no name: line 2\n", none);
+    let (code, out, complaint) = run(dir.path(), &["places", "check", "missing"]);
+    assert_eq!((code, out.as_str()), (Some(78), ""));
+    assert!(complaint.starts_with("herd: missing cannot be used: it cannot be read: "));
+    let (code, out, _) = run(dir.path(), &["places", "check", demo().to_str().unwrap()]);
+    let expected = "1399 places, 0 rows skipped\n\
+        latitudes 60.1641596 to 60.1790339, longitudes 24.9351766 to 24.9533779\n";
+    assert_eq!((code, out.as_str()), (Some(0), expected));
+}
+
+#[test]
+fn what_is_near_needs_no_server() {
+    let dir = tempfile::tempdir().unwrap();
+    let near = |more: &[&str]| run(dir.path(), &[&["places", "near"], more].concat());
+    let (code, out, _) = near(&["+60.17+24.94", "2", "5"]);
+    let answer: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, first_name(&answer)), (Some(0), "Helsinki"));
+    let (_, out, _) = near(&["-34.9-56.17", "10", "1"]);
+    assert_eq!(first_name(&serde_json::from_str(&out).unwrap()), "Montevideo");
+    let demo = demo();
+    let (_, out, _) = near(&["+60.1699+24.9384", "2", "5", "--file", demo.to_str().unwrap()]);
+    let answer: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(answer["results"].as_array().unwrap().len(), 5);
+    assert!(answer["results"][0]["place_id"].as_str().unwrap().starts_with("osm:node/"));
+    for wrong in [["60.17+24.94", "2", "5"], ["+60+24", "51", "5"], ["+60+24", "2", "21"]] {
+        let (code, out, complaint) = near(&wrong);
+        assert_eq!((code, out.as_str()), (Some(2), ""), "{wrong:?}");
+        assert!(complaint.contains("+60.1699+24.9384 5 3"), "{complaint}");
+    }
+}
+
+/// A service that answers everybody with `body` and gives every request to `heard`.
+fn serve(body: &'static str, heard: std::sync::mpsc::Sender<String>) -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    // It ends with the test's process: a thread that waits costs nothing.
+    thread::spawn(move || {
+        for socket in listener.incoming() {
+            let mut socket = socket.unwrap();
+            let mut request = Vec::new();
+            let mut piece = [0; 4096];
+            // All bodies of requests end like this, and no head does.
+            while !request.ends_with(b"}}}") && !request.ends_with(b"%3B") {
+                let count = socket.read(&mut piece).unwrap();
+                assert!(count > 0, "{}", request.escape_ascii());
+                request.extend_from_slice(&piece[..count]);
+            }
+            let length = body.len();
+            let head = format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {length}");
+            write!(socket, "{head}\r\n\r\n{body}").unwrap();
+            if heard.send(String::from_utf8(request).unwrap()).is_err() {
+                return;
+            }
+        }
+    });
+    port
+}
+
+const KEY: &str = "AIza-secret-secret-secret-secret-secret";
+
+/// Goal: each service is asked in its own way and answers in the one shape, and the key is nowhere
+/// but in the request. Method: look at everything that the server leaves behind.
+#[test]
+fn remote_sources_answer_in_one_shape() {
+    let check = |source: &str, body: &'static str, path: &str, id: &str| {
+        let (sender, heard) = std::sync::mpsc::channel();
+        let url = format!("http://127.0.0.1:{}", serve(body, sender));
+        let mut herd = Herd::of_file(&["Hill"], &[], "");
+        let mut command = herd
+            .command("Hill", &["--places", source, "--places-url", &url, "--log-level", "trace"]);
+        command.env("HERD_PLACES_KEY", KEY);
+        herd.launch("Hill", command);
+        let answer = whatsat(&herd, "5 20");
+        assert_eq!((first_name(&answer), &answer["status"]), ("A", &"OK".into()));
+        assert_eq!(answer["results"][0]["place_id"], id);
+        let request = heard.recv().unwrap();
+        assert!(request.starts_with(&format!("POST {path} HTTP/1.1\r\n")), "{request}");
+        assert_eq!(request.contains(KEY), source == "google-new", "{request}");
+        assert!(herd.status("Hill").places.starts_with(source));
+        for left in
+            [herd.log("Hill"), herd.complaints("Hill"), format!("{:?}", herd.status("Hill"))]
+        {
+            assert!(!left.contains("AIza"), "{left}");
+        }
+    };
+    check(
+        "google-new",
+        r#"{"places":[{"id":"x","displayName":{"text":"A"},"location":{"latitude":60.17}}]}"#,
+        "/v1/places:searchNearby",
+        "x",
+    );
+    check(
+        "overpass",
+        r#"{"elements":[{"type":"node","id":5,"lat":60.17,"lon":24.9,"tags":{"name":"A"}}]}"#,
+        "/api/interpreter",
+        "osm:node/5",
+    );
+}
