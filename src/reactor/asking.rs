@@ -36,7 +36,7 @@ enum Answerer {
     Nobody(String),
     Remote {
         pool: PlacesPool,
-        desk: Desk,
+        desk: Box<Desk>,
     },
 }
 
