@@ -267,7 +267,7 @@ fn a_reset_with_a_question_in_flight_is_forgotten() {
     other.ask("IAMAT kiwi +1-1 7");
     let reset = herd.connect("Hill");
     let mut stream = reset.stream();
-    stream.write_all(b"WHATSAT kiwi 1 1\nIAMAT behind +1-1 7\nWHATSAT kiwi 1 1\n").unwrap();
+    stream.write_all(b"WHATSAT kiwi 1 1\nIAMAT behind +1-1 7\nWHATSAT kiwi 2 1\n").unwrap();
     let calls = [fake.call(), fake.call()];
     socket2::SockRef::from(reset.stream()).set_linger(Some(Duration::ZERO)).unwrap();
     drop(reset);
