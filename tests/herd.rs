@@ -183,7 +183,7 @@ fn logs_tell_what_happened() {
     herd.until_logged("Bona", "peer Clark has left peer-");
     herd.start_all(PLACELESS);
     until("its return is logged", || {
-        herd.log("Bona").matches("peer Clark has joined").count() == 2
+        herd.log("Bona").matches("peer Clark has joined").count() >= 2
     });
     herd.signal("Clark", Signal::TERM);
     assert_eq!(herd.ended("Clark").code(), Some(0));
