@@ -1,0 +1,68 @@
+//! A herd in a jar: the servers' minds with fake wires between them, and virtual time. Goal: after
+//! whatever has happened, every server holds the same reports, and every client was answered in
+//! order. Method: each seed is a life of a herd, as eventful as `chance` says.
+//!
+//! A life that goes wrong prints its seed. To live it again, and see what the others hide:
+//!
+//! ```sh
+//! HERD_SEED=17 cargo test --test jar
+//! ```
+
+#[path = "../body/mod.rs"]
+mod body;
+mod chance;
+mod talker;
+mod watch;
+mod wire;
+mod world;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use chance::Chance;
+use herd::config::presets::PRESETS;
+use world::Jar;
+
+const SEEDS: u64 = 300;
+
+#[test]
+fn every_life_ends_in_agreement() {
+    let seeds = match std::env::var("HERD_SEED") {
+        Ok(seed) => {
+            let seed = seed.parse().expect("HERD_SEED is a number");
+            seed..seed + 1
+        }
+        Err(_) => 0..SEEDS,
+    };
+    for seed in seeds {
+        let life = catch_unwind(AssertUnwindSafe(|| Jar::new(seed).live()));
+        assert!(life.is_ok(), "live it again: HERD_SEED={seed} cargo test --test jar");
+    }
+}
+
+#[test]
+fn the_same_seed_is_the_same_life() {
+    let trace = |seed| {
+        let mut jar = Jar::new(seed);
+        jar.live();
+        jar.trace.hash()
+    };
+    for seed in (0..SEEDS).step_by(10) {
+        assert_eq!(trace(seed), trace(seed), "seed {seed}");
+    }
+    assert_ne!(trace(0), trace(1), "a hash that says something");
+}
+
+/// Method: nothing goes wrong, everybody is joined before the first report, and no report makes
+/// another one stale, because no client reports twice.
+#[test]
+fn a_report_costs_2e_minus_n_plus_1_lines() {
+    for (seed, preset) in PRESETS.iter().enumerate() {
+        let mut jar = Jar::with(Chance::without_faults(preset), seed as u64);
+        jar.live();
+        let lines = 2 * preset.links.len() + 1 - preset.servers.len();
+        assert!(jar.tellings.lines.len() > 20, "reports were told");
+        for (line, &times) in &jar.tellings.lines {
+            assert_eq!(times, lines, "{}: {}", preset.year, line.escape_ascii());
+        }
+    }
+}
