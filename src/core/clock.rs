@@ -91,12 +91,14 @@ impl PosixTime {
 /// The server's clock minus a client's stamp, spelled as an AT line spells it: a sign, also for
 /// zero, and exactly nine decimals.
 pub struct Skew {
-    // A sign, 39 digits, a dot and nine more.
-    text: [u8; 50],
-    start: usize,
+    text: [u8; Skew::BYTES_MAX],
+    length: usize,
 }
 
 impl Skew {
+    /// A sign, 39 digits, a dot and nine more.
+    const BYTES_MAX: usize = 50;
+
     pub fn between(server: PosixTime, client: PosixTime) -> Skew {
         let (sign, later, earlier) = match server >= client {
             true => (b'+', server, client),
@@ -106,40 +108,35 @@ impl Skew {
         let nanos = later.nanos + u32::from(borrow) * 1_000_000_000 - earlier.nanos;
         let seconds = later.seconds - earlier.seconds - u128::from(borrow);
 
-        let mut skew = Skew { text: [b'0'; 50], start: 50 };
-        skew.prepend_digits(nanos.into(), PosixTime::FRACTION_DIGITS);
-        skew.prepend(b'.');
-        match u64::try_from(seconds) {
-            Ok(seconds) => skew.prepend_digits(seconds, 1),
-            Err(_) => skew.prepend_wide(seconds),
-        }
-        skew.prepend(sign);
+        let mut skew = Skew { text: [0; Skew::BYTES_MAX], length: 0 };
+        skew.append(&[sign]);
+        let mut digits = itoa::Buffer::new();
+        skew.append(match u64::try_from(seconds) {
+            Ok(seconds) => digits.format(seconds).as_bytes(),
+            Err(_) => digits.format(seconds).as_bytes(),
+        });
+        skew.append(b".");
+        skew.append(&nine_digits(nanos));
         skew
     }
 
     pub fn as_bytes(&self) -> &[u8] {
-        &self.text[self.start..]
+        &self.text[..self.length]
     }
 
-    fn prepend(&mut self, byte: u8) {
-        self.start -= 1;
-        self.text[self.start] = byte;
+    fn append(&mut self, text: &[u8]) {
+        self.text[self.length..][..text.len()].copy_from_slice(text);
+        self.length += text.len();
     }
+}
 
-    fn prepend_digits(&mut self, mut number: u64, digits_min: usize) {
-        let stop = self.start - digits_min;
-        while number > 0 || self.start > stop {
-            self.prepend(b'0' + (number % 10) as u8);
-            number /= 10;
-        }
+fn nine_digits(mut nanos: u32) -> [u8; 9] {
+    let mut digits = [b'0'; 9];
+    for digit in digits.iter_mut().rev() {
+        *digit += (nanos % 10) as u8;
+        nanos /= 10;
     }
-
-    fn prepend_wide(&mut self, mut number: u128) {
-        while number > 0 {
-            self.prepend(b'0' + (number % 10) as u8);
-            number /= 10;
-        }
-    }
+    digits
 }
 
 fn digit(byte: u8) -> Option<u32> {

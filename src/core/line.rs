@@ -175,9 +175,11 @@ impl<'a> Lines<'a> {
         let line = match memchr::memchr(b'\n', rest) {
             Some(newline) => {
                 self.at += newline + 1;
-                &rest[..newline]
+                without_return(&rest[..newline])
             }
-            None if self.last_is_whole || self.is_too_long(rest) => {
+            // A carriage return at the end of what has come may still turn out to belong to the
+            // terminator.
+            None if self.last_is_whole || self.is_too_long(without_return(rest)) => {
                 self.at = self.bytes.len();
                 self.skipped = if self.last_is_whole { 0 } else { rest.len() as u32 };
                 rest
@@ -187,7 +189,7 @@ impl<'a> Lines<'a> {
         self.taken += 1;
         match self.is_too_long(line) {
             true => Some(Line::TooLong(&line[..line.len().min(TOO_LONG_START)])),
-            false => Some(Line::Whole(line.strip_suffix(b"\r").unwrap_or(line))),
+            false => Some(Line::Whole(line)),
         }
     }
 
@@ -218,11 +220,13 @@ impl<'a> Lines<'a> {
         }
     }
 
-    /// A carriage return just before the newline belongs to the terminator; one at the end of
-    /// what has come so far may still turn out to.
     fn is_too_long(&self, line: &[u8]) -> bool {
-        line.strip_suffix(b"\r").unwrap_or(line).len() > self.limits.line_bytes_max
+        line.len() > self.limits.line_bytes_max
     }
+}
+
+fn without_return(line: &[u8]) -> &[u8] {
+    line.strip_suffix(b"\r").unwrap_or(line)
 }
 
 #[cfg(test)]
@@ -276,6 +280,7 @@ mod tests {
         check(&["a\r", "\nb\r\r\n\r\n"], &["a", "b\r", ""]);
         check(&["", "\n\n", ""], &["", ""]);
         check(&["no newline"], &["no newline"]);
+        check(&["a return", " is no newline\r"], &["a return is no newline\r"]);
     }
 
     #[test]

@@ -10,33 +10,38 @@ mod arena;
 pub mod border;
 pub mod clock;
 mod flood;
+mod greeting;
 pub mod line;
+mod link;
 pub mod names;
 mod peers;
 mod plain;
+mod roll;
 pub mod store;
 mod sync;
 pub mod timer_wheel;
 pub mod whatsat;
 pub mod wire;
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use border::{Input, Output, Outputs, Timer};
 use clock::{Now, Skew};
 use line::{Line, Lines};
 use names::{ConnId, Door, PeerId, Ticket};
-use peers::Peers;
+use roll::Peers;
 use store::{Store, Verdict};
 use whatsat::{TOO_LATE, Waits};
 use wire::{Command, Report};
 
-pub use peers::{LinkState, PeerSettings, PeerView};
+pub use roll::{LinkState, PeerSettings, PeerView};
 
 /// What a server must be told once. `config` is where the values and their reasons come from.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    pub name: Vec<u8>,
+    /// Counted, because every report of a client borrows it while the store changes.
+    pub name: Rc<[u8]>,
     pub herd: Vec<u8>,
     /// In the order of their `PeerId`s.
     pub peers: Vec<PeerSettings>,
@@ -203,13 +208,10 @@ impl Server {
     fn command(&mut self, now: Now, conn: ConnId, line: &[u8], out: &mut Outputs) -> bool {
         match Command::parse(line) {
             Command::Iamat { client, position, time, stamp } => {
-                let skew = Skew::between(now.posix, stamp);
-                let name = std::mem::take(&mut self.settings.name);
-                let report =
-                    Report { server: &name, skew: skew.as_bytes(), client, position, time, stamp };
-                let answered = self.iamat(conn, line, report, out);
-                self.settings.name = name;
-                answered
+                let (server, skew) = (self.settings.name.clone(), Skew::between(now.posix, stamp));
+                let (server, skew) = (server.as_ref(), skew.as_bytes());
+                let report = Report { server, skew, client, position, time, stamp };
+                self.iamat(conn, line, report, out)
             }
             Command::Whatsat { client, radius, bound } => {
                 self.whatsat(conn, line, (client, radius, bound), out)

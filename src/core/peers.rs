@@ -16,163 +16,17 @@
 //!
 //! asyncio: all of this hides in the program counter of `while True: await open_connection(…)`.
 
-use std::collections::VecDeque;
-use std::ops::Range;
 use std::time::Duration;
 
 use super::Server;
 use super::border::{Note, Output, Outputs, Timer};
 use super::clock::Now;
-use super::line::{Line, Lines};
+use super::link::Link;
 use super::names::{ConnId, PeerId};
-use super::plain::PlainPeer;
-use super::sync::Link;
-use super::wire::{Greeting, PeerLine, Report};
+use super::roll::State;
 
-/// Connections on the peer port that have not said who they are. Each lasts for the greeting's
-/// patience at most; beyond this many, the oldest must go.
-const STRANGERS_MAX: usize = 64;
 /// A link that has lasted this long makes the peer's earlier failures forgotten.
 const STABLE_AFTER: Duration = Duration::from_secs(10);
-/// Nothing beyond the plain protocol is offered yet.
-const CAPS: &[u8] = b"-";
-
-/// What a server must be told of a peer.
-#[derive(Clone, Debug)]
-pub struct PeerSettings {
-    pub name: Vec<u8>,
-    /// We open the connection; otherwise we wait for theirs.
-    pub dials: bool,
-    /// The peer knows only the course's wire.
-    pub plain: bool,
-}
-
-/// How far a link has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LinkState {
-    /// They dial, and have not.
-    Down,
-    Waiting,
-    Dialing,
-    Greeting,
-    Up,
-    /// A course server: connected only while there is something to tell.
-    Plain,
-}
-
-/// What there is to see of a peer from outside.
-#[derive(Clone, Copy, Debug)]
-pub struct PeerView {
-    pub state: LinkState,
-    /// Dials after the first.
-    pub redials: u64,
-}
-
-/// Everyone this server is linked with.
-pub(super) struct Peers {
-    list: Vec<Peer>,
-    strangers: VecDeque<ConnId>,
-    random: fastrand::Rng,
-}
-
-pub(super) struct Peer {
-    pub name: Vec<u8>,
-    dials: bool,
-    redials: u64,
-    pub state: State,
-}
-
-/// `attempt` counts the dials since the peer was last up for long.
-pub(super) enum State {
-    Down,
-    Waiting { attempt: u32 },
-    Dialing { attempt: u32 },
-    Greeting { conn: ConnId, attempt: u32 },
-    Up { link: Link, attempt: u32 },
-    Plain(PlainPeer),
-}
-
-impl Peers {
-    pub fn new(settings: &[PeerSettings], seed: u64) -> Peers {
-        let peer = |settings: &PeerSettings| Peer {
-            name: settings.name.clone(),
-            dials: settings.dials && !settings.plain,
-            redials: 0,
-            state: match settings.plain {
-                true => State::Plain(PlainPeer::default()),
-                false => State::Down,
-            },
-        };
-        Peers {
-            list: settings.iter().map(peer).collect(),
-            strangers: VecDeque::new(),
-            random: fastrand::Rng::with_seed(seed),
-        }
-    }
-
-    pub fn ids(&self) -> impl Iterator<Item = PeerId> + use<> {
-        (0..self.list.len() as u16).map(PeerId)
-    }
-
-    pub fn view(&self, peer: PeerId) -> PeerView {
-        let peer = &self.list[usize::from(peer.0)];
-        let state = match peer.state {
-            State::Down => LinkState::Down,
-            State::Waiting { .. } => LinkState::Waiting,
-            State::Dialing { .. } => LinkState::Dialing,
-            State::Greeting { .. } => LinkState::Greeting,
-            State::Up { .. } => LinkState::Up,
-            State::Plain(_) => LinkState::Plain,
-        };
-        PeerView { state, redials: peer.redials }
-    }
-
-    /// Passes news on to one peer, if it can hear.
-    pub fn tell(
-        &mut self,
-        peer: PeerId,
-        report: &Report<'_>,
-        text: Range<usize>,
-        owed_max: usize,
-        out: &mut Outputs,
-    ) {
-        let entry = self.at(peer);
-        match &mut entry.state {
-            State::Up { link, .. } => link.flood(peer, text, owed_max, out),
-            // It reported this itself; another server's report, it may not have.
-            State::Plain(_) if entry.name == report.server => {}
-            State::Plain(plain) => plain.add(peer, report.client, out),
-            _ => {}
-        }
-    }
-
-    pub fn at(&mut self, peer: PeerId) -> &mut Peer {
-        &mut self.list[usize::from(peer.0)]
-    }
-
-    /// The peer at the other end of a connection, if it is greeted or being greeted.
-    fn behind(&self, conn: ConnId) -> Option<PeerId> {
-        let is_there = |peer: &Peer| match &peer.state {
-            State::Greeting { conn: greeting, .. } => *greeting == conn,
-            State::Up { link, .. } => link.conn() == conn,
-            _ => false,
-        };
-        self.list.iter().position(is_there).map(|at| PeerId(at as u16))
-    }
-
-    pub fn link(&mut self, conn: ConnId) -> Option<(PeerId, &mut Link)> {
-        let peer = self.behind(conn)?;
-        match &mut self.at(peer).state {
-            State::Up { link, .. } => Some((peer, link)),
-            _ => None,
-        }
-    }
-
-    fn named(&self, name: &[u8]) -> Option<PeerId> {
-        let is_named = |peer: &Peer| peer.name == name && !matches!(peer.state, State::Plain(_));
-        self.list.iter().position(is_named).map(|at| PeerId(at as u16))
-    }
-}
 
 impl Server {
     pub(super) fn dial_all(&mut self, out: &mut Outputs) {
@@ -244,137 +98,10 @@ impl Server {
         }
     }
 
-    /// Somebody has connected to the peer port, and says nothing about itself yet.
-    pub(super) fn stranger_came(&mut self, conn: ConnId, out: &mut Outputs) {
-        self.peers.strangers.push_back(conn);
-        self.await_greeting(conn, out);
-        if self.peers.strangers.len() > STRANGERS_MAX
-            && let Some(conn) = self.peers.strangers.pop_front()
-        {
-            self.refuse(conn, "too many have not greeted", out);
-        }
-    }
-
-    fn await_greeting(&mut self, conn: ConnId, out: &mut Outputs) {
-        let after = self.settings.greeting_patience;
-        out.push(Output::StartTimer { timer: Timer::Greeting { conn }, after });
-    }
-
-    pub(super) fn greeting_due(&mut self, conn: ConnId, out: &mut Outputs) {
-        if self.peers.strangers.contains(&conn) {
-            self.peers.strangers.retain(|&stranger| stranger != conn);
-            self.refuse(conn, "no greeting in time", out);
-        } else if let Some(peer) = self.peers.behind(conn)
-            && matches!(self.peers.at(peer).state, State::Greeting { .. })
-        {
-            self.refuse(conn, "no greeting in time", out);
-        }
-    }
-
-    fn refuse(&mut self, conn: ConnId, why: &'static str, out: &mut Outputs) {
-        self.counters.refused += 1;
-        out.note(Note::Refused { conn, why });
-        out.push(Output::HangUp { conn });
-    }
-
-    fn greet(&mut self, peer: PeerId, conn: ConnId, out: &mut Outputs) {
-        let nonce = self.peers.random.u128(..);
-        let (from, herd) = (&self.settings.name, &self.settings.herd);
-        let to = &self.peers.list[usize::from(peer.0)].name;
-        out.say(conn, |text| Greeting { from, to, herd, nonce, caps: CAPS }.write_line(text));
-    }
-
-    pub(super) fn peer_lines(
-        &mut self,
-        now: Now,
-        conn: ConnId,
-        lines: &mut Lines<'_>,
-        out: &mut Outputs,
-    ) {
-        while let Some(line) = lines.take() {
-            self.counters.lines_in += 1;
-            let message = match line {
-                Line::Whole(line) => PeerLine::parse(line),
-                Line::TooLong(_) => PeerLine::Invalid,
-            };
-            let goes_on = match self.peers.behind(conn) {
-                Some(peer) => match self.peers.at(peer).state {
-                    State::Up { .. } => self.link_line(now, peer, conn, message, out),
-                    _ => self.greeted_back(now, peer, conn, message, out),
-                },
-                None => self.stranger_line(now, conn, message, out),
-            };
-            if !goes_on {
-                lines.hold();
-            }
-        }
-    }
-
-    /// The first line on a connection that we accepted.
-    fn stranger_line(
-        &mut self,
-        now: Now,
-        conn: ConnId,
-        line: PeerLine<'_>,
-        out: &mut Outputs,
-    ) -> bool {
-        let known = self.peers.strangers.len();
-        self.peers.strangers.retain(|&stranger| stranger != conn);
-        if self.peers.strangers.len() == known {
-            // Neither a peer nor a stranger: hung up on, and its last lines are still coming.
-            return false;
-        }
-        match self.check_greeting(line) {
-            Ok(peer) => {
-                self.greet(peer, conn, out);
-                self.link_up(now, peer, conn, out);
-                true
-            }
-            Err(why) => {
-                self.refuse(conn, why, out);
-                false
-            }
-        }
-    }
-
-    /// The first line on a connection that we dialled.
-    fn greeted_back(
-        &mut self,
-        now: Now,
-        peer: PeerId,
-        conn: ConnId,
-        line: PeerLine<'_>,
-        out: &mut Outputs,
-    ) -> bool {
-        let checked = self.check_greeting(line);
-        match checked {
-            Ok(from) if from == peer => {
-                self.link_up(now, peer, conn, out);
-                true
-            }
-            checked => {
-                self.refuse(conn, checked.err().unwrap_or("not the peer that was dialled"), out);
-                false
-            }
-        }
-    }
-
-    /// Says which peer greets us, or what is wrong with the greeting.
-    fn check_greeting(&self, line: PeerLine<'_>) -> Result<PeerId, &'static str> {
-        let PeerLine::Greeting(greeting) = line else { return Err("not a greeting") };
-        if greeting.herd != self.settings.herd {
-            return Err("a server of another herd");
-        }
-        if greeting.to != self.settings.name {
-            return Err("greets another server than this one");
-        }
-        self.peers.named(greeting.from).ok_or("not a peer of this server")
-    }
-
-    fn link_up(&mut self, now: Now, peer: PeerId, conn: ConnId, out: &mut Outputs) {
+    pub(super) fn link_up(&mut self, now: Now, peer: PeerId, conn: ConnId, out: &mut Outputs) {
         let attempt = match &self.peers.at(peer).state {
             State::Up { link, attempt } => {
-                let (old, attempt) = (link.conn(), *attempt);
+                let (old, attempt) = (link.conn, *attempt);
                 let why = "replaced by a newer connection";
                 out.note(Note::PeerDown { peer, conn: old, why });
                 out.push(Output::HangUp { conn: old });
@@ -417,7 +144,7 @@ impl Server {
     }
 
     fn link_lost(&mut self, now: Now, conn: ConnId, why: &'static str, out: &mut Outputs) {
-        let Some(peer) = self.peers.behind(conn) else { return };
+        let Some(peer) = self.peers.peer_on(conn) else { return };
         let attempt = match &self.peers.at(peer).state {
             State::Up { link, attempt } => {
                 let stable = link.age(now.monotonic) >= STABLE_AFTER;
@@ -438,7 +165,7 @@ impl Server {
         for peer in self.peers.ids() {
             match &self.peers.at(peer).state {
                 State::Up { link, .. } => {
-                    let conn = link.conn();
+                    let conn = link.conn;
                     out.say(conn, |text| text.extend_from_slice(b"BYE\n"));
                     out.push(Output::Close { conn });
                 }
@@ -448,5 +175,25 @@ impl Server {
             }
             self.peers.at(peer).state = State::Down;
         }
+    }
+
+    /// Looks after a link: asks a silent peer for a sign of life, and gives up on a dead one.
+    pub(super) fn ping_due(&mut self, now: Now, conn: ConnId, out: &mut Outputs) {
+        let (ping_after, silence_max) = (self.settings.ping_after, self.settings.silence_max);
+        let Some((_, link)) = self.peers.link(conn) else { return };
+        let silence = now.monotonic - link.heard;
+        if silence >= silence_max {
+            self.drop_link(now, conn, "silent for too long", out);
+            return;
+        }
+        let after = if silence >= ping_after {
+            link.pings += 1;
+            let ping = format!("PING {}\n", link.pings);
+            link.owed += out.say(conn, |text| text.extend_from_slice(ping.as_bytes()));
+            ping_after.min(silence_max - silence)
+        } else {
+            ping_after - silence
+        };
+        out.push(Output::StartTimer { timer: Timer::Ping { conn }, after });
     }
 }

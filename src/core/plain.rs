@@ -12,7 +12,6 @@ use std::collections::{BTreeSet, VecDeque};
 use super::Server;
 use super::border::{Note, Output, Outputs, Timer};
 use super::names::{ConnId, PeerId};
-use super::peers::State;
 
 /// Connections to one course server at a time.
 const CONNECTIONS_MAX: usize = 8;
@@ -69,7 +68,7 @@ impl PlainPeer {
 
 impl Server {
     pub(super) fn plain_connected(&mut self, peer: PeerId, conn: ConnId, out: &mut Outputs) {
-        let State::Plain(plain) = &mut self.peers.at(peer).state else { return };
+        let Some(plain) = self.peers.plain(peer) else { return };
         plain.dials -= 1;
         plain.failures = 0;
         plain.overflowed = false;
@@ -83,7 +82,7 @@ impl Server {
 
     pub(super) fn plain_closed(&mut self, conn: ConnId, out: &mut Outputs) {
         for peer in self.peers.ids() {
-            let State::Plain(plain) = &mut self.peers.at(peer).state else { continue };
+            let Some(plain) = self.peers.plain(peer) else { continue };
             let before = plain.connections.len();
             plain.connections.retain(|&open| open != conn);
             if plain.connections.len() < before && plain.failures == 0 {
@@ -93,7 +92,7 @@ impl Server {
     }
 
     pub(super) fn plain_dial_failed(&mut self, peer: PeerId, out: &mut Outputs) {
-        let State::Plain(plain) = &mut self.peers.at(peer).state else { return };
+        let Some(plain) = self.peers.plain(peer) else { return };
         plain.dials -= 1;
         if plain.dials > 0 {
             // The last of those under way speaks for all.
@@ -109,7 +108,7 @@ impl Server {
     }
 
     pub(super) fn plain_redial(&mut self, peer: PeerId, attempt: u32, out: &mut Outputs) {
-        let State::Plain(plain) = &mut self.peers.at(peer).state else { return };
+        let Some(plain) = self.peers.plain(peer) else { return };
         if plain.failures == attempt && plain.dials == 0 {
             // One dial finds out; the others follow when it succeeds.
             plain.dials = 1;

@@ -85,7 +85,7 @@ impl Store {
             self.insert(at, Slot { tag: tag(hash), record: Some(record) });
             return Verdict::News;
         };
-        match rank(report, &Report::from_fields(self.arena.text(record))) {
+        match self.rank_against(report, record) {
             Ordering::Less => Verdict::Stale,
             Ordering::Equal => Verdict::Known,
             Ordering::Greater => {
@@ -122,6 +122,13 @@ impl Store {
         cursor.at += step + usize::from(slot.is_some());
         let record = slot?.record?;
         Some(Report::from_fields(self.arena.text(record)))
+    }
+
+    /// `rank`, but the record is taken apart only if its time does not settle it.
+    fn rank_against(&self, report: &Report<'_>, record: RecordRef) -> Ordering {
+        let held = self.arena.text(record);
+        let stamp = Report::stamp_of_fields(held);
+        report.stamp.cmp(&stamp).then_with(|| rank(report, &Report::from_fields(held)))
     }
 
     /// The slot of this client, or the empty one where it would go.

@@ -1,5 +1,5 @@
-//! What is said on a link that is up: news, what the peer has missed, and signs of life. Apart
-//! from `peers` because a link's life ends with its connection, and a peer's does not.
+//! What is said on a link that is up, and what the peer has missed. Apart from `peers` because a
+//! link's life ends with its connection, and a peer's does not.
 //!
 //! When a link comes up, each side sends all that it holds, a piece at a time: the next piece
 //! leaves when nothing is owed any more, so a million clients do not sit in one buffer, and news
@@ -10,85 +10,16 @@
 //! memory: above a bound, news to it is held back, and once it has taken what it is owed,
 //! everything is sent again. So what is kept per peer is bounded whatever the outage.
 
-use std::ops::Range;
-use std::time::Duration;
-
 use super::Server;
-use super::border::{Note, Output, Outputs, Timer};
+use super::border::Outputs;
 use super::clock::Now;
 use super::names::{ConnId, PeerId};
+use super::roll::State;
 use super::store::Cursor;
 use super::wire::PeerLine;
 
 /// How much of the store is sent at a time.
 const PIECE_BYTES: usize = 64 * 1024;
-
-/// A greeted connection to a peer.
-///
-/// invariant: `owed` is at least what the reactor has not yet sent on this connection
-pub(super) struct Link {
-    conn: ConnId,
-    since: Duration,
-    /// When the peer last said anything.
-    heard: Duration,
-    /// Bytes sent since nothing was owed for the last time.
-    owed: usize,
-    /// `Drained` was asked for.
-    asked: bool,
-    /// How far the store has been sent; `None` when all of it has.
-    cursor: Option<Cursor>,
-    /// News was held back: the store must be sent again.
-    behind: bool,
-    pings: u64,
-}
-
-impl Link {
-    pub fn new(conn: ConnId, now: Duration) -> Link {
-        let cursor = Some(Cursor::default());
-        Link {
-            conn,
-            since: now,
-            heard: now,
-            owed: 0,
-            asked: false,
-            cursor,
-            behind: false,
-            pings: 0,
-        }
-    }
-
-    pub fn conn(&self) -> ConnId {
-        self.conn
-    }
-
-    pub fn age(&self, now: Duration) -> Duration {
-        now - self.since
-    }
-
-    /// Sends news, or remembers that it was not sent.
-    pub fn flood(&mut self, peer: PeerId, text: Range<usize>, owed_max: usize, out: &mut Outputs) {
-        if self.owed + text.len() > owed_max {
-            if !self.behind {
-                out.note(Note::PeerBehind { peer });
-            }
-            self.behind = true;
-            self.ask(out);
-            return;
-        }
-        self.owed += text.len();
-        out.send(self.conn, text);
-        if self.owed > owed_max / 2 {
-            self.ask(out);
-        }
-    }
-
-    fn ask(&mut self, out: &mut Outputs) {
-        if !self.asked {
-            self.asked = true;
-            out.push(Output::TellDrained { conn: self.conn });
-        }
-    }
-}
 
 impl Server {
     /// Handles one line of a peer. Says whether the link goes on.
@@ -131,7 +62,7 @@ impl Server {
 
     /// Sends the next piece of what the peer may have missed.
     pub(super) fn catch_up(&mut self, peer: PeerId, out: &mut Outputs) {
-        let super::peers::State::Up { link, .. } = &mut self.peers.at(peer).state else { return };
+        let State::Up { link, .. } = &mut self.peers.at(peer).state else { return };
         let Some(cursor) = &mut link.cursor else { return };
         let start = out.text.len();
         let mut is_done = false;
@@ -147,7 +78,8 @@ impl Server {
         }
         if is_done {
             link.cursor = None;
-        } else {
+        }
+        if !is_done || link.behind {
             link.ask(out);
         }
     }
@@ -162,25 +94,5 @@ impl Server {
             link.cursor = Some(Cursor::default());
         }
         self.catch_up(peer, out);
-    }
-
-    /// Looks after a link: asks a silent peer for a sign of life, and gives up on a dead one.
-    pub(super) fn ping_due(&mut self, now: Now, conn: ConnId, out: &mut Outputs) {
-        let (ping_after, silence_max) = (self.settings.ping_after, self.settings.silence_max);
-        let Some((_, link)) = self.peers.link(conn) else { return };
-        let silence = now.monotonic - link.heard;
-        if silence >= silence_max {
-            self.drop_link(now, conn, "silent for too long", out);
-            return;
-        }
-        let after = if silence >= ping_after {
-            link.pings += 1;
-            let ping = format!("PING {}\n", link.pings);
-            link.owed += out.say(conn, |text| text.extend_from_slice(ping.as_bytes()));
-            ping_after.min(silence_max - silence)
-        } else {
-            ping_after - silence
-        };
-        out.push(Output::StartTimer { timer: Timer::Ping { conn }, after });
     }
 }

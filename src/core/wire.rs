@@ -97,6 +97,12 @@ impl<'a> Report<'a> {
         Report { server, skew, client, position, time, stamp }
     }
 
+    /// The stamp of what `write_fields` has put together: the last field's.
+    pub fn stamp_of_fields(text: &[u8]) -> PosixTime {
+        let time = memchr::memrchr(b' ', text).map_or(text, |space| &text[space + 1..]);
+        PosixTime::parse(time).expect("only checked times are written")
+    }
+
     /// The five fields with one space between each: an AT line without its first word and its
     /// newline, which is also how the store keeps it.
     pub fn write_fields(&self, out: &mut Vec<u8>) {
@@ -201,24 +207,27 @@ impl<'a> Fields<'a> {
     /// any message has.
     fn split(line: &'a [u8]) -> Fields<'a> {
         let mut split = Fields { fields: [&[]; FIELDS_MAX], count: 0 };
-        let mut at = 0;
-        loop {
-            while at < line.len() && is_space(line[at]) {
-                at += 1;
+        let mut start = 0;
+        for (at, &byte) in line.iter().enumerate() {
+            if is_space(byte) {
+                split.add(&line[start..at]);
+                start = at + 1;
             }
-            if at == line.len() {
-                return split;
+        }
+        split.add(&line[start..]);
+        split
+    }
+
+    fn add(&mut self, field: &'a [u8]) {
+        if field.is_empty() {
+            return;
+        }
+        match self.fields.get_mut(self.count) {
+            Some(next) => {
+                *next = field;
+                self.count += 1;
             }
-            let start = at;
-            while at < line.len() && !is_space(line[at]) {
-                at += 1;
-            }
-            if split.count == FIELDS_MAX {
-                split.fields[0] = &[];
-                return split;
-            }
-            split.fields[split.count] = &line[start..at];
-            split.count += 1;
+            None => self.fields[0] = &[],
         }
     }
 
@@ -229,17 +238,7 @@ impl<'a> Fields<'a> {
 
 /// The course's white space. `u8::is_ascii_whitespace` would be wrong: it lacks the vertical tab.
 fn is_space(byte: u8) -> bool {
-    const SPACES: [bool; 256] = {
-        let mut table = [false; 256];
-        let spaces = b" \t\r\n\x0c\x0b";
-        let mut at = 0;
-        while at < spaces.len() {
-            table[spaces[at] as usize] = true;
-            at += 1;
-        }
-        table
-    };
-    SPACES[usize::from(byte)]
+    byte <= b' ' && matches!(byte, b' ' | b'\t' | b'\r' | b'\n' | 0x0c | 0x0b)
 }
 
 /// What a checked position means, for those who calculate with it.

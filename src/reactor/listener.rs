@@ -15,6 +15,7 @@ use std::time::Duration;
 use mio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use mio::{Interest, Registry, Token};
 
+use super::deadlines::Moment;
 use crate::core::names::Door;
 
 pub struct Listener {
@@ -27,6 +28,8 @@ pub struct Listener {
     pub is_full: bool,
     /// How long to wait when the system is out of descriptors; doubles each time.
     backoff: Duration,
+    /// When the log was last told so.
+    complained: Option<Moment>,
 }
 
 enum Socket {
@@ -45,13 +48,19 @@ pub enum Accepted {
     Arrived(Arrival),
     /// The backlog is empty: the next arrival will be an event.
     Nobody,
-    /// Try again after this time. The error is the system's (EMFILE and its like).
-    Exhausted(io::Error, Duration),
+    /// Try again after this time. The error is the system's (EMFILE and its like), and the
+    /// first of its kind for a while.
+    Exhausted {
+        error: io::Error,
+        wait: Duration,
+        is_first: bool,
+    },
 }
 
 impl Listener {
     const BACKOFF_MIN: Duration = Duration::from_millis(100);
     const BACKOFF_MAX: Duration = Duration::from_secs(1);
+    const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 
     pub fn tcp(slot: usize, door: Door, socket: TcpListener) -> Listener {
         Listener::new(slot, door, Socket::Tcp(socket))
@@ -62,7 +71,8 @@ impl Listener {
     }
 
     fn new(slot: usize, door: Door, socket: Socket) -> Listener {
-        Listener { slot, door, socket, queued: false, is_full: false, backoff: Self::BACKOFF_MIN }
+        let backoff = Self::BACKOFF_MIN;
+        Listener { slot, door, socket, queued: false, is_full: false, backoff, complained: None }
     }
 
     pub fn door(&self) -> Door {
@@ -77,7 +87,7 @@ impl Listener {
         }
     }
 
-    pub fn accept(&mut self) -> Accepted {
+    pub fn accept(&mut self, now: Moment) -> Accepted {
         loop {
             let accepted = match &self.socket {
                 Socket::Tcp(socket) => {
@@ -94,13 +104,19 @@ impl Listener {
                     io::ErrorKind::WouldBlock => return Accepted::Nobody,
                     // Somebody came and left before we got to the door (accept(2)).
                     io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}
-                    _ => {
-                        let wait = self.backoff;
-                        self.backoff = (wait * 2).min(Self::BACKOFF_MAX);
-                        return Accepted::Exhausted(error, wait);
-                    }
+                    _ => return self.exhausted(error, now),
                 },
             }
         }
+    }
+
+    fn exhausted(&mut self, error: io::Error, now: Moment) -> Accepted {
+        let is_first = self.complained.is_none_or(|last| last + Self::COMPLAIN_EVERY < now);
+        if is_first {
+            self.complained = Some(now);
+        }
+        let wait = self.backoff;
+        self.backoff = (wait * 2).min(Self::BACKOFF_MAX);
+        Accepted::Exhausted { error, wait, is_first }
     }
 }

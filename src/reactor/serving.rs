@@ -27,7 +27,7 @@ impl Reactor {
             Some(Slot::Listener(_)) => return self.take_turn(slot),
             Some(Slot::Connection(connection)) => {
                 connection.flags.read_closed |= event.is_read_closed() || event.is_error();
-                connection.flags.readable |= event.is_readable() || event.is_read_closed();
+                connection.flags.readable |= event.is_readable() || connection.flags.read_closed;
                 connection.flags.write_blocked &= !event.is_writable();
                 connection.id()
             }
@@ -78,6 +78,7 @@ impl Reactor {
     }
 
     fn accept(&mut self, slot: usize) {
+        let now = self.moment();
         for _ in 0..ACCEPTS_MAX {
             let full = self.is_full();
             let Some(Slot::Listener(listener)) = self.slots.at(slot) else { return };
@@ -86,11 +87,13 @@ impl Reactor {
             if listener.is_full {
                 return;
             }
-            match listener.accept() {
+            match listener.accept(now) {
                 Accepted::Arrived(arrival) => self.admit(door, arrival),
                 Accepted::Nobody => return,
-                Accepted::Exhausted(error, wait) => {
-                    warn!("cannot accept: {error}; trying again in {} ms", wait.as_millis());
+                Accepted::Exhausted { error, wait, is_first } => {
+                    if is_first {
+                        warn!("cannot accept: {error}; whoever comes waits, and is accepted later");
+                    }
                     self.wheel.start(self.now.monotonic + wait, Due::Accept { slot });
                     return;
                 }
@@ -112,7 +115,7 @@ impl Reactor {
     /// Accepts again at doors that were full, once a tenth of the places is free. Nobody would
     /// tell us that people are waiting there.
     pub(super) fn open_doors_again(&mut self) {
-        if self.slots.alive(Door::Client) > self.connections_max / 10 * 9 {
+        if self.slots.alive(Door::Client) > self.connections_max * 9 / 10 {
             return;
         }
         let door = self.doors.client;

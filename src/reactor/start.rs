@@ -37,6 +37,8 @@ use crate::places::GoogleLegacy;
 const DESCRIPTORS_RESERVED: usize = 32;
 /// More than this is never asked of the system: each connection also costs the kernel memory.
 const DESCRIPTORS_WANTED: u64 = 200_000;
+/// What macOS grants at most, whatever its hard limit says (setrlimit(2) there, OPEN_MAX).
+const DESCRIPTORS_MACOS: u64 = 10_240;
 
 const _: () = assert!(PEER_LINE_BYTES_CEILING <= Store::REPORT_BYTES_MAX);
 
@@ -212,18 +214,24 @@ fn open_places(config: &Config, postbox: &Postbox) -> Result<Places, StartError>
 
 /// As many connections as the configuration wants, but no more than there are descriptors for.
 fn connections_max(config: &Config) -> usize {
-    let mut limit = getrlimit(Resource::Nofile);
-    let hard = limit.maximum.unwrap_or(DESCRIPTORS_WANTED).min(DESCRIPTORS_WANTED);
-    if limit.current.is_some_and(|soft| soft < hard) {
-        let raised = Rlimit { current: Some(hard), maximum: limit.maximum };
-        if setrlimit(Resource::Nofile, raised).is_ok() {
-            limit = raised;
-        }
-    }
-    let descriptors = limit.current.unwrap_or(hard) as usize;
+    let descriptors = raise_descriptors();
     let kept = DESCRIPTORS_RESERVED + 2 * config.peers.len() + 2 * config.places.workers;
     let possible = descriptors.saturating_sub(kept).clamp(1, ConnId::SLOTS_MAX / 2);
     config.limits.connections_max.map_or(possible, |wanted| wanted.min(possible))
+}
+
+/// Takes as many descriptors as the system grants, and says how many those are.
+fn raise_descriptors() -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    let hard = limit.maximum.unwrap_or(DESCRIPTORS_WANTED);
+    for wanted in [hard.min(DESCRIPTORS_WANTED), DESCRIPTORS_MACOS] {
+        let raised = Rlimit { current: Some(wanted), maximum: limit.maximum };
+        let is_more = limit.current.is_some_and(|soft| soft < wanted);
+        if is_more && wanted <= hard && setrlimit(Resource::Nofile, raised).is_ok() {
+            return wanted as usize;
+        }
+    }
+    limit.current.unwrap_or(DESCRIPTORS_WANTED) as usize
 }
 
 fn settings(config: &Config) -> Settings {
@@ -236,7 +244,7 @@ fn settings(config: &Config) -> Settings {
     // Seeded from the system's randomness: two servers must not redial in step.
     let mut random = fastrand::Rng::new();
     Settings {
-        name: config.name.clone().into_bytes(),
+        name: config.name.as_bytes().into(),
         herd: config.herd.clone().into_bytes(),
         peers: config.peers.iter().map(peer).collect(),
         accept_plain: config.accept_plain,

@@ -1,0 +1,162 @@
+//! The roll of peers: who they are, and how far each link has come. Apart from `peers`, which
+//! moves a peer from state to state: here a state is only kept and found.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use super::border::Outputs;
+use super::link::Link;
+use super::names::{ConnId, PeerId};
+use super::plain::PlainPeer;
+use super::wire::Report;
+
+/// What a server must be told of a peer.
+#[derive(Clone, Debug)]
+pub struct PeerSettings {
+    pub name: Vec<u8>,
+    /// We open the connection; otherwise we wait for theirs.
+    pub dials: bool,
+    /// The peer knows only the course's wire.
+    pub plain: bool,
+}
+
+/// How far a link has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkState {
+    /// They dial, and have not.
+    Down,
+    Waiting,
+    Dialing,
+    Greeting,
+    Up,
+    /// A course server: connected only while there is something to tell.
+    Plain,
+}
+
+/// What there is to see of a peer from outside.
+#[derive(Clone, Copy, Debug)]
+pub struct PeerView {
+    pub state: LinkState,
+    /// Dials after the first.
+    pub redials: u64,
+}
+
+/// Everyone this server is linked with.
+pub(super) struct Peers {
+    list: Vec<Peer>,
+    /// Connections on the peer port that have not said who they are, the oldest first.
+    pub strangers: VecDeque<ConnId>,
+    pub random: fastrand::Rng,
+}
+
+pub(super) struct Peer {
+    pub name: Vec<u8>,
+    pub dials: bool,
+    pub redials: u64,
+    pub state: State,
+}
+
+/// `attempt` counts the dials since the peer was last up for long.
+pub(super) enum State {
+    Down,
+    Waiting { attempt: u32 },
+    Dialing { attempt: u32 },
+    Greeting { conn: ConnId, attempt: u32 },
+    Up { link: Link, attempt: u32 },
+    Plain(PlainPeer),
+}
+
+impl Peers {
+    pub fn new(settings: &[PeerSettings], seed: u64) -> Peers {
+        let peer = |settings: &PeerSettings| Peer {
+            name: settings.name.clone(),
+            dials: settings.dials && !settings.plain,
+            redials: 0,
+            state: match settings.plain {
+                true => State::Plain(PlainPeer::default()),
+                false => State::Down,
+            },
+        };
+        Peers {
+            list: settings.iter().map(peer).collect(),
+            strangers: VecDeque::new(),
+            random: fastrand::Rng::with_seed(seed),
+        }
+    }
+
+    pub fn ids(&self) -> impl Iterator<Item = PeerId> + use<> {
+        (0..self.list.len() as u16).map(PeerId)
+    }
+
+    pub fn view(&self, peer: PeerId) -> PeerView {
+        let peer = &self.list[usize::from(peer.0)];
+        let state = match peer.state {
+            State::Down => LinkState::Down,
+            State::Waiting { .. } => LinkState::Waiting,
+            State::Dialing { .. } => LinkState::Dialing,
+            State::Greeting { .. } => LinkState::Greeting,
+            State::Up { .. } => LinkState::Up,
+            State::Plain(_) => LinkState::Plain,
+        };
+        PeerView { state, redials: peer.redials }
+    }
+
+    /// Passes news on to one peer, if it can hear.
+    pub fn tell(
+        &mut self,
+        peer: PeerId,
+        report: &Report<'_>,
+        text: Range<usize>,
+        owed_max: usize,
+        out: &mut Outputs,
+    ) {
+        let entry = self.at(peer);
+        match &mut entry.state {
+            State::Up { link, .. } => link.flood(peer, text, owed_max, out),
+            // It reported this itself; another server's report, it may not have.
+            State::Plain(_) if entry.name == report.server => {}
+            State::Plain(plain) => plain.add(peer, report.client, out),
+            _ => {}
+        }
+    }
+
+    pub fn name(&self, peer: PeerId) -> &[u8] {
+        &self.list[usize::from(peer.0)].name
+    }
+
+    pub fn plain(&mut self, peer: PeerId) -> Option<&mut PlainPeer> {
+        match &mut self.at(peer).state {
+            State::Plain(plain) => Some(plain),
+            _ => None,
+        }
+    }
+
+    pub fn at(&mut self, peer: PeerId) -> &mut Peer {
+        &mut self.list[usize::from(peer.0)]
+    }
+
+    /// The peer at the other end of a connection, if it is greeted or being greeted.
+    pub fn peer_on(&self, conn: ConnId) -> Option<PeerId> {
+        let is_there = |peer: &Peer| match &peer.state {
+            State::Greeting { conn: greeting, .. } => *greeting == conn,
+            State::Up { link, .. } => link.conn == conn,
+            _ => false,
+        };
+        self.list.iter().position(is_there).map(|at| PeerId(at as u16))
+    }
+
+    /// The link that is up on this connection.
+    pub fn link(&mut self, conn: ConnId) -> Option<(PeerId, &mut Link)> {
+        let peer = self.peer_on(conn)?;
+        match &mut self.at(peer).state {
+            State::Up { link, .. } => Some((peer, link)),
+            _ => None,
+        }
+    }
+
+    /// The peer of this name, unless it is a course server, which never greets.
+    pub fn named(&self, name: &[u8]) -> Option<PeerId> {
+        let is_named = |peer: &Peer| peer.name == name && !matches!(peer.state, State::Plain(_));
+        self.list.iter().position(is_named).map(|at| PeerId(at as u16))
+    }
+}
