@@ -90,7 +90,7 @@ struct Socket {
 /// Settings as a preset has them, with a shorter patience: a jar's herd heals within seconds.
 pub fn settings(name: &str, peers: Vec<PeerSettings>, seed: u64) -> Settings {
     Settings {
-        name: name.into(),
+        name: name.as_bytes().into(),
         herd: b"jar".to_vec(),
         peers,
         accept_plain: false,
