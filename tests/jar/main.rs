@@ -2,10 +2,11 @@
 //! whatever has happened, every server holds the same reports, and every client was answered in
 //! order. Method: each seed is a life of a herd, as eventful as `chance` says.
 //!
-//! A life that goes wrong prints its seed. To live it again, and see what the others hide:
+//! A life that goes wrong prints its seed, to be lived again:
 //!
 //! ```sh
 //! HERD_SEED=17 cargo test --test jar
+//! HERD_SEEDS=20000 cargo test --release --test jar    # many more lives
 //! ```
 
 #[path = "../body/mod.rs"]
@@ -26,17 +27,19 @@ const SEEDS: u64 = 300;
 
 #[test]
 fn every_life_ends_in_agreement() {
-    let seeds = match std::env::var("HERD_SEED") {
-        Ok(seed) => {
-            let seed = seed.parse().expect("HERD_SEED is a number");
-            seed..seed + 1
-        }
-        Err(_) => 0..SEEDS,
+    let seeds = match (number("HERD_SEED"), number("HERD_SEEDS")) {
+        (Some(seed), _) => seed..seed + 1,
+        (None, seeds) => 0..seeds.unwrap_or(SEEDS),
     };
     for seed in seeds {
         let life = catch_unwind(AssertUnwindSafe(|| Jar::new(seed).live()));
         assert!(life.is_ok(), "live it again: HERD_SEED={seed} cargo test --test jar");
     }
+}
+
+fn number(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable}={text}: not a number")))
 }
 
 #[test]
