@@ -95,6 +95,21 @@ pub const PLACES_WORKERS: usize = 4;
 /// deadline, so more of them would only be refused later.
 pub const PLACES_QUEUE_MAX: usize = 256;
 
+/// Google charges for each call; a day's worth costs about as much as a lunch.
+pub const PLACES_CALLS_PER_DAY: usize = 1_000;
+
+/// A person asks for what is near a few times a minute; five a second is a program.
+pub const PLACES_QUESTIONS_PER_SECOND: usize = 5;
+
+/// A page that shows ten friends asks ten questions at once.
+pub const PLACES_QUESTIONS_AT_ONCE: usize = 10;
+
+/// Calls that must fail in a row before a remote source counts as dead.
+pub const PLACES_FAILURES_MAX: u32 = 5;
+
+/// How long a dead source is left alone before one call tries it again.
+pub const PLACES_REST: Duration = Duration::from_secs(10);
+
 /// The longest duration that may be configured: timers beyond a day are a slip of the pen.
 const DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -247,7 +262,9 @@ pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Dur
     parse_duration(&String::deserialize(deserializer)?).map_err(de::Error::custom)
 }
 
-fn some_count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D::Error> {
+pub(super) fn some_count<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<usize>, D::Error> {
     count(deserializer).map(Some)
 }
 

@@ -109,6 +109,13 @@ pub struct Places {
     pub workers: usize,
     /// Questions that may wait for a thread; more are refused at once.
     pub queue_max: usize,
+    /// Calls of a remote source in a day (UTC); `None`: as many as are asked for.
+    pub calls_per_day: Option<usize>,
+    /// Questions for a remote source that one client address may ask for long, and at once.
+    pub questions_per_second: usize,
+    pub questions_at_once: usize,
+    /// Clients on this machine are held to that, too.
+    pub limits_loopback: bool,
 }
 
 /// Who is asked what is near a client.

@@ -55,6 +55,13 @@ pub struct PlacesSettings {
     pub workers: usize,
     #[serde(deserialize_with = "limits::count")]
     pub queue_max: usize,
+    #[serde(deserialize_with = "limits::some_count")]
+    pub calls_per_day: Option<usize>,
+    #[serde(deserialize_with = "limits::count")]
+    pub questions_per_second: usize,
+    #[serde(deserialize_with = "limits::count")]
+    pub questions_at_once: usize,
+    pub limits_loopback: bool,
 }
 
 impl PlacesSettings {
@@ -70,6 +77,13 @@ impl PlacesSettings {
             deadline: self.deadline,
             workers: self.workers,
             queue_max: self.queue_max,
+            // A service of one's own costs nothing, so only Google's has a budget unasked.
+            calls_per_day: self
+                .calls_per_day
+                .or(self.url.is_none().then_some(limits::PLACES_CALLS_PER_DAY)),
+            questions_per_second: self.questions_per_second,
+            questions_at_once: self.questions_at_once,
+            limits_loopback: self.limits_loopback,
         };
         // The atlas needs neither, and a key that nobody needs is best left where it lies.
         if self.source == PlacesSource::Embedded {
@@ -102,6 +116,10 @@ impl Default for PlacesSettings {
             deadline: limits::PLACES_DEADLINE,
             workers: limits::PLACES_WORKERS,
             queue_max: limits::PLACES_QUEUE_MAX,
+            calls_per_day: None,
+            questions_per_second: limits::PLACES_QUESTIONS_PER_SECOND,
+            questions_at_once: limits::PLACES_QUESTIONS_AT_ONCE,
+            limits_loopback: false,
         }
     }
 }

@@ -54,9 +54,9 @@ pub enum Output {
     Dial { peer: PeerId },
     /// Tell `TimerFired` after this time.
     StartTimer { timer: Timer, after: Duration },
-    /// Tell `PlacesArrived`; if there is no answer after `patience`, tell `TimerFired` with
+    /// Ask for this connection, and tell `PlacesArrived`; if there is no answer after `patience`, tell `TimerFired` with
     /// `Timer::Answer`.
-    AskPlaces { ticket: Ticket, question: Question, patience: Duration },
+    AskPlaces { conn: ConnId, ticket: Ticket, question: Question, patience: Duration },
     /// Lines may be taken again (`Lines::hold`).
     ResumeReading { conn: ConnId },
     /// Tell `Drained` once nothing is owed to this connection.

@@ -260,7 +260,7 @@ impl Server {
         held.write_line(&mut at_line);
         let ticket = self.waits.open(conn, at_line);
         let patience = self.settings.answer_patience;
-        out.push(Output::AskPlaces { ticket, question, patience });
+        out.push(Output::AskPlaces { conn, ticket, question, patience });
         true
     }
 

@@ -11,6 +11,7 @@
 //! [`google_legacy`], [`resolver`].
 
 pub mod atlas;
+pub mod desk;
 pub mod globe;
 pub mod google_legacy;
 pub mod index;
@@ -34,7 +35,15 @@ pub trait Source: Send + Sync {
     /// `error_message`; there is always a document.
     ///
     /// It holds at most `question.bound` results, nearest first.
-    fn answer(&self, question: &Question, out: &mut Vec<u8>);
+    fn answer(&self, question: &Question, out: &mut Vec<u8>) -> Told;
+}
+
+/// Whether a source was of use, or its document only says why not. A service that says no has answered; one that is not there, or
+/// talks nonsense, has failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    Answer,
+    Excuse,
 }
 
 /// One place, as every source that renders its own answers describes it.

@@ -53,7 +53,8 @@ impl Reactor {
     /// Accepts again at doors that were full, once a tenth of the places is free. Nobody would
     /// tell us that people are waiting there.
     pub(super) fn open_doors_again(&mut self) {
-        if self.slots.alive(Door::Client) > self.connections_max * 9 / 10 {
+        let free = self.connections_max.saturating_sub(self.slots.alive(Door::Client));
+        if free < self.connections_max.div_ceil(10) {
             return;
         }
         let door = self.doors.client;

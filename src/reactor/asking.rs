@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
 use log::{debug, error, info};
@@ -16,7 +17,9 @@ use crate::config::LinkKind;
 use crate::core::border::Timer;
 use crate::core::names::{ConnId, Door, PeerId, Ticket};
 use crate::core::whatsat::Question;
-use crate::places::{Atlas, Source, render};
+use crate::places::desk::{CallId, Desk, Reception, Rules};
+use crate::places::render::status::UNKNOWN_ERROR;
+use crate::places::{Atlas, Source, Told, render};
 
 /// Whoever answers questions, and the questions that came before it was ready.
 pub struct Places {
@@ -31,7 +34,10 @@ enum Answerer {
     Atlas(Box<Atlas>),
     /// The atlas is broken; why.
     Nobody(String),
-    Remote(PlacesPool),
+    Remote {
+        pool: PlacesPool,
+        desk: Box<Desk>,
+    },
 }
 
 impl Places {
@@ -39,17 +45,20 @@ impl Places {
         Places { source: Answerer::Unpacking(VecDeque::new()), body: Vec::new() }
     }
 
-    pub fn remote(pool: PlacesPool) -> Places {
-        Places { source: Answerer::Remote(pool), body: Vec::new() }
+    pub fn remote(pool: PlacesPool, rules: Rules) -> Places {
+        let desk = Box::new(Desk::new(rules));
+        Places { source: Answerer::Remote { pool, desk }, body: Vec::new() }
     }
 
     /// The body of an answer that needs no waiting: from the atlas, microseconds away.
     pub fn answer_now(&mut self, question: &Question) -> Option<&[u8]> {
         self.body.clear();
         match &self.source {
-            Answerer::Atlas(atlas) => atlas.answer(question, &mut self.body),
-            Answerer::Nobody(why) => render::failure("UNKNOWN_ERROR", why, &mut self.body),
-            Answerer::Unpacking(_) | Answerer::Remote(_) => return None,
+            Answerer::Atlas(atlas) => {
+                atlas.answer(question, &mut self.body);
+            }
+            Answerer::Nobody(why) => render::failure(UNKNOWN_ERROR, why, &mut self.body),
+            Answerer::Unpacking(_) | Answerer::Remote { .. } => return None,
         }
         Some(&self.body)
     }
@@ -60,32 +69,44 @@ impl Places {
             Answerer::Unpacking(_) => "embedded, loading".into(),
             Answerer::Atlas(atlas) => format!("embedded, {} places", atlas.len()),
             Answerer::Nobody(why) => format!("embedded, broken: {why}"),
-            Answerer::Remote(_) => "google-legacy".into(),
+            Answerer::Remote { desk, .. } => format!("google-legacy, {} calls", desk.calls()),
         }
     }
 
     pub fn shut_down(&self) {
-        if let Answerer::Remote(pool) = &self.source {
+        if let Answerer::Remote { pool, .. } = &self.source {
             pool.shut_down();
         }
     }
 }
 
 impl Reactor {
-    pub(super) fn ask_places(&mut self, ticket: Ticket, question: Question, patience: Duration) {
+    pub(super) fn ask_places(
+        &mut self,
+        conn: ConnId,
+        ticket: Ticket,
+        question: Question,
+        patience: Duration,
+    ) {
         match &mut self.places.source {
             Answerer::Atlas(_) | Answerer::Nobody(_) => {
                 self.mailbox.push_back(Mail::Asked { ticket, question });
                 return;
             }
             Answerer::Unpacking(early) => early.push_back((ticket, question)),
-            Answerer::Remote(pool) => {
-                if !pool.ask(ticket, question) {
-                    let mut body = Vec::new();
-                    let why = "too many questions are waiting; ask again later";
-                    render::failure("OVER_QUERY_LIMIT", why, &mut body);
-                    self.mailbox.push_back(Mail::Answered { ticket, body });
-                    return;
+            Answerer::Remote { pool, desk } => {
+                // Asked only now and here: an address kept for each connection would cost more
+                // memory than all the system calls for those who ask.
+                let from = self.slots.connection(conn).and_then(|asker| asker.peer_ip());
+                match desk.receive(self.now, from, ticket, &question) {
+                    Reception::Call(call) => pool.ask(call, question),
+                    Reception::Joined => {}
+                    Reception::Refused(status, why) => {
+                        let mut body = Vec::new();
+                        render::failure(status, why, &mut body);
+                        self.mailbox.push_back(Mail::Answered { ticket, body: body.into() });
+                        return;
+                    }
                 }
             }
         }
@@ -97,9 +118,7 @@ impl Reactor {
     pub(super) fn pick_up_results(&mut self) {
         while let Some(finished) = self.results.next() {
             match finished {
-                Finished::Places { ticket, body } => {
-                    self.mailbox.push_back(Mail::Answered { ticket, body });
-                }
+                Finished::Places { call, told, body } => self.call_finished(call, told, body),
                 Finished::Atlas(loaded) => self.atlas_loaded(*loaded),
                 Finished::Resolved { peer, addresses } => match addresses {
                     Ok(addresses) => match self.routes.resolved(peer, addresses) {
@@ -111,6 +130,16 @@ impl Reactor {
             }
         }
         self.empty_mailbox();
+    }
+
+    /// One answer for everybody who asked the same.
+    fn call_finished(&mut self, call: CallId, told: Told, body: Vec<u8>) {
+        let Answerer::Remote { desk, .. } = &mut self.places.source else { return };
+        let has_answered = told == Told::Answer;
+        let body: Rc<[u8]> = body.into();
+        for ticket in desk.finished(self.now.monotonic, call, has_answered) {
+            self.mailbox.push_back(Mail::Answered { ticket, body: body.clone() });
+        }
     }
 
     fn atlas_loaded(&mut self, loaded: Result<Atlas, String>) {

@@ -15,7 +15,7 @@
 //! (`Phase::Lingering`).
 
 use std::io::{self, Read, Write};
-use std::net::Shutdown;
+use std::net::{IpAddr, Shutdown};
 
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
@@ -319,6 +319,14 @@ impl Connection {
         if bytes.capacity() <= SPARE_BYTES_MAX && spare.len() < SPARE_MAX {
             bytes.clear();
             spare.push(bytes);
+        }
+    }
+
+    /// Where the far end is; nowhere for a Unix socket.
+    pub fn peer_ip(&self) -> Option<IpAddr> {
+        match &self.socket {
+            Socket::Tcp(stream) => stream.peer_addr().ok().map(|address| address.ip()),
+            Socket::Unix(_) => None,
         }
     }
 

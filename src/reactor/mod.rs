@@ -37,6 +37,7 @@ mod worker;
 
 use std::collections::VecDeque;
 use std::io;
+use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mio::{Events, Poll, Token};
@@ -124,7 +125,7 @@ enum Mail {
     Closed { conn: ConnId },
     Drained { conn: ConnId },
     Asked { ticket: Ticket, question: Question },
-    Answered { ticket: Ticket, body: Vec<u8> },
+    Answered { ticket: Ticket, body: Rc<[u8]> },
 }
 
 /// The two clocks of `core::clock::Now`.
@@ -271,8 +272,8 @@ impl Reactor {
                 Output::StartTimer { timer, after } => {
                     self.wheel.start(self.now.monotonic + after, Due::Core(timer));
                 }
-                Output::AskPlaces { ticket, question, patience } => {
-                    self.ask_places(ticket, question, patience);
+                Output::AskPlaces { conn, ticket, question, patience } => {
+                    self.ask_places(conn, ticket, question, patience);
                 }
                 Output::ResumeReading { conn } => self.resume(conn),
                 Output::TellDrained { conn } => self.tell_when_drained(conn),

@@ -22,7 +22,7 @@ use super::listener::Listener;
 use super::slots::{Slot, Slots};
 use super::worker::{PlacesPool, Postbox, Results};
 use super::{Clocks, READ_BUDGET, Reactor, SIGNALS, WAKER};
-use crate::config::limits::PEER_LINE_BYTES_CEILING;
+use crate::config::limits::{self, PEER_LINE_BYTES_CEILING};
 use crate::config::{Config, Initiative, LinkKind, PlacesSource, StaleReply};
 use crate::core::border::Outputs;
 use crate::core::names::{ConnId, Door};
@@ -31,6 +31,7 @@ use crate::core::timer_wheel::TimerWheel;
 use crate::core::{PeerSettings, Server, Settings};
 use crate::logging::LogHandle;
 use crate::places::GoogleLegacy;
+use crate::places::desk::Rules;
 
 /// Descriptors that are not clients' connections: standard streams, doors, log, epoll, the
 /// signals' and the waker's, and a few to spare.
@@ -205,10 +206,22 @@ fn open_places(config: &Config, postbox: &Postbox) -> Result<Places, StartError>
             let key = places.key.clone();
             let source = GoogleLegacy::new(places.url.as_deref(), key, places.deadline)
                 .map_err(|error| StartError::Places(error.to_string()))?;
-            PlacesPool::start(source, places.workers, places.queue_max, postbox)
-                .map(Places::remote)
-                .map_err(no_thread)
+            let pool = PlacesPool::start(source, places.workers, postbox).map_err(no_thread)?;
+            Ok(Places::remote(pool, rules(places)))
         }
+    }
+}
+
+/// What the desk in front of a remote source allows.
+fn rules(places: &crate::config::Places) -> Rules {
+    Rules {
+        calls_max: places.queue_max + places.workers,
+        calls_per_day: places.calls_per_day,
+        questions_per_second: places.questions_per_second as f64,
+        questions_at_once: places.questions_at_once as f64,
+        limits_loopback: places.limits_loopback,
+        failures_max: limits::PLACES_FAILURES_MAX,
+        rest: limits::PLACES_REST,
     }
 }
 

@@ -3,7 +3,7 @@
 //! results come back through another, and mio's `Waker` ends the loop's sleep.
 //!
 //! ```text
-//!    loop ──▶ jobs, bounded ──▶ ▒ worker ▒ ── blocks in ureq ──┐
+//!    loop ──▶ jobs ───────────▶ ▒ worker ▒ ── blocks in ureq ──┐
 //!      ▲                        ▒ worker ▒                     │
 //!      └── drain ◀── waker ◀── results, queued first ◀─────────┘
 //! ```
@@ -17,20 +17,22 @@
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::{io, thread};
 
 use mio::Waker;
 
 use crate::config::Address;
-use crate::core::names::{PeerId, Ticket};
+use crate::core::names::PeerId;
 use crate::core::whatsat::Question;
-use crate::places::{Atlas, GoogleLegacy, Source, render};
+use crate::places::desk::CallId;
+use crate::places::render::status::UNKNOWN_ERROR;
+use crate::places::{Atlas, GoogleLegacy, Source, Told, render};
 
 /// What a worker has done.
 pub enum Finished {
-    Places { ticket: Ticket, body: Vec<u8> },
+    Places { call: CallId, told: Told, body: Vec<u8> },
     Atlas(Box<Result<Atlas, String>>),
     Resolved { peer: PeerId, addresses: io::Result<Vec<SocketAddr>> },
 }
@@ -47,7 +49,7 @@ pub struct Results(Receiver<Finished>);
 
 /// Threads that ask a remote source, one question at a time each.
 pub struct PlacesPool {
-    questions: SyncSender<(Ticket, Question)>,
+    questions: Sender<(CallId, Question)>,
     source: Arc<GoogleLegacy>,
 }
 
@@ -97,11 +99,10 @@ impl PlacesPool {
     pub fn start(
         source: GoogleLegacy,
         threads: usize,
-        queue_max: usize,
         postbox: &Postbox,
     ) -> io::Result<PlacesPool> {
         let source = Arc::new(source);
-        let (questions, receiver) = mpsc::sync_channel(queue_max);
+        let (questions, receiver) = mpsc::channel();
         let receiver = Arc::new(Mutex::new(receiver));
         for number in 0..threads {
             let (source, receiver, postbox) = (source.clone(), receiver.clone(), postbox.clone());
@@ -112,9 +113,10 @@ impl PlacesPool {
         Ok(PlacesPool { questions, source })
     }
 
-    /// Hands a question to the next free thread. Says no at once if too many are waiting.
-    pub fn ask(&self, ticket: Ticket, question: Question) -> bool {
-        self.questions.try_send((ticket, question)).is_ok()
+    /// Hands a question to the next free thread. How many may wait is the desk's decision.
+    pub fn ask(&self, call: CallId, question: Question) {
+        // The threads live as long as this end of the channel.
+        let _ = self.questions.send((call, question));
     }
 
     /// Ends the calls under way, so that the process can.
@@ -125,20 +127,21 @@ impl PlacesPool {
 
 fn ask_for_ever(
     source: &GoogleLegacy,
-    questions: &Mutex<Receiver<(Ticket, Question)>>,
+    questions: &Mutex<Receiver<(CallId, Question)>>,
     postbox: &Postbox,
 ) {
     loop {
         // The lock is held while waiting: the others wait for the lock, which comes to the same.
         let next = questions.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok((ticket, question)) = next else { return };
+        let Ok((call, question)) = next else { return };
         let mut body = Vec::new();
         // A panic in a library must cost one answer, not one thread of the pool.
         let asked = catch_unwind(AssertUnwindSafe(|| source.answer(&question, &mut body)));
-        if asked.is_err() {
+        let told = asked.unwrap_or_else(|_| {
             body.clear();
-            render::failure("UNKNOWN_ERROR", "the source of places failed", &mut body);
-        }
-        postbox.post(Finished::Places { ticket, body });
+            render::failure(UNKNOWN_ERROR, "the source of places failed", &mut body);
+            Told::Excuse
+        });
+        postbox.post(Finished::Places { call, told, body });
     }
 }

@@ -24,7 +24,7 @@ use flate2::read::GzDecoder;
 use super::globe;
 use super::index::Index;
 use super::render::{self, status};
-use super::{Place, Source};
+use super::{Place, Source, Told};
 use crate::core::whatsat::{Position, Question};
 
 /// What `make.py` made.
@@ -140,13 +140,14 @@ impl Atlas {
 }
 
 impl Source for Atlas {
-    fn answer(&self, question: &Question, out: &mut Vec<u8>) {
+    fn answer(&self, question: &Question, out: &mut Vec<u8>) -> Told {
         // Whoever wants no results is still told whether there would be any.
         let wanted = usize::from(question.bound);
         let bound = NonZeroUsize::new(wanted).unwrap_or(NonZeroUsize::MIN);
         let near = self.nearest(question.at, question.radius_km, bound);
         let status = if near.is_empty() { status::ZERO_RESULTS } else { status::OK };
         render::places(&[HTML_ATTRIBUTION], &near[..near.len().min(wanted)], status, out);
+        Told::Answer
     }
 }
 

@@ -21,9 +21,9 @@ use ureq::config::Config;
 use ureq::http::{StatusCode, Uri};
 use ureq::unversioned::transport::DefaultConnector;
 
-use super::Source;
 use super::render::{self, status};
 use super::resolver::Remembering;
+use super::{Source, Told};
 use crate::config::Secret;
 use crate::core::whatsat::Question;
 
@@ -124,9 +124,13 @@ impl GoogleLegacy {
 }
 
 impl Source for GoogleLegacy {
-    fn answer(&self, question: &Question, out: &mut Vec<u8>) {
-        if let Err(Failure { status, message }) = self.ask(question, out) {
-            render::failure(status, &message, out);
+    fn answer(&self, question: &Question, out: &mut Vec<u8>) -> Told {
+        match self.ask(question, out) {
+            Ok(()) => Told::Answer,
+            Err(Failure { status, message }) => {
+                render::failure(status, &message, out);
+                Told::Excuse
+            }
         }
     }
 }
