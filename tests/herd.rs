@@ -13,6 +13,7 @@ use std::thread;
 
 use common::{Herd, PATIENCE, PLACELESS, skip, until};
 use herd::config::presets::PRESETS;
+use rustix::process::Signal;
 
 /// Names of this herd that can be reached from `start` when the servers in `down` are not there.
 fn reached<'a>(herd: &'a Herd, start: &'a str, down: &[&str]) -> BTreeSet<&'a str> {
@@ -162,6 +163,31 @@ fn one_client_at_two_servers_is_in_one_place() {
             herd.until_all_hold("kiwi", if ones > twos { &one } else { &two });
         }
     }
+}
+
+/// Each server's log has its input and output, and its peers' coming and going.
+#[test]
+fn logs_tell_what_happened() {
+    let mut herd = Herd::running("2023", PLACELESS);
+    let line = herd.report("Bailey", "kiwi", "+1-1", "7");
+    herd.until_all_hold("kiwi", &line);
+    herd.until_logged("Bailey", " <- IAMAT kiwi +1-1 7\n");
+    for server in ["Bailey", "Bona"] {
+        for part in ["] client-", "] peer-", &format!(" -> {line}\n")] {
+            herd.until_logged(server, part);
+        }
+    }
+    herd.until_logged("Bona", &format!(" <- {line}\n"));
+
+    herd.kill("Clark");
+    herd.until_logged("Bona", "peer Clark has left peer-");
+    herd.start_all(PLACELESS);
+    until("its return is logged", || {
+        herd.log("Bona").matches("peer Clark has joined").count() >= 2
+    });
+    herd.signal("Clark", Signal::TERM);
+    assert_eq!(herd.ended("Clark").code(), Some(0));
+    herd.until_logged("Bona", ": it said good-bye\n");
 }
 
 /// What one server takes from a client, all others take from it: nothing that a client can say

@@ -122,8 +122,9 @@ fn a_service_that_hangs_keeps_nobody_else() {
     let line = herd.report("Hill", "kiwi", "+34.0-118.0", TIME);
     let begin = Instant::now();
     let mut waiting: Vec<_> = (0..20).map(|_| herd.connect("Hill")).collect();
-    for client in &mut waiting {
-        client.send("WHATSAT kiwi 10 5\nIAMAT behind +1-1 7\n");
+    for (radius, client) in waiting.iter_mut().enumerate() {
+        // Each asks something else: the same question would be asked once.
+        client.send(format!("WHATSAT kiwi {radius} 5\nIAMAT behind +1-1 7\n"));
     }
     // All workers are in the service's hands; the loop is in nobody's.
     let held: Vec<_> = (0..4).map(|_| fake.call()).collect();
@@ -179,19 +180,19 @@ fn more_questions_than_the_queue_holds_are_refused_at_once() {
     let fake = FakePlaces::start();
     let herd = asking(&fake, "deadline = \"10 min\"\nworkers = 1\nqueue_max = 2\n");
     let line = herd.report("Hill", "kiwi", "+34.0-118.0", TIME);
-    let ask = || {
+    let ask = |radius: u64| {
         let mut client = herd.connect("Hill");
-        client.send("WHATSAT kiwi 10 5\n");
+        client.send(format!("WHATSAT kiwi {radius} 5\n"));
         client
     };
-    let mut served = vec![ask()];
+    let mut served = vec![ask(1)];
     let first = fake.call();
     for waiting in [2, 3] {
-        served.push(ask());
+        served.push(ask(waiting));
         until("it waits", || herd.status("Hill").questions_waiting == waiting);
     }
-    for _ in 0..3 {
-        check_failure(&mut ask(), &line, "OVER_QUERY_LIMIT");
+    for radius in 4..7 {
+        check_failure(&mut ask(radius), &line, "OVER_QUERY_LIMIT");
     }
     first.answer_nothing_there();
     fake.call().answer_nothing_there();
@@ -200,6 +201,65 @@ fn more_questions_than_the_queue_holds_are_refused_at_once() {
         let (heard, body) = answer(client);
         assert_eq!((heard.trim_end(), &body["status"]), (line.as_str(), &"ZERO_RESULTS".into()));
     }
+}
+
+/// Goal: the same question on its way is asked once, whoever asks it, and everybody hears the
+/// answer. Method: one client asks it often, another asks it too, and the service answers once;
+/// a second call would wait for an answer that never comes.
+#[test]
+fn the_same_question_is_asked_once() {
+    let fake = FakePlaces::start();
+    let herd = asking(&fake, "deadline = \"10 min\"\n");
+    let line = herd.report("Hill", "kiwi", "+34.0-118.0", TIME);
+    let mut askers = [herd.connect("Hill"), herd.connect("Hill")];
+    askers[0].send("WHATSAT kiwi 10 5\n".repeat(64));
+    until("they wait", || herd.status("Hill").questions_waiting == 64);
+    askers[1].send("WHATSAT kiwi 10 5\n");
+    until("one more waits", || herd.status("Hill").questions_waiting == 65);
+    fake.call().answer_nothing_there();
+    for (client, answers) in askers.iter_mut().zip([64, 1]) {
+        for _ in 0..answers {
+            let (heard, body) = answer(client);
+            let expected = (line.as_str(), &"ZERO_RESULTS".into());
+            assert_eq!((heard.trim_end(), &body["status"]), expected);
+        }
+    }
+}
+
+/// Goal: a dead service is left alone for a while, and clients hear so at once. Method: it hangs
+/// up on five calls in a row; then nobody takes the next call, and still there is an answer.
+#[test]
+fn a_dead_service_is_left_alone() {
+    let fake = FakePlaces::start();
+    let herd = asking(&fake, "deadline = \"10 min\"\n");
+    let line = herd.report("Hill", "kiwi", "+34.0-118.0", TIME);
+    let mut client = herd.connect("Hill");
+    for _ in 0..5 {
+        client.send("WHATSAT kiwi 10 5\n");
+        drop(fake.call());
+        check_failure(&mut client, &line, "UNKNOWN_ERROR");
+    }
+    client.send("WHATSAT kiwi 10 5\n");
+    check_failure(&mut client, &line, "UNKNOWN_ERROR");
+}
+
+/// Goal: one address gets its share and no more. Method: loopback is limited like everybody else.
+#[test]
+fn one_address_gets_its_share() {
+    let fake = FakePlaces::start();
+    let limits = "deadline = \"10 min\"\nquestions_at_once = 2\nquestions_per_second = 1\n\
+        limits_loopback = true\n";
+    let herd = asking(&fake, limits);
+    let line = herd.report("Hill", "kiwi", "+34.0-118.0", TIME);
+    let mut client = herd.connect("Hill");
+    client
+        .send("WHATSAT kiwi 1 5\nWHATSAT kiwi 2 5\n".to_owned() + &"WHATSAT kiwi 3 5\n".repeat(9));
+    fake.call().answer_nothing_there();
+    fake.call().answer_nothing_there();
+    for _ in 0..2 {
+        assert_eq!(answer(&mut client).1["status"], "ZERO_RESULTS");
+    }
+    check_failure(&mut client, &line, "OVER_QUERY_LIMIT");
 }
 
 /// Goal: nobody but the service sees the key. Method: at the loudest log level, after answers,

@@ -38,8 +38,8 @@ pub trait Source: Send + Sync {
     fn answer(&self, question: &Question, out: &mut Vec<u8>) -> Told;
 }
 
-/// Whether a source was of use, or its document only says why not. A service that says no has answered; one that is not there, or
-/// talks nonsense, has failed.
+/// Whether a source was of use, or its document only says why not. A service that says no has
+/// answered; one that is not there, or talks nonsense, has not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Told {
     Answer,

@@ -7,6 +7,7 @@
 
 pub mod client;
 pub mod fake_places;
+pub mod rules;
 pub mod transcript;
 
 use std::collections::BTreeMap;
