@@ -261,7 +261,7 @@ impl Body {
                 Output::StartTimer { timer, after } => {
                     self.wheel.start(self.now.monotonic + after, timer);
                 }
-                Output::AskPlaces { ticket, question, patience } => {
+                Output::AskPlaces { ticket, question, patience, .. } => {
                     let timer = Timer::Answer { ticket };
                     self.wheel.start(self.now.monotonic + patience, timer);
                     self.acts.push(Act::Ask { ticket, question });
@@ -322,6 +322,13 @@ impl Body {
         was_there
     }
 
+    /// Before the outputs: the answer that lets lines be taken again may be among them.
+    fn hold(&mut self, conn: ConnId) {
+        if let Some(socket) = self.sockets.get_mut(&conn) {
+            socket.held = true;
+        }
+    }
+
     /// Tells the lines that have come, as many as may be taken now.
     ///
     /// Bound: each pass takes a line, or is the last.
@@ -347,6 +354,9 @@ impl Body {
                 lines = lines.ended();
             }
             self.server.handle(self.now, Input::Lines { conn, lines: &mut lines }, &mut self.out);
+            if lines.is_held() {
+                self.hold(conn);
+            }
             self.carry_out();
             self.empty_mailbox();
             let outcome = lines.outcome();
@@ -356,7 +366,6 @@ impl Body {
             let is_endless = inbox.is_endless(LIMITS);
             socket.inbox = inbox;
             socket.lines_left = outcome.lines_left;
-            socket.held |= outcome.held;
             if is_endless {
                 self.acts.push(Act::Reset { conn });
                 return self.lose(conn);

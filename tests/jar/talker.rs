@@ -94,8 +94,8 @@ impl Talker {
     pub fn hear(&mut self, bytes: &[u8]) {
         self.heard.extend_from_slice(bytes);
         while let Some(asked) = self.asked.front() {
-            let lines = if self.heard.starts_with(b"? ") { 1 } else { asked.answer_lines() };
-            let Some(answer) = take_lines(&mut self.heard, lines) else { return };
+            let end = if self.heard.starts_with(b"? ") { b"\n" } else { asked.answer_end() };
+            let Some(answer) = take_through(&mut self.heard, end) else { return };
             let asked = self.asked.pop_front().expect("it was just looked at");
             self.judge(asked, &answer);
         }
@@ -143,18 +143,18 @@ impl Talker {
 }
 
 impl Asked {
-    fn answer_lines(&self) -> usize {
+    /// What an answer ends with, and has nowhere else.
+    fn answer_end(&self) -> &'static [u8] {
         match self {
-            // The AT line, the places, the blank line.
-            Asked::Whatsat { .. } => 3,
-            Asked::Iamat { .. } | Asked::Nonsense { .. } => 1,
+            Asked::Whatsat { .. } => b"\n\n",
+            Asked::Iamat { .. } | Asked::Nonsense { .. } => b"\n",
         }
     }
 }
 
-fn take_lines(bytes: &mut Vec<u8>, count: usize) -> Option<String> {
-    let last = memchr::memchr_iter(b'\n', bytes).nth(count - 1)?;
-    let rest = bytes.split_off(last + 1);
+fn take_through(bytes: &mut Vec<u8>, end: &[u8]) -> Option<String> {
+    let at = memchr::memmem::find(bytes, end)?;
+    let rest = bytes.split_off(at + end.len());
     let taken = std::mem::replace(bytes, rest);
     Some(String::from_utf8(taken).expect("the jar's clients speak ASCII"))
 }
