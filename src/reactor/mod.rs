@@ -16,9 +16,9 @@
 //! └───────────────────────────────────────────────┘
 //! ```
 //!
-//! Reading order: this file, `serving` (a connection's turn), `admitting`, `owing`, `slots`, `connection`, `listener`,
-//! `deadlines`, then `asking`, `worker` and `dialer` for what takes longer than a turn, `drain`
-//! for the end and `start` for the beginning.
+//! Reading order: this file, `serving` (a connection's turn), `admitting`, `owing`, `slots`,
+//! `connection`, `listener`, `deadlines`, then `asking`, `worker` and `dialer` for what takes
+//! longer than a turn, `drain` for the end and `start` for the beginning.
 
 mod admin;
 mod admitting;
