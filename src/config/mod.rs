@@ -129,6 +129,18 @@ pub enum PlacesSource {
     GoogleLegacy,
 }
 
+impl std::str::FromStr for StaleReply {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<StaleReply, String> {
+        match text {
+            "own" => Ok(StaleReply::Own),
+            "stored" => Ok(StaleReply::Stored),
+            _ => Err("write own or stored".into()),
+        }
+    }
+}
+
 impl PlacesSource {
     /// The name an operator writes.
     pub fn name(self) -> &'static str {

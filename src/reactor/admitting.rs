@@ -6,7 +6,7 @@ use log::{debug, info, warn};
 use super::connection::{Connection, Phase};
 use super::listener::{Accepted, Arrival};
 use super::slots::Slot;
-use super::{Due, Reactor};
+use super::{Due, Reactor, Unfinished};
 use crate::core::border::Input;
 use crate::core::names::{ConnId, Door};
 
@@ -17,6 +17,9 @@ impl Reactor {
     /// Admits whoever waits at a door, a bounded number of them; the rest has another turn.
     pub(super) fn accept(&mut self, slot: usize) {
         let now = self.moment();
+        if let Some(Slot::Listener(listener)) = self.slots.at(slot) {
+            listener.queued = false;
+        }
         for _ in 0..ACCEPTS_MAX {
             let full = self.is_full();
             let Some(Slot::Listener(listener)) = self.slots.at(slot) else { return };
@@ -41,7 +44,16 @@ impl Reactor {
             && !listener.queued
         {
             listener.queued = true;
-            self.unfinished.push_back(slot);
+            self.unfinished.push_back(Unfinished::Door(slot));
+        }
+    }
+
+    /// Accepts, unless that is coming with the unfinished.
+    pub(super) fn offer_accept(&mut self, slot: usize) {
+        if let Some(Slot::Listener(listener)) = self.slots.at(slot)
+            && !listener.queued
+        {
+            self.accept(slot);
         }
     }
 
@@ -64,7 +76,7 @@ impl Reactor {
         {
             listener.is_full = false;
             listener.queued = true;
-            self.unfinished.push_back(door);
+            self.unfinished.push_back(Unfinished::Door(door));
         }
     }
 

@@ -5,7 +5,6 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Instant;
 use std::{fmt, fs, io};
 
 use log::info;
@@ -103,7 +102,7 @@ impl Reactor {
         admin_path: PathBuf,
         log: LogHandle,
     ) -> Result<Reactor, StartError> {
-        let born = Instant::now();
+        let clocks = Clocks::new();
         let poll = Poll::new().map_err(|error| StartError::System("the event queue", error))?;
         let mut slots = Slots::new();
         let doors = open_doors(&config, &poll, &mut slots, admin_path)?;
@@ -115,7 +114,6 @@ impl Reactor {
             "{} of herd {} listens for clients on {} and for peers on {}, {} connections at most",
             config.name, config.herd, config.client_address, config.peer_address, connections_max
         );
-        let clocks = Clocks { born };
         Ok(Reactor {
             poll,
             slots,
