@@ -23,10 +23,15 @@ pub struct Server {
 impl Server {
     /// `Hub` has four peers, which would dial if they lived: without them it is alone and quiet.
     pub fn start() -> Server {
+        Server::start_with("")
+    }
+
+    /// `sections` are added to its herd.toml.
+    pub fn start_with(sections: &str) -> Server {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let [clients, peers] = free_addresses();
         let config = dir.path().join("herd.toml");
-        fs::write(&config, herd_toml(clients, peers)).expect("a file in it");
+        fs::write(&config, herd_toml(clients, peers) + sections).expect("a file in it");
         let child = Command::new(env!("CARGO_BIN_EXE_herd"))
             .args(["serve", "Hub", "--log-level", "off", "--config"])
             .arg(&config)
