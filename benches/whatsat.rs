@@ -5,7 +5,9 @@
 //! 1. A service of places is dead: it accepts and never answers. While sixteen clients keep asking,
 //!    another client's IAMATs should take as long as without them. Rounds with and without
 //!    questions alternate; each server has its own process.
-//! 2. Bytes a second that leave for IAMATs and for WHATSATs of the embedded atlas, pipeline 16.
+//! 2. A service takes 100 ms. One client asks 64 questions at once, about 64 places and then about
+//!    one: four workers need 1.6 s for the first, and one call answers the second.
+//! 3. Bytes a second that leave for IAMATs and for WHATSATs of the embedded atlas, pipeline 16.
 
 mod common {
     pub mod server;
@@ -15,7 +17,7 @@ use std::hint::black_box;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -32,6 +34,7 @@ fn main() {
         false => (8, Duration::from_millis(500)),
     };
     beside_a_dead_service(rounds, round);
+    many_questions_at_once();
     bytes_a_second(rounds, round);
 }
 
@@ -111,15 +114,69 @@ fn percentile(times: &mut [Duration], percent: usize) -> Duration {
     times[(times.len() - 1) * percent / 100]
 }
 
+fn many_questions_at_once() {
+    const QUESTIONS: usize = 64;
+    let calls = Arc::new(AtomicUsize::new(0));
+    let slow = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = slow.local_addr().expect("it is bound");
+    let counter = calls.clone();
+    thread::spawn(move || {
+        for stream in slow.incoming() {
+            let calls = counter.clone();
+            thread::spawn(move || answer_slowly(stream.expect("somebody calls"), &calls));
+        }
+    });
+    let sections = format!("[places]\nsource = \"google-legacy\"\nurl = \"http://{address}\"\n");
+    let server = Server::start_with(&sections);
+    let mut stream = TcpStream::connect(server.clients).expect("it listens");
+    let report = |number| format!("IAMAT client-{number} +{}.5+1 1\n", number % 90);
+    let reports: String = (0..QUESTIONS).map(report).collect();
+    read_until(&mut stream, &reports, b"\n", QUESTIONS);
+    println!("{QUESTIONS} questions at once to a service that takes 100 ms:");
+    let apart: String = (0..QUESTIONS).map(|n| format!("WHATSAT client-{n} 10 5\n")).collect();
+    let same = "WHATSAT client-0 9 5\n".repeat(QUESTIONS);
+    for (name, lines) in [("64 places", apart), ("one place", same)] {
+        let before = calls.load(Ordering::Relaxed);
+        let begin = Instant::now();
+        let answers = read_until(&mut stream, &lines, b"\n\n", QUESTIONS);
+        let asked = lines.lines().map(|line| line.split(' ').nth(1));
+        let answered = std::str::from_utf8(&answers).expect("the service speaks ASCII").lines();
+        let answered =
+            answered.filter(|line| line.starts_with("AT ")).map(|at| at.split(' ').nth(3));
+        assert!(asked.eq(answered), "answers in the order of questions");
+        let calls = calls.load(Ordering::Relaxed) - before;
+        println!("  {name}: {:?}, {calls} calls", begin.elapsed());
+    }
+}
+
+/// One connection of the service; the client keeps it open from call to call.
+fn answer_slowly(mut stream: TcpStream, calls: &AtomicUsize) {
+    let mut head = Vec::new();
+    let mut piece = [0; 4096];
+    while let Ok(count @ 1..) = stream.read(&mut piece) {
+        head.extend_from_slice(&piece[..count]);
+        if head.ends_with(b"\r\n\r\n") {
+            head.clear();
+            calls.fetch_add(1, Ordering::Relaxed);
+            thread::sleep(Duration::from_millis(100));
+            let body = "{\"results\":[],\"status\":\"ZERO_RESULTS\"}";
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+            if stream.write_all((head + body).as_bytes()).is_err() {
+                return;
+            }
+        }
+    }
+}
+
 fn bytes_a_second(rounds: usize, round: Duration) {
     let server = Server::start();
     let mut stream = TcpStream::connect(server.clients).expect("it listens");
     let iamat = "IAMAT kiwi +60.169900+24.938400 1520023934.918963997\n".repeat(PIPELINE);
     let whatsat = "WHATSAT kiwi 50 20\n".repeat(PIPELINE);
-    let answer_bytes = answers_of(&mut stream, &iamat, b"\n");
+    let answer_bytes = read_until(&mut stream, &iamat, b"\n", PIPELINE).len();
     // Twice: the first may have to wait for the atlas.
-    answers_of(&mut stream, &whatsat, b"\n\n");
-    let places_bytes = answers_of(&mut stream, &whatsat, b"\n\n");
+    read_until(&mut stream, &whatsat, b"\n\n", PIPELINE);
+    let places_bytes = read_until(&mut stream, &whatsat, b"\n\n", PIPELINE).len();
     let mut rates = [Vec::new(), Vec::new()];
     for _ in 0..rounds {
         for (rates, (lines, bytes)) in
@@ -138,16 +195,16 @@ fn bytes_a_second(rounds: usize, round: Duration) {
     println!("  ratio {:.2}", whatsats / iamats);
 }
 
-/// Sends a batch and gives the length of its answers; each ends with `end`.
-fn answers_of(stream: &mut TcpStream, lines: &str, end: &[u8]) -> usize {
+/// Sends lines and gives their answers, each of which ends with `end`.
+fn read_until(stream: &mut TcpStream, lines: &str, end: &[u8], answers: usize) -> Vec<u8> {
     stream.write_all(lines.as_bytes()).expect("it reads");
     let mut heard = Vec::new();
     let mut piece = [0; 64 * 1024];
-    while memchr::memmem::find_iter(&heard, end).count() < PIPELINE {
+    while memchr::memmem::find_iter(&heard, end).count() < answers {
         let count = stream.read(&mut piece).expect("it answers");
         heard.extend_from_slice(&piece[..count]);
     }
-    heard.len()
+    heard
 }
 
 fn rate(stream: &mut TcpStream, lines: &str, answer_bytes: usize, round: Duration) -> f64 {
