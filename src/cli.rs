@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
+use clap::builder::FalseyValueParser;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -14,7 +15,7 @@ use log::LevelFilter;
 use herd::config::herd::parse_name;
 use herd::config::layers::{Overrides, PlainPeer, Which, configure};
 use herd::config::settings::{default_run_dir, parse_level};
-use herd::config::{Config, ConfigError, PlacesSource, Secret, address, file};
+use herd::config::{Config, ConfigError, PlacesSource, Secret, StaleReply, address, file};
 use herd::places::ATTRIBUTION;
 
 /// The towns' licence (CC BY 4.0) asks for credit wherever they are shown.
@@ -175,8 +176,16 @@ pub struct ServeFlags {
     /// Directory of pid files and admin sockets [default: run]
     #[arg(long, value_name = "DIR", env = "HERD_RUN_DIR", hide_env_values = true)]
     pub run_dir: Option<PathBuf>,
+    /// Answer the sender of an older IAMAT with its own line (the default) or the stored one
+    #[arg(long, value_name = "own|stored", env = "HERD_STALE_REPLY", hide_env_values = true)]
+    pub stale_reply: Option<StaleReply>,
+    /// Close after the first answer, for clients that wait for the end of the stream
+    #[arg(long, env = "HERD_CLOSE_AFTER_REPLY", hide_env_values = true)]
+    #[arg(value_parser = FalseyValueParser::new())]
+    pub close_after_reply: bool,
     /// Believe AT lines on the client port, as course servers send them (loopback only)
-    #[arg(long)]
+    #[arg(long, env = "HERD_PLAIN", hide_env_values = true)]
+    #[arg(value_parser = FalseyValueParser::new())]
     pub plain: bool,
     /// A course server is our neighbour: the name of a member it stands in for, or
     /// NAME=HOST:PORT; may be repeated, implies --plain
@@ -279,6 +288,8 @@ impl ServeFlags {
             log_dir: self.log_dir,
             log_level: self.log_level,
             run_dir: self.run_dir,
+            stale_reply: self.stale_reply,
+            close_after_reply: self.close_after_reply,
             plain: self.plain,
             plain_peers: self.plain_peer,
         }

@@ -9,7 +9,9 @@ mod common;
 
 use std::sync::{Arc, Mutex, Weak};
 
-use common::{Client, Herd, posix_ns};
+use common::rules::{lines_and_fields, positions_and_times, questions};
+use common::transcript::{Answer, Case, case, check, check_places, copy_of, iamat, is_at_line};
+use common::{Herd, posix_ns};
 
 /// The servers that the tests of this file share: started by the first, ended by the last.
 fn five() -> Arc<Herd> {
@@ -20,256 +22,6 @@ fn five() -> Arc<Herd> {
         *shared = Arc::downgrade(&herd);
         herd
     })
-}
-
-/// A line without its terminator, and what must come back.
-struct Case {
-    line: Vec<u8>,
-    answer: Answer,
-}
-
-enum Answer {
-    /// An AT line of this server that ends with these fields.
-    At(Vec<u8>),
-    /// `? ` and the line.
-    Copy,
-    /// `? ` and the first bytes of the line.
-    Start(usize),
-    Nothing,
-    /// The AT line that is held, and at least and at most so many places.
-    Places {
-        at_line: String,
-        least: usize,
-        most: usize,
-    },
-}
-
-fn case(line: impl AsRef<[u8]>, answer: Answer) -> Case {
-    Case { line: line.as_ref().to_vec(), answer }
-}
-
-fn iamat(client: impl AsRef<[u8]>, position: &str, time: &str) -> Case {
-    let tail = [client.as_ref(), position.as_bytes(), time.as_bytes()].join(&b' ');
-    case([b"IAMAT ", &tail[..]].concat(), Answer::At(tail))
-}
-
-fn reshaped(line: &[u8], tail: &str) -> Case {
-    case(line, Answer::At(tail.into()))
-}
-
-/// Reads what must come back, and nothing more.
-fn check(client: &mut Client, server: &str, Case { line, answer }: &Case) {
-    let asked = line.escape_ascii();
-    match answer {
-        Answer::Nothing => {}
-        Answer::Copy => assert_eq!(client.line(), copy_of(line), "{asked}"),
-        Answer::Start(length) => assert_eq!(client.line(), copy_of(&line[..*length]), "{asked}"),
-        Answer::At(tail) => {
-            let heard = client.line();
-            assert!(is_at_line(&heard, server, tail), "{asked}: {}", heard.escape_ascii());
-        }
-        Answer::Places { at_line, least, most } => {
-            assert_eq!(client.line(), format!("{at_line}\n").as_bytes(), "{asked}");
-            let body = client.through(b"\n\n");
-            check_places(&body, *least, *most);
-        }
-    }
-}
-
-fn copy_of(line: &[u8]) -> Vec<u8> {
-    [b"? ", line, b"\n"].concat()
-}
-
-/// `AT <server> <sign><digits>.<nine digits> <tail>`, with one space between.
-fn is_at_line(heard: &[u8], server: &str, tail: &[u8]) -> bool {
-    let start = format!("AT {server} ");
-    let end = [b" ", tail, b"\n"].concat();
-    let skew = heard.strip_prefix(start.as_bytes()).and_then(|rest| rest.strip_suffix(&end[..]));
-    let Some([b'+' | b'-', digits @ ..]) = skew else { return false };
-    let dot = digits.iter().position(|&byte| byte == b'.');
-    let Some((whole, fraction)) = dot.map(|dot| (&digits[..dot], &digits[dot + 1..])) else {
-        return false;
-    };
-    let all_digits = |text: &[u8]| !text.is_empty() && text.iter().all(u8::is_ascii_digit);
-    all_digits(whole) && all_digits(fraction) && fraction.len() == 9
-}
-
-/// A body with its two newlines: no blank line before them, and the members of the service.
-fn check_places(body: &[u8], least: usize, most: usize) {
-    let text = std::str::from_utf8(body).unwrap();
-    let text = text.strip_suffix("\n\n").unwrap();
-    assert!(!text.ends_with('\n') && !text.starts_with('\n'), "{text}");
-    let seen: serde_json::Value = serde_json::from_str(text).unwrap();
-    let results = seen["results"].as_array().unwrap();
-    assert!(seen["html_attributions"].is_array() && seen["status"].is_string(), "{text}");
-    assert!((least..=most).contains(&results.len()), "{} results: {text}", results.len());
-    let status = if most == 0 { seen["status"].as_str().unwrap() } else { "OK" };
-    assert!(["OK", "ZERO_RESULTS"].contains(&status), "{text}");
-}
-
-// ---- the table ----
-
-fn lines_and_fields() -> Vec<Case> {
-    let long = "i".repeat(1_000);
-    vec![
-        // White space is space, tab, CR, LF, FF and VT; it separates, and surrounds in vain.
-        reshaped(b"  IAMAT\tkiwi \x0b\x0c +1-1\x0c7\t ", "kiwi +1-1 7"),
-        reshaped(b"\x0bIAMAT\x0bkiwi\x0b+1-1\x0b7\x0b", "kiwi +1-1 7"),
-        reshaped(b"\x0cIAMAT\x0ckiwi\x0c+1-1\x0c7\x0c", "kiwi +1-1 7"),
-        reshaped(b"IAMAT kiwi\r+1-1\r\r7 ", "kiwi +1-1 7"),
-        // What is invalid comes back as it came, white space and all.
-        case(" \tNOPE \x0b x\x0c ", Answer::Copy),
-        case("IAMAT\u{a0}kiwi +1-1 7", Answer::Copy),
-        case(b"\xff\xfe\x00\x01", Answer::Copy),
-        case(b"\0", Answer::Copy),
-        case("?", Answer::Copy),
-        case("? IAMAT", Answer::Copy),
-        case("\"IAMAT kiwi +1-1 7\"", Answer::Copy),
-        // A blank line is answered with nothing.
-        case("", Answer::Nothing),
-        case(" ", Answer::Nothing),
-        case(" \t\x0b\x0c\r ", Answer::Nothing),
-        // Command words are case-sensitive.
-        case("iamat kiwi +1-1 7", Answer::Copy),
-        case("Iamat kiwi +1-1 7", Answer::Copy),
-        case("IAMATx kiwi +1-1 7", Answer::Copy),
-        case("whatsat kiwi 1 1", Answer::Copy),
-        // A client's id is any run of other bytes.
-        iamat(b"nul\0nul", "+1-1", "7"),
-        iamat(b"\xff\xfe\x80", "+1-1", "7"),
-        iamat(b"\x1c\x1d\x1e\x1f\x7f\x85", "+1-1", "7"),
-        iamat("käse\u{a0}\u{2003}", "+1-1", "7"),
-        iamat("+1-1", "+1-1", "7"),
-        iamat("IAMAT", "+1-1", "7"),
-        iamat(long, "+1-1", "7"),
-    ]
-}
-
-fn positions_and_times() -> Vec<Case> {
-    let mut cases =
-        vec![iamat("kiwi.cs.ucla.edu", "+34.068930-118.445127", "1520023934.918963997")];
-    for good in [
-        "+34-118",
-        "-0.0+0.0",
-        "+34.068930-118.445127",
-        "+90+180",
-        "-90-180",
-        "+90.000+180.00",
-        "-00090.0-000180",
-        "+0.123456789012345678901234567890+1",
-        "+00+000",
-        "-12.5+7",
-    ] {
-        cases.push(iamat("kiwi", good, "7"));
-    }
-    for bad in [
-        "34-118",
-        "+34",
-        "+34118",
-        "+34.-118",
-        "+.5-118",
-        "+34-.5",
-        "+34-118.",
-        "+34-118/",
-        "+34-118+5",
-        "+90.1+0",
-        "+90.0000000000000000000001+0",
-        "-91+0",
-        "+0+180.5",
-        "+0-181",
-        "+1e1+1",
-        "+1+1e1",
-        "+nan+1",
-        "+inf+1",
-        "++1+1",
-        "+-1+1",
-        "+1_0+2",
-        "+1,5+2",
-        "+99999999999+1",
-        "+٣+1",
-    ] {
-        cases.push(case(format!("IAMAT kiwi {bad} 7"), Answer::Copy));
-    }
-    for good in [
-        "0",
-        "0.0",
-        "7",
-        "1520023934",
-        "1520023934.9",
-        "1520023934.918963997",
-        "007.50",
-        "1520023934.91896399712345678901234567890",
-        "99999999999999999999",
-        "4102444800.000000001",
-    ] {
-        cases.push(iamat("kiwi", "+1-1", good));
-    }
-    for bad in [
-        "-1", "+1", "1.", ".5", "1e9", "1E9", "nan", "inf", "1_000", "0x10", "1,5", "1.5.5", "now",
-        "٣",
-    ] {
-        cases.push(case(format!("IAMAT kiwi +1-1 {bad}"), Answer::Copy));
-    }
-    for bad in ["IAMAT", "IAMAT kiwi", "IAMAT kiwi +1-1", "IAMAT kiwi +1-1 7 7", "IAMAT +1-1 7"] {
-        cases.push(case(bad, Answer::Copy));
-    }
-    cases
-}
-
-/// `here` is in Helsinki and `sea` far from everywhere; somebody else was told so.
-fn questions(here: (&str, &str), sea: (&str, &str)) -> Vec<Case> {
-    let places = |(client, at_line): (&str, &str), operands: &str, least, most| {
-        let answer = Answer::Places { at_line: at_line.to_owned(), least, most };
-        case(format!("WHATSAT {client} {operands}"), answer)
-    };
-    let (name, _) = here;
-    let mut cases = vec![
-        places(here, "10 5", 1, 5),
-        places(here, "50 20", 20, 20),
-        places(here, "50 1", 1, 1),
-        places(here, "10 0", 0, 0),
-        places(here, "0 20", 0, 20),
-        places(here, "0 0", 0, 0),
-        places(here, "10.5 5", 1, 5),
-        places(here, "50.000 20", 20, 20),
-        places(here, "+10 +5", 1, 5),
-        places(here, "0010 005", 1, 5),
-        places(sea, "50 20", 0, 0),
-        case(format!("WHATSAT not-{name} 10 5"), Answer::Copy),
-        case(format!("WHATSAT {} 10 5", &name[1..]), Answer::Copy),
-        case(format!("WHATSAT {}\0 10 5", name), Answer::Copy),
-        case("WHATSAT", Answer::Copy),
-        case(format!("WHATSAT {name}"), Answer::Copy),
-        case(format!("WHATSAT {name} 10"), Answer::Copy),
-        case(format!("WHATSAT {name} 10 5 5"), Answer::Copy),
-    ];
-    for bad in [
-        "51 5",
-        "50.5 5",
-        "50.0000000000000000000000001 5",
-        "10 21",
-        "-1 5",
-        "-0 5",
-        "10 -1",
-        "10 5.0",
-        "1e1 5",
-        "10 1e0",
-        "nan 5",
-        "inf 5",
-        "10. 5",
-        ".5 5",
-        "++10 5",
-        "10 ++5",
-        "+ 5",
-        "10 +",
-        "ten 5",
-        "10 4294967301",
-        "4294967306 5",
-        "10 18446744073709551621",
-    ] {
-        cases.push(case(format!("WHATSAT {name} {bad}"), Answer::Copy));
-    }
-    cases
 }
 
 // ---- how it is sent ----
@@ -512,6 +264,22 @@ fn a_question_never_overtakes_the_report_before_it() {
             assert_eq!(client.line(), format!("? NOPE {number}\n").as_bytes());
         }
         assert_eq!(client.rest(), b"");
+    }
+}
+
+/// AT line and places leave in one write: clients of the course read once.
+#[test]
+fn one_read_gets_the_whole_answer() {
+    let herd = five();
+    for server in &herd.names {
+        let client = format!("once-{server}");
+        let line = herd.report(server, &client, "+60.1699+24.9384", "7");
+        let mut asking = herd.connect(server);
+        asking.send(format!("WHATSAT {client} 10 5\n"));
+        let mut piece = [0; 16 * 1024];
+        let count = std::io::Read::read(&mut asking.stream(), &mut piece).unwrap();
+        let body = piece[..count].strip_prefix(format!("{line}\n").as_bytes()).unwrap();
+        check_places(body, 1, 5);
     }
 }
 

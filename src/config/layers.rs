@@ -13,7 +13,9 @@ use log::LevelFilter;
 use super::herd::{Herd, Link, Member, parse_name};
 use super::presets::{self, Preset};
 use super::settings::PlacesSettings;
-use super::{Address, Config, ConfigError, LinkKind, Log, PlacesSource, Secret, Settings, file};
+use super::{
+    Address, Config, ConfigError, LinkKind, Log, PlacesSource, Secret, Settings, StaleReply, file,
+};
 
 /// Which herd is meant, and on which addresses.
 #[derive(Clone, Debug, Default)]
@@ -105,6 +107,8 @@ pub struct Overrides {
     pub log_dir: Option<PathBuf>,
     pub log_level: Option<LevelFilter>,
     pub run_dir: Option<PathBuf>,
+    pub stale_reply: Option<StaleReply>,
+    pub close_after_reply: bool,
     /// Bare AT lines are believed even without a plain neighbour.
     pub plain: bool,
     pub plain_peers: Vec<PlainPeer>,
@@ -173,8 +177,8 @@ pub fn configure(
         peer_address,
         peers,
         accept_plain,
-        stale_reply: settings.answers.stale_reply,
-        close_after_reply: settings.answers.close_after_reply,
+        stale_reply: overrides.stale_reply.unwrap_or(settings.answers.stale_reply),
+        close_after_reply: overrides.close_after_reply || settings.answers.close_after_reply,
         limits: settings.limits,
         log: Log {
             dir: overrides.log_dir.unwrap_or(settings.log.dir),
@@ -270,7 +274,7 @@ mod tests {
     use std::path::Path;
     use std::time::Duration;
 
-    use super::super::{Initiative, StaleReply};
+    use super::super::Initiative;
     use super::*;
 
     const FILE: &str = "herd = \"demo\"\n\

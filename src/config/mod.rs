@@ -144,6 +144,18 @@ pub enum PlacesSource {
     Overpass,
 }
 
+impl std::str::FromStr for StaleReply {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<StaleReply, String> {
+        match text {
+            "own" => Ok(StaleReply::Own),
+            "stored" => Ok(StaleReply::Stored),
+            _ => Err("write own or stored".into()),
+        }
+    }
+}
+
 impl PlacesSource {
     const ALL: [PlacesSource; 5] = [
         PlacesSource::Embedded,

@@ -54,8 +54,8 @@ pub enum Output {
     Dial { peer: PeerId },
     /// Tell `TimerFired` after this time.
     StartTimer { timer: Timer, after: Duration },
-    /// Ask for this connection, and tell `PlacesArrived`; if there is no answer after `patience`, tell `TimerFired` with
-    /// `Timer::Answer`.
+    /// Ask for this connection, and tell `PlacesArrived`; if there is no answer after `patience`,
+    /// tell `TimerFired` with `Timer::Answer`.
     AskPlaces { conn: ConnId, ticket: Ticket, question: Question, patience: Duration },
     /// Lines may be taken again (`Lines::hold`).
     ResumeReading { conn: ConnId },

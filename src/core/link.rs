@@ -10,7 +10,8 @@ use super::store::Cursor;
 
 /// A greeted connection to a peer.
 ///
-/// invariant: `owed` is at least what the reactor has not yet sent on this connection
+/// invariant: `owed` is at least what the reactor has not yet sent on this connection, less the
+/// greeting, which was sent before there was a link
 pub(super) struct Link {
     pub conn: ConnId,
     /// When it was greeted.

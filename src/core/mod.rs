@@ -114,7 +114,7 @@ impl Server {
             Input::Connected { peer, conn } => self.connected(peer, conn, out),
             Input::DialFailed { peer } => self.dial_failed(peer, out),
             Input::Lines { conn, lines } => self.lines(now, conn, lines, out),
-            Input::Ended { conn } => self.ended(conn, out),
+            Input::Ended { conn } => self.ended(now, conn, out),
             Input::Closed { conn } => self.closed(now, conn, out),
             Input::Drained { conn } => self.drained(conn, out),
             Input::PlacesArrived { ticket, body } => self.places_arrived(ticket, body, out),
@@ -157,11 +157,13 @@ impl Server {
         }
     }
 
-    fn ended(&mut self, conn: ConnId, out: &mut Outputs) {
-        // A client that half-closes still waits for its answers. A peer that half-closes has
-        // nothing to wait for.
-        if !self.waits.end(conn) {
-            out.push(Output::Close { conn });
+    fn ended(&mut self, now: Now, conn: ConnId, out: &mut Outputs) {
+        match conn.door() {
+            // A client that half-closes still waits for its answers.
+            Door::Client if self.waits.end(conn) => {}
+            // A peer that half-closes does not, and news must not be put behind a last word.
+            Door::Peer => self.drop_link(now, conn, "it has closed", out),
+            _ => out.push(Output::Close { conn }),
         }
     }
 
@@ -198,7 +200,7 @@ impl Server {
             };
             if answered && self.settings.close_after_reply {
                 lines.hold();
-                self.ended(conn, out);
+                self.ended(now, conn, out);
                 return;
             }
         }

@@ -40,11 +40,14 @@ impl Server {
                 true
             }
             PeerLine::Ping { number } => {
-                out.say(conn, |text| {
+                let pong = out.say(conn, |text| {
                     text.extend_from_slice(b"PONG ");
                     text.extend_from_slice(number);
                     text.push(b'\n');
                 });
+                if let Some((_, link)) = self.peers.link(conn) {
+                    link.owed += pong;
+                }
                 true
             }
             PeerLine::Pong | PeerLine::Blank => true,

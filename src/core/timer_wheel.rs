@@ -175,6 +175,9 @@ impl<T> TimerWheel<T> {
     }
 
     fn find_earliest(&self) -> u64 {
+        if self.armed == 0 {
+            return u64::MAX;
+        }
         // Slots in the order in which the hand meets them: the first whose earliest entry is
         // due on this revolution wins, and only if none is must all be compared.
         let mut earliest = u64::MAX;

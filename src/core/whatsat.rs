@@ -44,7 +44,12 @@ pub struct Question {
 }
 
 /// What stands in the place of an answer that did not come in time.
-pub const TOO_LATE: &[u8] = br#"{"html_attributions":[],"results":[],"status":"UNKNOWN_ERROR","error_message":"the source of places did not answer in time"}"#;
+pub const TOO_LATE: &[u8] = br#"{
+   "html_attributions" : [],
+   "results" : [],
+   "status" : "UNKNOWN_ERROR",
+   "error_message" : "the source of places did not answer in time"
+}"#;
 
 /// The answers that wait, of all connections.
 pub struct Waits {

@@ -58,7 +58,7 @@ pub trait Source: Send + Sync {
 }
 
 /// Whether a source was of use, or its document only says why not. A service that says no has
-/// answered; one that is not there, or talks nonsense, has failed.
+/// answered; one that is not there, or talks nonsense, has not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Told {
     Answer,

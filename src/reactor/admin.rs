@@ -21,15 +21,13 @@ pub fn status_line(reactor: &Reactor) -> Vec<u8> {
 fn status(reactor: &Reactor) -> Status {
     let config = &reactor.config;
     let counters = reactor.server.counters();
-    let uptime = reactor.now.monotonic.as_secs();
-    let posix = u64::try_from(reactor.now.posix.seconds()).unwrap_or(u64::MAX);
     Status {
         name: config.name.clone(),
         herd: config.herd.clone(),
         version: env!("CARGO_PKG_VERSION").into(),
         pid: std::process::id(),
-        since_posix_s: posix.saturating_sub(uptime),
-        uptime_s: uptime,
+        since_posix_s: reactor.clocks.born_posix.as_secs(),
+        uptime_s: reactor.now.monotonic.as_secs(),
         client_address: config.client_address.to_string(),
         peer_address: config.peer_address.to_string(),
         peers: (0..config.peers.len()).map(|at| peer_status(reactor, at)).collect(),

@@ -6,7 +6,7 @@ use log::{debug, info, warn};
 use super::connection::{Connection, Phase};
 use super::listener::{Accepted, Arrival};
 use super::slots::Slot;
-use super::{Due, Reactor};
+use super::{Due, Reactor, Unfinished};
 use crate::core::border::Input;
 use crate::core::names::{ConnId, Door};
 
@@ -17,6 +17,9 @@ impl Reactor {
     /// Admits whoever waits at a door, a bounded number of them; the rest has another turn.
     pub(super) fn accept(&mut self, slot: usize) {
         let now = self.moment();
+        if let Some(Slot::Listener(listener)) = self.slots.at(slot) {
+            listener.queued = false;
+        }
         for _ in 0..ACCEPTS_MAX {
             let full = self.is_full();
             let Some(Slot::Listener(listener)) = self.slots.at(slot) else { return };
@@ -41,7 +44,16 @@ impl Reactor {
             && !listener.queued
         {
             listener.queued = true;
-            self.unfinished.push_back(slot);
+            self.unfinished.push_back(Unfinished::Door(slot));
+        }
+    }
+
+    /// Accepts, unless that is coming with the unfinished.
+    pub(super) fn offer_accept(&mut self, slot: usize) {
+        if let Some(Slot::Listener(listener)) = self.slots.at(slot)
+            && !listener.queued
+        {
+            self.accept(slot);
         }
     }
 
@@ -53,7 +65,8 @@ impl Reactor {
     /// Accepts again at doors that were full, once a tenth of the places is free. Nobody would
     /// tell us that people are waiting there.
     pub(super) fn open_doors_again(&mut self) {
-        if self.slots.alive(Door::Client) > self.connections_max * 9 / 10 {
+        let free = self.connections_max.saturating_sub(self.slots.alive(Door::Client));
+        if free < self.connections_max.div_ceil(10) {
             return;
         }
         let door = self.doors.client;
@@ -63,7 +76,7 @@ impl Reactor {
         {
             listener.is_full = false;
             listener.queued = true;
-            self.unfinished.push_back(door);
+            self.unfinished.push_back(Unfinished::Door(door));
         }
     }
 

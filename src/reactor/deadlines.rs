@@ -26,7 +26,8 @@ impl Moment {
     }
 }
 
-/// Rounded up, and one more for the part of a tenth that `Moment::at` cut off: a deadline may come late, never early.
+/// Rounded up, and one more for the part of a tenth that `Moment::at` cut off: a deadline may come
+/// late, never early.
 impl Add<Duration> for Moment {
     type Output = Moment;
 

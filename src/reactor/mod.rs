@@ -16,9 +16,9 @@
 //! └───────────────────────────────────────────────┘
 //! ```
 //!
-//! Reading order: this file, `serving` (a connection's turn), `admitting`, `owing`, `slots`, `connection`, `listener`,
-//! `deadlines`, then `asking`, `worker` and `dialer` for what takes longer than a turn, `drain`
-//! for the end and `start` for the beginning.
+//! Reading order: this file, `serving` (a connection's turn), `admitting`, `owing`, `slots`,
+//! `connection`, `listener`, `deadlines`, then `asking`, `worker` and `dialer` for what takes
+//! longer than a turn, `drain` for the end and `start` for the beginning.
 
 mod admin;
 mod admitting;
@@ -86,8 +86,7 @@ pub struct Reactor {
     out: Outputs,
     /// What the core must be told next, once everything it wanted is done.
     mailbox: VecDeque<Mail>,
-    /// Slots with work left for another turn, each at most once.
-    unfinished: VecDeque<usize>,
+    unfinished: VecDeque<Unfinished>,
     /// Connections that are owed something, in the order in which they came to be.
     owing: VecDeque<ConnId>,
     /// Outboxes without an owner.
@@ -118,6 +117,13 @@ enum Due {
     DrainOver,
 }
 
+/// Whoever has work left for another turn; each is in the queue at most once.
+enum Unfinished {
+    Connection(ConnId),
+    /// The slot of a listener: doors live as long as the loop.
+    Door(usize),
+}
+
 /// What has come of an output while the others were still being carried out.
 enum Mail {
     Connected { peer: PeerId, conn: ConnId },
@@ -131,17 +137,27 @@ enum Mail {
 /// The two clocks of `core::clock::Now`.
 struct Clocks {
     born: Instant,
+    /// The time of day when the process was born, for those who ask since when it runs.
+    born_posix: Duration,
 }
 
 impl Clocks {
+    fn new() -> Clocks {
+        Clocks { born: Instant::now(), born_posix: time_of_day() }
+    }
+
     fn read(&self) -> Now {
-        // A clock before 1970 is a machine without a battery; its stamps are wrong either way.
-        let posix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let posix = time_of_day();
         Now {
             monotonic: self.born.elapsed(),
             posix: PosixTime::new(posix.as_secs(), posix.subsec_nanos()),
         }
     }
+}
+
+/// A clock before 1970 is a machine without a battery; its stamps are wrong either way.
+fn time_of_day() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 impl Reactor {
@@ -181,8 +197,11 @@ impl Reactor {
 
         // Only those who are in the queue now: whoever joins it again has had this turn.
         for _ in 0..self.unfinished.len() {
-            let Some(slot) = self.unfinished.pop_front() else { break };
-            self.take_turn(slot);
+            match self.unfinished.pop_front() {
+                Some(Unfinished::Connection(conn)) => self.take_turn(conn),
+                Some(Unfinished::Door(slot)) => self.accept(slot),
+                None => break,
+            }
         }
 
         for _ in 0..self.owing.len() {
@@ -213,7 +232,7 @@ impl Reactor {
         match due {
             Due::Core(timer) => self.tell(Input::TimerFired { timer }),
             Due::Look(conn) => self.look(conn),
-            Due::Accept { slot } => self.offer_turn(slot),
+            Due::Accept { slot } => self.offer_accept(slot),
             Due::DrainOver => self.cut_drain_short(),
         }
     }

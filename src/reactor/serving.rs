@@ -11,7 +11,7 @@ use log::{debug, info};
 use mio::event::Event;
 
 use super::connection::{Filled, Hearing, Phase};
-use super::{Due, Reactor, Slot, admin};
+use super::{Due, Reactor, Slot, Unfinished, admin};
 use crate::core::border::Input;
 use crate::core::line::{LineLimits, Lines};
 use crate::core::names::{ConnId, Door};
@@ -22,7 +22,7 @@ const LINES_MAX: usize = 256;
 impl Reactor {
     pub(super) fn on_ready(&mut self, slot: usize, event: &Event) {
         let conn = match self.slots.at(slot) {
-            Some(Slot::Listener(_)) => return self.offer_turn(slot),
+            Some(Slot::Listener(_)) => return self.offer_accept(slot),
             Some(Slot::Connection(connection)) => {
                 connection.flags.read_closed |= event.is_read_closed() || event.is_error();
                 connection.flags.readable |= event.is_readable() || connection.flags.read_closed;
@@ -38,44 +38,30 @@ impl Reactor {
         if event.is_writable() {
             self.mark_owing(conn);
         }
-        self.offer_turn(slot);
+        self.offer_turn(conn);
     }
 
-    /// Gives whoever lives at this place a turn, unless one is coming with the unfinished: an
-    /// event must not bring a second.
-    pub(super) fn offer_turn(&mut self, slot: usize) {
-        let is_queued = match self.slots.at(slot) {
-            Some(Slot::Listener(listener)) => listener.queued,
-            Some(Slot::Connection(connection)) => connection.flags.queued,
-            None => return,
-        };
-        if !is_queued {
-            self.take_turn(slot);
+    /// Gives a connection a turn, unless one is coming with the unfinished: an event must not
+    /// bring a second.
+    fn offer_turn(&mut self, conn: ConnId) {
+        if self.slots.connection(conn).is_some_and(|connection| !connection.flags.queued) {
+            self.take_turn(conn);
         }
     }
 
-    /// Gives whoever lives at this place a turn.
-    pub(super) fn take_turn(&mut self, slot: usize) {
+    /// Gives a connection a turn, if it is alive and wants one.
+    pub(super) fn take_turn(&mut self, conn: ConnId) {
         let high_water = self.config.limits.high_water_bytes;
-        match self.slots.at(slot) {
-            Some(Slot::Listener(listener)) => {
-                listener.queued = false;
-                self.accept(slot);
-            }
-            Some(Slot::Connection(connection)) => {
-                connection.flags.queued = false;
-                if !connection.wants_turn(high_water) {
-                    return;
-                }
-                let (conn, phase) = (connection.id(), connection.phase());
-                match phase {
-                    Phase::Open => self.hear(conn),
-                    _ => self.linger(conn),
-                }
-                self.queue_if_unfinished(conn);
-            }
-            None => {}
+        let Some(connection) = self.slots.connection(conn) else { return };
+        connection.flags.queued = false;
+        if !connection.wants_turn(high_water) {
+            return;
         }
+        match connection.phase() {
+            Phase::Open => self.hear(conn),
+            _ => self.linger(conn),
+        }
+        self.queue_if_unfinished(conn);
     }
 
     /// Remembers a connection with work left, because no event will.
@@ -84,7 +70,7 @@ impl Reactor {
         let Some(connection) = self.slots.connection(conn) else { return };
         if connection.wants_turn(high_water) && !connection.flags.queued {
             connection.flags.queued = true;
-            self.unfinished.push_back(conn.slot());
+            self.unfinished.push_back(Unfinished::Connection(conn));
         }
     }
 

@@ -5,7 +5,6 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Instant;
 use std::{fmt, fs, io};
 
 use log::info;
@@ -40,6 +39,10 @@ const DESCRIPTORS_RESERVED: usize = 32;
 const DESCRIPTORS_WANTED: u64 = 200_000;
 /// What macOS grants at most, whatever its hard limit says (setrlimit(2) there, OPEN_MAX).
 const DESCRIPTORS_MACOS: u64 = 10_240;
+/// Connections that may wait in the kernel until they are accepted: as many as Linux allows by
+/// default. mio asks for 128, which a few hundred clients at once overflow, and whoever finds it
+/// full knocks again after a whole second.
+const BACKLOG: i32 = 4096;
 
 const _: () = assert!(PEER_LINE_BYTES_CEILING <= Store::REPORT_BYTES_MAX);
 
@@ -99,7 +102,7 @@ impl Reactor {
         admin_path: PathBuf,
         log: LogHandle,
     ) -> Result<Reactor, StartError> {
-        let born = Instant::now();
+        let clocks = Clocks::new();
         let poll = Poll::new().map_err(|error| StartError::System("the event queue", error))?;
         let mut slots = Slots::new();
         let doors = open_doors(&config, &poll, &mut slots, admin_path)?;
@@ -111,7 +114,6 @@ impl Reactor {
             "{} of herd {} listens for clients on {} and for peers on {}, {} connections at most",
             config.name, config.herd, config.client_address, config.peer_address, connections_max
         );
-        let clocks = Clocks { born };
         Ok(Reactor {
             poll,
             slots,
@@ -177,6 +179,8 @@ fn listen(address: SocketAddr, whose: &'static str) -> Result<TcpListener, Start
     // Answers are small and must not wait for each other. Accepted sockets inherit this, which
     // saves a system call for each (tcp(7), TCP_NODELAY).
     let _ = socket2::SockRef::from(&listener).set_tcp_nodelay(true);
+    // Listening again sets the backlog anew (listen(2)). A system that allows less takes less.
+    let _ = socket2::SockRef::from(&listener).listen(BACKLOG);
     Ok(listener)
 }
 
@@ -272,5 +276,25 @@ fn settings(config: &Config) -> Settings {
         backoff_max: limits.backoff_max,
         seed: random.u64(..),
         hash_key: (random.u64(..), random.u64(..)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Method: nobody accepts. A client that finds the backlog full would knock until its patience
+    /// ends.
+    #[test]
+    fn a_crowd_may_wait_at_the_door() {
+        let listener = listen("127.0.0.1:0".parse().unwrap(), "client").unwrap();
+        let address = listener.local_addr().unwrap();
+        let come = |_| std::net::TcpStream::connect_timeout(&address, Duration::from_secs(5));
+        // macOS allows 128, whatever is asked for.
+        let crowd = if cfg!(target_os = "linux") { 500 } else { 100 };
+        let arrived: Result<Vec<_>, _> = (0..crowd).map(come).collect();
+        assert_eq!(arrived.unwrap().len(), crowd);
     }
 }

@@ -7,6 +7,8 @@
 
 pub mod client;
 pub mod fake_places;
+pub mod rules;
+pub mod transcript;
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -41,6 +43,11 @@ pub fn await_some<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 
 pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
     await_some(what, || holds().then_some(()));
+}
+
+/// Says that this machine cannot run a test. Written past the test harness, which would keep it.
+pub fn skip(why: &str) {
+    let _ = writeln!(std::io::stderr(), "\n==== SKIPPED: {why}");
 }
 
 /// What the clock says, in nanoseconds since 1970.

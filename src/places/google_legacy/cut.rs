@@ -15,8 +15,8 @@ use serde_json::value::RawValue;
 use crate::core::whatsat::{Position, Question};
 use crate::places::globe;
 
-/// The document is not a Nearby Search: not UTF-8, not JSON, no object, without a `status`, or its `results`
-/// are no list.
+/// The document is not a Nearby Search: not UTF-8, not JSON, no object, without a `status`, or its
+/// `results` are no list.
 #[derive(Debug, PartialEq, Eq)]
 pub struct NotASearch;
 

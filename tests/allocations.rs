@@ -1,0 +1,91 @@
+//! The border costs nothing: in the steady state a line is parsed, stored, answered and flooded
+//! without a heap allocation. Apart because this binary has an allocator that counts.
+//!
+//! Steady means that clients are known, that their reports keep their length, and that the
+//! reactor's buffers have grown to what a batch needs.
+
+use std::time::Duration;
+
+use herd::core::border::{Input, Output, Outputs};
+use herd::core::clock::{Now, PosixTime};
+use herd::core::line::{LineLimits, Lines};
+use herd::core::names::{ConnId, Door};
+use herd::core::{PeerSettings, Server, Settings};
+
+const LIMITS: LineLimits = LineLimits { line_bytes_max: 8 << 10, endless_bytes_max: 1 << 20 };
+
+fn now() -> Now {
+    Now { monotonic: Duration::from_secs(1), posix: PosixTime::new(1_796_567_144, 182_837_383) }
+}
+
+fn server(peers: usize) -> Server {
+    let peer =
+        |n| PeerSettings { name: format!("Peer{n}").into_bytes(), dials: false, plain: false };
+    Server::new(Settings {
+        name: b"Hill".as_slice().into(),
+        herd: b"test".to_vec(),
+        peers: (0..peers).map(peer).collect(),
+        accept_plain: false,
+        stale_reply_stored: false,
+        close_after_reply: false,
+        answer_patience: Duration::from_secs(5),
+        waits_max: 64,
+        clients_max: 1_000_000,
+        peer_owed_max: 256 * 1024,
+        greeting_patience: Duration::from_secs(2),
+        ping_after: Duration::from_secs(10),
+        silence_max: Duration::from_secs(30),
+        backoff_min: Duration::from_millis(100),
+        backoff_max: Duration::from_secs(5),
+        seed: 1,
+        hash_key: (1, 2),
+    })
+}
+
+/// Tells the lines and gives how many texts are to be sent.
+fn tell(server: &mut Server, conn: ConnId, read: &[u8], out: &mut Outputs) -> usize {
+    server.handle(now(), Input::Lines { conn, lines: &mut Lines::new(read, LIMITS) }, out);
+    let sends = out.list.iter().filter(|output| matches!(output, Output::Send { .. })).count();
+    out.clear();
+    sends
+}
+
+fn batch(first_client: u32, time: u32, word: &str) -> Vec<u8> {
+    let line =
+        |client| format!("{word} client-{client:04} +34.068930-118.445127 {time}.918963997\n");
+    (first_client..first_client + 16).map(line).collect::<String>().into_bytes()
+}
+
+/// Counts the allocations of `rounds` batches, after as many to warm up.
+fn check(peers: usize, door: Door, word: &str, sends_expected: usize) {
+    let mut server = server(peers);
+    let mut out = Outputs::default();
+    for n in 0..peers {
+        let conn = ConnId::new(Door::Peer, n as u64, n);
+        server.handle(now(), Input::Accepted { conn }, &mut out);
+        out.clear();
+        let greeting = format!("HERD/1 Peer{n} Hill test {n:032x} -\n");
+        tell(&mut server, conn, greeting.as_bytes(), &mut out);
+    }
+    let conn = ConnId::new(door, if door == Door::Peer { 0 } else { 100 }, 0);
+    let mut rounds = |times: std::ops::Range<u32>| {
+        let batches: Vec<_> = times.map(|time| batch(time % 10 * 16, time, word)).collect();
+        allocation_counter::measure(|| {
+            for batch in &batches {
+                let sends = tell(&mut server, conn, batch, &mut out);
+                assert_eq!(sends, sends_expected, "{word}, {peers} peers");
+            }
+        })
+    };
+    let grown = rounds(1_520_000_000..1_520_000_020);
+    assert!(grown.count_total > 0, "the counter counts, and new clients need memory");
+    let steady = rounds(1_520_000_020..1_520_000_040);
+    assert_eq!(steady.count_total, 0, "{word}, {peers} peers: {steady:?}");
+}
+
+#[test]
+fn lines_of_known_clients_allocate_nothing() {
+    check(0, Door::Client, "IAMAT", 1);
+    check(4, Door::Client, "IAMAT", 5);
+    check(4, Door::Peer, "AT Bona +0.263873386", 3);
+}

@@ -1,0 +1,384 @@
+//! A body for the mind: what `reactor` does for one `core::Server`, without a kernel. Apart from
+//! the tests because several of them need a mind that lives; it opens no socket, and the time,
+//! the bytes and the losses come from whoever holds it.
+//!
+//! It keeps the law of the border as the reactor does: outputs are carried out before the next
+//! input, and what comes of one at once goes to a mailbox and is told after. Its bounds are
+//! smaller than the reactor's, so that small tests reach them.
+//!
+//! What it cannot do alone, it leaves as an `Act` for the world outside.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use herd::core::border::{Input, Note, Output, Outputs, Timer};
+use herd::core::clock::{Now, PosixTime};
+use herd::core::line::{LineBuffer, LineLimits};
+use herd::core::names::{ConnId, Door, PeerId, Ticket};
+use herd::core::timer_wheel::TimerWheel;
+use herd::core::whatsat::Question;
+use herd::core::{PeerSettings, Server, Settings};
+
+/// Lines taken from one connection before another input may come.
+const LINES_MAX: usize = 8;
+/// Answers owed to a client above which its lines wait.
+const HIGH_WATER: usize = 4 * 1024;
+pub const LIMITS: LineLimits = LineLimits { line_bytes_max: 2_000, endless_bytes_max: 20_000 };
+/// A catch-up's piece of 64 KiB, and its last line.
+const PIECE_MAX: usize = 64 * 1024 + LIMITS.line_bytes_max;
+/// The Unix time at which every jar's clock begins.
+pub const EPOCH: u64 = 1_800_000_000;
+
+/// What the world must do or know.
+#[derive(Clone, Copy, Debug)]
+pub enum Act {
+    Dial {
+        peer: PeerId,
+    },
+    Ask {
+        ticket: Ticket,
+        question: Question,
+    },
+    /// Nothing will follow what was sent on this connection.
+    Finish {
+        conn: ConnId,
+    },
+    /// The connection was hung up on.
+    Reset {
+        conn: ConnId,
+    },
+    Noted(Note),
+}
+
+pub struct Body {
+    pub server: Server,
+    born: Duration,
+    /// How far its clock is ahead of the world's.
+    ahead: Duration,
+    now: Now,
+    wheel: TimerWheel<Timer>,
+    mailbox: VecDeque<Mail>,
+    out: Outputs,
+    sockets: BTreeMap<ConnId, Socket>,
+    peer_owed_max: usize,
+    acts: Vec<Act>,
+}
+
+enum Mail {
+    Closed { conn: ConnId },
+    Drained { conn: ConnId },
+}
+
+#[derive(Default)]
+struct Socket {
+    inbox: LineBuffer,
+    outbox: Vec<u8>,
+    /// Came while lines were held back.
+    unread: Vec<u8>,
+    lines_left: bool,
+    held: bool,
+    /// The far end will send no more.
+    ended: bool,
+    end_told: bool,
+    /// Nothing is heard any more, and after the outbox is sent, nothing is said.
+    closing: bool,
+    /// The last word was said.
+    finished: bool,
+    tell_drained: bool,
+}
+
+/// Settings as a preset has them, with a shorter patience: a jar's herd heals within seconds.
+pub fn settings(name: &str, peers: Vec<PeerSettings>, seed: u64) -> Settings {
+    Settings {
+        name: name.as_bytes().into(),
+        herd: b"jar".to_vec(),
+        peers,
+        accept_plain: false,
+        stale_reply_stored: false,
+        close_after_reply: false,
+        answer_patience: Duration::from_millis(800),
+        waits_max: 4,
+        clients_max: 100_000,
+        peer_owed_max: 256 * 1024,
+        greeting_patience: Duration::from_millis(500),
+        ping_after: Duration::from_secs(1),
+        silence_max: Duration::from_secs(3),
+        backoff_min: Duration::from_millis(100),
+        backoff_max: Duration::from_millis(200),
+        seed,
+        hash_key: (seed, !seed),
+    }
+}
+
+impl Body {
+    pub fn new(settings: Settings, born: Duration, ahead: Duration) -> Body {
+        Body {
+            peer_owed_max: settings.peer_owed_max,
+            server: Server::new(settings),
+            born,
+            ahead,
+            now: Now { monotonic: Duration::ZERO, posix: PosixTime::new(0, 0) },
+            wheel: TimerWheel::new(),
+            mailbox: VecDeque::new(),
+            out: Outputs::default(),
+            sockets: BTreeMap::new(),
+            acts: Vec::new(),
+        }
+    }
+
+    /// The world's time, before anything else is said.
+    pub fn set_time(&mut self, now: Duration) {
+        let posix = now + self.ahead;
+        self.now = Now {
+            monotonic: now - self.born,
+            posix: PosixTime::new(EPOCH + posix.as_secs(), posix.subsec_nanos()),
+        };
+    }
+
+    pub fn start(&mut self) {
+        self.tell(Input::Started);
+    }
+
+    pub fn leave(&mut self) {
+        self.tell(Input::Leaving);
+    }
+
+    pub fn accept(&mut self, conn: ConnId) {
+        self.sockets.insert(conn, Socket::default());
+        self.tell(Input::Accepted { conn });
+    }
+
+    pub fn connected(&mut self, peer: PeerId, conn: ConnId) {
+        self.sockets.insert(conn, Socket::default());
+        self.tell(Input::Connected { peer, conn });
+    }
+
+    pub fn dial_failed(&mut self, peer: PeerId) {
+        self.tell(Input::DialFailed { peer });
+    }
+
+    pub fn answer(&mut self, ticket: Ticket, body: &[u8]) {
+        self.tell(Input::PlacesArrived { ticket, body });
+    }
+
+    pub fn expire(&mut self) {
+        let mut fired = Vec::new();
+        self.wheel.expire(self.now.monotonic, &mut fired);
+        for timer in fired {
+            self.tell(Input::TimerFired { timer });
+        }
+    }
+
+    /// In the world's time.
+    pub fn next_deadline(&self) -> Option<Duration> {
+        self.wheel.next_deadline().map(|deadline| self.born + deadline)
+    }
+
+    /// Bytes have come.
+    pub fn arrive(&mut self, conn: ConnId, bytes: &[u8]) {
+        let Some(socket) = self.sockets.get_mut(&conn) else { return };
+        if !socket.closing {
+            socket.unread.extend_from_slice(bytes);
+            self.hear(conn);
+        }
+    }
+
+    /// The far end will send no more.
+    pub fn end(&mut self, conn: ConnId) {
+        let Some(socket) = self.sockets.get_mut(&conn) else { return };
+        socket.ended = true;
+        if socket.finished {
+            return self.lose(conn);
+        }
+        self.hear(conn);
+    }
+
+    /// The connection is gone.
+    pub fn lose(&mut self, conn: ConnId) {
+        self.bury(conn);
+        self.empty_mailbox();
+    }
+
+    /// Connections that are owed something.
+    pub fn owing(&self) -> Vec<ConnId> {
+        let owing = self.sockets.iter().filter(|(_, socket)| !socket.outbox.is_empty());
+        owing.map(|(&conn, _)| conn).collect()
+    }
+
+    /// Gives up to `room` bytes of what a connection is owed to the kernel.
+    pub fn flush(&mut self, conn: ConnId, room: usize) -> Vec<u8> {
+        let Some(socket) = self.sockets.get_mut(&conn) else { return Vec::new() };
+        let rest = socket.outbox.split_off(room.min(socket.outbox.len()));
+        let sent = std::mem::replace(&mut socket.outbox, rest);
+        if socket.outbox.is_empty() {
+            if std::mem::take(&mut socket.tell_drained) {
+                self.mailbox.push_back(Mail::Drained { conn });
+            }
+            self.finish_if_sent(conn);
+        }
+        self.empty_mailbox();
+        self.hear(conn);
+        sent
+    }
+
+    pub fn take_acts(&mut self) -> Vec<Act> {
+        std::mem::take(&mut self.acts)
+    }
+
+    fn tell(&mut self, input: Input<'_, '_>) {
+        self.server.handle(self.now, input, &mut self.out);
+        self.carry_out();
+        self.empty_mailbox();
+    }
+
+    fn empty_mailbox(&mut self) {
+        while let Some(mail) = self.mailbox.pop_front() {
+            let input = match mail {
+                Mail::Closed { conn } => Input::Closed { conn },
+                Mail::Drained { conn } => Input::Drained { conn },
+            };
+            self.server.handle(self.now, input, &mut self.out);
+            self.carry_out();
+        }
+    }
+
+    fn carry_out(&mut self) {
+        let mut out = std::mem::take(&mut self.out);
+        for output in out.list.drain(..) {
+            match output {
+                Output::Send { conn, text } => self.owe(conn, &out.text[text]),
+                Output::Close { conn } => {
+                    let Some(socket) = self.sockets.get_mut(&conn) else { continue };
+                    socket.closing = true;
+                    self.finish_if_sent(conn);
+                }
+                Output::HangUp { conn } => {
+                    if self.bury(conn) {
+                        self.acts.push(Act::Reset { conn });
+                    }
+                }
+                Output::Dial { peer } => self.acts.push(Act::Dial { peer }),
+                Output::StartTimer { timer, after } => {
+                    self.wheel.start(self.now.monotonic + after, timer);
+                }
+                Output::AskPlaces { ticket, question, patience, .. } => {
+                    let timer = Timer::Answer { ticket };
+                    self.wheel.start(self.now.monotonic + patience, timer);
+                    self.acts.push(Act::Ask { ticket, question });
+                }
+                Output::ResumeReading { conn } => {
+                    if let Some(socket) = self.sockets.get_mut(&conn) {
+                        socket.held = false;
+                    }
+                }
+                Output::TellDrained { conn } => self.tell_when_drained(conn),
+                Output::Note(note) => self.acts.push(Act::Noted(note)),
+            }
+        }
+        out.clear();
+        self.out = out;
+    }
+
+    fn owe(&mut self, conn: ConnId, text: &[u8]) {
+        assert!(!text.is_empty(), "nothing was sent to {conn}");
+        let Some(socket) = self.sockets.get_mut(&conn) else { return };
+        assert!(!socket.closing, "{conn} was sent something after its last word");
+        socket.outbox.extend_from_slice(text);
+        let owed_max = match conn.door() {
+            Door::Peer => self.peer_owed_max + PIECE_MAX,
+            // All answers that waited leave at once; they are as long as their commands.
+            _ => HIGH_WATER + LINES_MAX * 2 * LIMITS.line_bytes_max,
+        };
+        assert!(socket.outbox.len() <= owed_max, "{conn} is owed more than {owed_max} bytes");
+    }
+
+    fn tell_when_drained(&mut self, conn: ConnId) {
+        let Some(socket) = self.sockets.get_mut(&conn) else { return };
+        match socket.outbox.is_empty() {
+            true => self.mailbox.push_back(Mail::Drained { conn }),
+            false => socket.tell_drained = true,
+        }
+    }
+
+    fn finish_if_sent(&mut self, conn: ConnId) {
+        let Some(socket) = self.sockets.get_mut(&conn) else { return };
+        if !socket.closing || socket.finished || !socket.outbox.is_empty() {
+            return;
+        }
+        socket.finished = true;
+        let ended = socket.ended;
+        self.acts.push(Act::Finish { conn });
+        if ended {
+            self.bury(conn);
+        }
+    }
+
+    /// Says whether there was anybody.
+    fn bury(&mut self, conn: ConnId) -> bool {
+        let was_there = self.sockets.remove(&conn).is_some();
+        if was_there {
+            self.mailbox.push_back(Mail::Closed { conn });
+        }
+        was_there
+    }
+
+    /// Before the outputs: the answer that lets lines be taken again may be among them.
+    fn hold(&mut self, conn: ConnId) {
+        if let Some(socket) = self.sockets.get_mut(&conn) {
+            socket.held = true;
+        }
+    }
+
+    /// Tells the lines that have come, as many as may be taken now.
+    ///
+    /// Bound: each pass takes a line, or is the last.
+    fn hear(&mut self, conn: ConnId) {
+        loop {
+            let Some(socket) = self.sockets.get_mut(&conn) else { return };
+            let is_deaf = socket.held || socket.closing || socket.end_told;
+            if is_deaf || socket.outbox.len() > HIGH_WATER {
+                return;
+            }
+            let read = match socket.lines_left {
+                true => Vec::new(),
+                false => std::mem::take(&mut socket.unread),
+            };
+            let is_end = socket.ended && socket.unread.is_empty();
+            if read.is_empty() && !socket.lines_left && !is_end {
+                return;
+            }
+            let room = HIGH_WATER - socket.outbox.len();
+            let mut inbox = std::mem::take(&mut socket.inbox);
+            let mut lines = inbox.lines(&read, LIMITS).bounded(LINES_MAX, room);
+            if is_end {
+                lines = lines.ended();
+            }
+            self.server.handle(self.now, Input::Lines { conn, lines: &mut lines }, &mut self.out);
+            if lines.is_held() {
+                self.hold(conn);
+            }
+            self.carry_out();
+            self.empty_mailbox();
+            let outcome = lines.outcome();
+            inbox.settle(&read, outcome);
+
+            let Some(socket) = self.sockets.get_mut(&conn) else { return };
+            let is_endless = inbox.is_endless(LIMITS);
+            socket.inbox = inbox;
+            socket.lines_left = outcome.lines_left;
+            if is_endless {
+                self.acts.push(Act::Reset { conn });
+                return self.lose(conn);
+            }
+            if is_end && !outcome.lines_left {
+                return self.tell_end(conn);
+            }
+        }
+    }
+
+    fn tell_end(&mut self, conn: ConnId) {
+        let Some(socket) = self.sockets.get_mut(&conn) else { return };
+        socket.end_told = true;
+        self.tell(Input::Ended { conn });
+    }
+}

@@ -1,0 +1,476 @@
+//! Five processes as one herd: flooding, servers that die and come back, strangers on the peer
+//! port, and servers that know only the course's wire. What a single line gets is in
+//! `conformance`; what a simulator can show of agreement is shown there, faster.
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+
+use common::{Herd, PATIENCE, PLACELESS, skip, until};
+use herd::config::presets::PRESETS;
+use rustix::process::Signal;
+
+/// Names of this herd that can be reached from `start` when the servers in `down` are not there.
+fn reached<'a>(herd: &'a Herd, start: &'a str, down: &[&str]) -> BTreeSet<&'a str> {
+    let mut seen = BTreeSet::from([start]);
+    loop {
+        let known = seen.len();
+        for (one, other) in &herd.links {
+            let (one, other) = (one.as_str(), other.as_str());
+            let is_up = !down.contains(&one) && !down.contains(&other);
+            if is_up && (seen.contains(one) || seen.contains(other)) {
+                seen.extend([one, other]);
+            }
+        }
+        if seen.len() == known {
+            return seen;
+        }
+    }
+}
+
+/// Lines in all logs that say what a peer told of this client.
+fn lines_told(herd: &Herd, client: &str) -> usize {
+    let is_told = |line: &&str| line.contains("] peer-") && line.contains(" <- AT ");
+    let of_client = |line: &&str| line.contains(&format!(" {client} "));
+    let count = |name| herd.log(name).lines().filter(is_told).filter(of_client).count();
+    herd.names.iter().map(|name| count(name)).sum()
+}
+
+/// Goal: a report costs exactly 2E − N + 1 lines in a herd without faults, in every preset.
+/// Method: the peers' lines in the logs; a second report from the same server is a marker, whose
+/// lines come behind those of the first on every link.
+#[test]
+fn a_report_floods_to_all_at_its_price() {
+    for preset in &PRESETS {
+        let herd = Herd::running(preset.year, PLACELESS);
+        let price = 2 * herd.links.len() - herd.names.len() + 1;
+        for name in &herd.names {
+            for client in [format!("first-{name}"), format!("marker-{name}")] {
+                let line = herd.report(name, &client, "+34.068930-118.445127", "1520023934.9");
+                herd.until_all_hold(&client, &line);
+            }
+            let marker = format!("marker-{name}");
+            until("the marker's lines are logged", || lines_told(&herd, &marker) >= price);
+            assert_eq!(lines_told(&herd, &format!("first-{name}")), price, "{}", preset.year);
+        }
+    }
+}
+
+#[test]
+fn a_killed_server_is_joined_again_and_knows_everything() {
+    let mut herd = Herd::running("2023", &[]);
+    let names = herd.names.clone();
+    let mut held = Vec::new();
+    for (number, killed) in names.iter().enumerate() {
+        let teller = &names[(number + 1) % names.len()];
+        let client = format!("before-{killed}");
+        held.push((client.clone(), herd.report(killed, &client, "+1-1", "7")));
+        herd.until_all_hold(&client, &held[held.len() - 1].1);
+        herd.kill(killed);
+        let client = format!("without-{killed}");
+        held.push((client.clone(), herd.report(teller, &client, "+2-2", "7")));
+        // Moved while the killed server was away.
+        let client = format!("before-{killed}");
+        held.push((client.clone(), herd.report(teller, &client, "+3-3", "8")));
+        held.retain(|(other, line)| *other != client || line.ends_with(" 8"));
+        herd.start_all(&[]);
+        for (client, line) in &held {
+            herd.until_all_hold(client, line);
+        }
+    }
+}
+
+/// Goal: whatever two servers are down, reports reach exactly those that are still connected, and
+/// everybody once the two are back. Method: all pairs.
+#[test]
+fn two_servers_may_be_down() {
+    let mut herd = Herd::running("2023", PLACELESS);
+    let names = herd.names.clone();
+    for (position, one) in names.iter().enumerate() {
+        for two in &names[position + 1..] {
+            let down = [one.as_str(), two.as_str()];
+            down.iter().for_each(|name| herd.kill(name));
+            herd.until_joined();
+            let alive: Vec<_> =
+                names.iter().filter(|name| !down.contains(&name.as_str())).collect();
+            let mut lines = Vec::new();
+            for teller in &alive {
+                let client = format!("{one}-{two}-{teller}");
+                let line = herd.report(teller, &client, "+1-1", "7");
+                let reached = reached(&herd, teller, &down);
+                for name in &alive {
+                    if reached.contains(name.as_str()) {
+                        let hold = || herd.held(name, &client).is_some_and(|held| held == line);
+                        until(&format!("{name} holds {line}"), hold);
+                    } else {
+                        assert_eq!(herd.held(name, &client), None, "{name} cannot know {line}");
+                    }
+                }
+                lines.push((client, line));
+            }
+            herd.start_all(PLACELESS);
+            lines.iter().for_each(|(client, line)| herd.until_all_hold(client, line));
+        }
+    }
+}
+
+#[test]
+fn a_chain_heals_in_its_middle() {
+    let names = ["A", "B", "C", "D", "E"];
+    let links = [("A", "B"), ("C", "B"), ("C", "D"), ("E", "D")];
+    let mut herd = Herd::of_file(&names, &links, "[limits]\nbackoff_max = \"200 ms\"\n");
+    herd.start_all(PLACELESS);
+    let whole = herd.report("A", "whole", "+1-1", "7");
+    herd.until_all_hold("whole", &whole);
+
+    herd.kill("C");
+    herd.until_joined();
+    let left = herd.report("A", "both", "+1-1", "7");
+    let right = herd.report("E", "both", "+2-2", "8");
+    for (name, line) in [("B", &left), ("D", &right)] {
+        until("each half agrees", || herd.held(name, "both").as_ref() == Some(line));
+    }
+    assert_eq!(herd.held("A", "both"), Some(left));
+    herd.start_all(PLACELESS);
+    herd.until_all_hold("both", &right);
+    herd.until_all_hold("whole", &whole);
+}
+
+/// Goal: a client that reports at two servers at once has one place, the same at all servers.
+/// Method: two threads, the same times; what the total order prefers is known beforehand.
+#[test]
+fn one_client_at_two_servers_is_in_one_place() {
+    let herd = Herd::running("2023", PLACELESS);
+    let report_all = |name: &str, position: &str, times: [u32; 20]| {
+        let mut client = herd.connect(name);
+        let line = |time| client.ask(&format!("IAMAT kiwi {position} {time}"));
+        times.map(line).into_iter().last().unwrap()
+    };
+    for round in 0..10 {
+        // Equal times; and the last of one side is newer than the last of the other.
+        let times = |newer: u32| std::array::from_fn(|at| 100 * round + at as u32 + newer);
+        for (ones, twos) in [(times(1), times(1)), (times(30), times(31)), (times(61), times(60))] {
+            let [one, two] = thread::scope(|scope| {
+                let one = scope.spawn(|| report_all("Bailey", "+1-1", ones));
+                let two = scope.spawn(|| report_all("Clark", "+2-2", twos));
+                [one.join().unwrap(), two.join().unwrap()]
+            });
+            herd.until_all_hold("kiwi", if ones > twos { &one } else { &two });
+        }
+    }
+}
+
+/// Each server's log has its input and output, and its peers' coming and going.
+#[test]
+fn logs_tell_what_happened() {
+    let mut herd = Herd::running("2023", PLACELESS);
+    let line = herd.report("Bailey", "kiwi", "+1-1", "7");
+    herd.until_all_hold("kiwi", &line);
+    herd.until_logged("Bailey", " <- IAMAT kiwi +1-1 7\n");
+    for server in ["Bailey", "Bona"] {
+        for part in ["] client-", "] peer-", &format!(" -> {line}\n")] {
+            herd.until_logged(server, part);
+        }
+    }
+    herd.until_logged("Bona", &format!(" <- {line}\n"));
+
+    herd.kill("Clark");
+    herd.until_logged("Bona", "peer Clark has left peer-");
+    herd.start_all(PLACELESS);
+    until("its return is logged", || {
+        herd.log("Bona").matches("peer Clark has joined").count() >= 2
+    });
+    herd.signal("Clark", Signal::TERM);
+    assert_eq!(herd.ended("Clark").code(), Some(0));
+    herd.until_logged("Bona", ": it said good-bye\n");
+}
+
+/// What one server takes from a client, all others take from it: nothing that a client can say
+/// breaks a link.
+#[test]
+fn extreme_reports_reach_everybody() {
+    let herd = Herd::running("2023", PLACELESS);
+    let redials = || -> u64 {
+        let of = |name: &String| herd.status(name).peers.iter().map(|peer| peer.redials).sum();
+        herd.names.iter().map(of).collect::<Vec<u64>>().iter().sum()
+    };
+    let before = redials();
+    let long = "9".repeat(38);
+    let fraction = format!("7.{}", "3".repeat(8_000));
+    let digits = format!("+{}1-{}1.{}", "0".repeat(3_000), "0".repeat(2_000), "5".repeat(3_000));
+    let id = "i".repeat(8_150);
+    for (client, position, time) in [
+        ("future", "+1-1", "99999999999.999999999"),
+        ("end", "+1-1", long.as_str()),
+        ("finest", "+1-1", fraction.as_str()),
+        ("digits", digits.as_str(), "7"),
+        (id.as_str(), "+1-1", "7"),
+        ("\u{7f}\u{1}\u{0}é", "-90-180", "0"),
+    ] {
+        let line = herd.report("Bailey", client, position, time);
+        herd.until_all_hold(client, &line);
+    }
+    assert_eq!(redials(), before, "no link was lost");
+}
+
+// ---- strangers on the peer port ----
+
+fn greeting(from: &str, to: &str, herd: &str) -> String {
+    format!("HERD/1 {from} {to} {herd} {} -\n", "0123456789abcdef".repeat(2))
+}
+
+/// Goal: whoever is not a peer is refused without a word, and nothing changes.
+/// Method: everything that is nearly a greeting, each with a forged report behind it.
+#[test]
+fn strangers_are_refused_in_silence() {
+    let herd = Herd::running("2023", PLACELESS);
+    let truth = herd.report("Bona", "kiwi", "+1-1", "7");
+    herd.until_all_hold("kiwi", &truth);
+    let forged = "AT Bona +0.5 kiwi +2-2 9\nAT Bona +0.5 forged +2-2 9\n";
+    let long = "x".repeat(100_000);
+    for first in [
+        greeting("Bailey", "Bona", "2022"),
+        greeting("Bailey", "Clark", "2023"),
+        greeting("Nobody", "Bona", "2023"),
+        greeting("Bona", "Bona", "2023"),
+        // A member of the herd, but not joined with Bona.
+        greeting("Jaquez", "Bona", "2023"),
+        greeting("bailey", "Bona", "2023"),
+        greeting("Bailey", "Bona", "2023").replace("HERD/1", "HERD/2"),
+        greeting("Bailey", "Bona", "2023").replace(" -", ""),
+        greeting("Bailey", "Bona", "2023").replace("0123", "wxyz"),
+        String::new(),
+        "PING 1\n".into(),
+        "GET / HTTP/1.1\r\n\r\n".into(),
+        "IAMAT forged +1-1 7\n".into(),
+        "\0\u{1}\n".into(),
+        format!("{long}\n"),
+    ] {
+        let mut stranger = herd.connect_peer("Bona");
+        // It may hang up after the first line.
+        let _ = stranger.stream().write_all([&first, forged].concat().as_bytes());
+        assert_eq!(stranger.hung_up(), b"", "{:?}", &first[..first.len().min(80)]);
+    }
+    for name in &herd.names {
+        assert_eq!(herd.held(name, "forged"), None);
+        assert_eq!(herd.held(name, "kiwi").as_ref(), Some(&truth));
+    }
+    herd.until_joined();
+}
+
+/// Silence, and a greeting that does not end, are refused when the patience for it is over.
+#[test]
+fn silent_strangers_are_sent_away() {
+    let sections = "[limits]\ngreeting = \"300 ms\"\n";
+    let mut herd = Herd::of_file(&["A", "B"], &[("B", "A")], sections);
+    herd.start("A", PLACELESS);
+    let mut silent = herd.connect_peer("A");
+    let mut slow = herd.connect_peer("A");
+    slow.send(greeting("B", "A", "tests").trim_end());
+    assert_eq!(silent.hung_up(), b"");
+    assert_eq!(slow.hung_up(), b"");
+    herd.until_logged("A", "is refused: no greeting in time");
+}
+
+/// The one who greets well is answered, and only then: this is what the strangers above lack.
+#[test]
+fn a_peer_is_greeted_and_believed() {
+    let mut herd = Herd::of_file(&["A", "B"], &[("B", "A")], "");
+    herd.start("A", PLACELESS);
+    let known = herd.report("A", "known", "+1-1", "7");
+
+    let mut old = herd.connect_peer("A");
+    old.send(greeting("B", "A", "tests"));
+    assert!(old.line().starts_with(b"HERD/1 A B tests "));
+    assert_eq!(old.line(), format!("{known}\n").as_bytes(), "what it has missed");
+
+    // A newer link replaces an older one.
+    let mut peer = herd.connect_peer("A");
+    peer.send(greeting("B", "A", "tests"));
+    assert_eq!(old.hung_up(), b"");
+    assert!(peer.line().starts_with(b"HERD/1 A B tests "));
+    assert_eq!(peer.line(), format!("{known}\n").as_bytes());
+
+    peer.send("AT B +0.500000000 told +2-2 8\nPING 17\n\n");
+    assert_eq!(peer.line(), b"PONG 17\n", "and nobody hears its own news again");
+    assert_eq!(herd.held("A", "told").unwrap(), "AT B +0.500000000 told +2-2 8");
+    let news = herd.report("A", "news", "+3-3", "9");
+    assert_eq!(peer.line(), format!("{news}\n").as_bytes());
+
+    peer.send("AT B +0.500000000 unfinished +2-2");
+    peer.half_close();
+    assert_eq!(peer.hung_up(), b"");
+    assert_eq!(herd.held("A", "unfinished"), None);
+
+    for bad in ["IAMAT kiwi +1-1 7\n", "AT B +0.5 bad +91-1 8\n", "nonsense\n"] {
+        let mut peer = herd.connect_peer("A");
+        peer.send(greeting("B", "A", "tests") + bad + "AT B +0.5 after +2-2 8\n");
+        peer.hung_up();
+        assert_eq!(herd.held("A", "after"), None, "{bad:?}");
+    }
+}
+
+// ---- servers that know only the course's wire ----
+
+/// A course server as the herd sees it: a port that takes whatever comes.
+struct PlainPort {
+    port: u16,
+    texts: Receiver<String>,
+}
+
+impl PlainPort {
+    fn open() -> PlainPort {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (sender, texts) = mpsc::channel();
+        // It ends with the test's process.
+        thread::spawn(move || {
+            for mut socket in listener.incoming().map_while(Result::ok) {
+                let mut text = String::new();
+                if socket.read_to_string(&mut text).is_ok() && sender.send(text).is_err() {
+                    return;
+                }
+            }
+        });
+        PlainPort { port, texts }
+    }
+
+    /// All that came on the next connection.
+    fn text(&self) -> String {
+        self.texts.recv_timeout(PATIENCE).unwrap()
+    }
+}
+
+/// Tells a server something as course servers do: a bare line, and good-bye.
+fn tell_plainly(port: u16, text: &str) {
+    let mut socket = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    socket.write_all(text.as_bytes()).unwrap();
+    socket.shutdown(Shutdown::Write).unwrap();
+    let mut answer = String::new();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.read_to_string(&mut answer).unwrap();
+    assert_eq!(answer, "", "an update is not answered");
+}
+
+#[test]
+fn plain_peers_hear_and_are_heard() {
+    let old = PlainPort::open();
+    let mut herd = Herd::of_year("2023");
+    let address = format!("Old=127.0.0.1:{}", old.port);
+    herd.start("Bona", &[PLACELESS, &["--plain-peer", &address]].concat());
+    herd.start_all(PLACELESS);
+
+    // Each connection brings one whole line and closes.
+    let line = herd.report("Jaquez", "kiwi", "+1-1", "7");
+    assert_eq!(old.text(), format!("{line}\n"));
+    let line = herd.report("Bona", "kiwi", "+1-1", "8");
+    assert_eq!(old.text(), format!("{line}\n"));
+
+    for line in [
+        "AT Old +0.263873386 told +34.068930-118.445127 1520023934.918963997",
+        "AT Old -1.5e-05 float +34.068930-118.445127 1520023934.9",
+        "AT Older 0.5 transitive +1-1 7",
+    ] {
+        tell_plainly(herd.port("Bona"), line);
+        let client = line.split(' ').nth(3).unwrap();
+        herd.until_all_hold(client, line);
+    }
+    // It is told what others have reported, even where it was the teller; not what it reported.
+    assert_eq!(old.text(), "AT Older 0.5 transitive +1-1 7\n");
+
+    // Stale, repeated, malformed: nothing comes of it.
+    tell_plainly(herd.port("Bona"), "AT Old +0.5 told +2-2 1520023934.918963996\n");
+    tell_plainly(herd.port("Bona"), "AT Old +0.263873386 told +34.068930-118.445127 7");
+    // The others have no plain peer, and take no plain line from anybody.
+    let mut client = herd.connect("Clark");
+    let forged = "AT Old +0.5 told +3-3 1520023999";
+    assert_eq!(client.ask(forged), format!("? {forged}"));
+    let held = "AT Old +0.263873386 told +34.068930-118.445127 1520023934.918963997";
+    herd.until_all_hold("told", held);
+    let line = herd.report("Clark", "last", "+1-1", "9");
+    assert_eq!(old.text(), format!("{line}\n"), "and nothing before it");
+}
+
+/// A course server that is away is dialled again; a client that moved meanwhile is told once.
+#[test]
+fn a_plain_peer_may_be_away() {
+    let mut herd = Herd::of_year("2023");
+    let address = format!("Old=127.0.0.1:{}", herd.spare_port());
+    herd.start("Bona", &[PLACELESS, &["--plain-peer", &address]].concat());
+    herd.report("Bona", "kiwi", "+1-1", "7");
+    herd.until_logged("Bona", "peer Old cannot be reached");
+    let kiwi = herd.report("Bona", "kiwi", "+2-2", "8");
+    let other = herd.report("Bona", "other", "+2-2", "8");
+
+    let listener = TcpListener::bind(("127.0.0.1", herd.spare_port())).unwrap();
+    let heard = [0, 1].map(|_| {
+        let (mut socket, _) = listener.accept().unwrap();
+        let mut text = String::new();
+        socket.read_to_string(&mut text).unwrap();
+        text
+    });
+    assert_eq!(BTreeSet::from(heard), BTreeSet::from([kiwi + "\n", other + "\n"]));
+}
+
+/// A process of `course_server.py`, which ends with its test.
+struct CourseServer(Child);
+
+impl Drop for CourseServer {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn have_python() -> bool {
+    let run = |program: &mut Command| program.stdout(Stdio::null()).stderr(Stdio::null()).status();
+    run(Command::new("python3").args(["-c", "import asyncio; asyncio.run"]))
+        .is_ok_and(|status| status.success())
+}
+
+/// Goal: a herd of which two servers are written in another language floods both ways, and through
+/// each other. Method: `course_server.py`, in the style of the assignment, as Clark and Jaquez of
+/// the preset; the herd's graph then leads through both kinds.
+#[test]
+fn course_servers_are_welcome() {
+    if !have_python() {
+        return skip("course_servers_are_welcome needs python3, which is missing here");
+    }
+    let mut herd = Herd::of_year("2023");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/course_server.py");
+    let course = ["Clark", "Jaquez"].map(|name| {
+        let mut command = Command::new("python3");
+        command.args([script, name]).current_dir(herd.dir()).stdin(Stdio::null());
+        command.env("COURSE_BASE_PORT", herd.port("Bailey").to_string());
+        CourseServer(command.spawn().unwrap())
+    });
+    for (name, peer) in [("Bona", "Clark"), ("Campbell", "Jaquez")] {
+        herd.start(name, &[PLACELESS, &["--plain-peer", peer]].concat());
+    }
+    herd.start("Bailey", PLACELESS);
+    herd.until_joined();
+    for name in ["Clark", "Jaquez"] {
+        until("a course server listens", || {
+            TcpStream::connect(("127.0.0.1", herd.port(name))).is_ok()
+        });
+    }
+    let all = herd.names.clone();
+    for (number, teller) in all.iter().enumerate() {
+        // Somebody new, and somebody who moves.
+        for client in [format!("new-{teller}"), "mover".into()] {
+            let line =
+                herd.report(teller, &client, "+34.068930-118.445127", &format!("{number}.5"));
+            for name in &all {
+                until(&format!("{name} holds {line}"), || {
+                    herd.held(name, &client).is_some_and(|held| held == line)
+                });
+            }
+        }
+    }
+    drop(course);
+}

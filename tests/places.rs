@@ -1,0 +1,303 @@
+//! WHATSAT against a remote service: what the client gets when the service is good, slow, broken
+//! or away, and that the loop waits for none of them. The service is `common::fake_places`; what
+//! the source makes of each reply is tested in `places::google_legacy`.
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, Instant};
+
+use common::fake_places::{Call, FakePlaces};
+use common::{Client, Herd, until};
+use serde_json::Value;
+
+const TIME: &str = "1520023934.918963997";
+
+/// Would be recognised wherever it turned up.
+const KEY: &str = "AIzaSyNobodyMaySeeThis";
+
+/// A server that asks this service, with `more` for its section `[places]`.
+fn asking(fake: &FakePlaces, more: &str) -> Herd {
+    Herd::of_one(&fake.sections(more), &[])
+}
+
+/// Reads an AT line and a body.
+fn answer(client: &mut Client) -> (String, Value) {
+    let line = String::from_utf8(client.line()).unwrap();
+    let body = client.through(b"\n\n");
+    (line, serde_json::from_slice(&body).unwrap())
+}
+
+/// The next answer must be this AT line and a body with this status, without results and with a
+/// reason.
+fn check_failure(client: &mut Client, line: &str, status: &str) {
+    let (heard, body) = answer(client);
+    assert_eq!(heard.trim_end(), line);
+    assert_eq!((&body["status"], &body["results"]), (&status.into(), &Value::Array(vec![])));
+    assert!(body["html_attributions"].is_array() && body["error_message"].is_string(), "{body}");
+}
+
+/// A body as the service gives it, with results at these distances in hundredths of a degree.
+fn body(distances: &[u32]) -> String {
+    let result = |distance: &u32| {
+        format!(
+            "\n\n      {{ \"geometry\" : {{ \"location\" : {{ \"lat\" : 34.0{distance}, \
+             \"lng\" : -118.0 }} }},\n\n\n \"name\" : \"Käse {distance}\" }}"
+        )
+    };
+    let results: Vec<_> = distances.iter().map(result).collect();
+    format!(
+        "{{\n   \"html_attributions\" : [ \"by\" ],\n   \"next_page_token\" : \"more\",\n   \
+         \"results\" : [{}\n\n],\n\n   \"status\" : \"OK\"\n}}\n\n\n",
+        results.join(",")
+    )
+}
+
+#[test]
+fn a_good_answer_is_cut_to_the_bound() {
+    let fake = FakePlaces::start();
+    let herd = asking(&fake, "");
+    let line = herd.report("Hill", "kiwi", "+34.0-118.0", TIME);
+    let mut client = herd.connect("Hill");
+    let ask = |client: &mut Client, bound: usize| {
+        client.send(format!("WHATSAT kiwi 10.5 {bound}\n"));
+        let call = fake.call();
+        assert_eq!((call.query("location"), call.query("radius")), ("34%2C-118", "10500"));
+        call.answer("200 OK", &body(&[3, 1, 2, 4]));
+    };
+    for bound in [0, 2, 4, 20] {
+        ask(&mut client, bound);
+        assert_eq!(client.line(), format!("{line}\n").as_bytes());
+        let text = client.through(b"\n\n");
+        assert!(text.ends_with(b"}\n\n"), "{}", text.escape_ascii());
+        let seen: Value = serde_json::from_slice(&text).unwrap();
+        let names = seen["results"].as_array().unwrap().iter().map(|result| &result["name"]);
+        let nearest = ["Käse 1", "Käse 2", "Käse 3", "Käse 4"].map(Value::from);
+        assert!(names.eq(nearest.iter().take(bound)), "{seen}");
+        assert_eq!(seen["next_page_token"], "more");
+        assert_eq!((&seen["html_attributions"][0], &seen["status"]), (&"by".into(), &"OK".into()));
+    }
+    assert!(client.is_silent());
+    // The service's own refusals are passed on.
+    client.send("WHATSAT kiwi 10 5\n");
+    fake.call().answer("200 OK", r#"{"results":[],"status":"OVER_QUERY_LIMIT"}"#);
+    assert_eq!(answer(&mut client).1["status"], "OVER_QUERY_LIMIT");
+}
+
+#[test]
+fn a_service_that_fails_is_told_of() {
+    let fake = FakePlaces::start();
+    let herd = asking(&fake, "");
+    let line = herd.report("Hill", "kiwi", "+34.0-118.0", TIME);
+    let mut client = herd.connect("Hill");
+    let mut check = |reply: fn(Call), status: &str| {
+        client.send("WHATSAT kiwi 10 5\n");
+        reply(fake.call());
+        check_failure(&mut client, &line, status);
+    };
+    check(|call| call.answer("500 Internal Server Error", "<p>sorry</p>"), "UNKNOWN_ERROR");
+    check(|call| call.answer("403 Forbidden", "no"), "REQUEST_DENIED");
+    check(|call| call.answer("429 Too Many Requests", ""), "OVER_QUERY_LIMIT");
+    check(|call| call.answer("200 OK", "{ not JSON"), "UNKNOWN_ERROR");
+    check(drop, "UNKNOWN_ERROR");
+}
+
+#[test]
+fn a_service_that_is_not_there_is_told_of() {
+    let nobody = "[places]\nsource = \"google-legacy\"\nurl = \"http://127.0.0.1:9\"\n";
+    let herd = Herd::of_one(nobody, &[]);
+    let line = herd.report("Hill", "kiwi", "+34.0-118.0", TIME);
+    let mut client = herd.connect("Hill");
+    client.send("WHATSAT kiwi 10 5\nWHATSAT kiwi 10 5\n");
+    check_failure(&mut client, &line, "UNKNOWN_ERROR");
+    check_failure(&mut client, &line, "UNKNOWN_ERROR");
+}
+
+/// Goal: a service that hangs costs whoever asks it the deadline, and nobody else anything.
+#[test]
+fn a_service_that_hangs_keeps_nobody_else() {
+    let fake = FakePlaces::start();
+    let herd = asking(&fake, "deadline = \"700 ms\"\n");
+    let line = herd.report("Hill", "kiwi", "+34.0-118.0", TIME);
+    let begin = Instant::now();
+    let mut waiting: Vec<_> = (0..20).map(|_| herd.connect("Hill")).collect();
+    for (radius, client) in waiting.iter_mut().enumerate() {
+        // Each asks something else: the same question would be asked once.
+        client.send(format!("WHATSAT kiwi {radius} 5\nIAMAT behind +1-1 7\n"));
+    }
+    // All workers are in the service's hands; the loop is in nobody's.
+    let held: Vec<_> = (0..4).map(|_| fake.call()).collect();
+    let mut other = herd.connect("Hill");
+    for number in 0..100 {
+        let line = other.ask(&format!("IAMAT other +1-1 {number}"));
+        assert!(line.ends_with(&format!(" other +1-1 {number}")), "{line}");
+    }
+    for client in &mut waiting {
+        check_failure(client, &line, "UNKNOWN_ERROR");
+        assert!(client.line().ends_with(b" behind +1-1 7\n"), "answers stay in order");
+    }
+    assert!(begin.elapsed() >= Duration::from_millis(700), "the deadline is waited for");
+    until("no question waits", || herd.status("Hill").questions_waiting == 0);
+    drop(held);
+}
+
+/// Goal: several questions of one connection are in flight at once, and their answers leave in
+/// the order of the questions. Method: the service answers the last question first, and each
+/// answer is known to have come before the next is given.
+#[test]
+fn answers_leave_in_order_whatever_their_own() {
+    let fake = FakePlaces::start();
+    let herd = asking(&fake, "deadline = \"10 min\"\n");
+    let names = ["a", "b", "c", "d"];
+    let mut lines = Vec::new();
+    for (number, name) in names.iter().enumerate() {
+        lines.push(herd.report("Hill", name, &format!("+{number}-118"), TIME));
+    }
+    let mut client = herd.connect("Hill");
+    client.send("WHATSAT a 1 1\nWHATSAT b 1 1\nNOPE\nWHATSAT c 1 1\nWHATSAT d 1 1\nLAST");
+    client.half_close();
+    let mut calls: Vec<_> = names.iter().map(|_| fake.call()).collect();
+    calls.sort_by_key(|call| call.query("location").to_owned());
+    for left in (0..names.len()).rev() {
+        assert!(client.is_silent(), "nothing overtakes the first question");
+        let body = format!("{{\"results\":[],\"status\":\"ZERO_RESULTS\",\"number\":{left}}}");
+        calls.pop().unwrap().answer("200 OK", &body);
+        until("an answer has come", || herd.status("Hill").questions_waiting == left as u64);
+    }
+    for (number, line) in lines.iter().enumerate() {
+        let (heard, body) = answer(&mut client);
+        assert_eq!((heard.trim_end(), &body["number"]), (line.as_str(), &number.into()));
+        if number == 1 {
+            assert_eq!(client.line(), b"? NOPE\n");
+        }
+    }
+    assert_eq!(client.rest(), b"? LAST\n");
+}
+
+#[test]
+fn more_questions_than_the_queue_holds_are_refused_at_once() {
+    let fake = FakePlaces::start();
+    let herd = asking(&fake, "deadline = \"10 min\"\nworkers = 1\nqueue_max = 2\n");
+    let line = herd.report("Hill", "kiwi", "+34.0-118.0", TIME);
+    let ask = |radius: u64| {
+        let mut client = herd.connect("Hill");
+        client.send(format!("WHATSAT kiwi {radius} 5\n"));
+        client
+    };
+    let mut served = vec![ask(1)];
+    let first = fake.call();
+    for waiting in [2, 3] {
+        served.push(ask(waiting));
+        until("it waits", || herd.status("Hill").questions_waiting == waiting);
+    }
+    for radius in 4..7 {
+        check_failure(&mut ask(radius), &line, "OVER_QUERY_LIMIT");
+    }
+    first.answer_nothing_there();
+    fake.call().answer_nothing_there();
+    fake.call().answer_nothing_there();
+    for client in &mut served {
+        let (heard, body) = answer(client);
+        assert_eq!((heard.trim_end(), &body["status"]), (line.as_str(), &"ZERO_RESULTS".into()));
+    }
+}
+
+/// Goal: the same question on its way is asked once, whoever asks it, and everybody hears the
+/// answer. Method: one client asks it often, another asks it too, and the service answers once;
+/// a second call would wait for an answer that never comes.
+#[test]
+fn the_same_question_is_asked_once() {
+    let fake = FakePlaces::start();
+    let herd = asking(&fake, "deadline = \"10 min\"\n");
+    let line = herd.report("Hill", "kiwi", "+34.0-118.0", TIME);
+    let mut askers = [herd.connect("Hill"), herd.connect("Hill")];
+    askers[0].send("WHATSAT kiwi 10 5\n".repeat(64));
+    until("they wait", || herd.status("Hill").questions_waiting == 64);
+    askers[1].send("WHATSAT kiwi 10 5\n");
+    until("one more waits", || herd.status("Hill").questions_waiting == 65);
+    fake.call().answer_nothing_there();
+    for (client, answers) in askers.iter_mut().zip([64, 1]) {
+        for _ in 0..answers {
+            let (heard, body) = answer(client);
+            let expected = (line.as_str(), &"ZERO_RESULTS".into());
+            assert_eq!((heard.trim_end(), &body["status"]), expected);
+        }
+    }
+}
+
+/// Goal: a dead service is left alone for a while, and clients hear so at once. Method: it hangs
+/// up on five calls in a row; then nobody takes the next call, and still there is an answer.
+#[test]
+fn a_dead_service_is_left_alone() {
+    let fake = FakePlaces::start();
+    let herd = asking(&fake, "deadline = \"10 min\"\n");
+    let line = herd.report("Hill", "kiwi", "+34.0-118.0", TIME);
+    let mut client = herd.connect("Hill");
+    for _ in 0..5 {
+        client.send("WHATSAT kiwi 10 5\n");
+        drop(fake.call());
+        check_failure(&mut client, &line, "UNKNOWN_ERROR");
+    }
+    client.send("WHATSAT kiwi 10 5\n");
+    check_failure(&mut client, &line, "UNKNOWN_ERROR");
+}
+
+/// Goal: one address gets its share and no more. Method: loopback is limited like everybody else.
+#[test]
+fn one_address_gets_its_share() {
+    let fake = FakePlaces::start();
+    let limits = "deadline = \"10 min\"\nquestions_at_once = 2\nquestions_per_second = 1\n\
+        limits_loopback = true\n";
+    let herd = asking(&fake, limits);
+    let line = herd.report("Hill", "kiwi", "+34.0-118.0", TIME);
+    let mut client = herd.connect("Hill");
+    client
+        .send("WHATSAT kiwi 1 5\nWHATSAT kiwi 2 5\n".to_owned() + &"WHATSAT kiwi 3 5\n".repeat(9));
+    fake.call().answer_nothing_there();
+    fake.call().answer_nothing_there();
+    for _ in 0..2 {
+        assert_eq!(answer(&mut client).1["status"], "ZERO_RESULTS");
+    }
+    check_failure(&mut client, &line, "OVER_QUERY_LIMIT");
+}
+
+/// Goal: nobody but the service sees the key. Method: at the loudest log level, after answers,
+/// failures and a death, look wherever a key could be left.
+#[test]
+fn the_key_is_seen_by_the_service_only() {
+    let fake = FakePlaces::start();
+    let mut herd = Herd::of_file(&["Hill"], &[], &fake.sections("key_file = \"places.key\"\n"));
+    let key_file = herd.path("places.key");
+    fs::write(&key_file, format!("{KEY}\n")).unwrap();
+    fs::set_permissions(&key_file, fs::Permissions::from_mode(0o600)).unwrap();
+    herd.start("Hill", &["--log-level", "trace"]);
+    herd.report("Hill", "kiwi", "+34.0-118.0", TIME);
+    let mut client = herd.connect("Hill");
+    let mut told = String::new();
+    let replies: [fn(Call); 4] = [
+        Call::answer_nothing_there,
+        |call| call.answer("302 Found\r\nLocation: /elsewhere", ""),
+        |call| call.answer("200 OK", "nonsense"),
+        drop,
+    ];
+    for reply in replies {
+        client.send("WHATSAT kiwi 10 5\n");
+        let call = fake.call();
+        assert_eq!(call.query("key"), KEY, "the service gets it");
+        reply(call);
+        told += &format!("{:?}", answer(&mut client));
+    }
+    told += &serde_json::to_string(&herd.status("Hill")).unwrap();
+    if let Ok(arguments) = fs::read(format!("/proc/{}/cmdline", herd.pid("Hill"))) {
+        told += &String::from_utf8_lossy(&arguments);
+        assert!(told.contains("serve"), "{told}");
+    }
+    herd.signal("Hill", rustix::process::Signal::TERM);
+    client.half_close();
+    assert!(herd.ended("Hill").success());
+    told += &herd.log("Hill");
+    told += &herd.complaints("Hill");
+    assert!(told.contains("WHATSAT kiwi 10 5"), "the log is loud enough: {told}");
+    assert!(!told.contains(KEY), "{told}");
+}

@@ -1,0 +1,399 @@
+//! The style of the house, as far as a machine can see it: who may import whom, how long things
+//! may be, and what must not be there. It reads sources, in this order: words, then the rules.
+//!
+//! The tables are strict in both directions: a line that is not needed any more is as wrong as one
+//! that is missing, so they always show the house as it is.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+const COLUMNS_MAX: usize = 100;
+const FUNCTION_LINES_MAX: usize = 70;
+const FILE_LINES_MAX: usize = 520;
+
+/// A source file, and the same text without comments, literals and tests. Both have the same
+/// lines.
+struct Source {
+    path: String,
+    text: String,
+    code: String,
+}
+
+impl Source {
+    fn read(path: &Path) -> Source {
+        let text = fs::read_to_string(path).unwrap();
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let path = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+        let code = without_tests(&path, &blank(&text));
+        Source { path, text, code }
+    }
+
+    fn is_in(&self, place: &str) -> bool {
+        self.path.starts_with(place)
+    }
+
+    fn words(&self) -> impl Iterator<Item = &str> {
+        words(&self.code)
+    }
+
+    /// The names that follow `first::` where a path begins with it.
+    fn names_after(&self, first: &str) -> BTreeSet<&str> {
+        let begins = |at: usize| !self.code[..at].ends_with(|c| is_word(c) || c == ':');
+        let found = self.code.match_indices(first).filter(|(at, _)| begins(*at));
+        let rests = found.filter_map(|(at, _)| self.code[at + first.len()..].strip_prefix("::"));
+        rests.flat_map(heads).collect()
+    }
+}
+
+/// The first names of a path, of which there are several if it begins with a list in braces.
+fn heads(path: &str) -> Vec<&str> {
+    let Some(list) = path.strip_prefix('{') else { return words(path).take(1).collect() };
+    let mut depth = 1;
+    let mut heads = Vec::new();
+    let mut piece = 0;
+    for (at, c) in list.char_indices() {
+        depth += i32::from(c == '{') - i32::from(c == '}');
+        if depth == 0 || depth == 1 && c == ',' {
+            heads.extend(words(&list[piece..at]).next());
+            piece = at + 1;
+        }
+        if depth == 0 {
+            break;
+        }
+    }
+    heads
+}
+
+/// All sources below these folders.
+fn sources(folders: &[&str]) -> Vec<Source> {
+    let mut found = Vec::new();
+    let mut folders: Vec<_> =
+        folders.iter().map(|name| Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).collect();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push(Source::read(&path));
+            }
+        }
+    }
+    found.sort_by(|one, other| one.path.cmp(&other.path));
+    assert!(!found.is_empty());
+    found
+}
+
+fn everything() -> Vec<Source> {
+    sources(&["src", "tests", "benches"])
+}
+
+fn is_word(byte: char) -> bool {
+    byte.is_ascii_alphanumeric() || byte == '_'
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !is_word(c)).filter(|word| !word.is_empty())
+}
+
+fn ends_in_word(text: &str) -> bool {
+    text.ends_with(is_word)
+}
+
+/// Replaces comments and the contents of literals by blanks; newlines stay.
+fn blank(text: &str) -> String {
+    let mut code = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let length = skipped(rest, &code);
+        let kept = if length == 0 { first.len_utf8() } else { 0 };
+        code.push_str(&rest[..kept]);
+        let newlines = rest[kept..kept.max(length)].matches('\n').count();
+        code.push_str(if length > 0 { "\"\"" } else { "" });
+        code.push_str(&"\n".repeat(newlines));
+        rest = &rest[kept.max(length)..];
+    }
+    code
+}
+
+/// How long the comment or literal is with which `rest` begins; 0 if it begins with code.
+fn skipped(rest: &str, before: &str) -> usize {
+    let through = |from: usize, end: &str| {
+        rest[from..].find(end).map_or(rest.len(), |at| from + at + end.len())
+    };
+    let raw = rest.trim_start_matches('b').strip_prefix('r').filter(|_| !ends_in_word(before));
+    if let Some(raw) = raw
+        && let hashes = raw.len() - raw.trim_start_matches('#').len()
+        && raw[hashes..].starts_with('"')
+    {
+        let opening = rest.len() - raw.len() + hashes + 1;
+        return through(opening, &format!("\"{}", "#".repeat(hashes)));
+    }
+    let mut chars = rest.chars();
+    match (chars.next(), chars.next(), chars.next()) {
+        (Some('/'), Some('/'), _) => rest.find('\n').unwrap_or(rest.len()),
+        (Some('/'), Some('*'), _) => through(2, "*/"),
+        (Some('"'), ..) => quoted(rest, '"'),
+        // Not a lifetime.
+        (Some('\''), Some('\\'), _) | (Some('\''), Some(_), Some('\'')) => quoted(rest, '\''),
+        _ => 0,
+    }
+}
+
+/// The length of a literal in `quote`s.
+fn quoted(rest: &str, quote: char) -> usize {
+    let mut escaped = false;
+    for (at, c) in rest.char_indices().skip(1) {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            _ if c == quote => return at + 1,
+            _ => {}
+        }
+    }
+    rest.len()
+}
+
+/// `mod tests` is the last item of a file, so everything from there on is tests.
+fn without_tests(path: &str, code: &str) -> String {
+    let is_tests = path.ends_with("/tests.rs") || path.starts_with("tests/");
+    let begin = if is_tests { Some(0) } else { code.find("#[cfg(test)]\nmod tests") };
+    code[..begin.unwrap_or(code.len())].to_owned()
+}
+
+// ---- who may import whom ----
+
+/// Crates that only one part of the house may name, and that part must.
+const KEEPERS: &[(&str, &str)] = &[
+    ("mio", "src/reactor/"),
+    ("slab", "src/reactor/"),
+    ("signal_hook", "src/reactor/"),
+    ("signal_hook_mio", "src/reactor/"),
+    ("rustix", "src/reactor/"),
+    ("ureq", "src/places/"),
+    ("kiddo", "src/places/"),
+    ("flate2", "src/places/"),
+    ("simplelog", "src/logging/"),
+    ("toml", "src/config/"),
+    ("clap", "src/cli.rs"),
+];
+
+#[test]
+fn each_library_has_one_keeper() {
+    let sources = sources(&["src"]);
+    for (library, keeper) in KEEPERS {
+        let mut is_kept = false;
+        for source in &sources {
+            let names_it = source.words().any(|word| word == *library);
+            is_kept |= names_it && source.is_in(keeper);
+            assert!(!names_it || source.is_in(keeper), "{} names {library}", source.path);
+        }
+        assert!(is_kept, "{keeper} does not name {library} any more");
+    }
+}
+
+/// What each part of the house names of the others.
+const PARTS: &[(&str, &[&str])] = &[
+    ("cli", &["config", "places"]),
+    ("config", &[]),
+    ("core", &[]),
+    ("describe", &["config", "table"]),
+    ("exit", &["config", "logging", "reactor", "run_dir"]),
+    ("lib", &[]),
+    ("logging", &[]),
+    ("main", &["config", "exit", "logging", "reactor", "run_dir"]),
+    ("operator", &["config", "exit", "run_dir", "status", "table"]),
+    ("places", &["config", "core", "places"]),
+    ("reactor", &["config", "core", "logging", "places", "status"]),
+    ("run_dir", &["config"]),
+    ("status", &[]),
+    ("table", &[]),
+];
+
+/// What the files of `core` name of each other; `Server` is the one that all of it is about.
+const CORE: &[(&str, &[&str])] = &[
+    ("arena", &["wire"]),
+    ("border", &["line", "names", "whatsat"]),
+    ("clock", &[]),
+    ("flood", &["Server", "border", "names", "store", "wire"]),
+    ("greeting", &["Server", "border", "clock", "line", "names", "roll", "wire"]),
+    ("line", &[]),
+    ("link", &["border", "names", "store"]),
+    ("names", &[]),
+    ("peers", &["Server", "border", "clock", "link", "names", "roll"]),
+    ("plain", &["Server", "border", "names"]),
+    ("roll", &["border", "link", "names", "plain", "wire"]),
+    ("store", &["arena", "clock", "wire"]),
+    ("sync", &["Server", "border", "clock", "names", "roll", "store", "wire"]),
+    ("timer_wheel", &[]),
+    ("whatsat", &["names"]),
+    ("wire", &["clock", "whatsat"]),
+];
+
+/// Demands that `seen` is what the table says.
+fn check_table(table: &[(&str, &[&str])], seen: &BTreeMap<&str, BTreeSet<&str>>) {
+    for (part, names) in seen {
+        let line = table.iter().find(|(other, _)| other == part);
+        let (_, allowed) = line.unwrap_or_else(|| panic!("the table has no line for {part}"));
+        assert!(names.iter().eq(allowed.iter()), "{part} names {names:?}, and may {allowed:?}");
+    }
+    for (part, _) in table {
+        assert!(seen.contains_key(part), "the table has {part}, which is not there");
+    }
+}
+
+#[test]
+fn imports_follow_the_map() {
+    let sources = sources(&["src"]);
+    let mut parts: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for source in &sources {
+        let names = parts.entry(words(&source.path).nth(1).unwrap()).or_default();
+        names.extend(source.names_after("crate"));
+        // The binary sees the library from outside.
+        names.extend(
+            source.names_after("herd").iter().filter(|_| source.path.matches('/').count() == 1),
+        );
+    }
+    check_table(PARTS, &parts);
+
+    let mut core = BTreeMap::new();
+    for source in sources.iter().filter(|source| source.is_in("src/core/")) {
+        let file = words(&source.path).nth(2).unwrap();
+        if file != "mod" {
+            core.insert(file, source.names_after("super"));
+        }
+    }
+    check_table(CORE, &core);
+}
+
+/// The mind of a server has no hands: what it may not name, whatever the import.
+#[test]
+fn the_core_is_pure() {
+    for source in sources(&["src/core"]) {
+        for outside in ["net", "thread", "fs", "io", "env", "process", "os", "sync"] {
+            assert!(!source.names_after("std").contains(outside), "{}: {outside}", source.path);
+        }
+        for library in ["log", "mio", "slab", "ureq", "serde", "socket2", "rustix"] {
+            assert!(source.names_after(library).is_empty(), "{}: {library}", source.path);
+        }
+        // The order of the last two is random, and nothing random may reach an output.
+        for word in ["Instant", "SystemTime", "println", "eprintln", "HashMap", "HashSet"] {
+            assert!(source.words().all(|other| other != word), "{}: {word}", source.path);
+        }
+        assert!(!source.code.contains("Rng::new()"), "{}: seeds are handed in", source.path);
+    }
+}
+
+// ---- how things are written ----
+
+#[test]
+fn every_file_says_what_it_is() {
+    for source in everything() {
+        assert!(source.text.starts_with("//! "), "{} opens with `//! `", source.path);
+        assert!(source.text.ends_with('\n') && !source.text.ends_with("\n\n"), "{}", source.path);
+    }
+}
+
+#[test]
+fn nothing_is_too_long() {
+    for source in everything() {
+        let path = &source.path;
+        assert!(source.text.lines().count() <= FILE_LINES_MAX, "{path} wants to be two files");
+        for (number, line) in source.text.lines().enumerate() {
+            // A raw literal cannot be broken.
+            let fits = line.chars().count() <= COLUMNS_MAX || line.contains("r#\"");
+            assert!(fits, "{path}:{}: more than {COLUMNS_MAX} columns", number + 1);
+        }
+        for (number, length) in functions(&blank(&source.text)) {
+            assert!(length <= FUNCTION_LINES_MAX, "{path}:{number}: {length} lines");
+        }
+    }
+}
+
+/// The first line and the number of lines of every function.
+fn functions(code: &str) -> Vec<(usize, usize)> {
+    let is_function = |at: &usize| !ends_in_word(&code[..*at]);
+    let begins = code.match_indices("fn ").map(|(at, _)| at).filter(is_function);
+    let measure = |at: usize| {
+        let body = code[at..].find(['{', ';']).filter(|end| code[at + end..].starts_with('{'))?;
+        let mut depth = 0;
+        let is_end = |c: char| {
+            depth += i32::from(c == '{') - i32::from(c == '}');
+            depth == 0
+        };
+        let length = code[at + body..].find(is_end)?;
+        let lines = code[at..at + body + length].matches('\n').count() + 1;
+        Some((code[..at].matches('\n').count() + 1, lines))
+    };
+    begins.filter_map(measure).collect()
+}
+
+#[test]
+fn nothing_is_left_undone() {
+    for source in everything() {
+        for word in [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X")] {
+            assert!(words(&source.text).all(|other| other != word), "{}: {word}", source.path);
+        }
+        let code = blank(&source.text);
+        for word in ["unsafe", "todo", "unimplemented", "dbg"] {
+            assert!(words(&code).all(|other| other != word), "{}: {word}", source.path);
+        }
+        if source.is_in("src/") {
+            assert!(!source.code.contains(".unwrap()"), "{}: `unwrap` outside tests", source.path);
+        }
+    }
+}
+
+/// Verbs that fit everything say nothing.
+#[test]
+fn names_mean_something() {
+    for source in sources(&["src"]) {
+        let words: Vec<_> = source.words().collect();
+        let named = words.windows(2).filter(|pair| ["fn", "mod"].contains(&pair[0]));
+        for verb in named.filter_map(|pair| pair[1].split('_').next()) {
+            let empty = ["process", "manage", "util", "utils", "helper", "helpers", "get", "do"];
+            assert!(!empty.contains(&verb), "{}: `{verb}` says nothing", source.path);
+        }
+    }
+}
+
+/// Every name with `::` that a document cites stands in one of our sources, or is a library's.
+#[test]
+fn documents_cite_what_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let libraries = fs::read_to_string(root.join("Cargo.toml")).unwrap();
+    let is_foreign = |name: &str| {
+        name == "std" || libraries.lines().any(|line| line.starts_with(&format!("{name} = ")))
+    };
+    let sources = sources(&["src"]);
+    let knows = |source: &Source, name: &str| {
+        words(&source.path).chain(words(&source.text)).any(|word| word == name)
+    };
+    for document in ["README.md", "NOTES.md"] {
+        let Ok(text) = fs::read_to_string(root.join(document)) else { continue };
+        for cited in text.split('`').skip(1).step_by(2).filter(|cited| cited.contains("::")) {
+            let is_path = cited.trim_end_matches("()").chars().all(|c| is_word(c) || c == ':');
+            let names: Vec<_> = words(cited).collect();
+            if !is_path || is_foreign(names[0]) {
+                continue;
+            }
+            let is_there =
+                sources.iter().any(|source| names.iter().all(|name| knows(source, name)));
+            assert!(is_there, "{document} cites `{cited}`, which is not there");
+        }
+    }
+}
+
+/// The reader of sources reads as the compiler does, where the rules depend on it.
+#[test]
+fn comments_and_literals_are_no_code() {
+    let check = |text: &str, code: &str| assert_eq!(blank(text), code, "{text}");
+    check("a // b\nc", "a \"\"\nc");
+    check("a /* b\n */ c", "a \"\"\n c");
+    check(r#"f("a\"//b", 'x', '\'', b'"') 'a"#, r#"f("", "", "", b"") 'a"#);
+    check("let r = r#\"a\"b\n\"#; br\"x\" ar\"y\"", "let r = \"\"\n; \"\" ar\"\"");
+    assert_eq!(heads("a::b, c"), ["a"]);
+    assert_eq!(heads("{self, a::{b, c}, d as e};"), ["self", "a", "d"]);
+    assert_eq!(functions("fn a();\nfn b(\n) -> {\n  {}\n}\nfn c() {}"), [(2, 4), (6, 1)]);
+}
