@@ -28,6 +28,7 @@ Examples:
   herd say Hill 'IAMAT kiwi +34.07-118.45 1520023934.918963997'
   herd say Hill 'WHATSAT kiwi 10 5'      ask what is near
   herd status                            who runs, who is joined with whom
+  herd places near +60.17+24.94 5 3      ask what is near, without a server
   herd example-config > herd.toml        begin a herd of your own
   herd serve Hill --config herd.toml     run it
 
@@ -101,6 +102,31 @@ pub enum Command {
         #[command(flatten)]
         place: PlaceFlags,
     },
+    /// Look at places: what a file holds, what is near a position
+    #[command(subcommand)]
+    Places(PlacesCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum PlacesCommand {
+    /// Say how many places a file holds, where they are, and what is wrong with others
+    Check {
+        /// CSV or GeoJSONSeq, packed with gzip or not
+        file: PathBuf,
+    },
+    /// Print what a WHATSAT would be answered with, without a server
+    Near {
+        /// As in IAMAT: +60.1699+24.9384
+        #[arg(allow_hyphen_values = true)]
+        position: String,
+        /// Kilometres, at most 50
+        radius: String,
+        /// How many results, at most 20
+        bound: String,
+        /// Your own places instead of the atlas
+        #[arg(long, value_name = "FILE", env = "HERD_PLACES_FILE", hide_env_values = true)]
+        file: Option<PathBuf>,
+    },
 }
 
 /// Which herd is meant.
@@ -126,9 +152,12 @@ pub struct HerdFlags {
 pub struct ServeFlags {
     #[command(flatten)]
     pub herd: HerdFlags,
-    /// Who knows what is near: embedded (the default) or google-legacy
+    /// Who knows what is near: embedded (the default), file, google-new, google-legacy, overpass
     #[arg(long, value_name = "SOURCE", env = "HERD_PLACES", hide_env_values = true)]
     pub places: Option<PlacesSource>,
+    /// Your own places, for source `file`: CSV or GeoJSONSeq; see `herd places check`
+    #[arg(long, value_name = "FILE", env = "HERD_PLACES_FILE", hide_env_values = true)]
+    pub places_file: Option<PathBuf>,
     /// Base URL of the places service, if it is not the service's own
     #[arg(long, value_name = "URL", env = "HERD_PLACES_URL", hide_env_values = true)]
     pub places_url: Option<String>,
@@ -248,6 +277,7 @@ impl ServeFlags {
     fn overrides(self) -> Overrides {
         Overrides {
             places: self.places,
+            places_file: self.places_file,
             places_url: self.places_url,
             places_key_file: self.places_key_file,
             places_key: self.places_key,

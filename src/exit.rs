@@ -1,7 +1,7 @@
 //! How a `herd` command ends: every exit code, and the one sentence that goes with a failure.
 //!
 //! Apart from the commands because scripts and service managers rely on the numbers. They follow
-//! sysexits.h where it has one. The code of a usage error, 2, is clap's.
+//! sysexits.h where it has one.
 
 use std::io;
 use std::process::ExitCode;
@@ -18,6 +18,8 @@ pub enum Exit {
     Success = 0,
     /// Standard output cannot be written.
     Output = 1,
+    /// The words given are no question. Clap gives the same for its own complaints.
+    Usage = 2,
     /// The server that was asked about is not running.
     NotRunning = 3,
     /// EX_UNAVAILABLE: nobody listens there, or nobody answers in time.

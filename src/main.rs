@@ -5,13 +5,14 @@
 mod cli;
 mod describe;
 mod operator;
+mod survey;
 mod table;
 
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use cli::{Cli, Command};
+use cli::{Cli, Command, PlacesCommand};
 use herd::config::{self, Config};
 use herd::exit::{Exit, Failure};
 use herd::logging;
@@ -60,6 +61,10 @@ fn run(command: Command) -> Result<Exit, Failure> {
             })
         }
         Command::ExampleConfig => out.write_all(config::EXAMPLE.as_bytes()),
+        Command::Places(PlacesCommand::Check { file }) => return survey::check(&mut out, &file),
+        Command::Places(PlacesCommand::Near { position, radius, bound, file }) => {
+            return survey::near(&mut out, [&position, &radius, &bound], file);
+        }
         Command::Presets => describe::write_presets(&mut out),
     };
     written.and_then(|()| out.flush()).map_err(|error| Failure::of_output(&error))?;

@@ -66,7 +66,11 @@ fn usage_errors_end_with_2() {
     check(&["serve", "two words"], 2, "`two words` is no name");
     check(&["serve", "../Hill"], 2, "is no name");
     check(&["serve", "Hill", "--log-level", "loud"], 2, "`loud` is no log level");
-    check(&["serve", "Hill", "--places", "bing"], 2, "`embedded` and `google-legacy`");
+    check(
+        &["serve", "Hill", "--places", "bing"],
+        2,
+        "embedded, file, google-new, google-legacy, overpass",
+    );
     check(&["serve", "Hill", "--bind", "127.0.0.1:1"], 2, "without a port");
     check(&["serve", "Hill", "--places-key", "AIza"], 2, "--places-key");
     check(&["serve", "Hill", "--plain-peer", "Old=here"], 2, "`here` is no address");

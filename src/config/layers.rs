@@ -98,6 +98,7 @@ impl Which {
 #[derive(Clone, Debug, Default)]
 pub struct Overrides {
     pub places: Option<PlacesSource>,
+    pub places_file: Option<PathBuf>,
     pub places_url: Option<String>,
     pub places_key_file: Option<PathBuf>,
     /// The key itself, which comes from the environment only. It beats a key file.
@@ -162,6 +163,7 @@ pub fn configure(
     }
     let places_settings = PlacesSettings {
         source: overrides.places.unwrap_or(settings.places.source),
+        file: overrides.places_file.or(settings.places.file),
         url: overrides.places_url.or(settings.places.url),
         key_file: overrides.places_key_file.or(settings.places.key_file),
         ..settings.places

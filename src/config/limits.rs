@@ -98,6 +98,15 @@ pub const PLACES_QUEUE_MAX: usize = 256;
 /// Google charges for each call; a day's worth costs about as much as a lunch.
 pub const PLACES_CALLS_PER_DAY: usize = 1_000;
 
+/// Half of what the public Overpass servers let one asker have in a day.
+pub const OVERPASS_CALLS_PER_DAY: usize = 5_000;
+
+/// Answers of Overpass that are kept: about 6 MB.
+pub const PLACES_KEPT_MAX: usize = 1_000;
+
+/// How long they are: shops open and close by the week.
+pub const PLACES_KEPT: Duration = Duration::from_secs(3600);
+
 /// A person asks for what is near a few times a minute; five a second is a program.
 pub const PLACES_QUESTIONS_PER_SECOND: usize = 5;
 

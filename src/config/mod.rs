@@ -99,6 +99,10 @@ pub enum StaleReply {
 #[derive(Clone, Debug)]
 pub struct Places {
     pub source: PlacesSource,
+    /// The operator's own places; `Some` for source `File`.
+    pub file: Option<PathBuf>,
+    /// Whom answers from `file` must name as its origin, in HTML.
+    pub attribution: Option<String>,
     /// Base URL of a remote source; `None` is the service's own.
     pub url: Option<String>,
     /// Key of a remote source.
@@ -116,6 +120,11 @@ pub struct Places {
     pub questions_at_once: usize,
     /// Clients on this machine are held to that, too.
     pub limits_loopback: bool,
+    /// Remote sources are asked through the proxy that the environment names.
+    pub proxy_from_env: bool,
+    /// Answers of Overpass that are kept, and how long.
+    pub kept_max: usize,
+    pub kept: Duration,
 }
 
 /// Who is asked what is near a client.
@@ -125,8 +134,14 @@ pub enum PlacesSource {
     /// The atlas of towns inside the program: no key, no network.
     #[default]
     Embedded,
+    /// The operator's own, from a file.
+    File,
+    /// Google's Places API (New), Nearby Search.
+    GoogleNew,
     /// Google's Places API (Legacy), Nearby Search.
     GoogleLegacy,
+    /// OpenStreetMap, by way of an Overpass API server.
+    Overpass,
 }
 
 impl std::str::FromStr for StaleReply {
@@ -142,12 +157,33 @@ impl std::str::FromStr for StaleReply {
 }
 
 impl PlacesSource {
+    const ALL: [PlacesSource; 5] = [
+        PlacesSource::Embedded,
+        PlacesSource::File,
+        PlacesSource::GoogleNew,
+        PlacesSource::GoogleLegacy,
+        PlacesSource::Overpass,
+    ];
+
     /// The name an operator writes.
     pub fn name(self) -> &'static str {
         match self {
             PlacesSource::Embedded => "embedded",
+            PlacesSource::File => "file",
+            PlacesSource::GoogleNew => "google-new",
             PlacesSource::GoogleLegacy => "google-legacy",
+            PlacesSource::Overpass => "overpass",
         }
+    }
+
+    /// It is asked over the network.
+    pub fn is_remote(self) -> bool {
+        !matches!(self, PlacesSource::Embedded | PlacesSource::File)
+    }
+
+    /// It costs money, and so has keys.
+    pub fn is_paid(self) -> bool {
+        matches!(self, PlacesSource::GoogleNew | PlacesSource::GoogleLegacy)
     }
 }
 
@@ -155,11 +191,11 @@ impl std::str::FromStr for PlacesSource {
     type Err = String;
 
     fn from_str(text: &str) -> Result<PlacesSource, String> {
-        match text {
-            "embedded" => Ok(PlacesSource::Embedded),
-            "google-legacy" => Ok(PlacesSource::GoogleLegacy),
-            _ => Err("the sources of places are `embedded` and `google-legacy`".to_owned()),
-        }
+        let found = PlacesSource::ALL.into_iter().find(|source| source.name() == text);
+        found.ok_or_else(|| {
+            let names = PlacesSource::ALL.map(PlacesSource::name).join(", ");
+            format!("the sources of places are {names}")
+        })
     }
 }
 

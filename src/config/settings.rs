@@ -3,7 +3,8 @@
 //! Apart from [`Config`](super::Config) because it is not yet one server's: a key is still a path,
 //! and flags and environment may have their say.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use log::LevelFilter;
@@ -47,6 +48,8 @@ pub struct Answers {
 #[serde(default, deny_unknown_fields)]
 pub struct PlacesSettings {
     pub source: PlacesSource,
+    pub file: Option<PathBuf>,
+    pub attribution: Option<String>,
     pub url: Option<String>,
     pub key_file: Option<PathBuf>,
     #[serde(deserialize_with = "limits::duration")]
@@ -62,48 +65,71 @@ pub struct PlacesSettings {
     #[serde(deserialize_with = "limits::count")]
     pub questions_at_once: usize,
     pub limits_loopback: bool,
+    pub proxy_from_env: bool,
+    #[serde(deserialize_with = "limits::count")]
+    pub kept_max: usize,
+    #[serde(deserialize_with = "limits::duration")]
+    pub kept: Duration,
 }
 
 impl PlacesSettings {
     /// What the server runs with. `key` is the key itself; it beats the key file.
     ///
     /// # Errors
-    /// An unfit key file or URL, or no key for a service that surely wants one.
+    /// An unfit key file or URL, no key for a service that surely wants one, no file to read.
     pub fn complete(self, key: Option<Secret>) -> Result<Places, ConfigError> {
+        let calls_per_day = self.calls_per_day.or_else(|| self.budget());
         let mut places = Places {
             source: self.source,
+            file: self.file,
+            attribution: self.attribution,
             url: None,
             key: None,
             deadline: self.deadline,
             workers: self.workers,
             queue_max: self.queue_max,
-            // A service of one's own costs nothing, so only Google's has a budget unasked.
-            calls_per_day: self
-                .calls_per_day
-                .or(self.url.is_none().then_some(limits::PLACES_CALLS_PER_DAY)),
+            calls_per_day,
             questions_per_second: self.questions_per_second,
             questions_at_once: self.questions_at_once,
             limits_loopback: self.limits_loopback,
+            proxy_from_env: self.proxy_from_env,
+            kept_max: self.kept_max,
+            kept: self.kept,
         };
-        // The atlas needs neither, and a key that nobody needs is best left where it lies.
-        if self.source == PlacesSource::Embedded {
-            return Ok(places);
+        if self.source == PlacesSource::File {
+            check_file(places.file.as_deref())?;
         }
-        places.key = match (key, self.key_file) {
-            (Some(key), _) => Some(key),
-            (None, Some(path)) => Some(Secret::read(&path)?),
-            (None, None) if self.url.is_none() => {
-                return Err(ConfigError::new(format!(
-                    "places source {} needs a key: put it in a file for --places-key-file, \
-                     or in HERD_PLACES_KEY",
-                    self.source.name()
-                )));
-            }
-            // A stand-in for the service, as in a test, may ask for no key.
-            (None, None) => None,
-        };
-        places.url = self.url.map(check_url).transpose()?;
+        // A key that nobody needs is best left where it lies.
+        if self.source.is_paid() {
+            places.key = match (key, self.key_file) {
+                (Some(key), _) => Some(key),
+                (None, Some(path)) => Some(Secret::read(&path)?),
+                (None, None) if self.url.is_none() => {
+                    return Err(ConfigError::new(format!(
+                        "places source {} needs a key: put it in a file for --places-key-file, \
+                         or in HERD_PLACES_KEY",
+                        self.source.name()
+                    )));
+                }
+                // A stand-in for the service, as in a test, may ask for no key.
+                (None, None) => None,
+            };
+        }
+        if self.source.is_remote() {
+            places.url = self.url.map(check_url).transpose()?;
+        }
         Ok(places)
+    }
+
+    /// Calls of a day unless the operator says otherwise. A service of one's own costs nothing and
+    /// can be asked for ever.
+    fn budget(&self) -> Option<usize> {
+        let calls = if self.source.is_paid() {
+            limits::PLACES_CALLS_PER_DAY
+        } else {
+            limits::OVERPASS_CALLS_PER_DAY
+        };
+        self.url.is_none().then_some(calls)
     }
 }
 
@@ -111,6 +137,8 @@ impl Default for PlacesSettings {
     fn default() -> PlacesSettings {
         PlacesSettings {
             source: PlacesSource::default(),
+            file: None,
+            attribution: None,
             url: None,
             key_file: None,
             deadline: limits::PLACES_DEADLINE,
@@ -120,6 +148,9 @@ impl Default for PlacesSettings {
             questions_per_second: limits::PLACES_QUESTIONS_PER_SECOND,
             questions_at_once: limits::PLACES_QUESTIONS_AT_ONCE,
             limits_loopback: false,
+            proxy_from_env: false,
+            kept_max: limits::PLACES_KEPT_MAX,
+            kept: limits::PLACES_KEPT,
         }
     }
 }
@@ -150,6 +181,26 @@ pub fn parse_level(text: &str) -> Result<LevelFilter, String> {
 
 pub(super) fn level<'de, D: Deserializer<'de>>(deserializer: D) -> Result<LevelFilter, D::Error> {
     parse_level(&String::deserialize(deserializer)?).map_err(de::Error::custom)
+}
+
+/// Lets a file pass that can be read now. What is in it is looked at later, off the loop.
+fn check_file(path: Option<&Path>) -> Result<(), ConfigError> {
+    let Some(path) = path else {
+        let sentence = "places source file needs a file: name it with --places-file";
+        return Err(ConfigError::new(sentence));
+    };
+    let fail = |why: &str| {
+        let shown = path.display();
+        ConfigError::new(format!("the file of places {shown} cannot be read: {why}"))
+    };
+    match fs::metadata(path) {
+        // Opening a pipe would wait for whoever writes to it.
+        Ok(about) if about.is_file() => {
+            fs::File::open(path).map(drop).map_err(|error| fail(&error.to_string()))
+        }
+        Ok(_) => Err(fail("it is no file")),
+        Err(error) => Err(fail(&error.to_string())),
+    }
 }
 
 /// Lets a base URL pass that keeps the key and the answers private.
@@ -196,6 +247,8 @@ mod tests {
             assert!(sentence.contains(part), "{sentence}\n  lacks {part}");
         };
         refused(None, "google-legacy needs a key");
+        let new = PlacesSettings { source: PlacesSource::GoogleNew, ..PlacesSettings::default() };
+        assert!(new.complete(None).is_err());
         assert!(with(None, Some("AIza")).is_ok());
         for good in ["http://localhost:1", "http://[::1]:9/x", "http://127.0.0.1", "https://a.b/c"]
         {
@@ -207,5 +260,33 @@ mod tests {
         refused(Some("https://u:p@a.example"), "must not hold a user");
         refused(Some("http://127.0.0.1@a.example/"), "must not hold a user");
         refused(Some("https://a.example/ x"), "holds white space");
+    }
+
+    #[test]
+    fn each_source_takes_what_it_needs() {
+        let complete = |source: PlacesSource, file: Option<&str>| {
+            let file = file.map(PathBuf::from);
+            let settings = PlacesSettings { source, file, ..PlacesSettings::default() };
+            settings.complete(Some(Secret::new("AIza".to_owned())))
+        };
+        let places = complete(PlacesSource::Overpass, None).unwrap();
+        assert!(places.key.is_none(), "nobody is told a key who needs none");
+        assert_eq!(places.calls_per_day, Some(limits::OVERPASS_CALLS_PER_DAY));
+        let places = complete(PlacesSource::GoogleNew, None).unwrap();
+        assert!(places.key.is_some());
+        assert_eq!(places.calls_per_day, Some(limits::PLACES_CALLS_PER_DAY));
+
+        let here = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+        assert!(complete(PlacesSource::File, Some(here)).unwrap().key.is_none());
+        for (file, part) in [
+            (None, "needs a file: name it with --places-file"),
+            (Some("no/such.csv"), "the file of places no/such.csv cannot be read: "),
+            (Some(env!("CARGO_MANIFEST_DIR")), "cannot be read: it is no file"),
+        ] {
+            let sentence = complete(PlacesSource::File, file).unwrap_err().to_string();
+            assert!(sentence.contains(part), "{sentence}");
+        }
+        // What is not used is not looked at.
+        assert!(complete(PlacesSource::Embedded, Some("no/such.csv")).is_ok());
     }
 }

@@ -28,10 +28,17 @@ pub mod status {
 /// three, the colon between spaces.
 ///
 /// `attributions` are HTML: whom a reader of the answer must be shown as the places' origin.
-pub fn places(attributions: &[&str], places: &[Place<'_>], status: &str, out: &mut Vec<u8>) {
+fn places(attributions: &[&str], places: &[Place<'_>], status: &str, out: &mut Vec<u8>) {
     let body =
         Body { html_attributions: attributions, results: places, status, error_message: None };
     write(&body, Layout(PrettyFormatter::with_indent(b"   ")), out);
+}
+
+/// Appends the answer that holds the first `bound` of what was found nearby. Whoever wants no
+/// results is still told whether there would be any.
+pub fn found(attributions: &[&str], near: &[Place<'_>], bound: u8, out: &mut Vec<u8>) {
+    let status = if near.is_empty() { status::ZERO_RESULTS } else { status::OK };
+    places(attributions, &near[..near.len().min(usize::from(bound))], status, out);
 }
 
 /// Appends the answer of a source that has none: no results, and `message` as the reason.
@@ -94,7 +101,7 @@ impl Serialize for Place<'_> {
         result.serialize_field("geometry", &Geometry { location })?;
         result.serialize_field("name", self.name)?;
         result.serialize_field("place_id", &PlaceId(self))?;
-        result.serialize_field("types", self.types)?;
+        result.serialize_field("types", &Types(self.types))?;
         result.serialize_field("vicinity", self.vicinity)?;
         result.end()
     }
@@ -102,7 +109,20 @@ impl Serialize for Place<'_> {
 
 impl Serialize for PlaceId<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&format_args!("{}:{}", self.0.authority, self.0.id))
+        match self.0.authority {
+            "" => serializer.serialize_str(self.0.id),
+            authority => serializer.collect_str(&format_args!("{authority}:{}", self.0.id)),
+        }
+    }
+}
+
+/// A list, of what is one text in a row of places.
+struct Types<'a>(&'a str);
+
+impl Serialize for Types<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let words = self.0.split(';').map(str::trim).filter(|word| !word.is_empty());
+        serializer.collect_seq(words)
     }
 }
 
@@ -174,7 +194,7 @@ mod tests {
             name: "Helsinki \"Stadi\"",
             position: Position { latitude: 60.16952, longitude: 24.93545 },
             vicinity: "Suomi – Finland",
-            types: &["locality"],
+            types: "locality; political;",
         };
         let mut out = b"AT line\n".to_vec();
         places(&["<a>credit</a>"], &[place], status::OK, &mut out);
@@ -194,7 +214,8 @@ mod tests {
          "name" : "Helsinki \"Stadi\"",
          "place_id" : "geonames:658225",
          "types" : [
-            "locality"
+            "locality",
+            "political"
          ],
          "vicinity" : "Suomi – Finland"
       }

@@ -19,57 +19,79 @@ use crate::core::names::{ConnId, Door, PeerId, Ticket};
 use crate::core::whatsat::Question;
 use crate::places::desk::{CallId, Desk, Reception, Rules};
 use crate::places::render::status::UNKNOWN_ERROR;
-use crate::places::{Atlas, Source, Told, render};
+use crate::places::{Loaded, Local, Told, render};
 
 /// Whoever answers questions, and the questions that came before it was ready.
 pub struct Places {
+    /// What the operator calls the source.
+    name: &'static str,
     source: Answerer,
-    /// Reused for every answer of the atlas.
+    /// Reused for every answer of places in memory.
     body: Vec<u8>,
 }
 
 enum Answerer {
-    /// The atlas is being unpacked; these wait for it.
-    Unpacking(VecDeque<(Ticket, Question)>),
-    Atlas(Box<Atlas>),
-    /// The atlas is broken; why.
-    Nobody(String),
-    Remote {
-        pool: PlacesPool,
-        desk: Box<Desk>,
-    },
+    Local { local: Local, held: Held, load: Load },
+    Remote { pool: PlacesPool, desk: Box<Desk> },
+}
+
+/// The places in memory.
+enum Held {
+    /// They are on their way for the first time; these wait for them.
+    NotYet(VecDeque<(Ticket, Question)>),
+    Here(Loaded),
+    /// They cannot be loaded; why.
+    Nothing(String),
+}
+
+/// Whether a thread is loading places. One at a time: else an older file could overtake a newer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Load {
+    No,
+    UnderWay,
+    /// And the file has changed since it began.
+    Again,
 }
 
 impl Places {
-    pub fn unpacking() -> Places {
-        Places { source: Answerer::Unpacking(VecDeque::new()), body: Vec::new() }
+    pub fn loading(name: &'static str, local: Local) -> Places {
+        let (held, load) = (Held::NotYet(VecDeque::new()), Load::UnderWay);
+        Places { name, source: Answerer::Local { local, held, load }, body: Vec::new() }
     }
 
-    pub fn remote(pool: PlacesPool, rules: Rules) -> Places {
+    pub fn remote(name: &'static str, pool: PlacesPool, rules: Rules) -> Places {
         let desk = Box::new(Desk::new(rules));
-        Places { source: Answerer::Remote { pool, desk }, body: Vec::new() }
+        Places { name, source: Answerer::Remote { pool, desk }, body: Vec::new() }
     }
 
-    /// The body of an answer that needs no waiting: from the atlas, microseconds away.
+    /// The body of an answer that needs no waiting: from memory, microseconds away.
     pub fn answer_now(&mut self, question: &Question) -> Option<&[u8]> {
         self.body.clear();
-        match &self.source {
-            Answerer::Atlas(atlas) => {
-                atlas.answer(question, &mut self.body);
+        let Answerer::Local { held, .. } = &self.source else { return None };
+        match held {
+            Held::NotYet(_) => return None,
+            Held::Here(loaded) => {
+                loaded.source.answer(question, &mut self.body);
             }
-            Answerer::Nobody(why) => render::failure(UNKNOWN_ERROR, why, &mut self.body),
-            Answerer::Unpacking(_) | Answerer::Remote { .. } => return None,
+            // Why it cannot is the operator's business: it may name a file.
+            Held::Nothing(_) => {
+                let why = "this server has no places to tell of";
+                render::failure(UNKNOWN_ERROR, why, &mut self.body);
+            }
         }
         Some(&self.body)
     }
 
     /// For the status: what answers, and whether it is ready.
     pub fn describe(&self) -> String {
+        let name = self.name;
         match &self.source {
-            Answerer::Unpacking(_) => "embedded, loading".into(),
-            Answerer::Atlas(atlas) => format!("embedded, {} places", atlas.len()),
-            Answerer::Nobody(why) => format!("embedded, broken: {why}"),
-            Answerer::Remote { desk, .. } => format!("google-legacy, {} calls", desk.calls()),
+            Answerer::Local { held: Held::NotYet(_), .. } => format!("{name}, loading"),
+            Answerer::Local { held: Held::Here(loaded), .. } => {
+                format!("{name}, {}", loaded.summary)
+            }
+            Answerer::Local { held: Held::Nothing(why), .. } => format!("{name}, broken: {why}"),
+            Answerer::Remote { desk, .. } => format!("{name}, {} calls", desk.calls()),
         }
     }
 
@@ -89,11 +111,13 @@ impl Reactor {
         patience: Duration,
     ) {
         match &mut self.places.source {
-            Answerer::Atlas(_) | Answerer::Nobody(_) => {
+            Answerer::Local { held: Held::NotYet(early), .. } => {
+                early.push_back((ticket, question));
+            }
+            Answerer::Local { .. } => {
                 self.mailbox.push_back(Mail::Asked { ticket, question });
                 return;
             }
-            Answerer::Unpacking(early) => early.push_back((ticket, question)),
             Answerer::Remote { pool, desk } => {
                 // Asked only now and here: an address kept for each connection would cost more
                 // memory than all the system calls for those who ask.
@@ -119,7 +143,7 @@ impl Reactor {
         while let Some(finished) = self.results.next() {
             match finished {
                 Finished::Places { call, told, body } => self.call_finished(call, told, body),
-                Finished::Atlas(loaded) => self.atlas_loaded(*loaded),
+                Finished::Loaded(loaded) => self.places_loaded(loaded),
                 Finished::Resolved { peer, addresses } => match addresses {
                     Ok(addresses) => match self.routes.resolved(peer, addresses) {
                         Some(address) => self.connect(peer, address),
@@ -142,20 +166,49 @@ impl Reactor {
         }
     }
 
-    fn atlas_loaded(&mut self, loaded: Result<Atlas, String>) {
-        let source = match loaded {
-            Ok(atlas) => {
-                info!("the atlas is open: {} places", atlas.len());
-                Answerer::Atlas(Box::new(atlas))
+    /// Reads an operator's file anew. What answers now goes on until the new places are there.
+    pub(super) fn load_places_again(&mut self) {
+        let Answerer::Local { local, load, .. } = &mut self.places.source else { return };
+        if let Local::Atlas = local {
+            return;
+        }
+        if *load != Load::No {
+            *load = Load::Again;
+            return;
+        }
+        match self.postbox.load(local.clone()) {
+            Ok(()) => *load = Load::UnderWay,
+            Err(error) => error!("the places are not loaded again: no thread ({error})"),
+        }
+    }
+
+    /// Swaps the places in one step. Bad ones replace none that answer.
+    fn places_loaded(&mut self, loaded: Result<Loaded, String>) {
+        let Answerer::Local { held, load, .. } = &mut self.places.source else { return };
+        let is_outdated = std::mem::replace(load, Load::No) == Load::Again;
+        match (loaded, &mut *held) {
+            (Err(why), Held::Here(old)) => {
+                error!("the places stay as they are, {}: {why}", old.summary);
             }
-            Err(why) => {
-                error!("the atlas cannot be opened: {why}");
-                Answerer::Nobody(why)
+            (loaded, _) => {
+                let new = match loaded {
+                    Ok(loaded) => {
+                        info!("the places are loaded: {}", loaded.summary);
+                        Held::Here(loaded)
+                    }
+                    Err(why) => {
+                        error!("there are no places: {why}");
+                        Held::Nothing(why)
+                    }
+                };
+                if let Held::NotYet(early) = std::mem::replace(held, new) {
+                    let asked = |(ticket, question)| Mail::Asked { ticket, question };
+                    self.mailbox.extend(early.into_iter().map(asked));
+                }
             }
-        };
-        if let Answerer::Unpacking(early) = std::mem::replace(&mut self.places.source, source) {
-            let asked = |(ticket, question)| Mail::Asked { ticket, question };
-            self.mailbox.extend(early.into_iter().map(asked));
+        }
+        if is_outdated {
+            self.load_places_again();
         }
     }
 

@@ -36,6 +36,7 @@ impl Reactor {
                 SIGHUP => {
                     info!("SIGHUP: the log is opened anew");
                     self.log.reopen();
+                    self.load_places_again();
                 }
                 SIGTERM | SIGINT if self.drain.is_none() => self.begin_drain(),
                 SIGTERM | SIGINT => {

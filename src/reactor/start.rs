@@ -22,14 +22,14 @@ use super::slots::{Slot, Slots};
 use super::worker::{PlacesPool, Postbox, Results};
 use super::{Clocks, READ_BUDGET, Reactor, SIGNALS, WAKER};
 use crate::config::limits::{self, PEER_LINE_BYTES_CEILING};
-use crate::config::{Config, Initiative, LinkKind, PlacesSource, StaleReply};
+use crate::config::{Config, Initiative, LinkKind, StaleReply};
 use crate::core::border::Outputs;
 use crate::core::names::{ConnId, Door};
 use crate::core::store::Store;
 use crate::core::timer_wheel::TimerWheel;
 use crate::core::{PeerSettings, Server, Settings};
 use crate::logging::LogHandle;
-use crate::places::GoogleLegacy;
+use crate::places::Supply;
 use crate::places::desk::Rules;
 
 /// Descriptors that are not clients' connections: standard streams, doors, log, epoll, the
@@ -201,17 +201,15 @@ fn make_postbox(poll: &Poll) -> Result<(Postbox, Results), StartError> {
 fn open_places(config: &Config, postbox: &Postbox) -> Result<Places, StartError> {
     let no_thread = |error| StartError::System("a thread", error);
     let places = &config.places;
-    match places.source {
-        PlacesSource::Embedded => {
-            postbox.load_atlas().map_err(no_thread)?;
-            Ok(Places::unpacking())
+    let name = places.source.name();
+    match Supply::of(places).map_err(|error| StartError::Places(error.to_string()))? {
+        Supply::Local(local) => {
+            postbox.load(local.clone()).map_err(no_thread)?;
+            Ok(Places::loading(name, local))
         }
-        PlacesSource::GoogleLegacy => {
-            let key = places.key.clone();
-            let source = GoogleLegacy::new(places.url.as_deref(), key, places.deadline)
-                .map_err(|error| StartError::Places(error.to_string()))?;
-            let pool = PlacesPool::start(source, places.workers, postbox).map_err(no_thread)?;
-            Ok(Places::remote(pool, rules(places)))
+        Supply::Remote(remote) => {
+            let pool = PlacesPool::start(remote, places.workers, postbox).map_err(no_thread)?;
+            Ok(Places::remote(name, pool, rules(places)))
         }
     }
 }

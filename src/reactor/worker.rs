@@ -1,4 +1,4 @@
-//! The few threads for what blocks: calls to remote places, names to resolve, the atlas to load.
+//! The few threads for what blocks: calls to remote places, names to resolve, places to load.
 //! Apart because nothing here may touch the loop's state; jobs go in through one channel,
 //! results come back through another, and mio's `Waker` ends the loop's sleep.
 //!
@@ -28,12 +28,12 @@ use crate::core::names::PeerId;
 use crate::core::whatsat::Question;
 use crate::places::desk::CallId;
 use crate::places::render::status::UNKNOWN_ERROR;
-use crate::places::{Atlas, GoogleLegacy, Source, Told, render};
+use crate::places::{Loaded, Local, Remote, Source, Told, render};
 
 /// What a worker has done.
 pub enum Finished {
     Places { call: CallId, told: Told, body: Vec<u8> },
-    Atlas(Box<Result<Atlas, String>>),
+    Loaded(Result<Loaded, String>),
     Resolved { peer: PeerId, addresses: io::Result<Vec<SocketAddr>> },
 }
 
@@ -50,7 +50,7 @@ pub struct Results(Receiver<Finished>);
 /// Threads that ask a remote source, one question at a time each.
 pub struct PlacesPool {
     questions: Sender<(CallId, Question)>,
-    source: Arc<GoogleLegacy>,
+    source: Arc<Remote>,
 }
 
 impl Postbox {
@@ -66,14 +66,16 @@ impl Postbox {
         }
     }
 
-    /// Unpacks the atlas while the loop already listens.
-    pub fn load_atlas(&self) -> io::Result<()> {
+    /// Loads places while the loop already listens, or still answers from those it has.
+    pub fn load(&self, places: Local) -> io::Result<()> {
         let postbox = self.clone();
         let load = move || {
-            let atlas = Atlas::load().map_err(|error| error.to_string());
-            postbox.post(Finished::Atlas(Box::new(atlas)));
+            // A panic in a library must not leave early questions without an answer for ever.
+            let loaded = catch_unwind(AssertUnwindSafe(|| places.load()));
+            let loaded = loaded.unwrap_or_else(|_| Err("the loading failed".to_owned()));
+            postbox.post(Finished::Loaded(loaded));
         };
-        thread::Builder::new().name("herd-atlas".into()).spawn(load).map(drop)
+        thread::Builder::new().name("herd-load".into()).spawn(load).map(drop)
     }
 
     /// Resolves a name on a thread of its own: there are few peers, and a resolver that hangs
@@ -96,11 +98,7 @@ impl Results {
 }
 
 impl PlacesPool {
-    pub fn start(
-        source: GoogleLegacy,
-        threads: usize,
-        postbox: &Postbox,
-    ) -> io::Result<PlacesPool> {
+    pub fn start(source: Remote, threads: usize, postbox: &Postbox) -> io::Result<PlacesPool> {
         let source = Arc::new(source);
         let (questions, receiver) = mpsc::channel();
         let receiver = Arc::new(Mutex::new(receiver));
@@ -126,7 +124,7 @@ impl PlacesPool {
 }
 
 fn ask_for_ever(
-    source: &GoogleLegacy,
+    source: &Remote,
     questions: &Mutex<Receiver<(CallId, Question)>>,
     postbox: &Postbox,
 ) {

@@ -23,7 +23,7 @@ use flate2::read::GzDecoder;
 
 use super::globe;
 use super::index::Index;
-use super::render::{self, status};
+use super::render;
 use super::{Place, Source, Told};
 use crate::core::whatsat::{Position, Question};
 
@@ -128,7 +128,7 @@ impl Atlas {
             name: row.name,
             position: row.position,
             vicinity: &self.line(self.regions[heading])[1..],
-            types: &["locality", "political"],
+            types: "locality;political",
         }
     }
 
@@ -141,12 +141,9 @@ impl Atlas {
 
 impl Source for Atlas {
     fn answer(&self, question: &Question, out: &mut Vec<u8>) -> Told {
-        // Whoever wants no results is still told whether there would be any.
-        let wanted = usize::from(question.bound);
-        let bound = NonZeroUsize::new(wanted).unwrap_or(NonZeroUsize::MIN);
+        let bound = NonZeroUsize::new(question.bound.into()).unwrap_or(NonZeroUsize::MIN);
         let near = self.nearest(question.at, question.radius_km, bound);
-        let status = if near.is_empty() { status::ZERO_RESULTS } else { status::OK };
-        render::places(&[HTML_ATTRIBUTION], &near[..near.len().min(wanted)], status, out);
+        render::found(&[HTML_ATTRIBUTION], &near, question.bound, out);
         Told::Answer
     }
 }

@@ -1,0 +1,70 @@
+//! Looks at places for people: `places check` and `places near`.
+//!
+//! Apart from `herd::places`, which finds and counts, because this is only how a person asks it on
+//! the command line, without a server.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use herd::core::wire::{self, Command};
+use herd::exit::{Exit, Failure};
+use herd::places::{Local, PlacesFile};
+
+/// Says what a file holds, and what is wrong with it.
+///
+/// # Errors
+/// The file cannot be used, or holds no usable place, or `out` cannot be written.
+pub fn check(out: &mut impl Write, path: &Path) -> Result<Exit, Failure> {
+    let shown = path.display();
+    let (_, survey) = PlacesFile::load(path, None)
+        .map_err(|error| Failure::new(Exit::Config, format!("{shown} cannot be used: {error}")))?;
+    let written = (|| {
+        writeln!(out, "{} places, {} rows skipped", survey.places, survey.skipped())?;
+        survey.complaints().try_for_each(|complaint| writeln!(out, "  {complaint}"))?;
+        if let Some([low, high]) = survey.corners() {
+            let (south, north) = (low.latitude, high.latitude);
+            let (west, east) = (low.longitude, high.longitude);
+            writeln!(out, "latitudes {south} to {north}, longitudes {west} to {east}")?;
+        }
+        out.flush()
+    })();
+    written.map_err(|error: io::Error| Failure::of_output(&error))?;
+    if survey.places == 0 {
+        return Err(Failure::new(Exit::Config, format!("{shown} holds no usable place")));
+    }
+    Ok(Exit::Success)
+}
+
+/// Prints the answer of the atlas, or of a file, to the question that the operands of a WHATSAT
+/// ask at a position.
+///
+/// # Errors
+/// The operands are none, the file cannot be used, or `out` cannot be written.
+pub fn near(
+    out: &mut impl Write,
+    [position, radius, bound]: [&str; 3],
+    file: Option<PathBuf>,
+) -> Result<Exit, Failure> {
+    let line = format!("WHATSAT client {radius} {bound}");
+    let question = match Command::parse(line.as_bytes()) {
+        Command::Whatsat { radius, bound, .. } => {
+            wire::question(position.as_bytes(), radius, bound)
+        }
+        _ => None,
+    };
+    let question = question.ok_or_else(|| {
+        let sentence = "write a position, kilometres up to 50 and results up to 20, as in \
+             +60.1699+24.9384 5 3";
+        Failure::new(Exit::Usage, sentence)
+    })?;
+    let local = match file {
+        Some(path) => Local::File { path, attribution: None },
+        None => Local::Atlas,
+    };
+    let loaded = local.load().map_err(|why| Failure::new(Exit::Config, why))?;
+    let mut body = Vec::new();
+    loaded.source.answer(&question, &mut body);
+    body.push(b'\n');
+    out.write_all(&body).and_then(|()| out.flush()).map_err(|error| Failure::of_output(&error))?;
+    Ok(Exit::Success)
+}
