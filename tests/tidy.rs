@@ -208,6 +208,7 @@ const PARTS: &[(&str, &[&str])] = &[
     ("reactor", &["config", "core", "logging", "places", "status"]),
     ("run_dir", &["config"]),
     ("status", &[]),
+    ("survey", &["core", "exit", "places"]),
     ("table", &[]),
 ];
 
