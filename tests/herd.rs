@@ -9,7 +9,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
-use std::thread;
+use std::{fs, thread};
 
 use common::{Herd, PATIENCE, PLACELESS, skip, until};
 use herd::config::presets::PRESETS;
@@ -139,6 +139,18 @@ fn a_chain_heals_in_its_middle() {
     herd.start_all(PLACELESS);
     herd.until_all_hold("both", &right);
     herd.until_all_hold("whole", &whole);
+}
+
+/// A peer may be known by a name, which a worker resolves; `localhost` has one or two addresses,
+/// of which one answers.
+#[test]
+fn peers_may_have_names() {
+    let mut herd = Herd::of_file(&["A", "B"], &[("A", "B")], "");
+    let literal = fs::read_to_string(herd.path("herd.toml")).unwrap();
+    fs::write(herd.path("herd.toml"), literal.replace("127.0.0.1", "localhost")).unwrap();
+    herd.start_all(PLACELESS);
+    let line = herd.report("A", "kiwi", "+1-1", "7");
+    herd.until_all_hold("kiwi", &line);
 }
 
 /// Goal: a client that reports at two servers at once has one place, the same at all servers.
