@@ -126,6 +126,9 @@ pub enum PlacesCommand {
         /// Your own places instead of the atlas
         #[arg(long, value_name = "FILE", env = "HERD_PLACES_FILE", hide_env_values = true)]
         file: Option<PathBuf>,
+        /// HTML that names their origin
+        #[arg(long, value_name = "HTML", env = "HERD_PLACES_ATTRIBUTION", hide_env_values = true)]
+        attribution: Option<String>,
     },
 }
 

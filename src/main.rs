@@ -16,6 +16,7 @@ use cli::{Cli, Command, PlacesCommand};
 use herd::config::{self, Config};
 use herd::exit::{Exit, Failure};
 use herd::logging;
+use herd::places::Local;
 use herd::reactor::Reactor;
 use herd::run_dir::RunDir;
 
@@ -62,8 +63,12 @@ fn run(command: Command) -> Result<Exit, Failure> {
         }
         Command::ExampleConfig => out.write_all(config::EXAMPLE.as_bytes()),
         Command::Places(PlacesCommand::Check { file }) => return survey::check(&mut out, &file),
-        Command::Places(PlacesCommand::Near { position, radius, bound, file }) => {
-            return survey::near(&mut out, [&position, &radius, &bound], file);
+        Command::Places(PlacesCommand::Near { position, radius, bound, file, attribution }) => {
+            let local = match file {
+                Some(path) => Local::File { path, attribution },
+                None => Local::Atlas,
+            };
+            return survey::near(&mut out, [&position, &radius, &bound], &local);
         }
         Command::Presets => describe::write_presets(&mut out),
     };

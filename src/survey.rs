@@ -4,7 +4,7 @@
 //! the command line, without a server.
 
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use herd::core::wire::{self, Command};
 use herd::exit::{Exit, Failure};
@@ -35,15 +35,15 @@ pub fn check(out: &mut impl Write, path: &Path) -> Result<Exit, Failure> {
     Ok(Exit::Success)
 }
 
-/// Prints the answer of the atlas, or of a file, to the question that the operands of a WHATSAT
-/// ask at a position.
+/// Prints what these places answer to the question that the operands of a WHATSAT ask at a
+/// position.
 ///
 /// # Errors
-/// The operands are none, the file cannot be used, or `out` cannot be written.
+/// The operands are none, the places cannot be loaded, or `out` cannot be written.
 pub fn near(
     out: &mut impl Write,
     [position, radius, bound]: [&str; 3],
-    file: Option<PathBuf>,
+    local: &Local,
 ) -> Result<Exit, Failure> {
     let line = format!("WHATSAT client {radius} {bound}");
     let question = match Command::parse(line.as_bytes()) {
@@ -57,10 +57,6 @@ pub fn near(
              +60.1699+24.9384 5 3";
         Failure::new(Exit::Usage, sentence)
     })?;
-    let local = match file {
-        Some(path) => Local::File { path, attribution: None },
-        None => Local::Atlas,
-    };
     let loaded = local.load().map_err(|why| Failure::new(Exit::Config, why))?;
     let mut body = Vec::new();
     loaded.source.answer(&question, &mut body);

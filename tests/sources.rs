@@ -131,8 +131,10 @@ fn what_is_near_needs_no_server() {
     let (_, out, _) = near(&["-34.9-56.17", "10", "1"]);
     assert_eq!(first_name(&serde_json::from_str(&out).unwrap()), "Montevideo");
     let demo = demo();
-    let (_, out, _) = near(&["+60.1699+24.9384", "2", "5", "--file", demo.to_str().unwrap()]);
+    let file = ["--file", demo.to_str().unwrap(), "--attribution", "<b>us</b>"];
+    let (_, out, _) = near(&[&["+60.1699+24.9384", "2", "5"], &file[..]].concat());
     let answer: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(answer["html_attributions"], serde_json::json!(["<b>us</b>"]));
     assert_eq!(answer["results"].as_array().unwrap().len(), 5);
     assert!(answer["results"][0]["place_id"].as_str().unwrap().starts_with("osm:node/"));
     for wrong in [["60.17+24.94", "2", "5"], ["+60+24", "51", "5"], ["+60+24", "2", "21"]] {
@@ -208,4 +210,39 @@ fn remote_sources_answer_in_one_shape() {
         "/api/interpreter",
         "osm:node/5",
     );
+}
+
+/// Goal: a proxy hears where clients are only if the operator wants one. Method: a proxy that the
+/// environment names, and a service beyond this machine.
+#[test]
+fn a_proxy_is_asked_only_on_request() {
+    let proxy = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let url = format!("http://{}", proxy.local_addr().unwrap());
+    let ask = |is_wanted: bool| {
+        let sections = format!(
+            "[places]\nsource = \"overpass\"\nurl = \"https://places.invalid\"\n\
+             deadline = \"2 s\"\nproxy_from_env = {is_wanted}\n"
+        );
+        let mut herd = Herd::of_file(&["Hill"], &[], &sections);
+        let mut command = herd.command("Hill", &[]);
+        command.env("ALL_PROXY", &url).env_remove("NO_PROXY").env_remove("no_proxy");
+        herd.launch("Hill", command);
+        assert_eq!(whatsat(&herd, "5 20")["status"], "UNKNOWN_ERROR");
+    };
+    proxy.set_nonblocking(true).unwrap();
+    ask(false);
+    assert!(proxy.accept().is_err(), "nobody has called the proxy");
+    proxy.set_nonblocking(false).unwrap();
+    let heard = thread::spawn(move || {
+        let (mut socket, _) = proxy.accept().unwrap();
+        let mut head = Vec::new();
+        let mut byte = [0];
+        while !head.ends_with(b"\r\n") {
+            socket.read_exact(&mut byte).unwrap();
+            head.push(byte[0]);
+        }
+        String::from_utf8(head).unwrap()
+    });
+    ask(true);
+    assert_eq!(heard.join().unwrap(), "CONNECT places.invalid:443 HTTP/1.1\r\n");
 }

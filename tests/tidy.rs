@@ -202,7 +202,7 @@ const PARTS: &[(&str, &[&str])] = &[
     ("exit", &["config", "logging", "reactor", "run_dir"]),
     ("lib", &[]),
     ("logging", &[]),
-    ("main", &["config", "exit", "logging", "reactor", "run_dir"]),
+    ("main", &["config", "exit", "logging", "places", "reactor", "run_dir"]),
     ("operator", &["config", "exit", "run_dir", "status", "table"]),
     ("places", &["config", "core", "places"]),
     ("reactor", &["config", "core", "logging", "places", "status"]),

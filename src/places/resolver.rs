@@ -20,7 +20,8 @@ const FRESH: Duration = Duration::from_secs(60);
 /// The addresses of the one host that an agent asks.
 ///
 /// invariant: every URI of the agent has the same authority. A source has one base URL and follows
-/// no redirects, so there is nothing to tell hosts apart by.
+/// no redirects, so there is nothing to tell hosts apart by. Behind a proxy only the proxy's name
+/// is looked up.
 #[derive(Debug, Default)]
 pub struct Remembering {
     known: Mutex<Option<Known>>,
