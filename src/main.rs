@@ -17,7 +17,7 @@ use herd::config::{self, Config};
 use herd::exit::{Exit, Failure};
 use herd::logging;
 use herd::places::Local;
-use herd::reactor::Reactor;
+use herd::reactor::{Reactor, StartError};
 use herd::run_dir::RunDir;
 
 /// How long the log may take to reach the disk at the very end.
@@ -79,16 +79,18 @@ fn run(command: Command) -> Result<Exit, Failure> {
 /// Runs one server until it is told to stop.
 fn serve(config: Config) -> Result<Exit, Failure> {
     let run_dir = RunDir::new(config.run_dir.clone());
-    let _claim = run_dir.claim(&config.name)?;
+    let port = config.client_address.port();
+    let (called, _claim, rival) = run_dir.claim_beside(&config.name, port)?;
     let admin_path = run_dir
-        .socket(&config.name)
+        .socket(&called)
         .map_err(|error| Failure::new(Exit::CannotCreate, error.to_string()))?;
     let log = logging::start(&config.log.dir, &config.name, config.log.level)?;
-    let ran = match Reactor::start(config, admin_path, log.clone()) {
-        Ok(reactor) => reactor.run().map_err(|error| {
+    let ran = match (Reactor::start(config, admin_path, log.clone()), rival) {
+        (Ok(reactor), _) => reactor.run().map_err(|error| {
             Failure::new(Exit::System, format!("the event queue has failed: {error}"))
         }),
-        Err(error) => Err(Failure::from(error)),
+        (Err(StartError::Taken { .. }), Some(rival)) => Err(Failure::from(rival)),
+        (Err(error), _) => Err(Failure::from(error)),
     };
     log.close(LOG_PATIENCE);
     ran.map(|()| Exit::Success)

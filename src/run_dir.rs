@@ -74,6 +74,31 @@ impl RunDir {
         Ok(Claim { file })
     }
 
+    /// Claims `name`, or `name@port` if somebody else lives here by it: two herds that know nothing
+    /// of each other may share a directory. Gives the name that was claimed, and in the second
+    /// case the rival: if the ports turn out to be taken, too, that was the reason.
+    ///
+    /// # Errors
+    /// As for `claim`.
+    pub fn claim_beside(
+        &self,
+        name: &str,
+        port: u16,
+    ) -> Result<(String, Claim, Option<ClaimError>), ClaimError> {
+        let rival = match self.claim(name) {
+            Ok(claim) => return Ok((name.to_owned(), claim, None)),
+            Err(rival) => rival,
+        };
+        let longer = format!("{name}@{port}");
+        match rival {
+            ClaimError::Taken { .. } => match self.claim(&longer) {
+                Ok(claim) => Ok((longer, claim, Some(rival))),
+                Err(_) => Err(rival),
+            },
+            ClaimError::Failed { .. } => Err(rival),
+        }
+    }
+
     /// The pid of the server that holds `name`, if one does.
     ///
     /// # Errors

@@ -190,8 +190,12 @@ fn a_name_runs_once() {
     let claim = run_dir.claim("Hill").unwrap();
     let ours = std::process::id();
     check_in(herd(dir.path(), &["pid", "Hill"]), 0, &format!("{ours}\n"));
+    // Its port is taken as well, so it is the same server and not another herd's.
+    let port = TcpListener::bind("127.0.0.1:0").unwrap();
+    let base_port = port.local_addr().unwrap().port().to_string();
     let running = format!("herd: Hill is running already (pid {ours})");
-    check_in(herd(dir.path(), &["serve", "Hill"]), 98, &running);
+    let again = ["serve", "Hill", "--preset", "2020", "--base-port", &base_port];
+    check_in(herd(dir.path(), &again), 98, &running);
     drop(claim);
     check_in(herd(dir.path(), &["pid", "Hill"]), 3, "not running");
 

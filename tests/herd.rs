@@ -153,6 +153,22 @@ fn peers_may_have_names() {
     herd.until_all_hold("kiwi", &line);
 }
 
+/// Two herds that know nothing of each other may share a run directory and have servers of the
+/// same name. Method: two years with a Jaquez, started in one directory.
+#[test]
+fn two_herds_may_share_a_directory() {
+    let mut herd = Herd::of_year("2022");
+    herd.start("Jaquez", PLACELESS);
+    let other = Herd::of_year("2023");
+    let mut command = other.command("Jaquez", PLACELESS);
+    command.current_dir(herd.dir()).arg("--run-dir").arg(herd.path("run"));
+    let mut second = command.spawn().unwrap();
+    until("the second answers", || TcpStream::connect(("127.0.0.1", other.port("Jaquez"))).is_ok());
+    assert!(herd.status("Jaquez").client_address.ends_with(&herd.port("Jaquez").to_string()));
+    second.kill().unwrap();
+    second.wait().unwrap();
+}
+
 /// Goal: a client that reports at two servers at once has one place, the same at all servers.
 /// Method: two threads, the same times; what the total order prefers is known beforehand.
 #[test]
