@@ -28,7 +28,7 @@
 //!
 //! ```text
 //!   main ─▶ everything        reactor ─▶ core, config, places, logging, status
-//!   places ─▶ core::{whatsat, names, clock} (questions, tickets, now), config (keys)
+//!   places ─▶ core::{whatsat, names, clock} (questions, tickets, now), config (whom to ask, keys)
 //!   core ─▶ core; never mio, ureq, slab, log, std::net, std::thread or a clock
 //!   core::{line, clock, timer_wheel} ─▶ nothing of ours; wire ─▶ types of clock and whatsat
 //! ```

@@ -155,7 +155,7 @@ fn serve(body: &'static str, heard: std::sync::mpsc::Sender<String>) -> u16 {
             let mut request = Vec::new();
             let mut piece = [0; 4096];
             // All bodies of requests end like this, and no head does.
-            while !request.ends_with(b"}}}") && !request.ends_with(b"%3B") {
+            while !request.ends_with(b"\"DISTANCE\"}") && !request.ends_with(b"%3B") {
                 let count = socket.read(&mut piece).unwrap();
                 assert!(count > 0, "{}", request.escape_ascii());
                 request.extend_from_slice(&piece[..count]);

@@ -11,7 +11,7 @@ use ureq::{Agent, Body};
 
 use super::Place;
 use super::http::{Address, Failure, Reply};
-use super::remote::{Protocol, metres, nearest_first};
+use super::remote::{Extent, Protocol, metres, nearest_first};
 use super::render;
 use crate::config::Secret;
 use crate::core::whatsat::{Position, Question};
@@ -47,7 +47,6 @@ impl Protocol for GoogleNew {
         let request = Request {
             // It takes 1 to 20. Whoever wants none still learns whether there would be any.
             max_result_count: question.bound.max(1),
-            rank_preference: "DISTANCE",
             location_restriction: Restriction {
                 circle: Circle {
                     center: Point { latitude, longitude },
@@ -55,6 +54,7 @@ impl Protocol for GoogleNew {
                     radius: metres(question).max(0.1),
                 },
             },
+            rank_preference: "DISTANCE",
         };
         let mut call = agent.post(endpoint).header("X-Goog-FieldMask", FIELD_MASK);
         if let Some(key) = &self.key {
@@ -65,7 +65,12 @@ impl Protocol for GoogleNew {
         call.content_type("application/json").send(&body)
     }
 
-    fn read(&self, reply: &Reply, question: &Question, out: &mut Vec<u8>) -> Result<(), Failure> {
+    fn read(
+        &self,
+        reply: &Reply,
+        question: &Question,
+        out: &mut Vec<u8>,
+    ) -> Result<Extent, Failure> {
         if !reply.code.is_success() {
             return refused(reply, out);
         }
@@ -76,28 +81,28 @@ impl Protocol for GoogleNew {
             search.places.iter().zip(&types).map(|(found, types)| found.place(types)).collect();
         nearest_first(&mut near, question);
         render::found(&[ATTRIBUTION], &near, question.bound, out);
-        Ok(())
+        Ok(Extent::Whole)
     }
 }
 
 /// The service's own "no" is an answer; a web server's that is no such document is a failure. The
 /// words are ours: the service may repeat the key in its own.
-fn refused(reply: &Reply, out: &mut Vec<u8>) -> Result<(), Failure> {
+fn refused(reply: &Reply, out: &mut Vec<u8>) -> Result<Extent, Failure> {
     let failure = Failure::of_status(reply.code);
     let is_no: Result<Refusal, _> = serde_json::from_slice(&reply.body);
     if !reply.code.is_client_error() || is_no.is_err() {
         return Err(failure);
     }
     render::failure(failure.status, &failure.message, out);
-    Ok(())
+    Ok(Extent::Whole)
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Request {
     max_result_count: u8,
-    rank_preference: &'static str,
     location_restriction: Restriction,
+    rank_preference: &'static str,
 }
 
 #[derive(Serialize)]

@@ -21,7 +21,7 @@ use ureq::{Agent, Body};
 use super::Place;
 use super::http::{Address, Failure, Reply};
 use super::osm::{self, KEYS};
-use super::remote::{Protocol, metres, nearest_first};
+use super::remote::{Extent, Protocol, metres, nearest_first};
 use super::render;
 use crate::core::whatsat::{Position, Question};
 
@@ -75,14 +75,20 @@ impl Protocol for Overpass {
         agent.post(endpoint).send_form([("data", self.query(question))])
     }
 
-    fn read(&self, reply: &Reply, question: &Question, out: &mut Vec<u8>) -> Result<(), Failure> {
+    fn read(
+        &self,
+        reply: &Reply,
+        question: &Question,
+        out: &mut Vec<u8>,
+    ) -> Result<Extent, Failure> {
         if !reply.code.is_success() {
             return Err(Failure::of_status(reply.code));
         }
         let found: Found<'_> =
             serde_json::from_slice(&reply.body).map_err(|_| Failure::of_status(reply.code))?;
         // A server that runs out of time says so with status 200 and what it has until then.
-        if found.elements.is_empty() && found.remark.is_some_and(|it| it.contains("error")) {
+        let is_partial = found.remark.is_some_and(|remark| remark.contains("error"));
+        if is_partial && found.elements.is_empty() {
             return Err(Failure::unknown("the places service could not finish its work"));
         }
         // By id: what both circles hold becomes one, and what is equally far has an order.
@@ -90,7 +96,7 @@ impl Protocol for Overpass {
         let mut near: Vec<Place<'_>> = rows.iter().map(|(id, row)| row.place(id)).collect();
         nearest_first(&mut near, question);
         render::found(&[osm::ATTRIBUTION], &near, question.bound, out);
-        Ok(())
+        Ok(if is_partial { Extent::Partial } else { Extent::Whole })
     }
 }
 

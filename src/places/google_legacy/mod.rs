@@ -10,7 +10,7 @@ use ureq::http::Response;
 use ureq::{Agent, Body};
 
 use super::http::{Address, Failure, Reply};
-use super::remote::{Protocol, metres};
+use super::remote::{Extent, Protocol, metres};
 use super::render;
 use crate::config::Secret;
 use crate::core::whatsat::Question;
@@ -45,12 +45,17 @@ impl Protocol for GoogleLegacy {
             .call()
     }
 
-    fn read(&self, reply: &Reply, question: &Question, out: &mut Vec<u8>) -> Result<(), Failure> {
+    fn read(
+        &self,
+        reply: &Reply,
+        question: &Question,
+        out: &mut Vec<u8>,
+    ) -> Result<Extent, Failure> {
         let mut answer = Vec::with_capacity(reply.body.len());
         // A refusal may come with any HTTP status: the status in the body is what counts.
         cut::cut(&reply.body, question, &mut answer)
             .map_err(|cut::NotASearch| Failure::of_status(reply.code))?;
         render::normalise_newlines(&answer, out);
-        Ok(())
+        Ok(Extent::Whole)
     }
 }

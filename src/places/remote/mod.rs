@@ -36,7 +36,20 @@ pub trait Protocol: Send + Sync {
     ) -> Result<Response<Body>, ureq::Error>;
 
     /// Appends to `out` what the reply says, as `Source::answer` wants it.
-    fn read(&self, reply: &Reply, question: &Question, out: &mut Vec<u8>) -> Result<(), Failure>;
+    fn read(
+        &self,
+        reply: &Reply,
+        question: &Question,
+        out: &mut Vec<u8>,
+    ) -> Result<Extent, Failure>;
+}
+
+/// Whether the service has said all it had to say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    Whole,
+    /// It ran out of time: better than nothing, and not to be kept.
+    Partial,
 }
 
 /// A way to ask a service.
@@ -69,12 +82,14 @@ impl Remote {
         let reply =
             self.http.ask(|agent, endpoint| self.protocol.call(agent, endpoint, question))?;
         let begin = out.len();
-        self.protocol.read(&reply, question, out)?;
+        let extent = self.protocol.read(&reply, question, out)?;
         if self.key.as_ref().is_some_and(|key| holds(&out[begin..], key)) {
             out.truncate(begin);
             return Err(Failure::unknown("the places service repeated what must stay secret"));
         }
-        if let Some(memory) = &self.memory {
+        if let Some(memory) = &self.memory
+            && extent == Extent::Whole
+        {
             memory.keep(question, Instant::now(), &out[begin..]);
         }
         Ok(())

@@ -19,10 +19,18 @@ const DEADLINE: Duration = Duration::from_millis(300);
 /// Needs every kind of escape, and would be recognised wherever it turned up.
 const KEY: &str = "AIza top+secret/&=é";
 
-const UCLA: Question = Question {
-    at: Position { latitude: 34.06893, longitude: -118.445127 },
-    radius_km: 10.5,
+/// Where Google's documentation of the legacy service asks.
+const SYDNEY: Question = Question {
+    at: Position { latitude: -33.8670522, longitude: 151.1957362 },
+    radius_km: 1.5,
     bound: 1,
+};
+
+/// Where its documentation of the new one does.
+const SAN_FRANCISCO: Question = Question {
+    at: Position { latitude: 37.7937, longitude: -122.3965 },
+    radius_km: 0.5,
+    bound: 10,
 };
 
 /// A service on a port of its own that answers one call by `reply` and gives back the request.
@@ -74,7 +82,7 @@ fn ask_at(source: PlacesSource, base: &str, question: &Question) -> (Told, Strin
 }
 
 fn ask(base: &str) -> String {
-    ask_at(PlacesSource::GoogleLegacy, base, &UCLA).1
+    ask_at(PlacesSource::GoogleLegacy, base, &SYDNEY).1
 }
 
 /// What a source answers when the service does, and what it asked.
@@ -118,10 +126,10 @@ fn spelled(request: &str) -> String {
 #[test]
 fn the_request_to_google_legacy_is_the_documented_one() {
     let body = "{\"results\":[3,\n\n4],\n\n\"status\":\"OK\"}\n\n";
-    let (told, answer, request) = exchange(PlacesSource::GoogleLegacy, &UCLA, "200 OK", body);
+    let (told, answer, request) = exchange(PlacesSource::GoogleLegacy, &SYDNEY, "200 OK", body);
     assert_eq!((told, answer.as_str()), (Told::Answer, "{\"results\":[3],\n\"status\":\"OK\"}"));
-    let line = "GET /maps/api/place/nearbysearch/json?location=34.06893%2C-118.445127\
-                &radius=10500&key=AIza%20top%2Bsecret%2F%26%3D%C3%A9 HTTP/1.1";
+    let line = "GET /maps/api/place/nearbysearch/json?location=-33.8670522%2C151.1957362\
+                &radius=1500&key=AIza%20top%2Bsecret%2F%26%3D%C3%A9 HTTP/1.1";
     assert_eq!(request.lines().next(), Some(line));
 }
 
@@ -221,7 +229,7 @@ fn shutdown_ends_a_call_in_flight() {
     let source = remote(PlacesSource::GoogleLegacy, &base, Duration::from_secs(60));
     let mut out = Vec::new();
     thread::scope(|scope| {
-        scope.spawn(|| source.answer(&UCLA, &mut out));
+        scope.spawn(|| source.answer(&SYDNEY, &mut out));
         heard.recv().unwrap();
         source.shutdown();
     });
@@ -233,28 +241,26 @@ fn shutdown_ends_a_call_in_flight() {
 #[test]
 fn the_request_to_google_new_is_the_documented_one() {
     let body = r#"{"places":[
-        {"id":"ChIJ2","location":{"latitude":34.08,"longitude":-118.445},
+        {"id":"ChIJ2","location":{"latitude":37.8,"longitude":-122.4},
          "displayName":{"text":"Later \"é\"","languageCode":"en"},"types":["bar","cafe"]},
-        {"id":"ChIJ1","location":{"latitude":34.07,"longitude":-118.445},
-         "displayName":{"text":"First"},"shortFormattedAddress":"1 Road, Town"},
-        {"id":"ChIJ0","location":{},"displayName":{}}]}"#;
-    let question = Question { bound: 2, ..UCLA };
-    let (told, answer, request) = exchange(PlacesSource::GoogleNew, &question, "200 OK", body);
+        {"id":"ChIJ1","location":{"latitude":37.794,"longitude":-122.4},
+         "displayName":{"text":"First"},"shortFormattedAddress":"1 Road, Town"}]}"#;
+    let (told, answer, request) = exchange(PlacesSource::GoogleNew, &SAN_FRANCISCO, "200 OK", body);
     assert_eq!(
         spelled(&request),
         format!(
             "POST /v1/places:searchNearby HTTP/1.1\n\
              accept-encoding: gzip\n\
-             content-length: 155\n\
+             content-length: 151\n\
              accept: */*\n\
              x-goog-fieldmask: places.id,places.displayName,places.location,places.types,\
              places.shortFormattedAddress\n\
              x-goog-api-key: {KEY}\n\
              content-type: application/json\n\
              \n\
-             {{\"maxResultCount\":2,\"rankPreference\":\"DISTANCE\",\"locationRestriction\":\
-             {{\"circle\":{{\"center\":{{\"latitude\":34.06893,\"longitude\":-118.445127}},\
-             \"radius\":10500.0}}}}}}"
+             {{\"maxResultCount\":10,\"locationRestriction\":{{\"circle\":{{\"center\":\
+             {{\"latitude\":37.7937,\"longitude\":-122.3965}},\"radius\":500.0}}}},\
+             \"rankPreference\":\"DISTANCE\"}}"
         )
     );
     let expected = r#"{
@@ -265,8 +271,8 @@ fn the_request_to_google_new_is_the_documented_one() {
       {
          "geometry" : {
             "location" : {
-               "lat" : 34.07,
-               "lng" : -118.445
+               "lat" : 37.794,
+               "lng" : -122.4
             }
          },
          "name" : "First",
@@ -277,8 +283,8 @@ fn the_request_to_google_new_is_the_documented_one() {
       {
          "geometry" : {
             "location" : {
-               "lat" : 34.08,
-               "lng" : -118.445
+               "lat" : 37.8,
+               "lng" : -122.4
             }
          },
          "name" : "Later \"é\"",
@@ -297,10 +303,10 @@ fn the_request_to_google_new_is_the_documented_one() {
 
 #[test]
 fn google_new_takes_no_zeros() {
-    let question = Question { radius_km: 0.0, bound: 0, ..UCLA };
+    let question = Question { radius_km: 0.0, bound: 0, ..SAN_FRANCISCO };
     let body = "{\"places\":[{\"id\":\"x\",\"location\":{}}]}";
     let (_, answer, request) = exchange(PlacesSource::GoogleNew, &question, "200 OK", body);
-    assert!(request.contains("{\"maxResultCount\":1,") && request.ends_with("\"radius\":0.1}}}"));
+    assert!(request.contains("{\"maxResultCount\":1,") && request.contains("\"radius\":0.1}"));
     let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
     assert_eq!((&answer["results"], &answer["status"]), (&serde_json::json!([]), &"OK".into()));
 }
@@ -308,7 +314,7 @@ fn google_new_takes_no_zeros() {
 #[test]
 fn what_google_new_refuses_has_a_legacy_status() {
     fn check(code: &str, body: &str, told: Told, status: &str) {
-        let (seen, answer, _) = exchange(PlacesSource::GoogleNew, &UCLA, code, body);
+        let (seen, answer, _) = exchange(PlacesSource::GoogleNew, &SAN_FRANCISCO, code, body);
         let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
         assert_eq!((seen, &answer["status"]), (told, &status.into()), "{code} {body}");
         assert_eq!(answer["results"], serde_json::json!([]));
@@ -411,6 +417,10 @@ fn only_answers_that_may_be_kept_are() {
     assert_eq!((told, first), (Told::Answer, second));
     let (_, told, _) = again(PlacesSource::Overpass, "429 Too Many Requests", "");
     assert_eq!(told, Told::Excuse, "a refusal is not kept");
+    let partial = r#"{"remark":"runtime error: Query timed out","elements":[
+        {"type":"node","id":7,"lat":60.171,"lon":24.94,"tags":{"name":"Half"}}]}"#;
+    let (first, told, _) = again(PlacesSource::Overpass, "200 OK", partial);
+    assert!(first.contains("\"Half\"") && told == Told::Excuse, "half an answer is not kept");
     let body = "{\"results\":[],\"status\":\"ZERO_RESULTS\"}";
     assert_eq!(again(PlacesSource::GoogleLegacy, "200 OK", body).1, Told::Excuse);
     assert_eq!(again(PlacesSource::GoogleNew, "200 OK", "{}").1, Told::Excuse);
@@ -420,7 +430,7 @@ fn only_answers_that_may_be_kept_are() {
 fn a_key_in_an_answer_is_not_passed_on() {
     let body =
         format!("{{\"results\":[],\"status\":\"REQUEST_DENIED\",\"error_message\":\"{KEY}\"}}");
-    let (told, answer, _) = exchange(PlacesSource::GoogleLegacy, &UCLA, "200 OK", &body);
+    let (told, answer, _) = exchange(PlacesSource::GoogleLegacy, &SYDNEY, "200 OK", &body);
     assert_eq!(told, Told::Excuse);
     assert!(!answer.contains(KEY) && answer.contains("\"UNKNOWN_ERROR\""), "{answer}");
 }
