@@ -215,8 +215,12 @@ impl Cli {
     pub fn from_process() -> Cli {
         let matches = Cli::command().get_matches();
         let mut cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-        let key = std::env::var("HERD_PLACES_KEY").ok().map(|key| key.trim().to_owned());
-        let key = key.filter(|key| !key.is_empty());
+        let key = std::env::var("HERD_PLACES_KEY").ok().filter(|key| !key.trim().is_empty());
+        let key = key.map(|key| {
+            let no_word = "HERD_PLACES_KEY holds more than one word: put the key alone in it";
+            let error = || Cli::command().error(ErrorKind::InvalidValue, no_word);
+            Secret::parse(&key).unwrap_or_else(|| error().exit())
+        });
         if let Some((_, given)) = matches.subcommand() {
             cli.command.prefer_flags(given, key).unwrap_or_else(|error| error.exit());
         }
@@ -229,13 +233,13 @@ impl Command {
     fn prefer_flags(
         &mut self,
         given: &ArgMatches,
-        places_key: Option<String>,
+        places_key: Option<Secret>,
     ) -> Result<(), clap::Error> {
         let is_flag = |id: &str| given.value_source(id) == Some(ValueSource::CommandLine);
         let herd = match self {
             Command::Serve { flags, .. } | Command::CheckConfig { flags, .. } => {
                 if !is_flag("places_key_file") {
-                    flags.places_key = places_key.map(Secret::new);
+                    flags.places_key = places_key;
                 }
                 &mut flags.herd
             }

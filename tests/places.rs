@@ -1,6 +1,6 @@
 //! WHATSAT against a remote service: what the client gets when the service is good, slow, broken
 //! or away, and that the loop waits for none of them. The service is `common::fake_places`; what
-//! the source makes of each reply is tested in `places::google_legacy`.
+//! the source makes of each reply is tested in `places::remote`.
 
 mod common;
 

@@ -44,14 +44,18 @@ impl Secret {
         if text.len() as u64 == KEY_FILE_BYTES_MAX {
             return Err(fail("is too long for a key: put the key alone in it"));
         }
-        let key = text.trim();
-        if key.is_empty() {
+        if text.trim().is_empty() {
             return Err(fail("is empty: put the key in it"));
         }
-        if key.contains(|c: char| c.is_whitespace() || c.is_control()) {
-            return Err(fail("holds more than one word: put the key alone in it"));
-        }
-        Ok(Secret(key.to_owned()))
+        Secret::parse(&text)
+            .ok_or_else(|| fail("holds more than one word: put the key alone in it"))
+    }
+
+    /// A key is one word; white space around it is ignored.
+    pub fn parse(text: &str) -> Option<Secret> {
+        let key = text.trim();
+        let is_word = !key.contains(|c: char| c.is_whitespace() || c.is_control());
+        (is_word && !key.is_empty()).then(|| Secret(key.to_owned()))
     }
 
     /// The text itself. Call it only where it leaves for the service it opens.

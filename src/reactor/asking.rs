@@ -119,6 +119,11 @@ impl Reactor {
                 return;
             }
             Answerer::Remote { pool, desk } => {
+                let mut body = Vec::new();
+                if pool.recall(&question, &mut body) {
+                    self.mailbox.push_back(Mail::Answered { ticket, body: body.into() });
+                    return;
+                }
                 // Asked only now and here: an address kept for each connection would cost more
                 // memory than all the system calls for those who ask.
                 let from = self.slots.connection(conn).and_then(|asker| asker.peer_ip());
@@ -126,7 +131,6 @@ impl Reactor {
                     Reception::Call(call) => pool.ask(call, question),
                     Reception::Joined => {}
                     Reception::Refused(status, why) => {
-                        let mut body = Vec::new();
                         render::failure(status, why, &mut body);
                         self.mailbox.push_back(Mail::Answered { ticket, body: body.into() });
                         return;

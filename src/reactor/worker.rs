@@ -111,6 +111,11 @@ impl PlacesPool {
         Ok(PlacesPool { questions, source })
     }
 
+    /// Appends an answer that is kept and may be given again, if there is one.
+    pub fn recall(&self, question: &Question, out: &mut Vec<u8>) -> bool {
+        self.source.recall(question, out)
+    }
+
     /// Hands a question to the next free thread. How many may wait is the desk's decision.
     pub fn ask(&self, call: CallId, question: Question) {
         // The threads live as long as this end of the channel.

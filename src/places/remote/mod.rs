@@ -73,6 +73,13 @@ impl Remote {
         Ok(Remote { http, protocol, key: places.key.clone(), memory })
     }
 
+    /// Appends the answer to `question` if one is kept that may be given again: at once, so it
+    /// need not wait for a thread, nor count as a call.
+    pub fn recall(&self, question: &Question, out: &mut Vec<u8>) -> bool {
+        let memory = self.memory.as_ref();
+        memory.is_some_and(|memory| memory.recall(question, Instant::now(), out))
+    }
+
     /// Ends the calls in flight and refuses new ones: `answer` returns soon, with a failure.
     pub fn shutdown(&self) {
         self.http.shutdown();
@@ -98,10 +105,6 @@ impl Remote {
 
 impl Source for Remote {
     fn answer(&self, question: &Question, out: &mut Vec<u8>) -> Told {
-        let memory = self.memory.as_ref();
-        if memory.is_some_and(|memory| memory.recall(question, Instant::now(), out)) {
-            return Told::Answer;
-        }
         match self.ask(question, out) {
             Ok(()) => Told::Answer,
             Err(Failure { status, message }) => {

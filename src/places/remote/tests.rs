@@ -398,32 +398,29 @@ fn overpass_may_be_busy() {
     check("200 OK", late, Told::Excuse, "UNKNOWN_ERROR");
 }
 
-/// Goal: what OpenStreetMap says is asked once an hour, what Google says every time. Method: a
-/// service that answers once and is gone.
+/// Goal: what OpenStreetMap says is asked once an hour, what Google says every time.
 #[test]
 fn only_answers_that_may_be_kept_are() {
-    fn again(source: PlacesSource, code: &str, body: &str) -> (String, Told, String) {
+    fn check(source: PlacesSource, code: &str, body: &str, is_kept: bool) -> String {
         let bytes = response(&format!("{code}\r\nConnection: close"), body.as_bytes());
         let (base, service) = serve(move |socket| socket.write_all(&bytes).unwrap());
         let source = remote(source, &base, DEADLINE);
-        let mut answers = [Vec::new(), Vec::new()];
-        source.answer(&KAMPPI, &mut answers[0]);
+        let (mut told, mut recalled) = (Vec::new(), Vec::new());
+        source.answer(&KAMPPI, &mut told);
         service.join().unwrap();
-        let told = source.answer(&KAMPPI, &mut answers[1]);
-        let [first, second] = answers.map(|answer| String::from_utf8(answer).unwrap());
-        (first, told, second)
+        assert_eq!(source.recall(&KAMPPI, &mut recalled), is_kept, "{code} {body}");
+        assert!(recalled == if is_kept { told.clone() } else { Vec::new() });
+        String::from_utf8(told).unwrap()
     }
-    let (first, told, second) = again(PlacesSource::Overpass, "200 OK", ELEMENTS);
-    assert_eq!((told, first), (Told::Answer, second));
-    let (_, told, _) = again(PlacesSource::Overpass, "429 Too Many Requests", "");
-    assert_eq!(told, Told::Excuse, "a refusal is not kept");
+    check(PlacesSource::Overpass, "200 OK", ELEMENTS, true);
+    check(PlacesSource::Overpass, "429 Too Many Requests", "", false);
     let partial = r#"{"remark":"runtime error: Query timed out","elements":[
         {"type":"node","id":7,"lat":60.171,"lon":24.94,"tags":{"name":"Half"}}]}"#;
-    let (first, told, _) = again(PlacesSource::Overpass, "200 OK", partial);
-    assert!(first.contains("\"Half\"") && told == Told::Excuse, "half an answer is not kept");
+    let told = check(PlacesSource::Overpass, "200 OK", partial, false);
+    assert!(told.contains("\"Half\""), "half an answer is told, and not kept");
     let body = "{\"results\":[],\"status\":\"ZERO_RESULTS\"}";
-    assert_eq!(again(PlacesSource::GoogleLegacy, "200 OK", body).1, Told::Excuse);
-    assert_eq!(again(PlacesSource::GoogleNew, "200 OK", "{}").1, Told::Excuse);
+    check(PlacesSource::GoogleLegacy, "200 OK", body, false);
+    check(PlacesSource::GoogleNew, "200 OK", "{}", false);
 }
 
 #[test]
