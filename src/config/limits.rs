@@ -34,8 +34,9 @@ pub const PEER_LINE_BYTES_CEILING: usize = 65_535;
 /// pushes back; 64 KiB is what one write to the kernel takes at once on most systems.
 pub const HIGH_WATER_BYTES: usize = 64 * KIB;
 
-/// Nobody is owed more: the answers of all waiting questions at once stay well below it.
-pub const OUTBOX_BYTES_MAX: usize = 2 * MIB;
+/// Nobody is owed more. All 64 waiting questions may be answered at once, each with some 40 kB if
+/// Google has twenty results, and that must not end a client that only reads slowly.
+pub const OUTBOX_BYTES_MAX: usize = 8 * MIB;
 
 /// Floods owed to a slow peer. Above it floods are held back and repaired later, so that a peer
 /// costs the same memory however long it is slow.
@@ -327,7 +328,7 @@ mod tests {
         let default = || Limits::DEFAULT;
         check(Limits { endless_bytes_max: 8192, ..default() }, "endless_bytes_max");
         check(Limits { peer_line_bytes_max: 8192, ..default() }, "peer_line_bytes_max");
-        check(Limits { high_water_bytes: 2 * MIB, ..default() }, "outbox_bytes_max");
+        check(Limits { high_water_bytes: OUTBOX_BYTES_MAX, ..default() }, "outbox_bytes_max");
         check(Limits { peer_outbox_bytes_max: 1, ..default() }, "peer_outbox_bytes_max");
         check(Limits { ping_after: SILENCE_MAX, ..default() }, "silence_max");
         check(Limits { backoff_max: Duration::from_millis(99), ..default() }, "backoff_min");

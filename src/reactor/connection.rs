@@ -180,8 +180,8 @@ impl Connection {
                 let is_free = !self.flags.held && self.owed() <= high_water;
                 is_free && (self.flags.lines_left || can_hear || end_untold)
             }
-            Phase::Closing | Phase::Lingering => self.flags.readable,
-            Phase::Connecting { .. } | Phase::Dead => false,
+            Phase::Lingering => self.flags.readable,
+            Phase::Connecting { .. } | Phase::Closing | Phase::Dead => false,
         }
     }
 

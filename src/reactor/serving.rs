@@ -217,9 +217,7 @@ impl Reactor {
             let is_over = match connection.fill(&mut scratch, now) {
                 Filled::Bytes(count) => connection.linger(count),
                 Filled::Nothing => false,
-                // Still owed something, and the far end may well be reading.
-                Filled::End => connection.phase() == Phase::Lingering,
-                Filled::Broken(_) => true,
+                Filled::End | Filled::Broken(_) => true,
             };
             if is_over {
                 self.kill(conn);
