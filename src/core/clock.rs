@@ -46,11 +46,12 @@ impl PosixTime {
             return None;
         }
         let seconds = Self::parse_seconds(integer)?;
+        let (nine, beyond) = fraction.split_at(fraction.len().min(Self::FRACTION_DIGITS));
         let mut nanos = 0;
-        for place in 0..Self::FRACTION_DIGITS {
-            nanos = nanos * 10 + fraction.get(place).map_or(Some(0), |&byte| digit(byte))?;
+        for &byte in nine {
+            nanos = nanos * 10 + digit(byte)?;
         }
-        let beyond = fraction.get(Self::FRACTION_DIGITS..).unwrap_or_default();
+        nanos *= 10u32.pow((Self::FRACTION_DIGITS - nine.len()) as u32);
         let all_digits = beyond.iter().all(u8::is_ascii_digit);
         all_digits.then_some(PosixTime { seconds, nanos })
     }
