@@ -8,7 +8,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
-use common::fake_places::{Call, FakePlaces};
+use common::fake_places::{Call, FakePlaces, GOOGLE_LEGACY, GOOGLE_NEW, OVERPASS, Protocol};
 use common::{Client, Herd, until};
 use serde_json::Value;
 
@@ -262,29 +262,51 @@ fn one_address_gets_its_share() {
     check_failure(&mut client, &line, "OVER_QUERY_LIMIT");
 }
 
+/// A server that asks this service, has the key from a file or from the environment, and writes
+/// down all it can.
+fn with_key(fake: &FakePlaces, from_file: bool) -> Herd {
+    let by_file = if from_file { "key_file = \"places.key\"\n" } else { "" };
+    let mut herd = Herd::of_file(&["Hill"], &[], &fake.sections(by_file));
+    let mut command = herd.command("Hill", &["--log-level", "trace"]);
+    if from_file {
+        let key_file = herd.path("places.key");
+        fs::write(&key_file, format!("{KEY}\n")).unwrap();
+        fs::set_permissions(&key_file, fs::Permissions::from_mode(0o600)).unwrap();
+    } else {
+        command.env("HERD_PLACES_KEY", KEY);
+    }
+    herd.launch("Hill", command);
+    herd
+}
+
 /// Goal: nobody but the service sees the key. Method: at the loudest log level, after answers,
-/// failures and a death, look wherever a key could be left.
-#[test]
-fn the_key_is_seen_by_the_service_only() {
-    let fake = FakePlaces::start();
-    let mut herd = Herd::of_file(&["Hill"], &[], &fake.sections("key_file = \"places.key\"\n"));
-    let key_file = herd.path("places.key");
-    fs::write(&key_file, format!("{KEY}\n")).unwrap();
-    fs::set_permissions(&key_file, fs::Permissions::from_mode(0o600)).unwrap();
-    herd.start("Hill", &["--log-level", "trace"]);
+/// failures, a service that repeats the key, and a death, look wherever a key could be left.
+fn check_key(protocol: &'static Protocol, from_file: bool) {
+    let fake = FakePlaces::at(0, protocol);
+    let mut herd = with_key(&fake, from_file);
     herd.report("Hill", "kiwi", "+34.0-118.0", TIME);
     let mut client = herd.connect("Hill");
     let mut told = String::new();
-    let replies: [fn(Call); 4] = [
+    let replies: [fn(Call); 7] = [
         Call::answer_nothing_there,
         |call| call.answer("302 Found\r\nLocation: /elsewhere", ""),
         |call| call.answer("200 OK", "nonsense"),
+        Call::answer_place,
+        |call| {
+            let refusal = format!("{{\"error\":{{\"message\":\"{KEY} is not allowed\"}}}}");
+            call.answer("403 Forbidden", &refusal);
+        },
+        |call| {
+            let place = call.protocol.place().replace("\"A\"", &format!("{KEY:?}"));
+            call.answer("200 OK", &place);
+        },
         drop,
     ];
     for reply in replies {
         client.send("WHATSAT kiwi 10 5\n");
         let call = fake.call();
-        assert_eq!(call.query("key"), KEY, "the service gets it");
+        let heard = call.head.matches(KEY).count() + call.body.matches(KEY).count();
+        assert_eq!(heard, 1, "the service gets it");
         reply(call);
         told += &format!("{:?}", answer(&mut client));
     }
@@ -300,4 +322,75 @@ fn the_key_is_seen_by_the_service_only() {
     told += &herd.complaints("Hill");
     assert!(told.contains("WHATSAT kiwi 10 5"), "the log is loud enough: {told}");
     assert!(!told.contains(KEY), "{told}");
+}
+
+#[test]
+fn the_key_is_seen_by_the_service_only() {
+    for protocol in [&GOOGLE_LEGACY, &GOOGLE_NEW] {
+        check_key(protocol, true);
+        check_key(protocol, false);
+    }
+}
+
+/// Goal: from the line of a client to the last byte for the service, each protocol is as its
+/// documents have it. Method: their own examples, asked by WHATSAT.
+#[test]
+fn services_are_asked_as_their_documents_say() {
+    fn check(protocol: &'static Protocol, report: &str, ask: &str, head: &[&str], body: &str) {
+        let fake = FakePlaces::at(0, protocol);
+        let herd = with_key(&fake, false);
+        herd.report("Hill", "kiwi", report, TIME);
+        let mut client = herd.connect("Hill");
+        client.send(format!("WHATSAT kiwi {ask}\n"));
+        let call = fake.call();
+        let mut expected: Vec<_> = head.iter().map(|line| (*line).to_owned()).collect();
+        expected.push(format!("host: 127.0.0.1:{}", fake.port));
+        expected.push(concat!("user-agent: herd/", env!("CARGO_PKG_VERSION")).to_owned());
+        expected.extend(["accept: */*", "accept-encoding: gzip"].map(str::to_owned));
+        if !body.is_empty() {
+            expected.push(format!("content-length: {}", body.len()));
+        }
+        let mut lines: Vec<_> = call.head.trim_end().split("\r\n").collect();
+        // The order of header fields has no meaning (RFC 9110, section 5.3).
+        expected[1..].sort();
+        lines[1..].sort();
+        assert_eq!(lines, expected);
+        assert_eq!(call.body, body);
+        call.answer_place();
+        assert_eq!(answer(&mut client).1["results"][0]["name"], "A");
+    }
+    check(
+        &GOOGLE_LEGACY,
+        "-33.8670522+151.1957362",
+        "1.5 20",
+        &["GET /maps/api/place/nearbysearch/json?location=-33.8670522%2C151.1957362&radius=1500\
+           &key=AIzaSyNobodyMaySeeThis HTTP/1.1"],
+        "",
+    );
+    check(
+        &GOOGLE_NEW,
+        "+37.7937-122.3965",
+        "0.5 10",
+        &[
+            "POST /v1/places:searchNearby HTTP/1.1",
+            "content-type: application/json",
+            "x-goog-api-key: AIzaSyNobodyMaySeeThis",
+            "x-goog-fieldmask: places.id,places.displayName,places.location,places.types,\
+             places.shortFormattedAddress",
+        ],
+        "{\"maxResultCount\":10,\"rankPreference\":\"DISTANCE\",\
+         \"locationRestriction\":{\"circle\":{\
+         \"center\":{\"latitude\":37.7937,\"longitude\":-122.3965},\"radius\":500.0}}}",
+    );
+    check(
+        &OVERPASS,
+        "+60.17+24.94",
+        "1 20",
+        &["POST /api/interpreter HTTP/1.1", "content-type: application/x-www-form-urlencoded"],
+        "data=%5Bout%3Ajson%5D%5Btimeout%3A5%5D%3B\
+         nwr(around%3A500%2C60.17%2C24.94)%5B~%22%5E(amenity%7Cshop%7Ctourism%7Cleisure%7Coffice\
+         %7Ccraft%7Chistoric)%24%22~%22.%22%5D%5Bname%5D%3Bout+center+500%3B\
+         nwr(around%3A1000%2C60.17%2C24.94)%5B~%22%5E(amenity%7Cshop%7Ctourism%7Cleisure%7Coffice\
+         %7Ccraft%7Chistoric)%24%22~%22.%22%5D%5Bname%5D%3Bout+center+500%3B",
+    );
 }
