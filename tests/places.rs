@@ -378,9 +378,9 @@ fn services_are_asked_as_their_documents_say() {
             "x-goog-fieldmask: places.id,places.displayName,places.location,places.types,\
              places.shortFormattedAddress",
         ],
-        "{\"maxResultCount\":10,\"rankPreference\":\"DISTANCE\",\
-         \"locationRestriction\":{\"circle\":{\
-         \"center\":{\"latitude\":37.7937,\"longitude\":-122.3965},\"radius\":500.0}}}",
+        "{\"maxResultCount\":10,\"locationRestriction\":{\"circle\":{\"center\":\
+            {\"latitude\":37.7937,\"longitude\":-122.3965},\"radius\":500.0}},\
+            \"rankPreference\":\"DISTANCE\"}",
     );
     check(
         &OVERPASS,

@@ -9,14 +9,19 @@
 //! ```text
 //!   question ─▶ patience of this address? ─▶ same question on its way? ─▶ is the service well?
 //!                    no: refused                  yes: joins it              no: refused
-//!            ─▶ room for another call? ─▶ money left for today? ─▶ call
-//!                    no: refused               no: refused
+//!            ─▶ room for another call? ─▶ money left for today? ─▶ queue ─▶ worker
+//!                    no: refused               no: refused        │
+//!                                                   nobody waits for it any more: dropped
 //! ```
 //!
+//! The queue is here and not with the workers, because only here is known who still waits. A
+//! service that hangs lets a queue grow old, and once it is well again it should hear the questions
+//! of now, not those whose askers were told long ago that nobody knows.
+//!
 //! invariant: a ticket waits at one call at most
-//! invariant: no more than `calls_max` calls are on their way
+//! invariant: every call is in the queue or with a worker, and `at_work` counts the latter
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
@@ -28,8 +33,10 @@ use crate::core::whatsat::Question;
 /// What an operator allows.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
-    /// Calls on their way at a time, at the service or waiting for a thread.
-    pub calls_max: usize,
+    /// Calls at the service at a time: one for each worker.
+    pub workers: usize,
+    /// Calls that may wait for a worker.
+    pub queue_max: usize,
     /// Calls a day, in UTC; `None` for a service that costs nothing.
     pub calls_per_day: Option<usize>,
     /// Questions a second that one address may ask for long.
@@ -47,10 +54,8 @@ pub struct Rules {
 /// What becomes of a question.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Reception {
-    /// Somebody must make this call, and tell `Desk::finished` when it is over.
-    Call(CallId),
-    /// The answer of a call under way will do.
-    Joined,
+    /// There will be an answer, unless the service takes longer than the asker waits.
+    Accepted,
     /// The status and the reason.
     Refused(&'static str, &'static str),
 }
@@ -70,7 +75,10 @@ struct Key {
 
 pub struct Desk {
     rules: Rules,
-    calls: HashMap<Key, Vec<Ticket>>,
+    calls: HashMap<Key, Call>,
+    /// Calls that no worker has yet, oldest first.
+    queue: VecDeque<Key>,
+    at_work: usize,
     health: Health,
     day: Day,
     askers: Askers,
@@ -81,35 +89,41 @@ impl Desk {
         Desk {
             rules,
             calls: HashMap::new(),
+            queue: VecDeque::new(),
+            at_work: 0,
             health: Health::Well { failures: 0 },
             day: Day::default(),
             askers: Askers::default(),
         }
     }
 
-    /// Decides about a question. `from` is the address of the client, if it has one.
+    /// Decides about a question. `from` is the address of the client, if it has one; `patience` is
+    /// how long it waits. Then ask `Desk::next`.
     pub fn receive(
         &mut self,
         now: Now,
         from: Option<IpAddr>,
         ticket: Ticket,
         question: &Question,
+        patience: Duration,
     ) -> Reception {
+        let until = now.monotonic + patience;
         let limited = from.filter(|ip| self.rules.limits_loopback || !ip.is_loopback());
         if limited.is_some_and(|ip| !self.askers.may_ask(ip, now.monotonic, &self.rules)) {
             let why = "too many questions from this address; ask again in a second";
             return Reception::Refused(OVER_QUERY_LIMIT, why);
         }
         let key = Key::of(question);
-        if let Some(tickets) = self.calls.get_mut(&key) {
-            tickets.push(ticket);
-            return Reception::Joined;
+        if let Some(call) = self.calls.get_mut(&key) {
+            call.tickets.push(ticket);
+            call.until = call.until.max(until);
+            return Reception::Accepted;
         }
         if !self.health.allows_call(now.monotonic) {
             let why = "the places service has failed repeatedly and is left alone for a moment";
             return Reception::Refused(UNKNOWN_ERROR, why);
         }
-        if self.calls.len() >= self.rules.calls_max {
+        if self.calls.len() >= self.rules.workers + self.rules.queue_max {
             let why = "too many questions are waiting; ask again later";
             return Reception::Refused(OVER_QUERY_LIMIT, why);
         }
@@ -118,20 +132,47 @@ impl Desk {
             return Reception::Refused(OVER_QUERY_LIMIT, why);
         }
         self.health.call_begins();
-        self.calls.insert(key, vec![ticket]);
-        Reception::Call(CallId(key))
+        self.calls.insert(key, Call { question: *question, tickets: vec![ticket], until });
+        self.queue.push_back(key);
+        Reception::Accepted
+    }
+
+    /// The next call to make, if a worker is free for it. Tell `Desk::finished` when it is over.
+    pub fn next(&mut self, now: Duration) -> Option<(CallId, Question)> {
+        while self.at_work < self.rules.workers {
+            let key = self.queue.pop_front()?;
+            let call = self.calls.get(&key)?;
+            if call.until > now {
+                self.at_work += 1;
+                return Some((CallId(key), call.question));
+            }
+            self.calls.remove(&key);
+            self.health.call_dropped(now);
+            self.day.call_dropped();
+        }
+        None
     }
 
     /// Ends a call. Gives everyone who waits for its answer, in the order in which they came.
     pub fn finished(&mut self, now: Duration, call: CallId, has_answered: bool) -> Vec<Ticket> {
         self.health.call_ends(has_answered, now, &self.rules);
-        self.calls.remove(&call.0).unwrap_or_default()
+        let Some(call) = self.calls.remove(&call.0) else { return Vec::new() };
+        self.at_work -= 1;
+        call.tickets
     }
 
     /// Calls that are on their way.
     pub fn calls(&self) -> usize {
         self.calls.len()
     }
+}
+
+/// A question that becomes a call, and all who wait for its answer.
+struct Call {
+    question: Question,
+    tickets: Vec<Ticket>,
+    /// Until when anybody waits.
+    until: Duration,
 }
 
 impl Key {
@@ -179,6 +220,14 @@ impl Health {
         }
     }
 
+    /// Nobody waited for a call any more before it began: if it was to find out how the service
+    /// is, another must.
+    fn call_dropped(&mut self, now: Duration) {
+        if let Health::Probed = self {
+            *self = Health::Resting { until: now };
+        }
+    }
+
     fn call_ends(&mut self, has_answered: bool, now: Duration, rules: &Rules) {
         *self = match (&*self, has_answered) {
             (_, true) => Health::Well { failures: 0 },
@@ -209,6 +258,11 @@ impl Day {
         let may = self.calls < calls_max;
         self.calls += usize::from(may);
         may
+    }
+
+    /// A call that was counted has not been made.
+    fn call_dropped(&mut self) {
+        self.calls = self.calls.saturating_sub(1);
     }
 }
 
@@ -276,7 +330,8 @@ mod tests {
     use crate::core::whatsat::Position;
 
     const RULES: Rules = Rules {
-        calls_max: 3,
+        workers: 2,
+        queue_max: 1,
         calls_per_day: None,
         questions_per_second: 5.0,
         questions_at_once: 10.0,
@@ -284,6 +339,8 @@ mod tests {
         failures_max: 3,
         rest: Duration::from_secs(10),
     };
+
+    const PATIENCE: Duration = Duration::from_secs(5);
 
     fn now(ms: u64) -> Now {
         let posix = PosixTime::new(86_400 + ms / 1000, 0);
@@ -296,14 +353,15 @@ mod tests {
 
     /// Asks about a place of its own for each number.
     fn ask(desk: &mut Desk, ms: u64, number: u64) -> Reception {
-        desk.receive(now(ms), None, Ticket(number), &about(number as f64))
+        desk.receive(now(ms), None, Ticket(number), &about(number as f64), PATIENCE)
     }
 
+    /// The same, and a worker takes it at once.
     fn call(desk: &mut Desk, ms: u64, number: u64) -> CallId {
-        match ask(desk, ms, number) {
-            Reception::Call(call) => call,
-            other => panic!("question {number} at {ms} ms: {other:?}"),
-        }
+        assert_eq!(ask(desk, ms, number), Reception::Accepted, "question {number} at {ms} ms");
+        let (call, question) = desk.next(Duration::from_millis(ms)).expect("a worker is free");
+        assert_eq!(question, about(number as f64));
+        call
     }
 
     fn refusal(reception: Reception) -> &'static str {
@@ -316,15 +374,13 @@ mod tests {
     #[test]
     fn the_same_question_is_asked_once() {
         let mut desk = Desk::new(RULES);
-        let Reception::Call(call) = desk.receive(now(0), None, Ticket(1), &about(7.0)) else {
-            panic!("a call")
-        };
-        assert_eq!(desk.receive(now(1), None, Ticket(2), &about(7.0)), Reception::Joined);
-        assert!(matches!(ask(&mut desk, 1, 3), Reception::Call(_)));
+        let call = call(&mut desk, 0, 7);
+        desk.receive(now(1), None, Ticket(8), &about(7.0), PATIENCE);
+        assert_eq!(desk.next(Duration::ZERO), None, "the second joins the first");
         let now = Duration::from_millis(5);
-        assert_eq!(desk.finished(now, call, true), [Ticket(1), Ticket(2)]);
+        assert_eq!(desk.finished(now, call, true), [Ticket(7), Ticket(8)]);
         assert_eq!(desk.finished(now, call, true), []);
-        assert_eq!(desk.calls(), 1);
+        assert_eq!(desk.calls(), 0);
     }
 
     #[test]
@@ -332,10 +388,53 @@ mod tests {
         let mut desk = Desk::new(RULES);
         let first = call(&mut desk, 0, 1);
         call(&mut desk, 0, 2);
-        call(&mut desk, 0, 3);
+        assert_eq!(ask(&mut desk, 0, 3), Reception::Accepted);
+        assert_eq!(desk.next(Duration::ZERO), None, "no worker is free");
         assert!(refusal(ask(&mut desk, 0, 4)).contains("waiting"));
         desk.finished(Duration::ZERO, first, true);
-        call(&mut desk, 0, 4);
+        let next = desk.next(Duration::ZERO).expect("now one is");
+        assert_eq!(next.1, about(3.0));
+        assert_eq!(ask(&mut desk, 0, 4), Reception::Accepted);
+    }
+
+    #[test]
+    fn what_nobody_waits_for_is_not_asked() {
+        let mut desk = Desk::new(Rules { queue_max: 9, calls_per_day: Some(5), ..RULES });
+        let stuck = [call(&mut desk, 0, 1), call(&mut desk, 0, 2)];
+        ask(&mut desk, 1, 3);
+        ask(&mut desk, 2, 4);
+        // Somebody else asks the same, and will still wait.
+        desk.receive(now(3_000), None, Ticket(5), &about(4.0), PATIENCE);
+        for call in stuck {
+            desk.finished(Duration::from_secs(5), call, false);
+        }
+        let now = Duration::from_secs(6);
+        let (fourth, question) = desk.next(now).expect("somebody still waits");
+        assert_eq!(question, about(4.0), "and for the third nobody does");
+        assert_eq!(desk.next(now), None);
+        assert_eq!(desk.finished(now, fourth, true), [Ticket(4), Ticket(5)]);
+        // Three calls were made, so the day has two left.
+        call(&mut desk, 6_000, 6);
+        call(&mut desk, 6_000, 7);
+        assert!(refusal(ask(&mut desk, 6_000, 8)).contains("budget"));
+    }
+
+    #[test]
+    fn a_probe_that_is_dropped_makes_room_for_another() {
+        let mut desk = Desk::new(Rules { workers: 3, queue_max: 9, ..RULES });
+        let stuck = [1, 2, 3].map(|number| call(&mut desk, 0, number));
+        for call in &stuck[..2] {
+            desk.finished(Duration::ZERO, *call, false);
+        }
+        let more = [4, 5].map(|number| call(&mut desk, 0, number));
+        desk.finished(Duration::ZERO, more[0], false);
+        assert!(refusal(ask(&mut desk, 0, 6)).contains("left alone"));
+        // Two workers still hang, and a third is kept busy until the probe is too old.
+        desk.at_work = 3;
+        assert_eq!(ask(&mut desk, 10_000, 7), Reception::Accepted);
+        desk.at_work = 2;
+        assert_eq!(desk.next(Duration::from_secs(15)), None, "it is dropped");
+        call(&mut desk, 15_000, 8);
     }
 
     #[test]
@@ -369,11 +468,12 @@ mod tests {
 
     #[test]
     fn each_address_has_its_patience() {
-        let rules = Rules { calls_max: usize::MAX, ..RULES };
+        let rules = Rules { queue_max: 1_000_000, ..RULES };
         let asks = |desk: &mut Desk, ms, from: &str, count: u64| {
             let from: IpAddr = from.parse().unwrap();
             let answers = (0..count).map(|n| {
-                desk.receive(now(ms), Some(from), Ticket(n), &about(ms as f64 + n as f64 / 100.0))
+                let question = about(ms as f64 + n as f64 / 100.0);
+                desk.receive(now(ms), Some(from), Ticket(n), &question, PATIENCE)
             });
             answers.filter(|answer| !matches!(answer, Reception::Refused(..))).count()
         };
@@ -390,13 +490,13 @@ mod tests {
 
     #[test]
     fn addresses_are_remembered_in_a_bound() {
-        let mut desk = Desk::new(Rules { calls_max: usize::MAX, ..RULES });
+        let mut desk = Desk::new(Rules { queue_max: 1_000_000, ..RULES });
         let from = |n: u32| Some(IpAddr::from(n.to_be_bytes()));
         for n in 0..20_000 {
-            desk.receive(now(0), from(n + (1 << 24)), Ticket(0), &about(1.0));
+            desk.receive(now(0), from(n + (1 << 24)), Ticket(0), &about(1.0), PATIENCE);
         }
         assert_eq!(desk.askers.buckets.len(), Askers::REMEMBERED_MAX);
-        let later = desk.receive(now(2_000), from(7 << 24), Ticket(1), &about(1.0));
-        assert_eq!((later, desk.askers.buckets.len()), (Reception::Joined, 1));
+        let later = desk.receive(now(2_000), from(7 << 24), Ticket(1), &about(1.0), PATIENCE);
+        assert_eq!((later, desk.askers.buckets.len()), (Reception::Accepted, 1));
     }
 }

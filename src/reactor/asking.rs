@@ -127,9 +127,8 @@ impl Reactor {
                 // Asked only now and here: an address kept for each connection would cost more
                 // memory than all the system calls for those who ask.
                 let from = self.slots.connection(conn).and_then(|asker| asker.peer_ip());
-                match desk.receive(self.now, from, ticket, &question) {
-                    Reception::Call(call) => pool.ask(call, question),
-                    Reception::Joined => {}
+                match desk.receive(self.now, from, ticket, &question, patience) {
+                    Reception::Accepted => pool.ask_next(desk, self.now.monotonic),
                     Reception::Refused(status, why) => {
                         render::failure(status, why, &mut body);
                         self.mailbox.push_back(Mail::Answered { ticket, body: body.into() });
@@ -162,12 +161,13 @@ impl Reactor {
 
     /// One answer for everybody who asked the same.
     fn call_finished(&mut self, call: CallId, told: Told, body: Vec<u8>) {
-        let Answerer::Remote { desk, .. } = &mut self.places.source else { return };
+        let Answerer::Remote { pool, desk } = &mut self.places.source else { return };
         let has_answered = told == Told::Answer;
         let body: Rc<[u8]> = body.into();
         for ticket in desk.finished(self.now.monotonic, call, has_answered) {
             self.mailbox.push_back(Mail::Answered { ticket, body: body.clone() });
         }
+        pool.ask_next(desk, self.now.monotonic);
     }
 
     /// Reads an operator's file anew. What answers now goes on until the new places are there.

@@ -217,7 +217,8 @@ fn open_places(config: &Config, postbox: &Postbox) -> Result<Places, StartError>
 /// What the desk in front of a remote source allows.
 fn rules(places: &crate::config::Places) -> Rules {
     Rules {
-        calls_max: places.queue_max + places.workers,
+        workers: places.workers,
+        queue_max: places.queue_max,
         calls_per_day: places.calls_per_day,
         questions_per_second: places.questions_per_second as f64,
         questions_at_once: places.questions_at_once as f64,

@@ -19,6 +19,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use std::{io, thread};
 
 use mio::Waker;
@@ -26,7 +27,7 @@ use mio::Waker;
 use crate::config::Address;
 use crate::core::names::PeerId;
 use crate::core::whatsat::Question;
-use crate::places::desk::CallId;
+use crate::places::desk::{CallId, Desk};
 use crate::places::render::status::UNKNOWN_ERROR;
 use crate::places::{Loaded, Local, Remote, Source, Told, render};
 
@@ -116,10 +117,12 @@ impl PlacesPool {
         self.source.recall(question, out)
     }
 
-    /// Hands a question to the next free thread. How many may wait is the desk's decision.
-    pub fn ask(&self, call: CallId, question: Question) {
-        // The threads live as long as this end of the channel.
-        let _ = self.questions.send((call, question));
+    /// Hands the desk's next calls to the threads that are free.
+    pub fn ask_next(&self, desk: &mut Desk, now: Duration) {
+        while let Some(call) = desk.next(now) {
+            // The threads live as long as this end of the channel.
+            let _ = self.questions.send(call);
+        }
     }
 
     /// Ends the calls under way, so that the process can.

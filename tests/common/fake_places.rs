@@ -117,6 +117,11 @@ impl FakePlaces {
         format!("[places]\nsource = \"{source}\"\nurl = \"{url}\"\n{more}")
     }
 
+    /// The next request, if one comes in this time.
+    pub fn next_call(&self, patience: Duration) -> Option<Call> {
+        self.calls.recv_timeout(patience).ok()
+    }
+
     /// The next call that has come.
     pub fn call(&self) -> Call {
         self.calls.recv_timeout(PATIENCE).expect("somebody calls the places service")
