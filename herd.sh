@@ -112,8 +112,14 @@ choose_run_dir() {
 
 # In a folder that everybody may write to, a stranger could have made the directory first.
 make_dirs() {
-    mkdir -p "$log_dir"
-    [ -d "$run_dir" ] || (umask 077 && mkdir -p "$run_dir")
+    if ! mkdir -p "$log_dir" 2>/dev/null; then
+        complain "the log directory $log_dir cannot be made; set HERD_LOG_DIR to another place"
+        return 1
+    fi
+    if [ ! -d "$run_dir" ] && ! (umask 077 && mkdir -p "$run_dir") 2>/dev/null; then
+        complain "the run directory $run_dir cannot be made; set HERD_RUN_DIR to another place"
+        return 1
+    fi
     if [ -L "$run_dir" ] || [ ! -O "$run_dir" ]; then
         complain "$run_dir belongs to somebody else; set HERD_RUN_DIR to a directory of yours"
         return 1
@@ -202,17 +208,23 @@ lacks_peers() {
 }
 
 start() {
-    local all name pid
+    local all name pid missing=()
     all=$(names "$@")
     make_dirs
-    trap 'roll_back; exit 130' INT TERM
     while read -r name; do
         if pid=$(pid_of "$name"); then
+            require_same_place "$name"
             echo "$name: running already (pid $pid)"
         else
-            launch "$name"
+            # What is wrong with the configuration is said before anybody runs.
+            "$binary" check-config "$name" >/dev/null
+            missing+=("$name")
         fi
     done <<<"$all"
+    trap 'roll_back; exit 130' INT TERM
+    for name in ${missing[@]+"${missing[@]}"}; do
+        launch "$name"
+    done
     local deadline=$((SECONDS + START_SECONDS_MAX)) record
     for record in ${started[@]+"${started[@]}"}; do
         if ! await_answer "$record" "$deadline"; then
@@ -222,6 +234,17 @@ start() {
     done
     trap - INT TERM
     [ $# -gt 0 ] || await_peers "$all" "$deadline"
+}
+
+# A server of the same name may run here for another herd. (One that is stuck says nothing.)
+require_same_place() {
+    local wanted found
+    wanted=$("$binary" check-config "$1" | sed -n 's/^clients  *//p')
+    found=$(address_of "$1") || return 0
+    [ "$found" != "$wanted" ] || return 0
+    complain "$1 runs already, but on $found and not on $wanted: \`$me stop\` first, or give this
+    herd directories of its own with HERD_RUN_DIR and HERD_LOG_DIR"
+    return 1
 }
 
 # Starts one server. A record in `started` is: name, pid, and how long its .out file was before.
@@ -375,7 +398,7 @@ TEXT
 }
 
 address_of() {
-    status "$1" --json | sed -n 's/.*"client_address": *"\([^"]*\)".*/\1/p' | head -n 1
+    status "$1" --json 2>/dev/null | sed -n 's/.*"client_address": *"\([^"]*\)".*/\1/p' | head -n 1
 }
 
 demo() {

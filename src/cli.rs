@@ -3,17 +3,19 @@
 //! Apart from what the commands do. A flag beats its `HERD_*` variable (clap sees to that, except
 //! where two flags exclude each other); what both beat is decided by `herd::config::layers`.
 
+use std::env;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
-use clap::builder::FalseyValueParser;
-use clap::error::ErrorKind;
+use clap::builder::{BoolishValueParser, Resettable, StyledStr};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use log::LevelFilter;
 
 use herd::config::herd::parse_name;
 use herd::config::layers::{Overrides, PlainPeer, Which, configure};
+use herd::config::presets::BASE_PORT_MAX;
 use herd::config::settings::{default_run_dir, parse_level};
 use herd::config::{Config, ConfigError, PlacesSource, Secret, StaleReply, address, file};
 use herd::places::ATTRIBUTION;
@@ -143,6 +145,7 @@ pub struct HerdFlags {
     pub preset: Option<String>,
     /// First client port of a preset [default: 12000]; peer ports are 100 above
     #[arg(long, value_name = "PORT", env = "HERD_BASE_PORT", hide_env_values = true)]
+    #[arg(value_parser = parse_port)]
     pub base_port: Option<u16>,
     /// Host to listen on instead of the configured one (127.0.0.1 in a preset)
     #[arg(long, value_name = "ADDR", env = "HERD_BIND", hide_env_values = true)]
@@ -184,11 +187,11 @@ pub struct ServeFlags {
     pub stale_reply: Option<StaleReply>,
     /// Close after the first answer, for clients that wait for the end of the stream
     #[arg(long, env = "HERD_CLOSE_AFTER_REPLY", hide_env_values = true)]
-    #[arg(value_parser = FalseyValueParser::new())]
+    #[arg(value_parser = BoolishValueParser::new())]
     pub close_after_reply: bool,
     /// Believe AT lines on the client port, as course servers send them (loopback only)
     #[arg(long, env = "HERD_PLAIN", hide_env_values = true)]
-    #[arg(value_parser = FalseyValueParser::new())]
+    #[arg(value_parser = BoolishValueParser::new())]
     pub plain: bool,
     /// A course server is our neighbour: the name of a member it stands in for, or
     /// NAME=HOST:PORT; may be repeated, implies --plain
@@ -213,9 +216,12 @@ pub struct PlaceFlags {
 impl Cli {
     /// What this process was told. Ends it when that is not understood, or was a cry for help.
     pub fn from_process() -> Cli {
-        let matches = Cli::command().get_matches();
+        let mut definition = without_empty_variables(Cli::command());
+        definition.build();
+        let matches = definition.clone().try_get_matches();
+        let matches = matches.unwrap_or_else(|error| name_variable(&definition, error).exit());
         let mut cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-        let key = std::env::var("HERD_PLACES_KEY").ok().filter(|key| !key.trim().is_empty());
+        let key = env::var("HERD_PLACES_KEY").ok().filter(|key| !key.trim().is_empty());
         let key = key.map(|key| {
             let no_word = "HERD_PLACES_KEY holds more than one word: put the key alone in it";
             let error = || Cli::command().error(ErrorKind::InvalidValue, no_word);
@@ -226,6 +232,37 @@ impl Cli {
         }
         cli
     }
+}
+
+/// An empty variable is one that is not set, as in shells.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let command = command.mut_args(|arg| {
+        let value = arg.get_env().and_then(env::var_os);
+        if value.is_some_and(|value| value.is_empty()) { arg.env(Resettable::Reset) } else { arg }
+    });
+    command.mut_subcommands(without_empty_variables)
+}
+
+/// Clap blames the flag even if it was never typed: its variable may have been exported long ago.
+fn name_variable(definition: &clap::Command, mut error: clap::Error) -> clap::Error {
+    let Some(ContextValue::String(blamed)) = error.get(ContextKind::InvalidArg) else {
+        return error;
+    };
+    let mut args = definition.get_subcommands().flat_map(clap::Command::get_arguments);
+    let Some(arg) = args.find(|arg| arg.to_string() == *blamed) else { return error };
+    let flag = format!("--{}", arg.get_long().unwrap_or_default());
+    let is_typed = env::args_os().any(|word| word.to_string_lossy().starts_with(&flag));
+    if let Some(variable) = arg.get_env().filter(|name| !is_typed && env::var_os(name).is_some()) {
+        let tip = format!("this comes from the variable {}", variable.display());
+        let tip = ContextValue::StyledStrs(vec![StyledStr::from(tip)]);
+        error.insert(ContextKind::Suggested, tip);
+    }
+    error
+}
+
+/// Whether so many ports fit above it is the preset's affair.
+fn parse_port(text: &str) -> Result<u16, String> {
+    text.parse().map_err(|_| format!("`{text}` is no port: write 1 to {BASE_PORT_MAX}"))
 }
 
 impl Command {

@@ -8,7 +8,9 @@ use std::net::SocketAddr;
 use herd::config::herd::Member;
 use herd::config::layers::{Which, guard};
 use herd::config::presets::{BASE_PORT, PRESETS};
-use herd::config::{Address, Config, ConfigError, Herd, Initiative, LinkKind, PlacesSource};
+use herd::config::{
+    Address, Config, ConfigError, Herd, Initiative, LinkKind, PlacesSource, StaleReply,
+};
 
 use crate::table::write_table;
 
@@ -81,6 +83,10 @@ pub fn write_config(out: &mut impl Write, config: &Config) -> io::Result<()> {
         log::LevelFilter::Debug => "traffic".to_owned(),
         level => level.to_string().to_lowercase(),
     };
+    let stale = match config.stale_reply {
+        StaleReply::Own => "their own line back, stamped",
+        StaleReply::Stored => "the stored line",
+    };
     writeln!(out, "\nserver {}", config.name)?;
     let rows = [
         ["clients", &config.client_address.to_string()],
@@ -89,6 +95,8 @@ pub fn write_config(out: &mut impl Write, config: &Config) -> io::Result<()> {
         ["is dialled by", &neighbours(|p| p.initiative == Initiative::Theirs)],
         ["plain links", &neighbours(|p| p.kind == LinkKind::Plain)],
         ["believes AT from clients", if config.accept_plain { "yes" } else { "no" }],
+        ["older IAMATs get", stale],
+        ["closes after an answer", if config.close_after_reply { "yes" } else { "no" }],
         ["places", &format!("{}{file}{places}", config.places.source.name())],
         ["log", &format!("{}, {level}", config.log.dir.display())],
         ["run directory", &config.run_dir.display().to_string()],

@@ -84,7 +84,7 @@ fn serve(config: Config) -> Result<Exit, Failure> {
     let admin_path = run_dir
         .socket(&called)
         .map_err(|error| Failure::new(Exit::CannotCreate, error.to_string()))?;
-    let log = logging::start(&config.log.dir, &config.name, config.log.level)?;
+    let log = logging::start(&config.log.dir, &called, config.log.level)?;
     let ran = match (Reactor::start(config, admin_path, log.clone()), rival) {
         (Ok(reactor), _) => reactor.run().map_err(|error| {
             Failure::new(Exit::System, format!("the event queue has failed: {error}"))

@@ -55,7 +55,10 @@ pub fn status(
 ) -> Result<Exit, Failure> {
     let unreadable = |error: io::Error| {
         let path = run_dir.path().display();
-        Failure::new(Exit::CannotCreate, format!("{path} cannot be read: {error}"))
+        Failure::new(
+            Exit::CannotCreate,
+            format!("{path} cannot be read ({error}): name another with --run-dir"),
+        )
     };
     let names = if names.is_empty() { run_dir.names().map_err(unreadable)? } else { names };
     // All at once, so that several that do not answer cost one patience and not one each.
@@ -160,7 +163,9 @@ pub fn pid(out: &mut impl Write, run_dir: &RunDir, name: &str) -> Result<Exit, F
             Err(Failure::new(Exit::NotRunning, sentence))
         }
         Err(error) => {
-            let sentence = format!("{name} in {path} cannot be looked at: {error}");
+            let sentence = format!(
+                "{name} in {path} cannot be looked at ({error}): name another directory with --run-dir"
+            );
             Err(Failure::new(Exit::CannotCreate, sentence))
         }
     }
@@ -225,7 +230,8 @@ fn look(run_dir: &RunDir, name: &str) -> io::Result<Sight> {
         return Ok(Sight::Stopped { name: name.to_owned() });
     };
     Ok(match ask(&run_dir.socket(name)?) {
-        Ok(status) => Sight::Up(Box::new(status)),
+        // Of two servers of one name, one has a longer name here: see `RunDir::claim_beside`.
+        Ok(status) => Sight::Up(Box::new(Status { name: name.to_owned(), ..status })),
         Err(_) => Sight::NotAnswering { name: name.to_owned(), pid },
     })
 }

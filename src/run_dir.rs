@@ -71,7 +71,7 @@ impl RunDir {
         file.set_len(0)
             .and_then(|()| writeln!(file, "{}", std::process::id()))
             .map_err(|error| failed(&path, error))?;
-        Ok(Claim { file })
+        Ok(Claim { file, removes: None })
     }
 
     /// Claims `name`, or `name@port` if somebody else lives here by it: two herds that know nothing
@@ -92,7 +92,10 @@ impl RunDir {
         let longer = format!("{name}@{port}");
         match rival {
             ClaimError::Taken { .. } => match self.claim(&longer) {
-                Ok(claim) => Ok((longer, claim, Some(rival))),
+                Ok(mut claim) => {
+                    claim.removes = self.file(&longer, "pid").ok();
+                    Ok((longer, claim, Some(rival)))
+                }
                 Err(_) => Err(rival),
             },
             ClaimError::Failed { .. } => Err(rival),
@@ -177,12 +180,18 @@ impl RunDir {
 #[derive(Debug)]
 pub struct Claim {
     file: File,
+    /// Of a `name@port`, which has its port to itself, the file goes after all: it was of this one
+    /// process, and nobody wants to be told for ever that it is stopped.
+    removes: Option<PathBuf>,
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
         // If it fails, the pid stays behind in an unlocked file, where nobody believes it.
         let _ = self.file.set_len(0);
+        if let Some(path) = &self.removes {
+            let _ = fs::remove_file(path);
+        }
     }
 }
 
@@ -261,6 +270,21 @@ mod tests {
         assert!(fs::read(run_dir.path().join("Hill.pid")).unwrap().is_empty());
         drop(run_dir.claim("Hill").unwrap());
         drop(other);
+    }
+
+    #[test]
+    fn a_rival_leaves_no_trace() {
+        let (_dir, run_dir) = run_dir();
+        let (first, claim, rival) = run_dir.claim_beside("Hill", 1).unwrap();
+        assert!(rival.is_none());
+        let (second, beside, rival) = run_dir.claim_beside("Hill", 2).unwrap();
+        assert!(rival.is_some());
+        assert_eq!([&*first, &*second], ["Hill", "Hill@2"]);
+        assert_eq!(run_dir.names().unwrap(), ["Hill", "Hill@2"]);
+        assert!(run_dir.claim_beside("Hill", 2).is_err());
+        drop(beside);
+        assert_eq!(run_dir.names().unwrap(), ["Hill"]);
+        drop(claim);
     }
 
     #[test]

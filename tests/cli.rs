@@ -73,6 +73,7 @@ fn usage_errors_end_with_2() {
     );
     check(&["serve", "Hill", "--bind", "127.0.0.1:1"], 2, "without a port");
     check(&["serve", "Hill", "--places-key", "AIza"], 2, "--places-key");
+    check(&["serve", "Hill", "--base-port", "many"], 2, "`many` is no port");
     check(&["serve", "Hill", "--plain-peer", "Old=here"], 2, "`here` is no address");
     check(&["check-config", "--config", "a", "--preset", "2018"], 2, "leave one out");
 }
@@ -90,6 +91,9 @@ fn configurations_are_checked() {
     check(&["check-config", "--bind", "0.0.0.0"], 78, "anybody could forge reports");
     check(&["serve", "Hill", "--bind", "0.0.0.0"], 78, "anybody could forge reports");
     check(&["serve", "Hill", "--places", "google-legacy"], 78, "needs a key");
+    check(&["serve", "Hill", "--places-file", "x.csv"], 78, "add --places file");
+    let replies = ["check-config", "Hill", "--stale-reply", "stored", "--close-after-reply"];
+    check(&replies, 0, "the stored line\ncloses after an answer    yes");
     check(&["serve", "Hill", "--config", "herd.toml"], 78, "herd.toml cannot be read");
 }
 
@@ -132,6 +136,16 @@ fn flags_beat_the_environment() {
     with(&[("HERD_BASE_PORT", "11000")], &["Hill"], 0, "127.0.0.1:11100");
     with(&[("HERD_LOG_LEVEL", "warn")], &["Hill"], 0, "log, warn");
     with(&[("HERD_LOG_LEVEL", "warn")], &["Hill", "--log-level", "info"], 0, "log, events");
+    let empty =
+        ["CONFIG", "PRESET", "BASE_PORT", "BIND", "PLACES", "PLACES_URL", "LOG_DIR", "PLAIN"];
+    let empty = empty.map(|name| format!("HERD_{name}"));
+    let empty: Vec<_> = empty.iter().map(|name| (name.as_str(), "")).collect();
+    with(&empty, &["Bona"], 0, "believes AT from clients  no");
+    let nonsense = [("HERD_PLAIN", "nonsense")];
+    with(&nonsense, &["Bona"], 2, "tip: this comes from the variable HERD_PLAIN");
+    let nonsense = [("HERD_BASE_PORT", "x")];
+    with(&nonsense, &[], 2, "tip: this comes from the variable HERD_BASE_PORT");
+    with(&[("HERD_BASE_PORT", "1")], &["--base-port", "x"], 2, "`x` is no port");
 }
 
 #[test]

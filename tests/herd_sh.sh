@@ -148,6 +148,8 @@ start_twice() {
     run 0 start
     says "$LAST: running already (pid $before)" 'a second start leaves everyone alone'
     [ "$(pid_of $LAST)" = "$before" ] || fail "$LAST has been started anew"
+    HERD_BASE_PORT=1 run 1 start
+    says "and not on 127.0.0.1:1:" 'a herd on other ports is told apart'
 }
 
 lose_one_server() {
@@ -190,8 +192,10 @@ undo_a_start_that_fails() {
     run 3 status $FIRST
     output=$(in_another_herd status $MIDDLE) || fail 'the other herd was stopped as well'
     output=$(in_another_herd stop) || fail 'the other herd cannot be stopped'
-    run 1 start Nobody
+    run 78 start Nobody
     says 'Nobody' 'an unknown server is named'
+    HERD_LOG_DIR=$herd_sh run 1 start
+    says 'set HERD_LOG_DIR' 'a log directory that cannot be made is named'
 }
 
 take_the_tour() {

@@ -31,7 +31,12 @@ pub fn read(path: &Path) -> Result<(Herd, Settings), ConfigError> {
     let mut text = String::new();
     fs::File::open(path)
         .and_then(|file| file.take(FILE_BYTES_MAX).read_to_string(&mut text))
-        .map_err(|error| ConfigError::new(format!("{shown} cannot be read: {error}")))?;
+        .map_err(|error| {
+            ConfigError::new(format!(
+                "{shown} cannot be read: {error}; name another with --config (HERD_CONFIG), or \
+                 begin one with `herd example-config`"
+            ))
+        })?;
     if text.len() as u64 == FILE_BYTES_MAX {
         return Err(ConfigError::new(format!("{shown} is too long to be a herd.toml")));
     }
@@ -118,7 +123,9 @@ impl Source<'_> {
             .replace("type: map", "type: table")
             .replace("expected a map", "expected a table")
             .replace("expected a sequence", "expected an array, as in [[server]]")
-            .replace("expected i64", "expected a whole number");
+            .replace("expected i64", "expected a whole number")
+            .replace("expected a boolean", "expected true or false")
+            .replace("expected a string", "expected a text in quotes");
         let line = self.text.lines().nth(self.line(&span) - 1).unwrap_or_default().trim();
         // A key that is unknown or missing is named already.
         if message.contains("key `") || line.is_empty() {

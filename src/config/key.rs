@@ -29,11 +29,17 @@ impl Secret {
     pub fn read(path: &Path) -> Result<Secret, ConfigError> {
         let shown = path.display();
         let fail = |why: &str| ConfigError::new(format!("the key file {shown} {why}"));
-        let cannot = |error: std::io::Error| fail(&format!("cannot be read: {error}"));
+        let cannot = |error: std::io::Error| {
+            fail(&format!("cannot be read: {error}; name another with --places-key-file"))
+        };
 
         let file = fs::File::open(path).map_err(cannot)?;
         // The open file is asked, not the path: between the two a path may change its meaning.
-        let mode = file.metadata().map_err(cannot)?.permissions().mode() & 0o777;
+        let about = file.metadata().map_err(cannot)?;
+        if about.is_dir() {
+            return Err(fail("is a directory: name the file in it"));
+        }
+        let mode = about.permissions().mode() & 0o777;
         if mode & 0o077 != 0 {
             return Err(fail(&format!(
                 "is open to others than its owner (mode {mode:04o}): chmod 600 {shown}"
@@ -105,7 +111,15 @@ mod tests {
         check("AIza Key\n", 0o600, Err("more than one word"));
         check(&"AIza".repeat(2000), 0o600, Err("too long"));
         let missing = Secret::read(Path::new("no/such/key")).unwrap_err().to_string();
+        assert!(missing.ends_with("name another with --places-key-file"), "{missing}");
         assert!(missing.starts_with("the key file no/such/key cannot be read: "), "{missing}");
+    }
+
+    #[test]
+    fn nobody_is_told_to_open_a_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let sentence = Secret::read(dir.path()).unwrap_err().to_string();
+        assert!(sentence.ends_with("is a directory: name the file in it"), "{sentence}");
     }
 
     #[test]

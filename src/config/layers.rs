@@ -162,8 +162,17 @@ pub fn configure(
     for address in [client_address, peer_address] {
         guard(&herd, name, address)?;
     }
+    let source = overrides.places.unwrap_or(settings.places.source);
+    if overrides.places.is_none() && overrides.places_file.is_some() && source != PlacesSource::File
+    {
+        return Err(ConfigError::new(format!(
+            "--places-file (HERD_PLACES_FILE) names a file, but the places are {}: add \
+             --places file (HERD_PLACES=file)",
+            source.name()
+        )));
+    }
     let places_settings = PlacesSettings {
-        source: overrides.places.unwrap_or(settings.places.source),
+        source,
         file: overrides.places_file.or(settings.places.file),
         attribution: overrides.places_attribution.or(settings.places.attribution),
         url: overrides.places_url.or(settings.places.url),
