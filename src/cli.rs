@@ -7,7 +7,7 @@ use std::env;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
-use clap::builder::{BoolishValueParser, Resettable, StyledStr};
+use clap::builder::{Resettable, StyledStr};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -187,11 +187,11 @@ pub struct ServeFlags {
     pub stale_reply: Option<StaleReply>,
     /// Close after the first answer, for clients that wait for the end of the stream
     #[arg(long, env = "HERD_CLOSE_AFTER_REPLY", hide_env_values = true)]
-    #[arg(value_parser = BoolishValueParser::new())]
+    #[arg(value_parser = parse_switch)]
     pub close_after_reply: bool,
     /// Believe AT lines on the client port, as course servers send them (loopback only)
     #[arg(long, env = "HERD_PLAIN", hide_env_values = true)]
-    #[arg(value_parser = BoolishValueParser::new())]
+    #[arg(value_parser = parse_switch)]
     pub plain: bool,
     /// A course server is our neighbour: the name of a member it stands in for, or
     /// NAME=HOST:PORT; may be repeated, implies --plain
@@ -263,6 +263,15 @@ fn name_variable(definition: &clap::Command, mut error: clap::Error) -> clap::Er
 /// Whether so many ports fit above it is the preset's affair.
 fn parse_port(text: &str) -> Result<u16, String> {
     text.parse().map_err(|_| format!("`{text}` is no port: write 1 to {BASE_PORT_MAX}"))
+}
+
+/// What the variable of a flag without a value may say.
+fn parse_switch(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "1" | "true" | "yes" | "on" => Ok(true),
+        "0" | "false" | "no" | "off" => Ok(false),
+        _ => Err("write 1 or 0".into()),
+    }
 }
 
 impl Command {

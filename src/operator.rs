@@ -164,7 +164,7 @@ pub fn pid(out: &mut impl Write, run_dir: &RunDir, name: &str) -> Result<Exit, F
         }
         Err(error) => {
             let sentence = format!(
-                "{name} in {path} cannot be looked at ({error}): name another directory with --run-dir"
+                "{name} in {path} cannot be looked at ({error}): name another place with --run-dir"
             );
             Err(Failure::new(Exit::CannotCreate, sentence))
         }

@@ -141,7 +141,9 @@ fn flags_beat_the_environment() {
     let empty = empty.map(|name| format!("HERD_{name}"));
     let empty: Vec<_> = empty.iter().map(|name| (name.as_str(), "")).collect();
     with(&empty, &["Bona"], 0, "believes AT from clients  no");
+    with(&[("HERD_PLAIN", "Yes")], &["Bona"], 0, "believes AT from clients  yes");
     let nonsense = [("HERD_PLAIN", "nonsense")];
+    with(&nonsense, &["Bona"], 2, "'--plain': write 1 or 0");
     with(&nonsense, &["Bona"], 2, "tip: this comes from the variable HERD_PLAIN");
     let nonsense = [("HERD_BASE_PORT", "x")];
     with(&nonsense, &[], 2, "tip: this comes from the variable HERD_BASE_PORT");

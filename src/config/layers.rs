@@ -12,7 +12,7 @@ use log::LevelFilter;
 
 use super::herd::{Herd, Link, Member, parse_name};
 use super::presets::{self, Preset};
-use super::settings::PlacesSettings;
+use super::settings::{PlacesSettings, require_file_source};
 use super::{
     Address, Config, ConfigError, LinkKind, Log, PlacesSource, Secret, Settings, StaleReply, file,
 };
@@ -163,13 +163,8 @@ pub fn configure(
         guard(&herd, name, address)?;
     }
     let source = overrides.places.unwrap_or(settings.places.source);
-    if overrides.places.is_none() && overrides.places_file.is_some() && source != PlacesSource::File
-    {
-        return Err(ConfigError::new(format!(
-            "--places-file (HERD_PLACES_FILE) names a file, but the places are {}: add \
-             --places file (HERD_PLACES=file)",
-            source.name()
-        )));
+    if overrides.places.is_none() && overrides.places_file.is_some() {
+        require_file_source(source)?;
     }
     let places_settings = PlacesSettings {
         source,

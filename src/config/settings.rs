@@ -183,6 +183,18 @@ pub(super) fn level<'de, D: Deserializer<'de>>(deserializer: D) -> Result<LevelF
     parse_level(&String::deserialize(deserializer)?).map_err(de::Error::custom)
 }
 
+/// A file that nobody would ask is a mistake, not a wish.
+pub(super) fn require_file_source(source: PlacesSource) -> Result<(), ConfigError> {
+    if source == PlacesSource::File {
+        return Ok(());
+    }
+    Err(ConfigError::new(format!(
+        "--places-file (HERD_PLACES_FILE) names a file, but the places are {}: add --places file \
+         (HERD_PLACES=file)",
+        source.name()
+    )))
+}
+
 /// Lets a file pass that can be read now. What is in it is looked at later, off the loop.
 fn check_file(path: Option<&Path>) -> Result<(), ConfigError> {
     let Some(path) = path else {
