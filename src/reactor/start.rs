@@ -70,7 +70,11 @@ impl fmt::Display for StartError {
                  choose other ports with --base-port or in herd.toml"
             ),
             StartError::CannotListen { address, whose, error } => {
-                write!(f, "cannot listen on {address}, the {whose} port: {error}")
+                write!(
+                    f,
+                    "cannot listen on {address}, the {whose} port: {error}; choose an address of \
+                     this machine and a port above 1023"
+                )
             }
             StartError::AdminSocket { path, error } => write!(
                 f,
