@@ -128,6 +128,12 @@ impl Arena {
         self.at_mut(place)[..4].copy_from_slice(&next.to_le_bytes());
     }
 
+    /// What the chunks take of the memory.
+    #[cfg(test)]
+    pub fn bytes(&self) -> usize {
+        self.chunks.len() * CHUNK_BYTES
+    }
+
     /// Every place is either one of `used` or free, and no two overlap.
     #[cfg(test)]
     pub fn check_invariants(&self, used: &[RecordRef]) {
@@ -151,8 +157,12 @@ impl Arena {
     }
 }
 
+/// The size of the place for a text. Above sixteen steps, only every so many are a size: at most an
+/// eighth of the place is unused, and whoever makes its reports ever longer leaves behind places
+/// of a few sizes, not of a thousand.
 fn steps(text_bytes: usize) -> usize {
-    (HEADER_BYTES + text_bytes).div_ceil(STEP)
+    let steps = (HEADER_BYTES + text_bytes).div_ceil(STEP);
+    steps.next_multiple_of((steps.next_power_of_two() / 16).max(1))
 }
 
 fn locate(place: RecordRef) -> (usize, usize) {

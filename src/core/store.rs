@@ -253,6 +253,23 @@ mod tests {
         assert_eq!(store.len(), 1);
     }
 
+    /// Goal: who makes all its clients' reports a little longer again and again must not own a
+    /// place of every size for each of them.
+    #[test]
+    fn reports_that_grow_leave_few_places_behind() {
+        let mut store = Store::new((1, 2));
+        for length in (1..8_000).step_by(8) {
+            let digits = "1".repeat(length);
+            for client in 0..20 {
+                let line = format!("AT A +0 {client} +1.{digits}+1 {length}");
+                assert_eq!(store.put(&report(&line)), Verdict::News);
+            }
+        }
+        store.check_invariants();
+        let bytes = store.arena.bytes();
+        assert!(bytes <= 4 << 20, "{bytes} bytes for 20 reports of 8,000");
+    }
+
     /// Method: a store and a map, the same random reports; every one must be found, a walk must
     /// meet every one, also when the store grows under it.
     #[test]

@@ -128,7 +128,9 @@ impl<T> TimerWheel<T> {
 
     /// When `expire` will next have something to do, at the earliest.
     pub fn next_deadline(&self) -> Option<Duration> {
-        (self.earliest != u64::MAX).then(|| TICK * u32::try_from(self.earliest).unwrap_or(u32::MAX))
+        let earliest = (self.earliest != u64::MAX).then_some(self.earliest)?;
+        // `Duration` multiplies by 32 bits only, and those count 248 days of ticks.
+        Some(Duration::from_millis(TICK.as_millis() as u64 * earliest))
     }
 
     /// How many timers are waiting.
@@ -267,6 +269,17 @@ mod tests {
         assert_eq!(expired(&mut wheel, 500 * MS), NONE);
         wheel.start(10 * MS, 1);
         assert_eq!(expired(&mut wheel, 500 * MS), [1]);
+    }
+
+    /// A deadline that is told too early is a loop that turns without pause until it comes.
+    #[test]
+    fn a_year_is_nothing_to_a_wheel() {
+        let mut wheel = TimerWheel::new();
+        let year = Duration::from_secs(365 * 24 * 3600);
+        assert_eq!(expired(&mut wheel, year), NONE);
+        wheel.start(year + 10 * MS, 1);
+        assert_eq!(wheel.next_deadline(), Some(year + 10 * MS));
+        assert_eq!(expired(&mut wheel, year + 10 * MS), [1]);
     }
 
     /// Method: random timers and random steps of the clock, beside a plain list.

@@ -23,7 +23,7 @@ use mio::{Interest, Registry, Token};
 
 use super::deadlines::{Moment, Patience};
 use crate::core::line::LineBuffer;
-use crate::core::names::{ConnId, PeerId};
+use crate::core::names::{ConnId, Door, PeerId};
 
 /// Bytes written for one connection in one turn; the rest waits for the next.
 const WRITE_BUDGET: usize = 256 * 1024;
@@ -177,7 +177,10 @@ impl Connection {
             Phase::Open => {
                 let end_untold = matches!(self.hearing, Hearing::Ended | Hearing::Stopped);
                 let can_hear = self.flags.readable && self.hearing == Hearing::Open;
-                let is_free = !self.flags.held && self.owed() <= high_water;
+                // Peers are heard whatever they are owed: two that owe each other much would wait
+                // for each other. What they are owed has a bound of its own (`core::link`).
+                let has_room = self.id.door() == Door::Peer || self.owed() <= high_water;
+                let is_free = !self.flags.held && has_room;
                 is_free && (self.flags.lines_left || can_hear || end_untold)
             }
             Phase::Lingering => self.flags.readable,
@@ -400,7 +403,6 @@ impl Connection {
     }
 
     fn reading_deadline(&self, patience: &Patience) -> Option<(Moment, &'static str)> {
-        use crate::core::names::Door;
         match self.id.door() {
             // Links are looked after by the core: greetings, pings.
             Door::Peer => None,

@@ -319,19 +319,20 @@ mod tests {
     use crate::config::layers::{Overrides, Which, configure};
     use crate::logging;
 
-    /// A server without peers on a port that is free, to be turned by hand.
-    fn reactor(dir: &std::path::Path) -> (Reactor, SocketAddr) {
+    /// A server on ports that are free, for clients and for the peers, who would dial it; to be
+    /// turned by hand.
+    pub(super) fn reactor(dir: &std::path::Path) -> (Reactor, [SocketAddr; 2]) {
         let which = Which::default();
         let (herd, settings) = which.herd(Some("Bailey")).unwrap();
         let mut config = configure("Bailey", herd, settings, &which, Overrides::default()).unwrap();
-        config.peers.clear();
-        config.peer_address.set_port(0);
+        let free = |_| TcpListener::bind("127.0.0.1:0").unwrap();
         for _ in 0..100 {
-            // The port is free again when this line is over, and nearly always still is later.
-            config.client_address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+            // The ports are free again when this line is over, and nearly always still are later.
+            let addresses = [0, 1].map(free).map(|listener| listener.local_addr().unwrap());
+            [config.client_address, config.peer_address] = addresses;
             let log = logging::start(dir, "Bailey", LevelFilter::Off).unwrap();
             match Reactor::start(config.clone(), dir.join("sock"), log) {
-                Ok(reactor) => return (reactor, config.client_address),
+                Ok(reactor) => return (reactor, addresses),
                 Err(StartError::Taken { .. }) => {}
                 Err(error) => panic!("{error}"),
             }
@@ -344,7 +345,7 @@ mod tests {
     #[test]
     fn nobody_queues_twice() {
         let dir = tempfile::tempdir().unwrap();
-        let (mut reactor, address) = reactor(dir.path());
+        let (mut reactor, [address, _]) = reactor(dir.path());
         let mut events = Events::with_capacity(EVENTS_MAX);
         let mut hog = TcpStream::connect(address).unwrap();
         let lines = b"\n".repeat(4096);

@@ -21,10 +21,9 @@ impl Reactor {
             traffic::log_out(conn, text);
         }
         connection.owe(text, &mut self.spare, now);
-        let owed = connection.owed();
-        self.mark_owing(conn);
-        if owed > FLUSH_EARLY {
-            self.write(conn);
+        match connection.owed() > FLUSH_EARLY {
+            true => self.write(conn),
+            false => self.mark_owing(conn),
         }
         if self.slots.connection(conn).is_some_and(|connection| connection.owed() > owed_max) {
             warn!("{conn} is owed more than {owed_max} bytes and does not read");
@@ -35,35 +34,31 @@ impl Reactor {
     /// Queues a connection for the end of the turn, unless the kernel must speak first.
     pub(super) fn mark_owing(&mut self, conn: ConnId) {
         let Some(connection) = self.slots.connection(conn) else { return };
-        if connection.owed() > 0 && !connection.flags.owing && !connection.flags.write_blocked {
+        let flags = &connection.flags;
+        let has_work = connection.owed() > 0 || flags.tell_drained;
+        if has_work && !flags.owing && !flags.write_blocked {
             connection.flags.owing = true;
             self.owing.push_back(conn);
         }
     }
 
-    /// Writes what a connection is owed, and does what had to wait for that.
+    /// Writes what a connection is owed at the end of a turn, and does what had to wait for that.
     pub(super) fn flush(&mut self, conn: ConnId) {
-        if let Some(connection) = self.slots.connection(conn) {
-            connection.flags.owing = false;
+        let Some(connection) = self.slots.connection(conn) else { return };
+        connection.flags.owing = false;
+        if connection.owed() > 0 {
+            self.write(conn);
         }
-        self.write(conn);
-        self.mark_owing(conn);
-        self.queue_if_unfinished(conn);
+        self.tell_if_drained(conn);
         self.empty_mailbox();
     }
 
     fn write(&mut self, conn: ConnId) {
         let now = self.moment();
         let Some(connection) = self.slots.connection(conn) else { return };
-        if connection.owed() == 0 {
-            return;
-        }
         match connection.flush(now) {
             Flushed::All => {
                 connection.recycle(&mut self.spare);
-                if std::mem::take(&mut connection.flags.tell_drained) {
-                    self.mailbox.push_back(Mail::Drained { conn });
-                }
                 self.update_interest(conn);
                 self.close_if_sent(conn);
             }
@@ -73,6 +68,10 @@ impl Reactor {
                 self.kill(conn);
             }
         }
+        // Perhaps the kernel has made room and not said so yet: then nobody else brings back what
+        // is left, or the lines that waited for it to be less.
+        self.mark_owing(conn);
+        self.queue_if_unfinished(conn);
     }
 
     fn update_interest(&mut self, conn: ConnId) {
@@ -83,11 +82,18 @@ impl Reactor {
         }
     }
 
+    /// The core hears of it when a turn ends, never at once: a peer that catches up and reads fast
+    /// would get the whole store in one turn.
     pub(super) fn tell_when_drained(&mut self, conn: ConnId) {
         let Some(connection) = self.slots.connection(conn) else { return };
-        match connection.owed() {
-            0 => self.mailbox.push_back(Mail::Drained { conn }),
-            _ => connection.flags.tell_drained = true,
+        connection.flags.tell_drained = true;
+        self.mark_owing(conn);
+    }
+
+    fn tell_if_drained(&mut self, conn: ConnId) {
+        let Some(connection) = self.slots.connection(conn) else { return };
+        if connection.owed() == 0 && std::mem::take(&mut connection.flags.tell_drained) {
+            self.mailbox.push_back(Mail::Drained { conn });
         }
     }
 
@@ -124,5 +130,135 @@ impl Reactor {
             _ => info!("{conn} has gone"),
         }
         self.mailbox.push_back(Mail::Closed { conn });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{ErrorKind, Read, Write};
+    use std::net::{SocketAddr, TcpStream};
+    use std::time::{Duration, Instant};
+
+    use mio::Events;
+
+    use super::*;
+    use crate::core::line::{LineLimits, Lines};
+    use crate::reactor::tests::reactor;
+
+    /// Turns until somebody has come through this door, and gives both ends.
+    fn come(
+        reactor: &mut Reactor,
+        events: &mut Events,
+        door: Door,
+        at: SocketAddr,
+    ) -> (TcpStream, ConnId) {
+        let far_end = TcpStream::connect(at).unwrap();
+        while reactor.slots.alive(door) == 0 {
+            reactor.turn(events).unwrap();
+        }
+        (far_end, reactor.slots.names()[0])
+    }
+
+    fn greet(reactor: &Reactor, peer: &mut TcpStream) {
+        let (herd, nonce) = (&reactor.config.herd, "0".repeat(32));
+        writeln!(peer, "HERD/1 Bona Bailey {herd} {nonce} -").unwrap();
+    }
+
+    /// Owes more and more until the kernel takes nothing, and after a while still does not: its
+    /// buffers grow while they are used.
+    fn block(reactor: &mut Reactor, conn: ConnId, owed_min: usize) {
+        let mut since = Instant::now();
+        while since.elapsed() < Duration::from_millis(200) {
+            let before = reactor.slots.connection(conn).unwrap().owed();
+            reactor.flush(conn);
+            let owed = reactor.slots.connection(conn).unwrap().owed();
+            if owed <= owed_min {
+                reactor.owe(conn, &[b'x'; 32 * 1024]);
+            }
+            if owed <= owed_min || owed < before {
+                since = Instant::now();
+            }
+        }
+        reactor.owing.clear();
+    }
+
+    /// Reads until nothing has come for a while.
+    fn hear(far_end: &mut TcpStream, patience: Duration) -> usize {
+        far_end.set_read_timeout(Some(patience)).unwrap();
+        let (mut heard, mut piece) = (0, [0; 64 * 1024]);
+        loop {
+            match far_end.read(&mut piece) {
+                Ok(0) => return heard,
+                Ok(count) => heard += count,
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::WouldBlock);
+                    return heard;
+                }
+            }
+        }
+    }
+
+    /// Goal: what an early write leaves is written in the next turns, whether or not the kernel
+    /// had refused to take more before. Method: the kernel has room again and has not said so yet.
+    #[test]
+    fn an_early_write_is_gone_on_with() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut reactor, [address, _]) = reactor(dir.path());
+        let mut events = Events::with_capacity(16);
+        let (mut slow, conn) = come(&mut reactor, &mut events, Door::Client, address);
+        block(&mut reactor, conn, 1 << 20);
+        hear(&mut slow, Duration::from_millis(100));
+        reactor.owe(conn, b"x");
+        let hearing = std::thread::spawn(move || hear(&mut slow, Duration::from_secs(3)));
+        for _ in 0..1_000 {
+            match reactor.slots.connection(conn) {
+                Some(connection) if connection.owed() > 0 => reactor.turn(&mut events).unwrap(),
+                _ => break,
+            }
+        }
+        let owed = reactor.slots.connection(conn).map(|connection| connection.owed());
+        assert_eq!(owed, Some(0), "given up on");
+        assert!(hearing.join().unwrap() >= 1 << 20);
+    }
+
+    /// Goal: two servers that owe each other much must not wait for each other to read.
+    #[test]
+    fn a_peer_is_heard_whatever_it_is_owed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut reactor, [_, address]) = reactor(dir.path());
+        let mut events = Events::with_capacity(16);
+        let (mut peer, conn) = come(&mut reactor, &mut events, Door::Peer, address);
+        let high_water = reactor.config.limits.high_water_bytes;
+        block(&mut reactor, conn, high_water);
+        greet(&reactor, &mut peer);
+        peer.write_all(b"AT Bona +0 kiwi +1-1 1\n").unwrap();
+        while reactor.server.store().is_empty() {
+            assert!(reactor.slots.connection(conn).is_some(), "nobody heard it");
+            reactor.turn(&mut events).unwrap();
+        }
+    }
+
+    /// Goal: a peer that catches up has one piece of the store in a turn, however fast it reads.
+    #[test]
+    fn a_peer_that_catches_up_leaves_turns_to_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut reactor, [_, address]) = reactor(dir.path());
+        let mut events = Events::with_capacity(16);
+        let limits = LineLimits { line_bytes_max: 8192, endless_bytes_max: 1 << 20 };
+        let nobody = ConnId::new(Door::Client, 0, 99);
+        for client in 0..20_000 {
+            let line = format!("IAMAT client-{client} +1.5-1.5 1520023934\n");
+            reactor.tell_lines(nobody, &mut Lines::new(line.as_bytes(), limits));
+        }
+        let (mut peer, conn) = come(&mut reactor, &mut events, Door::Peer, address);
+        greet(&reactor, &mut peer);
+        let (mut heard, mut turns) = (0, 0);
+        while heard < 20_000 * 50 {
+            reactor.turn(&mut events).unwrap();
+            assert!(reactor.slots.connection(conn).is_some());
+            let piece = hear(&mut peer, Duration::from_millis(1));
+            assert!(piece < 4 * FLUSH_EARLY, "{piece} bytes after turn {turns}");
+            (heard, turns) = (heard + piece, turns + 1);
+        }
     }
 }
