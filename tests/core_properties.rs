@@ -9,14 +9,14 @@ use std::cmp::Ordering;
 use std::time::Duration;
 
 use body::{Act, Body, LIMITS, settings};
-use herd::core::PeerSettings;
-use herd::core::border::Note;
-use herd::core::clock::{PosixTime, Skew};
-use herd::core::line::{Line, LineBuffer, LineLimits};
+use herd::core::border::{Input, Note, Outputs};
+use herd::core::clock::{Now, PosixTime, Skew};
+use herd::core::line::{Line, LineBuffer, LineLimits, Lines};
 use herd::core::names::{ConnId, Door};
 use herd::core::store::{Store, Verdict, rank};
 use herd::core::timer_wheel::{TICK, TimerWheel};
 use herd::core::wire::{Command, Report};
+use herd::core::{PeerSettings, Server, Settings};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -392,4 +392,24 @@ fn venom(random: &mut fastrand::Rng) -> Vec<u8> {
         }
     }
     bytes
+}
+
+/// Goal: a peer that catches up is never owed so much at once that the reactor gives it up, which
+/// it does at twice the bound, however low that is set.
+#[test]
+fn a_piece_of_the_store_keeps_to_the_bound_of_a_peer() {
+    let peers = vec![PeerSettings { name: b"B".to_vec(), dials: false, plain: false }];
+    let mut server = Server::new(Settings { peer_owed_max: 4_096, ..settings("A", peers, 1) });
+    let now = Now { monotonic: Duration::ZERO, posix: PosixTime::new(0, 0) };
+    let reports: String = (0..1_000).map(|client| format!("IAMAT {client} +1-1 0\n")).collect();
+    let greeting = format!("HERD/1 B A jar {:032} -\n", 0);
+    let [client, peer] = [Door::Client, Door::Peer].map(|door| ConnId::new(door, 1, 0));
+    let mut out = Outputs::default();
+    server.handle(now, Input::Accepted { conn: peer }, &mut out);
+    for (conn, text) in [(client, reports), (peer, greeting)] {
+        out.clear();
+        let lines = &mut Lines::new(text.as_bytes(), LIMITS);
+        server.handle(now, Input::Lines { conn, lines }, &mut out);
+    }
+    assert!((4_096..8_192).contains(&out.text.len()), "{} bytes", out.text.len());
 }

@@ -18,7 +18,7 @@ use super::roll::State;
 use super::store::Cursor;
 use super::wire::PeerLine;
 
-/// How much of the store is sent at a time.
+/// How much of the store is sent at a time, if a peer may be owed as much.
 const PIECE_BYTES: usize = 64 * 1024;
 
 impl Server {
@@ -65,11 +65,12 @@ impl Server {
 
     /// Sends the next piece of what the peer may have missed.
     pub(super) fn catch_up(&mut self, peer: PeerId, out: &mut Outputs) {
+        let piece_bytes = PIECE_BYTES.min(self.settings.peer_owed_max);
         let State::Up { link, .. } = &mut self.peers.at(peer).state else { return };
         let Some(cursor) = &mut link.cursor else { return };
         let start = out.text.len();
         let mut is_done = false;
-        while !is_done && out.text.len() - start < PIECE_BYTES {
+        while !is_done && out.text.len() - start < piece_bytes {
             match self.store.walk(cursor) {
                 Some(report) => report.write_line(&mut out.text),
                 None => is_done = true,
