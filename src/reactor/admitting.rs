@@ -19,6 +19,9 @@ impl Reactor {
         let now = self.moment();
         if let Some(Slot::Listener(listener)) = self.slots.at(slot) {
             listener.queued = false;
+            if listener.is_resting {
+                return;
+            }
         }
         for _ in 0..ACCEPTS_MAX {
             let full = self.is_full();
@@ -55,6 +58,14 @@ impl Reactor {
         {
             self.accept(slot);
         }
+    }
+
+    /// The rest of a door is over that found the system exhausted.
+    pub(super) fn accept_after_rest(&mut self, slot: usize) {
+        if let Some(Slot::Listener(listener)) = self.slots.at(slot) {
+            listener.is_resting = false;
+        }
+        self.offer_accept(slot);
     }
 
     /// At the cap, whoever comes waits in the kernel's backlog.

@@ -243,7 +243,10 @@ impl Connection {
                 }
                 Ok(count) => {
                     self.flags.readable = count == scratch.len() || self.flags.read_closed;
-                    self.active = now;
+                    if self.phase != Phase::Lingering {
+                        // After our last word, dripping buys no time.
+                        self.active = now;
+                    }
                     self.flags.has_spoken = true;
                     return Filled::Bytes(count);
                 }

@@ -24,6 +24,8 @@ pub struct Listener {
     socket: Socket,
     /// In the queue of the unfinished.
     pub queued: bool,
+    /// A timer will accept again; until then nobody does, or each who comes would start another.
+    pub is_resting: bool,
     /// Stopped because there are too many connections; goes on when some have closed.
     pub is_full: bool,
     /// How long to wait when the system is out of descriptors; doubles each time.
@@ -72,7 +74,16 @@ impl Listener {
 
     fn new(slot: usize, door: Door, socket: Socket) -> Listener {
         let backoff = Self::BACKOFF_MIN;
-        Listener { slot, door, socket, queued: false, is_full: false, backoff, complained: None }
+        Listener {
+            slot,
+            door,
+            socket,
+            queued: false,
+            is_resting: false,
+            is_full: false,
+            backoff,
+            complained: None,
+        }
     }
 
     pub fn door(&self) -> Door {
@@ -115,6 +126,7 @@ impl Listener {
         if is_first {
             self.complained = Some(now);
         }
+        self.is_resting = true;
         let wait = self.backoff;
         self.backoff = (wait * 2).min(Self::BACKOFF_MAX);
         Accepted::Exhausted { error, wait, is_first }

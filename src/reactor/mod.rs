@@ -232,7 +232,7 @@ impl Reactor {
         match due {
             Due::Core(timer) => self.tell(Input::TimerFired { timer }),
             Due::Look(conn) => self.look(conn),
-            Due::Accept { slot } => self.offer_accept(slot),
+            Due::Accept { slot } => self.accept_after_rest(slot),
             Due::DrainOver => self.cut_drain_short(),
         }
     }
