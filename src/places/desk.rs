@@ -64,9 +64,10 @@ pub enum Reception {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CallId(Key);
 
-/// Two questions are the same if their answers must be.
+/// Two questions are the same if their answers must be: the numbers are compared by their bits, so
+/// what is asked in other words is another question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Key {
+pub(super) struct Key {
     latitude: u64,
     longitude: u64,
     radius_km: u64,
@@ -176,7 +177,7 @@ struct Call {
 }
 
 impl Key {
-    fn of(question: &Question) -> Key {
+    pub fn of(question: &Question) -> Key {
         Key {
             latitude: question.at.latitude.to_bits(),
             longitude: question.at.longitude.to_bits(),

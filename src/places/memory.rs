@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::desk::Key;
 use crate::core::whatsat::Question;
 
 /// The newest answers, each for one question.
@@ -18,9 +19,6 @@ pub struct Memory {
     answers_max: usize,
     age_max: Duration,
 }
-
-/// The numbers of a question by their bits: what is asked in other words is another question.
-type Key = (u64, u64, u64, u8);
 
 struct Kept {
     body: Vec<u8>,
@@ -37,7 +35,7 @@ impl Memory {
     pub fn recall(&self, question: &Question, now: Instant, out: &mut Vec<u8>) -> bool {
         // A poisoned lock still guards whole answers.
         let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        match answers.get(&key(question)) {
+        match answers.get(&Key::of(question)) {
             Some(kept) if now.duration_since(kept.since) < self.age_max => {
                 out.extend_from_slice(&kept.body);
                 true
@@ -49,18 +47,13 @@ impl Memory {
     /// Keeps an answer. If there are too many, the oldest goes.
     pub fn keep(&self, question: &Question, now: Instant, body: &[u8]) {
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        answers.insert(key(question), Kept { body: body.to_vec(), since: now });
+        answers.insert(Key::of(question), Kept { body: body.to_vec(), since: now });
         if answers.len() > self.answers_max {
             // One look at each is nothing beside the call that was just made.
             let oldest = answers.iter().min_by_key(|(_, kept)| kept.since).map(|(key, _)| *key);
             oldest.map(|key| answers.remove(&key));
         }
     }
-}
-
-fn key(question: &Question) -> Key {
-    let Question { at, radius_km, bound } = question;
-    (at.latitude.to_bits(), at.longitude.to_bits(), radius_km.to_bits(), *bound)
 }
 
 #[cfg(test)]
