@@ -38,6 +38,11 @@ fn server(peers: usize) -> Server {
         backoff_min: Duration::from_millis(100),
         backoff_max: Duration::from_secs(5),
         seed: 1,
+        keys: Vec::new(),
+        ahead_max: None,
+        expire_after: None,
+        compare_every: None,
+        nonce_key: [7; 32],
         hash_key: (1, 2),
     })
 }

@@ -61,8 +61,18 @@ pub struct Settings {
     pub silence_max: Duration,
     pub backoff_min: Duration,
     pub backoff_max: Duration,
-    /// Where jitter and nonces come from: the same seed, the same life.
+    /// Keys of the herd, the newest first. Without any, peers are believed by their names.
+    pub keys: Vec<[u8; 32]>,
+    /// How far ahead of our clock a client's may be, if there is a bound.
+    pub ahead_max: Option<Duration>,
+    /// A report is forgotten so long after its server heard it, if ever. The same at all servers.
+    pub expire_after: Option<Duration>,
+    /// How often a link's two ends look whether they hold the same; `None` for once.
+    pub compare_every: Option<Duration>,
+    /// Where jitter comes from: the same seed, the same life.
     pub seed: u64,
+    /// What nonces are made of; nobody else may know it.
+    pub nonce_key: [u8; 32],
     /// Keeps clients from choosing the hashes of their names.
     pub hash_key: (u64, u64),
 }

@@ -280,6 +280,11 @@ fn settings(config: &Config) -> Settings {
         backoff_min: limits.backoff_min,
         backoff_max: limits.backoff_max,
         seed: random.u64(..),
+        keys: Vec::new(),
+        ahead_max: None,
+        expire_after: None,
+        compare_every: None,
+        nonce_key: [0; 32],
         hash_key: (random.u64(..), random.u64(..)),
     }
 }

@@ -106,6 +106,11 @@ pub fn settings(name: &str, peers: Vec<PeerSettings>, seed: u64) -> Settings {
         backoff_min: Duration::from_millis(100),
         backoff_max: Duration::from_millis(200),
         seed,
+        keys: Vec::new(),
+        ahead_max: None,
+        expire_after: None,
+        compare_every: None,
+        nonce_key: [7; 32],
         hash_key: (seed, !seed),
     }
 }
