@@ -285,7 +285,6 @@ fn settings(config: &Config) -> Settings {
         expire_after: None,
         compare_every: None,
         nonce_key: [0; 32],
-        hash_key: (random.u64(..), random.u64(..)),
     }
 }
 
