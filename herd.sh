@@ -20,6 +20,7 @@ usage() {
 Usage: ./herd.sh COMMAND
 
   start [NAME…]            build, start the whole herd or these servers, return when all answer
+                           (--key-file FILE: with the herd's keys; see HERD_KEY_FILE)
   stop [NAME…]             stop them: ask first, kill after ten seconds
   restart [NAME…]          build, stop, start
   status [NAME…] [--json]  who runs, who is joined with whom; exit code 3 if one is stopped
@@ -29,8 +30,8 @@ Usage: ./herd.sh COMMAND
   test                     run the tests (cargo test)
   help                     this text
 
-Environment: HERD_PRESET, HERD_BASE_PORT and HERD_CONFIG choose the herd, HERD_LOG_DIR and
-HERD_RUN_DIR where its files go. README.md says more.
+Environment: HERD_PRESET, HERD_BASE_PORT and HERD_CONFIG choose the herd, HERD_KEY_FILE its keys,
+HERD_LOG_DIR and HERD_RUN_DIR where its files go. README.md says more.
 TEXT
 }
 

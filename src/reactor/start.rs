@@ -10,6 +10,7 @@ use std::{fmt, fs, io};
 use log::info;
 use mio::net::{TcpListener, UnixListener};
 use mio::{Poll, Waker};
+use ring::rand::{self, SystemRandom};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
@@ -22,7 +23,7 @@ use super::slots::{Slot, Slots};
 use super::worker::{PlacesPool, Postbox, Results};
 use super::{Clocks, READ_BUDGET, Reactor, SIGNALS, WAKER};
 use crate::config::limits::{self, PEER_LINE_BYTES_CEILING};
-use crate::config::{Config, Initiative, LinkKind, StaleReply};
+use crate::config::{Config, HerdKey, Initiative, LinkKind, StaleReply};
 use crate::core::border::Outputs;
 use crate::core::names::{ConnId, Door};
 use crate::core::store::Store;
@@ -114,6 +115,7 @@ impl Reactor {
         let (postbox, results) = make_postbox(&poll)?;
         let places = open_places(&config, &postbox)?;
         let connections_max = connections_max(&config);
+        let server = Server::new(settings(&config)?);
         info!(
             "{} of herd {} listens for clients on {} and for peers on {}, {} connections at most",
             config.name, config.herd, config.client_address, config.peer_address, connections_max
@@ -121,7 +123,7 @@ impl Reactor {
         Ok(Reactor {
             poll,
             slots,
-            server: Server::new(settings(&config)),
+            server,
             log,
             now: clocks.read(),
             clocks,
@@ -254,7 +256,8 @@ fn raise_descriptors() -> usize {
     limit.current.unwrap_or(DESCRIPTORS_WANTED) as usize
 }
 
-fn settings(config: &Config) -> Settings {
+/// What the core is told; randomness among it, because it has none of its own.
+fn settings(config: &Config) -> Result<Settings, StartError> {
     let limits = &config.limits;
     let peer = |peer: &crate::config::Peer| PeerSettings {
         name: peer.name.clone().into_bytes(),
@@ -263,7 +266,10 @@ fn settings(config: &Config) -> Settings {
     };
     // Seeded from the system's randomness: two servers must not redial in step.
     let mut random = fastrand::Rng::new();
-    Settings {
+    let nonce_key = rand::generate(&SystemRandom::new()).map_err(|_| {
+        StartError::System("random numbers", io::Error::other("the system gives none"))
+    })?;
+    Ok(Settings {
         name: config.name.as_bytes().into(),
         herd: config.herd.clone().into_bytes(),
         peers: config.peers.iter().map(peer).collect(),
@@ -280,13 +286,13 @@ fn settings(config: &Config) -> Settings {
         backoff_min: limits.backoff_min,
         backoff_max: limits.backoff_max,
         seed: random.u64(..),
-        keys: Vec::new(),
-        ahead_max: None,
-        expire_after: None,
-        compare_every: None,
-        nonce_key: [0; 32],
+        keys: config.keys.iter().map(HerdKey::reveal).collect(),
+        ahead_max: limits.client_ahead_max,
+        expire_after: limits.expire_after,
+        compare_every: limits.compare_every,
+        nonce_key: nonce_key.expose(),
         hash_key: (random.u64(..), random.u64(..)),
-    }
+    })
 }
 
 #[cfg(test)]
