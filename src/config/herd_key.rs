@@ -117,7 +117,8 @@ mod tests {
 
     #[test]
     fn keys_are_lines_of_hex_digits() {
-        let check = |text: &str, keys: &[HerdKey]| assert!(read(text.as_bytes(), 0o600).unwrap() == keys);
+        let check =
+            |text: &str, keys: &[HerdKey]| assert!(read(text.as_bytes(), 0o600).unwrap() == keys);
         let (a, b) = ("ab".repeat(32), "0C".repeat(32));
         check(&a, &[A]);
         check(&format!("{a}\n"), &[A]);

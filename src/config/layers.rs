@@ -425,6 +425,9 @@ mod tests {
         let open = format!("open = true\n{closed}");
         let config = from_file(&open, &wide, Overrides::default()).unwrap();
         assert_eq!(config.peer_address.to_string(), "0.0.0.0:1100");
+        // Whether a key is there to be read is another question, which comes first.
+        let keyed = Which { key_file: Some("no.key".into()), ..wide.clone() };
+        refused(from_preset(&keyed, Overrides::default()), "no.key cannot be read");
         // Not even an open herd believes bare AT lines of strangers.
         let open = format!("open = true\n{FILE}");
         refused(from_file(&open, &wide, Overrides::default()), "plain links need loopback");
