@@ -425,7 +425,7 @@ mod tests {
         let open = format!("open = true\n{closed}");
         let config = from_file(&open, &wide, Overrides::default()).unwrap();
         assert_eq!(config.peer_address.to_string(), "0.0.0.0:1100");
-        // Whether a key is there to be read is another question, which comes first.
+        // A key file that is only named opens nothing.
         let keyed = Which { key_file: Some("no.key".into()), ..wide.clone() };
         refused(from_preset(&keyed, Overrides::default()), "no.key cannot be read");
         // Not even an open herd believes bare AT lines of strangers.

@@ -300,6 +300,26 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::config::layers::{Overrides, Which, configure};
+
+    #[test]
+    fn the_core_is_told_keys_and_clocks() {
+        let which = Which::default();
+        let (herd, preset) = which.herd(Some("Hill")).unwrap();
+        let mut config = configure("Hill", herd, preset, &which, Overrides::default()).unwrap();
+        let told = settings(&config).unwrap();
+        assert_eq!((told.keys.len(), told.ahead_max, told.expire_after), (0, None, None));
+        assert_eq!(told.compare_every, Some(limits::COMPARE_EVERY));
+
+        let day = Some(Duration::from_secs(86_400));
+        config.keys = vec![HerdKey::new([7; 32]), HerdKey::new([5; 32])];
+        (config.limits.client_ahead_max, config.limits.expire_after) = (day, day);
+        config.limits.compare_every = None;
+        let again = settings(&config).unwrap();
+        assert_eq!(again.keys, [[7; 32], [5; 32]]);
+        assert_eq!((again.ahead_max, again.expire_after, again.compare_every), (day, day, None));
+        assert_ne!(told.nonce_key, again.nonce_key, "nobody may foresee a nonce");
+    }
 
     /// Method: nobody accepts. A client that finds the backlog full would knock until its patience
     /// ends.
