@@ -200,6 +200,7 @@ const PARTS: &[(&str, &[&str])] = &[
     ("core", &[]),
     ("describe", &["config", "table"]),
     ("exit", &["config", "logging", "reactor", "run_dir"]),
+    ("keygen", &["config", "exit"]),
     ("lib", &[]),
     ("logging", &[]),
     ("main", &["config", "exit", "logging", "places", "reactor", "run_dir"]),

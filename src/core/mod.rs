@@ -43,8 +43,13 @@ use wire::{Command, Report};
 
 pub use roll::{LinkState, PeerSettings, PeerView};
 
+/// What a link that is proven adds to each line, in bytes.
+pub const SEAL_BYTES: usize = seal::Seal::BYTES;
+
 /// What a server must be told once. `config` is where the values and their reasons come from.
-#[derive(Clone, Debug)]
+///
+/// There is no `Debug`: keys must not be shown.
+#[derive(Clone)]
 pub struct Settings {
     /// Counted, because every report of a client borrows it while the store changes.
     pub name: Rc<[u8]>,
