@@ -21,13 +21,16 @@
 //! 3. `core::wire`, `core::line`, `core::clock`, `core::store`, `core::timer_wheel`,
 //!    `core::whatsat`: the tools, as they are met.
 //! 4. `reactor`: the loop, and from there as its own first paragraph says.
-//! 5. `places`, `config`, `logging`, `run_dir`, `status`, `exit`: each can be read alone. The
-//!    command line (`main.rs`, `cli.rs`, `operator.rs`, `describe.rs`) belongs to the binary.
+//! 5. `sim`: the core again, without a network: whole herds, their faults and their promises.
+//! 6. `places`, `config`, `logging`, `run_dir`, `status`, `exit`: each can be read alone. The
+//!    command line (`main.rs`, `cli.rs`, `operator.rs`, `describe.rs`, `lives.rs`) belongs to the
+//!    binary.
 //!
 //! Import rule:
 //!
 //! ```text
 //!   main ─▶ everything        reactor ─▶ core, config, places, logging, status
+//!   sim ─▶ core, config (presets); never a socket, a thread or a clock
 //!   places ─▶ core::{whatsat, names, clock} (questions, tickets, now), config (whom to ask, keys)
 //!   core ─▶ core; never mio, ureq, slab, log, std::net, std::thread or a clock
 //!   core::{line, clock, timer_wheel} ─▶ nothing of ours; wire ─▶ types of clock and whatsat
@@ -58,4 +61,5 @@ pub mod logging;
 pub mod places;
 pub mod reactor;
 pub mod run_dir;
+pub mod sim;
 pub mod status;

@@ -1,16 +1,13 @@
 //! Two minds at the ends of one link: what they tell each other to agree, what that costs, and what
 //! they do not believe. The bytes between them can be counted and changed; a whole herd, with
-//! everything that can go wrong, lives in the jar.
-
-#[path = "body/mod.rs"]
-mod body;
+//! everything that can go wrong, lives in `jar`.
 
 use std::time::Duration;
 
-use body::{Body, settings};
 use herd::core::digest::Node;
 use herd::core::names::{ConnId, Door, PeerId};
 use herd::core::{LinkState, PeerSettings, Settings};
+use herd::sim::body::{Body, EPOCH, settings};
 
 const KEY: [u8; 32] = [1; 32];
 const OTHER_KEY: [u8; 32] = [2; 32];
@@ -42,7 +39,7 @@ impl Pair {
             let peer = PeerSettings { name: other.into(), dials: at == A, plain: false };
             let mut settings = settings(name, vec![peer], at as u64);
             change(at, &mut settings);
-            Body::new(settings, Duration::ZERO, Duration::ZERO)
+            Body::new(settings, Duration::ZERO, 0)
         };
         let mut pair = Pair {
             bodies: [body(A), body(B)],
@@ -384,7 +381,7 @@ fn a_time_too_far_ahead_is_refused_where_it_is_first_heard() {
     let day = Duration::from_secs(86_400);
     let mut pair = Pair::with(|at, settings| settings.ahead_max = (at == A).then_some(day));
     pair.meet();
-    let ahead = |seconds: u64| format!("IAMAT x{seconds} +1-1 {}\n", body::EPOCH + seconds);
+    let ahead = |seconds: u64| format!("IAMAT x{seconds} +1-1 {}\n", EPOCH + seconds);
     assert!(pair.say(A, &ahead(86_000)).starts_with("AT A -85999."));
     assert!(pair.say(A, &ahead(90_000)).starts_with("? IAMAT x90000 "));
     // B has no such bound, and A takes what B tells.

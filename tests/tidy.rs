@@ -195,19 +195,21 @@ fn each_library_has_one_keeper() {
 
 /// What each part of the house names of the others.
 const PARTS: &[(&str, &[&str])] = &[
-    ("cli", &["config", "places"]),
+    ("cli", &["config", "exit", "lives", "places", "sim"]),
     ("config", &[]),
     ("core", &[]),
     ("describe", &["config", "table"]),
     ("exit", &["config", "logging", "reactor", "run_dir"]),
     ("keygen", &["config", "exit"]),
     ("lib", &[]),
+    ("lives", &["exit", "sim", "table"]),
     ("logging", &[]),
     ("main", &["config", "exit", "logging", "places", "reactor", "run_dir"]),
     ("operator", &["config", "exit", "run_dir", "status", "table"]),
     ("places", &["config", "core", "places"]),
     ("reactor", &["config", "core", "logging", "places", "status"]),
     ("run_dir", &["config"]),
+    ("sim", &["config", "core", "sim"]),
     ("status", &[]),
     ("survey", &["core", "exit", "places"]),
     ("table", &[]),
