@@ -105,6 +105,7 @@ impl Pair {
                 return;
             }
             self.trips += 1;
+            assert!(self.trips < 1_000, "they go on and on");
             self.last = carried;
         }
     }
@@ -266,6 +267,25 @@ fn a_slow_peer_is_told_the_newest_once() {
     pair.assert_equal();
     let lines = (pair.sent[A] - owed_most) / 60;
     assert!(lines <= 300, "{lines} lines beyond what was owed");
+}
+
+/// Goal: two that differ much agree, however little may be owed at a time. Method: reports so long
+/// that each is more than a peer may be owed.
+#[test]
+fn a_low_bound_does_not_keep_them_from_agreeing() {
+    let mut pair = Pair::with(|_, settings| settings.peer_owed_max = 1_000);
+    let long = |from: usize, to: usize| -> String {
+        let padding = "x".repeat(1_500);
+        (from..to).map(|client| format!("IAMAT {client}-{padding} +1-1 5\n")).collect()
+    };
+    for (to, from) in [(A, 0), (B, 200)] {
+        for at in (from..from + 300).step_by(10) {
+            pair.say(to, &long(at, at + 10));
+        }
+    }
+    pair.meet();
+    pair.assert_equal();
+    assert_eq!(pair.bodies[A].server.store().len(), 500);
 }
 
 /// Goal: what is compared while reports are under way is not repaired in vain.
