@@ -111,7 +111,6 @@ pub fn settings(name: &str, peers: Vec<PeerSettings>, seed: u64) -> Settings {
         expire_after: None,
         compare_every: None,
         nonce_key: [7; 32],
-        hash_key: (seed, !seed),
     }
 }
 
