@@ -115,7 +115,10 @@ impl Server {
         ours.mac = claim.as_ref().map(|claim| claim.proof(Role::Acceptor));
         out.say(conn, |text| ours.write_line(text));
         match claim {
-            None => self.link_up(now, peer, conn, Terms { seal: None, shares_digest }, out),
+            None => {
+                let terms = Terms { begins: false, seal: None, shares_digest };
+                self.link_up(now, peer, conn, terms, out);
+            }
             Some(claim) => {
                 let claims = Some(Claims { peer, claim, shares_digest });
                 self.peers.strangers.push_back(Stranger { conn, claims });
@@ -136,7 +139,8 @@ impl Server {
         let Claims { peer, claim, shares_digest } = claims;
         match line {
             PeerLine::Auth { mac } if claim.is_proven(Role::Dialler, &mac) => {
-                let terms = Terms { seal: Some(claim.seal(Role::Acceptor)), shares_digest };
+                let seal = Some(claim.seal(Role::Acceptor));
+                let terms = Terms { begins: false, seal, shares_digest };
                 self.link_up(now, peer, conn, terms, out);
                 Ok(())
             }
@@ -198,7 +202,7 @@ impl Server {
         let shares_digest = self.keyring.shares_digest(theirs.caps);
         let Some(mac) = theirs.mac else {
             let is_open = self.keyring.is_open();
-            let terms = Terms { seal: None, shares_digest };
+            let terms = Terms { begins: true, seal: None, shares_digest };
             return is_open.then_some((terms, None)).ok_or("it has no key of this herd");
         };
         let key = self.keyring.common(theirs.caps).ok_or("it has no key in common with us")?;
@@ -207,7 +211,8 @@ impl Server {
         let claim = self.keyring.claim(key, &ours, &theirs);
         let claim = claim.filter(|claim| claim.is_proven(Role::Acceptor, &mac));
         let claim = claim.ok_or("its proof is wrong")?;
-        let terms = Terms { seal: Some(claim.seal(Role::Dialler)), shares_digest };
+        let seal = Some(claim.seal(Role::Dialler));
+        let terms = Terms { begins: true, seal, shares_digest };
         Ok((terms, Some(claim.proof(Role::Dialler))))
     }
 

@@ -30,6 +30,8 @@ pub(super) struct Link {
     pub tell_parts: bool,
     /// The peer's digests can be compared with ours.
     pub shares_digest: bool,
+    /// We dialled, and so it is us who tell our digest first.
+    pub begins: bool,
     /// The peer has told its digest on this link.
     pub compared: bool,
     /// Digests in a row that differed while reports were under way.
@@ -45,6 +47,8 @@ pub(super) struct Link {
 
 /// What a greeting has settled about a link.
 pub(super) struct Terms {
+    /// We dialled.
+    pub begins: bool,
     pub seal: Option<Box<Seal>>,
     pub shares_digest: bool,
 }
@@ -60,6 +64,7 @@ impl Link {
             missed: LeafSet::default(),
             tell_parts: false,
             shares_digest: terms.shares_digest,
+            begins: terms.begins,
             compared: false,
             doubts: 0,
             pings: 0,

@@ -28,6 +28,7 @@ pub mod whatsat;
 pub mod wire;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -311,14 +312,17 @@ impl Server {
         }
         let start = out.text.len();
         let verdict = self.judge(now, report, None, out);
+        if verdict.is_news() {
+            // `judge` has written the line, for the peers; behind it may be what they get sealed.
+            return self.reply(conn, start..start + report.line_len(), out);
+        }
         if verdict == Verdict::Stale && self.settings.stale_reply_stored {
             let held = self.store.find(report.client).expect("something made the report stale");
             held.write_line(&mut out.text);
-        } else if !verdict.is_news() {
+        } else {
             report.write_line(&mut out.text);
         }
-        // News was written by `judge`, for the peers; the sender hears the same text.
-        self.reply(conn, start, out)
+        self.reply(conn, start..out.text.len(), out)
     }
 
     fn whatsat(
@@ -349,15 +353,15 @@ impl Server {
         out.text.extend_from_slice(b"? ");
         out.text.extend_from_slice(line);
         out.text.push(b'\n');
-        self.reply(conn, start, out)
+        self.reply(conn, start..out.text.len(), out)
     }
 
-    /// Sends the text from `start` to the client, behind the answers that it waits for.
-    fn reply(&mut self, conn: ConnId, start: usize, out: &mut Outputs) -> bool {
+    /// Sends a range of the text to the client, behind the answers that it waits for.
+    fn reply(&mut self, conn: ConnId, text: Range<usize>, out: &mut Outputs) -> bool {
         if self.waits.is_waiting(conn) {
-            self.waits.queue(conn, &out.text[start..]);
+            self.waits.queue(conn, &out.text[text]);
         } else {
-            out.send(conn, start..out.text.len());
+            out.send(conn, text);
         }
         true
     }

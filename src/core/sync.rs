@@ -1,15 +1,16 @@
 //! What a peer has missed, and how two ends of a link find out. Apart from `peers` because a
 //! link's life ends with its connection, and a peer's does not.
 //!
-//! When a link comes up, each side tells the digest of all it holds. Whoever hears another digest
-//! than its own tells the digests of the parts; whoever hears those does the same for the parts
-//! that differ, and when it comes to single leaves, the reports in them are sent as plain AT
-//! lines. What the other side knows already, it finds stale and passes no further.
+//! When a link comes up, whoever dialled tells the digest of all it holds. If the other side's is
+//! the same, that was all. Else it answers with its own; and whoever hears another digest than its
+//! own tells the digests of the parts, whoever hears those does the same for the parts that
+//! differ, and when it comes to single leaves, the reports in them are sent as plain AT lines.
+//! What the other side knows already, it finds stale and passes no further.
 //!
 //! ```text
 //!   A                                     B        and the same the other way round,
 //!   ROOT 3 c1… ──────────────────────────▶         because B, too, tells its root
-//!     ◀─────────────────────── L1 c1… 00… …
+//!     ◀────────────── ROOT 4 9e…, L1 5f… 00… …
 //!   L2 7 00… 5f… … ──────────────────────▶
 //!     ◀───────────────────── L3 225 5f… 00…
 //!   AT … AT … ───────────────────────────▶
@@ -48,9 +49,11 @@ impl Server {
         if !link.shares_digest {
             return self.miss_all(peer, Node::ROOT, out);
         }
-        let conn = link.conn;
-        self.tell_root(peer, out);
-        self.compare_later(conn, out);
+        if link.begins {
+            let conn = link.conn;
+            self.tell_root(peer, out);
+            self.compare_later(conn, out);
+        }
     }
 
     /// Handles one line of a peer. Says whether the link goes on.
@@ -144,11 +147,14 @@ impl Server {
             link.doubts = 0;
             return;
         }
-        if is_busy && !is_first && link.doubts < DOUBTS_MAX {
-            link.doubts += 1;
-            return;
+        if !link.begins {
+            if is_busy && !is_first && link.doubts < DOUBTS_MAX {
+                link.doubts += 1;
+                return;
+            }
+            link.doubts = 0;
+            self.tell_root(peer, out);
         }
-        link.doubts = 0;
         if their_count == 0 {
             self.miss_all(peer, Node::ROOT, out);
         } else if !self.store.is_empty() {

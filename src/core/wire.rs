@@ -130,6 +130,11 @@ impl<'a> Report<'a> {
         fields.iter().map(|field| field.len()).sum::<usize>() + 4
     }
 
+    /// How many bytes `write_line` writes.
+    pub fn line_len(&self) -> usize {
+        b"AT ".len() + self.fields_len() + 1
+    }
+
     /// The AT line, without its newline.
     pub fn write_at(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"AT ");

@@ -225,6 +225,11 @@ impl Body {
         sent
     }
 
+    /// Bytes that a connection is owed.
+    pub fn owed(&self, conn: ConnId) -> usize {
+        self.sockets.get(&conn).map_or(0, |socket| socket.outbox.len())
+    }
+
     pub fn take_acts(&mut self) -> Vec<Act> {
         std::mem::take(&mut self.acts)
     }
