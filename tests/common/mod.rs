@@ -14,6 +14,7 @@ pub mod transcript;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -194,6 +195,13 @@ impl Herd {
 
     pub fn dir(&self) -> &Path {
         self.dir.path()
+    }
+
+    /// Makes a key file. Each digit is a key, the newest first.
+    pub fn write_keys(&self, file: &str, digits: &str) {
+        let keys = digits.chars().map(|digit| digit.to_string().repeat(64) + "\n");
+        fs::write(self.path(file), keys.collect::<String>()).unwrap();
+        fs::set_permissions(self.path(file), fs::Permissions::from_mode(0o600)).unwrap();
     }
 
     /// Where clients find a server.

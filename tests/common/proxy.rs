@@ -48,6 +48,15 @@ pub enum Way {
     Back,
 }
 
+impl Way {
+    pub fn turned(self) -> Way {
+        match self {
+            Way::There => Way::Back,
+            Way::Back => Way::There,
+        }
+    }
+}
+
 /// What is delivered in place of a line, newlines included.
 pub type Edit = Box<dyn FnMut(Way, &[u8]) -> Vec<u8> + Send>;
 

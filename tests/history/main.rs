@@ -73,12 +73,15 @@ impl Drop for Closing<'_> {
 fn live(seed: u64) -> History {
     let preset = Preset::of_year("2023").unwrap();
     let (mut herd, proxies) = Herd::with_proxies(&preset.servers, preset.links, SECTIONS);
-    herd.start_all(&[]);
+    herd.write_keys("herd.key", "a");
+    // Sealed lines in every second life.
+    let flags: &[&str] = if seed % 2 == 1 { &["--key-file", "herd.key"] } else { &[] };
+    herd.start_all(flags);
     let names = herd.names.clone();
     let field = Field::new(names.iter().map(|name| (name.clone(), herd.port(name))));
     names.iter().for_each(|name| field.turns(name));
 
-    let mut trouble = Trouble::new(&mut herd, &proxies, &field, seed);
+    let mut trouble = Trouble::new(&mut herd, flags, &proxies, &field, seed);
     let mut history = History::default();
     thread::scope(|scope| {
         let closing = Closing(&field);

@@ -17,6 +17,8 @@ const AWAY_MAX: usize = 2;
 
 pub struct Trouble<'a> {
     herd: &'a mut Herd,
+    /// With which servers are started.
+    flags: &'a [&'a str],
     proxies: &'a [Proxy],
     field: &'a Field,
     random: Rng,
@@ -31,12 +33,14 @@ pub struct Trouble<'a> {
 impl<'a> Trouble<'a> {
     pub fn new(
         herd: &'a mut Herd,
+        flags: &'a [&'a str],
         proxies: &'a [Proxy],
         field: &'a Field,
         seed: u64,
     ) -> Trouble<'a> {
         Trouble {
             herd,
+            flags,
             proxies,
             field,
             random: Rng::with_seed(seed),
@@ -83,7 +87,7 @@ impl<'a> Trouble<'a> {
 
     fn revive(&mut self) {
         let Some(name) = self.dead.pop_first() else { return };
-        self.herd.start(&name, &[]);
+        self.herd.start(&name, self.flags);
         self.field.turns(&name);
         self.tell(format!("{name} is back, and empty"));
     }
