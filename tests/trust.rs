@@ -366,6 +366,42 @@ fn nothing_can_be_changed_on_the_way() {
     }
 }
 
+/// Goal: nobody is told its own words as the other's. Method: on a new link, each sealed line of B
+/// is exchanged for the one that A has said in the same place, so that their counts are the same.
+#[test]
+fn nobody_hears_itself() {
+    let pair = Pair::joined();
+    pair.agree("A", "kiwi");
+    let mut said_by_a: Vec<Vec<u8>> = Vec::new();
+    let mut heard_by_a = 0;
+    pair.proxy.rewrite(move |way, line| {
+        if line.starts_with(b"HERD/1 A ") {
+            said_by_a.clear();
+            heard_by_a = 0;
+        }
+        let is_sealed = line.windows(2).any(|two| two == b" ~");
+        match (is_sealed, way) {
+            (false, _) => line.to_vec(),
+            (true, Way::There) => {
+                said_by_a.push(line.to_vec());
+                line.to_vec()
+            }
+            (true, Way::Back) => {
+                heard_by_a += 1;
+                said_by_a.get(heard_by_a - 1).map_or_else(|| line.to_vec(), Clone::clone)
+            }
+        }
+    });
+    pair.proxy.set(Mood::Severed);
+    until("the link is lost", || pair.herd.status("B").peers[0].state != PeerState::Up);
+    let line = pair.herd.report("B", "pear", "+1-1", "7");
+    pair.proxy.set(Mood::Pass);
+    pair.herd.until_logged("A", NOT_SEALED);
+    assert_eq!(pair.herd.held("A", "pear"), None);
+    pair.proxy.rewrite_no_more();
+    pair.herd.until_all_hold("pear", &line);
+}
+
 /// What is made of a line of the greeting.
 type Change = fn(&str) -> String;
 
