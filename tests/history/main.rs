@@ -7,7 +7,7 @@
 //!
 //! ```sh
 //! HERD_SEED=17 cargo test --test history      # the same trouble again
-//! HERD_SEEDS=100 cargo test --test history    # an hour of it
+//! HERD_SEEDS=100 cargo test --test history    # twenty minutes of it
 //! ```
 
 mod checker;
