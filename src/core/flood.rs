@@ -15,6 +15,7 @@ use super::Server;
 use super::border::Outputs;
 use super::clock::Now;
 use super::names::PeerId;
+use super::planted::{Bug, planted};
 use super::store::Verdict;
 use super::wire::Report;
 
@@ -40,7 +41,10 @@ impl Server {
         report.write_line(&mut out.text);
         let line = start..out.text.len();
         for peer in self.peers.ids() {
-            if Some(peer) != teller {
+            if planted(Bug::NoForward) && teller.is_some() {
+                break;
+            }
+            if Some(peer) != teller || planted(Bug::TellerToldToo) {
                 self.peers.tell(peer, &report, (leaf, line.clone()), out);
             }
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::border::{Note, Output, Outputs};
 use super::digest::{LEAVES, Leaf};
 use super::names::{ConnId, PeerId};
+use super::planted::{Bug, planted};
 use super::seal::Seal;
 
 /// A greeted connection to a peer.
@@ -96,7 +97,13 @@ impl Link {
     /// Sends news, or remembers that it was not sent. A peer that is behind with a leaf gets its
     /// newest reports later, each once, however often they change meanwhile.
     pub fn flood(&mut self, peer: PeerId, leaf: Leaf, line: Range<usize>, out: &mut Outputs) {
+        if planted(Bug::SyncBeforeFlood) && !self.compared && !self.begins {
+            return;
+        }
         if self.missed.has(leaf) {
+            if planted(Bug::MissedBitLost) {
+                self.missed.remove(leaf);
+            }
             return;
         }
         if self.owed + line.len() + Seal::BYTES > self.owed_max {
@@ -104,7 +111,9 @@ impl Link {
                 self.is_noted = true;
                 out.note(Note::PeerBehind { peer });
             }
-            self.miss(leaf, out);
+            if !planted(Bug::OverflowDropped) {
+                self.miss(leaf, out);
+            }
             return;
         }
         match &mut self.seal {
@@ -139,7 +148,9 @@ impl Link {
 
     /// Nothing is owed any more.
     pub fn drained(&mut self) {
-        self.owed = 0;
+        if !planted(Bug::OwedForEver) {
+            self.owed = 0;
+        }
         self.asked = false;
         self.is_noted &= !self.missed.is_empty();
     }
@@ -190,6 +201,12 @@ impl LeafSet {
         let (word, bit) = place(leaf);
         self.count += usize::from(self.bits[word] & bit == 0);
         self.bits[word] |= bit;
+    }
+
+    pub fn remove(&mut self, leaf: Leaf) {
+        let (word, bit) = place(leaf);
+        self.count -= usize::from(self.bits[word] & bit != 0);
+        self.bits[word] &= !bit;
     }
 
     /// Takes one out.

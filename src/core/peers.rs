@@ -23,6 +23,7 @@ use super::border::{Note, Output, Outputs, Timer};
 use super::clock::Now;
 use super::link::{Link, Terms};
 use super::names::{ConnId, PeerId};
+use super::planted::{Bug, planted};
 use super::roll::State;
 
 /// A link that has lasted this long makes the peer's earlier failures forgotten.
@@ -44,6 +45,7 @@ impl Server {
                 self.dial(peer, attempt, out);
             }
             State::Plain(_) => self.plain_redial(peer, attempt, out),
+            _ if planted(Bug::StaleTimerBelieved) => self.dial(peer, attempt, out),
             // Meanwhile the peer came up by itself.
             _ => {}
         }
@@ -70,7 +72,8 @@ impl Server {
     /// Waits before the next dial: exponentially longer, up to a cap, and never in step with
     /// the others who lost the same peer.
     fn wait(&mut self, peer: PeerId, attempt: u32, out: &mut Outputs) {
-        if !self.peers.at(peer).dials || self.leaving {
+        let gives_up = planted(Bug::RedialGivesUp) && attempt > 5;
+        if !self.peers.at(peer).dials || self.leaving || gives_up {
             self.peers.at(peer).state = State::Down;
             return;
         }
@@ -109,7 +112,9 @@ impl Server {
                 let (old, attempt) = (link.conn, *attempt);
                 let why = "replaced by a newer connection";
                 out.note(Note::PeerDown { peer, conn: old, why });
-                out.push(Output::HangUp { conn: old });
+                if !planted(Bug::OldLinkKept) {
+                    out.push(Output::HangUp { conn: old });
+                }
                 attempt
             }
             State::Greeting { conn: dialled, attempt, .. } => {
@@ -186,7 +191,10 @@ impl Server {
     pub(super) fn ping_due(&mut self, now: Now, conn: ConnId, out: &mut Outputs) {
         let (ping_after, silence_max) = (self.settings.ping_after, self.settings.silence_max);
         let Some((_, link)) = self.peers.link(conn) else { return };
-        let silence = now.monotonic - link.heard;
+        let silence = match planted(Bug::SilenceUnnoticed) {
+            true => ping_after,
+            false => now.monotonic - link.heard,
+        };
         if silence >= silence_max {
             self.drop_link(now, conn, "silent for too long", out);
             return;

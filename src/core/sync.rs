@@ -32,7 +32,9 @@ use super::digest::Node;
 use super::line::Line;
 use super::names::{ConnId, PeerId};
 use super::peer_wire::{Parts, PeerLine, write_root};
+use super::planted::{Bug, planted};
 use super::roll::State;
+use super::wire::Report;
 
 /// How much of what was missed is sent at a time, if a peer may be owed as much.
 const PIECE_BYTES: usize = 64 * 1024;
@@ -45,6 +47,9 @@ const DOUBTS_MAX: u8 = 10;
 impl Server {
     /// Begins to find out what the two ends of a new link have missed.
     pub(super) fn begin_sync(&mut self, peer: PeerId, out: &mut Outputs) {
+        if planted(Bug::NoRepair) {
+            return;
+        }
         let State::Up { link, .. } = &mut self.peers.at(peer).state else { return };
         if !link.shares_digest {
             return self.miss_all(peer, Node::ROOT, out);
@@ -75,7 +80,7 @@ impl Server {
         link.heard = now.monotonic;
         match PeerLine::parse(line) {
             PeerLine::At(report) => {
-                if !self.has_expired(&report, now) {
+                if self.may_hear(&report, now) {
                     self.judge(now, report, Some(peer), out);
                 }
             }
@@ -100,6 +105,17 @@ impl Server {
             }
         }
         true
+    }
+
+    /// Whether a peer's report is looked at. What has expired is not: it would come back. No other
+    /// question may be asked here, for two servers could answer it differently.
+    fn may_hear(&self, report: &Report<'_>, now: Now) -> bool {
+        if planted(Bug::AheadRefusedByPeers) && self.is_too_far_ahead(report.stamp, now.posix)
+            || planted(Bug::FullForPeers) && !self.may_keep(report.client)
+        {
+            return false;
+        }
+        !self.has_expired(report, now) || planted(Bug::ExpiredComesBack)
     }
 
     fn break_link(&mut self, now: Now, conn: ConnId, why: &'static str, out: &mut Outputs) -> bool {
@@ -139,10 +155,13 @@ impl Server {
         their_hash: u64,
         out: &mut Outputs,
     ) {
-        let is_equal = self.store.digest().hash(Node::ROOT) == their_hash;
+        let our_hash = self.store.digest().hash(Node::ROOT);
+        let is_equal = our_hash == their_hash
+            || planted(Bug::RootCutShort) && our_hash as u8 == their_hash as u8;
         let is_busy = now.monotonic.saturating_sub(self.news_at) < UNDER_WAY;
         let State::Up { link, .. } = &mut self.peers.at(peer).state else { return };
-        let is_first = !std::mem::replace(&mut link.compared, true);
+        let is_first =
+            !std::mem::replace(&mut link.compared, true) && !planted(Bug::FirstRootDoubted);
         if is_equal || !link.shares_digest {
             link.doubts = 0;
             return;
@@ -153,11 +172,13 @@ impl Server {
                 return;
             }
             link.doubts = 0;
-            self.tell_root(peer, out);
+            if !planted(Bug::OneWayRepair) {
+                self.tell_root(peer, out);
+            }
         }
-        if their_count == 0 {
+        if their_count == 0 && !planted(Bug::EmptyNotRefilled) {
             self.miss_all(peer, Node::ROOT, out);
-        } else if !self.store.is_empty() {
+        } else if their_count > 0 && !self.store.is_empty() {
             self.tell_parts(peer, Node::ROOT, out);
         }
     }
@@ -172,7 +193,7 @@ impl Server {
                 Some(leaf) => {
                     self.counters.differences += 1;
                     let State::Up { link, .. } = &mut self.peers.at(peer).state else { return };
-                    link.miss(leaf, out);
+                    link.miss(leaf ^ u16::from(planted(Bug::LeafMissedByOne)), out);
                 }
             }
         }
@@ -201,11 +222,14 @@ impl Server {
         let piece_bytes = PIECE_BYTES.min(self.settings.peer_owed_max);
         let Some((peer, link)) = self.peers.link(conn) else { return };
         link.drained();
-        while link.owed < piece_bytes
+        while (link.owed < piece_bytes || planted(Bug::PieceWithoutBound))
             && let Some(leaf) = link.missed.take()
         {
             for report in self.store.reports_of(leaf) {
                 link.say(out, |text| report.write_at(text));
+                if planted(Bug::LeafHalfSent) {
+                    break;
+                }
             }
         }
         if !link.missed.is_empty() {
