@@ -54,6 +54,15 @@ impl<'a> Command<'a> {
         command.unwrap_or(Command::Invalid)
     }
 
+    /// The client that it is about.
+    pub fn client(&self) -> Option<&'a [u8]> {
+        match self {
+            Command::Iamat { client, .. } | Command::Whatsat { client, .. } => Some(client),
+            Command::At(report) => Some(report.client),
+            Command::Blank | Command::Invalid => None,
+        }
+    }
+
     /// An IAMAT with single spaces between its fields, as nearly all are. Nothing has to be looked
     /// for but the end of the client's id: what follows ends by itself. `None` says nothing.
     fn iamat_as_usual(line: &'a [u8]) -> Option<Command<'a>> {
