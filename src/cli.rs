@@ -3,6 +3,8 @@
 //! Apart from what the commands do. A flag beats its `HERD_*` variable (clap sees to that, except
 //! where two flags exclude each other); what both beat is decided by `herd::config::layers`.
 
+mod bench;
+
 use std::env;
 use std::path::PathBuf;
 use std::sync::LazyLock;
@@ -19,6 +21,8 @@ use herd::config::presets::BASE_PORT_MAX;
 use herd::config::settings::{default_run_dir, parse_level};
 use herd::config::{Config, ConfigError, PlacesSource, Secret, StaleReply, address, file};
 use herd::places::ATTRIBUTION;
+
+pub use bench::BenchFlags;
 
 /// The towns' licence (CC BY 4.0) asks for credit wherever they are shown.
 static VERSION: LazyLock<String> =
@@ -104,6 +108,8 @@ pub enum Command {
         #[command(flatten)]
         place: PlaceFlags,
     },
+    /// Put a load on a server and measure it
+    Bench(Box<BenchFlags>),
     /// Look at places: what a file holds, what is near a position
     #[command(subcommand)]
     Places(PlacesCommand),
@@ -290,6 +296,7 @@ impl Command {
                 &mut flags.herd
             }
             Command::Say { herd, .. } => herd,
+            Command::Bench(flags) => &mut flags.herd,
             _ => return Ok(()),
         };
         match (is_flag("config"), is_flag("preset")) {
