@@ -85,17 +85,16 @@ impl Reading {
     }
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use super::*;
 
-    /// Method: this process works until its own clock says that it has worked long enough.
+    /// Method: this process works until the kernel says that it has worked for long enough.
     #[test]
-    fn work_is_seen_and_no_more_than_the_cores_can_do() {
+    #[cfg(target_os = "linux")]
+    fn work_and_memory_are_seen() {
         let meter = Meter::of(std::process::id()).unwrap();
-        let (before, start) = (meter.read().unwrap(), Instant::now());
+        let (before, start) = (meter.read().unwrap(), std::time::Instant::now());
         let mut used = Duration::ZERO;
         while used < Duration::from_millis(50) {
             used = meter.read().unwrap().since(&before);

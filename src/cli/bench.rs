@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::{ArgGroup, Args, ValueEnum};
 
 use herd::bench::{CLIENTS_MAX, Dialect, Pace};
 use herd::config::Address;
@@ -16,12 +16,13 @@ use super::HerdFlags;
 /// The server, the load, and how to tell of it.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = EXAMPLES)]
+#[command(group(ArgGroup::new("server").required(true).args(["name", "connect"])))]
 pub struct BenchFlags {
     /// The server's name in its herd
-    #[arg(value_parser = parse_name, required_unless_present = "connect")]
+    #[arg(value_parser = parse_name)]
     pub name: Option<String>,
     /// Where the server listens, instead of a name
-    #[arg(long, value_name = "HOST:PORT", conflicts_with = "name")]
+    #[arg(long, value_name = "HOST:PORT")]
     pub connect: Option<Address>,
     /// What the server speaks
     #[arg(long, value_enum, default_value_t = Protocol::Herd)]
