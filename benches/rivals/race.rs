@@ -112,6 +112,8 @@ impl Course {
     fn measure(&self, rival: &Rival, load: &Load) -> std::result::Result<Figures, String> {
         let port = free_port();
         let server = Running::start(rival, port)?;
+        // Whoever listens may still be loading, which is no answer's cost.
+        thread::sleep(self.warm_up / 2);
         let mut bench = Command::new(env!("CARGO_BIN_EXE_herd"));
         bench.args(["bench", "--json", "--protocol", rival.protocol]);
         bench.args(["--connect", &format!("127.0.0.1:{port}")]);

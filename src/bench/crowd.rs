@@ -18,6 +18,7 @@ use mio::{Events, Interest, Poll, Token};
 
 use super::caller::{Asked, Caller};
 use super::chatter::Chatter;
+use super::schedule::Schedule;
 use super::sources::Sources;
 use super::tally::Tally;
 use super::{Pace, Plan};
@@ -63,28 +64,6 @@ pub struct Crowd<'a> {
     schedule: Schedule,
     /// Why the first connection was lost.
     loss: Option<io::ErrorKind>,
-}
-
-/// A fixed rate: when the requests should be sent, whether they can be or not.
-#[derive(Clone, Copy, Default)]
-struct Schedule {
-    per_second: u64,
-    began_ns: u64,
-    sent: u64,
-}
-
-impl Schedule {
-    /// How many should have been sent by then.
-    fn due(&self, now_ns: u64) -> u64 {
-        let elapsed = u128::from(now_ns.saturating_sub(self.began_ns));
-        // The first is due at once.
-        (elapsed * u128::from(self.per_second) / 1_000_000_000) as u64 + 1
-    }
-
-    fn intended_ns(&self, request: u64) -> u64 {
-        let offset = u128::from(request) * 1_000_000_000 / u128::from(self.per_second.max(1));
-        self.began_ns + offset as u64
-    }
 }
 
 impl<'a> Crowd<'a> {
@@ -442,26 +421,4 @@ fn unreachable(sentence: String) -> Failure {
 
 fn system(what: &str, error: &io::Error) -> Failure {
     Failure::new(Exit::System, format!("{what}: {error}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_schedule_does_not_wait_for_anybody() {
-        let schedule = Schedule { per_second: 1_000, began_ns: 500, sent: 0 };
-        let check = |now_ns, due| assert_eq!(schedule.due(now_ns), due, "{now_ns}");
-        check(0, 1);
-        check(500, 1);
-        check(1_000_499, 1);
-        check(1_000_500, 2);
-        check(1_000_000_500, 1_001);
-        // Whatever is due was intended by then, and the next was not.
-        for now_ns in [500, 1_000_499, 1_000_500, 77_777_777] {
-            let due = schedule.due(now_ns);
-            assert!(schedule.intended_ns(due - 1) <= now_ns);
-            assert!(schedule.intended_ns(due) > now_ns);
-        }
-    }
 }

@@ -5,13 +5,14 @@
 //! one ruler measures all. One thread, so that one core is enough for it.
 //!
 //! Reading order: `Plan` (what is wanted), `run` (in which order), `crowd` (the loop), `caller`,
-//! `chatter`, `tally`, `meter`, `sources` (the tools), `findings` (what is told).
+//! `chatter`, `schedule`, `tally`, `meter`, `sources` (the tools), `findings` (what is told).
 
 mod caller;
 mod chatter;
 mod crowd;
 mod findings;
 mod meter;
+mod schedule;
 mod sources;
 mod tally;
 
