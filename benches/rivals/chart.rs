@@ -51,10 +51,10 @@ pub fn draw(rivals: &[Rival], loads: &[Load], results: &[Result]) -> String {
             let Some(figure) = figure else { continue };
             let length = (BAR * figure / most).max(1.0);
             let top = TOP + row * ROW;
+            let (class, y) = (class(rival), top + 3);
             parts.push(format!(
-                "<rect class=\"{}\" x=\"{left}\" y=\"{}\" width=\"{length:.1}\" height=\"14\" rx=\"2\"/>",
-                class(rival),
-                top + 3
+                "<rect class=\"{class}\" x=\"{left}\" y=\"{y}\" width=\"{length:.1}\" \
+                 height=\"14\" rx=\"2\"/>"
             ));
             parts.push(text(left + length as usize + 5, top + 14, "", &short(*figure)));
         }
