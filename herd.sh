@@ -21,7 +21,7 @@ Usage: ./herd.sh COMMAND
 
   start [NAME…]            build, start the whole herd or these servers, return when all answer
   stop [NAME…]             stop them: ask first, kill after ten seconds
-  restart [NAME…]          build, stop, start
+  restart [NAME…]          build, stop, start; like start, it takes --key-file FILE
   status [NAME…] [--json]  who runs, who is joined with whom; exit code 3 if one is stopped
   logs [NAME]              follow the logs (print their ends if the output is no terminal)
   say NAME 'LINE'          send one line to a server, print the answer
@@ -29,8 +29,8 @@ Usage: ./herd.sh COMMAND
   test                     run the tests (cargo test)
   help                     this text
 
-Environment: HERD_PRESET, HERD_BASE_PORT and HERD_CONFIG choose the herd, HERD_LOG_DIR and
-HERD_RUN_DIR where its files go. README.md says more.
+Environment: HERD_PRESET, HERD_BASE_PORT and HERD_CONFIG choose the herd, HERD_KEY_FILE its keys,
+HERD_LOG_DIR and HERD_RUN_DIR where its files go. README.md says more.
 TEXT
 }
 
@@ -42,10 +42,12 @@ main() {
     run_dir=${HERD_RUN_DIR:-$(choose_run_dir)}
     started=()
 
-    local command=${1:-help}
+    local command=${1:-help} wanted=()
     [ $# -eq 0 ] || shift
     case $command in
         start)
+            take_key_file "$@"
+            set -- ${wanted[@]+"${wanted[@]}"}
             build
             start "$@"
             suggest "$@"
@@ -55,6 +57,8 @@ main() {
             stop "$@"
             ;;
         restart)
+            take_key_file "$@"
+            set -- ${wanted[@]+"${wanted[@]}"}
             build
             stop "$@"
             start "$@"
@@ -80,6 +84,26 @@ main() {
             exit 2
             ;;
     esac
+}
+
+# Leaves the names among the arguments in `wanted`. A key file becomes the variable that every
+# command of the binary heeds.
+take_key_file() {
+    while [ $# -gt 0 ]; do
+        case $1 in
+            --key-file=*) export HERD_KEY_FILE=${1#*=} ;;
+            --key-file)
+                if [ $# -lt 2 ]; then
+                    complain "--key-file needs the name of a file"
+                    exit 2
+                fi
+                export HERD_KEY_FILE=$2
+                shift
+                ;;
+            *) wanted+=("$1") ;;
+        esac
+        shift
+    done
 }
 
 # ---- where things are ------------------------------------------------------------------------

@@ -89,7 +89,6 @@ fn settings(peers: Vec<PeerSettings>) -> Settings {
         expire_after: None,
         compare_every: None,
         nonce_key: [7; 32],
-        hash_key: (1, 2),
     }
 }
 

@@ -7,7 +7,8 @@ use std::time::Duration;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use herd::core::clock::{PosixTime, Skew};
 use herd::core::line::{LineLimits, Lines};
-use herd::core::wire::{Command, Greeting, PeerLine};
+use herd::core::peer_wire::{Greeting, PeerLine};
+use herd::core::wire::Command;
 
 const AT: &[u8] =
     b"AT Goloman +0.263873386 kiwi.cs.ucla.edu +34.068930-118.445127 1520023934.918963997";
@@ -51,8 +52,14 @@ fn wire(criterion: &mut Criterion) {
             out.len()
         });
     });
-    let greeting =
-        Greeting { from: b"Hill", to: b"Smith", herd: b"2020", nonce: 0xc0ffee, caps: b"-" };
+    let greeting = Greeting {
+        from: b"Hill",
+        to: b"Smith",
+        herd: b"2020",
+        nonce: 0xc0ffee,
+        caps: b"-",
+        mac: None,
+    };
     group.bench_function("print a greeting", |bencher| {
         bencher.iter(|| {
             out.clear();

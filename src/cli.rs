@@ -35,11 +35,13 @@ Examples:
   herd say Hill 'WHATSAT kiwi 10 5'      ask what is near
   herd status                            who runs, who is joined with whom
   herd places near +60.17+24.94 5 3      ask what is near, without a server
+  herd bench Hill -p 16                  how many requests a second it answers
   herd example-config > herd.toml        begin a herd of your own
   herd serve Hill --config herd.toml     run it
+  herd keygen                            make a key, so that it may leave this machine
 
-Exit codes: 0 done, 2 usage, 3 not running, 69 nobody answers, 73 no log or run directory,
-78 configuration, 98 port or name taken.";
+Exit codes: 0 done, 2 usage, 3 not running, 69 nobody answers, 73 no log, run directory or new
+key file, 78 configuration, 98 port or name taken.";
 
 const LEVEL_HELP: &str =
     "How much to log: off, error, warn, info (or events), debug (or traffic), trace";
@@ -76,6 +78,15 @@ pub enum Command {
     },
     /// Print a complete herd.toml that explains every key
     ExampleConfig,
+    /// Make a key by which the servers of a herd know each other
+    Keygen {
+        /// Where the key goes, or is
+        #[arg(default_value = "herd.key")]
+        file: PathBuf,
+        /// Put a new key before the newest of the file, and drop those that are older
+        #[arg(long)]
+        rotate: bool,
+    },
     /// List the herds that need no herd.toml
     Presets,
     /// Show who runs, since when, and who is joined with whom
@@ -164,6 +175,9 @@ pub struct HerdFlags {
 pub struct ServeFlags {
     #[command(flatten)]
     pub herd: HerdFlags,
+    /// File with the herd's keys, mode 600, the same for all its servers; see `herd keygen`
+    #[arg(long, value_name = "FILE", env = "HERD_KEY_FILE", hide_env_values = true)]
+    pub key_file: Option<PathBuf>,
     /// Who knows what is near: embedded (the default), file, google-new, google-legacy, overpass
     #[arg(long, value_name = "SOURCE", env = "HERD_PLACES", hide_env_values = true)]
     pub places: Option<PlacesSource>,
@@ -322,17 +336,22 @@ impl HerdFlags {
             preset: self.preset.clone(),
             base_port: self.base_port,
             bind: self.bind.clone(),
+            key_file: None,
         }
     }
 }
 
 impl ServeFlags {
+    pub fn which(&self) -> Which {
+        Which { key_file: self.key_file.clone(), ..self.herd.which() }
+    }
+
     /// The configuration of the server `name`.
     ///
     /// # Errors
     /// Every mistake that an operator can make before a socket is opened.
     pub fn config(self, name: &str) -> Result<Config, ConfigError> {
-        let which = self.herd.which();
+        let which = self.which();
         let (herd, settings) = which.herd(Some(name))?;
         configure(name, herd, settings, &which, self.overrides())
     }

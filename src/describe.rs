@@ -9,42 +9,48 @@ use herd::config::herd::Member;
 use herd::config::layers::{Which, guard};
 use herd::config::presets::{BASE_PORT, PRESETS};
 use herd::config::{
-    Address, Config, ConfigError, Herd, Initiative, LinkKind, PlacesSource, StaleReply,
+    Address, Config, ConfigError, Herd, HerdKey, Initiative, LinkKind, PlacesSource, Settings,
+    StaleReply,
 };
 
 use crate::table::write_table;
 
-/// The herd that is meant, checked as far as that is possible without asking DNS.
+/// The herd that is meant, checked as far as that is possible without asking DNS or reading keys.
 ///
 /// # Errors
 /// Mistakes in the file or the flags, or a member that strangers would reach.
-pub fn checked_herd(which: &Which, name: Option<&str>) -> Result<Herd, ConfigError> {
-    let (herd, _) = which.herd(name)?;
+pub fn checked_herd(which: &Which, name: Option<&str>) -> Result<(Herd, Settings), ConfigError> {
+    let (herd, settings) = which.herd(name)?;
+    let has_keys = settings.key_file.is_some();
     for member in &herd.members {
         let Some(peers) = &member.peers else { continue };
         for address in [&member.clients, peers] {
             let host = which.bind.as_ref().unwrap_or(&address.host).clone();
             let listens = Address { host, port: address.port };
             if let Some(ip) = listens.ip() {
-                guard(&herd, &member.name, SocketAddr::new(ip, listens.port))?;
+                guard(&herd, has_keys, &member.name, SocketAddr::new(ip, listens.port))?;
             }
         }
     }
-    Ok(herd)
+    Ok((herd, settings))
 }
 
-/// Servers, addresses, and who dials whom.
+/// Servers, addresses, and who dials whom; whether by one key, by two or by name alone.
 ///
 /// # Errors
 /// What `out` says.
-pub fn write_herd(out: &mut impl Write, herd: &Herd) -> io::Result<()> {
+pub fn write_herd(out: &mut impl Write, herd: &Herd, keys: &[HerdKey]) -> io::Result<()> {
     let count = |number: usize, thing: &str| {
         format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
     };
     let servers = count(herd.members.len(), "server");
     writeln!(out, "herd {}: {servers}, {}", herd.id, count(herd.links.len(), "link"))?;
-    if herd.open {
-        writeln!(out, "open: whoever reaches a port may forge reports")?;
+    match keys.len() {
+        0 if herd.open => {
+            writeln!(out, "open: whoever reaches a port may forge reports")?;
+        }
+        0 => writeln!(out, "peers are not authenticated: servers listen on loopback only")?,
+        keys => writeln!(out, "peers are authenticated, with {}", count(keys, "key"))?,
     }
     writeln!(out)?;
     let header = ["SERVER", "CLIENTS", "PEERS", "DIALS", "IS DIALLED BY"].map(str::to_owned);

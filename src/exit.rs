@@ -26,7 +26,7 @@ pub enum Exit {
     Unreachable = 69,
     /// EX_OSERR: the system refuses something that every process may have.
     System = 71,
-    /// EX_CANTCREAT: the log or the run directory cannot be used.
+    /// EX_CANTCREAT: the log or the run directory cannot be used, or a key file not be made.
     CannotCreate = 73,
     /// EX_CONFIG: herd.toml, a key file or the choice of a herd is wrong.
     Config = 78,

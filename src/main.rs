@@ -4,6 +4,7 @@
 
 mod cli;
 mod describe;
+mod keygen;
 mod load;
 mod operator;
 mod survey;
@@ -53,17 +54,22 @@ fn run(command: Command) -> Result<Exit, Failure> {
         }
         Command::Bench(flags) => return load::bench(&mut out, &flags),
         Command::CheckConfig { names: true, flags, .. } => {
-            describe::write_names(&mut out, &describe::checked_herd(&flags.herd.which(), None)?)
+            describe::write_names(&mut out, &describe::checked_herd(&flags.which(), None)?.0)
         }
         Command::CheckConfig { name, flags, .. } => {
-            let herd = describe::checked_herd(&flags.herd.which(), name.as_deref())?;
+            let (herd, settings) = describe::checked_herd(&flags.which(), name.as_deref())?;
+            let keys = settings.herd_keys()?;
             let config = name.map(|name| flags.config(&name)).transpose()?;
-            describe::write_herd(&mut out, &herd).and_then(|()| match &config {
+            describe::write_herd(&mut out, &herd, &keys).and_then(|()| match &config {
                 Some(config) => describe::write_config(&mut out, config),
                 None => Ok(()),
             })
         }
         Command::ExampleConfig => out.write_all(config::EXAMPLE.as_bytes()),
+        Command::Keygen { file, rotate } => {
+            let next = if rotate { keygen::rotate(&file)? } else { keygen::create(&file)? };
+            out.write_all(next.as_bytes())
+        }
         Command::Places(PlacesCommand::Check { file }) => return survey::check(&mut out, &file),
         Command::Places(PlacesCommand::Near { position, radius, bound, file, attribution }) => {
             let local = match file {

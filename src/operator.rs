@@ -25,6 +25,9 @@ const STATUS_PATIENCE: Duration = Duration::from_secs(2);
 /// What `say` waits above the deadline that the server itself has for a WHATSAT.
 const SAY_MARGIN: Duration = Duration::from_secs(3);
 
+/// Enough of a digest to see whether two are equal.
+const DIGEST_DIGITS_SHOWN: usize = 8;
+
 /// Far above any answer; it keeps whoever listens there from filling the memory.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
@@ -89,6 +92,7 @@ pub fn status(
             "PID",
             "SINCE",
             "KNOWN",
+            "DIGEST",
             "CONNECTED",
             "PEERS",
         ];
@@ -244,9 +248,9 @@ fn ask(socket: &Path) -> io::Result<Status> {
     Ok(serde_json::from_slice(&answer)?)
 }
 
-fn row(sight: &Sight) -> [String; 9] {
+fn row(sight: &Sight) -> [String; 10] {
     let short = |name: &String, state: &str, pid: &str| {
-        let mut row: [String; 9] = std::array::from_fn(|_| "-".to_owned());
+        let mut row: [String; 10] = std::array::from_fn(|_| "-".to_owned());
         row[0].clone_from(name);
         row[1] = state.to_owned();
         row[4] = pid.to_owned();
@@ -263,6 +267,7 @@ fn row(sight: &Sight) -> [String; 9] {
             status.pid.to_string(),
             utc(status.since_posix_s),
             status.clients_known.to_string(),
+            status.digest.chars().take(DIGEST_DIGITS_SHOWN).collect(),
             status.connections.to_string(),
             peers(status),
         ],
@@ -346,6 +351,10 @@ mod tests {
             lines_in: 6,
             reports_news: 7,
             reports_stale: 8,
+            digest: "0123456789abcdef".into(),
+            differences: 0,
+            refused: 0,
+            reports_expired: 0,
             questions_waiting: 0,
             log_lines_dropped: 0,
             places: "embedded, loaded".to_owned(),
@@ -391,7 +400,9 @@ mod tests {
         assert_eq!(exit, Exit::NotRunning);
         let lines: Vec<&str> = table.lines().collect();
         assert!(lines[1].starts_with("Hill    up       127.0.0.1:12000  127.0.0.1:12100  "));
-        assert!(lines[1].ends_with("17     4          Jaquez Old (plain), missing: Smith"));
+        assert!(
+            lines[1].ends_with("17     01234567  4          Jaquez Old (plain), missing: Smith")
+        );
         assert!(lines[2].starts_with("Smith   stopped  -  "));
 
         let (json, exit) = shown(&run_dir, &[], true);

@@ -34,6 +34,14 @@ pub struct Status {
     /// Reports from clients and peers that the store did not, or did, have better.
     pub reports_news: u64,
     pub reports_stale: u64,
+    /// The digest of all reports held: equal at all servers that hold the same.
+    pub digest: String,
+    /// Parts of the store that differed from a peer's when they were compared.
+    pub differences: u64,
+    /// Connections to the peer port that were nobody's, and links that broke the protocol.
+    pub refused: u64,
+    /// Reports that were forgotten because nothing newer came.
+    pub reports_expired: u64,
     /// WHATSATs whose places are not there yet.
     pub questions_waiting: u64,
     /// Log lines lost because the disk was too slow or full.

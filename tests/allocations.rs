@@ -43,7 +43,6 @@ fn server(peers: usize) -> Server {
         expire_after: None,
         compare_every: None,
         nonce_key: [7; 32],
-        hash_key: (1, 2),
     })
 }
 

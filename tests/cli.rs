@@ -136,9 +136,8 @@ fn flags_beat_the_environment() {
     with(&[("HERD_BASE_PORT", "11000")], &["Hill"], 0, "127.0.0.1:11100");
     with(&[("HERD_LOG_LEVEL", "warn")], &["Hill"], 0, "log, warn");
     with(&[("HERD_LOG_LEVEL", "warn")], &["Hill", "--log-level", "info"], 0, "log, events");
-    let empty =
-        ["CONFIG", "PRESET", "BASE_PORT", "BIND", "PLACES", "PLACES_URL", "LOG_DIR", "PLAIN"];
-    let empty = empty.map(|name| format!("HERD_{name}"));
+    let empty = "CONFIG PRESET BASE_PORT BIND KEY_FILE PLACES PLACES_URL LOG_DIR PLAIN";
+    let empty: Vec<_> = empty.split(' ').map(|name| format!("HERD_{name}")).collect();
     let empty: Vec<_> = empty.iter().map(|name| (name.as_str(), "")).collect();
     with(&empty, &["Bona"], 0, "believes AT from clients  no");
     with(&[("HERD_PLAIN", "Yes")], &["Bona"], 0, "believes AT from clients  yes");
@@ -172,6 +171,143 @@ fn keys_are_private_and_never_shown() {
     let mut missing = herd(dir.path(), &[&arguments[..], &["--places-key-file", "no"]].concat());
     missing.env("HERD_PLACES_KEY", "AIzaSecret");
     check_in(missing, 78, "the key file no cannot be read");
+}
+
+/// The lines of a key file that are no comments, of a file that nobody else may read.
+fn keys_in(path: &Path) -> Vec<String> {
+    assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o7777, 0o600);
+    let text = fs::read_to_string(path).unwrap();
+    let keys = text.lines().filter(|line| !line.starts_with('#'));
+    keys.inspect(|key| assert_eq!(key.len(), 64, "{text}")).map(str::to_owned).collect()
+}
+
+fn names_in(dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(dir).unwrap();
+    let mut names: Vec<_> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_key_is_made_once_and_shown_to_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("herd.key");
+    // Whatever the user lets others read otherwise.
+    let mut careless = Command::new("sh");
+    careless.args(["-c", "umask 0; exec \"$0\" keygen", env!("CARGO_BIN_EXE_herd")]);
+    let ended = end(careless.current_dir(dir.path()));
+    assert_eq!((ended.code, ended.complaint.as_str()), (Some(0), ""));
+    let keys = keys_in(&path);
+    assert_eq!(keys.len(), 1);
+    assert!(ended.out.contains("scp -p herd.key MACHINE:"), "{}", ended.out);
+    assert!(!ended.out.contains(&keys[0]));
+
+    let refused = "herd.key is there already and stays as it is";
+    check_in(herd(dir.path(), &["keygen"]), 73, refused);
+    check_in(herd(dir.path(), &["keygen", "herd.key"]), 73, "`herd keygen --rotate herd.key`");
+    assert_eq!(keys_in(&path), keys);
+    check_in(herd(dir.path(), &["keygen", "other.key"]), 0, "`key_file = \"other.key\"`");
+    assert_ne!(keys_in(&dir.path().join("other.key")), keys);
+    check_in(herd(dir.path(), &["keygen", "no/herd.key"]), 73, "no/herd.key cannot be made: ");
+    assert_eq!(names_in(dir.path()), ["herd.key", "other.key"]);
+}
+
+#[test]
+fn a_rotation_keeps_the_key_before_and_none_older() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("herd.key");
+    let rotate = |code, part: &str| {
+        check_in(herd(dir.path(), &["keygen", "--rotate", "link"]), code, part);
+    };
+    std::os::unix::fs::symlink("herd.key", dir.path().join("link")).unwrap();
+    rotate(78, "the herd's key file link cannot be read: ");
+    check_in(herd(dir.path(), &["keygen"]), 0, "");
+    let mut before = keys_in(&path);
+    for _ in 0..3 {
+        rotate(0, "link holds a new key, and after it the one before.\nCopy it to every machine");
+        let keys = keys_in(&path);
+        assert_eq!((keys.len(), &keys[1]), (2, &before[0]));
+        assert!(!before.contains(&keys[0]));
+        before = keys;
+    }
+    assert!(fs::symlink_metadata(dir.path().join("link")).unwrap().is_symlink());
+    assert_eq!(names_in(dir.path()), ["herd.key", "link"]);
+
+    // What cannot be rotated stays as it is.
+    fs::write(dir.path().join("herd.key.new"), "").unwrap();
+    rotate(73, "herd.key.new is in the way: ");
+    assert_eq!(keys_in(&path), before);
+    fs::remove_file(dir.path().join("herd.key.new")).unwrap();
+    fs::write(&path, "no key").unwrap();
+    rotate(78, "make one with `herd keygen`");
+    assert_eq!(fs::read_to_string(&path).unwrap(), "no key");
+    assert_eq!(names_in(dir.path()), ["herd.key", "link"]);
+}
+
+#[test]
+fn a_herd_says_what_its_key_file_lacks() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("herd.key");
+    let (a, b) = ("ab".repeat(32), "0c".repeat(32));
+    let with = |text: &str, mode: u32, code, part: &str| {
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        let arguments = ["check-config", "Hill", "--key-file", "herd.key"];
+        check_in(herd(dir.path(), &arguments), code, part);
+        if code != 0 {
+            let arguments = ["serve", "Hill", "--key-file", "herd.key"];
+            check_in(herd(dir.path(), &arguments), code, part);
+        }
+    };
+    with(&a, 0o600, 0, "\npeers are authenticated, with 1 key\n");
+    with(&format!("# two\n{a}\n{b}\n"), 0o400, 0, "\npeers are authenticated, with 2 keys\n");
+    with(&a, 0o644, 78, "herd: the herd's key file herd.key is open to others");
+    with("", 0o600, 78, "herd: the herd's key file herd.key is empty");
+    with(&a[2..], 0o600, 78, "a key of 62 hex digits in line 1: a key has 64");
+    with("AIzaSecret", 0o600, 78, "does not hold 64 hex digits in line 1");
+    with(&format!("{a}\n{a}\n"), 0o600, 78, "holds one key twice");
+    with(&format!("{a}\n{b}\n{a}\n"), 0o600, 78, "holds 3 keys");
+    let directory = ["check-config", "--key-file", "."];
+    check_in(herd(dir.path(), &directory), 78, "the herd's key file . is a directory");
+    let missing = ["check-config", "--key-file", "no.key"];
+    check_in(herd(dir.path(), &missing), 78, "no.key cannot be read");
+    // Who only wants to know names, as herd.sh does for `stop`, needs no key.
+    check_in(herd(dir.path(), &[&missing[..], &["--names"]].concat()), 0, "Bailey\n");
+}
+
+/// Method: nothing but the key changes between a refusal and a start that would succeed.
+#[test]
+fn with_a_key_a_server_may_leave_the_machine() {
+    let dir = tempfile::tempdir().unwrap();
+    check_in(herd(dir.path(), &["keygen"]), 0, "");
+    let wide = ["check-config", "Hill", "--bind", "0.0.0.0"];
+    let no_key = "0.0.0.0:12000, where anybody could forge reports, because its herd has no key: \
+                  make one with `herd keygen`";
+    check_in(herd(dir.path(), &wide), 78, no_key);
+    check_in(herd(dir.path(), &[&wide[..], &["--key-file", "herd.key"]].concat()), 0, "1 key\n");
+    let mut by_environment = herd(dir.path(), &wide);
+    by_environment.env("HERD_KEY_FILE", "herd.key");
+    check_in(by_environment, 0, "0.0.0.0:12000");
+    // Bare AT lines are not authenticated by anything.
+    let plain = [&wide[..], &["--plain", "--key-file", "herd.key"]].concat();
+    check_in(herd(dir.path(), &plain), 78, "plain links need loopback");
+    let near = ["check-config", "Hill", "--plain-peer", "Jaquez", "--key-file", "herd.key"];
+    check_in(herd(dir.path(), &near), 0, "plain links               Jaquez (127.0.0.1:12001)");
+
+    let file = |first: &str| {
+        let server = "[[server]]\nname = \"Hill\"\nclients = \"10.1.2.3:1000\"\n";
+        fs::write(dir.path().join("herd.toml"), format!("herd = \"far\"\n{first}\n{server}"))
+            .unwrap();
+        ["check-config", "--config", "herd.toml"]
+    };
+    check_in(herd(dir.path(), &file("")), 78, "`open = true` in herd.toml");
+    check_in(herd(dir.path(), &file("open = true")), 0, "\nopen: whoever reaches a port may forge");
+    let keyed = file("key_file = \"herd.key\"");
+    check_in(herd(dir.path(), &keyed), 0, "\npeers are authenticated, with 1 key\n");
+    let flag = [&keyed[..], &["--key-file", "no.key"]].concat();
+    check_in(herd(dir.path(), &flag), 78, "no.key cannot be read");
+    check(&["check-config"], 0, "\npeers are not authenticated: servers listen on loopback only\n");
 }
 
 #[test]

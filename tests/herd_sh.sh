@@ -6,7 +6,7 @@
 # ports of its own (HERD_BASE_PORT, 23400 by default), and leaves nothing behind. Only `target` is
 # shared, to build the crates it depends on once.
 set -euo pipefail
-unset CDPATH HERD_PRESET HERD_CONFIG HERD_LOG_DIR HERD_RUN_DIR
+unset CDPATH HERD_PRESET HERD_CONFIG HERD_KEY_FILE HERD_LOG_DIR HERD_RUN_DIR
 export HERD_BASE_PORT=${HERD_BASE_PORT:-23400}
 
 # The default preset, in the order of its ports. It is named, so that a change of it shows here.
@@ -35,6 +35,7 @@ main() {
     stop_all
     undo_a_start_that_fails
     take_the_tour
+    start_with_keys
     echo "herd.sh: all checks passed"
 }
 
@@ -202,6 +203,22 @@ take_the_tour() {
     run 0 demo
     says "AT $FIRST +" 'the demo shows a report'
     says '? WHEREIS kiwi' 'the demo shows an invalid line'
+    run 0 stop
+}
+
+start_with_keys() {
+    run 2 start --key-file
+    says 'needs the name of a file' 'a forgotten file is asked for'
+    run 78 start --key-file "$scratch/no.key"
+    says 'no.key cannot be read' 'a key file that is not there is named'
+    "$binary" keygen "$scratch/a herd.key" >/dev/null
+    run 0 start --key-file "$scratch/a herd.key"
+    says "$LAST: started" 'the herd starts with keys'
+    run 0 say $FIRST "IAMAT kiwi +60.1699+24.9384 $(date +%s)"
+    knows_kiwi $LAST
+    HERD_KEY_FILE=$scratch/no.key run 0 status
+    HERD_KEY_FILE=$scratch/no.key run 78 restart $LAST
+    HERD_KEY_FILE="$scratch/a herd.key" run 0 start $LAST
     run 0 stop
 }
 

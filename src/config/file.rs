@@ -57,6 +57,7 @@ pub fn parse(path: &Path, text: &str) -> Result<(Herd, Settings), ConfigError> {
         None => Limits::DEFAULT,
     };
     let settings = Settings {
+        key_file: tables.key_file,
         answers: tables.answers,
         places: tables.places,
         limits,
@@ -75,6 +76,7 @@ struct File {
     links: Vec<Spanned<[String; 2]>>,
     #[serde(default)]
     open: bool,
+    key_file: Option<PathBuf>,
     #[serde(default = "default_run_dir")]
     run_dir: PathBuf,
     #[serde(default)]
@@ -333,6 +335,7 @@ mod tests {
             .collect();
         let (_, settings) = parse_text(&text).unwrap();
         assert_eq!(settings.limits.connections_max, Some(10000));
+        assert_eq!(settings.key_file, Some(PathBuf::from("herd.key")));
         assert_eq!(settings.places.key_file, Some(PathBuf::from("places.key")));
         let shown = format!("{settings:?}");
         assert!(!shown.contains("None"), "a key is missing from the example: {shown}");
@@ -422,6 +425,8 @@ mod tests {
         check(&limits("waits_max = 0"), "herd.toml:6: in `waits_max = 0`: 0 is not between 1 and ");
         check(&limits("waits_max = -1"), "herd.toml:6: in `waits_max = -1`: -1 is not between");
         check(&limits("ping_after = \"31 s\""), "herd.toml:5: in [limits], silence_max must be");
+        check(&limits("compare_every = 0"), "herd.toml:6: in `compare_every = 0`: invalid type: ");
+        check(&limits("expire_after = \"90 s\""), "herd.toml:5: in [limits], expire_after must be");
         check(&format!("{HILL}[places]\nworkers = 0\n"), "herd.toml:6: in `workers = 0`: 0 is not");
     }
 }

@@ -19,7 +19,7 @@ pub struct Herd {
     pub id: String,
     pub members: Vec<Member>,
     pub links: Vec<Link>,
-    /// The operator accepts that anybody who reaches a port may forge reports.
+    /// The operator accepts that, without a key, anybody who reaches a port may forge reports.
     pub open: bool,
 }
 

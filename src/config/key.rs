@@ -1,6 +1,7 @@
 //! A secret, and the only way one is read from a file.
 //!
-//! Apart from the rest so that what must never be shown has one door in and one door out.
+//! Apart from the rest so that what must never be shown has one door in and one door out. The keys
+//! of a herd come in by the same door; what they look like is `herd_key`'s affair.
 
 use std::fmt;
 use std::fs;
@@ -27,34 +28,14 @@ impl Secret {
     /// # Errors
     /// The file is missing, unreadable, empty, no word, or readable by anyone but its owner.
     pub fn read(path: &Path) -> Result<Secret, ConfigError> {
-        let shown = path.display();
-        let fail = |why: &str| ConfigError::new(format!("the key file {shown} {why}"));
-        let cannot = |error: std::io::Error| {
-            fail(&format!("cannot be read: {error}; name another with --places-key-file"))
-        };
-
-        let file = fs::File::open(path).map_err(cannot)?;
-        // The open file is asked, not the path: between the two a path may change its meaning.
-        let about = file.metadata().map_err(cannot)?;
-        if about.is_dir() {
-            return Err(fail("is a directory: name the file in it"));
+        let file = KeyFile { path, whose: "", way_out: "name another with --places-key-file" };
+        let bytes = file.read()?;
+        if bytes.trim_ascii().is_empty() {
+            return Err(file.wrong("is empty: put the key in it"));
         }
-        let mode = about.permissions().mode() & 0o777;
-        if mode & 0o077 != 0 {
-            return Err(fail(&format!(
-                "is open to others than its owner (mode {mode:04o}): chmod 600 {shown}"
-            )));
-        }
-        let mut text = String::new();
-        file.take(KEY_FILE_BYTES_MAX).read_to_string(&mut text).map_err(cannot)?;
-        if text.len() as u64 == KEY_FILE_BYTES_MAX {
-            return Err(fail("is too long for a key: put the key alone in it"));
-        }
-        if text.trim().is_empty() {
-            return Err(fail("is empty: put the key in it"));
-        }
-        Secret::parse(&text)
-            .ok_or_else(|| fail("holds more than one word: put the key alone in it"))
+        let text = String::from_utf8(bytes).ok();
+        text.and_then(|text| Secret::parse(&text))
+            .ok_or_else(|| file.wrong("does not hold one word: put the key alone in it"))
     }
 
     /// A key is one word; white space around it is ignored.
@@ -73,6 +54,48 @@ impl Secret {
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(…)")
+    }
+}
+
+/// A file that nobody but its owner may read, and what an operator is told of it.
+pub(super) struct KeyFile<'a> {
+    pub path: &'a Path,
+    /// What tells it from other key files, with a blank behind.
+    pub whose: &'a str,
+    /// What to do if it cannot be read.
+    pub way_out: &'a str,
+}
+
+impl KeyFile<'_> {
+    /// All of it, which may be nothing.
+    pub fn read(&self) -> Result<Vec<u8>, ConfigError> {
+        let cannot = |error: std::io::Error| {
+            self.wrong(&format!("cannot be read: {error}; {}", self.way_out))
+        };
+        let file = fs::File::open(self.path).map_err(cannot)?;
+        // The open file is asked, not the path: between the two a path may change its meaning.
+        let about = file.metadata().map_err(cannot)?;
+        if about.is_dir() {
+            return Err(self.wrong("is a directory: name the file in it"));
+        }
+        let mode = about.permissions().mode() & 0o777;
+        if mode & 0o077 != 0 {
+            let shown = self.path.display();
+            return Err(self.wrong(&format!(
+                "is open to others than its owner (mode {mode:04o}): chmod 600 {shown}"
+            )));
+        }
+        let mut bytes = Vec::new();
+        file.take(KEY_FILE_BYTES_MAX).read_to_end(&mut bytes).map_err(cannot)?;
+        if bytes.len() as u64 == KEY_FILE_BYTES_MAX {
+            return Err(self.wrong("is too long for a key: put the key alone in it"));
+        }
+        Ok(bytes)
+    }
+
+    /// A sentence about the file.
+    pub fn wrong(&self, why: &str) -> ConfigError {
+        ConfigError::new(format!("the {}key file {} {why}", self.whose, self.path.display()))
     }
 }
 
@@ -108,7 +131,7 @@ mod tests {
     fn a_key_is_one_word() {
         check("", 0o600, Err("is empty"));
         check(" \n", 0o600, Err("is empty"));
-        check("AIza Key\n", 0o600, Err("more than one word"));
+        check("AIza Key\n", 0o600, Err("does not hold one word"));
         check(&"AIza".repeat(2000), 0o600, Err("too long"));
         let missing = Secret::read(Path::new("no/such/key")).unwrap_err().to_string();
         assert!(missing.ends_with("name another with --places-key-file"), "{missing}");

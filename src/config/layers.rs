@@ -17,7 +17,7 @@ use super::{
     Address, Config, ConfigError, LinkKind, Log, PlacesSource, Secret, Settings, StaleReply, file,
 };
 
-/// Which herd is meant, and on which addresses.
+/// Which herd is meant, on which addresses, and how its servers know each other.
 #[derive(Clone, Debug, Default)]
 pub struct Which {
     /// A herd.toml. At most one of this and `preset` is given.
@@ -29,6 +29,8 @@ pub struct Which {
     /// Host to listen on, as `address::parse_host` gives it. A preset's servers share it; in a
     /// herd.toml each has an address that others dial, and this one concerns ours alone.
     pub bind: Option<String>,
+    /// The herd's keys; it beats the one that herd.toml names.
+    pub key_file: Option<PathBuf>,
 }
 
 impl Which {
@@ -37,7 +39,7 @@ impl Which {
     /// # Errors
     /// Mistakes in the file, an unknown year or name, a base port that does not fit.
     pub fn herd(&self, name: Option<&str>) -> Result<(Herd, Settings), ConfigError> {
-        let (herd, settings, whose) = match (&self.config, &self.preset) {
+        let (herd, mut settings, whose) = match (&self.config, &self.preset) {
             (Some(_), Some(_)) => {
                 return Err(ConfigError::new(
                     "--config (HERD_CONFIG) and --preset (HERD_PRESET) name two herds: \
@@ -69,6 +71,7 @@ impl Which {
             let names = herd.names();
             return Err(ConfigError::new(format!("{whose} has no server {name}: it has {names}")));
         }
+        settings.key_file = self.key_file.clone().or(settings.key_file);
         Ok((herd, settings))
     }
 
@@ -138,8 +141,8 @@ impl FromStr for PlainPeer {
 /// The configuration of the server `name`, which is a member of `herd` as [`Which::herd`] gave it.
 ///
 /// # Errors
-/// A listening host that cannot be resolved or that strangers reach, a course server outside
-/// loopback, an unfit key file or URL.
+/// A listening host that cannot be resolved or where strangers could forge, a course server
+/// outside loopback, an unfit key file or URL.
 pub fn configure(
     name: &str,
     mut herd: Herd,
@@ -159,8 +162,9 @@ pub fn configure(
              plain links need loopback, so bind 127.0.0.1 or leave them out"
         )));
     }
+    let keys = settings.herd_keys()?;
     for address in [client_address, peer_address] {
-        guard(&herd, name, address)?;
+        guard(&herd, !keys.is_empty(), name, address)?;
     }
     let source = overrides.places.unwrap_or(settings.places.source);
     if overrides.places.is_none() && overrides.places_file.is_some() {
@@ -180,6 +184,7 @@ pub fn configure(
         client_address,
         peer_address,
         peers,
+        keys,
         accept_plain,
         stale_reply: overrides.stale_reply.unwrap_or(settings.answers.stale_reply),
         close_after_reply: overrides.close_after_reply || settings.answers.close_after_reply,
@@ -193,17 +198,23 @@ pub fn configure(
     })
 }
 
-/// Refuses an address that strangers reach, unless the operator accepts that.
+/// Refuses an address that strangers reach, unless peers have keys or the operator accepts that.
 ///
 /// # Errors
 /// A sentence with the reason and the two ways out.
-pub fn guard(herd: &Herd, name: &str, address: SocketAddr) -> Result<(), ConfigError> {
-    if herd.open || address.ip().is_loopback() {
+pub fn guard(
+    herd: &Herd,
+    has_keys: bool,
+    name: &str,
+    address: SocketAddr,
+) -> Result<(), ConfigError> {
+    if has_keys || herd.open || address.ip().is_loopback() {
         return Ok(());
     }
     Err(ConfigError::new(format!(
-        "{name} would listen on {address}, where anybody could forge reports, because peers are \
-         not authenticated: bind 127.0.0.1, or accept it with `open = true` in herd.toml"
+        "{name} would listen on {address}, where anybody could forge reports, because its herd \
+         has no key: make one with `herd keygen` and name it with --key-file (`key_file` in \
+         herd.toml), or accept forgeries with `open = true` in herd.toml"
     )))
 }
 
@@ -414,6 +425,9 @@ mod tests {
         let open = format!("open = true\n{closed}");
         let config = from_file(&open, &wide, Overrides::default()).unwrap();
         assert_eq!(config.peer_address.to_string(), "0.0.0.0:1100");
+        // A key file that is only named opens nothing.
+        let keyed = Which { key_file: Some("no.key".into()), ..wide.clone() };
+        refused(from_preset(&keyed, Overrides::default()), "no.key cannot be read");
         // Not even an open herd believes bare AT lines of strangers.
         let open = format!("open = true\n{FILE}");
         refused(from_file(&open, &wide, Overrides::default()), "plain links need loopback");

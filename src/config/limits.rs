@@ -10,12 +10,17 @@ use serde::{Deserialize, Deserializer, de};
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
+const SECONDS_A_DAY: u64 = 24 * 60 * 60;
+
 /// Longest name of a server or herd, in bytes: it stands in every AT line and in file names.
 pub const NAME_BYTES_MAX: usize = 64;
 
 /// What an AT line has above the IAMAT that it reports: the server's name and the skew, which has
 /// at most 20 digits on either side of its point.
 pub const AT_OVERHEAD_BYTES: usize = NAME_BYTES_MAX + 64;
+
+/// What a line between peers with a key has at its end: " ~" and half a digest in 32 hex digits.
+pub const LINE_TAG_BYTES: usize = 2 + 32;
 
 /// Client ids of 1,000 bytes must work (spec.md, section 1); eight times that is generous, and
 /// still small enough that a hundred thousand half-sent lines fit into the memory.
@@ -45,8 +50,22 @@ pub const PEER_OUTBOX_BYTES_MAX: usize = 256 * KIB;
 /// Answers of one connection that may be outstanding; later commands stay in the kernel.
 pub const WAITS_MAX: usize = 64;
 
-/// A million clients are about 110 MB of reports.
+/// A million clients are about 110 MB of reports. A client too many is refused where it reports
+/// itself, and nowhere else: what one server has accepted, all accept, so this bound cannot make
+/// them disagree. (A herd of N servers that fill up at the same time may hold N times as many.)
 pub const CLIENTS_MAX: usize = 1_000_000;
+
+/// How far ahead of its server's clock a client's may be. A report from the year 9999 would keep
+/// out all that its client says later, so one is refused where it is first told; a day forgives
+/// every time zone that somebody took for another.
+pub const CLIENT_AHEAD_MAX: Duration = Duration::from_secs(SECONDS_A_DAY);
+
+/// Floods are heard at once, so this only finds what the world has broken: 100 bytes a link.
+pub const COMPARE_EVERY: Duration = Duration::from_secs(30);
+
+/// The clocks of two servers differ, and each takes a minute to look through what it holds, so one
+/// forgets a report before the other does. All should have heard it long before.
+pub const EXPIRE_MARGIN: Duration = Duration::from_secs(60);
 
 /// Clients may be slow to speak again, but not for ever: each holds a descriptor.
 pub const IDLE: Duration = Duration::from_secs(300);
@@ -121,7 +140,11 @@ pub const PLACES_FAILURES_MAX: u32 = 5;
 pub const PLACES_REST: Duration = Duration::from_secs(10);
 
 /// The longest duration that may be configured: timers beyond a day are a slip of the pen.
-const DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+const TIMER_DAYS_MAX: u64 = 1;
+
+/// The longest time that may lie between two clocks' readings. No timer waits so long; ten years
+/// of nanoseconds fit into 64 bits.
+const SPAN_DAYS_MAX: u64 = 3650;
 
 /// A bound on everything; each default and its reason stands in this file.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -151,9 +174,18 @@ pub struct Limits {
     /// Commands of one connection that may wait for an answer at a time.
     #[serde(deserialize_with = "count")]
     pub waits_max: usize,
-    /// Clients known; IAMATs of new ones are refused beyond it.
+    /// Clients known; IAMATs of new ones are refused beyond it, reports of peers are not.
     #[serde(deserialize_with = "count")]
     pub clients_max: usize,
+    /// How far ahead of our clock the time of an IAMAT may be. `None`: as far as it likes.
+    #[serde(deserialize_with = "span_or_off")]
+    pub client_ahead_max: Option<Duration>,
+    /// How long after its server heard it a report is forgotten. `None`: never.
+    #[serde(deserialize_with = "span_or_off")]
+    pub expire_after: Option<Duration>,
+    /// How often the two ends of a link compare what they hold. `None`: when it comes up only.
+    #[serde(deserialize_with = "duration_or_off")]
+    pub compare_every: Option<Duration>,
     #[serde(deserialize_with = "duration")]
     pub idle: Duration,
     #[serde(deserialize_with = "duration")]
@@ -193,6 +225,9 @@ impl Limits {
         peer_outbox_bytes_max: PEER_OUTBOX_BYTES_MAX,
         waits_max: WAITS_MAX,
         clients_max: CLIENTS_MAX,
+        client_ahead_max: Some(CLIENT_AHEAD_MAX),
+        expire_after: None,
+        compare_every: Some(COMPARE_EVERY),
         idle: IDLE,
         first_byte: FIRST_BYTE,
         partial_line: PARTIAL_LINE,
@@ -206,8 +241,10 @@ impl Limits {
         drain: DRAIN,
     };
 
-    /// For the presets, whose servers all live on loopback.
-    pub const PRESET: Limits = Limits { backoff_max: PRESET_BACKOFF_MAX, ..Limits::DEFAULT };
+    /// For the presets, whose servers all live on loopback, and whose test clients take any number
+    /// for the time.
+    pub const PRESET: Limits =
+        Limits { backoff_max: PRESET_BACKOFF_MAX, client_ahead_max: None, ..Limits::DEFAULT };
 
     /// What limits owe each other. `None` if they hold it; else the first rule that is broken.
     pub const fn broken_rule(&self) -> Option<&'static str> {
@@ -215,8 +252,8 @@ impl Limits {
             return Some("endless_bytes_max must be above line_bytes_max");
         }
         // A report that no peer would read could never agree anywhere.
-        if self.peer_line_bytes_max < self.line_bytes_max + AT_OVERHEAD_BYTES {
-            return Some("peer_line_bytes_max must be at least 128 above line_bytes_max");
+        if self.peer_line_bytes_max < self.line_bytes_max + AT_OVERHEAD_BYTES + LINE_TAG_BYTES {
+            return Some("peer_line_bytes_max must be at least 162 above line_bytes_max");
         }
         if self.peer_line_bytes_max > PEER_LINE_BYTES_CEILING {
             return Some("peer_line_bytes_max must be at most 65535");
@@ -233,6 +270,16 @@ impl Limits {
         if longer(self.backoff_min, self.backoff_max) {
             return Some("backoff_min must not be longer than backoff_max");
         }
+        // A report that is forgotten before it is compared may be missing at some servers.
+        let compared_within = match self.compare_every {
+            Some(compare_every) => compare_every.saturating_add(EXPIRE_MARGIN),
+            None => EXPIRE_MARGIN,
+        };
+        if let Some(expire_after) = self.expire_after
+            && !longer(expire_after, compared_within)
+        {
+            return Some("expire_after must be over a minute longer than compare_every");
+        }
         None
     }
 }
@@ -246,7 +293,8 @@ impl Default for Limits {
 const _: () = {
     assert!(Limits::DEFAULT.broken_rule().is_none());
     assert!(Limits::PRESET.broken_rule().is_none());
-    assert!(NAME_BYTES_MAX + 64 == 128, "a sentence of broken_rule names the sum");
+    assert!(AT_OVERHEAD_BYTES + LINE_TAG_BYTES == 162, "a sentence of broken_rule names the sum");
+    assert!(EXPIRE_MARGIN.as_secs() == 60, "a sentence of broken_rule names it");
     assert!(!longer(PLACES_DEADLINE, DRAIN), "a drain waits for the questions in flight");
     assert!(longer(IDLE, FIRST_BYTE) && longer(IDLE, PARTIAL_LINE), "else they say nothing");
     assert!(WAITS_MAX < PLACES_QUEUE_MAX, "else one connection could fill the queue");
@@ -269,7 +317,19 @@ pub(super) fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize,
 /// # Errors
 /// Serde's, and a sentence if it is zero, longer than a day, or no duration at all.
 pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    parse_duration(&String::deserialize(deserializer)?).map_err(de::Error::custom)
+    parse_duration(&String::deserialize(deserializer)?, TIMER_DAYS_MAX).map_err(de::Error::custom)
+}
+
+/// As [`duration`], or `"off"`.
+fn duration_or_off<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Duration>, D::Error> {
+    parse_or_off(&String::deserialize(deserializer)?, TIMER_DAYS_MAX).map_err(de::Error::custom)
+}
+
+/// A time between two clocks' readings, or `"off"`.
+fn span_or_off<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    parse_or_off(&String::deserialize(deserializer)?, SPAN_DAYS_MAX).map_err(de::Error::custom)
 }
 
 pub(super) fn some_count<'de, D: Deserializer<'de>>(
@@ -278,21 +338,30 @@ pub(super) fn some_count<'de, D: Deserializer<'de>>(
     count(deserializer).map(Some)
 }
 
-fn parse_duration(text: &str) -> Result<Duration, String> {
+fn parse_or_off(text: &str, days_max: u64) -> Result<Option<Duration>, String> {
+    if text == "off" {
+        return Ok(None);
+    }
+    parse_duration(text, days_max).map(Some).map_err(|why| format!("{why}, or \"off\""))
+}
+
+fn parse_duration(text: &str, days_max: u64) -> Result<Duration, String> {
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let (number, unit) = text.split_at(digits);
     let unit_ms = match unit.trim_start_matches(' ') {
         "ms" => 1,
         "s" => 1000,
         "min" => 60_000,
+        "h" => 3_600_000,
+        "d" => 1000 * SECONDS_A_DAY,
         _ => 0,
     };
     let ms = number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit_ms));
-    match ms.map(Duration::from_millis) {
-        Some(duration) if !duration.is_zero() && duration <= DURATION_MAX => Ok(duration),
+    match ms {
+        Some(ms @ 1..) if ms <= days_max * 1000 * SECONDS_A_DAY => Ok(Duration::from_millis(ms)),
         _ => Err(format!(
             "`{text}` is no duration: write a number above 0 with its unit, \
-             as in \"100 ms\", \"30 s\" or \"5 min\", at most a day"
+             as in \"100 ms\", \"30 s\", \"5 min\", \"12 h\" or \"1 d\", at most {days_max} d"
         )),
     }
 }
@@ -308,15 +377,32 @@ mod tests {
     #[test]
     fn durations_have_units() {
         let check = |text: &str, ms: Option<u64>| {
-            assert_eq!(parse_duration(text).ok(), ms.map(Duration::from_millis), "{text:?}");
+            assert_eq!(parse_duration(text, 1).ok(), ms.map(Duration::from_millis), "{text:?}");
         };
         check("100 ms", Some(100));
         check("5s", Some(5000));
         check("1440 min", Some(86_400_000));
-        for bad in ["", "5", "s", "0 s", "-1 s", "1.5 s", "1 h", "1441 min", "99999999999999999 s"]
-        {
+        check("24 h", Some(86_400_000));
+        check("1 d", Some(86_400_000));
+        for bad in ["", "5", "s", "0 s", "-1 s", "1.5 s", "1 w", "1441 min", "2 d", "off"] {
             check(bad, None);
         }
+        check("99999999999999999 s", None);
+    }
+
+    #[test]
+    fn some_durations_can_be_off() {
+        let check = |text: &str, expected: Option<Option<u64>>| {
+            let expected = expected.map(|seconds| seconds.map(Duration::from_secs));
+            assert_eq!(parse_or_off(text, SPAN_DAYS_MAX).ok(), expected, "{text:?}");
+        };
+        check("off", Some(None));
+        check("3650 d", Some(Some(3650 * SECONDS_A_DAY)));
+        for bad in ["3651 d", "0 s", "0", "Off", ""] {
+            check(bad, None);
+        }
+        let sentence = parse_or_off("0 s", SPAN_DAYS_MAX).unwrap_err();
+        assert!(sentence.ends_with("at most 3650 d, or \"off\""), "{sentence}");
     }
 
     #[test]
@@ -328,9 +414,20 @@ mod tests {
         let default = || Limits::DEFAULT;
         check(Limits { endless_bytes_max: 8192, ..default() }, "endless_bytes_max");
         check(Limits { peer_line_bytes_max: 8192, ..default() }, "peer_line_bytes_max");
+        check(Limits { peer_line_bytes_max: 8192 + 161, ..default() }, "at least 162 above");
+        check(Limits { peer_line_bytes_max: 8192 + 162, ..default() }, "none");
         check(Limits { high_water_bytes: OUTBOX_BYTES_MAX, ..default() }, "outbox_bytes_max");
         check(Limits { peer_outbox_bytes_max: 1, ..default() }, "peer_outbox_bytes_max");
         check(Limits { ping_after: SILENCE_MAX, ..default() }, "silence_max");
         check(Limits { backoff_max: Duration::from_millis(99), ..default() }, "backoff_min");
+        let expiring = |seconds: u64, compare_every: Option<Duration>| Limits {
+            expire_after: Some(Duration::from_secs(seconds)),
+            compare_every,
+            ..default()
+        };
+        check(expiring(90, Some(COMPARE_EVERY)), "expire_after");
+        check(expiring(91, Some(COMPARE_EVERY)), "none");
+        check(expiring(60, None), "expire_after");
+        check(expiring(61, None), "none");
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! It stands apart so that everything behind it may trust a [`Config`]: complete, checked, and free
 //! of optional things that somebody would have to fill in later. It opens no socket and starts
-//! nothing; it reads herd.toml and the key file, and resolves the host that this server binds.
+//! nothing; it reads herd.toml and the key files, and resolves the host that this server binds.
 //!
 //! A herd comes from one of two places: [`presets`] (the herds of the course's years) or [`file`]
 //! (herd.toml). Both give a [`Herd`], which is the graph, and [`Settings`], which is the rest.
@@ -11,6 +11,7 @@
 pub mod address;
 pub mod file;
 pub mod herd;
+pub mod herd_key;
 pub mod key;
 pub mod layers;
 pub mod limits;
@@ -26,6 +27,7 @@ use serde::Deserialize;
 
 pub use address::Address;
 pub use herd::Herd;
+pub use herd_key::HerdKey;
 pub use key::Secret;
 pub use limits::Limits;
 pub use settings::Settings;
@@ -46,6 +48,9 @@ pub struct Config {
     pub peer_address: SocketAddr,
     /// Everyone this server is linked with, in the order of the configuration.
     pub peers: Vec<Peer>,
+    /// What peers prove to each other that they know, the newest first. Without any, they are
+    /// believed by their names.
+    pub keys: Vec<HerdKey>,
     /// Bare AT lines on the client port count as reports (loopback only).
     pub accept_plain: bool,
     /// What the sender of an older IAMAT is answered with.

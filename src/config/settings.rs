@@ -1,4 +1,4 @@
-//! What can be set besides the graph: answers, places, limits, log and run directory.
+//! What can be set besides the graph: keys, answers, places, limits, log and run directory.
 //!
 //! Apart from [`Config`](super::Config) because it is not yet one server's: a key is still a path,
 //! and flags and environment may have their say.
@@ -10,11 +10,15 @@ use std::time::Duration;
 use log::LevelFilter;
 use serde::{Deserialize, Deserializer, de};
 
-use super::{Address, ConfigError, Limits, Log, Places, PlacesSource, Secret, StaleReply, limits};
+use super::{
+    Address, ConfigError, HerdKey, Limits, Log, Places, PlacesSource, Secret, StaleReply, limits,
+};
 
 /// The sections of herd.toml, or their defaults.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// What peers must know. `None`: they are believed by their names.
+    pub key_file: Option<PathBuf>,
     pub answers: Answers,
     pub places: PlacesSettings,
     pub limits: Limits,
@@ -26,12 +30,21 @@ impl Settings {
     /// What the presets run with.
     pub fn preset() -> Settings {
         Settings {
+            key_file: None,
             answers: Answers::default(),
             places: PlacesSettings::default(),
             limits: Limits::PRESET,
             log: Log::default(),
             run_dir: default_run_dir(),
         }
+    }
+
+    /// The herd's keys, the newest first; none if no file is named.
+    ///
+    /// # Errors
+    /// The file is unfit.
+    pub fn herd_keys(&self) -> Result<Vec<HerdKey>, ConfigError> {
+        self.key_file.as_deref().map_or(Ok(Vec::new()), HerdKey::read_all)
     }
 }
 

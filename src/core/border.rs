@@ -75,6 +75,10 @@ pub enum Timer {
     Greeting { conn: ConnId },
     /// Is this link still alive?
     Ping { conn: ConnId },
+    /// Do the two ends of this link hold the same?
+    Compare { conn: ConnId },
+    /// Which of the reports held have expired?
+    Sweep,
     /// Has this question been answered?
     Answer { ticket: Ticket },
 }

@@ -83,9 +83,37 @@ impl PosixTime {
         Some(seconds)
     }
 
-    /// Whole seconds since 1970.
-    pub fn seconds(self) -> u128 {
-        self.seconds
+    /// One nanosecond later.
+    pub fn next(self) -> PosixTime {
+        self.plus(Duration::from_nanos(1))
+    }
+
+    pub fn plus(self, after: Duration) -> PosixTime {
+        let nanos = self.nanos + after.subsec_nanos();
+        let carry = u128::from(nanos / 1_000_000_000);
+        let seconds = self.seconds + u128::from(after.as_secs()) + carry;
+        PosixTime { seconds, nanos: nanos % 1_000_000_000 }
+    }
+
+    /// Whole seconds since 1970. A value of 38 digits fits an `i128`.
+    pub fn seconds(self) -> i128 {
+        self.seconds.try_into().unwrap_or(i128::MAX)
+    }
+
+    /// When a report was heard, in whole seconds, a second more or less: the client's stamp and
+    /// the server's skew together. It is calculated from the texts alone, and so the same
+    /// everywhere.
+    ///
+    /// A skew may be one that another program spelled, with an exponent; then it is a float, and
+    /// too large a one is all the time there is.
+    pub fn heard(stamp: PosixTime, skew: &[u8]) -> i128 {
+        let text = std::str::from_utf8(skew).unwrap_or_default();
+        let whole = text.split('.').next().and_then(|whole| whole.parse::<i128>().ok());
+        let is_plain = !text.contains(['e', 'E']);
+        let skew = whole.filter(|_| is_plain);
+        // The cast of a float is bounded by what the integer holds.
+        let skew = skew.unwrap_or_else(|| text.parse::<f64>().unwrap_or_default() as i128);
+        stamp.seconds().saturating_add(skew)
     }
 }
 

@@ -13,7 +13,9 @@
 
 use super::Server;
 use super::border::Outputs;
+use super::clock::Now;
 use super::names::PeerId;
+use super::planted::{Bug, planted};
 use super::store::Verdict;
 use super::wire::Report;
 
@@ -22,22 +24,28 @@ impl Server {
     /// if and only if it is news, and there exactly once.
     pub(super) fn judge(
         &mut self,
+        now: Now,
         report: Report<'_>,
         teller: Option<PeerId>,
         out: &mut Outputs,
     ) -> Verdict {
+        self.forget_expired(report.client, now);
         let verdict = self.store.put(&report);
-        if verdict != Verdict::News {
+        let Verdict::News { leaf } = verdict else {
             self.counters.stale += 1;
             return verdict;
-        }
+        };
         self.counters.news += 1;
+        self.news_at = now.monotonic;
         let start = out.text.len();
         report.write_line(&mut out.text);
-        let text = start..out.text.len();
+        let line = start..out.text.len();
         for peer in self.peers.ids() {
-            if Some(peer) != teller {
-                self.peers.tell(peer, &report, text.clone(), self.settings.peer_owed_max, out);
+            if planted(Bug::NoForward) && teller.is_some() {
+                break;
+            }
+            if Some(peer) != teller || planted(Bug::TellerToldToo) {
+                self.peers.tell(peer, &report, (leaf, line.clone()), out);
             }
         }
         verdict

@@ -1,28 +1,38 @@
-//! Who is there? The first line on a peer connection, on either side of it. Apart from the rest of
-//! a peer's life because this is where a stranger becomes a peer, or does not.
+//! Who is there? The first lines on a peer connection, on either side of it. Apart from the rest
+//! of a peer's life because this is where a stranger becomes a peer, or does not.
 //!
 //! ```text
-//!   we dial:      HERD/1 us them … ──▶        we accept:           ◀── HERD/1 them us …
-//!                 ◀── HERD/1 them us …                      HERD/1 us them … ──▶
+//!   we dial:   HERD/1 us them … ──▶                 we accept:  ◀── HERD/1 them us …
+//!              ◀── HERD/1 them us … proof                  HERD/1 us them … proof ──▶
+//!              AUTH proof ──▶                                   ◀── AUTH proof
 //! ```
 //!
-//! Whoever accepts says nothing before it has read a greeting that is meant for it. What is
-//! checked are names: the herd's, ours, and that the other is a peer of ours. Names are no
-//! secret, so the peer port must be out of strangers' reach (`config::layers::guard`).
+//! Whoever accepts says nothing before it has read a greeting that is meant for it, from somebody
+//! who could be a peer. What proofs are made of is in `seal`. In a herd without keys there are
+//! none, the second line is the last, and names are believed; such a herd must be out of
+//! strangers' reach (`config::layers::guard`).
+
+use std::time::Duration;
 
 use super::Server;
 use super::border::{Note, Output, Outputs, Timer};
 use super::clock::Now;
 use super::line::{Line, Lines};
+use super::link::Terms;
 use super::names::{ConnId, PeerId};
-use super::roll::State;
-use super::wire::{Greeting, PeerLine};
+use super::peer_wire::{Greeting, MAC_BYTES, PeerLine, write_hex};
+use super::planted::{Bug, planted};
+use super::roll::{Claims, State, Stranger};
+use super::seal::Role;
 
-/// Connections on the peer port that have not said who they are. Each lasts for the greeting's
+/// Connections on the peer port that have not shown who they are. Each lasts for the greeting's
 /// patience at most; beyond this many, the oldest must go.
 const STRANGERS_MAX: usize = 64;
-/// Nothing beyond the plain protocol is offered yet.
-const CAPS: &[u8] = b"-";
+/// A reason to refuse somebody is told to the log once in this time, however many come.
+const NOTED_EVERY: Duration = Duration::from_secs(60);
+
+/// Why somebody is refused.
+type Reason = &'static str;
 
 impl Server {
     /// Lines on the peer port, from peers and from those who may become one.
@@ -35,16 +45,12 @@ impl Server {
     ) {
         while let Some(line) = lines.take() {
             self.counters.lines_in += 1;
-            let message = match line {
-                Line::Whole(line) => PeerLine::parse(line),
-                Line::TooLong(_) => PeerLine::Invalid,
-            };
             let goes_on = match self.peers.peer_on(conn) {
                 Some(peer) => match self.peers.at(peer).state {
-                    State::Up { .. } => self.link_line(now, peer, conn, message, out),
-                    _ => self.greeted_back(now, peer, conn, message, out),
+                    State::Up { .. } => self.link_line(now, peer, line, out),
+                    _ => self.greeted_back(now, peer, conn, line, out),
                 },
-                None => self.stranger_line(now, conn, message, out),
+                None => self.stranger_line(now, conn, line, out),
             };
             if !goes_on {
                 lines.hold();
@@ -53,57 +59,105 @@ impl Server {
     }
 
     /// Somebody has connected to the peer port, and says nothing about itself yet.
-    pub(super) fn stranger_came(&mut self, conn: ConnId, out: &mut Outputs) {
-        self.peers.strangers.push_back(conn);
+    pub(super) fn stranger_came(&mut self, now: Now, conn: ConnId, out: &mut Outputs) {
+        self.peers.strangers.push_back(Stranger { conn, claims: None });
         self.await_greeting(conn, out);
         if self.peers.strangers.len() > STRANGERS_MAX
-            && let Some(conn) = self.peers.strangers.pop_front()
+            && let Some(oldest) = self.peers.strangers.pop_front()
         {
-            self.refuse(conn, "too many have not greeted", out);
+            self.refuse(now, oldest.conn, "too many have not greeted", out);
         }
     }
 
-    pub(super) fn await_greeting(&mut self, conn: ConnId, out: &mut Outputs) {
+    fn await_greeting(&mut self, conn: ConnId, out: &mut Outputs) {
         let after = self.settings.greeting_patience;
         out.push(Output::StartTimer { timer: Timer::Greeting { conn }, after });
     }
 
-    pub(super) fn greeting_due(&mut self, conn: ConnId, out: &mut Outputs) {
-        if self.peers.strangers.contains(&conn) {
-            self.peers.strangers.retain(|&stranger| stranger != conn);
-            self.refuse(conn, "no greeting in time", out);
-        } else if let Some(peer) = self.peers.peer_on(conn)
-            && matches!(self.peers.at(peer).state, State::Greeting { .. })
-        {
-            self.refuse(conn, "no greeting in time", out);
+    pub(super) fn greeting_due(&mut self, now: Now, conn: ConnId, out: &mut Outputs) {
+        let is_greeting = |server: &mut Server| {
+            let peer = server.peers.peer_on(conn)?;
+            matches!(server.peers.at(peer).state, State::Greeting { .. }).then_some(())
+        };
+        if self.peers.take_stranger(conn).is_some() || is_greeting(self).is_some() {
+            self.refuse(now, conn, "no greeting in time", out);
         }
     }
 
-    /// The first line on a connection that we accepted.
-    fn stranger_line(
+    /// The first line on a connection that we accepted, or the second.
+    fn stranger_line(&mut self, now: Now, conn: ConnId, line: Line<'_>, out: &mut Outputs) -> bool {
+        // Neither a peer nor a stranger: hung up on, and its last lines are still coming.
+        let Some(stranger) = self.peers.take_stranger(conn) else { return false };
+        let answered = match stranger.claims {
+            None => self.answer_greeting(now, conn, parse(line), out),
+            Some(claims) => self.believe(now, conn, claims, parse(line), out),
+        };
+        answered.map_err(|why| self.refuse(now, conn, why, out)).is_ok()
+    }
+
+    /// Answers the greeting of a stranger who names a peer of ours.
+    fn answer_greeting(
         &mut self,
         now: Now,
         conn: ConnId,
         line: PeerLine<'_>,
         out: &mut Outputs,
-    ) -> bool {
-        let known = self.peers.strangers.len();
-        self.peers.strangers.retain(|&stranger| stranger != conn);
-        if self.peers.strangers.len() == known {
-            // Neither a peer nor a stranger: hung up on, and its last lines are still coming.
-            return false;
+    ) -> Result<(), Reason> {
+        let PeerLine::Greeting(theirs) = line else { return Err("not a greeting") };
+        let peer = self.check_names(&theirs)?;
+        let key = self.keyring.common(theirs.caps);
+        if key.is_none() && !self.keyring.is_open() {
+            return Err("it has no key of this herd");
         }
-        match self.check_greeting(line) {
-            Ok(peer) => {
-                self.greet(peer, conn, out);
-                self.link_up(now, peer, conn, out);
-                true
+        let (nonce, caps) = (self.keyring.nonce(), self.keyring.caps(key));
+        let shares_digest = self.keyring.shares_digest(theirs.caps);
+        let mut ours = self.greeting(peer, nonce, &caps);
+        let claim = key.and_then(|key| self.keyring.claim(key, &theirs, &ours));
+        ours.mac = claim.as_ref().map(|claim| claim.proof(Role::Acceptor));
+        out.say(conn, |text| ours.write_line(text));
+        match claim {
+            None => {
+                let terms = Terms { begins: false, seal: None, shares_digest };
+                self.link_up(now, peer, conn, terms, out);
             }
-            Err(why) => {
-                self.refuse(conn, why, out);
-                false
+            Some(claim) => {
+                let claims = Some(Claims { peer, claim, shares_digest });
+                self.peers.strangers.push_back(Stranger { conn, claims });
             }
         }
+        Ok(())
+    }
+
+    /// The last word of the greeting: the dialler's proof.
+    fn believe(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        claims: Claims,
+        line: PeerLine<'_>,
+        out: &mut Outputs,
+    ) -> Result<(), Reason> {
+        let Claims { peer, claim, shares_digest } = claims;
+        match line {
+            PeerLine::Auth { mac }
+                if claim.is_proven(Role::Dialler, &mac) || planted(Bug::ProofUnchecked) =>
+            {
+                let seal = Some(claim.seal(Role::Acceptor));
+                let terms = Terms { begins: false, seal, shares_digest };
+                self.link_up(now, peer, conn, terms, out);
+                Ok(())
+            }
+            PeerLine::Auth { .. } => Err("its proof is wrong"),
+            _ => Err("it proves nothing"),
+        }
+    }
+
+    /// A dial has succeeded: we speak first.
+    pub(super) fn greet(&mut self, peer: PeerId, conn: ConnId, attempt: u32, out: &mut Outputs) {
+        let (nonce, caps) = (self.keyring.nonce(), self.keyring.caps(None));
+        out.say(conn, |text| self.greeting(peer, nonce, &caps).write_line(text));
+        self.peers.at(peer).state = State::Greeting { conn, nonce, attempt };
+        self.await_greeting(conn, out);
     }
 
     /// The first line on a connection that we dialled.
@@ -112,32 +166,67 @@ impl Server {
         now: Now,
         peer: PeerId,
         conn: ConnId,
-        line: PeerLine<'_>,
+        line: Line<'_>,
         out: &mut Outputs,
     ) -> bool {
-        let checked = self.check_greeting(line);
+        let checked = self.check_answer(peer, parse(line));
         match checked {
-            Ok(from) if from == peer => {
-                self.link_up(now, peer, conn, out);
+            Ok((terms, proof)) => {
+                if let Some(mac) = proof {
+                    out.say(conn, |text| {
+                        text.extend_from_slice(b"AUTH ");
+                        write_hex(&mac, text);
+                        text.push(b'\n');
+                    });
+                }
+                self.link_up(now, peer, conn, terms, out);
                 true
             }
-            checked => {
-                self.refuse(conn, checked.err().unwrap_or("not the peer that was dialled"), out);
+            Err(why) => {
+                self.refuse(now, conn, why, out);
                 false
             }
         }
     }
 
-    pub(super) fn greet(&mut self, peer: PeerId, conn: ConnId, out: &mut Outputs) {
-        let nonce = self.peers.random.u128(..);
+    /// Looks at what a peer has answered to our greeting. Gives what is agreed, and our proof.
+    fn check_answer(
+        &mut self,
+        peer: PeerId,
+        line: PeerLine<'_>,
+    ) -> Result<(Terms, Option<[u8; MAC_BYTES]>), Reason> {
+        let PeerLine::Greeting(theirs) = line else { return Err("not a greeting") };
+        if self.check_names(&theirs)? != peer {
+            return Err("not the peer that was dialled");
+        }
+        let State::Greeting { nonce, .. } = self.peers.at(peer).state else {
+            return Err("it was greeted before");
+        };
+        let shares_digest = self.keyring.shares_digest(theirs.caps);
+        let Some(mac) = theirs.mac else {
+            let is_open = self.keyring.is_open();
+            let terms = Terms { begins: true, seal: None, shares_digest };
+            return is_open.then_some((terms, None)).ok_or("it has no key of this herd");
+        };
+        let key = self.keyring.common(theirs.caps).ok_or("it has no key in common with us")?;
+        let caps = self.keyring.caps(None);
+        let ours = self.greeting(peer, nonce, &caps);
+        let claim = self.keyring.claim(key, &ours, &theirs);
+        let claim = claim.filter(|claim| claim.is_proven(Role::Acceptor, &mac));
+        let claim = claim.ok_or("its proof is wrong")?;
+        let seal = Some(claim.seal(Role::Dialler));
+        let terms = Terms { begins: true, seal, shares_digest };
+        Ok((terms, Some(claim.proof(Role::Dialler))))
+    }
+
+    /// Our greeting to a peer, without a proof.
+    fn greeting<'a>(&'a self, peer: PeerId, nonce: u128, caps: &'a [u8]) -> Greeting<'a> {
         let (from, herd) = (&*self.settings.name, &self.settings.herd);
-        let to = self.peers.name(peer);
-        out.say(conn, |text| Greeting { from, to, herd, nonce, caps: CAPS }.write_line(text));
+        Greeting { from, to: self.peers.name(peer), herd, nonce, caps, mac: None }
     }
 
     /// Says which peer greets us, or what is wrong with the greeting.
-    fn check_greeting(&self, line: PeerLine<'_>) -> Result<PeerId, &'static str> {
-        let PeerLine::Greeting(greeting) = line else { return Err("not a greeting") };
+    fn check_names(&self, greeting: &Greeting<'_>) -> Result<PeerId, Reason> {
         if greeting.herd != self.settings.herd {
             return Err("a server of another herd");
         }
@@ -147,9 +236,23 @@ impl Server {
         self.peers.named(greeting.from).ok_or("not a peer of this server")
     }
 
-    fn refuse(&mut self, conn: ConnId, why: &'static str, out: &mut Outputs) {
+    fn refuse(&mut self, now: Now, conn: ConnId, why: Reason, out: &mut Outputs) {
         self.counters.refused += 1;
-        out.note(Note::Refused { conn, why });
+        let noted = self.refusals.insert(why, now.monotonic);
+        // Somebody who comes again and again would else fill the disk.
+        match noted {
+            Some(before) if now.monotonic - before < NOTED_EVERY => {
+                self.refusals.insert(why, before);
+            }
+            _ => out.note(Note::Refused { conn, why }),
+        }
         out.push(Output::HangUp { conn });
+    }
+}
+
+fn parse(line: Line<'_>) -> PeerLine<'_> {
+    match line {
+        Line::Whole(line) => PeerLine::parse(line),
+        Line::TooLong(_) => PeerLine::Invalid,
     }
 }

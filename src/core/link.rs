@@ -5,13 +5,16 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::border::{Note, Output, Outputs};
+use super::digest::{LEAVES, Leaf};
 use super::names::{ConnId, PeerId};
-use super::store::Cursor;
+use super::planted::{Bug, planted};
+use super::seal::Seal;
 
 /// A greeted connection to a peer.
 ///
 /// invariant: `owed` is at least what the reactor has not yet sent on this connection, less the
 /// greeting, which was sent before there was a link
+/// invariant: whenever a leaf is missed, `asked` is set: somebody will see to it
 pub(super) struct Link {
     pub conn: ConnId,
     /// When it was greeted.
@@ -20,28 +23,55 @@ pub(super) struct Link {
     pub heard: Duration,
     /// Bytes sent since nothing was owed for the last time.
     pub owed: usize,
-    /// `Drained` was asked for.
-    pub asked: bool,
-    /// How far the store has been sent; `None` when all of it has.
-    pub cursor: Option<Cursor>,
-    /// News was held back: the store must be sent again.
-    pub behind: bool,
+    /// Above it, what is not yet said waits (`Settings::peer_owed_max`).
+    owed_max: usize,
+    /// What the peer has not been told, or may not know.
+    pub missed: LeafSet,
+    /// There was no room to tell the peer where we differ.
+    pub tell_parts: bool,
+    /// The peer's digests can be compared with ours.
+    pub shares_digest: bool,
+    /// We dialled, and so it is us who tell our digest first.
+    pub begins: bool,
+    /// The peer has told its digest on this link.
+    pub compared: bool,
+    /// Digests in a row that differed while reports were under way.
+    pub doubts: u8,
     /// Signs of life asked for.
     pub pings: u64,
+    /// `Drained` was asked for.
+    asked: bool,
+    /// The log knows that the peer is slow.
+    is_noted: bool,
+    seal: Option<Box<Seal>>,
+}
+
+/// What a greeting has settled about a link.
+pub(super) struct Terms {
+    /// We dialled.
+    pub begins: bool,
+    pub seal: Option<Box<Seal>>,
+    pub shares_digest: bool,
 }
 
 impl Link {
-    pub fn new(conn: ConnId, now: Duration) -> Link {
-        let cursor = Some(Cursor::default());
+    pub fn new(conn: ConnId, now: Duration, owed_max: usize, terms: Terms) -> Link {
         Link {
             conn,
             since: now,
             heard: now,
             owed: 0,
-            asked: false,
-            cursor,
-            behind: false,
+            owed_max,
+            missed: LeafSet::default(),
+            tell_parts: false,
+            shares_digest: terms.shares_digest,
+            begins: terms.begins,
+            compared: false,
+            doubts: 0,
             pings: 0,
+            asked: false,
+            is_noted: false,
+            seal: terms.seal,
         }
     }
 
@@ -49,21 +79,63 @@ impl Link {
         now - self.since
     }
 
-    /// Sends news, or remembers that it was not sent.
-    pub fn flood(&mut self, peer: PeerId, text: Range<usize>, owed_max: usize, out: &mut Outputs) {
-        if self.owed + text.len() > owed_max {
-            if !self.behind {
-                out.note(Note::PeerBehind { peer });
-            }
-            self.behind = true;
-            self.ask(out);
+    /// Says one line, which `write` gives without its newline.
+    pub fn say(&mut self, out: &mut Outputs, write: impl FnOnce(&mut Vec<u8>)) {
+        let start = out.text.len();
+        write(&mut out.text);
+        self.finish_line(start, out);
+    }
+
+    /// What the peer has said, if it is the peer who says it.
+    pub fn open<'a>(&mut self, line: &'a [u8]) -> Option<&'a [u8]> {
+        match &mut self.seal {
+            Some(seal) => seal.open(line),
+            None => Some(line),
+        }
+    }
+
+    /// Sends news, or remembers that it was not sent. A peer that is behind with a leaf gets its
+    /// newest reports later, each once, however often they change meanwhile.
+    pub fn flood(&mut self, peer: PeerId, leaf: Leaf, line: Range<usize>, out: &mut Outputs) {
+        if planted(Bug::SyncBeforeFlood) && !self.compared && !self.begins {
             return;
         }
-        self.owed += text.len();
-        out.send(self.conn, text);
-        if self.owed > owed_max / 2 {
-            self.ask(out);
+        if self.missed.has(leaf) {
+            if planted(Bug::MissedBitLost) {
+                self.missed.remove(leaf);
+            }
+            return;
         }
+        if self.owed + line.len() + Seal::BYTES > self.owed_max {
+            if !self.is_noted {
+                self.is_noted = true;
+                out.note(Note::PeerBehind { peer });
+            }
+            if !planted(Bug::OverflowDropped) {
+                self.miss(leaf, out);
+            }
+            return;
+        }
+        match &mut self.seal {
+            // All who need no seal are sent the same bytes.
+            None => self.send(line, out),
+            Some(_) => {
+                let start = out.text.len();
+                out.text.extend_from_within(line.start..line.end - 1);
+                self.finish_line(start, out);
+            }
+        }
+    }
+
+    /// Whether there is room for what can also be said later.
+    pub fn has_room(&self) -> bool {
+        self.owed <= self.owed_max
+    }
+
+    /// Remembers that the peer must be sent what this leaf holds.
+    pub fn miss(&mut self, leaf: Leaf, out: &mut Outputs) {
+        self.missed.add(leaf);
+        self.ask(out);
     }
 
     /// Asks to be told when nothing is owed any more.
@@ -72,5 +144,114 @@ impl Link {
             self.asked = true;
             out.push(Output::TellDrained { conn: self.conn });
         }
+    }
+
+    /// Nothing is owed any more.
+    pub fn drained(&mut self) {
+        if !planted(Bug::OwedForEver) {
+            self.owed = 0;
+        }
+        self.asked = false;
+        self.is_noted &= !self.missed.is_empty();
+    }
+
+    fn finish_line(&mut self, start: usize, out: &mut Outputs) {
+        if let Some(seal) = &mut self.seal {
+            seal.close(&mut out.text, start);
+        }
+        out.text.push(b'\n');
+        self.send(start..out.text.len(), out);
+    }
+
+    fn send(&mut self, text: Range<usize>, out: &mut Outputs) {
+        self.owed += text.len();
+        out.send(self.conn, text);
+        if self.owed > self.owed_max / 2 {
+            self.ask(out);
+        }
+    }
+}
+
+/// Some of the leaves: one bit for each, 2 KiB in all.
+pub(super) struct LeafSet {
+    bits: Box<[u64]>,
+    count: usize,
+    /// Where the search for the next one begins, so that all have their turn.
+    at: usize,
+}
+
+impl Default for LeafSet {
+    fn default() -> LeafSet {
+        let words = LEAVES / u64::BITS as usize;
+        LeafSet { bits: vec![0; words].into_boxed_slice(), count: 0, at: 0 }
+    }
+}
+
+impl LeafSet {
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    pub fn has(&self, leaf: Leaf) -> bool {
+        let (word, bit) = place(leaf);
+        self.bits[word] & bit != 0
+    }
+
+    pub fn add(&mut self, leaf: Leaf) {
+        let (word, bit) = place(leaf);
+        self.count += usize::from(self.bits[word] & bit == 0);
+        self.bits[word] |= bit;
+    }
+
+    pub fn remove(&mut self, leaf: Leaf) {
+        let (word, bit) = place(leaf);
+        self.count -= usize::from(self.bits[word] & bit != 0);
+        self.bits[word] &= !bit;
+    }
+
+    /// Takes one out.
+    pub fn take(&mut self) -> Option<Leaf> {
+        if self.count == 0 {
+            return None;
+        }
+        while self.bits[self.at] == 0 {
+            self.at = (self.at + 1) % self.bits.len();
+        }
+        let word = &mut self.bits[self.at];
+        let bit = word.trailing_zeros();
+        *word &= *word - 1;
+        self.count -= 1;
+        Some((self.at as u32 * u64::BITS + bit) as Leaf)
+    }
+}
+
+fn place(leaf: Leaf) -> (usize, u64) {
+    (usize::from(leaf) / 64, 1 << (leaf % 64))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_leaf_that_was_missed_is_taken_once() {
+        let mut random = fastrand::Rng::with_seed(5);
+        let (mut set, mut expected) = (LeafSet::default(), BTreeSet::new());
+        for _ in 0..2_000 {
+            let leaf = random.u16(0..LEAVES as Leaf);
+            assert_eq!(set.has(leaf), expected.contains(&leaf));
+            set.add(leaf);
+            expected.insert(leaf);
+            if random.bool() {
+                let taken = set.take().unwrap();
+                assert!(expected.remove(&taken) && !set.has(taken));
+            }
+        }
+        while let Some(leaf) = set.take() {
+            assert!(expected.remove(&leaf));
+        }
+        assert!(expected.is_empty() && set.is_empty());
     }
 }

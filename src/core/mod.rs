@@ -9,36 +9,50 @@
 mod arena;
 pub mod border;
 pub mod clock;
+pub mod digest;
+mod expiry;
 mod flood;
 mod greeting;
 pub mod line;
 mod link;
 pub mod names;
+pub mod peer_wire;
 mod peers;
 mod plain;
+pub mod planted;
 mod roll;
+mod seal;
 pub mod store;
 mod sync;
 pub mod timer_wheel;
 pub mod whatsat;
 pub mod wire;
 
+use std::collections::BTreeMap;
+use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
 
 use border::{Input, Output, Outputs, Timer};
-use clock::{Now, Skew};
+use clock::{Now, PosixTime, Skew};
 use line::{Line, Lines};
 use names::{ConnId, Door, PeerId, Ticket};
+use planted::{Bug, planted};
 use roll::Peers;
+use seal::Keyring;
 use store::{Store, Verdict};
 use whatsat::{TOO_LATE, Waits};
 use wire::{Command, Report};
 
 pub use roll::{LinkState, PeerSettings, PeerView};
 
+/// What a link that is proven adds to each line, in bytes.
+pub const SEAL_BYTES: usize = seal::Seal::BYTES;
+
 /// What a server must be told once. `config` is where the values and their reasons come from.
-#[derive(Clone, Debug)]
+///
+/// There is no `Debug`: keys must not be shown.
+#[derive(Clone)]
 pub struct Settings {
     /// Counted, because every report of a client borrows it while the store changes.
     pub name: Rc<[u8]>,
@@ -73,8 +87,6 @@ pub struct Settings {
     pub seed: u64,
     /// What nonces are made of; nobody else may know it.
     pub nonce_key: [u8; 32],
-    /// Keeps clients from choosing the hashes of their names.
-    pub hash_key: (u64, u64),
 }
 
 /// What a server has counted since it started.
@@ -87,6 +99,10 @@ pub struct Counters {
     pub stale: u64,
     /// Connections to the peer port that were not a peer's, and links that broke the protocol.
     pub refused: u64,
+    /// Leaves of the digest that differed from a peer's.
+    pub differences: u64,
+    /// Reports that were forgotten because nothing newer came for too long.
+    pub expired: u64,
 }
 
 /// One server of the herd.
@@ -98,18 +114,34 @@ pub struct Server {
     store: Store,
     waits: Waits,
     peers: Peers,
+    keyring: Keyring,
     counters: Counters,
+    /// The stamp that a report was last given.
+    stamped: PosixTime,
+    /// When the store last changed.
+    news_at: Duration,
+    /// The leaf that is looked through next for what has expired.
+    swept: usize,
+    /// Reasons to refuse somebody, and when the log was last told of them.
+    refusals: BTreeMap<&'static str, Duration>,
     /// Told `Leaving`: no peer is dialled again.
     leaving: bool,
 }
 
 impl Server {
     pub fn new(settings: Settings) -> Server {
+        let Settings { keys, nonce_key, herd, expire_after, .. } = &settings;
+        let keyring = Keyring::new(keys, nonce_key, herd, *expire_after);
         Server {
-            store: Store::new(settings.hash_key),
+            store: Store::new(keyring.hash_key),
             waits: Waits::new(settings.waits_max),
             peers: Peers::new(&settings.peers, settings.seed),
+            keyring,
             counters: Counters::default(),
+            stamped: PosixTime::new(0, 0),
+            news_at: Duration::ZERO,
+            swept: 0,
+            refusals: BTreeMap::new(),
             leaving: false,
             settings,
         }
@@ -119,8 +151,11 @@ impl Server {
     pub fn handle(&mut self, now: Now, input: Input<'_, '_>, out: &mut Outputs) {
         debug_assert!(out.list.is_empty() && out.text.is_empty(), "drain before the next input");
         match input {
-            Input::Started => self.dial_all(out),
-            Input::Accepted { conn } => self.accepted(conn, out),
+            Input::Started => {
+                self.dial_all(out);
+                self.sweep_later(out);
+            }
+            Input::Accepted { conn } => self.accepted(now, conn, out),
             Input::Connected { peer, conn } => self.connected(peer, conn, out),
             Input::DialFailed { peer } => self.dial_failed(peer, out),
             Input::Lines { conn, lines } => self.lines(now, conn, lines, out),
@@ -151,9 +186,9 @@ impl Server {
         self.peers.view(peer)
     }
 
-    fn accepted(&mut self, conn: ConnId, out: &mut Outputs) {
+    fn accepted(&mut self, now: Now, conn: ConnId, out: &mut Outputs) {
         if conn.door() == Door::Peer {
-            self.stranger_came(conn, out);
+            self.stranger_came(now, conn, out);
         }
     }
 
@@ -189,8 +224,10 @@ impl Server {
     fn timer_fired(&mut self, now: Now, timer: Timer, out: &mut Outputs) {
         match timer {
             Timer::Redial { peer, attempt } => self.redial(peer, attempt, out),
-            Timer::Greeting { conn } => self.greeting_due(conn, out),
+            Timer::Greeting { conn } => self.greeting_due(now, conn, out),
             Timer::Ping { conn } => self.ping_due(now, conn, out),
+            Timer::Compare { conn } => self.compare_due(conn, out),
+            Timer::Sweep => self.sweep(now, out),
             Timer::Answer { ticket } => self.places_arrived(ticket, TOO_LATE, out),
         }
     }
@@ -198,7 +235,7 @@ impl Server {
     /// Takes lines until enough is owed to the client or it waits for too many answers.
     fn client_lines(&mut self, now: Now, conn: ConnId, lines: &mut Lines<'_>, out: &mut Outputs) {
         while out.text.len() <= lines.room_bytes() {
-            if self.waits.hold_if_full(conn) {
+            if self.waits.hold_if_full(conn) && !planted(Bug::HoldForgotten) {
                 lines.hold();
                 return;
             }
@@ -220,16 +257,22 @@ impl Server {
     fn command(&mut self, now: Now, conn: ConnId, line: &[u8], out: &mut Outputs) -> bool {
         match Command::parse(line) {
             Command::Iamat { client, position, time, stamp } => {
-                let (server, skew) = (self.settings.name.clone(), Skew::between(now.posix, stamp));
+                let heard = self.next_stamp(now);
+                if self.is_too_far_ahead(stamp, heard) {
+                    return self.reject(conn, line, out);
+                }
+                let (server, skew) = (self.settings.name.clone(), Skew::between(heard, stamp));
                 let (server, skew) = (server.as_ref(), skew.as_bytes());
                 let report = Report { server, skew, client, position, time, stamp };
-                self.iamat(conn, line, report, out)
+                self.iamat(now, conn, line, report, out)
             }
             Command::Whatsat { client, radius, bound } => {
-                self.whatsat(conn, line, (client, radius, bound), out)
+                self.whatsat(now, conn, line, (client, radius, bound), out)
             }
             Command::At(report) if self.settings.accept_plain => {
-                self.judge(report, None, out);
+                if !self.has_expired(&report, now) && self.may_keep(report.client) {
+                    self.judge(now, report, None, out);
+                }
                 false
             }
             Command::Blank => false,
@@ -237,34 +280,72 @@ impl Server {
         }
     }
 
+    /// The moment at which a report is heard. It goes on when the clock is set back, and no two
+    /// reports have the same, so a server never contradicts itself.
+    fn next_stamp(&mut self, now: Now) -> PosixTime {
+        if planted(Bug::StampGoesBack) {
+            return now.posix;
+        }
+        self.stamped = now.posix.max(self.stamped.next());
+        self.stamped
+    }
+
+    /// A time far in the future would make every true report of its client stale. It is refused
+    /// where it is first heard and nowhere else: servers whose clocks differ must not differ
+    /// about what they take from each other.
+    fn is_too_far_ahead(&self, stamp: PosixTime, heard: PosixTime) -> bool {
+        self.settings.ahead_max.is_some_and(|ahead_max| stamp > heard.plus(ahead_max))
+    }
+
+    /// Whether there is room for another client, or this one is known. Asked where a report is
+    /// first heard and nowhere else, for the same reason.
+    fn may_keep(&self, client: &[u8]) -> bool {
+        self.store.len() < self.settings.clients_max || self.store.find(client).is_some()
+    }
+
     /// Stores, floods and answers, in this order.
-    fn iamat(&mut self, conn: ConnId, line: &[u8], report: Report<'_>, out: &mut Outputs) -> bool {
-        let is_full = self.store.len() >= self.settings.clients_max;
-        if is_full && self.store.find(report.client).is_none() {
+    fn iamat(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        line: &[u8],
+        report: Report<'_>,
+        out: &mut Outputs,
+    ) -> bool {
+        if !self.may_keep(report.client) {
             return self.reject(conn, line, out);
         }
         let start = out.text.len();
-        let verdict = self.judge(report, None, out);
+        if planted(Bug::AckBeforeStore) && self.waits.is_waiting(conn) {
+            report.write_line(&mut out.text);
+            return self.reply(conn, start..out.text.len(), out);
+        }
+        let verdict = self.judge(now, report, None, out);
+        if verdict.is_news() {
+            // `judge` has written the line, for the peers; behind it may be what they get sealed.
+            return self.reply(conn, start..start + report.line_len(), out);
+        }
         if verdict == Verdict::Stale && self.settings.stale_reply_stored {
             let held = self.store.find(report.client).expect("something made the report stale");
             held.write_line(&mut out.text);
-        } else if verdict != Verdict::News {
+        } else {
             report.write_line(&mut out.text);
         }
-        // News was written by `judge`, for the peers; the sender hears the same text.
-        self.reply(conn, start, out)
+        self.reply(conn, start..out.text.len(), out)
     }
 
     fn whatsat(
         &mut self,
+        now: Now,
         conn: ConnId,
         line: &[u8],
         (client, radius, bound): (&[u8], &[u8], u8),
         out: &mut Outputs,
     ) -> bool {
         let held = self.store.find(client);
-        let Some((held, question)) =
-            held.and_then(|held| Some((held, wire::question(held.position, radius, bound)?)))
+        let Some((held, question)) = held
+            .filter(|held| !self.has_expired(held, now))
+            .and_then(|held| Some((held, wire::question(held.position, radius, bound)?)))
         else {
             return self.reject(conn, line, out);
         };
@@ -281,15 +362,15 @@ impl Server {
         out.text.extend_from_slice(b"? ");
         out.text.extend_from_slice(line);
         out.text.push(b'\n');
-        self.reply(conn, start, out)
+        self.reply(conn, start..out.text.len(), out)
     }
 
-    /// Sends the text from `start` to the client, behind the answers that it waits for.
-    fn reply(&mut self, conn: ConnId, start: usize, out: &mut Outputs) -> bool {
-        if self.waits.is_waiting(conn) {
-            self.waits.queue(conn, &out.text[start..]);
+    /// Sends a range of the text to the client, behind the answers that it waits for.
+    fn reply(&mut self, conn: ConnId, text: Range<usize>, out: &mut Outputs) -> bool {
+        if self.waits.is_waiting(conn) && !planted(Bug::QuestionOvertakes) {
+            self.waits.queue(conn, &out.text[text]);
         } else {
-            out.send(conn, start..out.text.len());
+            out.send(conn, text);
         }
         true
     }

@@ -21,8 +21,9 @@ use std::time::Duration;
 use super::Server;
 use super::border::{Note, Output, Outputs, Timer};
 use super::clock::Now;
-use super::link::Link;
+use super::link::{Link, Terms};
 use super::names::{ConnId, PeerId};
+use super::planted::{Bug, planted};
 use super::roll::State;
 
 /// A link that has lasted this long makes the peer's earlier failures forgotten.
@@ -44,6 +45,7 @@ impl Server {
                 self.dial(peer, attempt, out);
             }
             State::Plain(_) => self.plain_redial(peer, attempt, out),
+            _ if planted(Bug::StaleTimerBelieved) => self.dial(peer, attempt, out),
             // Meanwhile the peer came up by itself.
             _ => {}
         }
@@ -70,7 +72,8 @@ impl Server {
     /// Waits before the next dial: exponentially longer, up to a cap, and never in step with
     /// the others who lost the same peer.
     fn wait(&mut self, peer: PeerId, attempt: u32, out: &mut Outputs) {
-        if !self.peers.at(peer).dials || self.leaving {
+        let gives_up = planted(Bug::RedialGivesUp) && attempt > 5;
+        if !self.peers.at(peer).dials || self.leaving || gives_up {
             self.peers.at(peer).state = State::Down;
             return;
         }
@@ -88,9 +91,7 @@ impl Server {
     pub(super) fn connected(&mut self, peer: PeerId, conn: ConnId, out: &mut Outputs) {
         match self.peers.at(peer).state {
             State::Dialing { attempt } => {
-                self.peers.at(peer).state = State::Greeting { conn, attempt };
-                self.greet(peer, conn, out);
-                self.await_greeting(conn, out);
+                self.greet(peer, conn, attempt, out);
             }
             State::Plain(_) => self.plain_connected(peer, conn, out),
             // They have connected to us while we were still dialling.
@@ -98,16 +99,25 @@ impl Server {
         }
     }
 
-    pub(super) fn link_up(&mut self, now: Now, peer: PeerId, conn: ConnId, out: &mut Outputs) {
+    pub(super) fn link_up(
+        &mut self,
+        now: Now,
+        peer: PeerId,
+        conn: ConnId,
+        terms: Terms,
+        out: &mut Outputs,
+    ) {
         let attempt = match &self.peers.at(peer).state {
             State::Up { link, attempt } => {
                 let (old, attempt) = (link.conn, *attempt);
                 let why = "replaced by a newer connection";
                 out.note(Note::PeerDown { peer, conn: old, why });
-                out.push(Output::HangUp { conn: old });
+                if !planted(Bug::OldLinkKept) {
+                    out.push(Output::HangUp { conn: old });
+                }
                 attempt
             }
-            State::Greeting { conn: dialled, attempt } => {
+            State::Greeting { conn: dialled, attempt, .. } => {
                 let (dialled, attempt) = (*dialled, *attempt);
                 if dialled != conn {
                     out.push(Output::HangUp { conn: dialled });
@@ -117,13 +127,14 @@ impl Server {
             State::Waiting { attempt } | State::Dialing { attempt } => *attempt,
             State::Down | State::Plain(_) => 0,
         };
-        self.peers.at(peer).state = State::Up { link: Link::new(conn, now.monotonic), attempt };
+        let link = Link::new(conn, now.monotonic, self.settings.peer_owed_max, terms);
+        self.peers.at(peer).state = State::Up { link, attempt };
         out.note(Note::PeerUp { peer, conn });
         let after = self.settings.ping_after;
         out.push(Output::StartTimer { timer: Timer::Ping { conn }, after });
         // From here on news is flooded on this link, and only now begins what it has missed:
         // the other order would lose what comes in between.
-        self.catch_up(peer, out);
+        self.begin_sync(peer, out);
     }
 
     /// Ends a link that is up or being greeted, for a reason of ours.
@@ -139,7 +150,7 @@ impl Server {
     }
 
     pub(super) fn link_closed(&mut self, now: Now, conn: ConnId, out: &mut Outputs) {
-        self.peers.strangers.retain(|&stranger| stranger != conn);
+        self.peers.take_stranger(conn);
         self.link_lost(now, conn, "connection lost", out);
     }
 
@@ -159,15 +170,14 @@ impl Server {
 
     pub(super) fn leave(&mut self, out: &mut Outputs) {
         self.leaving = true;
-        while let Some(conn) = self.peers.strangers.pop_front() {
-            out.push(Output::HangUp { conn });
+        while let Some(stranger) = self.peers.strangers.pop_front() {
+            out.push(Output::HangUp { conn: stranger.conn });
         }
         for peer in self.peers.ids() {
-            match &self.peers.at(peer).state {
+            match &mut self.peers.at(peer).state {
                 State::Up { link, .. } => {
-                    let conn = link.conn;
-                    out.say(conn, |text| text.extend_from_slice(b"BYE\n"));
-                    out.push(Output::Close { conn });
+                    link.say(out, |text| text.extend_from_slice(b"BYE"));
+                    out.push(Output::Close { conn: link.conn });
                 }
                 State::Greeting { conn, .. } => out.push(Output::HangUp { conn: *conn }),
                 State::Plain(_) => continue,
@@ -181,15 +191,18 @@ impl Server {
     pub(super) fn ping_due(&mut self, now: Now, conn: ConnId, out: &mut Outputs) {
         let (ping_after, silence_max) = (self.settings.ping_after, self.settings.silence_max);
         let Some((_, link)) = self.peers.link(conn) else { return };
-        let silence = now.monotonic - link.heard;
+        let silence = match planted(Bug::SilenceUnnoticed) {
+            true => ping_after,
+            false => now.monotonic - link.heard,
+        };
         if silence >= silence_max {
             self.drop_link(now, conn, "silent for too long", out);
             return;
         }
         let after = if silence >= ping_after {
             link.pings += 1;
-            let ping = format!("PING {}\n", link.pings);
-            link.owed += out.say(conn, |text| text.extend_from_slice(ping.as_bytes()));
+            let number = link.pings;
+            link.say(out, |text| text.extend_from_slice(format!("PING {number}").as_bytes()));
             ping_after.min(silence_max - silence)
         } else {
             ping_after - silence

@@ -5,9 +5,11 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 use super::border::Outputs;
+use super::digest::Leaf;
 use super::link::Link;
 use super::names::{ConnId, PeerId};
 use super::plain::PlainPeer;
+use super::seal::Claim;
 use super::wire::Report;
 
 /// What a server must be told of a peer.
@@ -44,9 +46,22 @@ pub struct PeerView {
 /// Everyone this server is linked with.
 pub(super) struct Peers {
     list: Vec<Peer>,
-    /// Connections on the peer port that have not said who they are, the oldest first.
-    pub strangers: VecDeque<ConnId>,
+    /// Connections on the peer port that have not shown who they are, the oldest first.
+    pub strangers: VecDeque<Stranger>,
     pub random: fastrand::Rng,
+}
+
+/// A connection on the peer port that is nobody's yet.
+pub(super) struct Stranger {
+    pub conn: ConnId,
+    /// Who it says that it is. Without keys there is nothing to be shown, and this is not used.
+    pub claims: Option<Claims>,
+}
+
+pub(super) struct Claims {
+    pub peer: PeerId,
+    pub claim: Claim,
+    pub shares_digest: bool,
 }
 
 pub(super) struct Peer {
@@ -61,7 +76,7 @@ pub(super) enum State {
     Down,
     Waiting { attempt: u32 },
     Dialing { attempt: u32 },
-    Greeting { conn: ConnId, attempt: u32 },
+    Greeting { conn: ConnId, nonce: u128, attempt: u32 },
     Up { link: Link, attempt: u32 },
     Plain(PlainPeer),
 }
@@ -106,18 +121,23 @@ impl Peers {
         &mut self,
         peer: PeerId,
         report: &Report<'_>,
-        text: Range<usize>,
-        owed_max: usize,
+        (leaf, line): (Leaf, Range<usize>),
         out: &mut Outputs,
     ) {
         let entry = self.at(peer);
         match &mut entry.state {
-            State::Up { link, .. } => link.flood(peer, text, owed_max, out),
+            State::Up { link, .. } => link.flood(peer, leaf, line, out),
             // It reported this itself; another server's report, it may not have.
             State::Plain(_) if entry.name == report.server => {}
             State::Plain(plain) => plain.add(peer, report.client, out),
             _ => {}
         }
+    }
+
+    /// Takes a connection out of the strangers, if it is one.
+    pub fn take_stranger(&mut self, conn: ConnId) -> Option<Stranger> {
+        let at = self.strangers.iter().position(|stranger| stranger.conn == conn)?;
+        self.strangers.remove(at)
     }
 
     pub fn name(&self, peer: PeerId) -> &[u8] {

@@ -6,17 +6,26 @@
 //! of the hash (no second miss for a stranger), and a record is one piece of text.
 //!
 //! ```text
-//!   index: slot = hash mod size, then the next ones      arena: records, 8-byte steps
+//!   index: home = the first bits of the tag              arena: records, 8-byte steps
 //!   ┌──────────┬──────────┬──────────┬──────────┐        ┌───┬──────────────────────────────┐
 //!   │  empty   │ tag, ref │ tag, ref │  empty   │        │hdr│Hill +0.2 kiwi +34-118 15200… │
 //!   └──────────┴──────────┴────┬─────┴──────────┘        └───┴──────────────────────────────┘
 //!                              └────────────────────────▶
 //! ```
 //!
-//! There is no deletion in the protocol, so there are no tombstones.
+//! The first bits of the hash choose the slot, so the clients of one leaf of the digest lie side
+//! by side, and "send all of this leaf" is a look at a few slots. It also means that the index
+//! doubles without looking at a single name: each slot says where it belongs.
+//!
+//! The servers of a herd hash with one key, for only then have their leaves the same clients.
+//!
+//! There is no deletion in the protocol, so there are no tombstones; a record that has expired is
+//! taken out, and those behind it move up.
 //!
 //! invariant: every record in the arena that is not free is named by exactly one slot
 //! invariant: at least one slot in eight is empty, so every search ends
+//! invariant: between a record's home and its slot no slot is empty
+//! invariant: the digest is that of the records held
 
 use std::cmp::Ordering;
 
@@ -24,40 +33,44 @@ use siphasher::sip::SipHasher13;
 
 use super::arena::{Arena, RecordRef};
 use super::clock::PosixTime;
+use super::digest::{Digest, Hash, LEAVES, Leaf};
+use super::planted::{Bug, misjudged, planted};
 use super::wire::Report;
 
 /// What the store says of a report it is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// It was better than what the store held, and now is what the store holds.
-    News,
+    News { leaf: Leaf },
     /// The store holds exactly this.
     Known,
     /// The store holds a better one.
     Stale,
 }
 
+impl Verdict {
+    pub fn is_news(self) -> bool {
+        matches!(self, Verdict::News { .. })
+    }
+}
+
 pub struct Store {
     hasher: SipHasher13,
     index: Vec<Slot>,
     arena: Arena,
+    digest: Digest,
     clients: usize,
 }
 
 /// A place in the index: the record of a client, and enough of the hash to pass strangers by.
 #[derive(Clone, Copy)]
 struct Slot {
-    tag: u32,
+    tag: Tag,
     record: Option<RecordRef>,
 }
 
-/// Where a walk over the store has come to. A walk visits every client that was known when it
-/// began, perhaps some twice, never none.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Cursor {
-    index_len: usize,
-    at: usize,
-}
+/// The first half of a client's hash.
+type Tag = u32;
 
 impl Store {
     /// Longest report that can be kept, in bytes of its AT line.
@@ -71,6 +84,7 @@ impl Store {
             hasher: SipHasher13::new_with_keys(key.0, key.1),
             index: vec![Self::EMPTY; Self::INDEX_MIN],
             arena: Arena::new(),
+            digest: Digest::new(),
             clients: 0,
         }
     }
@@ -78,26 +92,37 @@ impl Store {
     /// Keeps the report if it is better than what is held of its client. The outcome does not
     /// depend on the order in which reports come: every server ends with the same.
     pub fn put(&mut self, report: &Report<'_>) -> Verdict {
-        let hash = self.hasher.hash(report.client);
-        let at = self.search(hash, report.client);
-        let Some(record) = self.index[at].record else {
-            let record = self.arena.add(report);
-            self.insert(at, Slot { tag: tag(hash), record: Some(record) });
-            return Verdict::News;
-        };
-        match self.rank_against(report, record) {
-            Ordering::Less => Verdict::Stale,
-            Ordering::Equal => Verdict::Known,
-            Ordering::Greater => {
-                self.index[at].record = Some(self.arena.replace(record, report));
-                Verdict::News
+        let tag = self.tag(report.client);
+        let at = self.search(tag, report.client);
+        let record = match self.index[at].record {
+            None => {
+                let record = self.arena.add(report);
+                self.insert(at, Slot { tag, record: Some(record) });
+                if planted(Bug::DigestForgetsNew) {
+                    return Verdict::News { leaf: leaf(tag) };
+                }
+                record
             }
-        }
+            Some(held) => match self.rank_against(report, held) {
+                Ordering::Less => return Verdict::Stale,
+                Ordering::Equal => return Verdict::Known,
+                Ordering::Greater => {
+                    if !planted(Bug::DigestKeepsOld) {
+                        self.digest.toggle(leaf(tag), self.hash(held));
+                    }
+                    let record = self.arena.replace(held, report);
+                    self.index[at].record = Some(record);
+                    record
+                }
+            },
+        };
+        self.digest.toggle(leaf(tag), self.hash(record));
+        Verdict::News { leaf: leaf(tag) }
     }
 
     /// The newest report of a client, if there is any.
     pub fn find(&self, client: &[u8]) -> Option<Report<'_>> {
-        let record = self.index[self.search(self.hasher.hash(client), client)].record?;
+        let record = self.index[self.search(self.tag(client), client)].record?;
         Some(Report::from_fields(self.arena.text(record)))
     }
 
@@ -110,41 +135,96 @@ impl Store {
         self.clients == 0
     }
 
-    /// The next report of a walk that began with `Cursor::default()`, or `None` at its end.
-    pub fn walk(&self, cursor: &mut Cursor) -> Option<Report<'_>> {
-        if cursor.index_len != self.index.len() {
-            // The index has grown and everything in it has moved.
-            *cursor = Cursor { index_len: self.index.len(), at: 0 };
+    pub fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
+    /// All reports of a leaf.
+    pub fn reports_of(&self, leaf: Leaf) -> impl Iterator<Item = Report<'_>> {
+        let slots = self.slots_of(leaf);
+        slots.map(|(_, record)| Report::from_fields(self.arena.text(record)))
+    }
+
+    /// All reports.
+    pub fn reports(&self) -> impl Iterator<Item = Report<'_>> {
+        let records = self.index.iter().filter_map(|slot| slot.record);
+        records.map(|record| Report::from_fields(self.arena.text(record)))
+    }
+
+    /// Takes out the report of a client; says whether there was one.
+    pub fn remove(&mut self, client: &[u8]) -> bool {
+        let leaf = leaf(self.tag(client));
+        self.remove_where(leaf, |report| report.client == client) > 0
+    }
+
+    /// Takes out what a leaf holds for which `is_over`; says how many those were.
+    pub fn remove_where(&mut self, leaf: Leaf, is_over: impl Fn(&Report<'_>) -> bool) -> usize {
+        let mut removed = 0;
+        loop {
+            let found = self
+                .slots_of(leaf)
+                .find(|&(_, record)| is_over(&Report::from_fields(self.arena.text(record))));
+            let Some((at, record)) = found else { return removed };
+            self.digest.toggle(leaf, self.hash(record));
+            self.arena.remove(record);
+            self.take_out(at);
+            removed += 1;
         }
-        let rest = &self.index[cursor.at..];
-        let step = rest.iter().position(|slot| slot.record.is_some()).unwrap_or(rest.len());
-        let slot = rest.get(step);
-        cursor.at += step + usize::from(slot.is_some());
-        let record = slot?.record?;
-        Some(Report::from_fields(self.arena.text(record)))
     }
 
     /// `rank`, but the record is taken apart only if its time does not settle it.
     fn rank_against(&self, report: &Report<'_>, record: RecordRef) -> Ordering {
         let held = self.arena.text(record);
         let stamp = Report::stamp_of_fields(held);
+        if let Some(order) = misjudged(report, held) {
+            return order;
+        }
         report.stamp.cmp(&stamp).then_with(|| rank(report, &Report::from_fields(held)))
     }
 
+    fn tag(&self, client: &[u8]) -> Tag {
+        (self.hasher.hash(client) >> (u64::BITS - Tag::BITS)) as Tag
+    }
+
+    /// What a record adds to the digest of its leaf.
+    fn hash(&self, record: RecordRef) -> Hash {
+        self.hasher.hash(self.arena.text(record))
+    }
+
+    /// The slot where a search begins: the first bits of the tag.
+    fn home(&self, tag: Tag) -> usize {
+        (tag >> (Tag::BITS - self.index.len().ilog2())) as usize
+    }
+
     /// The slot of this client, or the empty one where it would go.
-    fn search(&self, hash: u64, client: &[u8]) -> usize {
+    fn search(&self, tag: Tag, client: &[u8]) -> usize {
         let mask = self.index.len() - 1;
-        let mut at = hash as usize & mask;
+        let mut at = self.home(tag);
         loop {
             let slot = self.index[at];
             match slot.record {
                 None => return at,
-                Some(record) if slot.tag == tag(hash) && self.arena.client(record) == client => {
+                Some(record) if slot.tag == tag && self.arena.client(record) == client => {
                     return at;
                 }
                 Some(_) => at = (at + 1) & mask,
             }
         }
+    }
+
+    /// The slots of a leaf's records: between the first home that the leaf has and the first
+    /// empty slot behind the last.
+    fn slots_of(&self, leaf: Leaf) -> impl Iterator<Item = (usize, RecordRef)> {
+        let mask = self.index.len() - 1;
+        let first_tag = Tag::from(leaf) << LEAF_SHIFT;
+        let homes = self.home(first_tag)..=self.home(first_tag | ((1 << LEAF_SHIFT) - 1));
+        let is_within = move |&at: &usize| homes.contains(&at);
+        let first = self.home(first_tag);
+        (first..first + self.index.len())
+            .map(move |at| (at, self.index[at & mask]))
+            .take_while(move |(at, slot)| slot.record.is_some() || is_within(at))
+            .filter(move |(_, slot)| self::leaf(slot.tag) == leaf)
+            .filter_map(move |(at, slot)| Some((at & mask, slot.record?)))
     }
 
     fn insert(&mut self, at: usize, slot: Slot) {
@@ -155,14 +235,15 @@ impl Store {
         }
     }
 
-    /// Doubles the index. The records stay where they are and are not even looked at: only
-    /// their clients' names are hashed again.
+    /// Doubles the index. The records stay where they are and are not even looked at.
     fn grow(&mut self) {
         let larger = vec![Self::EMPTY; self.index.len() * 2];
         let mask = larger.len() - 1;
         for slot in std::mem::replace(&mut self.index, larger) {
-            let Some(record) = slot.record else { continue };
-            let mut at = self.hasher.hash(self.arena.client(record)) as usize & mask;
+            if slot.record.is_none() {
+                continue;
+            }
+            let mut at = self.home(slot.tag);
             while self.index[at].record.is_some() {
                 at = (at + 1) & mask;
             }
@@ -170,24 +251,46 @@ impl Store {
         }
     }
 
-    /// What must be true between any two calls; asked by tests.
-    #[cfg(test)]
+    /// Empties a slot. Each of those behind it moves into the gap if its home is not behind that.
+    fn take_out(&mut self, at: usize) {
+        let mask = self.index.len() - 1;
+        let (mut gap, mut next) = (at, (at + 1) & mask);
+        while self.index[next].record.is_some() {
+            let from_home = next.wrapping_sub(self.home(self.index[next].tag)) & mask;
+            let from_gap = next.wrapping_sub(gap) & mask;
+            if from_home >= from_gap {
+                self.index[gap] = self.index[next];
+                gap = next;
+            }
+            next = (next + 1) & mask;
+        }
+        self.index[gap] = Self::EMPTY;
+        self.clients -= 1;
+    }
+
+    /// What must be true between any two calls; for tests and the simulator.
     pub fn check_invariants(&self) {
         let used: Vec<_> = self.index.iter().filter_map(|slot| slot.record).collect();
         assert_eq!(used.len(), self.clients, "a slot for every client");
         assert!(self.clients <= self.index.len() / 8 * 7, "a search must end");
         self.arena.check_invariants(&used);
+        let mut digest = Digest::new();
         for record in used {
             let client = self.arena.client(record);
-            let found = self.search(self.hasher.hash(client), client);
+            let tag = self.tag(client);
+            let found = self.search(tag, client);
             assert_eq!(self.index[found].record, Some(record), "every record is found");
+            digest.toggle(leaf(tag), self.hash(record));
         }
+        assert!(digest == self.digest, "the digest is that of the records held");
     }
 }
 
-/// The upper half of the hash: the lower half already chose the slot.
-fn tag(hash: u64) -> u32 {
-    (hash >> 32) as u32
+/// The bits of a tag behind those that say the leaf.
+const LEAF_SHIFT: u32 = Tag::BITS - LEAVES.ilog2();
+
+fn leaf(tag: Tag) -> Leaf {
+    (tag >> LEAF_SHIFT) as Leaf
 }
 
 /// The total order on reports of one client: the later one is the greater one. Ties are broken
@@ -208,6 +311,7 @@ pub fn rank(a: &Report<'_>, b: &Report<'_>) -> Ordering {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::digest::Node;
     use crate::core::wire::Command;
 
     fn report(line: &str) -> Report<'_> {
@@ -243,11 +347,11 @@ mod tests {
     #[test]
     fn the_newest_report_stays() {
         let mut store = Store::new((1, 2));
-        assert_eq!(store.put(&report("AT A +0 x +1+1 5")), Verdict::News);
+        assert!(store.put(&report("AT A +0 x +1+1 5")).is_news());
         assert_eq!(store.put(&report("AT A +0 x +1+1 5")), Verdict::Known);
         assert_eq!(store.put(&report("AT B +7.25 x +2.5+2 4.9")), Verdict::Stale);
         assert_eq!(text(store.find(b"x").unwrap()), "A +0 x +1+1 5");
-        assert_eq!(store.put(&report("AT B +7.25 x +2.5+2.123456789 5.1")), Verdict::News);
+        assert!(store.put(&report("AT B +7.25 x +2.5+2.123456789 5.1")).is_news());
         assert_eq!(text(store.find(b"x").unwrap()), "B +7.25 x +2.5+2.123456789 5.1");
         assert!(store.find(b"y").is_none());
         assert_eq!(store.len(), 1);
@@ -262,7 +366,7 @@ mod tests {
             let digits = "1".repeat(length);
             for client in 0..20 {
                 let line = format!("AT A +0 {client} +1.{digits}+1 {length}");
-                assert_eq!(store.put(&report(&line)), Verdict::News);
+                assert!(store.put(&report(&line)).is_news());
             }
         }
         store.check_invariants();
@@ -287,7 +391,7 @@ mod tests {
                 Some(held) => rank(&shown, &report(held)) == Ordering::Greater,
                 None => true,
             };
-            assert_eq!(store.put(&shown) == Verdict::News, better);
+            assert_eq!(store.put(&shown).is_news(), better);
             if better {
                 map.insert(client, line);
             }
@@ -297,16 +401,38 @@ mod tests {
         for (client, line) in &map {
             assert_eq!(text(store.find(client.as_bytes()).unwrap()), line[3..]);
         }
-        let mut cursor = Cursor::default();
-        let mut met = std::collections::BTreeSet::new();
-        let mut newcomers = 0..3_000;
-        while let Some(held) = store.walk(&mut cursor) {
-            met.insert(text(held));
-            // New clients come while the walk goes on, until the index has to grow.
-            if let Some(newcomer) = newcomers.next() {
-                store.put(&report(&format!("AT A +0 newcomer-{newcomer} +1+1 1")));
-            }
+        let all: std::collections::BTreeSet<String> = store.reports().map(text).collect();
+        assert!(all.len() == map.len() && map.values().all(|line| all.contains(&line[3..])));
+
+        // Half of them leave, and those who stay are found as before.
+        let leaves = |report: &Report<'_>| report.client.len().is_multiple_of(2);
+        let gone: usize = (0..LEAVES).map(|leaf| store.remove_where(leaf as Leaf, leaves)).sum();
+        map.retain(|_, line| !leaves(&report(line)));
+        store.check_invariants();
+        assert!(gone > 100 && map.len() > 100 && store.len() == map.len());
+        for (client, line) in &map {
+            assert_eq!(text(store.find(client.as_bytes()).unwrap()), line[3..]);
         }
-        assert!(map.values().all(|line| met.contains(&line[3..])));
+    }
+
+    /// Goal: the digest depends on what is held, not on how it came to be held.
+    #[test]
+    fn equal_stores_have_equal_digests() {
+        let key = (1, 2);
+        let [mut one, mut other] = [Store::new(key), Store::new(key)];
+        for client in 0..1_000 {
+            one.put(&report(&format!("AT A +0 c{client} +1+1 1{client}")));
+        }
+        for client in (0..1_000).rev() {
+            other.put(&report(&format!("AT A +0 c{client} +1+1 0.{client}")));
+            other.put(&report(&format!("AT A +0 c{client} +1+1 1{client}")));
+        }
+        let root = |store: &Store| store.digest().hash(Node::ROOT);
+        assert_eq!(root(&one), root(&other));
+        other.put(&report("AT A +0 c7 +1+1 17.1"));
+        assert_ne!(root(&one), root(&other));
+        let mut elsewhere = Store::new((3, 4));
+        one.reports().for_each(|report| assert!(elsewhere.put(&report).is_news()));
+        assert_ne!(root(&one), root(&elsewhere), "nobody knows the digest without the key");
     }
 }

@@ -1,102 +1,241 @@
-//! What is said on a link that is up, and what the peer has missed. Apart from `peers` because a
+//! What a peer has missed, and how two ends of a link find out. Apart from `peers` because a
 //! link's life ends with its connection, and a peer's does not.
 //!
-//! When a link comes up, each side sends all that it holds, a piece at a time: the next piece
-//! leaves when nothing is owed any more, so a million clients do not sit in one buffer, and news
-//! is flooded in between. What the other side knows already, it finds stale and passes no
-//! further.
+//! When a link comes up, whoever dialled tells the digest of all it holds. If the other side's is
+//! the same, that was all. Else it answers with its own; and whoever hears another digest than its
+//! own tells the digests of the parts, whoever hears those does the same for the parts that
+//! differ, and when it comes to single leaves, the reports in them are sent as plain AT lines.
+//! What the other side knows already, it finds stale and passes no further.
+//!
+//! ```text
+//!   A                                     B        and the same the other way round,
+//!   ROOT 3 c1… ──────────────────────────▶         because B, too, tells its root
+//!     ◀────────────── ROOT 4 9e…, L1 5f… 00… …
+//!   L2 7 00… 5f… … ──────────────────────▶
+//!     ◀───────────────────── L3 225 5f… 00…
+//!   AT … AT … ───────────────────────────▶
+//! ```
+//!
+//! Nothing of this is remembered: each line is answered from what is held when it comes. So a
+//! link may break at any point, and reports may come at any time.
 //!
 //! A peer that reads more slowly than the herd reports is not hung up on and does not grow our
-//! memory: above a bound, news to it is held back, and once it has taken what it is owed,
-//! everything is sent again. So what is kept per peer is bounded whatever the outage.
+//! memory: above a bound, news to it only marks its leaf as missed, and so do leaves that differ.
+//! When nothing is owed any more, the next of those are sent, as they are then.
+
+use std::time::Duration;
 
 use super::Server;
-use super::border::Outputs;
+use super::border::{Output, Outputs, Timer};
 use super::clock::Now;
+use super::digest::Node;
+use super::line::Line;
 use super::names::{ConnId, PeerId};
+use super::peer_wire::{Parts, PeerLine, write_root};
+use super::planted::{Bug, planted};
 use super::roll::State;
-use super::store::Cursor;
-use super::wire::PeerLine;
+use super::wire::Report;
 
-/// How much of the store is sent at a time, if a peer may be owed as much.
+/// How much of what was missed is sent at a time, if a peer may be owed as much.
 const PIECE_BYTES: usize = 64 * 1024;
+/// Reports are under way in the herd for less than this.
+const UNDER_WAY: Duration = Duration::from_secs(1);
+/// So many comparisons are put off because reports are under way. Then one is made all the same:
+/// in a herd that is never quiet, a difference must be found, too.
+const DOUBTS_MAX: u8 = 10;
 
 impl Server {
+    /// Begins to find out what the two ends of a new link have missed.
+    pub(super) fn begin_sync(&mut self, peer: PeerId, out: &mut Outputs) {
+        if planted(Bug::NoRepair) {
+            return;
+        }
+        let State::Up { link, .. } = &mut self.peers.at(peer).state else { return };
+        if !link.shares_digest {
+            return self.miss_all(peer, Node::ROOT, out);
+        }
+        if link.begins {
+            let conn = link.conn;
+            self.tell_root(peer, out);
+            self.compare_later(conn, out);
+        }
+    }
+
     /// Handles one line of a peer. Says whether the link goes on.
     pub(super) fn link_line(
         &mut self,
         now: Now,
         peer: PeerId,
-        conn: ConnId,
-        line: PeerLine<'_>,
+        line: Line<'_>,
         out: &mut Outputs,
     ) -> bool {
-        if let Some((_, link)) = self.peers.link(conn) {
-            link.heard = now.monotonic;
-        }
-        match line {
+        let State::Up { link, .. } = &mut self.peers.at(peer).state else { return false };
+        let conn = link.conn;
+        let Line::Whole(line) = line else {
+            return self.break_link(now, conn, "a line of it is too long", out);
+        };
+        let Some(line) = link.open(line) else {
+            return self.break_link(now, conn, "a line of it is not sealed as it should be", out);
+        };
+        link.heard = now.monotonic;
+        match PeerLine::parse(line) {
             PeerLine::At(report) => {
-                self.judge(report, Some(peer), out);
-                true
-            }
-            PeerLine::Ping { number } => {
-                let pong = out.say(conn, |text| {
-                    text.extend_from_slice(b"PONG ");
-                    text.extend_from_slice(number);
-                    text.push(b'\n');
-                });
-                if let Some((_, link)) = self.peers.link(conn) {
-                    link.owed += pong;
+                if self.may_hear(&report, now) {
+                    self.judge(now, report, Some(peer), out);
                 }
-                true
             }
-            PeerLine::Pong | PeerLine::Blank => true,
+            PeerLine::Root { count, hash } => self.root_heard(now, peer, count, hash, out),
+            PeerLine::Parts(parts) => self.parts_heard(peer, parts, out),
+            PeerLine::Ping { number } => {
+                // Whoever is owed so much hears from us without a pong.
+                if link.has_room() {
+                    link.say(out, |text| {
+                        text.extend_from_slice(b"PONG ");
+                        text.extend_from_slice(number);
+                    });
+                }
+            }
+            PeerLine::Pong | PeerLine::Blank => {}
             PeerLine::Bye => {
                 self.drop_link(now, conn, "it said good-bye", out);
-                false
+                return false;
             }
-            PeerLine::Greeting(_) | PeerLine::Invalid => {
-                self.counters.refused += 1;
-                self.drop_link(now, conn, "it does not speak our language", out);
-                false
+            PeerLine::Greeting(_) | PeerLine::Auth { .. } | PeerLine::Invalid => {
+                return self.break_link(now, conn, "it does not speak our language", out);
             }
         }
+        true
     }
 
-    /// Sends the next piece of what the peer may have missed.
-    pub(super) fn catch_up(&mut self, peer: PeerId, out: &mut Outputs) {
-        let piece_bytes = PIECE_BYTES.min(self.settings.peer_owed_max);
+    /// Whether a peer's report is looked at. What has expired is not: it would come back. No other
+    /// question may be asked here, for two servers could answer it differently.
+    fn may_hear(&self, report: &Report<'_>, now: Now) -> bool {
+        if planted(Bug::AheadRefusedByPeers) && self.is_too_far_ahead(report.stamp, now.posix)
+            || planted(Bug::FullForPeers) && !self.may_keep(report.client)
+        {
+            return false;
+        }
+        !self.has_expired(report, now) || planted(Bug::ExpiredComesBack)
+    }
+
+    fn break_link(&mut self, now: Now, conn: ConnId, why: &'static str, out: &mut Outputs) -> bool {
+        self.counters.refused += 1;
+        self.drop_link(now, conn, why, out);
+        false
+    }
+
+    fn tell_root(&mut self, peer: PeerId, out: &mut Outputs) {
+        let (count, hash) = (self.store.len(), self.store.digest().hash(Node::ROOT));
         let State::Up { link, .. } = &mut self.peers.at(peer).state else { return };
-        let Some(cursor) = &mut link.cursor else { return };
-        let start = out.text.len();
-        let mut is_done = false;
-        while !is_done && out.text.len() - start < piece_bytes {
-            match self.store.walk(cursor) {
-                Some(report) => report.write_line(&mut out.text),
-                None => is_done = true,
+        link.say(out, |text| write_root(count, hash, text));
+    }
+
+    fn compare_later(&mut self, conn: ConnId, out: &mut Outputs) {
+        let Some(every) = self.settings.compare_every else { return };
+        // Never in step with the others.
+        let after = every.mul_f64(0.8 + 0.4 * self.peers.random.f64());
+        out.push(Output::StartTimer { timer: Timer::Compare { conn }, after });
+    }
+
+    /// Tells the digest again, for whatever may have gone wrong unnoticed.
+    pub(super) fn compare_due(&mut self, conn: ConnId, out: &mut Outputs) {
+        let Some((peer, link)) = self.peers.link(conn) else { return };
+        // A peer that is behind differs in any case.
+        if link.missed.is_empty() && link.has_room() {
+            self.tell_root(peer, out);
+        }
+        self.compare_later(conn, out);
+    }
+
+    fn root_heard(
+        &mut self,
+        now: Now,
+        peer: PeerId,
+        their_count: u64,
+        their_hash: u64,
+        out: &mut Outputs,
+    ) {
+        let our_hash = self.store.digest().hash(Node::ROOT);
+        let is_equal = our_hash == their_hash
+            || planted(Bug::RootCutShort) && our_hash as u8 == their_hash as u8;
+        let is_busy = now.monotonic.saturating_sub(self.news_at) < UNDER_WAY;
+        let State::Up { link, .. } = &mut self.peers.at(peer).state else { return };
+        let is_first =
+            !std::mem::replace(&mut link.compared, true) && !planted(Bug::FirstRootDoubted);
+        if is_equal || !link.shares_digest {
+            link.doubts = 0;
+            return;
+        }
+        if !link.begins {
+            if is_busy && !is_first && link.doubts < DOUBTS_MAX {
+                link.doubts += 1;
+                return;
+            }
+            link.doubts = 0;
+            if !planted(Bug::OneWayRepair) {
+                self.tell_root(peer, out);
             }
         }
-        if out.text.len() > start {
-            out.send(link.conn, start..out.text.len());
-            link.owed += out.text.len() - start;
-        }
-        if is_done {
-            link.cursor = None;
-        }
-        if !is_done || link.behind {
-            link.ask(out);
+        if their_count == 0 && !planted(Bug::EmptyNotRefilled) {
+            self.miss_all(peer, Node::ROOT, out);
+        } else if their_count > 0 && !self.store.is_empty() {
+            self.tell_parts(peer, Node::ROOT, out);
         }
     }
 
-    /// Nothing is owed to this connection any more.
-    pub(super) fn drained(&mut self, conn: ConnId, out: &mut Outputs) {
-        let Some((peer, link)) = self.peers.link(conn) else { return };
-        link.owed = 0;
-        link.asked = false;
-        if link.behind && link.cursor.is_none() {
-            link.behind = false;
-            link.cursor = Some(Cursor::default());
+    fn parts_heard(&mut self, peer: PeerId, parts: Parts<'_>, out: &mut Outputs) {
+        for (part, theirs) in parts.of.children().zip(parts.hashes()) {
+            if self.store.digest().hash(part) == theirs {
+                continue;
+            }
+            match part.leaf() {
+                None => self.tell_parts(peer, part, out),
+                Some(leaf) => {
+                    self.counters.differences += 1;
+                    let State::Up { link, .. } = &mut self.peers.at(peer).state else { return };
+                    link.miss(leaf ^ u16::from(planted(Bug::LeafMissedByOne)), out);
+                }
+            }
         }
-        self.catch_up(peer, out);
+    }
+
+    /// Tells the digests of a node's parts. Without room for that, everything in the node is sent
+    /// later, and so is where we differ.
+    fn tell_parts(&mut self, peer: PeerId, node: Node, out: &mut Outputs) {
+        let State::Up { link, .. } = &mut self.peers.at(peer).state else { return };
+        if link.has_room() {
+            return link.say(out, |text| Parts::write(node, self.store.digest(), text));
+        }
+        link.tell_parts = true;
+        link.ask(out);
+        self.miss_all(peer, node, out);
+    }
+
+    /// The peer must be sent everything in this node.
+    fn miss_all(&mut self, peer: PeerId, node: Node, out: &mut Outputs) {
+        let State::Up { link, .. } = &mut self.peers.at(peer).state else { return };
+        self.store.digest().filled(node).for_each(|leaf| link.miss(leaf, out));
+    }
+
+    /// Nothing is owed to this connection any more: sends the next of what the peer has missed.
+    pub(super) fn drained(&mut self, conn: ConnId, out: &mut Outputs) {
+        let piece_bytes = PIECE_BYTES.min(self.settings.peer_owed_max);
+        let Some((peer, link)) = self.peers.link(conn) else { return };
+        link.drained();
+        while (link.owed < piece_bytes || planted(Bug::PieceWithoutBound))
+            && let Some(leaf) = link.missed.take()
+        {
+            for report in self.store.reports_of(leaf) {
+                link.say(out, |text| report.write_at(text));
+                if planted(Bug::LeafHalfSent) {
+                    break;
+                }
+            }
+        }
+        if !link.missed.is_empty() {
+            link.ask(out);
+        } else if std::mem::take(&mut link.tell_parts) {
+            self.tell_parts(peer, Node::ROOT, out);
+        }
     }
 }

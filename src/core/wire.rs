@@ -1,5 +1,6 @@
-//! One line, one message: what clients and peers may say, and how it is spelled. Apart because
-//! it is a tool: it knows bytes and nothing of a server, its store or its clock.
+//! One line, one message: what clients may say, and how a report is spelled. Apart because it is a
+//! tool: it knows bytes and nothing of a server, its store or its clock. What else peers say to
+//! each other is in `peer_wire`.
 //!
 //! Texts are checked here and then carried as they were spelled: nothing that a client wrote is
 //! ever printed anew from a number. The rules are those of the course's protocol; README.md has
@@ -82,6 +83,14 @@ pub struct Report<'a> {
 }
 
 impl<'a> Report<'a> {
+    /// The report of an AT line.
+    pub fn of_line(line: &'a [u8]) -> Option<Report<'a>> {
+        match Fields::split(line).as_slice() {
+            [b"AT", operands @ ..] => Report::parse(operands),
+            _ => None,
+        }
+    }
+
     /// `operands` are the fields of an AT line after its first word.
     fn parse(operands: &[&'a [u8]]) -> Option<Report<'a>> {
         let &[server, skew, client, position, time] = operands else { return None };
@@ -121,79 +130,20 @@ impl<'a> Report<'a> {
         fields.iter().map(|field| field.len()).sum::<usize>() + 4
     }
 
-    /// The whole AT line, with its newline.
-    pub fn write_line(&self, out: &mut Vec<u8>) {
+    /// How many bytes `write_line` writes.
+    pub fn line_len(&self) -> usize {
+        b"AT ".len() + self.fields_len() + 1
+    }
+
+    /// The AT line, without its newline.
+    pub fn write_at(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"AT ");
         self.write_fields(out);
-        out.push(b'\n');
-    }
-}
-
-/// A line of a peer.
-#[derive(Debug)]
-pub enum PeerLine<'a> {
-    Greeting(Greeting<'a>),
-    At(Report<'a>),
-    Ping { number: &'a [u8] },
-    Pong,
-    Bye,
-    Blank,
-    Invalid,
-}
-
-/// How peers introduce themselves: `HERD/1 <from> <to> <herd> <nonce> <caps>`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Greeting<'a> {
-    pub from: &'a [u8],
-    pub to: &'a [u8],
-    pub herd: &'a [u8],
-    /// Made anew for each connection, so that no two greetings are alike.
-    pub nonce: u128,
-    /// What the sender can do beyond the plain protocol; `-` for nothing.
-    pub caps: &'a [u8],
-}
-
-impl<'a> PeerLine<'a> {
-    pub fn parse(line: &'a [u8]) -> PeerLine<'a> {
-        let fields = Fields::split(line);
-        let message = match fields.as_slice() {
-            [] => Some(PeerLine::Blank),
-            [b"AT", operands @ ..] => Report::parse(operands).map(PeerLine::At),
-            [b"PING", number] => all_digits(number).then_some(PeerLine::Ping { number }),
-            [b"PONG", number] => all_digits(number).then_some(PeerLine::Pong),
-            [b"BYE"] => Some(PeerLine::Bye),
-            [b"HERD/1", from, to, herd, nonce, caps] => {
-                Greeting::parse(from, to, herd, nonce, caps)
-            }
-            _ => None,
-        };
-        message.unwrap_or(PeerLine::Invalid)
-    }
-}
-
-impl<'a> Greeting<'a> {
-    const NONCE_DIGITS: usize = 32;
-
-    fn parse(
-        from: &'a [u8],
-        to: &'a [u8],
-        herd: &'a [u8],
-        nonce: &'a [u8],
-        caps: &'a [u8],
-    ) -> Option<PeerLine<'a>> {
-        let hex = std::str::from_utf8(nonce).ok()?;
-        let well_formed = nonce.len() == Self::NONCE_DIGITS && !hex.starts_with('+');
-        let nonce = u128::from_str_radix(hex, 16).ok().filter(|_| well_formed)?;
-        Some(PeerLine::Greeting(Greeting { from, to, herd, nonce, caps }))
     }
 
+    /// The whole AT line, with its newline.
     pub fn write_line(&self, out: &mut Vec<u8>) {
-        for field in [b"HERD/1", self.from, self.to, self.herd] {
-            out.extend_from_slice(field);
-            out.push(b' ');
-        }
-        out.extend_from_slice(format!("{:032x} ", self.nonce).as_bytes());
-        out.extend_from_slice(self.caps);
+        self.write_at(out);
         out.push(b'\n');
     }
 }
@@ -246,7 +196,7 @@ impl<'a> Fields<'a> {
 /// return. `u8::is_ascii_whitespace` would be wrong: it lacks the vertical tab.
 const OTHER_SPACES: RangeInclusive<u8> = b'\t'..=b'\r';
 
-fn is_space(byte: u8) -> bool {
+pub(super) fn is_space(byte: u8) -> bool {
     byte == b' ' || OTHER_SPACES.contains(&byte)
 }
 
@@ -298,7 +248,7 @@ fn whole(digits: &[u8]) -> u32 {
         .fold(0u32, |value, &byte| value.saturating_mul(10).saturating_add(u32::from(byte - b'0')))
 }
 
-fn all_digits(text: &[u8]) -> bool {
+pub(super) fn all_digits(text: &[u8]) -> bool {
     !text.is_empty() && text.iter().all(u8::is_ascii_digit)
 }
 
@@ -416,20 +366,5 @@ mod tests {
             (again.client, again.time, again.stamp),
             (report.client, report.time, report.stamp)
         );
-    }
-
-    #[test]
-    fn greetings() {
-        let mut line = Vec::new();
-        let greeting = Greeting { from: b"A", to: b"B", herd: b"demo", nonce: 0xfeed, caps: b"-" };
-        greeting.write_line(&mut line);
-        assert_eq!(line, b"HERD/1 A B demo 0000000000000000000000000000feed -\n");
-        let PeerLine::Greeting(parsed) = PeerLine::parse(&line) else { panic!("a greeting") };
-        assert_eq!(parsed, greeting);
-        for bad in
-            ["HERD/1 A B demo feed -", "HERD/2 A B demo 00 -", "HERD/1 A B demo", "PING", "PING x"]
-        {
-            assert!(matches!(PeerLine::parse(bad.as_bytes()), PeerLine::Invalid), "{bad}");
-        }
     }
 }

@@ -245,7 +245,7 @@ impl Health {
 /// How many calls were made today.
 #[derive(Default)]
 struct Day {
-    number: u128,
+    number: i128,
     calls: usize,
 }
 

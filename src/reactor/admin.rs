@@ -4,6 +4,7 @@
 use super::Reactor;
 use crate::config::Initiative;
 use crate::core::LinkState;
+use crate::core::digest::Node;
 use crate::core::names::{Door, PeerId};
 use crate::status::{PeerState, PeerStatus, Status};
 
@@ -37,6 +38,10 @@ fn status(reactor: &Reactor) -> Status {
         lines_in: counters.lines_in,
         reports_news: counters.news,
         reports_stale: counters.stale,
+        digest: format!("{:016x}", reactor.server.store().digest().hash(Node::ROOT)),
+        differences: counters.differences,
+        refused: counters.refused,
+        reports_expired: counters.expired,
         questions_waiting: reactor.server.questions_waiting() as u64,
         log_lines_dropped: reactor.log.dropped(),
         places: reactor.places.describe(),

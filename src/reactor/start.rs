@@ -10,6 +10,7 @@ use std::{fmt, fs, io};
 use log::info;
 use mio::net::{TcpListener, UnixListener};
 use mio::{Poll, Waker};
+use ring::rand::{self, SystemRandom};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
@@ -22,12 +23,12 @@ use super::slots::{Slot, Slots};
 use super::worker::{PlacesPool, Postbox, Results};
 use super::{Clocks, READ_BUDGET, Reactor, SIGNALS, WAKER};
 use crate::config::limits::{self, PEER_LINE_BYTES_CEILING};
-use crate::config::{Config, Initiative, LinkKind, StaleReply};
+use crate::config::{Config, HerdKey, Initiative, LinkKind, StaleReply};
 use crate::core::border::Outputs;
 use crate::core::names::{ConnId, Door};
 use crate::core::store::Store;
 use crate::core::timer_wheel::TimerWheel;
-use crate::core::{PeerSettings, Server, Settings};
+use crate::core::{PeerSettings, SEAL_BYTES, Server, Settings};
 use crate::logging::LogHandle;
 use crate::places::Supply;
 use crate::places::desk::Rules;
@@ -45,6 +46,7 @@ const DESCRIPTORS_MACOS: u64 = 10_240;
 const BACKLOG: i32 = 4096;
 
 const _: () = assert!(PEER_LINE_BYTES_CEILING <= Store::REPORT_BYTES_MAX);
+const _: () = assert!(limits::LINE_TAG_BYTES == SEAL_BYTES);
 
 /// Why a server cannot start. Its text is one sentence for the operator.
 #[derive(Debug)]
@@ -114,6 +116,7 @@ impl Reactor {
         let (postbox, results) = make_postbox(&poll)?;
         let places = open_places(&config, &postbox)?;
         let connections_max = connections_max(&config);
+        let server = Server::new(settings(&config)?);
         info!(
             "{} of herd {} listens for clients on {} and for peers on {}, {} connections at most",
             config.name, config.herd, config.client_address, config.peer_address, connections_max
@@ -121,7 +124,7 @@ impl Reactor {
         Ok(Reactor {
             poll,
             slots,
-            server: Server::new(settings(&config)),
+            server,
             log,
             now: clocks.read(),
             clocks,
@@ -254,7 +257,8 @@ fn raise_descriptors() -> usize {
     limit.current.unwrap_or(DESCRIPTORS_WANTED) as usize
 }
 
-fn settings(config: &Config) -> Settings {
+/// What the core is told; randomness among it, because it has none of its own.
+fn settings(config: &Config) -> Result<Settings, StartError> {
     let limits = &config.limits;
     let peer = |peer: &crate::config::Peer| PeerSettings {
         name: peer.name.clone().into_bytes(),
@@ -263,7 +267,10 @@ fn settings(config: &Config) -> Settings {
     };
     // Seeded from the system's randomness: two servers must not redial in step.
     let mut random = fastrand::Rng::new();
-    Settings {
+    let nonce_key = rand::generate(&SystemRandom::new()).map_err(|_| {
+        StartError::System("random numbers", io::Error::other("the system gives none"))
+    })?;
+    Ok(Settings {
         name: config.name.as_bytes().into(),
         herd: config.herd.clone().into_bytes(),
         peers: config.peers.iter().map(peer).collect(),
@@ -280,13 +287,12 @@ fn settings(config: &Config) -> Settings {
         backoff_min: limits.backoff_min,
         backoff_max: limits.backoff_max,
         seed: random.u64(..),
-        keys: Vec::new(),
-        ahead_max: None,
-        expire_after: None,
-        compare_every: None,
-        nonce_key: [0; 32],
-        hash_key: (random.u64(..), random.u64(..)),
-    }
+        keys: config.keys.iter().map(HerdKey::reveal).collect(),
+        ahead_max: limits.client_ahead_max,
+        expire_after: limits.expire_after,
+        compare_every: limits.compare_every,
+        nonce_key: nonce_key.expose(),
+    })
 }
 
 #[cfg(test)]
@@ -294,6 +300,26 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::config::layers::{Overrides, Which, configure};
+
+    #[test]
+    fn the_core_is_told_keys_and_clocks() {
+        let which = Which::default();
+        let (herd, preset) = which.herd(Some("Hill")).unwrap();
+        let mut config = configure("Hill", herd, preset, &which, Overrides::default()).unwrap();
+        let told = settings(&config).unwrap();
+        assert_eq!((told.keys.len(), told.ahead_max, told.expire_after), (0, None, None));
+        assert_eq!(told.compare_every, Some(limits::COMPARE_EVERY));
+
+        let day = Some(Duration::from_secs(86_400));
+        config.keys = vec![HerdKey::new([7; 32]), HerdKey::new([5; 32])];
+        (config.limits.client_ahead_max, config.limits.expire_after) = (day, day);
+        config.limits.compare_every = None;
+        let again = settings(&config).unwrap();
+        assert_eq!(again.keys, [[7; 32], [5; 32]]);
+        assert_eq!((again.ahead_max, again.expire_after, again.compare_every), (day, day, None));
+        assert_ne!(told.nonce_key, again.nonce_key, "nobody may foresee a nonce");
+    }
 
     /// Method: nobody accepts. A client that finds the backlog full would knock until its patience
     /// ends.

@@ -111,7 +111,6 @@ pub fn settings(name: &str, peers: Vec<PeerSettings>, seed: u64) -> Settings {
         expire_after: None,
         compare_every: None,
         nonce_key: [7; 32],
-        hash_key: (seed, !seed),
     }
 }
 
@@ -224,6 +223,11 @@ impl Body {
         self.empty_mailbox();
         self.hear(conn);
         sent
+    }
+
+    /// Bytes that a connection is owed.
+    pub fn owed(&self, conn: ConnId) -> usize {
+        self.sockets.get(&conn).map_or(0, |socket| socket.outbox.len())
     }
 
     pub fn take_acts(&mut self) -> Vec<Act> {

@@ -83,10 +83,4 @@ impl Chance {
             ties: false,
         }
     }
-
-    /// Every report is told once on each connection: no walk over the store takes more than one
-    /// piece, and nobody is so slow that the store is sent again.
-    pub fn tells_once(&self) -> bool {
-        self.id_bytes == 0
-    }
 }

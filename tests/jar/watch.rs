@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::hash::Hasher;
 
 use herd::core::names::PeerId;
-use herd::core::store::{Cursor, Store, rank};
+use herd::core::store::{Store, rank};
 use herd::core::{LinkState, Server};
 use siphasher::sip::SipHasher13;
 
@@ -40,15 +40,13 @@ impl Trace {
 pub struct Tellings {
     /// Unfinished lines.
     partial: BTreeMap<(usize, usize), Vec<u8>>,
-    /// How often each was told on one direction of one wire.
-    told: BTreeMap<(usize, usize), BTreeMap<Vec<u8>, usize>>,
     /// How often each was told at all.
     pub lines: BTreeMap<Vec<u8>, usize>,
 }
 
 impl Tellings {
     /// Bytes that leave this end.
-    pub fn sent(&mut self, from: At, bytes: &[u8], tells_once: bool) {
+    pub fn sent(&mut self, from: At, bytes: &[u8]) {
         let key = (from.wire, from.end);
         let partial = self.partial.entry(key).or_default();
         partial.extend_from_slice(bytes);
@@ -60,19 +58,14 @@ impl Tellings {
                 continue;
             }
             *self.lines.entry(line.to_vec()).or_default() += 1;
-            let times = self.told.entry(key).or_default().entry(line.to_vec()).or_default();
-            *times += 1;
-            let text = line.escape_ascii();
-            assert!(*times == 1 || !tells_once, "told twice on one connection: {text}");
         }
     }
 }
 
 /// All AT lines of a store, in an order of their own.
 pub fn lines_of(store: &Store) -> Vec<String> {
-    let mut cursor = Cursor::default();
     let mut lines = Vec::new();
-    while let Some(report) = store.walk(&mut cursor) {
+    for report in store.reports() {
         let mut line = Vec::new();
         report.write_line(&mut line);
         lines.push(String::from_utf8(line).unwrap());

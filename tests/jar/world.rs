@@ -316,7 +316,7 @@ impl Jar {
         };
         let sent = body.flush(conn, room);
         if self.wires[at.wire].is_link() {
-            self.tellings.sent(at, &sent, self.chance.tells_once());
+            self.tellings.sent(at, &sent);
         }
         self.put(far, &sent);
         !sent.is_empty()

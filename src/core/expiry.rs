@@ -1,0 +1,83 @@
+//! Forgetting: reports of clients that have not been heard of for long. Apart because most herds
+//! never do it, and can forget this file.
+//!
+//! When a report expires is written in the report itself: the server that heard it first wrote its
+//! own clock into the skew, and some time after that it is over. So all servers agree about it but
+//! for the difference of their clocks, and nobody needs to be told. A report that is over is not
+//! taken from a peer either, so none comes back.
+
+use std::time::Duration;
+
+use super::Server;
+use super::border::{Output, Outputs, Timer};
+use super::clock::{Now, PosixTime};
+use super::digest::{LEAVES, Leaf};
+use super::wire::Report;
+
+/// How often some leaves are looked through.
+const SWEEP_EVERY: Duration = Duration::from_millis(100);
+/// All leaves have been looked through after a minute. With a million clients, each time is
+/// 1,700 reports and well below a millisecond.
+const LEAVES_A_SWEEP: usize = LEAVES.div_ceil(600);
+
+impl Server {
+    pub(super) fn sweep_later(&self, out: &mut Outputs) {
+        if self.settings.expire_after.is_some() {
+            out.push(Output::StartTimer { timer: Timer::Sweep, after: SWEEP_EVERY });
+        }
+    }
+
+    pub(super) fn sweep(&mut self, now: Now, out: &mut Outputs) {
+        let Some(after) = self.settings.expire_after else { return };
+        for _ in 0..LEAVES_A_SWEEP {
+            let leaf = self.swept as Leaf;
+            let removed = self.store.remove_where(leaf, |report| is_over(report, after, now));
+            self.counters.expired += removed as u64;
+            self.swept = (self.swept + 1) % LEAVES;
+        }
+        self.sweep_later(out);
+    }
+
+    /// Whether a report is over. Whoever asks treats it as if it were not there.
+    pub(super) fn has_expired(&self, report: &Report<'_>, now: Now) -> bool {
+        self.settings.expire_after.is_some_and(|after| is_over(report, after, now))
+    }
+
+    /// Makes room for a report that is older than what is held, if that is over.
+    pub(super) fn forget_expired(&mut self, client: &[u8], now: Now) {
+        let Some(after) = self.settings.expire_after else { return };
+        if self.store.find(client).is_some_and(|held| is_over(&held, after, now)) {
+            let removed = self.store.remove(client);
+            self.counters.expired += u64::from(removed);
+        }
+    }
+}
+
+fn is_over(report: &Report<'_>, after: Duration, now: Now) -> bool {
+    let heard = PosixTime::heard(report.stamp, report.skew);
+    heard.saturating_add(after.as_secs().into()) <= now.posix.seconds()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::wire::Command;
+
+    #[test]
+    fn a_report_is_over_some_time_after_it_was_heard() {
+        let check = |line: &str, expected: bool| {
+            let Command::At(report) = Command::parse(line.as_bytes()) else { panic!("{line}") };
+            let now = Now { monotonic: Duration::ZERO, posix: PosixTime::new(1_000, 0) };
+            assert_eq!(is_over(&report, Duration::from_secs(100), now), expected, "{line}");
+        };
+        check("AT A +0.000000000 x +1-1 901", false);
+        check("AT A +0.000000000 x +1-1 900", true);
+        check("AT A +800.000000000 x +1-1 100.9", true);
+        check("AT A +801.000000000 x +1-1 100.9", false);
+        check("AT A -9999999999999999999999.5 x +1-1 10000000000000000000899.5", true);
+        check("AT A -9999999999999999999998.5 x +1-1 10000000000000000000899.5", false);
+        check("AT A 8.01e2 x +1-1 100", false);
+        check("AT A 1e+400 x +1-1 0", false);
+        check("AT A -1e400 x +1-1 0", true);
+    }
+}

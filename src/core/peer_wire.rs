@@ -1,0 +1,290 @@
+//! One line of a peer, one message. Apart from `wire`, which clients need as well, because all but
+//! the AT line is said between peers only. It is a tool: it knows bytes and nothing of links.
+//!
+//! ```text
+//!   HERD/1 <from> <to> <herd> <nonce> <caps> [<mac>]     who is there, and the proof of it
+//!   AUTH <mac>                                           the dialler's proof
+//!   AT …                                                 a report, as `wire` spells it
+//!   ROOT <count> <hash>                                  how many clients, and the digest of all
+//!   L1 <32 hashes>  L2 <at> <32 hashes>  L3 <at> <16 hashes>      digests of parts
+//!   PING <n>  PONG <n>  BYE
+//! ```
+
+use super::digest::{Digest, Hash, Node};
+use super::wire::{Report, all_digits, is_space};
+
+/// Bytes of a proof: HMAC-SHA-256.
+pub const MAC_BYTES: usize = 32;
+
+/// A line of a peer.
+#[derive(Debug)]
+pub enum PeerLine<'a> {
+    Greeting(Greeting<'a>),
+    Auth { mac: [u8; MAC_BYTES] },
+    At(Report<'a>),
+    Root { count: u64, hash: Hash },
+    Parts(Parts<'a>),
+    Ping { number: &'a [u8] },
+    Pong,
+    Bye,
+    Blank,
+    Invalid,
+}
+
+impl<'a> PeerLine<'a> {
+    pub fn parse(line: &'a [u8]) -> PeerLine<'a> {
+        if line.starts_with(b"AT ") {
+            return Report::of_line(line).map_or(PeerLine::Invalid, PeerLine::At);
+        }
+        let mut fields = line.split(|&byte| is_space(byte)).filter(|field| !field.is_empty());
+        let Some(first) = fields.next() else { return PeerLine::Blank };
+        let message = match first {
+            b"PING" => fields.next().filter(|number| all_digits(number)).map(PeerLine::ping),
+            b"PONG" => fields.next().filter(|number| all_digits(number)).map(|_| PeerLine::Pong),
+            b"BYE" => Some(PeerLine::Bye),
+            b"ROOT" => Self::root(&mut fields),
+            b"L1" | b"L2" | b"L3" => {
+                // The hashes are taken out of the line later, one by one.
+                return Parts::parse(line).map_or(PeerLine::Invalid, PeerLine::Parts);
+            }
+            b"HERD/1" => Greeting::parse(&mut fields).map(PeerLine::Greeting),
+            b"AUTH" => fields.next().and_then(from_hex).map(|mac| PeerLine::Auth { mac }),
+            _ => None,
+        };
+        match (message, fields.next()) {
+            (Some(message), None) => message,
+            _ => PeerLine::Invalid,
+        }
+    }
+
+    fn ping(number: &'a [u8]) -> PeerLine<'a> {
+        PeerLine::Ping { number }
+    }
+
+    fn root(fields: &mut impl Iterator<Item = &'a [u8]>) -> Option<PeerLine<'a>> {
+        let count = number(fields.next()?)?;
+        let hash = parse_hash(fields.next()?)?;
+        Some(PeerLine::Root { count, hash })
+    }
+}
+
+/// How peers introduce themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Greeting<'a> {
+    pub from: &'a [u8],
+    pub to: &'a [u8],
+    pub herd: &'a [u8],
+    /// Made anew for each connection, so that no two greetings are alike.
+    pub nonce: u128,
+    /// What the sender knows, words with commas between: see `seal::Caps`.
+    pub caps: &'a [u8],
+    /// The acceptor's proof that it knows the herd's key.
+    pub mac: Option<[u8; MAC_BYTES]>,
+}
+
+impl<'a> Greeting<'a> {
+    const NONCE_DIGITS: usize = 32;
+
+    fn parse(fields: &mut impl Iterator<Item = &'a [u8]>) -> Option<Greeting<'a>> {
+        let [from, to, herd] = [fields.next()?, fields.next()?, fields.next()?];
+        let nonce = fields.next().filter(|nonce| nonce.len() == Self::NONCE_DIGITS)?;
+        let nonce = hex(nonce)?;
+        let caps = fields.next()?;
+        let mac = match fields.next() {
+            Some(mac) => Some(from_hex(mac)?),
+            None => None,
+        };
+        Some(Greeting { from, to, herd, nonce, caps, mac })
+    }
+
+    pub fn write_line(&self, out: &mut Vec<u8>) {
+        for field in [b"HERD/1", self.from, self.to, self.herd] {
+            out.extend_from_slice(field);
+            out.push(b' ');
+        }
+        write_hex(&self.nonce.to_be_bytes(), out);
+        out.push(b' ');
+        out.extend_from_slice(self.caps);
+        if let Some(mac) = &self.mac {
+            out.push(b' ');
+            write_hex(mac, out);
+        }
+        out.push(b'\n');
+    }
+}
+
+/// The digests of the parts of a node.
+#[derive(Clone, Copy, Debug)]
+pub struct Parts<'a> {
+    pub of: Node,
+    /// As many hashes as the node has parts.
+    text: &'a [u8],
+}
+
+impl<'a> Parts<'a> {
+    fn parse(line: &'a [u8]) -> Option<Parts<'a>> {
+        let level = usize::from(line.get(1)? - b'0') - 1;
+        let mut text = line.get(2..)?.trim_ascii();
+        let mut at = 0;
+        if level > 0 {
+            let end = text.iter().position(|&byte| byte == b' ')?;
+            at = usize::try_from(number(&text[..end])?).ok()?;
+            text = &text[end + 1..];
+        }
+        let of = Node::new(level, at)?;
+        let parts = Parts { of, text };
+        let hashes = parts.text.split(|&byte| byte == b' ');
+        let count = hashes.map(parse_hash).try_fold(0, |count, hash| hash.map(|_| count + 1))?;
+        (count == of.fan_out()).then_some(parts)
+    }
+
+    /// The hashes, one for each part.
+    pub fn hashes(self) -> impl Iterator<Item = Hash> {
+        self.text.split(|&byte| byte == b' ').filter_map(parse_hash)
+    }
+
+    /// Writes what a digest says of the parts of a node, without a newline.
+    pub fn write(of: Node, digest: &Digest, out: &mut Vec<u8>) {
+        out.extend_from_slice(match of.level() {
+            0 => b"L1",
+            1 => b"L2",
+            _ => b"L3",
+        });
+        if of.level() > 0 {
+            out.push(b' ');
+            out.extend_from_slice(itoa::Buffer::new().format(of.at()).as_bytes());
+        }
+        for child in of.children() {
+            out.push(b' ');
+            write_hex(&digest.hash(child).to_be_bytes(), out);
+        }
+    }
+}
+
+/// Writes the digest of everything, without a newline.
+pub fn write_root(count: usize, hash: Hash, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"ROOT ");
+    out.extend_from_slice(itoa::Buffer::new().format(count).as_bytes());
+    out.push(b' ');
+    write_hex(&hash.to_be_bytes(), out);
+}
+
+pub fn write_hex(bytes: &[u8], out: &mut Vec<u8>) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for byte in bytes {
+        out.push(DIGITS[usize::from(byte >> 4)]);
+        out.push(DIGITS[usize::from(byte & 15)]);
+    }
+}
+
+fn parse_hash(text: &[u8]) -> Option<Hash> {
+    from_hex(text).map(Hash::from_be_bytes)
+}
+
+/// Exactly `N` bytes in hexadecimal digits, small letters only: one value, one spelling.
+pub fn from_hex<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    if text.len() != 2 * N {
+        return None;
+    }
+    for (byte, digits) in bytes.iter_mut().zip(text.chunks_exact(2)) {
+        *byte = hex_digit(digits[0])? << 4 | hex_digit(digits[1])?;
+    }
+    Some(bytes)
+}
+
+fn hex_digit(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    }
+}
+
+fn hex(text: &[u8]) -> Option<u128> {
+    from_hex(text).map(u128::from_be_bytes)
+}
+
+fn number(digits: &[u8]) -> Option<u64> {
+    if !all_digits(digits) {
+        return None;
+    }
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn greetings() {
+        let mut line = Vec::new();
+        let mut greeting = Greeting {
+            from: b"A",
+            to: b"B",
+            herd: b"demo",
+            nonce: 0xfeed,
+            caps: b"digest:00",
+            mac: None,
+        };
+        greeting.write_line(&mut line);
+        assert_eq!(line, b"HERD/1 A B demo 0000000000000000000000000000feed digest:00\n");
+        for mac in [None, Some([0xa5; MAC_BYTES])] {
+            greeting.mac = mac;
+            line.clear();
+            greeting.write_line(&mut line);
+            let PeerLine::Greeting(parsed) = PeerLine::parse(&line) else { panic!("a greeting") };
+            assert_eq!(parsed, greeting);
+        }
+        line.truncate(line.len() - 3);
+        assert!(matches!(PeerLine::parse(&line), PeerLine::Invalid), "half a proof");
+    }
+
+    #[test]
+    fn digests_of_parts() {
+        let mut digest = Digest::new();
+        digest.toggle(77, 0xabcdef);
+        for node in [Node::ROOT, Node::new(1, 31).unwrap(), Node::new(2, 4).unwrap()] {
+            let mut line = Vec::new();
+            Parts::write(node, &digest, &mut line);
+            let PeerLine::Parts(parts) = PeerLine::parse(&line) else { panic!("{line:?}") };
+            assert_eq!(parts.of, node);
+            let expected: Vec<Hash> = node.children().map(|child| digest.hash(child)).collect();
+            assert_eq!(parts.hashes().collect::<Vec<_>>(), expected);
+            line.pop();
+            assert!(matches!(PeerLine::parse(&line), PeerLine::Invalid), "half a hash");
+        }
+        let mut line = Vec::new();
+        write_root(3, 0xabcdef, &mut line);
+        assert_eq!(line, b"ROOT 3 0000000000abcdef");
+        let parsed = PeerLine::parse(&line);
+        assert!(matches!(parsed, PeerLine::Root { count: 3, hash: 0xabcdef }));
+    }
+
+    #[test]
+    fn what_is_no_line_of_a_peer() {
+        let hashes = |count| " 0123456789abcdef".repeat(count);
+        let check = |line: &str| {
+            let parsed = PeerLine::parse(line.as_bytes());
+            assert!(matches!(parsed, PeerLine::Invalid), "{line}");
+        };
+        for line in ["HERD/1 A B demo feed -", "HERD/2 A B demo 00 -", "HERD/1 A B demo"] {
+            check(line);
+        }
+        for line in ["PING", "PING x", "PING 1 2", "PONG", "BYE now", "IAMAT x +1-1 0", "AT x"] {
+            check(line);
+        }
+        for line in ["ROOT", "ROOT 1", "ROOT x 0123456789abcdef", "ROOT 1 0123456789ABCDEF"] {
+            check(line);
+        }
+        check("ROOT 99999999999999999999999 0123456789abcdef");
+        check("ROOT 1 0123456789abcdef 2");
+        for (level, at, count) in [(1, "", 31), (1, "", 33), (2, " 32", 32), (3, " 1024", 16)] {
+            check(&format!("L{level}{at}{}", hashes(count)));
+        }
+        for line in ["L1", "L2", "L3 1", "L0 1", "L4 1", "L1  ", "AUTH", "AUTH 00", "AUTH zz"] {
+            check(line);
+        }
+        check(&format!("L2{}", hashes(32)));
+    }
+}

@@ -1,0 +1,165 @@
+//! Bugs that were planted on purpose: a simulator that finds none has yet to show that it could.
+//! Apart because it is the list of them; each stands where somebody could have made it, as one
+//! line that begins `if planted(Bug::`.
+//!
+//! Without the feature `mutants` there are none: `planted` is `false`, and the compiler leaves the
+//! lines out. With it, `herd mutants` plants one after the other and counts the lives that it
+//! takes to notice. They are also the exercises of NOTES.md: each one is a rule broken.
+
+#[cfg(feature = "mutants")]
+use std::cell::Cell;
+use std::cmp::Ordering;
+
+#[cfg(feature = "mutants")]
+use super::store::rank;
+use super::wire::Report;
+
+/// A bug, named after the rule that it breaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bug {
+    NoRepair,
+    OneWayRepair,
+    EmptyNotRefilled,
+    SyncBeforeFlood,
+    FirstRootDoubted,
+    RootCutShort,
+    LeafMissedByOne,
+    DigestKeepsOld,
+    DigestForgetsNew,
+    TiesByArrival,
+    TiesByPosition,
+    FloatTime,
+    NewestArrivalWins,
+    NoForward,
+    TellerToldToo,
+    OverflowDropped,
+    MissedBitLost,
+    LeafHalfSent,
+    OwedForEver,
+    PieceWithoutBound,
+    AckBeforeStore,
+    QuestionOvertakes,
+    AnswersOutOfOrder,
+    HoldForgotten,
+    TicketsKept,
+    StaleTimerBelieved,
+    OldLinkKept,
+    SilenceUnnoticed,
+    RedialGivesUp,
+    StampGoesBack,
+    AheadRefusedByPeers,
+    FullForPeers,
+    ExpiredComesBack,
+    ProofUnchecked,
+    NonceUsedAgain,
+    TagUnchecked,
+    CountNotSealed,
+    PartialLineKept,
+    WakeBeforeQueue,
+}
+
+/// Whether this bug is the one that is planted.
+#[cfg(not(feature = "mutants"))]
+#[inline(always)]
+pub fn planted(_: Bug) -> bool {
+    false
+}
+
+/// How a planted bug ranks a report against the text of the one that is held.
+#[cfg(not(feature = "mutants"))]
+#[inline(always)]
+pub(super) fn misjudged(_: &Report<'_>, _: &[u8]) -> Option<Ordering> {
+    None
+}
+
+#[cfg(feature = "mutants")]
+thread_local! {
+    static PLANTED: Cell<Option<Bug>> = const { Cell::new(None) };
+}
+
+#[cfg(feature = "mutants")]
+pub fn planted(bug: Bug) -> bool {
+    PLANTED.get() == Some(bug)
+}
+
+/// Plants a bug in everything that this thread does from now on, and no other.
+#[cfg(feature = "mutants")]
+pub fn plant(bug: Option<Bug>) {
+    PLANTED.set(bug);
+}
+
+#[cfg(feature = "mutants")]
+pub(super) fn misjudged(report: &Report<'_>, held: &[u8]) -> Option<Ordering> {
+    let held = Report::from_fields(held);
+    let float = |report: &Report<'_>| std::str::from_utf8(report.time).ok()?.parse::<f64>().ok();
+    match PLANTED.get()? {
+        Bug::TiesByArrival => Some(report.stamp.cmp(&held.stamp)),
+        Bug::TiesByPosition => {
+            Some(report.stamp.cmp(&held.stamp).then_with(|| report.position.cmp(held.position)))
+        }
+        Bug::FloatTime => float(report).partial_cmp(&float(&held)),
+        Bug::NewestArrivalWins => Some(match rank(report, &held) {
+            Ordering::Equal => Ordering::Equal,
+            _ => Ordering::Greater,
+        }),
+        _ => None,
+    }
+}
+
+/// What is known of a bug.
+#[cfg(feature = "mutants")]
+pub struct Mutant {
+    pub bug: Bug,
+    /// The invariants that it breaks, of which the simulator should name one.
+    pub breaks: &'static [&'static str],
+    pub what: &'static str,
+}
+
+#[cfg(feature = "mutants")]
+const fn mutant(bug: Bug, breaks: &'static [&'static str], what: &'static str) -> Mutant {
+    Mutant { bug, breaks, what }
+}
+
+/// All of them, in the order in which NOTES.md meets the rules.
+#[cfg(feature = "mutants")]
+pub const MUTANTS: &[Mutant] = &[
+    mutant(Bug::NoRepair, &["I4"], "a link that comes up compares nothing"),
+    mutant(Bug::OneWayRepair, &["I4"], "whoever accepted never tells its own digest"),
+    mutant(Bug::EmptyNotRefilled, &["I4"], "a peer that holds nothing is sent nothing"),
+    mutant(Bug::SyncBeforeFlood, &["I4"], "a link compares before news is flooded on it"),
+    mutant(Bug::FirstRootDoubted, &["I4"], "the first comparison of a link may be put off"),
+    mutant(Bug::RootCutShort, &["I4"], "only eight bits of the root are compared"),
+    mutant(Bug::LeafMissedByOne, &["I4"], "the leaf beside the one that differs is sent"),
+    mutant(Bug::DigestKeepsOld, &["I3"], "a report that is replaced stays in the digest"),
+    mutant(Bug::DigestForgetsNew, &["I3"], "a new client is not put into the digest"),
+    mutant(Bug::TiesByArrival, &["I4"], "of equal times the first to come wins"),
+    mutant(Bug::TiesByPosition, &["I4"], "ties are broken by position alone"),
+    mutant(Bug::FloatTime, &["I2", "I4"], "times are compared as floats"),
+    mutant(Bug::NewestArrivalWins, &["I2", "I4"], "whatever comes last is held"),
+    mutant(Bug::NoForward, &["I4"], "what a peer tells is told to nobody else"),
+    mutant(Bug::TellerToldToo, &["I7"], "the teller is told its own news"),
+    mutant(Bug::OverflowDropped, &["I4"], "news for a slow peer is dropped"),
+    mutant(Bug::MissedBitLost, &["I4"], "news for a leaf that was missed clears its bit"),
+    mutant(Bug::LeafHalfSent, &["I4"], "of a leaf only the first report is sent"),
+    mutant(Bug::OwedForEver, &["I4"], "what was sent still counts as owed"),
+    mutant(Bug::PieceWithoutBound, &["I9"], "all that was missed is sent at once"),
+    mutant(Bug::AckBeforeStore, &["I5", "I8"], "a report whose answer must wait is not stored"),
+    mutant(Bug::QuestionOvertakes, &["I8"], "answers do not wait for those before them"),
+    mutant(Bug::AnswersOutOfOrder, &["I8"], "whatever is ready leaves"),
+    mutant(Bug::HoldForgotten, &["I9"], "more may wait than waits_max"),
+    mutant(Bug::TicketsKept, &["I10"], "tickets of those who left are kept"),
+    mutant(Bug::StaleTimerBelieved, &["I10"], "a redial is due, whatever has happened since"),
+    mutant(Bug::OldLinkKept, &["I10"], "a link that was replaced is not closed"),
+    mutant(Bug::SilenceUnnoticed, &["I4", "I10"], "a silent peer is never given up"),
+    mutant(Bug::RedialGivesUp, &["I4", "I10"], "a peer is dialled five times, then no more"),
+    mutant(Bug::StampGoesBack, &["I6"], "stamps follow the clock when it is set back"),
+    mutant(Bug::AheadRefusedByPeers, &["I4"], "peers, too, refuse what is too far ahead"),
+    mutant(Bug::FullForPeers, &["I4"], "a full server refuses what peers tell"),
+    mutant(Bug::ExpiredComesBack, &["I4"], "what has expired is taken from peers"),
+    mutant(Bug::ProofUnchecked, &["I11"], "whoever greets well is a peer"),
+    mutant(Bug::NonceUsedAgain, &["I11"], "each greeting has the same nonce"),
+    mutant(Bug::TagUnchecked, &["I6", "I11"], "the tags of lines are not looked at"),
+    mutant(Bug::CountNotSealed, &["I11"], "a tag does not depend on the line's number"),
+    mutant(Bug::PartialLineKept, &["I6", "I8"], "half a line of a dead link begins the next"),
+    mutant(Bug::WakeBeforeQueue, &["I8"], "the waker is rung before the answer is queued"),
+];

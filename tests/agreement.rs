@@ -1,0 +1,461 @@
+//! Two minds at the ends of one link: what they tell each other to agree, what that costs, and what
+//! they do not believe. The bytes between them can be counted and changed; a whole herd, with
+//! everything that can go wrong, lives in the jar.
+
+#[path = "body/mod.rs"]
+mod body;
+
+use std::time::Duration;
+
+use body::{Body, settings};
+use herd::core::digest::Node;
+use herd::core::names::{ConnId, Door, PeerId};
+use herd::core::{LinkState, PeerSettings, Settings};
+
+const KEY: [u8; 32] = [1; 32];
+const OTHER_KEY: [u8; 32] = [2; 32];
+/// What a turn of the loop takes from a link at most.
+const READ_BYTES: usize = 64 * 1024;
+
+/// The dialler is A and comes first.
+const A: usize = 0;
+const B: usize = 1;
+
+struct Pair {
+    bodies: [Body; 2],
+    links: u64,
+    now: Duration,
+    /// Bytes that each of the two has sent on links.
+    sent: [usize; 2],
+    /// Times that the bytes of both were carried over.
+    trips: usize,
+    /// What was carried last, in each direction.
+    last: [Vec<u8>; 2],
+    /// Most bytes that one was ever owed.
+    owed_most: usize,
+}
+
+impl Pair {
+    fn with(change: impl Fn(usize, &mut Settings)) -> Pair {
+        let body = |at: usize| {
+            let (name, other) = [("A", "B"), ("B", "A")][at];
+            let peer = PeerSettings { name: other.into(), dials: at == A, plain: false };
+            let mut settings = settings(name, vec![peer], at as u64);
+            change(at, &mut settings);
+            Body::new(settings, Duration::ZERO, Duration::ZERO)
+        };
+        let mut pair = Pair {
+            bodies: [body(A), body(B)],
+            links: 0,
+            now: Duration::from_secs(1),
+            sent: [0; 2],
+            trips: 0,
+            last: [Vec::new(), Vec::new()],
+            owed_most: 0,
+        };
+        for body in &mut pair.bodies {
+            body.set_time(pair.now);
+            body.start();
+        }
+        pair
+    }
+
+    fn keyed() -> Pair {
+        Pair::with(|_, settings| settings.keys = vec![KEY])
+    }
+
+    fn conn(&self) -> ConnId {
+        ConnId::new(Door::Peer, self.links, 0)
+    }
+
+    /// A new connection from A to B, over which nothing has been carried.
+    fn connect(&mut self) {
+        self.links += 1;
+        (self.sent, self.trips) = ([0; 2], 0);
+        let conn = self.conn();
+        self.bodies[B].accept(conn);
+        if self.bodies[A].server.peer(PeerId(0)).state != LinkState::Dialing {
+            self.pass(Duration::from_millis(300));
+        }
+        self.bodies[A].connected(PeerId(0), conn);
+    }
+
+    /// Time passes, and timers fire.
+    fn pass(&mut self, time: Duration) {
+        self.now += time;
+        for body in &mut self.bodies {
+            body.set_time(self.now);
+            body.expire();
+        }
+    }
+
+    /// Carries what one of them has sent, and says what that was.
+    fn carry(&mut self, from: usize, change: impl Fn(Vec<u8>) -> Vec<u8>) -> Vec<u8> {
+        let conn = self.conn();
+        let text = self.bodies[from].flush(conn, READ_BYTES);
+        self.owed_most = self.owed_most.max(text.len());
+        self.sent[from] += text.len();
+        let text = change(text);
+        self.bodies[1 - from].arrive(conn, &text);
+        text
+    }
+
+    /// Carries everything until both are silent.
+    fn talk(&mut self) {
+        loop {
+            let carried = [A, B].map(|from| self.carry(from, |text| text));
+            if carried.iter().all(Vec::is_empty) {
+                return;
+            }
+            self.trips += 1;
+            self.last = carried;
+        }
+    }
+
+    fn meet(&mut self) {
+        self.connect();
+        self.talk();
+    }
+
+    fn part(&mut self) {
+        let conn = self.conn();
+        self.bodies.iter_mut().for_each(|body| body.lose(conn));
+    }
+
+    /// A client says this to one of them, and hears that.
+    fn say(&mut self, to: usize, text: &str) -> String {
+        let conn = ConnId::new(Door::Client, 0, 1);
+        let body = &mut self.bodies[to];
+        body.accept(conn);
+        let mut heard = Vec::new();
+        for line in text.split_inclusive('\n') {
+            body.arrive(conn, line.as_bytes());
+            heard.extend(body.flush(conn, usize::MAX));
+        }
+        body.lose(conn);
+        String::from_utf8(heard).unwrap()
+    }
+
+    fn is_up(&self) -> bool {
+        self.bodies.iter().all(|body| body.server.peer(PeerId(0)).state == LinkState::Up)
+    }
+
+    fn roots(&self) -> [u64; 2] {
+        [A, B].map(|at| self.bodies[at].server.store().digest().hash(Node::ROOT))
+    }
+
+    fn assert_equal(&self) {
+        let [one, other] = [A, B].map(|at| {
+            let store = self.bodies[at].server.store();
+            store.check_invariants();
+            store.len()
+        });
+        assert_eq!(one, other);
+        assert_eq!(self.roots()[A], self.roots()[B]);
+    }
+}
+
+fn reports(clients: std::ops::Range<usize>) -> String {
+    clients.map(|client| format!("IAMAT client-{client} +34.0-118.5 1520023934.9\n")).collect()
+}
+
+#[test]
+fn a_client_hears_its_own_line_without_a_seal() {
+    let mut pair = Pair::keyed();
+    pair.meet();
+    assert!(pair.is_up());
+    let heard = pair.say(A, "IAMAT x +1-1 5\nIAMAT x +1-1 4\n");
+    let lines: Vec<&str> = heard.lines().collect();
+    assert_eq!(lines.len(), 2, "{heard}");
+    assert!(lines[0].ends_with(" x +1-1 5") && lines[1].ends_with(" x +1-1 4"), "{heard}");
+    pair.talk();
+    pair.assert_equal();
+}
+
+/// Bound: one line of digest, less than 100 bytes, whatever they hold.
+#[test]
+fn to_be_equal_costs_one_line_each() {
+    for (keyed, cost) in [(false, 30), (true, 70)] {
+        let mut pair = if keyed { Pair::keyed() } else { Pair::with(|_, _| {}) };
+        pair.meet();
+        pair.say(A, &reports(0..1_000));
+        pair.talk();
+        pair.assert_equal();
+        pair.part();
+        pair.connect();
+        // The greeting comes first, and what it costs depends on names.
+        let is_greeting = |text: &[u8]| text.starts_with(b"HERD/1 ") || text.starts_with(b"AUTH ");
+        let mut said = Vec::new();
+        for from in [A, B, A, B, A, B] {
+            said.extend(pair.carry(from, |text| text));
+        }
+        let digests: Vec<&[u8]> =
+            said.split_inclusive(|&byte| byte == b'\n').filter(|line| !is_greeting(line)).collect();
+        assert!(digests.len() == 1 && digests[0].starts_with(b"ROOT 1000 "));
+        assert!(digests.concat().len() <= cost, "{} bytes", digests.concat().len());
+        assert!(pair.is_up());
+    }
+}
+
+/// Bound: 40 KB and five round trips for ten reports among 100,000, and one for the greeting.
+#[test]
+fn a_few_missed_reports_cost_little() {
+    let mut pair = Pair::with(|_, settings| {
+        settings.keys = vec![KEY];
+        settings.clients_max = 1_000_000;
+    });
+    pair.meet();
+    for begin in (0..100_000).step_by(1_000) {
+        pair.say(A, &reports(begin..begin + 1_000));
+        pair.talk();
+    }
+    pair.part();
+    pair.say(A, &reports(100_000..100_005));
+    pair.say(B, &reports(100_005..100_010));
+    assert_ne!(pair.roots()[A], pair.roots()[B]);
+    pair.meet();
+    pair.assert_equal();
+    assert_eq!(pair.bodies[A].server.store().len(), 100_010);
+    let bytes = pair.sent[A] + pair.sent[B];
+    assert!(bytes <= 40_000 && pair.trips <= 6, "{bytes} bytes, {} trips", pair.trips);
+}
+
+#[test]
+fn a_server_that_has_lost_everything_is_told_everything() {
+    for lost in [A, B] {
+        let mut pair = Pair::keyed();
+        pair.say(1 - lost, &reports(0..5_000));
+        pair.meet();
+        pair.assert_equal();
+        assert_eq!(pair.bodies[lost].server.store().len(), 5_000);
+    }
+}
+
+/// Goal: digests made with different keys say nothing about each other, and need not.
+#[test]
+fn servers_agree_while_keys_are_changed() {
+    for (ones, others) in [
+        (vec![KEY], vec![OTHER_KEY, KEY]),
+        (vec![OTHER_KEY, KEY], vec![KEY]),
+        (vec![OTHER_KEY, KEY], vec![KEY, OTHER_KEY]),
+    ] {
+        let keys = [ones, others];
+        let mut pair = Pair::with(|at, settings| settings.keys = keys[at].clone());
+        pair.say(A, &reports(0..10));
+        pair.say(B, &reports(5..15));
+        pair.meet();
+        assert!(pair.is_up());
+        assert!(pair.bodies.iter().all(|body| body.server.store().len() == 15));
+    }
+}
+
+/// Goal: nothing is lost on a peer that reads nothing for long, and it is told each client's last
+/// report only. Method: B's link is not carried while 100 clients report 200 times each.
+#[test]
+fn a_slow_peer_is_told_the_newest_once() {
+    let mut pair = Pair::with(|_, settings| settings.keys = vec![KEY]);
+    pair.meet();
+    let mut owed_most = 0;
+    for time in 0..200 {
+        let lines: String =
+            (0..100).map(|client| format!("IAMAT c{client} +1-1 {time}\n")).collect();
+        pair.say(A, &lines);
+        owed_most = owed_most.max(pair.bodies[A].owed(pair.conn()));
+    }
+    assert!(owed_most > 200_000, "the peer was slow");
+    assert!(owed_most <= 256 * 1024, "{owed_most} bytes for one peer");
+    pair.sent = [0; 2];
+    pair.talk();
+    pair.assert_equal();
+    let lines = (pair.sent[A] - owed_most) / 60;
+    assert!(lines <= 300, "{lines} lines beyond what was owed");
+}
+
+/// Goal: what is compared while reports are under way is not repaired in vain.
+#[test]
+fn a_difference_that_is_under_way_is_not_repaired() {
+    let every = Duration::from_secs(5);
+    let mut pair = Pair::with(|_, settings| {
+        settings.compare_every = Some(every);
+        settings.ping_after = 100 * every;
+        settings.silence_max = 200 * every;
+    });
+    pair.meet();
+    // A's root and B's report cross each other.
+    for round in 0..3 {
+        pair.pass(every * 2);
+        let root = pair.bodies[A].flush(pair.conn(), READ_BYTES);
+        assert!(root.starts_with(b"ROOT "), "round {round}");
+        pair.say(B, &format!("IAMAT x +1-1 {round}\n"));
+        pair.bodies[B].arrive(pair.conn(), &root);
+        let said = pair.carry(B, |text| text);
+        assert!(
+            said.starts_with(b"AT B ") && said.iter().filter(|&&byte| byte == b'\n').count() == 1
+        );
+        pair.talk();
+        pair.assert_equal();
+    }
+}
+
+/// Goal: no line that was not said here and now changes anything.
+#[test]
+fn a_changed_line_ends_the_link_and_changes_nothing() {
+    let last_line = |text: &[u8]| {
+        let start = text[..text.len() - 1].iter().rposition(|&byte| byte == b'\n');
+        start.map_or(0, |at| at + 1)
+    };
+    type Change = fn(Vec<u8>, usize) -> Vec<u8>;
+    let changes: [(&str, Change); 7] = [
+        ("forged", |_, _| b"AT A +0 evil +1-1 5\n".to_vec()),
+        ("a bit", |mut text, at| {
+            text[at + 20] ^= 1;
+            text
+        }),
+        ("cut short", |mut text, _| {
+            text.truncate(text.len() - 9);
+            text.push(b'\n');
+            text
+        }),
+        ("said twice", |text, at| [&text[..], &text[at..]].concat()),
+        ("left out", |text, at| text[at..].to_vec()),
+        ("swapped", |text, at| [&text[at..], &text[..at]].concat()),
+        ("no seal", |text, at| {
+            let line = &text[at..];
+            [&line[..line.len() - 35], b"\n"].concat()
+        }),
+    ];
+    for (what, change) in changes {
+        let mut pair = Pair::keyed();
+        pair.meet();
+        pair.say(A, "IAMAT one +1-1 5\nIAMAT two +1-1 5\n");
+        let at = std::cell::Cell::new(0);
+        pair.carry(A, |text| {
+            at.set(last_line(&text));
+            change(text, at.get())
+        });
+        assert_eq!(pair.bodies[B].server.peer(PeerId(0)).state, LinkState::Down, "{what}");
+        assert_eq!(pair.bodies[B].server.counters().refused, 1, "{what}");
+        assert!(pair.bodies[B].server.store().find(b"evil").is_none());
+        pair.part();
+        pair.meet();
+        pair.assert_equal();
+        assert_eq!(pair.bodies[B].server.store().len(), 2, "{what}");
+    }
+}
+
+#[test]
+fn who_cannot_prove_the_key_is_no_peer() {
+    for (ones, others) in [(vec![KEY], vec![OTHER_KEY]), (vec![], vec![KEY]), (vec![KEY], vec![])] {
+        let keys = [ones, others];
+        let mut pair = Pair::with(|at, settings| settings.keys = keys[at].clone());
+        pair.say(A, &reports(0..3));
+        pair.meet();
+        assert!(!pair.is_up());
+        let refused: u64 = pair.bodies.iter().map(|body| body.server.counters().refused).sum();
+        assert_eq!(refused, 1);
+        assert!(pair.bodies[B].server.store().is_empty());
+    }
+}
+
+/// Goal: a recorded meeting opens nothing. Method: B meets somebody who says what A once said.
+#[test]
+fn a_recorded_meeting_is_not_believed() {
+    let mut pair = Pair::keyed();
+    pair.connect();
+    let greeting = pair.carry(A, |text| text);
+    pair.carry(B, |text| text);
+    let proof = pair.carry(A, |text| text);
+    assert!(pair.is_up() && proof.starts_with(b"AUTH "));
+    pair.part();
+
+    pair.links += 1;
+    let conn = pair.conn();
+    pair.bodies[B].accept(conn);
+    pair.bodies[B].arrive(conn, &greeting);
+    let answer = pair.bodies[B].flush(conn, READ_BYTES);
+    assert!(answer.starts_with(b"HERD/1 B A "), "a greeting is answered, for it may be A's");
+    pair.bodies[B].arrive(conn, &proof);
+    assert_eq!(pair.bodies[B].server.peer(PeerId(0)).state, LinkState::Down);
+    assert_eq!(pair.bodies[B].server.counters().refused, 1);
+}
+
+#[test]
+fn a_time_too_far_ahead_is_refused_where_it_is_first_heard() {
+    let day = Duration::from_secs(86_400);
+    let mut pair = Pair::with(|at, settings| settings.ahead_max = (at == A).then_some(day));
+    pair.meet();
+    let ahead = |seconds: u64| format!("IAMAT x{seconds} +1-1 {}\n", body::EPOCH + seconds);
+    assert!(pair.say(A, &ahead(86_000)).starts_with("AT A -85999."));
+    assert!(pair.say(A, &ahead(90_000)).starts_with("? IAMAT x90000 "));
+    // B has no such bound, and A takes what B tells.
+    assert!(pair.say(B, &ahead(90_000)).starts_with("AT B "));
+    pair.talk();
+    pair.assert_equal();
+    assert_eq!(pair.bodies[A].server.store().len(), 2);
+}
+
+#[test]
+fn a_full_server_refuses_new_clients_but_hears_its_peers() {
+    let mut pair = Pair::with(|at, settings| {
+        if at == A {
+            settings.clients_max = 10;
+        }
+    });
+    pair.meet();
+    pair.say(A, &reports(0..10));
+    assert!(pair.say(A, &reports(10..11)).starts_with("? IAMAT client-10 "));
+    assert!(pair.say(A, "IAMAT client-3 +0-0 1600000000\n").starts_with("AT A "));
+    pair.say(B, &reports(10..12));
+    pair.talk();
+    pair.assert_equal();
+    assert_eq!(pair.bodies[A].server.store().len(), 12);
+}
+
+/// Goal: what nobody has renewed is forgotten everywhere, and does not come back.
+#[test]
+fn reports_expire_everywhere() {
+    let hour = Duration::from_secs(3_600);
+    let mut pair = Pair::with(|_, settings| {
+        settings.expire_after = Some(hour);
+        settings.ping_after = hour;
+        settings.silence_max = 10 * hour;
+        settings.compare_every = Some(hour / 4);
+    });
+    pair.meet();
+    pair.say(A, "IAMAT old +1-1 5\n");
+    pair.talk();
+    pair.pass(hour / 2);
+    pair.talk();
+    pair.say(B, "IAMAT young +1-1 5\n");
+    pair.pass(hour * 2 / 3);
+    pair.talk();
+    assert_eq!(pair.say(A, "WHATSAT old 5 0\n"), "? WHATSAT old 5 0\n");
+    // Not yet swept at A, and so still there; an older report of the client is news now.
+    assert!(pair.say(A, "IAMAT old +2-2 4\n").starts_with("AT A "));
+    assert!(pair.bodies[A].server.store().find(b"old").is_some_and(|held| held.time == b"4"));
+    for _ in 0..700 {
+        pair.pass(Duration::from_millis(100));
+    }
+    pair.talk();
+    pair.assert_equal();
+    assert_eq!(pair.bodies[A].server.store().len(), 2);
+    pair.pass(3 * hour / 2);
+    for _ in 0..700 {
+        pair.pass(Duration::from_millis(100));
+    }
+    pair.talk();
+    assert!(pair.bodies.iter().all(|body| body.server.store().is_empty()));
+    assert_eq!(pair.roots(), [0, 0]);
+}
+
+/// Goal: the stamps of a server go on when its clock is set back.
+#[test]
+fn stamps_never_go_back() {
+    let mut pair = Pair::with(|_, _| {});
+    let skew = |answer: &str| answer.split(' ').nth(2).unwrap().parse::<f64>().unwrap();
+    let first = skew(&pair.say(A, "IAMAT x +1-1 0\n"));
+    pair.now -= Duration::from_millis(500);
+    pair.bodies[A].set_time(pair.now);
+    let second = skew(&pair.say(A, "IAMAT x +1-1 0\n"));
+    assert!(second >= first && second < first + 0.001, "{first} {second}");
+}
