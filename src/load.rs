@@ -41,7 +41,8 @@ pub fn bench(out: &mut impl Write, flags: &BenchFlags) -> Result<Exit, Failure> 
     match findings.errors_total {
         0 => Ok(Exit::Success),
         errors => {
-            let sentence = format!("{errors} errors: the figures are worth nothing");
+            let first = findings.first_error.as_deref().unwrap_or("an answer is missing");
+            let sentence = format!("{errors} errors, so the figures are worth nothing: {first}");
             Err(Failure::new(Exit::Unreachable, sentence))
         }
     }

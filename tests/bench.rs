@@ -186,7 +186,7 @@ fn wrong_answers_make_the_figures_worthless() {
         let load = ["--seconds", "0.2", "--warm-up", "0", "-c", "1", "-p", "2", "--json"];
         let ended = bench(&herd, &[&["--connect", &address][..], &load].concat());
         assert_eq!(ended.code, Some(69), "{kind}: {}{}", ended.out, ended.complaint);
-        assert!(ended.complaint.contains("errors: the figures are worth nothing"), "{kind}");
+        assert!(ended.complaint.contains("errors, so the figures are worth nothing: "), "{kind}");
         let found: Value = serde_json::from_str(&ended.out).unwrap();
         assert_ne!(found["errors"][kind], 0, "{kind}: {}", ended.out);
     };

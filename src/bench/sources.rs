@@ -1,11 +1,12 @@
 //! Where a load's connections come from: descriptors enough, and source addresses enough.
 //!
 //! Apart from the crowd because both are the system's rules and not the protocol's. One source
-//! address has some 28,000 ports towards one server; on loopback every address of 127.0.0.0/8 is
-//! ours, so there a crowd may be larger.
+//! address has some 28,000 ports towards one server, and a port is not free again before a second
+//! has passed. On loopback every address of 127.0.0.0/8 is ours, so there a crowd may be larger, or
+//! come and go faster.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 
 use mio::net::TcpStream;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -13,8 +14,19 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::exit::{Exit, Failure};
 
-/// Below the 28,232 ports that Linux has for outgoing connections (ip(7), ip_local_port_range).
-const PER_SOURCE: usize = 20_000;
+/// So many come from wherever the system likes. It has 28,232 ports (ip(7), ip_local_port_range).
+const SYSTEMS_CHOICE: usize = 20_000;
+
+/// All others have a source that was chosen here: the kernel's search for a free port becomes
+/// slower than all the rest when most are taken.
+const PORT_FIRST: u16 = 32_768;
+const PORTS: usize = 28_000;
+/// Two loads do not meet: each process has so many addresses, and there are so many such ranges.
+const ADDRESSES: u32 = 1_000;
+const RANGES: u32 = 16_000;
+
+/// Somebody may listen on a port of all addresses, or have used it a moment ago.
+const SOURCES_TRIED: usize = 100;
 
 /// Descriptors that are not connections: standard streams, the event queue, /proc.
 const DESCRIPTORS_RESERVED: u64 = 16;
@@ -32,25 +44,41 @@ impl Sources {
 
     /// Begins a connection. It may not be one yet, and may never be.
     pub fn dial(&mut self) -> io::Result<TcpStream> {
+        let mut begun = Err(io::ErrorKind::AddrNotAvailable.into());
+        for _ in 0..SOURCES_TRIED {
+            let source = self.source(std::process::id());
+            begun = self.dial_from(source);
+            self.dialled += 1;
+            let taken = [io::ErrorKind::AddrInUse, io::ErrorKind::AddrNotAvailable];
+            let is_taken = begun.as_ref().is_err_and(|error| taken.contains(&error.kind()));
+            if source.is_none() || !is_taken {
+                break;
+            }
+        }
+        begun
+    }
+
+    fn dial_from(&self, source: Option<SocketAddr>) -> io::Result<TcpStream> {
         let socket = Socket::new(Domain::for_address(self.to), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_nonblocking(true)?;
         socket.set_tcp_nodelay(true)?;
-        if let Some(source) = self.source() {
-            socket.bind(&SocketAddr::new(source, 0).into())?;
+        if let Some(source) = source {
+            socket.set_reuse_address(true)?;
+            socket.bind(&source.into())?;
         }
-        self.dialled += 1;
         match socket.connect(&self.to.into()) {
             Err(error) if !is_begun(&error) => Err(error),
             _ => Ok(TcpStream::from_std(socket.into())),
         }
     }
 
-    /// The next address to come from; `None` leaves it to the system, which is cheaper.
-    fn source(&self) -> Option<IpAddr> {
-        let number = self.dialled / PER_SOURCE;
+    /// Where the next comes from; `None` leaves it to the system.
+    fn source(&self, pid: u32) -> Option<SocketAddr> {
         let is_ours = cfg!(target_os = "linux") && self.to.is_ipv4() && self.to.ip().is_loopback();
-        let host = u32::from(Ipv4Addr::LOCALHOST) + u32::try_from(number).unwrap_or_default();
-        (is_ours && number > 0).then(|| Ipv4Addr::from(host).into())
+        let number = self.dialled.checked_sub(SYSTEMS_CHOICE).filter(|_| is_ours)?;
+        let address = (number / PORTS) as u32 % ADDRESSES + pid % RANGES * ADDRESSES;
+        let host = Ipv4Addr::from(u32::from(Ipv4Addr::LOCALHOST) + 1 + address);
+        Some((host, PORT_FIRST + (number % PORTS) as u16).into())
     }
 }
 
@@ -86,18 +114,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_source_has_so_many_ports_and_then_the_next_is_used() {
+    fn the_system_chooses_until_it_would_search_long() {
         let check = |to: &str, dialled, expected: Option<&str>| {
             let sources = Sources { to: to.parse().unwrap(), dialled };
             let expected = expected.filter(|_| cfg!(target_os = "linux"));
-            assert_eq!(sources.source(), expected.map(|source| source.parse().unwrap()));
+            assert_eq!(sources.source(16_002), expected.map(|source| source.parse().unwrap()));
         };
         check("127.0.0.1:1", 0, None);
-        check("127.0.0.1:1", PER_SOURCE - 1, None);
-        check("127.0.0.1:1", PER_SOURCE, Some("127.0.0.2"));
-        check("127.0.0.1:1", 300 * PER_SOURCE, Some("127.0.1.45"));
-        check("192.0.2.1:1", PER_SOURCE, None);
-        check("[::1]:1", PER_SOURCE, None);
+        check("127.0.0.1:1", SYSTEMS_CHOICE - 1, None);
+        check("127.0.0.1:1", SYSTEMS_CHOICE, Some("127.0.7.210:32768"));
+        check("127.0.0.1:1", SYSTEMS_CHOICE + 1, Some("127.0.7.210:32769"));
+        check("127.0.0.1:1", SYSTEMS_CHOICE + PORTS, Some("127.0.7.211:32768"));
+        check("127.0.0.1:1", SYSTEMS_CHOICE + 1_000 * PORTS, Some("127.0.7.210:32768"));
+        check("192.0.2.1:1", SYSTEMS_CHOICE, None);
+        check("[::1]:1", SYSTEMS_CHOICE, None);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn chosen_sources_can_be_dialled_from() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut sources = Sources::new(listener.local_addr().unwrap());
+        sources.dialled = SYSTEMS_CHOICE;
+        for _ in 0..10 {
+            let _begun = sources.dial().unwrap();
+            let (_, from) = listener.accept().unwrap();
+            assert_ne!(from.ip(), std::net::IpAddr::from(Ipv4Addr::LOCALHOST));
+        }
     }
 
     #[test]
