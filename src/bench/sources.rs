@@ -18,9 +18,10 @@ use crate::exit::{Exit, Failure};
 const SYSTEMS_CHOICE: usize = 20_000;
 
 /// All others have a source that was chosen here: the kernel's search for a free port becomes
-/// slower than all the rest when most are taken.
-const PORT_FIRST: u16 = 32_768;
-const PORTS: usize = 28_000;
+/// slower than all the rest when most are taken. These ports lie above those that it chooses from,
+/// because it passes by a port that anybody has bound, on whatever address.
+const PORT_FIRST: u16 = 61_000;
+const PORTS: usize = 4_000;
 /// Two loads do not meet: each process has so many addresses, and there are so many such ranges.
 const ADDRESSES: u32 = 1_000;
 const RANGES: u32 = 16_000;
@@ -122,10 +123,10 @@ mod tests {
         };
         check("127.0.0.1:1", 0, None);
         check("127.0.0.1:1", SYSTEMS_CHOICE - 1, None);
-        check("127.0.0.1:1", SYSTEMS_CHOICE, Some("127.0.7.210:32768"));
-        check("127.0.0.1:1", SYSTEMS_CHOICE + 1, Some("127.0.7.210:32769"));
-        check("127.0.0.1:1", SYSTEMS_CHOICE + PORTS, Some("127.0.7.211:32768"));
-        check("127.0.0.1:1", SYSTEMS_CHOICE + 1_000 * PORTS, Some("127.0.7.210:32768"));
+        check("127.0.0.1:1", SYSTEMS_CHOICE, Some("127.0.7.210:61000"));
+        check("127.0.0.1:1", SYSTEMS_CHOICE + 1, Some("127.0.7.210:61001"));
+        check("127.0.0.1:1", SYSTEMS_CHOICE + PORTS, Some("127.0.7.211:61000"));
+        check("127.0.0.1:1", SYSTEMS_CHOICE + 1_000 * PORTS, Some("127.0.7.210:61000"));
         check("192.0.2.1:1", SYSTEMS_CHOICE, None);
         check("[::1]:1", SYSTEMS_CHOICE, None);
     }
