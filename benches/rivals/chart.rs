@@ -1,7 +1,7 @@
 //! A picture of the race: one bar for each rival and each of a few loads, as an SVG that fits a
 //! page on a light and on a dark ground. Apart from the tables, which say it all.
 
-use crate::race::{Load, Result};
+use crate::race::{Load, Measurement};
 use crate::rivals::Rival;
 use crate::table::{median, per_second, short};
 
@@ -27,7 +27,7 @@ text { font: 12px system-ui, sans-serif; fill: #24292f }
 }
 ";
 
-pub fn draw(rivals: &[Rival], loads: &[Load], results: &[Result]) -> String {
+pub fn draw(rivals: &[Rival], loads: &[Load], results: &[Measurement]) -> String {
     let drawn: Vec<_> = (0..loads.len()).filter(|load| loads[*load].is_drawn).collect();
     let width = LABELS + drawn.len() * PANEL + MARGIN;
     let height = TOP + rivals.len() * ROW + MARGIN;

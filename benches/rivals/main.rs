@@ -17,7 +17,7 @@ use std::time::Duration;
 use std::{fs, io};
 
 use clap::Parser;
-use race::{Course, LOADS, QUICK_LOADS, Result as Measured};
+use race::{Course, LOADS, QUICK_LOADS};
 use rivals::Rival;
 
 /// Measure the herd beside servers of other kinds.
@@ -98,13 +98,12 @@ fn machine(course: &Course, rivals: &[Rival]) -> String {
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let cpu = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("? unknown");
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    let versions: Vec<_> = rivals.iter().filter_map(|rival| rival.version.as_deref()).collect();
-    let mut seen = Vec::new();
-    versions.into_iter().filter(|version| !version.is_empty()).for_each(|version| {
-        if !seen.contains(&version) {
-            seen.push(version);
+    let mut versions: Vec<&str> = Vec::new();
+    for version in rivals.iter().filter_map(|rival| rival.version.as_deref()) {
+        if !versions.contains(&version) {
+            versions.push(version);
         }
-    });
+    }
     format!(
         "{}; {} cores, {}; {}; medians of {} rounds of {:?} after {:?}; {}.",
         said("date", &["+%Y-%m-%d"]).unwrap_or_default(),
@@ -114,7 +113,7 @@ fn machine(course: &Course, rivals: &[Rival]) -> String {
         course.rounds,
         course.measure,
         course.warm_up,
-        seen.join(", "),
+        versions.join(", "),
     )
 }
 

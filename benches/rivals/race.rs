@@ -60,11 +60,11 @@ pub struct Course {
 }
 
 /// One measurement.
-pub struct Result {
+pub struct Measurement {
     pub rival: usize,
     pub load: usize,
     pub round: usize,
-    pub found: std::result::Result<Figures, String>,
+    pub found: Result<Figures, String>,
 }
 
 /// What `herd bench` tells, as far as it is wanted here.
@@ -85,7 +85,7 @@ pub struct Latency {
 }
 
 impl Course {
-    pub fn run(&self, rivals: &[Rival]) -> Vec<Result> {
+    pub fn run(&self, rivals: &[Rival]) -> Vec<Measurement> {
         let mut results = Vec::new();
         for round in 0..self.rounds {
             for (load, wanted) in self.loads.iter().enumerate() {
@@ -102,14 +102,14 @@ impl Course {
                         wanted.name,
                         server.name
                     );
-                    results.push(Result { rival, load, round, found });
+                    results.push(Measurement { rival, load, round, found });
                 }
             }
         }
         results
     }
 
-    fn measure(&self, rival: &Rival, load: &Load) -> std::result::Result<Figures, String> {
+    fn measure(&self, rival: &Rival, load: &Load) -> Result<Figures, String> {
         let port = free_port();
         let server = Running::start(rival, port)?;
         // Whoever listens may still be loading, which is no answer's cost.
@@ -145,7 +145,7 @@ struct Running {
 }
 
 impl Running {
-    fn start(rival: &Rival, port: u16) -> std::result::Result<Running, String> {
+    fn start(rival: &Rival, port: u16) -> Result<Running, String> {
         let mut command = pinned(0, rival.command(port));
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let child = child.spawn().map_err(|error| error.to_string())?;

@@ -34,9 +34,7 @@ impl Rival {
 
     /// What makes it listen on `port` of 127.0.0.1.
     pub fn command(&self, port: u16) -> Command {
-        let mut command = (self.launch)(port);
-        command.stdin(Stdio::null()).stdout(Stdio::null());
-        command
+        (self.launch)(port)
     }
 }
 

@@ -3,17 +3,17 @@
 
 use std::fmt::Write;
 
-use crate::race::{Figures, Load, Result};
+use crate::race::{Figures, Load, Measurement};
 use crate::rivals::Rival;
 
 /// The median of one figure over the rounds; `None` if nobody knows it.
 pub fn median(
-    results: &[Result],
+    results: &[Measurement],
     rival: usize,
     load: usize,
     figure: impl Fn(&Figures) -> Option<f64>,
 ) -> Option<f64> {
-    let of_both = |result: &&Result| result.rival == rival && result.load == load;
+    let of_both = |result: &&Measurement| result.rival == rival && result.load == load;
     let found = results.iter().filter(of_both).filter_map(|result| result.found.as_ref().ok());
     let mut found: Vec<f64> = found.filter_map(figure).collect();
     found.sort_by(f64::total_cmp);
@@ -44,7 +44,7 @@ fn fine(number: f64) -> String {
 }
 
 /// Two tables: requests a second, and CPU time a request with the memory of who is idle.
-pub fn write(rivals: &[Rival], loads: &[Load], results: &[Result]) -> String {
+pub fn write(rivals: &[Rival], loads: &[Load], results: &[Measurement]) -> String {
     let mut text = String::from("Requests a second; in parentheses, of the limit's:\n\n");
     let asked: Vec<_> = (0..loads.len()).filter(|load| !loads[*load].is_idle).collect();
     write_one(&mut text, rivals, loads, &asked, |rival, load| {
@@ -99,7 +99,7 @@ fn cell(
 }
 
 /// Every measurement by itself. A figure that is not known is an empty field.
-pub fn csv(rivals: &[Rival], loads: &[Load], results: &[Result]) -> String {
+pub fn csv(rivals: &[Rival], loads: &[Load], results: &[Measurement]) -> String {
     let mut text = String::from(
         "round,load,rival,answers_per_second,cpu_us_per_answer,p50_us,p99_us,\
          resident_bytes_after,resident_bytes_per_idle,load_cpu_percent,error\n",
