@@ -6,6 +6,7 @@
 mod bench;
 
 use std::env;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
@@ -20,7 +21,13 @@ use herd::config::layers::{Overrides, PlainPeer, Which, configure};
 use herd::config::presets::BASE_PORT_MAX;
 use herd::config::settings::{default_run_dir, parse_level};
 use herd::config::{Config, ConfigError, PlacesSource, Secret, StaleReply, address, file};
+use herd::exit::{Exit, Failure};
 use herd::places::ATTRIBUTION;
+use herd::sim::faults::Faults;
+use herd::sim::graph::Shape;
+use herd::sim::{Plan, SERVERS_MAX};
+
+use crate::lives::Lives;
 
 pub use bench::BenchFlags;
 
@@ -36,12 +43,13 @@ Examples:
   herd status                            who runs, who is joined with whom
   herd places near +60.17+24.94 5 3      ask what is near, without a server
   herd bench Hill -p 16                  how many requests a second it answers
+  herd sim --seed 17                     a life of a herd in virtual time, and its faults
   herd example-config > herd.toml        begin a herd of your own
   herd serve Hill --config herd.toml     run it
   herd keygen                            make a key, so that it may leave this machine
 
-Exit codes: 0 done, 2 usage, 3 not running, 69 nobody answers, 73 no log, run directory or new
-key file, 78 configuration, 98 port or name taken.";
+Exit codes: 0 done, 1 a simulated herd broke a promise, 2 usage, 3 not running, 69 nobody answers,
+73 no log, run directory or new key file, 78 configuration, 98 port or name taken.";
 
 const LEVEL_HELP: &str =
     "How much to log: off, error, warn, info (or events), debug (or traffic), trace";
@@ -124,6 +132,8 @@ pub enum Command {
     /// Look at places: what a file holds, what is near a position
     #[command(subcommand)]
     Places(PlacesCommand),
+    /// Simulate herds, with faults, and check that they keep what they promise
+    Sim(SimFlags),
 }
 
 #[derive(Debug, Subcommand)]
@@ -222,6 +232,33 @@ pub struct ServeFlags {
     pub places_key: Option<Secret>,
 }
 
+/// What `sim` takes.
+#[derive(Args, Clone, Debug)]
+pub struct SimFlags {
+    /// How many servers [default: each seed decides, 2 to 9]
+    #[arg(long, value_name = "N|LO-HI", value_parser = parse_servers)]
+    pub servers: Option<RangeInclusive<usize>>,
+    /// The life to be lived, or the first of several
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// How many lives; one is told in rows, several in a line
+    #[arg(long, value_name = "K", default_value_t = 1)]
+    pub seeds: u64,
+    /// What may go wrong: none, or a list such as crash,stall [default: each seed decides]
+    #[arg(long, value_name = "none|LIST", value_parser = Faults::parse)]
+    pub faults: Option<Faults>,
+    /// Who is joined with whom: preset:2023, random, random:DEGREE, ring, star, line or mesh
+    /// [default: each seed decides]
+    #[arg(long, value_name = "GRAPH", value_parser = Shape::parse)]
+    pub graph: Option<Shape>,
+    /// Measure what so many reports cost where nothing goes wrong [default above 64 servers: 100]
+    #[arg(long, value_name = "N", conflicts_with = "faults")]
+    pub reports: Option<usize>,
+    /// Show every line between servers; of several lives, each
+    #[arg(short, long)]
+    pub verbose: bool,
+}
+
 /// Where running servers are found.
 #[derive(Args, Clone, Debug, Default)]
 pub struct PlaceFlags {
@@ -292,6 +329,16 @@ fn parse_switch(text: &str) -> Result<bool, String> {
         "0" | "false" | "no" | "off" => Ok(false),
         _ => Err("write 1 or 0".into()),
     }
+}
+
+/// `5` or `2-9`.
+fn parse_servers(text: &str) -> Result<RangeInclusive<usize>, String> {
+    let (least, most) = text.split_once('-').unwrap_or((text, text));
+    let bounds = least.parse().ok().zip(most.parse().ok());
+    let is_sound = |&(least, most): &(usize, usize)| 2 <= least && least <= most && most <= 5_000;
+    let (least, most) =
+        bounds.filter(is_sound).ok_or("write a number from 2 to 5000, or two as in 2-9")?;
+    Ok(least..=most)
 }
 
 impl Command {
@@ -372,6 +419,28 @@ impl ServeFlags {
             plain: self.plain,
             plain_peers: self.plain_peer,
         }
+    }
+}
+
+impl SimFlags {
+    /// # Errors
+    /// The flags do not go together.
+    pub fn lives(self) -> Result<Lives, Failure> {
+        let SimFlags { servers, seed, seeds, faults, graph, reports, verbose } = self;
+        if let Some((Shape::Preset(preset), servers)) = graph.zip(servers.as_ref())
+            && !servers.contains(&preset.servers.len())
+        {
+            let sentence = format!("the herd of {} has {}", preset.year, preset.servers.len());
+            return Err(Failure::new(Exit::Usage, sentence + " servers"));
+        }
+        let is_large = servers.as_ref().is_some_and(|servers| *servers.end() > SERVERS_MAX);
+        if is_large && faults.is_some_and(|faults| !faults.is_empty()) {
+            let sentence = format!("nothing goes wrong in herds of more than {SERVERS_MAX}");
+            return Err(Failure::new(Exit::Usage, sentence));
+        }
+        let reports = reports.or(is_large.then_some(100));
+        let plan = Plan { servers, graph, faults, reports };
+        Ok(Lives { plan, seed, seeds, verbose })
     }
 }
 

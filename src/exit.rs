@@ -16,8 +16,8 @@ use crate::run_dir::ClaimError;
 #[repr(u8)]
 pub enum Exit {
     Success = 0,
-    /// Standard output cannot be written.
-    Output = 1,
+    /// Standard output cannot be written, or a simulated herd has broken a promise.
+    Failed = 1,
     /// The words given are no question. Clap gives the same for its own complaints.
     Usage = 2,
     /// The server that was asked about is not running.
@@ -59,7 +59,7 @@ impl Failure {
         if error.kind() == io::ErrorKind::BrokenPipe {
             return Failure::new(Exit::Success, "");
         }
-        Failure::new(Exit::Output, format!("cannot write to standard output: {error}"))
+        Failure::new(Exit::Failed, format!("cannot write to standard output: {error}"))
     }
 }
 

@@ -5,6 +5,7 @@
 mod cli;
 mod describe;
 mod keygen;
+mod lives;
 mod load;
 mod operator;
 mod survey;
@@ -79,6 +80,7 @@ fn run(command: Command) -> Result<Exit, Failure> {
             return survey::near(&mut out, [&position, &radius, &bound], &local);
         }
         Command::Presets => describe::write_presets(&mut out),
+        Command::Sim(flags) => return lives::show(&mut out, &flags.lives()?),
     };
     written.and_then(|()| out.flush()).map_err(|error| Failure::of_output(&error))?;
     Ok(Exit::Success)

@@ -10,7 +10,8 @@ use herd::core::border::{Input, Output, Outputs};
 use herd::core::clock::{Now, PosixTime};
 use herd::core::line::{LineLimits, Lines};
 use herd::core::names::{ConnId, Door};
-use herd::core::{PeerSettings, Server, Settings};
+use herd::core::{PeerSettings, Server};
+use herd::sim::body::settings;
 
 const LIMITS: LineLimits = LineLimits { line_bytes_max: 8 << 10, endless_bytes_max: 1 << 20 };
 
@@ -21,29 +22,7 @@ fn now() -> Now {
 fn server(peers: usize) -> Server {
     let peer =
         |n| PeerSettings { name: format!("Peer{n}").into_bytes(), dials: false, plain: false };
-    Server::new(Settings {
-        name: b"Hill".as_slice().into(),
-        herd: b"test".to_vec(),
-        peers: (0..peers).map(peer).collect(),
-        accept_plain: false,
-        stale_reply_stored: false,
-        close_after_reply: false,
-        answer_patience: Duration::from_secs(5),
-        waits_max: 64,
-        clients_max: 1_000_000,
-        peer_owed_max: 256 * 1024,
-        greeting_patience: Duration::from_secs(2),
-        ping_after: Duration::from_secs(10),
-        silence_max: Duration::from_secs(30),
-        backoff_min: Duration::from_millis(100),
-        backoff_max: Duration::from_secs(5),
-        seed: 1,
-        keys: Vec::new(),
-        ahead_max: None,
-        expire_after: None,
-        compare_every: None,
-        nonce_key: [7; 32],
-    })
+    Server::new(settings("Hill", (0..peers).map(peer).collect(), 1))
 }
 
 /// Tells the lines and gives how many texts are to be sent.
@@ -68,7 +47,7 @@ fn check(peers: usize, door: Door, word: &str, sends_expected: usize) {
         let conn = ConnId::new(Door::Peer, n as u64, n);
         server.handle(now(), Input::Accepted { conn }, &mut out);
         out.clear();
-        let greeting = format!("HERD/1 Peer{n} Hill test {n:032x} -\n");
+        let greeting = format!("HERD/1 Peer{n} Hill sim {n:032x} -\n");
         tell(&mut server, conn, greeting.as_bytes(), &mut out);
     }
     let conn = ConnId::new(door, if door == Door::Peer { 0 } else { 100 }, 0);

@@ -79,6 +79,27 @@ fn usage_errors_end_with_2() {
 }
 
 #[test]
+fn herds_are_simulated() {
+    check(&["sim", "--seed", "3"], 0, "all promises kept");
+    check(&["sim", "--seed", "3", "--servers", "4", "--faults", "none"], 0, "seed 3: 4 servers");
+    check(&["sim", "--seeds", "2", "--faults", "crash,stall"], 0, "2 seeds, 0 violations: ");
+    check(
+        &["sim", "--graph", "preset:2023", "--reports", "5"],
+        0,
+        "\n5        6      5        8.00",
+    );
+    check(&["sim", "--servers", "1"], 2, "a number from 2 to 5000");
+    check(&["sim", "--graph", "cube"], 2, "ring, star, line or mesh");
+    check(&["sim", "--faults", "fire"], 2, "`fire` is no fault");
+    check(
+        &["sim", "--graph", "preset:2023", "--servers", "7"],
+        2,
+        "the herd of 2023 has 5 servers",
+    );
+    check(&["sim", "--servers", "65", "--faults", "crash"], 2, "nothing goes wrong in herds of");
+}
+
+#[test]
 fn configurations_are_checked() {
     check(&["check-config"], 0, "herd 2023: 5 servers, 6 links");
     check(&["check-config", "Hill"], 0, "herd 2020: 5 servers, 6 links");

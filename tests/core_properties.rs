@@ -3,12 +3,9 @@
 //!
 //! Each property is shown for inputs that proptest draws, and shrinks when they break it.
 
-mod body;
-
 use std::cmp::Ordering;
 use std::time::Duration;
 
-use body::{Act, Body, LIMITS, settings};
 use herd::core::border::{Input, Note, Outputs};
 use herd::core::clock::{Now, PosixTime, Skew};
 use herd::core::line::{Line, LineBuffer, LineLimits, Lines};
@@ -17,6 +14,7 @@ use herd::core::store::{Store, Verdict, rank};
 use herd::core::timer_wheel::{TICK, TimerWheel};
 use herd::core::wire::{Command, Report};
 use herd::core::{PeerSettings, Server, Settings};
+use herd::sim::body::{Act, Body, LIMITS, settings};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -127,7 +125,7 @@ fn lines_of(pieces: &[&[u8]], limits: LineLimits, lines_max: usize) -> Vec<(bool
 /// What a server answers to a client whose bytes come in these pieces. Places are answered as
 /// late as they can be: when nothing else is left to do.
 fn answers_to(pieces: &[&[u8]]) -> Vec<u8> {
-    let mut body = Body::new(settings("Hill", Vec::new(), 5), Duration::ZERO, Duration::ZERO);
+    let mut body = Body::new(settings("Hill", Vec::new(), 5), Duration::ZERO, 0);
     let conn = ConnId::new(Door::Client, 1, 1);
     body.set_time(Duration::from_secs(60));
     body.start();
@@ -268,14 +266,14 @@ fn peer(name: &str, dials: bool) -> PeerSettings {
     PeerSettings { name: name.into(), dials, plain: false }
 }
 
-const GREETING: &[u8] = b"HERD/1 Smith Hill jar 0000000000000000000000000000feed -\n";
+const GREETING: &[u8] = b"HERD/1 Smith Hill sim 0000000000000000000000000000feed -\n";
 
 /// The border's `Close` is a last word: what is news while it is on its way must not be put
-/// behind it. `Body` asserts that.
+/// behind it. `Body` complains of that.
 #[test]
 fn a_peer_that_half_closes_hears_no_more() {
     let peers = vec![peer("Smith", false)];
-    let mut body = Body::new(settings("Hill", peers, 5), Duration::ZERO, Duration::ZERO);
+    let mut body = Body::new(settings("Hill", peers, 5), Duration::ZERO, 0);
     let [smith, client] =
         [(Door::Peer, 1), (Door::Client, 2)].map(|(door, at)| ConnId::new(door, at as u64, at));
     body.set_time(Duration::from_secs(1));
@@ -285,17 +283,19 @@ fn a_peer_that_half_closes_hears_no_more() {
     body.accept(client);
     body.arrive(client, b"IAMAT x +1+1 1\n");
     assert!(!body.flush(client, usize::MAX).is_empty());
+    let is_broken = body.take_acts().iter().any(|act| matches!(act, Act::Broken(_)));
+    assert!(!is_broken, "nothing follows a last word");
 }
 
-/// Goal: whatever strangers send, nobody panics, the law of the border is kept (`Body` asserts
-/// it), what is stored can be told, and the next client is served. Method: seeded lives of one
+/// Goal: whatever strangers send, nobody panics, the law of the border is kept (`Body` says
+/// if not), what is stored can be told, and the next client is served. Method: seeded lives of one
 /// server among bytes that are random, or nearly right.
 #[test]
 fn no_bytes_can_hurt_a_server() {
     for seed in 0..200 {
         let mut random = fastrand::Rng::with_seed(seed);
         let peers = vec![peer("Smith", false), peer("Jaquez", true)];
-        let mut body = Body::new(settings("Hill", peers, seed), Duration::ZERO, Duration::ZERO);
+        let mut body = Body::new(settings("Hill", peers, seed), Duration::ZERO, 0);
         let mut now = Duration::ZERO;
         body.start();
         let mut conns = Vec::new();
@@ -352,6 +352,7 @@ fn hurt(body: &mut Body, conns: &mut Vec<ConnId>, random: &mut fastrand::Rng) {
             Act::Ask { .. } => {}
             Act::Finish { conn } | Act::Reset { conn } => assert!(conns.contains(&conn)),
             Act::Noted(note) => assert!(!matches!(note, Note::PlainOverflow { .. })),
+            Act::Broken(violation) => panic!("{violation}"),
         }
     }
     let waits = settings("Hill", Vec::new(), 0).waits_max;
@@ -379,7 +380,7 @@ fn venom(random: &mut fastrand::Rng) -> Vec<u8> {
         b"Hill ",
         b"-0 ",
         GREETING,
-        b"HERD/1 Jaquez Hill jar ",
+        b"HERD/1 Jaquez Hill sim ",
         b"\0\xff\x1c",
     ];
     let mut bytes = Vec::new();
@@ -401,7 +402,7 @@ fn a_piece_of_the_store_keeps_to_the_bound_of_a_peer() {
     let mut server = Server::new(Settings { peer_owed_max: 4_096, ..settings("A", peers, 1) });
     let now = Now { monotonic: Duration::ZERO, posix: PosixTime::new(0, 0) };
     let reports: String = (0..1_000).map(|client| format!("IAMAT {client} +1-1 0\n")).collect();
-    let greeting = format!("HERD/1 B A jar {:032} -\n", 0);
+    let greeting = format!("HERD/1 B A sim {:032} -\n", 0);
     let [client, peer] = [Door::Client, Door::Peer].map(|door| ConnId::new(door, 1, 0));
     let mut out = Outputs::default();
     server.handle(now, Input::Accepted { conn: peer }, &mut out);

@@ -197,7 +197,7 @@ fn libraries_have_keepers() {
 /// What each part of the house names of the others.
 const PARTS: &[(&str, &[&str])] = &[
     ("bench", &["exit"]),
-    ("cli", &["config", "places"]),
+    ("cli", &["config", "exit", "lives", "places", "sim"]),
     ("config", &[]),
     ("core", &[]),
     ("describe", &["config", "table"]),
@@ -205,12 +205,14 @@ const PARTS: &[(&str, &[&str])] = &[
     ("keygen", &["config", "exit"]),
     ("lib", &[]),
     ("load", &["bench", "cli", "exit", "run_dir"]),
+    ("lives", &["exit", "sim", "table"]),
     ("logging", &[]),
     ("main", &["config", "exit", "logging", "places", "reactor", "run_dir"]),
     ("operator", &["config", "exit", "run_dir", "status", "table"]),
     ("places", &["config", "core", "places"]),
     ("reactor", &["config", "core", "logging", "places", "status"]),
     ("run_dir", &["config"]),
+    ("sim", &["config", "core", "sim"]),
     ("status", &[]),
     ("survey", &["core", "exit", "places"]),
     ("table", &[]),

@@ -172,14 +172,14 @@ impl Store {
         }
     }
 
-    /// `rank`, but the record is taken apart only if its time does not settle it.
+    /// `rank`, but the record is taken apart only if the spelling of its time does not settle it.
     fn rank_against(&self, report: &Report<'_>, record: RecordRef) -> Ordering {
         let held = self.arena.text(record);
-        let stamp = Report::stamp_of_fields(held);
         if let Some(order) = misjudged(report, held) {
             return order;
         }
-        report.stamp.cmp(&stamp).then_with(|| rank(report, &Report::from_fields(held)))
+        PosixTime::order_as_spelled(report.time, Report::time_of_fields(held))
+            .unwrap_or_else(|| rank(report, &Report::from_fields(held)))
     }
 
     fn tag(&self, client: &[u8]) -> Tag {

@@ -232,7 +232,8 @@ impl Server {
                 }
             }
         }
-        if !link.missed.is_empty() {
+        // The last leaf may have taken all the room.
+        if !link.missed.is_empty() || link.tell_parts && !link.has_room() {
             link.ask(out);
         } else if std::mem::take(&mut link.tell_parts) {
             self.tell_parts(peer, Node::ROOT, out);

@@ -136,7 +136,7 @@ impl Reactor {
 #[cfg(test)]
 mod tests {
     use std::io::{ErrorKind, Read, Write};
-    use std::net::{SocketAddr, TcpStream};
+    use std::net::{Shutdown, SocketAddr, TcpStream};
     use std::time::{Duration, Instant};
 
     use mio::Events;
@@ -236,6 +236,22 @@ mod tests {
             assert!(reactor.slots.connection(conn).is_some(), "nobody heard it");
             reactor.turn(&mut events).unwrap();
         }
+    }
+
+    /// Goal: a peer that dies in the middle of a report has not made another one.
+    #[test]
+    fn half_a_line_of_a_peer_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut reactor, [_, address]) = reactor(dir.path());
+        let mut events = Events::with_capacity(16);
+        let (mut peer, _) = come(&mut reactor, &mut events, Door::Peer, address);
+        greet(&reactor, &mut peer);
+        peer.write_all(b"AT Bona +0 whole +1-1 1\nAT Bona +0 half +1-1 15200").unwrap();
+        peer.shutdown(Shutdown::Write).unwrap();
+        while reactor.slots.alive(Door::Peer) > 0 {
+            reactor.turn(&mut events).unwrap();
+        }
+        assert_eq!(reactor.server.store().len(), 1);
     }
 
     /// Goal: a peer that catches up has one piece of the store in a turn, however fast it reads.

@@ -150,7 +150,9 @@ impl Reactor {
         // The buffer is borrowed from the connection while the core may want it closed.
         let mut inbox = std::mem::take(&mut connection.inbox);
         let mut lines = inbox.lines(read, limits).bounded(LINES_MAX, room);
-        if has_ended {
+        // A client's half-close stands for its last newline; a peer whose connection ends in the
+        // middle of a line has not said it.
+        if has_ended && conn.door() != Door::Peer {
             lines = lines.ended();
         }
         match conn.door() {

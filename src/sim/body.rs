@@ -1,6 +1,6 @@
 //! A body for the mind: what `reactor` does for one `core::Server`, without a kernel. Apart from
-//! the tests because several of them need a mind that lives; it opens no socket, and the time,
-//! the bytes and the losses come from whoever holds it.
+//! `world` because tests need a mind that lives alone, too; it opens no socket, and the time, the
+//! bytes and the losses come from whoever holds it.
 //!
 //! It keeps the law of the border as the reactor does: outputs are carried out before the next
 //! input, and what comes of one at once goes to a mailbox and is told after. Its bounds are
@@ -11,26 +11,31 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use herd::core::border::{Input, Note, Output, Outputs, Timer};
-use herd::core::clock::{Now, PosixTime};
-use herd::core::line::{LineBuffer, LineLimits};
-use herd::core::names::{ConnId, Door, PeerId, Ticket};
-use herd::core::timer_wheel::TimerWheel;
-use herd::core::whatsat::Question;
-use herd::core::{PeerSettings, Server, Settings};
+use super::watch::{Invariant, Violation};
+use crate::core::border::{Input, Note, Output, Outputs, Timer};
+use crate::core::clock::{Now, PosixTime};
+use crate::core::line::{LineBuffer, LineLimits};
+use crate::core::names::{ConnId, Door, PeerId, Ticket};
+use crate::core::timer_wheel::TimerWheel;
+use crate::core::whatsat::Question;
+use crate::core::{LinkState, PeerSettings, Server, Settings};
 
 /// Lines taken from one connection before another input may come.
 const LINES_MAX: usize = 8;
 /// Answers owed to a client above which its lines wait.
 const HIGH_WATER: usize = 4 * 1024;
 pub const LIMITS: LineLimits = LineLimits { line_bytes_max: 2_000, endless_bytes_max: 20_000 };
-/// A catch-up's piece of 64 KiB, and its last line.
-const PIECE_MAX: usize = 64 * 1024 + LIMITS.line_bytes_max;
-/// The Unix time at which every jar's clock begins.
+/// How much of the store a peer is told at a time, if it may be owed as much; without the last
+/// line.
+const PIECE_BYTES: usize = 64 * 1024;
+/// Greetings and signs of life, beside the reports.
+const WORDS_BYTES: usize = 512;
+/// The Unix time at which the simulated world begins.
 pub const EPOCH: u64 = 1_800_000_000;
+pub const NANOS: u64 = 1_000_000_000;
 
 /// What the world must do or know.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Act {
     Dial {
         peer: PeerId,
@@ -48,20 +53,27 @@ pub enum Act {
         conn: ConnId,
     },
     Noted(Note),
+    /// The mind asked for something that no reactor could do.
+    Broken(Violation),
 }
 
 pub struct Body {
     pub server: Server,
     born: Duration,
     /// How far its clock is ahead of the world's.
-    ahead: Duration,
+    ahead_ms: i64,
     now: Now,
+    /// The same on the clock of the day, in nanoseconds.
+    posix_nanos: u64,
     wheel: TimerWheel<Timer>,
     mailbox: VecDeque<Mail>,
     out: Outputs,
     sockets: BTreeMap<ConnId, Socket>,
     peer_owed_max: usize,
     acts: Vec<Act>,
+    /// When clients were heard, on its own clock.
+    stamps: Vec<i128>,
+    timers_fired: u64,
 }
 
 enum Mail {
@@ -79,6 +91,8 @@ struct Socket {
     held: bool,
     /// The far end will send no more.
     ended: bool,
+    /// It may have more to say, but nobody reads it: half a line stays half a line.
+    dismissed: bool,
     end_told: bool,
     /// Nothing is heard any more, and after the outbox is sent, nothing is said.
     closing: bool,
@@ -87,11 +101,11 @@ struct Socket {
     tell_drained: bool,
 }
 
-/// Settings as a preset has them, with a shorter patience: a jar's herd heals within seconds.
+/// Settings as a preset has them, with a shorter patience: a simulated herd heals within seconds.
 pub fn settings(name: &str, peers: Vec<PeerSettings>, seed: u64) -> Settings {
     Settings {
         name: name.as_bytes().into(),
-        herd: b"jar".to_vec(),
+        herd: b"sim".to_vec(),
         peers,
         accept_plain: false,
         stale_reply_stored: false,
@@ -115,36 +129,79 @@ pub fn settings(name: &str, peers: Vec<PeerSettings>, seed: u64) -> Settings {
 }
 
 impl Body {
-    pub fn new(settings: Settings, born: Duration, ahead: Duration) -> Body {
+    pub fn new(settings: Settings, born: Duration, ahead_ms: i64) -> Body {
         Body {
             peer_owed_max: settings.peer_owed_max,
             server: Server::new(settings),
             born,
-            ahead,
+            ahead_ms,
             now: Now { monotonic: Duration::ZERO, posix: PosixTime::new(0, 0) },
+            posix_nanos: 0,
             wheel: TimerWheel::new(),
             mailbox: VecDeque::new(),
             out: Outputs::default(),
             sockets: BTreeMap::new(),
             acts: Vec::new(),
+            stamps: Vec::new(),
+            timers_fired: 0,
         }
     }
 
     /// The world's time, before anything else is said.
     pub fn set_time(&mut self, now: Duration) {
-        let posix = now + self.ahead;
+        let since = EPOCH * NANOS + now.as_nanos() as u64;
+        self.posix_nanos = since.saturating_add_signed(self.ahead_ms * 1_000_000);
         self.now = Now {
             monotonic: now - self.born,
-            posix: PosixTime::new(EPOCH + posix.as_secs(), posix.subsec_nanos()),
+            posix: PosixTime::new(self.posix_nanos / NANOS, (self.posix_nanos % NANOS) as u32),
         };
+    }
+
+    /// Somebody sets the clock.
+    pub fn step_clock(&mut self, by_ms: i64) {
+        self.ahead_ms += by_ms;
     }
 
     pub fn start(&mut self) {
         self.tell(Input::Started);
     }
 
+    /// No more commands are taken: clients hear the answers that they are owed, and go.
+    pub fn dismiss_clients(&mut self) {
+        let conns: Vec<ConnId> = self.sockets.keys().copied().collect();
+        for conn in conns.into_iter().filter(|conn| conn.door() == Door::Client) {
+            if let Some(socket) = self.sockets.get_mut(&conn) {
+                socket.unread.clear();
+                socket.dismissed = true;
+            }
+            self.end(conn);
+        }
+    }
+
     pub fn leave(&mut self) {
         self.tell(Input::Leaving);
+    }
+
+    /// Loses every connection that is left.
+    pub fn lose_all(&mut self) {
+        while let Some((&conn, _)) = self.sockets.first_key_value() {
+            self.lose(conn);
+        }
+    }
+
+    /// What is left of a server that has left, had all its time and lost its last connection.
+    ///
+    /// # Errors
+    /// I10.
+    pub fn has_left(&self, peers: usize) -> Result<(), Violation> {
+        let is_down = |peer| self.server.peer(PeerId(peer as u16)).state == LinkState::Down;
+        let demand = |is_so: bool, what: &str| {
+            Invariant::Leaving.demand(is_so, || format!("who has left still has {what}"))
+        };
+        demand(self.sockets.is_empty(), "a connection")?;
+        demand(self.wheel.is_empty(), "a timer")?;
+        demand(self.server.questions_waiting() == 0, "a question")?;
+        demand((0..peers).all(is_down), "a link")
     }
 
     pub fn accept(&mut self, conn: ConnId) {
@@ -168,6 +225,7 @@ impl Body {
     pub fn expire(&mut self) {
         let mut fired = Vec::new();
         self.wheel.expire(self.now.monotonic, &mut fired);
+        self.timers_fired += fired.len() as u64;
         for timer in fired {
             self.tell(Input::TimerFired { timer });
         }
@@ -181,7 +239,7 @@ impl Body {
     /// Bytes have come.
     pub fn arrive(&mut self, conn: ConnId, bytes: &[u8]) {
         let Some(socket) = self.sockets.get_mut(&conn) else { return };
-        if !socket.closing {
+        if !socket.closing && !socket.dismissed {
             socket.unread.extend_from_slice(bytes);
             self.hear(conn);
         }
@@ -223,6 +281,15 @@ impl Body {
         self.empty_mailbox();
         self.hear(conn);
         sent
+    }
+
+    pub fn timers_fired(&self) -> u64 {
+        self.timers_fired
+    }
+
+    /// When clients were heard since the last call, on its own clock, in nanoseconds.
+    pub fn take_stamps(&mut self) -> Vec<i128> {
+        std::mem::take(&mut self.stamps)
     }
 
     /// Bytes that a connection is owed.
@@ -289,16 +356,22 @@ impl Body {
     }
 
     fn owe(&mut self, conn: ConnId, text: &[u8]) {
-        assert!(!text.is_empty(), "nothing was sent to {conn}");
         let Some(socket) = self.sockets.get_mut(&conn) else { return };
-        assert!(!socket.closing, "{conn} was sent something after its last word");
         socket.outbox.extend_from_slice(text);
+        let piece_bytes = PIECE_BYTES.min(self.peer_owed_max) + LIMITS.line_bytes_max;
         let owed_max = match conn.door() {
-            Door::Peer => self.peer_owed_max + PIECE_MAX,
+            Door::Peer => self.peer_owed_max + piece_bytes + WORDS_BYTES,
             // All answers that waited leave at once; they are as long as their commands.
             _ => HIGH_WATER + LINES_MAX * 2 * LIMITS.line_bytes_max,
         };
-        assert!(socket.outbox.len() <= owed_max, "{conn} is owed more than {owed_max} bytes");
+        let broken = if text.is_empty() || socket.closing {
+            Invariant::Assertion.broken(format!("{conn} is sent nothing, or after its last word"))
+        } else if socket.outbox.len() > owed_max {
+            Invariant::Bounds.broken(format!("{conn} is owed more than {owed_max} bytes"))
+        } else {
+            return;
+        };
+        self.acts.push(Act::Broken(broken));
     }
 
     fn tell_when_drained(&mut self, conn: ConnId) {
@@ -342,10 +415,13 @@ impl Body {
     ///
     /// Bound: each pass takes a line, or is the last.
     fn hear(&mut self, conn: ConnId) {
+        let posix = i128::from(self.posix_nanos);
         loop {
             let Some(socket) = self.sockets.get_mut(&conn) else { return };
             let is_deaf = socket.held || socket.closing || socket.end_told;
-            if is_deaf || socket.outbox.len() > HIGH_WATER {
+            // Two peers that owe each other much must not wait for each other to read.
+            let is_slow = conn.door() == Door::Client && socket.outbox.len() > HIGH_WATER;
+            if is_deaf || is_slow {
                 return;
             }
             let read = match socket.lines_left {
@@ -356,10 +432,13 @@ impl Body {
             if read.is_empty() && !socket.lines_left && !is_end {
                 return;
             }
-            let room = HIGH_WATER - socket.outbox.len();
+            if conn.door() == Door::Client && self.stamps.last() != Some(&posix) {
+                self.stamps.push(posix);
+            }
+            let room = HIGH_WATER.saturating_sub(socket.outbox.len());
             let mut inbox = std::mem::take(&mut socket.inbox);
             let mut lines = inbox.lines(&read, LIMITS).bounded(LINES_MAX, room);
-            if is_end {
+            if is_end && !socket.dismissed && conn.door() == Door::Client {
                 lines = lines.ended();
             }
             self.server.handle(self.now, Input::Lines { conn, lines: &mut lines }, &mut self.out);

@@ -1,0 +1,181 @@
+//! What a seed decides: the herd, how much goes wrong and how the clients behave. Apart because a
+//! simulation is only as good as its bad luck, and here all of that can be seen at once.
+//!
+//! Mechanisms are switched off in part of the seeds. Where everything goes wrong all the time, the
+//! repair of one mechanism hides the faults of another.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use fastrand::Rng;
+
+use super::Plan;
+use super::faults::{Fault, Faults};
+use super::graph::{Graph, Shape};
+use crate::config::presets::{PRESETS, SERVERS};
+
+pub const MS: Duration = Duration::from_millis(1);
+/// Servers of a random herd, if nobody says how many.
+const SERVERS_DRAWN: RangeInclusive<usize> = 2..=9;
+/// Clients come and things break until then; afterwards the herd is left in peace.
+const PEACE: Duration = Duration::from_secs(8);
+/// Silence is noticed within three seconds, twice if a dial went into it; a redial and a
+/// catch-up through small pipes need the rest.
+const HEALING_MAX: Duration = Duration::from_secs(32);
+/// All are joined by then if nothing goes wrong.
+const JOINED: Duration = Duration::from_secs(2);
+
+pub struct Chance {
+    pub graph: Graph,
+    pub faults: Faults,
+    /// Faults that happen until the herd is left in peace.
+    pub faults_count: usize,
+    pub peace: Duration,
+    /// By then the herd must be at rest.
+    pub end: Duration,
+    /// Clients that come, one after the other.
+    pub talkers: usize,
+    /// When the first of them may come.
+    pub first_talk: Duration,
+    /// Each client comes at its time and says one line.
+    pub in_turn: bool,
+    /// Names that they choose from.
+    pub ids: u32,
+    pub id_bytes: usize,
+    /// Reports are nanoseconds apart, and many tie.
+    pub ties: bool,
+    /// The last reports of some clients tie or nearly tie, at several servers at once.
+    pub finale: bool,
+    /// Clients repeat at one server what was said to another.
+    pub repeats: bool,
+    /// Servers' clocks differ by up to so many milliseconds.
+    pub clocks_apart_ms: u64,
+    /// Bytes that one direction of a connection holds.
+    pub pipe_bytes: usize,
+    pub peer_owed_max: usize,
+    /// How long a piece is under way.
+    pub latency: (Duration, Duration),
+    /// One answer of the places in so many comes too late or never; 0 for none.
+    pub late_one_in: u32,
+    /// Nothing makes a report cost more or less than it must, so lines can be counted.
+    pub is_counted: bool,
+}
+
+impl Chance {
+    pub fn of_seed(plan: &Plan, seed: u64) -> Chance {
+        let mut random = Rng::with_seed(seed);
+        let graph = draw_graph(plan, &mut random);
+        let faults = match plan.faults {
+            Some(faults) => faults,
+            None if random.u32(0..4) == 0 => Faults::NONE,
+            None => Faults::some(&mut random),
+        };
+        let bulky = random.u32(0..12) == 0;
+        let has_small_pipes = faults.has(Fault::Reader);
+        let chance = Chance {
+            graph,
+            faults,
+            faults_count: match faults.and(Faults::EVENTS).is_empty() {
+                true => 0,
+                false => random.usize(1..20),
+            },
+            peace: PEACE,
+            end: PEACE + HEALING_MAX,
+            talkers: random.usize(10..100),
+            first_talk: Duration::ZERO,
+            in_turn: false,
+            ids: if bulky { 100 } else { random.u32(1..30) },
+            id_bytes: if bulky { 1_000 } else { 0 },
+            ties: random.bool(),
+            finale: random.bool(),
+            repeats: random.bool(),
+            clocks_apart_ms: if random.bool() { 0 } else { 5_000 },
+            pipe_bytes: match has_small_pipes {
+                true if bulky => 8 * 1024,
+                true => random.usize(100..4_000),
+                false => 1 << 20,
+            },
+            peer_owed_max: match has_small_pipes {
+                true => random.usize(200..3_000),
+                false => 256 * 1024,
+            },
+            latency: (Duration::ZERO, MS * random.u32(1..60)),
+            late_one_in: if random.bool() { 0 } else { 3 },
+            is_counted: false,
+        };
+        match random.u32(0..8) {
+            _ if faults.is_empty() && random.bool() => chance.counted(),
+            0 if plan.faults.is_none() && !faults.is_empty() => chance.overflowing(&mut random),
+            _ => chance,
+        }
+    }
+
+    /// Nothing but one report after the other, in a herd at its best: for measuring.
+    pub fn measured(plan: &Plan, reports: usize, seed: u64) -> Chance {
+        let graph = draw_graph(plan, &mut Rng::with_seed(seed));
+        let peace = JOINED + MS * 20 * u32::try_from(reports).unwrap_or(u32::MAX);
+        Chance {
+            graph,
+            faults: Faults::NONE,
+            faults_count: 0,
+            peace,
+            end: peace + HEALING_MAX,
+            talkers: reports,
+            first_talk: JOINED,
+            in_turn: true,
+            ids: u32::MAX,
+            id_bytes: 0,
+            ties: false,
+            finale: false,
+            repeats: false,
+            clocks_apart_ms: 0,
+            pipe_bytes: 1 << 20,
+            peer_owed_max: 256 * 1024,
+            latency: (MS, MS),
+            late_one_in: 0,
+            is_counted: true,
+        }
+    }
+
+    /// All are joined before the first client comes, and nobody is ever behind.
+    fn counted(self) -> Chance {
+        Chance { first_talk: JOINED, id_bytes: 0, is_counted: true, ..self }
+    }
+
+    /// Peers may be owed next to nothing, links stall for long, and then nothing more is said:
+    /// what was held back has only its repair to be told by.
+    fn overflowing(self, random: &mut Rng) -> Chance {
+        Chance {
+            faults: Faults::of(&[Fault::Stall, Fault::Reader]),
+            faults_count: random.usize(10..40),
+            talkers: 2 * self.talkers,
+            id_bytes: 0,
+            pipe_bytes: random.usize(64..1_000),
+            peer_owed_max: random.usize(100..1_000),
+            finale: false,
+            ..self
+        }
+    }
+
+    /// The longest that a link stalls: shorter than its ends' patience, or they would give it up
+    /// and nothing be left to go on.
+    pub fn stall_max(&self) -> Duration {
+        MS * 2_500
+    }
+
+    /// One link in three is slow, if any are.
+    pub fn draws_slow_link(&self, random: &mut Rng) -> bool {
+        self.faults.has(Fault::Slow) && random.u32(0..3) == 0
+    }
+}
+
+/// The herd of a year in two seeds of five, unless the plan says which.
+fn draw_graph(plan: &Plan, random: &mut Rng) -> Graph {
+    let wanted = plan.servers.clone().unwrap_or(SERVERS_DRAWN);
+    let is_free = plan.graph.is_none() && wanted.contains(&SERVERS);
+    if is_free && random.u32(0..5) < 2 {
+        return Graph::of_preset(&PRESETS[random.usize(0..PRESETS.len())]);
+    }
+    let servers = random.usize(wanted);
+    plan.graph.unwrap_or(Shape::Random(None)).graph(servers, random)
+}

@@ -1,0 +1,127 @@
+//! What can go wrong in a simulated herd, by name. Apart because people choose from it
+//! (`herd sim --faults crash,stall`); when each befalls whom is for `chance` and `world`.
+
+use std::fmt;
+
+/// One way in which the world lets a herd down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u16)]
+pub enum Fault {
+    /// A process is killed: its far ends hear of it. It comes back empty.
+    Crash = 1,
+    /// A machine loses power: its far ends hear nothing. It comes back empty.
+    Power = 1 << 1,
+    /// A server is stopped in an orderly way, and started again.
+    Leave = 1 << 2,
+    /// A link breaks, and both ends notice; dials may be refused for a while.
+    Reset = 1 << 3,
+    /// A link carries nothing any more; its ends notice late, or never by themselves.
+    Silence = 1 << 4,
+    /// The same in one direction only.
+    Deaf = 1 << 5,
+    /// A link carries nothing for a while, then goes on.
+    Stall = 1 << 6,
+    /// A server's clock is set forward or back.
+    Clock = 1 << 7,
+    /// Bytes come in random pieces.
+    Pieces = 1 << 8,
+    /// Pipes are small, as if their readers were slow.
+    Reader = 1 << 9,
+    /// Some links are slow.
+    Slow = 1 << 10,
+    /// Dials are refused now and then.
+    Refusal = 1 << 11,
+}
+
+const ALL: [(Fault, &str); 12] = [
+    (Fault::Crash, "crash"),
+    (Fault::Power, "power"),
+    (Fault::Leave, "leave"),
+    (Fault::Reset, "reset"),
+    (Fault::Silence, "silence"),
+    (Fault::Deaf, "deaf"),
+    (Fault::Stall, "stall"),
+    (Fault::Clock, "clock"),
+    (Fault::Pieces, "pieces"),
+    (Fault::Reader, "reader"),
+    (Fault::Slow, "slow"),
+    (Fault::Refusal, "refusal"),
+];
+
+/// A set of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Faults(u16);
+
+impl Faults {
+    pub const NONE: Faults = Faults(0);
+    /// Those that happen at a moment; the others are how the world is.
+    pub const EVENTS: Faults = Faults(0xff);
+
+    pub fn of(faults: &[Fault]) -> Faults {
+        Faults(faults.iter().fold(0, |set, &fault| set | fault as u16))
+    }
+
+    /// Each of them with an even chance.
+    pub fn some(random: &mut fastrand::Rng) -> Faults {
+        Faults(random.u16(..1 << ALL.len()))
+    }
+
+    /// # Errors
+    /// A sentence that says which there are.
+    pub fn parse(text: &str) -> Result<Faults, String> {
+        if text == "none" {
+            return Ok(Faults::NONE);
+        }
+        text.split(',').try_fold(Faults::NONE, |set, word| {
+            let found = ALL.iter().find(|(_, name)| *name == word);
+            let (fault, _) = found.ok_or_else(|| {
+                let names: Vec<&str> = ALL.iter().map(|(_, name)| *name).collect();
+                format!("`{word}` is no fault: write none, or some of {}", names.join(","))
+            })?;
+            Ok(Faults(set.0 | *fault as u16))
+        })
+    }
+
+    pub fn has(self, fault: Fault) -> bool {
+        self.0 & fault as u16 != 0
+    }
+
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    pub fn and(self, other: Faults) -> Faults {
+        Faults(self.0 & other.0)
+    }
+
+    pub fn list(self) -> impl Iterator<Item = Fault> {
+        ALL.into_iter().map(|(fault, _)| fault).filter(move |&fault| self.has(fault))
+    }
+}
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = ALL.iter().filter(|(fault, _)| self.has(*fault)).map(|(_, name)| *name);
+        let names: Vec<&str> = names.collect();
+        f.write_str(if names.is_empty() { "none".to_owned() } else { names.join(",") }.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_are_read_as_they_are_written() {
+        let check = |text: &str, expected: Faults| {
+            assert_eq!(Faults::parse(text), Ok(expected), "{text}");
+            assert_eq!(expected.to_string(), text);
+        };
+        check("none", Faults::NONE);
+        check("crash,stall", Faults::of(&[Fault::Crash, Fault::Stall]));
+        let all: Vec<Fault> = ALL.iter().map(|(fault, _)| *fault).collect();
+        check(&Faults::of(&all).to_string(), Faults::of(&all));
+        assert!(Faults::parse("crash,").is_err() && Faults::parse("fire").is_err());
+        assert_eq!(Faults::of(&all).and(Faults::EVENTS).list().count(), 8);
+    }
+}

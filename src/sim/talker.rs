@@ -1,0 +1,247 @@
+//! A client of the simulation: it says all it has to say at once, and then holds every answer
+//! against its command. Apart because it knows the protocol as a client does, and no server's
+//! inside.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, VecDeque};
+
+use fastrand::Rng;
+
+use super::chance::Chance;
+use super::watch::{Invariant, Violation};
+use crate::core::store::rank;
+use crate::core::wire::{Command, Report};
+
+pub struct Talker {
+    name: String,
+    /// Commands without an answer, oldest first.
+    asked: VecDeque<Asked>,
+    heard: Vec<u8>,
+    /// The newest report of each client that this connection was answered with.
+    seen: BTreeMap<Vec<u8>, String>,
+    /// AT lines that answered an IAMAT: the server has the report.
+    acknowledged: Vec<String>,
+    pub half_closes: bool,
+    /// The connection broke; not every command will be answered.
+    pub is_cut: bool,
+}
+
+enum Asked {
+    Iamat { client: Vec<u8>, operands: String },
+    Whatsat { line: String, client: Vec<u8>, radius: String },
+    Nonsense { line: String },
+}
+
+impl Talker {
+    /// A client of the server of this name, who reports this and no more.
+    pub fn with_report(name: &str, operands: &str) -> (Talker, Vec<u8>) {
+        let mut talker = Talker {
+            name: name.to_owned(),
+            asked: VecDeque::new(),
+            heard: Vec::new(),
+            seen: BTreeMap::new(),
+            acknowledged: Vec::new(),
+            half_closes: true,
+            is_cut: false,
+        };
+        let said = talker.iamat(operands.to_owned()).into_bytes();
+        (talker, said)
+    }
+
+    /// A client of the server of this name, and what it says. `before` was said by others.
+    pub fn drawn(
+        name: &str,
+        before: &[String],
+        chance: &Chance,
+        random: &mut Rng,
+    ) -> (Talker, Vec<u8>) {
+        let first = drawn_report(before, chance, random);
+        let (mut talker, mut said) = Talker::with_report(name, &first);
+        talker.half_closes = random.bool();
+        said.push(b'\n');
+        for at in 0..random.usize(0..11) {
+            let id = drawn_id(chance, random);
+            let line = match random.u32(0..8) {
+                0 => talker.nonsense(at),
+                1 | 2 => talker.whatsat(id, random),
+                _ => talker.iamat(drawn_report(before, chance, random)),
+            };
+            said.extend_from_slice(line.as_bytes());
+            said.extend_from_slice([&b"\n"[..], b"\r\n", b" \t\n\n"][random.usize(0..3)]);
+        }
+        if talker.half_closes && random.bool() {
+            // The end of the stream ends the last line too.
+            let end = said.iter().rposition(|&byte| !byte.is_ascii_whitespace());
+            said.truncate(end.map_or(0, |at| at + 1));
+        }
+        (talker, said)
+    }
+
+    /// What it reports, without the first word.
+    pub fn reports(&self) -> impl Iterator<Item = &String> {
+        self.asked.iter().filter_map(|asked| match asked {
+            Asked::Iamat { operands, .. } => Some(operands),
+            _ => None,
+        })
+    }
+
+    /// Commands that have no answer yet.
+    pub fn waits_for(&self) -> usize {
+        self.asked.len()
+    }
+
+    fn iamat(&mut self, operands: String) -> String {
+        let line = format!("IAMAT {operands}");
+        let client = operands.split(' ').next().unwrap_or_default().as_bytes().to_vec();
+        self.asked.push_back(Asked::Iamat { client, operands });
+        line
+    }
+
+    fn whatsat(&mut self, id: String, random: &mut Rng) -> String {
+        let radius = format!("{}.25", random.u32(0..50));
+        let line = format!("WHATSAT {id} {radius} {}", random.u32(0..21));
+        self.asked.push_back(Asked::Whatsat { line: line.clone(), client: id.into(), radius });
+        line
+    }
+
+    fn nonsense(&mut self, at: usize) -> String {
+        let line = format!("WHATSAT nobody-{at} 51 5");
+        self.asked.push_back(Asked::Nonsense { line: line.clone() });
+        line
+    }
+
+    /// Whether everything was answered.
+    pub fn is_content(&self) -> bool {
+        self.asked.is_empty() && self.heard.is_empty()
+    }
+
+    /// Reads answers, and gives the reports that they acknowledge.
+    ///
+    /// # Errors
+    /// I8: the k-th answer does not answer the k-th command, or something else has come. I2: an
+    /// answer is older than an earlier one on this connection.
+    pub fn hear(&mut self, bytes: &[u8]) -> Result<Vec<String>, Violation> {
+        self.heard.extend_from_slice(bytes);
+        while let Some(asked) = self.asked.front() {
+            let end = if self.heard.starts_with(b"? ") { b"\n" } else { asked.answer_end() };
+            let Some(answer) = take_through(&mut self.heard, end) else { break };
+            if let Some(asked) = self.asked.pop_front() {
+                self.judge(asked, &answer)?;
+            }
+        }
+        let is_fair = !self.asked.is_empty() || self.heard.is_empty();
+        Invariant::Answers
+            .demand(is_fair, || format!("an answer to nothing: {}", self.heard.escape_ascii()))?;
+        Ok(std::mem::take(&mut self.acknowledged))
+    }
+
+    fn judge(&mut self, asked: Asked, answer: &str) -> Result<(), Violation> {
+        let demand = |is_so: bool, asked: &str| {
+            Invariant::Answers.demand(is_so, || format!("{answer:?} does not answer {asked:?}"))
+        };
+        let is_copy = |line: &str| answer.strip_prefix("? ").is_some_and(|a| a.trim_end() == line);
+        match asked {
+            Asked::Nonsense { line } => demand(is_copy(&line), &line),
+            Asked::Iamat { client, operands } => {
+                let from = format!("AT {} ", self.name);
+                let is_own = answer.starts_with(&from);
+                demand(is_own && answer.ends_with(&format!(" {operands}\n")), &operands)?;
+                self.acknowledged.push(answer.to_owned());
+                self.remember(client, answer)
+            }
+            Asked::Whatsat { line, client, .. } if answer.starts_with("? ") => {
+                demand(is_copy(&line), &line)?;
+                let was_known = self.seen.contains_key(&client);
+                Invariant::Rising.demand(!was_known, || format!("{line:?} was answerable before"))
+            }
+            Asked::Whatsat { line, client, radius } => {
+                let end = answer.find('\n').map_or(answer.len(), |newline| newline + 1);
+                let (at_line, body) = answer.split_at(end);
+                let in_time = body.contains(&format!("\"radius\":{radius},"));
+                let is_late = body.contains("did not answer in time");
+                demand(in_time || is_late, &line)?;
+                let is_report = parse(at_line).is_some_and(|report| report.client == client);
+                demand(is_report, &line)?;
+                if let Some(seen) = self.seen.get(&client) {
+                    let is_newer = rank(&report(at_line), &report(seen)) != Ordering::Less;
+                    Invariant::Rising
+                        .demand(is_newer, || format!("{at_line:?} was answered after {seen:?}"))?;
+                }
+                self.remember(client, at_line)
+            }
+        }
+    }
+
+    fn remember(&mut self, client: Vec<u8>, at_line: &str) -> Result<(), Violation> {
+        let is_report = parse(at_line).is_some();
+        Invariant::Answers.demand(is_report, || format!("{at_line:?} is no AT line"))?;
+        let seen = self.seen.entry(client).or_insert_with(|| at_line.to_owned());
+        if rank(&report(at_line), &report(seen)) == Ordering::Greater {
+            *seen = at_line.to_owned();
+        }
+        Ok(())
+    }
+}
+
+impl Asked {
+    /// What an answer ends with, and has nowhere else.
+    fn answer_end(&self) -> &'static [u8] {
+        match self {
+            Asked::Whatsat { .. } => b"\n\n",
+            Asked::Iamat { .. } | Asked::Nonsense { .. } => b"\n",
+        }
+    }
+}
+
+fn drawn_id(chance: &Chance, random: &mut Rng) -> String {
+    format!("c{}{}", random.u32(0..chance.ids), "-".repeat(chance.id_bytes))
+}
+
+/// A report of somebody new, or what somebody has said before: a client that had no answer tries
+/// elsewhere.
+fn drawn_report(before: &[String], chance: &Chance, random: &mut Rng) -> String {
+    if chance.repeats && !before.is_empty() && random.u32(0..4) == 0 {
+        let latest = before.len().saturating_sub(10);
+        return before[random.usize(latest..before.len())].clone();
+    }
+    let fraction = ["", ".0", ".000000001", ".0000000010", ".0000000019", ".5", ".500000001"];
+    let seconds = if chance.ties { 7 } else { random.u32(0..1_000) };
+    let time = format!("{seconds}{}", fraction[random.usize(0..fraction.len())]);
+    let position = format!("+{}-{}.5", random.u32(0..3), random.u32(0..3));
+    format!("{} {position} {time}", drawn_id(chance, random))
+}
+
+/// Last words about some clients: reports that tie or are up to 40 ns apart, later than all else.
+pub fn finale(chance: &Chance, random: &mut Rng) -> Vec<String> {
+    let id = drawn_id(chance, random);
+    let base = random.u32(0..900_000_000);
+    let telling = |random: &mut Rng| {
+        let apart = if random.bool() { 0 } else { random.u32(1..=40) };
+        format!("{id} +{}-1.5 2000.{:09}", random.u32(0..2), base + apart)
+    };
+    let mut tellings: Vec<String> = (0..random.usize(2..5)).map(|_| telling(random)).collect();
+    if random.bool() {
+        // The same line, word for word, at another server.
+        tellings.push(tellings[0].clone());
+    }
+    tellings
+}
+
+fn take_through(bytes: &mut Vec<u8>, end: &[u8]) -> Option<String> {
+    let at = memchr::memmem::find(bytes, end)?;
+    let rest = bytes.split_off(at + end.len());
+    let taken = std::mem::replace(bytes, rest);
+    Some(String::from_utf8_lossy(&taken).into_owned())
+}
+
+fn parse(at_line: &str) -> Option<Report<'_>> {
+    match Command::parse(at_line.as_bytes()) {
+        Command::At(report) => Some(report),
+        _ => None,
+    }
+}
+
+/// The report of a line that was seen to be one before.
+pub fn report(at_line: &str) -> Report<'_> {
+    parse(at_line).expect("stores and clients keep only AT lines")
+}

@@ -1,0 +1,329 @@
+//! What must be true of a herd, seen from outside. Apart from `world`, which moves the bytes and
+//! the time, because these are the promises: they should be readable without knowing how the
+//! simulation works.
+//!
+//! A promise that is broken is a value: it says which one, and what was seen.
+
+use std::any::Any;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use super::body::Body;
+use super::talker::report;
+use crate::core::store::{Store, rank};
+use crate::core::wire::Report;
+
+/// A server stamps a report with its clock, or, if that was set back, a little after the last.
+const STAMP_LATE_MAX: i128 = 1_000_000;
+
+/// The promises, by their numbers in the design.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Invariant {
+    /// I2: what a server holds of a client never becomes older while it lives.
+    Rising,
+    /// I4: left in peace, the herd is whole again and all hold the same, within a bound.
+    Agreement,
+    /// I5: what a client was told is kept is held or bettered everywhere, unless all died who
+    /// held it.
+    Keeping,
+    /// I6: whatever is held was said by a client, to the server that it names, at that time.
+    Truth,
+    /// I7: a report costs at most 2E − N + 1 lines, and exactly those where nothing goes wrong.
+    Cost,
+    /// I8: the k-th answer answers the k-th command, and nothing else is sent to a client.
+    Answers,
+    /// I9: what is owed to anybody is bounded.
+    Bounds,
+    /// I10: who has left waits for nothing and holds nothing.
+    Leaving,
+    /// I11: peers are let in and believed.
+    Trust,
+    /// I12: a herd with nothing to do does next to nothing.
+    Idleness,
+    /// What the code asserts of itself.
+    Assertion,
+    /// The same seed is the same life.
+    Replay,
+}
+
+/// A broken promise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    pub invariant: Invariant,
+    pub sentence: String,
+}
+
+impl Invariant {
+    pub fn name(self) -> &'static str {
+        match self {
+            Invariant::Rising => "I2",
+            Invariant::Agreement => "I4",
+            Invariant::Keeping => "I5",
+            Invariant::Truth => "I6",
+            Invariant::Cost => "I7",
+            Invariant::Answers => "I8",
+            Invariant::Bounds => "I9",
+            Invariant::Leaving => "I10",
+            Invariant::Trust => "I11",
+            Invariant::Idleness => "I12",
+            Invariant::Assertion => "assertion",
+            Invariant::Replay => "replay",
+        }
+    }
+
+    pub fn broken(self, sentence: impl Into<String>) -> Violation {
+        Violation { invariant: self, sentence: sentence.into() }
+    }
+
+    /// # Errors
+    /// It is not as it should be.
+    pub fn demand(self, is_so: bool, or: impl FnOnce() -> String) -> Result<(), Violation> {
+        if is_so { Ok(()) } else { Err(self.broken(or())) }
+    }
+}
+
+impl Violation {
+    /// Of what a panic left behind.
+    pub fn of_panic(payload: &(dyn Any + Send)) -> Violation {
+        let text = payload.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| payload.downcast_ref::<&str>().copied());
+        Invariant::Assertion.broken(text.unwrap_or("a panic without a text"))
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.invariant.name(), self.sentence)
+    }
+}
+
+/// What the watch has seen of a herd so far.
+pub struct Watch {
+    seats: Vec<Seen>,
+    /// What clients have said, without its first word, and to which servers.
+    said: BTreeMap<String, BTreeSet<usize>>,
+    /// AT lines that clients were answered with, and that must not be lost.
+    acknowledged: Vec<String>,
+}
+
+/// What was seen of a server.
+#[derive(Default)]
+struct Seen {
+    /// In this life: what it held of each client when it was looked at last.
+    registers: BTreeMap<Vec<u8>, Vec<u8>>,
+    news: u64,
+    /// In all its lives: when its clients were heard, on its own clock.
+    clock: BTreeSet<i128>,
+}
+
+impl Watch {
+    pub fn new(servers: usize) -> Watch {
+        Watch {
+            seats: (0..servers).map(|_| Seen::default()).collect(),
+            said: BTreeMap::new(),
+            acknowledged: Vec::new(),
+        }
+    }
+
+    pub fn said(&mut self, server: usize, operands: &str) {
+        self.said.entry(operands.to_owned()).or_default().insert(server);
+    }
+
+    /// Looks at a server that was told something, if there may be anything new to see.
+    ///
+    /// # Errors
+    /// I2.
+    pub fn look(&mut self, server: usize, body: &mut Body) -> Result<(), Violation> {
+        let seen = &mut self.seats[server];
+        seen.clock.extend(body.take_stamps());
+        let news = body.server.counters().news;
+        if std::mem::replace(&mut seen.news, news) == news {
+            return Ok(());
+        }
+        seen.compare(body.server.store())
+    }
+
+    /// A client was answered by this server, if that still lives: then it must have what it says.
+    ///
+    /// # Errors
+    /// I5.
+    pub fn acknowledge<'a>(
+        &mut self,
+        line: String,
+        server: Option<&Body>,
+        mut living: impl Iterator<Item = &'a Body>,
+    ) -> Result<(), Violation> {
+        if let Some(body) = server {
+            let is_held = holds(body.server.store(), &line);
+            Invariant::Keeping
+                .demand(is_held, || format!("its server answered but does not hold {line:?}"))?;
+        }
+        if living.any(|body| holds(body.server.store(), &line)) {
+            self.acknowledged.push(line);
+        }
+        Ok(())
+    }
+
+    /// A server's life has ended; `living` are the others.
+    ///
+    /// # Errors
+    /// I2, I6.
+    pub fn bury<'a>(
+        &mut self,
+        server: usize,
+        body: &Body,
+        living: impl Iterator<Item = &'a Body> + Clone,
+        names: &[String],
+    ) -> Result<(), Violation> {
+        let seen = &mut self.seats[server];
+        seen.compare(body.server.store())?;
+        seen.registers.clear();
+        seen.news = 0;
+        let lines = lines_of(body.server.store());
+        // What it alone had is lost, and nobody promised otherwise.
+        self.acknowledged
+            .retain(|line| living.clone().any(|body| holds(body.server.store(), line)));
+        self.is_true(&lines, names)
+    }
+
+    /// What must be true of the tables at the end: all are this one.
+    ///
+    /// # Errors
+    /// I5, I6.
+    pub fn judge(&mut self, stores: &[&Store], names: &[String]) -> Result<(), Violation> {
+        for (seen, store) in self.seats.iter_mut().zip(stores) {
+            seen.compare(store)?;
+        }
+        let Some(store) = stores.first() else { return Ok(()) };
+        for line in &self.acknowledged {
+            Invariant::Keeping.demand(holds(store, line), || {
+                format!("{line:?} was acknowledged, and nobody who had it has died")
+            })?;
+        }
+        self.is_true(&lines_of(store), names)
+    }
+
+    /// No report was invented.
+    fn is_true(&self, lines: &[String], names: &[String]) -> Result<(), Violation> {
+        for line in lines {
+            let operands = line.trim_end().splitn(4, ' ').nth(3).unwrap_or_default();
+            let report = report(line);
+            let server = names.iter().position(|name| name.as_bytes() == report.server);
+            let to = self.said.get(operands);
+            let is_said = to.zip(server).is_some_and(|(to, server)| to.contains(&server));
+            Invariant::Truth.demand(is_said, || format!("nobody has said {line:?} there"))?;
+            let stamp = nanos(report.time) + nanos(report.skew);
+            let clock = server.map(|server| &self.seats[server].clock);
+            let before = clock.and_then(|clock| clock.range(..=stamp).next_back());
+            let is_then = before.is_some_and(|before| stamp - before < STAMP_LATE_MAX);
+            Invariant::Truth.demand(is_then, || format!("not heard at that time: {line:?}"))?;
+        }
+        Ok(())
+    }
+}
+
+impl Seen {
+    fn compare(&mut self, store: &Store) -> Result<(), Violation> {
+        let mut text = Vec::new();
+        for held in store.reports() {
+            text.clear();
+            held.write_fields(&mut text);
+            match self.registers.get_mut(held.client) {
+                Some(before) if *before == text => {}
+                Some(before) => {
+                    let has_risen = rank(&held, &Report::from_fields(before)) == Ordering::Greater;
+                    Invariant::Rising.demand(has_risen, || {
+                        let [before, after] = [&*before, &text].map(|text| text.escape_ascii());
+                        format!("{before} has become {after}")
+                    })?;
+                    before.clone_from(&text);
+                }
+                None => {
+                    self.registers.insert(held.client.to_vec(), text.clone());
+                }
+            }
+        }
+        Invariant::Rising.demand(store.len() >= self.registers.len(), || {
+            format!("{} clients have become {}", self.registers.len(), store.len())
+        })
+    }
+}
+
+/// Whether a store holds what this AT line says, or better.
+fn holds(store: &Store, line: &str) -> bool {
+    let line = report(line);
+    store.find(line.client).is_some_and(|held| rank(&held, &line) != Ordering::Less)
+}
+
+/// All AT lines of a store, in an order of their own.
+pub fn lines_of(store: &Store) -> Vec<String> {
+    let mut lines = Vec::new();
+    for report in store.reports() {
+        let mut line = Vec::new();
+        report.write_line(&mut line);
+        lines.push(String::from_utf8_lossy(&line).into_owned());
+    }
+    lines.sort();
+    lines
+}
+
+/// The first difference between the tables of two servers.
+///
+/// # Errors
+/// I4.
+pub fn agree(
+    (one, ones): (&str, &[String]),
+    (other, others): (&str, &[String]),
+) -> Result<(), Violation> {
+    let first = |these: &[String], those: &[String]| {
+        let missing = these.iter().find(|line| those.binary_search(line).is_err());
+        missing.map(|line| line.chars().take(80).collect::<String>())
+    };
+    let difference = match (first(ones, others), first(others, ones)) {
+        (Some(line), _) => format!("{one} holds {line:?}, {other} does not"),
+        (None, Some(line)) => format!("{other} holds {line:?}, {one} does not"),
+        (None, None) => return Ok(()),
+    };
+    Err(Invariant::Agreement.broken(difference))
+}
+
+/// A time or a skew in nanoseconds; digits beyond are left out, as they are in a skew.
+pub fn nanos(decimal: &[u8]) -> i128 {
+    let (sign, digits) = match decimal {
+        [b'-', digits @ ..] => (-1, digits),
+        [b'+', digits @ ..] => (1, digits),
+        digits => (1, digits),
+    };
+    let dot = digits.iter().position(|&byte| byte == b'.').unwrap_or(digits.len());
+    let fraction = digits[dot..].iter().skip(1).chain([b'0'; 9].iter()).take(9);
+    let number = digits[..dot].iter().chain(fraction);
+    sign * number.fold(0, |number, &digit| 10 * number + i128::from(digit.saturating_sub(b'0')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_and_skews_add_up() {
+        let check = |text: &str, expected: i128| assert_eq!(nanos(text.as_bytes()), expected);
+        check("7", 7_000_000_000);
+        check("7.5", 7_500_000_000);
+        check("+0.000000001", 1);
+        check("-1.0000000019", -1_000_000_001);
+    }
+
+    #[test]
+    fn differences_are_named() {
+        let check = |ones: &[&str], others: &[&str], expected: Option<&str>| {
+            let [ones, others] = [ones, others].map(|lines| lines.iter().map(|l| l.to_string()));
+            let [ones, others] = [ones.collect::<Vec<_>>(), others.collect()];
+            let outcome = agree(("A", &ones), ("B", &others)).map_err(|broken| broken.to_string());
+            assert_eq!(outcome.err().as_deref(), expected);
+        };
+        check(&["x"], &["x"], None);
+        check(&["x", "y"], &["x"], Some("I4: A holds \"y\", B does not"));
+        check(&["x"], &["x", "y"], Some("I4: B holds \"y\", A does not"));
+    }
+}

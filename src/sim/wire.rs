@@ -1,0 +1,101 @@
+//! A fake connection: two pipes of bytes that deliver in random pieces, stall, break and go silent.
+//! Apart because it knows neither what the bytes mean nor when they move; `world` decides that.
+
+use std::time::Duration;
+
+use crate::core::names::{ConnId, Door};
+
+/// Who is at one end of a wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Party {
+    /// A server, in one of its lives.
+    Server {
+        server: usize,
+        life: u32,
+    },
+    Talker(usize),
+}
+
+/// What lies at one end of a wire.
+pub struct End {
+    pub party: Party,
+    /// On its way to this end.
+    pub incoming: Vec<u8>,
+    /// The far end will put nothing more into the pipe.
+    pub finished: bool,
+    /// A delivery is on the agenda.
+    pub due: bool,
+    /// This end still believes in the connection.
+    pub alive: bool,
+    /// Nothing reaches this end any more, and nobody has told it.
+    pub deaf: bool,
+}
+
+pub struct Wire {
+    pub ends: [End; 2],
+    /// Carries nothing until then, and goes on as if nothing had been.
+    pub stalled_until: Duration,
+    /// Everything takes longer here.
+    pub slow: bool,
+}
+
+/// One end of one wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct At {
+    pub wire: usize,
+    pub end: usize,
+}
+
+impl At {
+    pub fn far(self) -> At {
+        At { end: 1 - self.end, ..self }
+    }
+
+    /// The connection's name at this end, from which `At::of` finds the way back.
+    pub fn conn(self, door: Door) -> ConnId {
+        ConnId::new(door, self.wire as u64, 2 * self.wire + self.end)
+    }
+
+    pub fn of(conn: ConnId) -> At {
+        At { wire: conn.slot() / 2, end: conn.slot() % 2 }
+    }
+}
+
+impl End {
+    /// Takes the first bytes that are on their way.
+    pub fn take(&mut self, count: usize) -> Vec<u8> {
+        if count >= self.incoming.len() {
+            return std::mem::take(&mut self.incoming);
+        }
+        let rest = self.incoming.split_off(count);
+        std::mem::replace(&mut self.incoming, rest)
+    }
+}
+
+impl Wire {
+    pub fn between(one: Party, other: Party, slow: bool) -> Wire {
+        let end = |party| End {
+            party,
+            incoming: Vec::new(),
+            finished: false,
+            due: false,
+            alive: true,
+            deaf: false,
+        };
+        Wire { ends: [end(one), end(other)], stalled_until: Duration::ZERO, slow }
+    }
+
+    /// Whether servers are at both ends.
+    pub fn is_link(&self) -> bool {
+        self.ends.iter().all(|end| matches!(end.party, Party::Server { .. }))
+    }
+
+    pub fn is_whole(&self) -> bool {
+        self.ends.iter().all(|end| end.alive && !end.deaf)
+    }
+
+    /// Whether somebody still believes in a connection that does not work.
+    pub fn deceives(&self) -> bool {
+        !self.is_whole() && self.ends.iter().any(|end| end.alive)
+    }
+}

@@ -1,0 +1,470 @@
+//! The world of a simulated herd: minds with bodies, fake wires between them, and a clock that
+//! jumps from one event to the next. Apart from `watch`, which says what must be true of it.
+//!
+//! ```text
+//!   agenda: (time, number) → event        the only order there is; time stands still in between
+//!
+//!   event ──▶ a body is told ──▶ settle: its acts are done, what it owes goes into the wires,
+//!                                its next deadline and every delivery go onto the agenda
+//! ```
+//!
+//! Everything random is drawn from one generator in the order of events, so a seed is a life of
+//! the herd that can be lived again. What befalls it is in `fate`, and how it ends in `rest`.
+
+mod fate;
+mod rest;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use fastrand::Rng;
+
+use super::agenda::Agenda;
+use super::body::{Act, Body};
+use super::chance::{Chance, MS};
+use super::chronicle::{Chronicle, Detail};
+use super::faults::Fault;
+use super::talker::{Talker, finale};
+use super::tellings::Tellings;
+use super::watch::{Invariant, Violation, Watch};
+use super::wire::{At, Party, Wire};
+use crate::core::border::Note;
+use crate::core::names::{ConnId, Door, PeerId, Ticket};
+
+/// A herd that does so much has lost itself in a loop: a thousand times what most lives take.
+const EVENTS_MAX: u64 = 20_000_000;
+/// How much longer everything takes on a slow link.
+const SLOWNESS: u32 = 8;
+
+pub struct World {
+    chance: Chance,
+    random: Rng,
+    now: Duration,
+    agenda: Agenda<Event>,
+    seats: Vec<Seat>,
+    wires: Vec<Wire>,
+    talkers: Vec<Talker>,
+    /// What clients have reported, the latest last.
+    said: Vec<String>,
+    /// Pairs of servers that cannot dial each other until then.
+    barred: BTreeMap<(usize, usize), Duration>,
+    watch: Watch,
+    pub tellings: Tellings,
+    pub chronicle: Chronicle,
+    /// Since when the herd has been at rest, and what it had done by then.
+    rest: Option<rest::Rest>,
+    is_over: bool,
+}
+
+/// A server's place in the graph, whoever lives there now.
+struct Seat {
+    name: String,
+    /// Seats of its peers, in the order of their `PeerId`s, and whether we dial.
+    peers: Vec<(usize, bool)>,
+    life: u32,
+    body: Option<Body>,
+    /// Its doors are closed.
+    is_leaving: bool,
+    /// The deadline that is on the agenda.
+    deadline: Option<Duration>,
+}
+
+enum Event {
+    Deliver(At),
+    Dialed {
+        server: usize,
+        life: u32,
+        peer: PeerId,
+    },
+    Timers {
+        server: usize,
+        life: u32,
+    },
+    Answer {
+        server: usize,
+        life: u32,
+        ticket: Ticket,
+        body: String,
+    },
+    /// This end notices that the wire is dead.
+    Lost(At),
+    /// Somebody talks to this server, and has this to report or will think of something.
+    Talk {
+        server: usize,
+        report: Option<String>,
+    },
+    Fault,
+    Birth {
+        server: usize,
+    },
+    /// A server that leaves has no more patience with its clients.
+    Farewell {
+        server: usize,
+        life: u32,
+    },
+    /// Nor with anybody.
+    Gone {
+        server: usize,
+        life: u32,
+    },
+    /// Is the herd at rest?
+    Look,
+}
+
+impl World {
+    pub fn new(chance: Chance, seed: u64, detail: Detail) -> World {
+        let servers = chance.graph.names.len();
+        let seat = |server: usize| Seat {
+            name: chance.graph.names[server].clone(),
+            peers: chance.graph.peers_of(server),
+            life: 0,
+            body: None,
+            is_leaving: false,
+            deadline: None,
+        };
+        let mut world = World {
+            seats: (0..servers).map(seat).collect(),
+            random: Rng::with_seed(!seed),
+            chance,
+            now: Duration::ZERO,
+            agenda: Agenda::new(),
+            wires: Vec::new(),
+            talkers: Vec::new(),
+            said: Vec::new(),
+            barred: BTreeMap::new(),
+            watch: Watch::new(servers),
+            tellings: Tellings::default(),
+            chronicle: Chronicle::new(detail),
+            rest: None,
+            is_over: false,
+        };
+        world.plan_life();
+        world
+    }
+
+    /// Everything that does not come of something else.
+    fn plan_life(&mut self) {
+        let servers = self.seats.len();
+        for server in 0..servers {
+            let after = self.up_to(300 * MS);
+            self.plan(after, Event::Birth { server });
+        }
+        let (first, peace) = (self.chance.first_talk, self.chance.peace);
+        for number in 0..self.chance.talkers {
+            let server = self.random.usize(0..servers);
+            let (after, report) = match self.chance.in_turn {
+                true => (20 * MS * number as u32, Some(format!("c{number} +1.5-1.5 {number}.25"))),
+                false => (self.up_to(peace - first), None),
+            };
+            self.plan(first + after, Event::Talk { server, report });
+        }
+        for _ in 0..if self.chance.finale { self.random.usize(1..4) } else { 0 } {
+            for report in finale(&self.chance, &mut self.random) {
+                let (server, early) = (self.random.usize(0..servers), self.up_to(300 * MS));
+                self.plan(peace - early, Event::Talk { server, report: Some(report) });
+            }
+        }
+        for _ in 0..self.chance.faults_count {
+            let after = self.up_to(peace);
+            self.plan(after, Event::Fault);
+        }
+        self.plan(peace, Event::Look);
+    }
+
+    /// Lets the herd live, and checks what must be true on the way and at its end.
+    ///
+    /// # Errors
+    /// The promise that was broken first.
+    pub fn live(&mut self) -> Result<(), Violation> {
+        while let Some((now, event)) = self.agenda.next() {
+            self.now = now;
+            self.chronicle.counts.events += 1;
+            self.happen(event)?;
+            Invariant::Idleness.demand(self.chronicle.counts.events < EVENTS_MAX, || {
+                format!("{EVENTS_MAX} events, and no end")
+            })?;
+            if self.is_over {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn happen(&mut self, event: Event) -> Result<(), Violation> {
+        match event {
+            Event::Deliver(at) => self.deliver(at),
+            Event::Dialed { server, life, peer } if self.lives(server, life) => {
+                self.dialed(server, peer)
+            }
+            Event::Timers { server, life } if self.lives(server, life) => {
+                self.seats[server].deadline = None;
+                self.tell(server, Body::expire)
+            }
+            Event::Answer { server, life, ticket, body } if self.lives(server, life) => {
+                self.note("answer", (server, 0), body.as_bytes());
+                self.tell(server, |told| told.answer(ticket, body.as_bytes()))
+            }
+            Event::Lost(at) => self.lose(at),
+            Event::Talk { server, report } => self.talk(server, report),
+            Event::Fault => self.fault(),
+            Event::Birth { server } => self.be_born(server),
+            Event::Farewell { server, life } if self.lives(server, life) => self.farewell(server),
+            Event::Gone { server, life } if self.lives(server, life) => self.be_gone(server),
+            Event::Look => self.look(),
+            // Meant for somebody who has died.
+            Event::Dialed { .. }
+            | Event::Timers { .. }
+            | Event::Answer { .. }
+            | Event::Farewell { .. }
+            | Event::Gone { .. } => Ok(()),
+        }
+    }
+
+    fn deliver(&mut self, at: At) -> Result<(), Violation> {
+        let in_pieces = self.chance.faults.has(Fault::Pieces);
+        let wire = &mut self.wires[at.wire];
+        let stalled = wire.stalled_until.saturating_sub(self.now);
+        let end = &mut wire.ends[at.end];
+        end.due = false;
+        if end.deaf || !end.alive {
+            return Ok(());
+        }
+        if stalled > Duration::ZERO {
+            end.due = true;
+            self.plan(stalled, Event::Deliver(at));
+            return Ok(());
+        }
+        let count = match self.random.u32(0..4) {
+            0 if in_pieces => 1,
+            1 if in_pieces => self.random.usize(0..=end.incoming.len()),
+            _ => end.incoming.len(),
+        };
+        let piece = end.take(count);
+        let is_end = end.incoming.is_empty() && end.finished;
+        let party = end.party;
+        self.note("deliver", (at.wire, at.end), &piece);
+        match party {
+            Party::Server { server, .. } => {
+                let conn = self.conn(at);
+                self.overhear(at, server, &piece);
+                self.tell(server, |body| body.arrive(conn, &piece))?;
+                if is_end {
+                    self.tell(server, |body| body.end(conn))?;
+                }
+            }
+            Party::Talker(talker) => self.answer(talker, at, &piece)?,
+        }
+        if !is_end {
+            self.plan_delivery(at);
+        }
+        // There is room again for whoever writes into this pipe.
+        if let Party::Server { server, .. } = self.wires[at.wire].ends[1 - at.end].party {
+            self.settle(server)?;
+        }
+        Ok(())
+    }
+
+    /// Bytes on a link are read by those who count and by those who watch.
+    fn overhear(&mut self, at: At, server: usize, piece: &[u8]) {
+        let is_read = self.chance.is_counted || self.chronicle.wants(Detail::Lines);
+        let Party::Server { server: from, .. } = self.wires[at.wire].ends[1 - at.end].party else {
+            return;
+        };
+        if is_read {
+            let (now, servers) = (self.now, self.seats.len());
+            for line in self.tellings.heard(at, (from, server), (now, servers), piece) {
+                let [from, to] = [from, server].map(|server| &self.seats[server].name);
+                self.chronicle.tell(now, to, || format!("← {from}: {}", line.trim_end()));
+            }
+        }
+    }
+
+    /// A client hears answers.
+    fn answer(&mut self, talker: usize, at: At, piece: &[u8]) -> Result<(), Violation> {
+        let lines = self.talkers[talker].hear(piece)?;
+        let Party::Server { server, life } = self.wires[at.wire].ends[1 - at.end].party else {
+            return Ok(());
+        };
+        for line in lines {
+            let living = self.seats.iter().filter_map(|seat| seat.body.as_ref());
+            let seat = &self.seats[server];
+            let body = seat.body.as_ref().filter(|_| seat.life == life);
+            self.watch.acknowledge(line, body, living)?;
+        }
+        Ok(())
+    }
+
+    fn lose(&mut self, at: At) -> Result<(), Violation> {
+        let end = &mut self.wires[at.wire].ends[at.end];
+        if !std::mem::replace(&mut end.alive, false) {
+            return Ok(());
+        }
+        let party = end.party;
+        self.note("lost", (at.wire, at.end), b"");
+        match party {
+            Party::Server { server, .. } => {
+                let conn = self.conn(at);
+                self.tell(server, |body| body.lose(conn))
+            }
+            Party::Talker(talker) => {
+                self.talkers[talker].is_cut = true;
+                Ok(())
+            }
+        }
+    }
+
+    fn tell(&mut self, server: usize, what: impl FnOnce(&mut Body)) -> Result<(), Violation> {
+        if let Some(body) = &mut self.seats[server].body {
+            body.set_time(self.now);
+            what(body);
+        }
+        self.settle(server)
+    }
+
+    /// Does what a body wants of the world, until it wants nothing more.
+    ///
+    /// Bound: what it wants anew comes of lines that it has read, and those come to an end.
+    fn settle(&mut self, server: usize) -> Result<(), Violation> {
+        loop {
+            let Some(body) = &mut self.seats[server].body else { return Ok(()) };
+            body.set_time(self.now);
+            let acts = body.take_acts();
+            let owing = body.owing();
+            let mut is_settled = acts.is_empty();
+            for act in acts {
+                self.act(server, act)?;
+            }
+            for conn in owing {
+                is_settled &= !self.flush(server, conn);
+            }
+            if is_settled {
+                break;
+            }
+        }
+        self.plan_deadline(server);
+        let body = self.seats[server].body.as_mut();
+        body.map_or(Ok(()), |body| self.watch.look(server, body))
+    }
+
+    fn act(&mut self, server: usize, act: Act) -> Result<(), Violation> {
+        let life = self.seats[server].life;
+        match act {
+            Act::Dial { peer } => {
+                let after = self.latency(false);
+                self.plan(after, Event::Dialed { server, life, peer });
+            }
+            Act::Ask { ticket, question } => {
+                let one_in = self.chance.late_one_in;
+                let is_late = one_in > 0 && self.random.u32(0..one_in) == 0;
+                let after = self.up_to(if is_late { 5_000 * MS } else { 300 * MS });
+                let body = format!("{{\"radius\":{},\"results\":[]}}", question.radius_km);
+                if !is_late || self.random.bool() {
+                    self.plan(after, Event::Answer { server, life, ticket, body });
+                }
+            }
+            Act::Finish { conn } => {
+                let far = At::of(conn).far();
+                self.wires[far.wire].ends[far.end].finished = true;
+                self.plan_delivery(far);
+            }
+            Act::Reset { conn } => {
+                Invariant::Answers
+                    .demand(conn.door() == Door::Peer, || format!("{conn} was hung up on"))?;
+                let at = At::of(conn);
+                self.wires[at.wire].ends[at.end].alive = false;
+                if !self.wires[at.wire].ends[1 - at.end].deaf {
+                    let after = self.latency(self.wires[at.wire].slow);
+                    self.plan(after, Event::Lost(at.far()));
+                }
+            }
+            Act::Noted(note) => self.note_of(server, note)?,
+            Act::Broken(violation) => return Err(violation),
+        }
+        Ok(())
+    }
+
+    fn note_of(&mut self, server: usize, note: Note) -> Result<(), Violation> {
+        self.note("note", (server, 0), format!("{note:?}").as_bytes());
+        let seat = &self.seats[server];
+        let peer = |peer: PeerId| self.seats[seat.peers[usize::from(peer.0)].0].name.as_str();
+        let row = match note {
+            Note::PeerUp { peer: other, .. } => format!("joined with {}", peer(other)),
+            Note::PeerDown { peer: other, why, .. } => format!("lost {}: {why}", peer(other)),
+            Note::PeerUnreachable { peer: other } => format!("cannot reach {}", peer(other)),
+            Note::PeerBehind { peer: other } => format!("holds news back from {}", peer(other)),
+            other => format!("{other:?}"),
+        };
+        let is_fair = match note {
+            Note::Refused { why, .. } => why == "no greeting in time",
+            Note::PeerDown { why, .. } => why != "it does not speak our language",
+            _ => true,
+        };
+        Invariant::Trust.demand(is_fair, || format!("{}, among the honest: {row}", seat.name))?;
+        self.chronicle.tell(self.now, &seat.name, || row);
+        Ok(())
+    }
+
+    /// Says whether any bytes could be sent.
+    fn flush(&mut self, server: usize, conn: ConnId) -> bool {
+        let far = At::of(conn).far();
+        let on_its_way = self.wires[far.wire].ends[far.end].incoming.len();
+        let room = self.chance.pipe_bytes.saturating_sub(on_its_way);
+        let Some(body) = self.seats[server].body.as_mut().filter(|_| room > 0) else {
+            return false;
+        };
+        let sent = body.flush(conn, room);
+        self.put(far, &sent);
+        !sent.is_empty()
+    }
+
+    fn put(&mut self, at: At, bytes: &[u8]) {
+        self.wires[at.wire].ends[at.end].incoming.extend_from_slice(bytes);
+        self.plan_delivery(at);
+    }
+
+    fn plan_delivery(&mut self, at: At) {
+        let slow = self.wires[at.wire].slow;
+        let end = &mut self.wires[at.wire].ends[at.end];
+        let has_work = !end.incoming.is_empty() || end.finished;
+        if has_work && !std::mem::replace(&mut end.due, true) {
+            let after = self.latency(slow);
+            self.plan(after, Event::Deliver(at));
+        }
+    }
+
+    fn plan_deadline(&mut self, server: usize) {
+        let seat = &mut self.seats[server];
+        let Some(next) = seat.body.as_ref().and_then(Body::next_deadline) else { return };
+        if seat.deadline.is_none_or(|planned| next < planned) {
+            seat.deadline = Some(next);
+            let life = seat.life;
+            self.plan(next.saturating_sub(self.now), Event::Timers { server, life });
+        }
+    }
+
+    fn plan(&mut self, after: Duration, event: Event) {
+        self.agenda.plan(self.now + after, event);
+    }
+
+    fn conn(&self, at: At) -> ConnId {
+        at.conn(if self.wires[at.wire].is_link() { Door::Peer } else { Door::Client })
+    }
+
+    fn lives(&self, server: usize, life: u32) -> bool {
+        self.seats[server].life == life && self.seats[server].body.is_some()
+    }
+
+    fn latency(&mut self, slow: bool) -> Duration {
+        let (least, most) = self.chance.latency;
+        let after = least + self.up_to(most - least);
+        if slow { after * SLOWNESS } else { after }
+    }
+
+    fn up_to(&mut self, longest: Duration) -> Duration {
+        Duration::from_micros(self.random.u64(0..=longest.as_micros() as u64))
+    }
+
+    fn note(&mut self, what: &str, at: (usize, usize), bytes: &[u8]) {
+        self.chronicle.note(self.now, what, at, bytes);
+    }
+}

@@ -1,0 +1,273 @@
+//! What befalls a herd: servers are born, leave and die, clients come, dials arrive, wires break.
+//! Apart from `world`, which only lets one event follow another; how much of this there is, is
+//! decided in `chance`.
+
+use std::time::Duration;
+
+use super::{Event, World};
+use crate::core::PeerSettings;
+use crate::core::names::{Door, PeerId};
+use crate::sim::body::{Body, settings};
+use crate::sim::faults::{Fault, Faults};
+use crate::sim::talker::Talker;
+use crate::sim::watch::Violation;
+use crate::sim::wire::{At, Party, Wire};
+
+/// A far end that vanished without a word is noticed within this time, if it ever is.
+const LOSS_NOTICED_MAX: Duration = Duration::from_secs(5);
+/// How long a server may be dead, and how long two may be out of each other's reach.
+const ABSENCE_MAX: Duration = Duration::from_millis(1_500);
+/// How long clients may take to hear their last answers when a server leaves.
+const FAREWELL_MAX: Duration = Duration::from_secs(1);
+/// And how long all the rest may take. Every timer of the dead has fired by then.
+const LEAVING_MAX: Duration = Duration::from_secs(5);
+/// A clock is set by up to so much.
+const CLOCK_STEP_MS_MAX: i64 = 10_000;
+
+impl World {
+    pub(super) fn be_born(&mut self, server: usize) -> Result<(), Violation> {
+        self.note("birth", (server, 0), b"");
+        let ahead_ms = self.random.u64(0..=self.chance.clocks_apart_ms) as i64;
+        let seed = self.random.u64(..);
+        let names: Vec<_> = self.seats.iter().map(|seat| seat.name.as_bytes().to_vec()).collect();
+        let seat = &mut self.seats[server];
+        let peer = |&(seat, dials): &(usize, bool)| PeerSettings {
+            name: names[seat].clone(),
+            dials,
+            plain: false,
+        };
+        let mut settings = settings(&seat.name, seat.peers.iter().map(peer).collect(), seed);
+        settings.peer_owed_max = self.chance.peer_owed_max;
+        seat.life += 1;
+        seat.deadline = None;
+        seat.is_leaving = false;
+        seat.body = Some(Body::new(settings, self.now, ahead_ms));
+        let life = seat.life;
+        self.row(server, || match life {
+            1 => "is born".to_owned(),
+            _ => format!("is born again, empty: life {life}"),
+        });
+        self.tell(server, Body::start)
+    }
+
+    pub(super) fn talk(&mut self, server: usize, report: Option<String>) -> Result<(), Violation> {
+        let name = &self.seats[server].name;
+        let (mut talker, bytes) = match report {
+            Some(report) => Talker::with_report(name, &report),
+            None => Talker::drawn(name, &self.said, &self.chance, &mut self.random),
+        };
+        self.chronicle.counts.commands += talker.waits_for() as u64;
+        let (number, finished) = (self.talkers.len(), talker.half_closes);
+        let seat = &self.seats[server];
+        let is_refused = seat.body.is_none() || seat.is_leaving;
+        for report in talker.reports() {
+            self.said.push(report.clone());
+            self.watch.said(server, report);
+            if !is_refused {
+                self.chronicle.tell(self.now, &seat.name, || format!("a client says {report}"));
+            }
+        }
+        talker.is_cut = is_refused;
+        self.talkers.push(talker);
+        if is_refused {
+            return Ok(());
+        }
+        let party = Party::Server { server, life: self.seats[server].life };
+        let at = self.lay(party, Party::Talker(number), false);
+        self.tell(server, |body| body.accept(at.conn(Door::Client)))?;
+        self.put(at, &bytes);
+        self.wires[at.wire].ends[at.end].finished = finished;
+        Ok(())
+    }
+
+    /// A dial has reached its peer, or has not.
+    pub(super) fn dialed(&mut self, server: usize, peer: PeerId) -> Result<(), Violation> {
+        let (far, _) = self.seats[server].peers[usize::from(peer.0)];
+        let refuses = self.chance.faults.has(Fault::Refusal) && self.now < self.chance.peace;
+        let is_unlucky = refuses && self.random.u32(0..3) == 0;
+        let barred = self.barred.get(&(server.min(far), server.max(far)));
+        let is_barred = barred.is_some_and(|&until| self.now < until);
+        let is_out = self.seats[far].body.is_none() || self.seats[far].is_leaving;
+        if is_out || is_unlucky || is_barred {
+            return self.tell(server, |body| body.dial_failed(peer));
+        }
+        let [one, other] =
+            [server, far].map(|server| Party::Server { server, life: self.seats[server].life });
+        let slow = self.chance.draws_slow_link(&mut self.random);
+        let at = self.lay(one, other, slow);
+        self.tell(far, |body| body.accept(at.far().conn(Door::Peer)))?;
+        self.tell(server, |body| body.connected(peer, at.conn(Door::Peer)))
+    }
+
+    pub(super) fn fault(&mut self) -> Result<(), Violation> {
+        let kinds: Vec<Fault> = self.chance.faults.and(Faults::EVENTS).list().collect();
+        let kind = kinds[self.random.usize(0..kinds.len())];
+        self.note("fault", (kind as usize, 0), b"");
+        let server = self.random.usize(0..self.seats.len());
+        match kind {
+            Fault::Crash | Fault::Power => self.die(server, kind),
+            Fault::Leave => self.leave(server),
+            Fault::Clock => {
+                let by = self.random.i64(-CLOCK_STEP_MS_MAX..=CLOCK_STEP_MS_MAX);
+                self.row(server, || format!("clock set by {by} ms"));
+                self.tell(server, |body| body.step_clock(by))
+            }
+            _ => {
+                self.break_link(kind);
+                Ok(())
+            }
+        }
+    }
+
+    /// Something happens to a link that works, or now and then to a client's connection.
+    fn break_link(&mut self, kind: Fault) {
+        let wants_link = self.random.u32(0..4) > 0;
+        let fits = |wire: &Wire| wire.is_whole() && wire.is_link() == wants_link;
+        let whole: Vec<usize> =
+            (0..self.wires.len()).filter(|&wire| fits(&self.wires[wire])).collect();
+        let Some(&wire) = whole.get(self.random.usize(0..whole.len().max(1))) else { return };
+        self.chronicle.counts.link_faults += 1;
+        let what = match kind {
+            Fault::Stall => {
+                let lasts = self.up_to(self.chance.stall_max());
+                let until = (self.now + lasts).min(self.chance.peace);
+                self.wires[wire].stalled_until = until;
+                format!("stalls until {:.3}", until.as_secs_f64())
+            }
+            Fault::Deaf if wants_link => {
+                let end = self.random.usize(0..2);
+                self.wires[wire].ends[end].deaf = true;
+                "carries nothing one way".to_owned()
+            }
+            Fault::Silence | Fault::Deaf => {
+                self.cut(wire);
+                "falls silent".to_owned()
+            }
+            _ => {
+                self.reset(wire);
+                "is reset".to_owned()
+            }
+        };
+        let [one, other] = [0, 1].map(|end| self.wires[wire].ends[end].party);
+        if let Party::Server { server, .. } = one {
+            let far = match other {
+                Party::Server { server, .. } => self.seats[server].name.clone(),
+                Party::Talker(_) => "a client".to_owned(),
+            };
+            self.row(server, || format!("link with {far} {what}"));
+        }
+    }
+
+    /// Both ends notice; the two cannot reach each other for a while.
+    fn reset(&mut self, wire: usize) {
+        for end in 0..2 {
+            let after = self.latency(false);
+            self.plan(after, Event::Lost(At { wire, end }));
+        }
+        let [one, other] = [0, 1].map(|end| self.wires[wire].ends[end].party);
+        if let (Party::Server { server: one, .. }, Party::Server { server: other, .. }) =
+            (one, other)
+        {
+            let absence = if self.random.bool() { Duration::ZERO } else { ABSENCE_MAX };
+            let until = (self.now + self.up_to(absence)).min(self.chance.peace);
+            self.barred.insert((one.min(other), one.max(other)), until);
+        }
+    }
+
+    /// From now on the wire carries nothing. A peer finds out by itself or from the silence;
+    /// clients have only the first.
+    fn cut(&mut self, wire: usize) {
+        let is_link = self.wires[wire].is_link();
+        for end in 0..2 {
+            let at = At { wire, end };
+            self.wires[wire].ends[end].deaf = true;
+            if !is_link || self.random.bool() {
+                let after = self.up_to(LOSS_NOTICED_MAX);
+                self.plan(after, Event::Lost(at));
+            }
+        }
+        for end in 0..2 {
+            if let Party::Talker(talker) = self.wires[wire].ends[end].party {
+                self.talkers[talker].is_cut = true;
+            }
+        }
+    }
+
+    /// A server's process is killed, or its machine loses power.
+    fn die(&mut self, server: usize, how: Fault) -> Result<(), Violation> {
+        if self.seats[server].body.is_none() {
+            return Ok(());
+        }
+        self.chronicle.counts.crashes += 1;
+        self.row(server, || match how {
+            Fault::Power => "loses power".to_owned(),
+            _ => "is killed".to_owned(),
+        });
+        self.end_life(server, how)
+    }
+
+    fn leave(&mut self, server: usize) -> Result<(), Violation> {
+        let seat = &mut self.seats[server];
+        if seat.body.is_none() || std::mem::replace(&mut seat.is_leaving, true) {
+            return Ok(());
+        }
+        let life = seat.life;
+        self.row(server, || "leaves".to_owned());
+        self.plan(FAREWELL_MAX, Event::Farewell { server, life });
+        self.plan(LEAVING_MAX, Event::Gone { server, life });
+        self.tell(server, Body::dismiss_clients)
+    }
+
+    pub(super) fn farewell(&mut self, server: usize) -> Result<(), Violation> {
+        self.tell(server, Body::leave)
+    }
+
+    pub(super) fn be_gone(&mut self, server: usize) -> Result<(), Violation> {
+        self.tell(server, Body::lose_all)?;
+        let seat = &self.seats[server];
+        if let Some(body) = &seat.body {
+            body.has_left(seat.peers.len())?;
+        }
+        self.row(server, || "has left".to_owned());
+        self.end_life(server, Fault::Leave)
+    }
+
+    /// The far ends of a process that ends hear of it; those of a machine without power do not.
+    fn end_life(&mut self, server: usize, how: Fault) -> Result<(), Violation> {
+        let life = self.seats[server].life;
+        let Some(body) = self.seats[server].body.take() else { return Ok(()) };
+        let living = self.seats.iter().filter_map(|seat| seat.body.as_ref());
+        self.watch.bury(server, &body, living, &self.chance.graph.names)?;
+        for wire in 0..self.wires.len() {
+            let ends = &self.wires[wire].ends;
+            let me = Party::Server { server, life };
+            let Some(end) = ends.iter().position(|end| end.party == me && end.alive) else {
+                continue;
+            };
+            let far = At { wire, end }.far();
+            if let Party::Talker(talker) = ends[far.end].party {
+                self.talkers[talker].is_cut = true;
+            }
+            self.wires[wire].ends[end].alive = false;
+            match how {
+                Fault::Power => self.cut(wire),
+                _ => {
+                    self.wires[wire].ends[far.end].finished = true;
+                    self.plan_delivery(far);
+                }
+            }
+        }
+        let after = self.up_to(ABSENCE_MAX);
+        self.plan(after, Event::Birth { server });
+        Ok(())
+    }
+
+    fn lay(&mut self, one: Party, other: Party, slow: bool) -> At {
+        self.wires.push(Wire::between(one, other, slow));
+        At { wire: self.wires.len() - 1, end: 0 }
+    }
+
+    fn row(&mut self, server: usize, what: impl FnOnce() -> String) {
+        self.chronicle.tell(self.now, &self.seats[server].name, what);
+    }
+}

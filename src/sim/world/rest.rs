@@ -1,0 +1,118 @@
+//! How a life ends: left in peace, the herd comes to rest, all hold the same, and then next to
+//! nothing happens. Apart from `world` because it is only looked at from outside, now and then.
+
+use std::time::Duration;
+
+use super::{Event, World};
+use crate::core::LinkState;
+use crate::core::names::PeerId;
+use crate::sim::body::Body;
+use crate::sim::watch::{Invariant, Violation, agree, lines_of};
+
+/// How often somebody looks whether the herd is at rest.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How long a herd at rest is watched for what it does.
+const REST: Duration = Duration::from_secs(4);
+/// Timers that fire and pieces that come, for each link and second of rest. A link at rest is asked
+/// for a sign of life about once a second from each end; and it may have things left to forget.
+const STIRS_MAX: u64 = 16;
+
+/// What a herd had done when it came to rest.
+#[derive(Clone, Copy)]
+pub(super) struct Rest {
+    since: Duration,
+    stirs: u64,
+}
+
+impl World {
+    pub(super) fn look(&mut self) -> Result<(), Violation> {
+        let outcome = self.is_at_rest();
+        let is_late = self.now >= self.chance.end;
+        match (outcome, self.rest) {
+            (Err(why), _) if is_late => return Err(why),
+            (Err(_), _) => self.rest = None,
+            (Ok(()), None) => {
+                self.rest = Some(Rest { since: self.now, stirs: self.stirs() });
+                let clients = self.bodies().next().map_or(0, |body| body.server.store().len());
+                self.chronicle.tell(self.now, "", || format!("all agree on {clients} clients"));
+            }
+            (Ok(()), Some(rest)) if self.now >= rest.since + REST => match self.is_idle(rest) {
+                Err(why) if is_late => return Err(why),
+                // It holds the same, and still says so again and again.
+                Err(_) => self.rest = None,
+                Ok(()) => {
+                    self.is_over = true;
+                    return self.judge();
+                }
+            },
+            (Ok(()), Some(_)) => {}
+        }
+        self.plan(LOOK_EVERY, Event::Look);
+        Ok(())
+    }
+
+    /// Everybody is there, joined with all their peers and owed nothing, and all hold the same.
+    fn is_at_rest(&self) -> Result<(), Violation> {
+        let healed = |is_so: bool, who: &str, what: &str| {
+            Invariant::Agreement.demand(is_so, || format!("{who} {what} for too long"))
+        };
+        let mut first: Option<(&str, Vec<String>)> = None;
+        for seat in &self.seats {
+            let name = &seat.name;
+            let body = seat.body.as_ref().filter(|_| !seat.is_leaving);
+            healed(body.is_some(), name, "was away")?;
+            let Some(body) = body else { continue };
+            for (at, (peer, _)) in seat.peers.iter().enumerate() {
+                let is_up = body.server.peer(PeerId(at as u16)).state == LinkState::Up;
+                healed(is_up, name, &format!("was not joined with {}", self.seats[*peer].name))?;
+            }
+            let waits = body.server.questions_waiting();
+            Invariant::Answers.demand(waits == 0, || format!("{name} waits for places"))?;
+            let lines = lines_of(body.server.store());
+            match &first {
+                Some((other, others)) => agree((other, others), (name, &lines))?,
+                None => first = Some((name, lines)),
+            }
+        }
+        let mut links = self.wires.iter().filter(|wire| wire.is_link());
+        healed(!links.any(|wire| wire.deceives()), "somebody", "has trusted a dead link")?;
+        for talker in self.talkers.iter().filter(|talker| !talker.is_cut) {
+            let waits = talker.waits_for();
+            Invariant::Answers
+                .demand(talker.is_content(), || format!("{waits} commands were not answered"))?;
+        }
+        Ok(())
+    }
+
+    /// Since it came to rest, next to nothing has happened.
+    fn is_idle(&self, rest: Rest) -> Result<(), Violation> {
+        let stirs = self.stirs() - rest.stirs;
+        let link_seconds = self.chance.graph.links.len() as u64 * (self.now - rest.since).as_secs();
+        let stirs_max = STIRS_MAX * link_seconds;
+        Invariant::Idleness.demand(stirs <= stirs_max, || {
+            format!("{stirs} stirs in a herd at rest, and {stirs_max} are many")
+        })
+    }
+
+    /// What must be true of a herd at rest, beside that.
+    fn judge(&mut self) -> Result<(), Violation> {
+        let bodies = self.seats.iter().filter_map(|seat| seat.body.as_ref());
+        let stores: Vec<_> = bodies.map(|body| body.server.store()).collect();
+        self.watch.judge(&stores, &self.chance.graph.names)?;
+        match stores.first() {
+            Some(store) if self.chance.is_counted => {
+                self.tellings.check(&self.chance.graph, &lines_of(store))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whatever any server was told.
+    fn stirs(&self) -> u64 {
+        self.bodies().map(|body| body.timers_fired() + body.server.counters().lines_in).sum()
+    }
+
+    fn bodies(&self) -> impl Iterator<Item = &Body> {
+        self.seats.iter().filter_map(|seat| seat.body.as_ref())
+    }
+}

@@ -1,0 +1,73 @@
+//! A herd in a jar: the servers' minds with fake wires between them, and virtual time. Goal:
+//! whatever happens to it, a herd keeps what it promises. Method: each seed is a life of a herd, as
+//! eventful as `sim::chance` says; some hundred of them here, and as many as there is time for with
+//! `herd sim --seeds`. A life that goes wrong prints the command that lives it again.
+
+use herd::config::presets::PRESETS;
+use herd::sim::chronicle::Detail;
+use herd::sim::faults::Faults;
+use herd::sim::graph::Shape;
+use herd::sim::{Life, Plan};
+
+const SEEDS: u64 = 300;
+
+fn keep_promises(plan: &Plan, seed: u64) -> Life {
+    let life = plan.live(seed, Detail::Silent);
+    if let Err(violation) = &life.outcome {
+        panic!("{violation}\nlive it again: {}", plan.command(seed));
+    }
+    life
+}
+
+#[test]
+fn every_promise_is_kept_in_every_life() {
+    for seed in 0..SEEDS {
+        keep_promises(&Plan::default(), seed);
+    }
+}
+
+#[test]
+fn the_same_seed_is_the_same_life() {
+    let plan = Plan::default();
+    let hash = |seed, detail| plan.live(seed, detail).hash;
+    for seed in (0..SEEDS).step_by(20) {
+        let (first, told) = (hash(seed, Detail::Silent), hash(seed, Detail::Lines));
+        assert_eq!(first, told, "seed {seed}: who writes a life down does not change it");
+    }
+    assert_ne!(hash(0, Detail::Silent), hash(1, Detail::Silent), "a hash that says something");
+}
+
+#[test]
+fn a_report_costs_2e_minus_n_plus_1_lines() {
+    let shapes = ["random", "random:6", "ring", "star", "line", "mesh"].map(Shape::parse);
+    let shapes = shapes.into_iter().map(Result::unwrap);
+    for (seed, shape) in shapes.chain(PRESETS.iter().map(Shape::Preset)).enumerate() {
+        let servers = Some(if matches!(shape, Shape::Preset(_)) { 5..=5 } else { 4..=20 });
+        let plan = Plan { servers, graph: Some(shape), reports: Some(20), ..Plan::default() };
+        let life = keep_promises(&plan, seed as u64);
+        assert_eq!(life.cost.reports, 20, "{shape}");
+        let lines = 20 * (2 * life.links + 1 - life.servers);
+        assert_eq!(life.cost.lines, lines, "{shape}");
+    }
+}
+
+/// Goal: a fault that was asked for happens, so that a clean run says something.
+#[test]
+fn each_fault_happens_where_it_is_asked_for() {
+    let check = |faults: &str, sign: &str| {
+        let plan = Plan { faults: Some(Faults::parse(faults).unwrap()), ..Plan::default() };
+        let lives = (0..8).map(|seed| plan.live(seed, Detail::Events));
+        let rows: Vec<_> = lives.flat_map(|life| life.rows).map(|row| row.to_string()).collect();
+        assert!(rows.iter().any(|row| row.contains(sign)), "{faults}: nothing {sign}");
+    };
+    check("crash", "is killed");
+    check("power", "loses power");
+    check("leave", "has left");
+    check("reset", "is reset");
+    check("silence", "falls silent");
+    check("deaf", "carries nothing one way");
+    check("stall", "stalls until");
+    check("clock", "clock set by");
+    check("refusal", "cannot reach");
+    check("stall,reader", "holds news back");
+}
