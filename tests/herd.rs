@@ -7,11 +7,10 @@ mod common;
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::{fs, thread};
 
-use common::{Herd, PATIENCE, PLACELESS, skip, until};
+use common::{Herd, PATIENCE, PLACELESS, until};
 use herd::config::presets::PRESETS;
 use rustix::process::Signal;
 

@@ -40,9 +40,7 @@ PRESETS = {
 LINE_BYTES_MAX, ENDLESS_BYTES_MAX, TOO_LONG_START = 8 * 1024, 1024 * 1024, 256
 IDLE_S, STALL_S, DIAL_S, PLACES_S = 300, 10, 1, 5
 BACKOFF_MIN_S, BACKOFF_MAX_S, EARTH_KM = 0.05, 0.2, 6371.0088
-LEGACY_PATH = "/maps/api/place/nearbysearch/json"
 DEMO_PLACES = Path(__file__).parent.parent / "places/demo/helsinki.csv"
-DEMO_CREDIT = "&copy; OpenStreetMap contributors, ODbL"
 
 # On bytes, \d is ten digits, not all that Unicode has, and split() knows the course's white space.
 POSITION = re.compile(rb"([+-]\d+(?:\.\d+)?)([+-]\d+(?:\.\d+)?)")
@@ -114,7 +112,8 @@ class Atlas:
         here, reach = on_globe(*at), 2 * math.sin(float(radius_km) / EARTH_KM / 2)
         found = sorted((chord, place["place_id"], place) for there, place in self.places
                        if (chord := math.dist(here, there)) <= reach)
-        return {"html_attributions": [DEMO_CREDIT], "results": [place for *_, place in found],
+        return {"html_attributions": ["&copy; OpenStreetMap contributors, ODbL"],
+                "results": [place for *_, place in found],
                 "status": "OK" if found else "ZERO_RESULTS"}
 
 
@@ -125,9 +124,8 @@ class Service:
 
     async def near(self, at: tuple[float, float], radius_km: Decimal) -> dict:
         try:
-            # NOTES 8: urllib blocks, so a thread of the loop's own executor waits. It has six
-            # threads on two cores and a queue without a bound, and `open_connection` resolves
-            # names in the same threads. The timeout ends our waiting, not the thread's.
+            # NOTES 8: urllib blocks, so a thread of the loop's executor waits: one of six on two
+            # cores, behind a queue without a bound. The timeout ends our waiting, not its.
             async with asyncio.timeout(PLACES_S):
                 return await asyncio.to_thread(self.call, at, float(radius_km) * 1000)
         except (OSError, HTTPException, ValueError, RecursionError) as error:
@@ -138,7 +136,7 @@ class Service:
     def call(self, at: tuple[float, float], metres: float) -> dict:
         query = {"location": f"{at[0]},{at[1]}", "radius": f"{metres:.10g}",
                  "key": os.environ.get("HERD_PLACES_KEY", "")}
-        url = f"{self.url}{LEGACY_PATH}?{urllib.parse.urlencode(query)}"
+        url = f"{self.url}/maps/api/place/nearbysearch/json?{urllib.parse.urlencode(query)}"
         with urllib.request.urlopen(url, timeout=PLACES_S) as reply:
             match json.load(reply):
                 case {"status": str(), "results": list()} as answer:
@@ -172,6 +170,7 @@ class Server:
         log.info("%s has come from %s", who, writer.get_extra_info("peername"))
         try:
             async for line, is_whole in lines(reader):
+                # NOTES 4: no budget: while lines are there, `readuntil` and `drain` do not yield.
                 log.debug("%s <- %r", who, line)
                 # NOTES 8: the order of answers is free, for nothing behind this line is looked
                 # at before it is answered. That is also the price: it waits as well.
@@ -187,7 +186,7 @@ class Server:
             log.info("%s %s", who, why)
 
     async def answer(self, line: bytes) -> bytes:
-        try:
+        with contextlib.suppress(ValueError):
             # NOTES 13: a misspelt name in here is found when a client says that line.
             match line.split():
                 case []:
@@ -201,8 +200,6 @@ class Server:
                 case [b"AT", server, skew, client, position, time]:
                     self.judge(Report.of(server, skew, client, position, time))
                     return b""
-        except ValueError:
-            pass
         return b"? %b\n" % line
 
     def hear(self, client: bytes, position: bytes, stamp: bytes) -> Report:
@@ -214,7 +211,7 @@ class Server:
         return replace(report, skew=b"%c%d.%09d" % (b"+-"[skew < 0], seconds, nanos))
 
     def judge(self, report: Report) -> None:
-        # NOTES 9: no `await` in here, so nobody sees it half done. Absence is the whole law.
+        # NOTES 9: no `await` in here, so nobody sees it half done. That is the law, unwritten.
         if (held := self.held.get(report.client)) and report <= held:
             return
         self.held[report.client] = report
@@ -238,6 +235,7 @@ class Server:
         pause = BACKOFF_MIN_S
         while True:
             try:
+                # NOTES 8: a name is resolved by the same six threads.
                 async with asyncio.timeout(DIAL_S):
                     reader, writer = await asyncio.open_connection(peer.host, peer.port)
             except OSError as error:
@@ -279,13 +277,13 @@ async def send(writer: asyncio.StreamWriter, text: bytes) -> None:
 
 async def until_gone(reader: asyncio.StreamReader) -> None:
     while await reader.read(4096):
-        pass  # A plain neighbour answers nothing that would teach us anything.
+        pass
     raise ConnectionResetError("it has closed")
 
 
 async def lines(reader: asyncio.StreamReader):
     """Lines without their terminators; of one that is too long the start, and False."""
-    skipped = 0  # Bytes of the current line, if it was too long and has been told.
+    skipped = 0  # Bytes of a line that was told as too long; without end, it ends the connection.
     while skipped <= ENDLESS_BYTES_MAX:
         try:
             # NOTES 7: a timer for each line, cancelled at the next; the heap keeps the dead.
@@ -307,7 +305,6 @@ async def lines(reader: asyncio.StreamReader):
             is_whole = len(line) <= LINE_BYTES_MAX
             yield (line if is_whole else line[:TOO_LONG_START]), is_whole
         skipped = 0
-    raise ConnectionAbortedError("a line without an end")
 
 
 async def main() -> None:
@@ -339,10 +336,10 @@ async def main() -> None:
     port = given.base_port + place
     await asyncio.start_server(server.serve, "127.0.0.1", port, limit=LINE_BYTES_MAX + 1)
     log.info("%s listens on port %d", given.name, port)
-    # NOTES 6: here things are cancelled: a link whose task fails takes the others with it.
-    async with asyncio.TaskGroup() as links:
+    # NOTES 6: here things are cancelled: a task that fails takes the others with it.
+    async with asyncio.TaskGroup() as tasks:
         for peer in peers:
-            links.create_task(server.keep_link(peer), name=peer.name)
+            tasks.create_task(server.keep_link(peer), name=peer.name)
         await asyncio.Event().wait()
 
 
