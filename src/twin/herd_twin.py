@@ -1,6 +1,6 @@
 """The asyncio twin: one server of the herd as modern asyncio writes it, Python 3.11 or later.
 
-    python3 herd_twin.py Clark [--preset 2023] [--plain-peer Old=127.0.0.1:9000 …]
+    python3 src/twin/herd_twin.py Clark [--preset 2023] [--plain-peer Old=127.0.0.1:9000 …]
 
 It stands in the source tree to be read beside it: a margin note names the chapter of NOTES.md
 that shows how the reactor does the same work. It speaks the course's wire and nothing else, and
