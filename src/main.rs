@@ -6,6 +6,7 @@ mod cli;
 mod describe;
 mod keygen;
 mod lives;
+mod mutants;
 mod operator;
 mod survey;
 mod table;
@@ -79,6 +80,7 @@ fn run(command: Command) -> Result<Exit, Failure> {
         }
         Command::Presets => describe::write_presets(&mut out),
         Command::Sim(flags) => return lives::show(&mut out, &flags.lives()?),
+        Command::Mutants(flags) => return mutants::show(&mut out, &flags.hunt()),
     };
     written.and_then(|()| out.flush()).map_err(|error| Failure::of_output(&error))?;
     Ok(Exit::Success)

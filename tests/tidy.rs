@@ -195,7 +195,7 @@ fn each_library_has_one_keeper() {
 
 /// What each part of the house names of the others.
 const PARTS: &[(&str, &[&str])] = &[
-    ("cli", &["config", "exit", "lives", "places", "sim"]),
+    ("cli", &["config", "exit", "lives", "mutants", "places", "sim"]),
     ("config", &[]),
     ("core", &[]),
     ("describe", &["config", "table"]),
@@ -205,6 +205,7 @@ const PARTS: &[(&str, &[&str])] = &[
     ("lives", &["exit", "sim", "table"]),
     ("logging", &[]),
     ("main", &["config", "exit", "logging", "places", "reactor", "run_dir"]),
+    ("mutants", &["core", "exit", "sim", "table"]),
     ("operator", &["config", "exit", "run_dir", "status", "table"]),
     ("places", &["config", "core", "places"]),
     ("reactor", &["config", "core", "logging", "places", "status"]),

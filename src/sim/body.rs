@@ -30,6 +30,8 @@ pub const LIMITS: LineLimits = LineLimits { line_bytes_max: 2_000, endless_bytes
 const PIECE_BYTES: usize = 64 * 1024;
 /// Greetings and signs of life, beside the reports.
 const WORDS_BYTES: usize = 512;
+/// What comes at once of one input: some mail for each connection, and not for ever.
+const MAILS_MAX: usize = 10_000;
 /// The Unix time at which the simulated world begins.
 pub const EPOCH: u64 = 1_800_000_000;
 pub const NANOS: u64 = 1_000_000_000;
@@ -308,7 +310,14 @@ impl Body {
     }
 
     fn empty_mailbox(&mut self) {
+        let mut told = 0;
         while let Some(mail) = self.mailbox.pop_front() {
+            told += 1;
+            if told > MAILS_MAX {
+                let broken = Invariant::Endless.broken("what comes of one input has no end");
+                self.acts.push(Act::Broken(broken));
+                return;
+            }
             let input = match mail {
                 Mail::Closed { conn } => Input::Closed { conn },
                 Mail::Drained { conn } => Input::Drained { conn },

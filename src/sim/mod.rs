@@ -15,6 +15,8 @@ mod chance;
 pub mod chronicle;
 pub mod faults;
 pub mod graph;
+#[cfg(feature = "mutants")]
+pub mod mutants;
 mod talker;
 mod tellings;
 pub mod watch;

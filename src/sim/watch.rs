@@ -41,6 +41,8 @@ pub enum Invariant {
     Trust,
     /// I12: a herd with nothing to do does next to nothing.
     Idleness,
+    /// Whatever happens comes to an end.
+    Endless,
     /// What the code asserts of itself.
     Assertion,
     /// The same seed is the same life.
@@ -67,6 +69,7 @@ impl Invariant {
             Invariant::Leaving => "I10",
             Invariant::Trust => "I11",
             Invariant::Idleness => "I12",
+            Invariant::Endless => "endless",
             Invariant::Assertion => "assertion",
             Invariant::Replay => "replay",
         }

@@ -180,7 +180,7 @@ impl World {
             self.now = now;
             self.chronicle.counts.events += 1;
             self.happen(event)?;
-            Invariant::Idleness.demand(self.chronicle.counts.events < EVENTS_MAX, || {
+            Invariant::Endless.demand(self.chronicle.counts.events < EVENTS_MAX, || {
                 format!("{EVENTS_MAX} events, and no end")
             })?;
             if self.is_over {
