@@ -17,6 +17,7 @@ pub mod faults;
 pub mod graph;
 #[cfg(feature = "mutants")]
 pub mod mutants;
+mod settings;
 mod talker;
 mod tellings;
 pub mod watch;
