@@ -1,7 +1,7 @@
 //! `herd mutants` for people: which planted bugs the simulator notices, and how soon. Apart from
 //! `sim::mutants`, which plants them, because this is only how a person reads what came of it.
 
-use std::io::{self, Write};
+use std::io::Write;
 
 use herd::exit::{Exit, Failure};
 
@@ -33,6 +33,8 @@ pub use with_bugs::show;
 
 #[cfg(feature = "mutants")]
 mod with_bugs {
+    use std::io;
+
     use herd::core::planted::{MUTANTS, Mutant};
     use herd::sim::mutants::{Catch, hunt};
 
