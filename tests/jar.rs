@@ -1,6 +1,6 @@
 //! A herd in a jar: the servers' minds with fake wires between them, and virtual time. Goal:
 //! whatever happens to it, a herd keeps what it promises. Method: each seed is a life of a herd, as
-//! eventful as `sim::chance` says; a hundred of them here, and as many as there is time for with
+//! eventful as `sim::chance` says; some dozens of them here, and as many as there is time for with
 //! `herd sim --seeds`. A life that goes wrong prints the command that lives it again.
 
 use herd::config::presets::PRESETS;
@@ -9,7 +9,7 @@ use herd::sim::faults::Faults;
 use herd::sim::graph::Shape;
 use herd::sim::{Life, Plan};
 
-const SEEDS: u64 = 100;
+const SEEDS: u64 = 60;
 
 fn keep_promises(plan: &Plan, seed: u64) -> Life {
     let life = plan.live(seed, Detail::Silent);
