@@ -3,6 +3,8 @@
 //! Apart from what the commands do. A flag beats its `HERD_*` variable (clap sees to that, except
 //! where two flags exclude each other); what both beat is decided by `herd::config::layers`.
 
+mod bench;
+
 use std::env;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -28,6 +30,8 @@ use herd::sim::{Plan, SERVERS_MAX};
 use crate::lives::Lives;
 use crate::mutants::{Hunt, SEEDS};
 
+pub use bench::BenchFlags;
+
 /// The towns' licence (CC BY 4.0) asks for credit wherever they are shown.
 static VERSION: LazyLock<String> =
     LazyLock::new(|| format!("{}\n{ATTRIBUTION}", env!("CARGO_PKG_VERSION")));
@@ -39,6 +43,7 @@ Examples:
   herd say Hill 'WHATSAT kiwi 10 5'      ask what is near
   herd status                            who runs, who is joined with whom
   herd places near +60.17+24.94 5 3      ask what is near, without a server
+  herd bench Hill -p 16                  how many requests a second it answers
   herd sim --seed 17                     a life of a herd in virtual time, and its faults
   herd example-config > herd.toml        begin a herd of your own
   herd serve Hill --config herd.toml     run it
@@ -123,6 +128,8 @@ pub enum Command {
         #[command(flatten)]
         place: PlaceFlags,
     },
+    /// Put a load on a server and measure it
+    Bench(Box<BenchFlags>),
     /// Look at places: what a file holds, what is near a position
     #[command(subcommand)]
     Places(PlacesCommand),
@@ -367,6 +374,7 @@ impl Command {
                 &mut flags.herd
             }
             Command::Say { herd, .. } => herd,
+            Command::Bench(flags) => &mut flags.herd,
             _ => return Ok(()),
         };
         match (is_flag("config"), is_flag("preset")) {

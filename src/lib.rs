@@ -23,8 +23,9 @@
 //! 4. `reactor`: the loop, and from there as its own first paragraph says.
 //! 5. `sim`: the core again, without a network: whole herds, their faults and their promises.
 //! 6. `places`, `config`, `logging`, `run_dir`, `status`, `exit`: each can be read alone. The
-//!    command line (`main.rs`, `cli.rs`, `operator.rs`, `describe.rs`, `lives.rs`) belongs to the
-//!    binary.
+//!    command line (`main.rs`, `cli.rs`, `operator.rs`, `describe.rs`, `lives.rs`, `load.rs`)
+//!    belongs to the binary.
+//! 7. `bench`: the load that measures a server, from outside.
 //!
 //! Import rule:
 //!
@@ -33,10 +34,11 @@
 //!   sim ─▶ core, config (presets); never a socket, a thread or a clock
 //!   places ─▶ core::{whatsat, names, clock} (questions, tickets, now), config (whom to ask, keys)
 //!   core ─▶ core; never mio, ureq, slab, log, std::net, std::thread or a clock
+//!   bench ─▶ exit only, for it is a client
 //!   core::{line, clock, timer_wheel} ─▶ nothing of ours; wire ─▶ types of clock and whatsat
 //! ```
 //!
-//! mio is named in `reactor` only, ureq in `places` only.
+//! mio is named in `reactor` and in `bench`, which do not know each other; ureq in `places` only.
 //!
 //! What always holds, and where it is kept:
 //!
@@ -54,6 +56,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod bench;
 pub mod config;
 pub mod core;
 pub mod exit;

@@ -6,6 +6,7 @@ mod cli;
 mod describe;
 mod keygen;
 mod lives;
+mod load;
 mod mutants;
 mod operator;
 mod survey;
@@ -53,6 +54,7 @@ fn run(command: Command) -> Result<Exit, Failure> {
         Command::Pid { name, place } => {
             return operator::pid(&mut out, &RunDir::new(place.run_dir()?), &name);
         }
+        Command::Bench(flags) => return load::bench(&mut out, &flags),
         Command::CheckConfig { names: true, flags, .. } => {
             describe::write_names(&mut out, &describe::checked_herd(&flags.which(), None)?.0)
         }

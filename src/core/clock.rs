@@ -5,6 +5,7 @@
 //! 1.5·10⁹ seconds its steps are 238 ns wide, so two reports of one client could tie. Everything
 //! here is integers.
 
+use std::cmp::Ordering;
 use std::time::Duration;
 
 /// What both clocks said when this turn began.
@@ -38,22 +39,43 @@ impl PosixTime {
     /// Reads `digits[.digits]`, and nothing else: no sign, no exponent, no `nan` (spec section 2).
     /// The tenth and later digits of a fraction are left to `PosixTime::beyond_nanos`.
     pub fn parse(text: &[u8]) -> Option<PosixTime> {
-        let (integer, fraction) = match memchr::memchr(b'.', text) {
-            Some(dot) => (&text[..dot], &text[dot + 1..]),
-            None => (text, &b"0"[..]),
-        };
-        if integer.is_empty() || fraction.is_empty() {
-            return None;
+        let mut seconds = 0u64;
+        let mut integer = 0;
+        while let Some(digit) = text.get(integer).copied().and_then(digit) {
+            seconds = seconds.wrapping_mul(10).wrapping_add(digit.into());
+            integer += 1;
         }
-        let seconds = Self::parse_seconds(integer)?;
+        let seconds = match integer {
+            0 => return None,
+            // Nineteen digits always fit, and nearly every time has ten.
+            1..=19 => seconds.into(),
+            _ => Self::parse_wide(&text[..integer])?,
+        };
+        let fraction = match &text[integer..] {
+            [] => return Some(PosixTime { seconds, nanos: 0 }),
+            [b'.', fraction @ ..] if !fraction.is_empty() => fraction,
+            _ => return None,
+        };
         let (nine, beyond) = fraction.split_at(fraction.len().min(Self::FRACTION_DIGITS));
         let mut nanos = 0;
         for &byte in nine {
             nanos = nanos * 10 + digit(byte)?;
         }
-        nanos *= 10u32.pow((Self::FRACTION_DIGITS - nine.len()) as u32);
+        for _ in nine.len()..Self::FRACTION_DIGITS {
+            nanos *= 10;
+        }
         let all_digits = beyond.iter().all(u8::is_ascii_digit);
         all_digits.then_some(PosixTime { seconds, nanos })
+    }
+
+    /// Which of two times that were checked is the later, where their spelling alone says so: if
+    /// the points stand at the same place and nothing is padded differently, the digits decide.
+    pub fn order_as_spelled(one: &[u8], other: &[u8]) -> Option<Ordering> {
+        let point = |text| memchr::memchr(b'.', text);
+        if one.len() != other.len() || point(one) != point(other) {
+            return None;
+        }
+        Some(one.cmp(other)).filter(|order| order.is_ne())
     }
 
     /// The digits of a time's fraction that are finer than a nanosecond, as spelled.
@@ -62,16 +84,7 @@ impl PosixTime {
         text.get(fraction + Self::FRACTION_DIGITS..).unwrap_or_default()
     }
 
-    fn parse_seconds(digits: &[u8]) -> Option<u128> {
-        // Nineteen digits always fit a u64, and nearly every time has ten: the wide
-        // multiplication is for those who try.
-        if digits.len() <= 19 {
-            let mut seconds = 0u64;
-            for &byte in digits {
-                seconds = seconds * 10 + u64::from(digit(byte)?);
-            }
-            return Some(seconds.into());
-        }
+    fn parse_wide(digits: &[u8]) -> Option<u128> {
         let zeros = digits.iter().take_while(|&&byte| byte == b'0').count();
         if digits.len() - zeros > Self::SECONDS_DIGITS_MAX {
             return None;
@@ -169,7 +182,8 @@ fn nine_digits(mut nanos: u32) -> [u8; 9] {
 }
 
 fn digit(byte: u8) -> Option<u32> {
-    byte.is_ascii_digit().then(|| u32::from(byte - b'0'))
+    let digit = byte.wrapping_sub(b'0');
+    (digit < 10).then_some(digit.into())
 }
 
 #[cfg(test)]
@@ -196,6 +210,26 @@ mod tests {
         for bad in ["1.0000000000x", "1.-1", "1.0e1", "x", "1 "] {
             check(bad, None);
         }
+    }
+
+    #[test]
+    fn spelling_decides_only_what_it_can() {
+        let check = |one: &str, other: &str, expected: Option<Ordering>| {
+            let ordered = PosixTime::order_as_spelled(one.as_bytes(), other.as_bytes());
+            assert_eq!(ordered, expected, "{one} {other}");
+            let time = |text: &str| PosixTime::parse(text.as_bytes()).unwrap();
+            if let Some(order) = ordered {
+                assert!(time(one).cmp(&time(other)) != order.reverse());
+            }
+        };
+        check("1520023934.9", "1520023935.1", Some(Ordering::Less));
+        check("15", "14", Some(Ordering::Greater));
+        check("1.0000000001", "1.0000000002", Some(Ordering::Less));
+        for (one, other) in [("1.5", "1.5"), ("1.5", "1.50"), ("12.5", "1.25"), ("9", "10")] {
+            check(one, other, None);
+        }
+        check("1.55", "15.5", None);
+        check("15.55", "165.5", None);
     }
 
     #[test]

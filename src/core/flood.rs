@@ -16,7 +16,7 @@ use super::border::Outputs;
 use super::clock::Now;
 use super::names::PeerId;
 use super::planted::{Bug, planted};
-use super::store::Verdict;
+use super::store::{Tag, Verdict};
 use super::wire::Report;
 
 impl Server {
@@ -25,12 +25,12 @@ impl Server {
     pub(super) fn judge(
         &mut self,
         now: Now,
-        report: Report<'_>,
+        (tag, report): (Tag, Report<'_>),
         teller: Option<PeerId>,
         out: &mut Outputs,
     ) -> Verdict {
         self.forget_expired(report.client, now);
-        let verdict = self.store.put(&report);
+        let verdict = self.store.put_at(tag, &report);
         let Verdict::News { leaf } = verdict else {
             self.counters.stale += 1;
             return verdict;

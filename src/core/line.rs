@@ -124,6 +124,14 @@ pub struct Lines<'a> {
     held: bool,
 }
 
+/// A place between two lines of a batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Mark {
+    at: usize,
+    taken: usize,
+    skipped: u32,
+}
+
 /// What became of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outcome {
@@ -187,6 +195,16 @@ impl<'a> Lines<'a> {
             true => Some(Line::TooLong(&line[..line.len().min(TOO_LONG_START)])),
             false => Some(Line::Whole(line.strip_suffix(b"\r").unwrap_or(line))),
         }
+    }
+
+    /// The place before the next line, for `give_back`.
+    pub fn mark(&self) -> Mark {
+        Mark { at: self.at, taken: self.taken, skipped: self.skipped }
+    }
+
+    /// As if nothing had been taken since the mark.
+    pub fn give_back(&mut self, mark: Mark) {
+        (self.at, self.taken, self.skipped) = (mark.at, mark.taken, mark.skipped);
     }
 
     /// Bytes of answers for which there is room.
@@ -308,6 +326,29 @@ mod tests {
             buffer.settle(&read, outcome);
         }
         assert!(buffer.is_endless(LIMITS) && buffer.is_partial());
+    }
+
+    /// Method: every line is taken, given back and taken again, and must come again.
+    #[test]
+    fn what_was_given_back_comes_again() {
+        let long = "x".repeat(301);
+        let read = format!("a\nb\n{long}");
+        let mut lines = Lines::new(read.as_bytes(), LIMITS);
+        let mut seen = 0;
+        loop {
+            let mark = lines.mark();
+            let line = lines.take();
+            let outcome = lines.outcome();
+            lines.give_back(mark);
+            assert_eq!(lines.outcome().taken, seen);
+            assert_eq!(lines.take(), line);
+            assert_eq!(lines.outcome(), outcome);
+            match line {
+                Some(_) => seen += 1,
+                None => break,
+            }
+        }
+        assert_eq!(seen, 3);
     }
 
     #[test]

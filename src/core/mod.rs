@@ -33,14 +33,15 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
 
+use arrayvec::ArrayVec;
 use border::{Input, Output, Outputs, Timer};
 use clock::{Now, PosixTime, Skew};
-use line::{Line, Lines};
+use line::{Line, Lines, Mark};
 use names::{ConnId, Door, PeerId, Ticket};
 use planted::{Bug, planted};
 use roll::Peers;
 use seal::Keyring;
-use store::{Store, Verdict};
+use store::{Store, Tag, Verdict};
 use whatsat::{TOO_LATE, Waits};
 use wire::{Command, Report};
 
@@ -103,6 +104,20 @@ pub struct Counters {
     pub differences: u64,
     /// Reports that were forgotten because nothing newer came for too long.
     pub expired: u64,
+}
+
+/// Lines of a client that are looked up together. More would not fit into the processor's queue of
+/// loads that wait for memory.
+const LINES_AHEAD: usize = 16;
+
+/// A line that was taken and parsed, and is not yet handled.
+struct Ahead<'a> {
+    /// The place before it.
+    mark: Mark,
+    line: &'a [u8],
+    command: Command<'a>,
+    /// Of the client that it is about, if there is one.
+    tag: Tag,
 }
 
 /// One server of the herd.
@@ -233,29 +248,64 @@ impl Server {
     }
 
     /// Takes lines until enough is owed to the client or it waits for too many answers.
+    ///
+    /// Several are taken at once and looked up together (`Store::fetch_ahead`), then handled one
+    /// by one, in order; those that cannot be handled yet are given back.
     fn client_lines(&mut self, now: Now, conn: ConnId, lines: &mut Lines<'_>, out: &mut Outputs) {
-        while out.text.len() <= lines.room_bytes() {
-            if self.waits.hold_if_full(conn) && !planted(Bug::HoldForgotten) {
-                lines.hold();
+        let mut ahead = ArrayVec::<Ahead<'_>, LINES_AHEAD>::new();
+        loop {
+            self.look_ahead(lines, &mut ahead);
+            if ahead.is_empty() {
                 return;
             }
-            let Some(line) = lines.take() else { return };
-            self.counters.lines_in += 1;
-            let answered = match line {
-                Line::Whole(line) => self.command(now, conn, line, out),
-                Line::TooLong(start) => self.reject(conn, start, out),
-            };
-            if answered && self.settings.close_after_reply {
-                lines.hold();
-                self.ended(now, conn, out);
-                return;
+            for Ahead { mark, line, command, tag } in ahead.drain(..) {
+                let is_full = self.waits.hold_if_full(conn) && !planted(Bug::HoldForgotten);
+                if is_full || out.text.len() > lines.room_bytes() {
+                    lines.give_back(mark);
+                    if is_full {
+                        lines.hold();
+                    }
+                    return;
+                }
+                self.counters.lines_in += 1;
+                let answered = self.command(now, conn, line, (command, tag), out);
+                if answered && self.settings.close_after_reply {
+                    lines.hold();
+                    self.ended(now, conn, out);
+                    return;
+                }
             }
         }
     }
 
+    fn look_ahead<'a>(&self, lines: &mut Lines<'a>, ahead: &mut ArrayVec<Ahead<'a>, LINES_AHEAD>) {
+        // Behind an answer that closes the connection, nothing may be taken.
+        let lines_max = if self.settings.close_after_reply { 1 } else { LINES_AHEAD };
+        while ahead.len() < lines_max {
+            let mark = lines.mark();
+            let (line, command) = match lines.take() {
+                Some(Line::Whole(line)) => (line, Command::parse(line)),
+                Some(Line::TooLong(start)) => (start, Command::Invalid),
+                None => break,
+            };
+            let tag = command.client().map_or(0, |client| self.store.tag(client));
+            ahead.push(Ahead { mark, line, command, tag });
+        }
+        if ahead.len() > 1 {
+            self.store.fetch_ahead(ahead.iter().map(|line| line.tag));
+        }
+    }
+
     /// Handles one line of a client. Says whether the line gets an answer, now or later.
-    fn command(&mut self, now: Now, conn: ConnId, line: &[u8], out: &mut Outputs) -> bool {
-        match Command::parse(line) {
+    fn command(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        line: &[u8],
+        (command, tag): (Command<'_>, Tag),
+        out: &mut Outputs,
+    ) -> bool {
+        match command {
             Command::Iamat { client, position, time, stamp } => {
                 let heard = self.next_stamp(now);
                 if self.is_too_far_ahead(stamp, heard) {
@@ -264,14 +314,14 @@ impl Server {
                 let (server, skew) = (self.settings.name.clone(), Skew::between(heard, stamp));
                 let (server, skew) = (server.as_ref(), skew.as_bytes());
                 let report = Report { server, skew, client, position, time, stamp };
-                self.iamat(now, conn, line, report, out)
+                self.iamat(now, conn, line, (tag, report), out)
             }
             Command::Whatsat { client, radius, bound } => {
                 self.whatsat(now, conn, line, (client, radius, bound), out)
             }
             Command::At(report) if self.settings.accept_plain => {
                 if !self.has_expired(&report, now) && self.may_keep(report.client) {
-                    self.judge(now, report, None, out);
+                    self.judge(now, (tag, report), None, out);
                 }
                 false
             }
@@ -309,7 +359,7 @@ impl Server {
         now: Now,
         conn: ConnId,
         line: &[u8],
-        report: Report<'_>,
+        (tag, report): (Tag, Report<'_>),
         out: &mut Outputs,
     ) -> bool {
         if !self.may_keep(report.client) {
@@ -320,7 +370,7 @@ impl Server {
             report.write_line(&mut out.text);
             return self.reply(conn, start..out.text.len(), out);
         }
-        let verdict = self.judge(now, report, None, out);
+        let verdict = self.judge(now, (tag, report), None, out);
         if verdict.is_news() {
             // `judge` has written the line, for the peers; behind it may be what they get sealed.
             return self.reply(conn, start..start + report.line_len(), out);

@@ -153,7 +153,7 @@ pub const MUTANTS: &[Mutant] = &[
     mutant(Bug::TicketsKept, &["I10", "assertion"], "tickets of those who left are kept"),
     mutant(Bug::StaleTimerBelieved, &["I10"], "a redial is due, whatever has happened since"),
     mutant(Bug::OldLinkKept, &["I4", "I10"], "a link that was replaced is not closed"),
-    mutant(Bug::SilenceUnnoticed, &["I4", "I10"], "a silent peer is never given up"),
+    mutant(Bug::SilenceUnnoticed, &["I4", "I9", "I10"], "a silent peer is never given up"),
     mutant(Bug::RedialGivesUp, &["I4", "I10"], "a peer is dialled five times, then no more"),
     mutant(Bug::StampGoesBack, &["I6"], "stamps follow the clock when it is set back"),
     mutant(Bug::AheadRefusedByPeers, &["I4"], "peers, too, refuse what is too far ahead"),

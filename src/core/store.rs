@@ -28,6 +28,7 @@
 //! invariant: the digest is that of the records held
 
 use std::cmp::Ordering;
+use std::hint::black_box;
 
 use siphasher::sip::SipHasher13;
 
@@ -70,7 +71,7 @@ struct Slot {
 }
 
 /// The first half of a client's hash.
-type Tag = u32;
+pub type Tag = u32;
 
 impl Store {
     /// Longest report that can be kept, in bytes of its AT line.
@@ -92,7 +93,11 @@ impl Store {
     /// Keeps the report if it is better than what is held of its client. The outcome does not
     /// depend on the order in which reports come: every server ends with the same.
     pub fn put(&mut self, report: &Report<'_>) -> Verdict {
-        let tag = self.tag(report.client);
+        self.put_at(self.tag(report.client), report)
+    }
+
+    /// `put` for whoever knows the client's tag.
+    pub fn put_at(&mut self, tag: Tag, report: &Report<'_>) -> Verdict {
         let at = self.search(tag, report.client);
         let record = match self.index[at].record {
             None => {
@@ -124,6 +129,18 @@ impl Store {
     pub fn find(&self, client: &[u8]) -> Option<Report<'_>> {
         let record = self.index[self.search(self.tag(client), client)].record?;
         Some(Report::from_fields(self.arena.text(record)))
+    }
+
+    /// Has what a search will look at brought into the cache. A search waits twice for memory,
+    /// for its slot and then for its record; several at once wait hardly longer than one.
+    pub fn fetch_ahead(&self, tags: impl Iterator<Item = Tag> + Clone) {
+        let records = |tag| self.index[self.home(tag)].record;
+        for record in tags.clone().map(records) {
+            black_box(record);
+        }
+        for record in tags.filter_map(records) {
+            self.arena.fetch_ahead(record);
+        }
     }
 
     /// Clients known.
@@ -172,17 +189,18 @@ impl Store {
         }
     }
 
-    /// `rank`, but the record is taken apart only if its time does not settle it.
+    /// `rank`, but the record is taken apart only if the spelling of its time does not settle it.
     fn rank_against(&self, report: &Report<'_>, record: RecordRef) -> Ordering {
         let held = self.arena.text(record);
-        let stamp = Report::stamp_of_fields(held);
         if let Some(order) = misjudged(report, held) {
             return order;
         }
-        report.stamp.cmp(&stamp).then_with(|| rank(report, &Report::from_fields(held)))
+        PosixTime::order_as_spelled(report.time, Report::time_of_fields(held))
+            .unwrap_or_else(|| rank(report, &Report::from_fields(held)))
     }
 
-    fn tag(&self, client: &[u8]) -> Tag {
+    /// Where a search for this client begins.
+    pub fn tag(&self, client: &[u8]) -> Tag {
         (self.hasher.hash(client) >> (u64::BITS - Tag::BITS)) as Tag
     }
 

@@ -81,7 +81,8 @@ impl Server {
         match PeerLine::parse(line) {
             PeerLine::At(report) => {
                 if self.may_hear(&report, now) {
-                    self.judge(now, report, Some(peer), out);
+                    let tag = self.store.tag(report.client);
+                    self.judge(now, (tag, report), Some(peer), out);
                 }
             }
             PeerLine::Root { count, hash } => self.root_heard(now, peer, count, hash, out),

@@ -40,6 +40,9 @@ pub enum Command<'a> {
 
 impl<'a> Command<'a> {
     pub fn parse(line: &'a [u8]) -> Command<'a> {
+        if let Some(command) = Self::iamat_as_usual(line) {
+            return command;
+        }
         let fields = Fields::split(line);
         let command = match fields.as_slice() {
             [] => Some(Command::Blank),
@@ -49,6 +52,32 @@ impl<'a> Command<'a> {
             _ => None,
         };
         command.unwrap_or(Command::Invalid)
+    }
+
+    /// The client that it is about.
+    pub fn client(&self) -> Option<&'a [u8]> {
+        match self {
+            Command::Iamat { client, .. } | Command::Whatsat { client, .. } => Some(client),
+            Command::At(report) => Some(report.client),
+            Command::Blank | Command::Invalid => None,
+        }
+    }
+
+    /// An IAMAT with single spaces between its fields, as nearly all are. Nothing has to be looked
+    /// for but the end of the client's id: what follows ends by itself. `None` says nothing.
+    fn iamat_as_usual(line: &'a [u8]) -> Option<Command<'a>> {
+        let operands = line.strip_prefix(b"IAMAT ")?;
+        let (client, rest) = operands.split_at(memchr::memchr(b' ', operands)?);
+        if client.is_empty() || has_other_spaces(client) {
+            return None;
+        }
+        let rest = &rest[1..];
+        let latitude = coordinate_length(rest, 90)?;
+        let longitude = coordinate_length(&rest[latitude..], 180)?;
+        let (position, rest) = rest.split_at(latitude + longitude);
+        let time = rest.strip_prefix(b" ")?;
+        let stamp = PosixTime::parse(time)?;
+        Some(Command::Iamat { client, position, time, stamp })
     }
 
     fn iamat(client: &'a [u8], position: &'a [u8], time: &'a [u8]) -> Option<Command<'a>> {
@@ -63,7 +92,7 @@ impl<'a> Command<'a> {
         if decimal_length(radius, Some(RADIUS_KM_MAX))? != radius.len() || !all_digits(bound) {
             return None;
         }
-        let bound = whole(bound);
+        let (bound, _) = leading_digits(bound);
         let bound = (bound <= BOUND_MAX).then_some(bound as u8)?;
         Some(Command::Whatsat { client, radius, bound })
     }
@@ -108,10 +137,9 @@ impl<'a> Report<'a> {
         Report { server, skew, client, position, time, stamp }
     }
 
-    /// The stamp of what `write_fields` has put together: the last field's.
-    pub fn stamp_of_fields(text: &[u8]) -> PosixTime {
-        let time = memchr::memrchr(b' ', text).map_or(text, |space| &text[space + 1..]);
-        PosixTime::parse(time).expect("only checked times are written")
+    /// The time of what `write_fields` has put together: the last field.
+    pub fn time_of_fields(text: &[u8]) -> &[u8] {
+        memchr::memrchr(b' ', text).map_or(text, |space| &text[space + 1..])
     }
 
     /// The five fields with one space between each: an AT line without its first word and its
@@ -159,7 +187,7 @@ impl<'a> Fields<'a> {
     /// any message has.
     fn split(line: &'a [u8]) -> Fields<'a> {
         let mut split = Fields { fields: [&[]; FIELDS_MAX], count: 0 };
-        if line.iter().fold(false, |found, byte| found | OTHER_SPACES.contains(byte)) {
+        if has_other_spaces(line) {
             line.split(|byte| is_space(*byte)).for_each(|field| split.add(field));
             return split;
         }
@@ -196,6 +224,11 @@ impl<'a> Fields<'a> {
 /// return. `u8::is_ascii_whitespace` would be wrong: it lacks the vertical tab.
 const OTHER_SPACES: RangeInclusive<u8> = b'\t'..=b'\r';
 
+/// Looks at every byte, even if the first is one: so many bytes can be looked at together.
+fn has_other_spaces(text: &[u8]) -> bool {
+    text.iter().fold(false, |found, byte| found | OTHER_SPACES.contains(byte))
+}
+
 pub(super) fn is_space(byte: u8) -> bool {
     byte == b' ' || OTHER_SPACES.contains(&byte)
 }
@@ -229,23 +262,27 @@ fn coordinate_length(text: &[u8], degrees_max: u32) -> Option<usize> {
 
 /// How many of the first bytes spell `digits[.digits]`, if their value is not above `max`.
 fn decimal_length(text: &[u8], max: Option<u32>) -> Option<usize> {
-    let digits = |text: &[u8]| text.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let integer = digits(text);
-    let value = whole(&text[..integer]);
+    let (value, integer) = leading_digits(text);
     if integer == 0 || max.is_some_and(|max| value > max) {
         return None;
     }
     let [b'.', fraction @ ..] = &text[integer..] else { return Some(integer) };
-    let length = digits(fraction);
-    let over = max == Some(value) && fraction[..length].iter().any(|&byte| byte != b'0');
+    let (beyond, length) = leading_digits(fraction);
+    let over = max == Some(value) && beyond > 0;
     (length > 0 && !over).then_some(integer + 1 + length)
 }
 
-/// The value of digits; too many are a very large number.
-fn whole(digits: &[u8]) -> u32 {
-    digits
-        .iter()
-        .fold(0u32, |value, &byte| value.saturating_mul(10).saturating_add(u32::from(byte - b'0')))
+/// The value of the first digits, and how many those are. Too many are a very large number.
+fn leading_digits(text: &[u8]) -> (u32, usize) {
+    let mut value = 0u32;
+    for (at, &byte) in text.iter().enumerate() {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return (value, at);
+        }
+        value = value.saturating_mul(10).saturating_add(digit.into());
+    }
+    (value, text.len())
 }
 
 pub(super) fn all_digits(text: &[u8]) -> bool {

@@ -7,12 +7,16 @@
 
 pub mod client;
 pub mod fake_places;
+pub mod proxy;
 pub mod rules;
 pub mod transcript;
+pub mod transcripts;
+pub mod twin;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -25,6 +29,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 pub use client::Client;
+use proxy::Proxy;
 
 /// How long anything may take. Only a test that fails waits so long.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -95,8 +100,11 @@ pub struct Herd {
     pub links: Vec<(String, String)>,
     dir: TempDir,
     ports: Ports,
+    /// Flags that name the herd; `{}` in them is the server's name.
     which: Vec<String>,
     running: BTreeMap<String, Child>,
+    /// Those of `running` that are of another make: they have no admin socket.
+    others: BTreeSet<String>,
 }
 
 /// Flags for servers that are never asked for places: loading none saves half a second of a core
@@ -116,18 +124,47 @@ impl Herd {
     /// Servers of a herd.toml that ends with `sections`. Nothing runs yet.
     pub fn of_file(names: &[&str], links: &[(&str, &str)], sections: &str) -> Herd {
         let ports = Ports::claim();
-        let listed = links.iter().map(|(dials, accepts)| format!("[{dials:?}, {accepts:?}]"));
-        let listed: Vec<_> = listed.collect();
-        let mut text = format!("herd = \"tests\"\nlinks = [{}]\n", listed.join(", "));
-        for (name, port) in names.iter().zip(ports.base..) {
-            let clients = format!("127.0.0.1:{port}");
-            text.push_str(&format!("[[server]]\nname = {name:?}\nclients = {clients:?}\n"));
-        }
-        text.push_str(sections);
         let which = ["--config", "herd.toml"].map(str::to_owned).to_vec();
         let herd = Herd::new(ports, which, names, links);
-        fs::write(herd.path("herd.toml"), text).unwrap();
+        fs::write(herd.path("herd.toml"), herd.file(|_| None) + sections).unwrap();
         herd
+    }
+
+    /// The same with a proxy on every link, in the order of the links. Each server has a herd.toml
+    /// of its own: in it, those whom it dials listen where the proxies do. Nothing runs yet.
+    pub fn with_proxies(
+        names: &[&str],
+        links: &[(&str, &str)],
+        sections: &str,
+    ) -> (Herd, Vec<Proxy>) {
+        let which = ["--config", "{}.toml"].map(str::to_owned).to_vec();
+        let herd = Herd::new(Ports::claim(), which, names, links);
+        let proxies: Vec<_> =
+            links.iter().map(|(_, accepts)| Proxy::before(herd.port(accepts) + 100)).collect();
+        for name in names {
+            let peer_port = |other: &str| {
+                let link = links.iter().position(|link| *link == (name, other))?;
+                Some(proxies[link].port())
+            };
+            let text = herd.file(peer_port) + sections;
+            fs::write(herd.path(&format!("{name}.toml")), text).unwrap();
+        }
+        (herd, proxies)
+    }
+
+    /// A herd.toml. `peer_port` is where a server's peers find it, if not in its usual place.
+    fn file(&self, peer_port: impl Fn(&str) -> Option<u16>) -> String {
+        let listed = self.links.iter().map(|(dials, accepts)| format!("[{dials:?}, {accepts:?}]"));
+        let listed: Vec<_> = listed.collect();
+        let mut text = format!("herd = \"tests\"\nlinks = [{}]\n", listed.join(", "));
+        for name in &self.names {
+            let clients = format!("127.0.0.1:{}", self.port(name));
+            text.push_str(&format!("[[server]]\nname = {name:?}\nclients = {clients:?}\n"));
+            if let Some(port) = peer_port(name) {
+                text.push_str(&format!("peers = \"127.0.0.1:{port}\"\n"));
+            }
+        }
+        text
     }
 
     /// One server, Hill, which runs.
@@ -153,6 +190,7 @@ impl Herd {
             ports,
             which,
             running: BTreeMap::new(),
+            others: BTreeSet::new(),
         }
     }
 
@@ -162,6 +200,13 @@ impl Herd {
 
     pub fn dir(&self) -> &Path {
         self.dir.path()
+    }
+
+    /// Makes a key file. Each digit is a key, the newest first.
+    pub fn write_keys(&self, file: &str, digits: &str) {
+        let keys = digits.chars().map(|digit| digit.to_string().repeat(64) + "\n");
+        fs::write(self.path(file), keys.collect::<String>()).unwrap();
+        fs::set_permissions(self.path(file), fs::Permissions::from_mode(0o600)).unwrap();
     }
 
     /// Where clients find a server.
@@ -189,7 +234,7 @@ impl Herd {
     pub fn command(&self, name: &str, flags: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_herd"));
         self.dress(&mut command, name);
-        command.args(["serve", name]).args(&self.which).args(flags);
+        command.args(["serve", name]).args(self.which(name)).args(flags);
         command
     }
 
@@ -198,8 +243,13 @@ impl Herd {
         let mut command = Command::new("sh");
         self.dress(&mut command, name);
         command.arg("-c").arg(format!("{preparation}; exec \"$0\" \"$@\""));
-        command.arg(env!("CARGO_BIN_EXE_herd")).args(["serve", name]).args(&self.which).args(flags);
+        command.arg(env!("CARGO_BIN_EXE_herd"));
+        command.args(["serve", name]).args(self.which(name)).args(flags);
         command
+    }
+
+    fn which(&self, name: &str) -> impl Iterator<Item = String> {
+        self.which.iter().map(move |flag| flag.replace("{}", name))
     }
 
     fn dress(&self, command: &mut Command, name: &str) {
@@ -227,6 +277,19 @@ impl Herd {
         });
         let before = self.running.insert(name.to_owned(), child);
         assert!(before.is_none(), "{name} runs already");
+    }
+
+    /// Starts a server of another make and waits until it listens.
+    fn launch_other(&mut self, name: &str, mut command: Command) {
+        let mut child = command.spawn().unwrap();
+        until("a server of another make listens", || {
+            if let Some(status) = child.try_wait().unwrap() {
+                panic!("{name} has ended with {status}: {}", self.complaints(name));
+            }
+            TcpStream::connect(("127.0.0.1", self.port(name))).is_ok()
+        });
+        self.running.insert(name.to_owned(), child);
+        self.others.insert(name.to_owned());
     }
 
     /// Starts all servers that do not run and waits until they are joined.
@@ -284,7 +347,7 @@ impl Herd {
 
     /// Waits until every server that runs is joined with each of its peers that run.
     pub fn until_joined(&self) {
-        for name in self.running.keys() {
+        for name in self.running.keys().filter(|name| !self.others.contains(*name)) {
             until("all servers are joined", || {
                 self.status(name).peers.iter().all(|peer| {
                     let runs = self.running.contains_key(&peer.name);

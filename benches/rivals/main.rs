@@ -1,0 +1,135 @@
+//! The herd beside servers of other kinds that do the same: `cargo bench --bench rivals`.
+//!
+//! It builds every rival that this machine can build, says of the others why not and what would
+//! help, and lets `herd bench` load them one after the other, in several rounds, so that what else
+//! the machine does hits all of them alike. The server has one core and the load another. Medians
+//! are printed and drawn beside the limit: a loop in C that answers but keeps nothing. Apart from
+//! the criterion benches because it compares servers and not commits.
+
+mod chart;
+mod race;
+mod rivals;
+mod table;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+use std::{fs, io};
+
+use clap::Parser;
+use race::{Course, LOADS, QUICK_LOADS};
+use rivals::Rival;
+
+/// Measure the herd beside servers of other kinds.
+#[derive(Debug, Parser)]
+#[command(name = "cargo bench --bench rivals --")]
+struct Flags {
+    /// One short round with few connections: everything runs, no figure means anything
+    #[arg(long)]
+    quick: bool,
+    /// How often each rival meets each load
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    rounds: usize,
+    /// How long each time
+    #[arg(long, value_name = "S", default_value_t = 3.0)]
+    seconds: f64,
+    /// And how long before that: two compilers and some caches have to get warm
+    #[arg(long, value_name = "S", default_value_t = 2.0)]
+    warm_up: f64,
+    /// Only rivals whose names contain one of these, beside the herd and the limit
+    #[arg(long, value_name = "PART", value_delimiter = ',')]
+    only: Vec<String>,
+    /// Where rivals.csv and rivals.svg go [default: target/rivals]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// What cargo adds.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() -> io::Result<()> {
+    let flags = Flags::parse();
+    let workshop = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("rivals");
+    let out = flags.out.clone().unwrap_or_else(|| workshop.clone());
+    fs::create_dir_all(&workshop)?;
+    fs::create_dir_all(&out)?;
+
+    let mut rivals = Vec::new();
+    for rival in rivals::all(&workshop) {
+        match rival {
+            Ok(rival) if is_wanted(&rival, &flags.only) => rivals.push(rival),
+            Ok(_) => {}
+            Err(why) => eprintln!("==== SKIPPED: {why}"),
+        }
+    }
+    let course = if flags.quick {
+        let short = Duration::from_millis(300);
+        Course { loads: QUICK_LOADS, rounds: 1, measure: short, warm_up: short / 3 }
+    } else {
+        let [measure, warm_up] = [flags.seconds, flags.warm_up].map(Duration::from_secs_f64);
+        Course { loads: LOADS, rounds: flags.rounds, measure, warm_up }
+    };
+    let results = course.run(&rivals);
+
+    println!("{}", table::write(&rivals, course.loads, &results));
+    println!("{}", machine(&course, &rivals));
+    fs::write(out.join("rivals.csv"), table::csv(&rivals, course.loads, &results))?;
+    fs::write(out.join("rivals.svg"), chart::draw(&rivals, course.loads, &results))?;
+    eprintln!("{}, and rivals.svg beside it", out.join("rivals.csv").display());
+    let failed = results.iter().filter(|result| result.found.is_err()).count();
+    if failed > 0 {
+        eprintln!("{failed} of {} measurements failed: see above", results.len());
+        std::process::exit(1);
+    }
+    Ok(())
+}
+
+fn is_wanted(rival: &Rival, only: &[String]) -> bool {
+    let name = rival.name.to_lowercase();
+    only.is_empty()
+        || rival.is_ours
+        || rival.is_limit
+        || only.iter().any(|part| name.contains(part))
+}
+
+/// When and where, and what was measured: figures without these mean nothing.
+fn machine(course: &Course, rivals: &[Rival]) -> String {
+    let said = |program: &str, arguments: &[&str]| rivals::said(program, arguments);
+    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let cpu = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("? unknown");
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let mut versions: Vec<&str> = Vec::new();
+    for version in rivals.iter().filter_map(|rival| rival.version.as_deref()) {
+        if !versions.contains(&version) {
+            versions.push(version);
+        }
+    }
+    format!(
+        "{}; {} cores, {}; {}; medians of {} rounds of {:?} after {:?}; {}.",
+        said("date", &["+%Y-%m-%d"]).unwrap_or_default(),
+        cores,
+        cpu.trim_start_matches([' ', '\t', ':']),
+        said("uname", &["-sr"]).unwrap_or_default(),
+        course.rounds,
+        course.measure,
+        course.warm_up,
+        versions.join(", "),
+    )
+}
+
+/// A command on one core of its own, where the system can do that.
+fn pinned(core: usize, command: Command) -> Command {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    if cores < 2 || rivals::said("taskset", &["--version"]).is_none() {
+        return command;
+    }
+    let mut taskset = Command::new("taskset");
+    taskset.arg("-c").arg(core.to_string()).arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => taskset.env(name, value),
+            None => taskset.env_remove(name),
+        };
+    }
+    taskset
+}

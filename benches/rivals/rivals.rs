@@ -1,0 +1,224 @@
+//! Who is measured, and how each of them is built and started. Apart from the race, to which they
+//! are all alike: a name, a protocol, and a command that listens on a port.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// A server that can be started.
+pub struct Rival {
+    pub name: String,
+    /// As `herd bench --protocol` has it.
+    pub protocol: &'static str,
+    pub is_ours: bool,
+    /// What all others are compared with.
+    pub is_limit: bool,
+    pub version: Option<String>,
+    launch: Box<dyn Fn(u16) -> Command>,
+}
+
+/// A rival, or why it is not there and what would help.
+type Found = Result<Rival, String>;
+
+impl Rival {
+    fn new(name: &str, launch: impl Fn(u16) -> Command + 'static) -> Rival {
+        Rival {
+            name: name.to_owned(),
+            protocol: "herd",
+            is_ours: false,
+            is_limit: false,
+            version: None,
+            launch: Box::new(launch),
+        }
+    }
+
+    /// What makes it listen on `port` of 127.0.0.1.
+    pub fn command(&self, port: u16) -> Command {
+        (self.launch)(port)
+    }
+}
+
+/// In the order in which they are shown. What is built goes to `workshop`.
+pub fn all(workshop: &Path) -> Vec<Found> {
+    vec![
+        c("C epoll, keeps nothing", workshop, "limit", &[]),
+        herd(workshop),
+        c("C epoll, with a store", workshop, "store", &["-DSTORE"]),
+        tokio(workshop),
+        java_nio(workshop),
+        java_threads(workshop),
+        node(),
+        asyncio_protocol(),
+        asyncio_streams(),
+        redis("Redis SET", "redis-set", workshop),
+        redis("Redis GEOADD", "redis-geoadd", workshop),
+        memcached(),
+    ]
+}
+
+/// The first line that a program says, on whichever stream, if it is there and content.
+pub fn said(program: &str, arguments: &[&str]) -> Option<String> {
+    let output = Command::new(program).args(arguments).stdin(Stdio::null()).output().ok()?;
+    let text = if output.stdout.is_empty() { output.stderr } else { output.stdout };
+    let text = String::from_utf8_lossy(&text).into_owned();
+    output.status.success().then(|| text.lines().next().unwrap_or_default().trim().to_owned())
+}
+
+fn here(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/rivals").join(file)
+}
+
+fn with_port(mut command: Command, port: u16) -> Command {
+    command.arg(port.to_string());
+    command
+}
+
+/// Runs a build, and complains in the words of its last line.
+fn build(name: &str, help: &str, command: &mut Command) -> Result<(), String> {
+    let output = command.stdin(Stdio::null()).output();
+    let output = output.map_err(|error| format!("{name}: {error} ({help})"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    Err(format!("{name} does not build ({help}): {}", text.lines().last().unwrap_or_default()))
+}
+
+fn c(name: &'static str, workshop: &Path, file: &str, defines: &[&str]) -> Found {
+    let program = workshop.join(file);
+    let mut compiler = Command::new("cc");
+    compiler.arg("-O2").args(defines).arg("-o").arg(&program).arg(here("epoll.c"));
+    build(name, "Linux and a C compiler: apt-get install gcc libc6-dev", &mut compiler)?;
+    let rival = Rival::new(name, move |port| with_port(Command::new(&program), port));
+    Ok(Rival { is_limit: file == "limit", version: said("cc", &["--version"]), ..rival })
+}
+
+/// The whole server, alone in a herd of its own: store, order, digest, limits; no log of lines.
+fn herd(workshop: &Path) -> Found {
+    let folder = workshop.join("herd");
+    fs::create_dir_all(&folder).map_err(|error| format!("herd: {error}"))?;
+    let program = env!("CARGO_BIN_EXE_herd");
+    let rival = Rival::new("herd", move |port| {
+        let server = format!("[[server]]\nname = \"Rival\"\nclients = \"127.0.0.1:{port}\"\n");
+        let text = format!("herd = \"rivals\"\nlinks = []\n{server}");
+        let config = folder.join("herd.toml");
+        // If it cannot be written, the server says so.
+        let _ = fs::write(&config, text);
+        let mut command = Command::new(program);
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("HERD_")) {
+            command.env_remove(name);
+        }
+        command.args(["serve", "Rival", "--log-level", "off", "--config"]).arg(&config);
+        command.arg("--log-dir").arg(&folder).arg("--run-dir").arg(&folder);
+        command
+    });
+    Ok(Rival { is_ours: true, version: said(program, &["--version"]), ..rival })
+}
+
+fn tokio(workshop: &Path) -> Found {
+    let target = workshop.join("tokio");
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.args(["build", "--quiet", "--release", "--locked", "--manifest-path"]);
+    command.arg(here("tokio/Cargo.toml")).env("CARGO_TARGET_DIR", &target);
+    build("tokio", "it is downloaded from crates.io", &mut command)?;
+    let program = target.join("release/rival");
+    let rival = Rival::new("Rust tokio", move |port| with_port(Command::new(&program), port));
+    Ok(Rival { version: said("rustc", &["--version"]), ..rival })
+}
+
+fn java(class: &'static str, name: &str, workshop: &Path) -> Found {
+    let folder = workshop.join("java");
+    let mut javac = Command::new("javac");
+    javac.arg("-d").arg(&folder).arg(here(&format!("{class}.java")));
+    build(name, "a JDK, 16 or later: apt-get install default-jdk-headless", &mut javac)?;
+    let rival = Rival::new(name, move |port| {
+        let mut command = Command::new("java");
+        command.arg("-cp").arg(&folder).arg(class);
+        with_port(command, port)
+    });
+    Ok(Rival { version: said("java", &["-version"]), ..rival })
+}
+
+fn java_nio(workshop: &Path) -> Found {
+    java("JavaNio", "Java NIO", workshop)
+}
+
+fn java_threads(workshop: &Path) -> Found {
+    // `javac 21.0.5`
+    let version = said("javac", &["-version"]).unwrap_or_default();
+    let major = version.split([' ', '.']).nth(1).and_then(|major| major.parse().ok()).unwrap_or(0);
+    let name = if major >= 21 { "Java virtual threads" } else { "Java threads" };
+    java("JavaThreads", name, workshop)
+}
+
+fn node() -> Found {
+    let version = said("node", &["--version"]).ok_or("Node.js: apt-get install nodejs")?;
+    let rival = Rival::new("Node.js net", |port| {
+        let mut command = Command::new("node");
+        command.arg(here("node_net.js"));
+        with_port(command, port)
+    });
+    Ok(Rival { version: Some(format!("node {version}")), ..rival })
+}
+
+fn python(name: &str, file: &'static str) -> Found {
+    let version = said("python3", &["--version"]);
+    let version = version.ok_or(format!("{name}: apt-get install python3"))?;
+    let rival = Rival::new(name, move |port| {
+        let mut command = Command::new("python3");
+        command.arg(here(file));
+        with_port(command, port)
+    });
+    Ok(Rival { version: Some(version), ..rival })
+}
+
+fn asyncio_streams() -> Found {
+    python("asyncio streams", "asyncio_streams.py")
+}
+
+fn asyncio_protocol() -> Found {
+    let program = "import uvloop; print('uvloop', uvloop.__version__)";
+    let Some(uvloop) = said("python3", &["-c", program]) else {
+        eprintln!(
+            "==== SKIPPED: uvloop, so asyncio's own loop runs the Protocol: pip install uvloop"
+        );
+        return python("asyncio Protocol", "asyncio_protocol.py");
+    };
+    let rival = python("asyncio Protocol, uvloop", "asyncio_protocol.py")?;
+    Ok(Rival { version: Some(uvloop), ..rival })
+}
+
+fn redis(name: &str, protocol: &'static str, workshop: &Path) -> Found {
+    let version = said("redis-server", &["--version"]);
+    let version = version.ok_or(format!("{name}: apt-get install redis-server"))?;
+    let folder = workshop.to_owned();
+    let rival = Rival::new(name, move |port| {
+        let mut command = Command::new("redis-server");
+        // In memory only, as the herd is.
+        command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port"]);
+        command.arg(port.to_string()).args(["--maxclients", "15000"]);
+        // The load comes from all of 127.0.0.0/8, of which only one address is trusted.
+        command.args(["--protected-mode", "no"]).current_dir(&folder);
+        command
+    });
+    // `Redis server v=7.0.15 sha=…`
+    let version = version.split(' ').nth(2).map(|version| version.replace("v=", "Redis "));
+    Ok(Rival { protocol, version, ..rival })
+}
+
+fn memcached() -> Found {
+    let version = said("memcached", &["--version"]);
+    let version = version.ok_or("memcached: apt-get install memcached")?;
+    let rival = Rival::new("memcached", |port| {
+        let mut command = Command::new("memcached");
+        command.args(["-l", "127.0.0.1", "-t", "1", "-m", "1024", "-c", "15000", "-p"]);
+        command.arg(port.to_string());
+        if rustix::process::getuid().is_root() {
+            // It insists on being told that this is meant.
+            command.args(["-u", "root"]);
+        }
+        command
+    });
+    Ok(Rival { protocol: "memcached", version: Some(version), ..rival })
+}

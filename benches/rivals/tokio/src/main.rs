@@ -1,0 +1,84 @@
+//! The herd's client port on tokio: one task a connection, one thread, for it has one core.
+//!
+//! All lines that came together are answered by one write. IAMAT and `? line` only. Left out:
+//! WHATSAT, peers, limits, logs.
+
+use std::collections::HashMap;
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+/// By client: when it was sent, and what it said.
+type Newest = Arc<Mutex<HashMap<Box<str>, (i128, Box<str>)>>>;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> io::Result<()> {
+    let port: u16 = std::env::args().nth(1).and_then(|port| port.parse().ok()).expect("a port");
+    let listener = TcpListener::bind(("127.0.0.1", port)).await?;
+    let newest = Newest::default();
+    loop {
+        let (stream, _) = listener.accept().await?;
+        let newest = newest.clone();
+        tokio::spawn(async move {
+            // Clients come and go.
+            let _ = serve(stream, newest).await;
+        });
+    }
+}
+
+async fn serve(mut stream: TcpStream, newest: Newest) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut heard = Vec::with_capacity(4096);
+    let mut answers = Vec::new();
+    while stream.read_buf(&mut heard).await? > 0 {
+        let whole = heard.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
+        for line in heard[..whole].split_inclusive(|&byte| byte == b'\n') {
+            answer(line.trim_ascii_end(), &newest, &mut answers)?;
+        }
+        heard.drain(..whole);
+        stream.write_all(&answers).await?;
+        answers.clear();
+    }
+    Ok(())
+}
+
+fn answer(line: &[u8], newest: &Newest, out: &mut Vec<u8>) -> io::Result<()> {
+    let Some((client, position, stamp, sent)) = std::str::from_utf8(line).ok().and_then(parse)
+    else {
+        out.extend_from_slice(b"? ");
+        out.extend_from_slice(line);
+        out.push(b'\n');
+        return Ok(());
+    };
+    let mut newest = newest.lock().expect("nobody panics with it");
+    if newest.get(client).is_none_or(|(known, _)| *known < sent) {
+        newest.insert(client.into(), (sent, format!("{position} {stamp}").into()));
+    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let skew = now.as_nanos() as i128 - sent;
+    let sign = if skew < 0 { '-' } else { '+' };
+    let (seconds, nanos) = (skew.abs() / 1_000_000_000, skew.abs() % 1_000_000_000);
+    writeln!(out, "AT Rival {sign}{seconds}.{nanos:09} {client} {position} {stamp}")
+}
+
+fn parse(line: &str) -> Option<(&str, &str, &str, i128)> {
+    let mut words = line.split_ascii_whitespace();
+    let (command, client, position) = (words.next()?, words.next()?, words.next()?);
+    let stamp = words.next()?;
+    if command != "IAMAT" || words.next().is_some() {
+        return None;
+    }
+    let longitude = position.get(1..)?.find(['+', '-'])? + 1;
+    let (latitude, longitude) = position.split_at(longitude);
+    let is_signed = |number: &str| number.starts_with(['+', '-']) && number.parse::<f64>().is_ok();
+    if !is_signed(latitude) || !is_signed(longitude) {
+        return None;
+    }
+    let (seconds, fraction) = stamp.split_once('.').unwrap_or((stamp, "0"));
+    let nanos: i128 = format!("{:0<9.9}", fraction).parse().ok()?;
+    let sent = seconds.parse::<i128>().ok()? * 1_000_000_000 + nanos;
+    Some((client, position, stamp, sent))
+}

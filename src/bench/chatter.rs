@@ -1,0 +1,264 @@
+//! What a load says, and what it must hear: requests by their numbers, in each protocol.
+//!
+//! Apart from the connections that carry them, and pure, so that a request can be told again when
+//! its answer has come: a number says all. Making one is a copy of a template with a few digits
+//! changed, because whoever measures two million requests a second has no time to format them.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+
+/// More clients than this would need longer names, and so other requests.
+pub const CLIENTS_MAX: u64 = 1_000_000;
+
+/// A prime above `CLIENTS_MAX`: clients speak in an order without locality, so that neither the
+/// caches nor the prefetcher know who is next, and all of them speak.
+const STRIDE: u64 = 7_368_787;
+
+const ID: &str = "client-000000.example.org";
+/// Where the digits stand in it.
+const ID_DIGITS: std::ops::Range<usize> = 7..13;
+const POSITION: &str = "+34.068930-118.445127";
+/// Seconds and nanoseconds: both are spelled anew for each request.
+const TIME: &str = "0000000000.000000000";
+const SECOND_DIGITS: usize = 10;
+
+/// The languages that can be spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Dialect {
+    /// IAMAT and WHATSAT.
+    Herd,
+    /// Redis, which keeps position and time under the client's id.
+    RedisSet,
+    /// Redis, which keeps the position in an index that can be searched.
+    RedisGeoadd,
+    /// memcached, as `RedisSet`.
+    Memcached,
+}
+
+impl Dialect {
+    /// Whether `line`, without its newline, is no complaint.
+    pub fn is_content(self, line: &[u8]) -> bool {
+        match self {
+            Dialect::Herd => line.starts_with(b"AT "),
+            Dialect::RedisSet => line == b"+OK\r",
+            Dialect::RedisGeoadd => line == b":0\r" || line == b":1\r",
+            Dialect::Memcached => line == b"STORED\r",
+        }
+    }
+
+    fn template(self) -> String {
+        let value = format!("{POSITION} {TIME}");
+        let bulk = |text: &str| format!("${}\r\n{text}\r\n", text.len());
+        let command = |words: &[&str]| {
+            let words: Vec<_> = words.iter().map(|word| bulk(word)).collect();
+            format!("*{}\r\n{}", words.len(), words.concat())
+        };
+        match self {
+            Dialect::Herd => format!("IAMAT {ID} {value}\n"),
+            Dialect::RedisSet => command(&["SET", ID, &value]),
+            Dialect::RedisGeoadd => {
+                // A position that did not change would cost less than one that did.
+                command(&["GEOADD", "clients", "-118.445127", "34.000000000", ID])
+            }
+            Dialect::Memcached => format!("set {ID} 0 0 {}\r\n{value}\r\n", value.len()),
+        }
+    }
+}
+
+/// Gives requests and judges answers.
+pub struct Chatter {
+    dialect: Dialect,
+    clients: u64,
+    /// So many of a hundred requests are WHATSATs.
+    whatsat_percent: u64,
+    template: Vec<u8>,
+    id_at: usize,
+    /// The seconds that the template shows, and where, if the protocol has any.
+    second: u64,
+    second_at: Option<usize>,
+    /// Nine digits that are different for each request.
+    fraction_at: usize,
+    /// Request 0 was made at this time, and each further one a nanosecond later: so a client's
+    /// requests are always newer than its last, also than those of an earlier load.
+    began_posix_ns: u64,
+    spare: Vec<u8>,
+}
+
+const FRACTION_DIGITS: usize = 9;
+const FRACTION: u64 = 1_000_000_000;
+
+impl Chatter {
+    /// It says reports only, until it is told to ask.
+    pub fn new(dialect: Dialect, clients: u64) -> Chatter {
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let template = dialect.template();
+        let found = |part: &str| template.find(part);
+        let (second_at, fraction_at) = match found(TIME) {
+            Some(at) => (Some(at), at + SECOND_DIGITS + 1),
+            None => (None, found(".000000000").map_or(0, |at| at + 1)),
+        };
+        Chatter {
+            dialect,
+            clients,
+            whatsat_percent: 0,
+            id_at: found(ID).unwrap_or_default(),
+            second: 0,
+            second_at,
+            fraction_at,
+            began_posix_ns: u64::try_from(since_1970.as_nanos()).unwrap_or_default(),
+            template: template.into_bytes(),
+            spare: Vec::new(),
+        }
+    }
+
+    /// From now on, so many of a hundred requests are WHATSATs.
+    pub fn ask_for_places(&mut self, percent: u64) {
+        self.whatsat_percent = percent;
+    }
+
+    /// Who sends request `number`.
+    fn client_of(&self, number: u64) -> u64 {
+        number % self.clients * STRIDE % self.clients
+    }
+
+    /// Whether request `number` is a WHATSAT. They are spread evenly.
+    pub fn is_question(&self, number: u64) -> bool {
+        let percent = self.whatsat_percent;
+        percent > 0 && number % 100 * percent / 100 != (number % 100 + 1) * percent / 100
+    }
+
+    /// Appends request `number`. A WHATSAT asks for the client of the report `known`.
+    pub fn write(&mut self, number: u64, known: u64, out: &mut Vec<u8>) {
+        if self.is_question(number) {
+            self.write_question(known, out);
+        } else {
+            self.write_report(number, out);
+        }
+    }
+
+    /// Appends request `number` as a report, whatever its turn is.
+    pub fn write_report(&mut self, number: u64, out: &mut Vec<u8>) {
+        let posix_ns = self.began_posix_ns + number;
+        let second = posix_ns / FRACTION;
+        if let Some(at) = self.second_at.filter(|_| second != self.second) {
+            spell(second, &mut self.template[at..][..SECOND_DIGITS]);
+            self.second = second;
+        }
+        let client = self.client_of(number);
+        let start = out.len();
+        out.extend_from_slice(&self.template);
+        let request = &mut out[start..];
+        spell(client, &mut request[self.id_at..][ID_DIGITS]);
+        spell(posix_ns % FRACTION, &mut request[self.fraction_at..][..FRACTION_DIGITS]);
+    }
+
+    fn write_question(&self, known: u64, out: &mut Vec<u8>) {
+        let mut id = ID.as_bytes().to_vec();
+        spell(self.client_of(known), &mut id[ID_DIGITS]);
+        out.extend_from_slice(b"WHATSAT ");
+        out.extend_from_slice(&id);
+        out.extend_from_slice(b" 10 5\n");
+    }
+
+    pub fn is_content(&self, line: &[u8]) -> bool {
+        self.dialect.is_content(line)
+    }
+
+    /// Whether `line`, which is no complaint, answers the report `number` and no other. Only a herd
+    /// says which it answers.
+    pub fn is_answer(&mut self, number: u64, line: &[u8]) -> bool {
+        if self.dialect != Dialect::Herd {
+            return true;
+        }
+        let mut request = std::mem::take(&mut self.spare);
+        request.clear();
+        self.write_report(number, &mut request);
+        let operands = request["IAMAT".len()..].trim_ascii_end();
+        let is_answer = line.ends_with(operands);
+        self.spare = request;
+        is_answer
+    }
+}
+
+fn spell(mut number: u64, digits: &mut [u8]) {
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + (number % 10) as u8;
+        number /= 10;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn request(chatter: &mut Chatter, number: u64) -> String {
+        let mut out = Vec::new();
+        chatter.write(number, 0, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn requests_are_well_formed_in_every_dialect() {
+        let check = |dialect, expected: &str| {
+            let mut chatter = Chatter::new(dialect, 1_000);
+            chatter.began_posix_ns = 1_520_023_934_999_999_998;
+            assert_eq!(request(&mut chatter, 0).replace("000787", "000000"), *expected);
+            // The template's second must not outlive its second, nor be late with the next.
+            let later = request(&mut chatter, 2);
+            assert_eq!(later.contains("1520023935.000000000"), dialect != Dialect::RedisGeoadd);
+        };
+        let value = "+34.068930-118.445127 1520023934.999999998";
+        check(Dialect::Herd, &format!("IAMAT client-000000.example.org {value}\n"));
+        let set = "*3\r\n$3\r\nSET\r\n$25\r\nclient-000000.example.org\r\n$42\r\n";
+        check(Dialect::RedisSet, &format!("{set}{value}\r\n"));
+        let geoadd = "*5\r\n$6\r\nGEOADD\r\n$7\r\nclients\r\n$11\r\n-118.445127\r\n";
+        let rest = "$12\r\n34.999999998\r\n$25\r\nclient-000000.example.org\r\n";
+        check(Dialect::RedisGeoadd, &format!("{geoadd}{rest}"));
+        let set = "set client-000000.example.org 0 0 42\r\n";
+        check(Dialect::Memcached, &format!("{set}{value}\r\n"));
+    }
+
+    #[test]
+    fn every_client_speaks_and_each_time_is_newer() {
+        let mut chatter = Chatter::new(Dialect::Herd, 1_000);
+        let lines: Vec<_> = (0..1_000).map(|number| request(&mut chatter, number)).collect();
+        let ids: BTreeSet<_> = lines.iter().map(|line| line[6..31].to_owned()).collect();
+        assert_eq!(ids.len(), 1_000);
+        let times = lines.iter().map(|line| line[54..].to_owned());
+        assert!(times.is_sorted_by(|one, next| one < next));
+    }
+
+    #[test]
+    fn questions_are_as_many_as_was_said() {
+        for percent in [0, 1, 30, 50, 99, 100] {
+            let mut chatter = Chatter::new(Dialect::Herd, 10);
+            chatter.ask_for_places(percent);
+            let questions = (0..1_000).filter(|number| chatter.is_question(*number)).count();
+            assert_eq!(questions as u64, percent * 10);
+        }
+        let mut chatter = Chatter::new(Dialect::Herd, 10);
+        chatter.ask_for_places(100);
+        assert_eq!(request(&mut chatter, 5), "WHATSAT client-000000.example.org 10 5\n");
+    }
+
+    #[test]
+    fn answers_are_judged() {
+        let mut chatter = Chatter::new(Dialect::Herd, 10);
+        let operands = request(&mut chatter, 3)[6..].trim_end().to_owned();
+        let mut check = |line: &str, is_good| {
+            let line = line.as_bytes();
+            assert_eq!(chatter.is_content(line) && chatter.is_answer(3, line), is_good, "{line:?}");
+        };
+        check(&format!("AT Hill +0.1 {operands}"), true);
+        check(&format!("? IAMAT {operands}"), false);
+        check(&format!("AT Hill +0.1 {operands} "), false);
+        check(&format!("AT Hill +0.1 {}", operands.replace("client", "others")), false);
+        assert!(Dialect::RedisSet.is_content(b"+OK\r"));
+        assert!(Dialect::RedisGeoadd.is_content(b":1\r"));
+        assert!(!Dialect::Memcached.is_content(b"SERVER_ERROR out of memory\r"));
+    }
+}

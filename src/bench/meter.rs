@@ -1,0 +1,126 @@
+//! What a process costs the machine, as the kernel accounts for it: CPU time and resident memory.
+//!
+//! Apart from the load because it looks at another process, by its id, and only where there is a
+//! /proc. Elsewhere nothing is known, and said so.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What one tick of /proc/PID/stat is on every Linux that people run (USER_HZ).
+const TICK: Duration = Duration::from_millis(10);
+/// Where utime stands behind the name in parentheses; stime follows.
+const UTIME_AT: usize = 11;
+
+pub struct Meter {
+    folder: PathBuf,
+}
+
+/// CPU time that a process had used at one moment.
+pub struct Reading {
+    /// By thread, in nanoseconds.
+    threads: BTreeMap<String, u64>,
+    /// Of all threads, also those that have ended, in ticks.
+    ticks: u32,
+}
+
+impl Meter {
+    /// # Errors
+    /// There is no such process, or it may not be looked at.
+    pub fn of(pid: u32) -> io::Result<Meter> {
+        let meter = Meter { folder: PathBuf::from(format!("/proc/{pid}")) };
+        meter.read()?;
+        Ok(meter)
+    }
+
+    pub fn read(&self) -> io::Result<Reading> {
+        let mut threads = BTreeMap::new();
+        for entry in fs::read_dir(self.folder.join("task"))? {
+            let entry = entry?;
+            // One that ends while we look is seen to be missing next time.
+            let Ok(text) = fs::read_to_string(entry.path().join("schedstat")) else { continue };
+            let ran_ns = text.split(' ').next().and_then(|ran| ran.parse().ok()).unwrap_or(0);
+            threads.insert(entry.file_name().to_string_lossy().into_owned(), ran_ns);
+        }
+        Ok(Reading { threads, ticks: self.ticks()? })
+    }
+
+    fn ticks(&self) -> io::Result<u32> {
+        let text = fs::read_to_string(self.folder.join("stat"))?;
+        // The name before may hold blanks and parentheses of its own.
+        let rest = text.rsplit_once(") ").map_or("", |(_, rest)| rest);
+        let ticks = rest.split(' ').skip(UTIME_AT).take(2);
+        Ok(ticks.filter_map(|ticks| ticks.parse::<u32>().ok()).sum())
+    }
+
+    /// Bytes of memory that are its own, or that it shares, and that are not swapped out.
+    pub fn resident_bytes(&self) -> Option<u64> {
+        // The first is exact, but a stranger's is hidden.
+        let files = [("smaps_rollup", "Rss:"), ("status", "VmRSS:")];
+        files.into_iter().find_map(|(file, key)| {
+            let text = fs::read_to_string(self.folder.join(file)).ok()?;
+            let line = text.lines().find_map(|line| line.strip_prefix(key))?;
+            let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+            Some(kib * 1024)
+        })
+    }
+}
+
+impl Reading {
+    /// What was used since an earlier reading: to the nanosecond, unless a thread has ended in
+    /// between and taken its count along; then to the tick.
+    pub fn since(&self, earlier: &Reading) -> Duration {
+        let by_ticks = TICK * self.ticks.saturating_sub(earlier.ticks);
+        let Some(before) = earlier.threads.keys().try_fold(0, |sum: u64, thread| {
+            self.threads.contains_key(thread).then(|| sum + earlier.threads[thread])
+        }) else {
+            return by_ticks;
+        };
+        let by_threads = self.threads.values().sum::<u64>().saturating_sub(before);
+        // Threads that came and went between the readings are in the ticks only.
+        let by_threads = Duration::from_nanos(by_threads);
+        if by_ticks > by_threads + 2 * TICK { by_ticks } else { by_threads }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Method: this process works until the kernel says that it has worked for long enough.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn work_and_memory_are_seen() {
+        let meter = Meter::of(std::process::id()).unwrap();
+        let (before, start) = (meter.read().unwrap(), std::time::Instant::now());
+        let mut used = Duration::ZERO;
+        while used < Duration::from_millis(50) {
+            used = meter.read().unwrap().since(&before);
+            assert!(start.elapsed() < Duration::from_secs(60), "work costs nothing");
+        }
+        assert!(meter.resident_bytes().unwrap() > 100_000);
+    }
+
+    #[test]
+    fn an_ended_thread_leaves_only_ticks() {
+        let reading = |threads: &[(&str, u64)], ticks| Reading {
+            threads: threads.iter().map(|(name, ns)| ((*name).to_owned(), *ns)).collect(),
+            ticks,
+        };
+        let check = |later: &[(&str, u64)], ticks, expected_ns| {
+            let earlier = reading(&[("1", 1_000), ("2", 500)], 7);
+            assert_eq!(reading(later, ticks).since(&earlier).as_nanos(), expected_ns);
+        };
+        check(&[("1", 1_001), ("2", 502)], 7, 3);
+        check(&[("1", 1_001), ("2", 500), ("3", 9)], 8, 10);
+        check(&[("1", 1_001)], 9, 20_000_000);
+        check(&[("1", 1_001), ("2", 500)], 107, 1_000_000_000);
+    }
+
+    #[test]
+    fn nobody_is_not_looked_at() {
+        assert!(Meter::of(u32::MAX).is_err());
+    }
+}

@@ -1,0 +1,224 @@
+//! `herd bench` against real servers: every mode counts what it has done, and says what is wrong.
+//!
+//! Goal: the figures can be believed. Method: a short load of each kind, then the server is asked
+//! what it has seen; and far ends that are no servers. Nothing here depends on how fast anything
+//! is: a load that is not answered once within its time is repeated with more of it.
+
+mod common;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Command, Output, Stdio};
+use std::thread;
+
+use common::{Herd, PLACELESS};
+use serde_json::Value;
+
+struct Ended {
+    code: Option<i32>,
+    out: String,
+    complaint: String,
+}
+
+/// `herd bench` in the directory of the herd, without the environment of whoever runs the tests.
+fn bench(herd: &Herd, arguments: &[&str]) -> Ended {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_herd"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("HERD_")) {
+        command.env_remove(name);
+    }
+    command.current_dir(herd.dir()).stdin(Stdio::null()).arg("bench").args(arguments);
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    Ended {
+        code: status.code(),
+        out: String::from_utf8(stdout).unwrap(),
+        complaint: String::from_utf8(stderr).unwrap(),
+    }
+}
+
+const HILL: &[&str] = &["Hill", "--config", "herd.toml"];
+
+/// Loads Hill and gives what was found. `flags` are split at blanks.
+fn found(herd: &Herd, flags: &str) -> Value {
+    let flags = flags.split_whitespace();
+    for seconds in ["0.2", "2", "20"] {
+        let arguments = ["--json", "--warm-up", "0.05", "--seconds", seconds];
+        let arguments: Vec<_> =
+            HILL.iter().copied().chain(arguments).chain(flags.clone()).collect();
+        let ended = bench(herd, &arguments);
+        assert_eq!(ended.code, Some(0), "{arguments:?}: {}{}", ended.out, ended.complaint);
+        assert_eq!(ended.complaint, "", "{arguments:?}");
+        let found: Value = serde_json::from_str(&ended.out).unwrap();
+        if found["answers"] != 0 || found["connections"] == 0 {
+            return found;
+        }
+    }
+    panic!("nothing was answered");
+}
+
+/// Every mode: what was asked was answered, without errors, and the server has seen as much.
+#[test]
+fn what_was_asked_was_answered() {
+    let herd = Herd::of_one("", PLACELESS);
+    let check = |flags: &str, mode: &str| {
+        let before = herd.status("Hill");
+        let found = found(&herd, flags);
+        let after = herd.status("Hill");
+        let number = |key: &str| found[key].as_f64().unwrap_or_else(|| panic!("{flags}: {key}"));
+        assert_eq!(found["mode"], *mode, "{flags}");
+        assert_eq!(found["errors_total"], 0, "{flags}");
+        assert_eq!(found["asked"], found["answered"], "{flags}");
+        // One more connection, and one more line, are the probe's.
+        let lines = (after.lines_in - before.lines_in) as f64;
+        assert!(lines > number("asked"), "{flags}: {lines} lines");
+        let connections = after.connections_total - before.connections_total;
+        assert!(connections as f64 > number("connections") + number("idle"), "{flags}");
+        assert!(number("seconds") >= 0.2, "{flags}");
+        if number("connections") > 0.0 {
+            let per_second = number("answers") / number("seconds");
+            assert!((number("answers_per_second") / per_second - 1.0).abs() < 1e-6, "{flags}");
+            let latency = |key: &str| found["latency_us"][key].as_f64().unwrap();
+            let steps = ["p50", "p90", "p99", "p99_9"].map(latency);
+            assert!(steps.is_sorted() && steps[0] > 0.0, "{flags}: {steps:?}");
+            // A percentile is a bucket's upper end.
+            assert!(steps[3] <= 1.002 * latency("max"), "{flags}: {steps:?}");
+        }
+        if cfg!(target_os = "linux") {
+            assert!(number("resident_bytes_after") > 0.0, "{flags}");
+            assert!(number("cpu_percent") >= 0.0 && number("load_cpu_percent") > 0.0, "{flags}");
+        }
+        found
+    };
+    check("", "closed loop");
+    check("-c 1 --clients 1", "closed loop");
+    check("-c 3 -p 16 --clients 7", "closed loop");
+    check("-c 200 -p 128", "closed loop");
+    check("-c 5 --rate 1000", "open loop");
+    check("-c 1 --rate 100000 -p 4", "open loop");
+    check("-c 5 --reconnect", "reconnect");
+    check("-c 5 -p 3 --idle 100", "closed loop");
+    let idle = check("--idle 100", "idle");
+    if cfg!(target_os = "linux") {
+        assert!(idle["resident_bytes_per_idle"].is_number());
+    }
+    assert_eq!(idle["asked"], 0);
+}
+
+/// WHATSATs are answered by several lines each, and must not upset the count.
+#[test]
+fn questions_are_mixed_in() {
+    let herd = Herd::of_one("", &[]);
+    for percent in ["1", "50", "100"] {
+        let found = found(&herd, &format!("-c 3 -p 5 --whatsat {percent}"));
+        assert_eq!(found["asked"], found["answered"]);
+        assert_eq!(found["whatsat_percent"].to_string(), percent);
+    }
+}
+
+#[test]
+fn people_are_told_in_lines() {
+    let herd = Herd::of_one("", PLACELESS);
+    let flags = ["-p", "2", "--seconds", "0.2", "--warm-up", "0", "--run-dir", "elsewhere"];
+    let ended = bench(&herd, &[HILL, &flags].concat());
+    assert_eq!(ended.code, Some(0), "{}", ended.complaint);
+    let first = ended.out.lines().next().unwrap();
+    assert!(first.contains(": closed loop, 50 connections, pipeline 2, 100,000 clients; "));
+    assert!(ended.out.contains("\nerrors    none in "), "{}", ended.out);
+    assert!(!ended.out.contains("\nserver"), "no pid, no costs: {}", ended.out);
+}
+
+/// Answers each first line with `answer` and then hangs up, until the test ends.
+fn stranger(answer: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 1_000]);
+            let _ = stream.write_all(answer.as_bytes());
+        }
+    });
+    address
+}
+
+#[test]
+fn what_cannot_be_measured_is_told_in_one_sentence() {
+    let herd = Herd::of_file(&["Hill"], &[], "");
+    let check = |arguments: &[&str], code, part: &str| {
+        let ended = bench(&herd, arguments);
+        assert_eq!(ended.code, Some(code), "{arguments:?}: {}{}", ended.out, ended.complaint);
+        assert!(ended.complaint.contains(part), "{arguments:?}: {}", ended.complaint);
+        let lines = ended.complaint.lines().count();
+        assert!(lines == 1 || code == 2, "{}", ended.complaint);
+        assert_eq!(ended.out, "");
+    };
+    let at_hill = |more: &[&'static str]| [HILL, more].concat();
+    check(HILL, 69, "nobody listens on 127.0.0.1:");
+    check(&at_hill(&["-c", "100000000"]), 71, "ulimit -n 100000016");
+    check(&["Nobody", "--config", "herd.toml"], 78, "has no server Nobody");
+    check(&[], 2, "--connect");
+    check(&at_hill(&["--connect", "127.0.0.1:1"]), 2, "cannot be used with");
+    check(&at_hill(&["--reconnect", "--rate", "1"]), 2, "cannot be used with");
+    check(&at_hill(&["--protocol", "redis-set", "--whatsat", "1"]), 2, "for --protocol herd");
+    check(&at_hill(&["-c", "0"]), 2, "nothing to measure");
+    check(&at_hill(&["--seconds", "nan"]), 2, "write 0 to");
+    if cfg!(target_os = "linux") {
+        check(&["--connect", "127.0.0.1:1", "--pid", "4294967295"], 3, "is it the server's?");
+    }
+    let [polite, silent] = [stranger("? what\n"), stranger("")];
+    check(&["--connect", &polite], 69, "answers `? what`");
+    check(&["--connect", &silent], 69, "hangs up without an answer");
+    check(&["--connect", &polite, "--protocol", "memcached"], 69, "answers `? what`");
+}
+
+/// Method: a far end that answers well at first, as the loads' probe must be answered, and then
+/// wrongly, twice, or not at all.
+#[test]
+fn wrong_answers_make_the_figures_worthless() {
+    let herd = Herd::of_file(&["Hill"], &[], "");
+    let check = |kind: &'static str, answer: fn(u64, &str) -> String| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                thread::spawn(move || echo(stream.unwrap(), answer));
+            }
+        });
+        let load = ["--seconds", "0.2", "--warm-up", "0", "-c", "1", "-p", "2", "--json"];
+        let ended = bench(&herd, &[&["--connect", &address][..], &load].concat());
+        assert_eq!(ended.code, Some(69), "{kind}: {}{}", ended.out, ended.complaint);
+        assert!(ended.complaint.contains("errors, so the figures are worth nothing: "), "{kind}");
+        let found: Value = serde_json::from_str(&ended.out).unwrap();
+        assert_ne!(found["errors"][kind], 0, "{kind}: {}", ended.out);
+    };
+    check("refused", |number, operands| match number {
+        0 => good(operands),
+        _ => format!("? IAMAT {operands}\n"),
+    });
+    check("wrong", |number, operands| match number {
+        0 => good(operands),
+        _ => "AT Hill +0.1 kiwi +1-1 7\n".to_owned(),
+    });
+    check("unasked", |number, operands| match number {
+        0 => good(operands),
+        _ => good(operands).repeat(2),
+    });
+    check("missing", |number, operands| match number % 2 {
+        0 => good(operands),
+        _ => String::new(),
+    });
+}
+
+fn good(operands: &str) -> String {
+    format!("AT Hill +0.1 {operands}\n")
+}
+
+/// Answers each line of a connection, given how many came before it and its operands.
+fn echo(stream: TcpStream, answer: fn(u64, &str) -> String) {
+    let lines = BufReader::new(&stream).lines();
+    for (number, line) in (0..).zip(lines.map_while(Result::ok)) {
+        let operands = line.strip_prefix("IAMAT ").unwrap();
+        if (&stream).write_all(answer(number, operands).as_bytes()).is_err() {
+            return;
+        }
+    }
+}
