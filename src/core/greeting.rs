@@ -105,11 +105,8 @@ impl Server {
     ) -> Result<(), Reason> {
         let PeerLine::Greeting(theirs) = line else { return Err("not a greeting") };
         let peer = self.check_names(&theirs)?;
-        if self.peers.at(peer).dials && matches!(self.peers.at(peer).state, State::Greeting { .. })
-        {
-            // Both have greeted at once. The connection of the one who is to dial stays; without
-            // this rule each end could close the other's.
-            out.push(Output::HangUp { conn });
+        if self.peers.at(peer).dials {
+            self.knocked(peer, conn, out);
             return Ok(());
         }
         let key = self.keyring.common(theirs.caps);

@@ -10,7 +10,7 @@
 //!                        (a stranger until greeted)
 //! ```
 //!
-//! One side of each link dials; the configuration says which. The other dials once, when it
+//! One side of each link dials; the configuration says which. The other only knocks, when it
 //! starts. Whoever accepts is silent until it has read the greeting, so a scanner learns nothing
 //! from an open port. A newer greeted connection replaces an older one: the older is the leftover
 //! of a peer that died without a word.
@@ -35,8 +35,8 @@ const BACKOFF_GROWTH: f64 = 1.25;
 const STABLE_AFTER: Duration = Duration::from_secs(10);
 
 impl Server {
-    /// Dials everyone once, also those who would dial us: they may have waited for us so long that
-    /// their next attempt is seconds away.
+    /// Dials everyone once. For those who are to dial us it is a knock: they may have waited for us
+    /// so long that their next attempt is seconds away.
     pub(super) fn dial_all(&mut self, out: &mut Outputs) {
         for peer in self.peers.ids() {
             if self.peers.plain(peer).is_none() {
@@ -55,6 +55,14 @@ impl Server {
             _ if planted(Bug::StaleTimerBelieved) => self.dial(peer, attempt, out),
             // Meanwhile the peer came up by itself.
             _ => {}
+        }
+    }
+
+    /// A peer that we are to dial has started, and says so: now is the time.
+    pub(super) fn knocked(&mut self, peer: PeerId, conn: ConnId, out: &mut Outputs) {
+        out.push(Output::HangUp { conn });
+        if let State::Waiting { attempt } = self.peers.at(peer).state {
+            self.dial(peer, attempt, out);
         }
     }
 
