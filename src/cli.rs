@@ -28,6 +28,7 @@ use herd::sim::graph::Shape;
 use herd::sim::{Plan, SERVERS_MAX};
 
 use crate::lives::Lives;
+use crate::mutants::{Hunt, SEEDS};
 
 pub use bench::BenchFlags;
 
@@ -134,6 +135,8 @@ pub enum Command {
     Places(PlacesCommand),
     /// Simulate herds, with faults, and check that they keep what they promise
     Sim(SimFlags),
+    /// Plant bugs in simulated herds, and show how soon each is noticed (in a build for it)
+    Mutants(MutantsFlags),
 }
 
 #[derive(Debug, Subcommand)]
@@ -257,6 +260,20 @@ pub struct SimFlags {
     /// Show every line between servers; of several lives, each
     #[arg(short, long)]
     pub verbose: bool,
+}
+
+/// What `mutants` takes.
+#[derive(Args, Clone, Debug)]
+pub struct MutantsFlags {
+    /// Names of bugs [default: all]
+    #[arg(value_name = "BUG")]
+    pub bugs: Vec<String>,
+    /// The first life of each bug
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// How many lives a bug may take to be noticed
+    #[arg(long, value_name = "K", default_value_t = SEEDS)]
+    pub seeds: u64,
 }
 
 /// Where running servers are found.
@@ -441,6 +458,12 @@ impl SimFlags {
         let reports = reports.or(is_large.then_some(100));
         let plan = Plan { servers, graph, faults, reports };
         Ok(Lives { plan, seed, seeds, verbose })
+    }
+}
+
+impl MutantsFlags {
+    pub fn hunt(self) -> Hunt {
+        Hunt { bugs: self.bugs, seed: self.seed, seeds: self.seeds }
     }
 }
 

@@ -16,7 +16,8 @@ use crate::run_dir::ClaimError;
 #[repr(u8)]
 pub enum Exit {
     Success = 0,
-    /// Standard output cannot be written, or a simulated herd has broken a promise.
+    /// Standard output cannot be written, a simulated herd has broken a promise, or a planted bug
+    /// was not noticed.
     Failed = 1,
     /// The words given are no question. Clap gives the same for its own complaints.
     Usage = 2,

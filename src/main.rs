@@ -7,6 +7,7 @@ mod describe;
 mod keygen;
 mod lives;
 mod load;
+mod mutants;
 mod operator;
 mod survey;
 mod table;
@@ -81,6 +82,7 @@ fn run(command: Command) -> Result<Exit, Failure> {
         }
         Command::Presets => describe::write_presets(&mut out),
         Command::Sim(flags) => return lives::show(&mut out, &flags.lives()?),
+        Command::Mutants(flags) => return mutants::show(&mut out, &flags.hunt()),
     };
     written.and_then(|()| out.flush()).map_err(|error| Failure::of_output(&error))?;
     Ok(Exit::Success)

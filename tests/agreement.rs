@@ -465,6 +465,19 @@ fn reports_expire_everywhere() {
     assert_eq!(pair.roots(), [0, 0]);
 }
 
+/// Goal: who leaves looks for nothing to forget any more.
+#[test]
+fn nothing_expires_at_a_server_that_leaves() {
+    let mut pair = Pair::with(|_, settings| settings.expire_after = Some(Duration::from_secs(5)));
+    pair.meet();
+    pair.bodies[A].leave();
+    pair.bodies[A].lose_all();
+    for _ in 0..100 {
+        pair.pass(Duration::from_millis(100));
+    }
+    assert_eq!(pair.bodies[A].has_left(1), Ok(()));
+}
+
 /// Goal: the stamps of a server go on when its clock is set back.
 #[test]
 fn stamps_never_go_back() {

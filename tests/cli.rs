@@ -100,6 +100,17 @@ fn herds_are_simulated() {
 }
 
 #[test]
+fn bugs_are_planted_only_in_a_build_for_it() {
+    if cfg!(feature = "mutants") {
+        check(&["mutants", "NoRepair", "--seeds", "200"], 0, "1 of 1 planted bugs were noticed");
+        check(&["mutants", "NoRepair", "--seeds", "0"], 1, "");
+        check(&["mutants", "Moth"], 2, "there is no bug `Moth`");
+    } else {
+        check(&["mutants"], 2, "cargo run --release --features mutants");
+    }
+}
+
+#[test]
 fn configurations_are_checked() {
     check(&["check-config"], 0, "herd 2023: 5 servers, 6 links");
     check(&["check-config", "Hill"], 0, "herd 2020: 5 servers, 6 links");

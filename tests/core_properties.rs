@@ -144,7 +144,7 @@ fn answers_to(pieces: &[&[u8]]) -> Vec<u8> {
             return answers;
         }
         for act in acts {
-            if let Act::Ask { ticket, question } = act {
+            if let Act::Ask { ticket, question, .. } = act {
                 body.answer(ticket, format!("{question:?}").as_bytes());
             }
         }

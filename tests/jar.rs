@@ -1,6 +1,6 @@
 //! A herd in a jar: the servers' minds with fake wires between them, and virtual time. Goal:
 //! whatever happens to it, a herd keeps what it promises. Method: each seed is a life of a herd, as
-//! eventful as `sim::chance` says; some hundred of them here, and as many as there is time for with
+//! eventful as `sim::chance` says; some dozens of them here, and as many as there is time for with
 //! `herd sim --seeds`. A life that goes wrong prints the command that lives it again.
 
 use herd::config::presets::PRESETS;
@@ -9,7 +9,7 @@ use herd::sim::faults::Faults;
 use herd::sim::graph::Shape;
 use herd::sim::{Life, Plan};
 
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 60;
 
 fn keep_promises(plan: &Plan, seed: u64) -> Life {
     let life = plan.live(seed, Detail::Silent);
@@ -70,4 +70,37 @@ fn each_fault_happens_where_it_is_asked_for() {
     check("clock", "clock set by");
     check("refusal", "cannot reach");
     check("stall,reader", "holds news back");
+    check("replay", "say what a peer said before");
+    check("forge", "hears a stranger say HERD/1");
+    check("forge", "a stranger answers");
+    check("meddle", "a line of it is not sealed as it should be");
+}
+
+/// Goal: the simulator notices what it is there for. Method: one bug of each kind, and for each as
+/// many lives as `herd mutants` has ever needed, several times over. That command hunts them all.
+#[cfg(feature = "mutants")]
+#[test]
+fn planted_bugs_are_noticed_for_what_they_break() {
+    use herd::core::planted::{Bug, MUTANTS};
+    use herd::sim::mutants::hunt;
+
+    for bug in [
+        Bug::NoRepair,
+        Bug::DigestKeepsOld,
+        Bug::NewestArrivalWins,
+        Bug::TellerToldToo,
+        Bug::HoldForgotten,
+        Bug::StampGoesBack,
+        Bug::FullForPeers,
+        Bug::TagUnchecked,
+        Bug::PartialLineKept,
+        Bug::WakeBeforeQueue,
+    ] {
+        let breaks = MUTANTS.iter().find(|mutant| mutant.bug == bug).unwrap().breaks;
+        let caught = hunt(bug, 0, 200).unwrap_or_else(|| panic!("{bug:?} was not noticed"));
+        let name = caught.violation.invariant.name();
+        assert!(breaks.contains(&name), "{bug:?}, seed {}: {}", caught.seed, caught.violation);
+    }
+    // Whoever goes hunting leaves nothing behind.
+    keep_promises(&Plan::default(), 0);
 }

@@ -197,7 +197,7 @@ fn libraries_have_keepers() {
 /// What each part of the house names of the others.
 const PARTS: &[(&str, &[&str])] = &[
     ("bench", &["exit"]),
-    ("cli", &["config", "exit", "lives", "places", "sim"]),
+    ("cli", &["config", "exit", "lives", "mutants", "places", "sim"]),
     ("config", &[]),
     ("core", &[]),
     ("describe", &["config", "table"]),
@@ -208,6 +208,7 @@ const PARTS: &[(&str, &[&str])] = &[
     ("lives", &["exit", "sim", "table"]),
     ("logging", &[]),
     ("main", &["config", "exit", "logging", "places", "reactor", "run_dir"]),
+    ("mutants", &["core", "exit", "sim", "table"]),
     ("operator", &["config", "exit", "run_dir", "status", "table"]),
     ("places", &["config", "core", "places"]),
     ("reactor", &["config", "core", "logging", "places", "status"]),

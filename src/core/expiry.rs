@@ -22,7 +22,7 @@ const LEAVES_A_SWEEP: usize = LEAVES.div_ceil(600);
 
 impl Server {
     pub(super) fn sweep_later(&self, out: &mut Outputs) {
-        if self.settings.expire_after.is_some() {
+        if self.settings.expire_after.is_some() && !self.leaving {
             out.push(Output::StartTimer { timer: Timer::Sweep, after: SWEEP_EVERY });
         }
     }

@@ -105,6 +105,13 @@ impl Server {
     ) -> Result<(), Reason> {
         let PeerLine::Greeting(theirs) = line else { return Err("not a greeting") };
         let peer = self.check_names(&theirs)?;
+        if self.peers.at(peer).dials && matches!(self.peers.at(peer).state, State::Greeting { .. })
+        {
+            // Both have greeted at once. The connection of the one who is to dial stays; without
+            // this rule each end could close the other's.
+            out.push(Output::HangUp { conn });
+            return Ok(());
+        }
         let key = self.keyring.common(theirs.caps);
         if key.is_none() && !self.keyring.is_open() {
             return Err("it has no key of this herd");

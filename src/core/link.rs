@@ -97,7 +97,7 @@ impl Link {
     /// Sends news, or remembers that it was not sent. A peer that is behind with a leaf gets its
     /// newest reports later, each once, however often they change meanwhile.
     pub fn flood(&mut self, peer: PeerId, leaf: Leaf, line: Range<usize>, out: &mut Outputs) {
-        if planted(Bug::SyncBeforeFlood) && !self.compared && !self.begins {
+        if planted(Bug::SyncBeforeFlood) && self.begins && self.heard == self.since {
             return;
         }
         if self.missed.has(leaf) {

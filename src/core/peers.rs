@@ -10,9 +10,10 @@
 //!                        (a stranger until greeted)
 //! ```
 //!
-//! One side of each link dials; the configuration says which. The other is silent until it has
-//! read the greeting, so a scanner learns nothing from an open port. A newer greeted connection
-//! replaces an older one: the older is the leftover of a peer that died without a word.
+//! One side of each link dials; the configuration says which. The other dials once, when it
+//! starts. Whoever accepts is silent until it has read the greeting, so a scanner learns nothing
+//! from an open port. A newer greeted connection replaces an older one: the older is the leftover
+//! of a peer that died without a word.
 //!
 //! asyncio: all of this hides in the program counter of `while True: await open_connection(…)`.
 
@@ -26,13 +27,19 @@ use super::names::{ConnId, PeerId};
 use super::planted::{Bug, planted};
 use super::roll::State;
 
+/// How much longer each pause between two dials is than the one before. All pauses together are
+/// then four times the last: a peer that comes back is not waited for longer than a quarter of the
+/// time that it was away.
+const BACKOFF_GROWTH: f64 = 1.25;
 /// A link that has lasted this long makes the peer's earlier failures forgotten.
 const STABLE_AFTER: Duration = Duration::from_secs(10);
 
 impl Server {
+    /// Dials everyone once, also those who would dial us: they may have waited for us so long that
+    /// their next attempt is seconds away.
     pub(super) fn dial_all(&mut self, out: &mut Outputs) {
         for peer in self.peers.ids() {
-            if self.peers.at(peer).dials {
+            if self.peers.plain(peer).is_none() {
                 self.dial(peer, 0, out);
             }
         }
@@ -59,7 +66,7 @@ impl Server {
     pub(super) fn dial_failed(&mut self, peer: PeerId, out: &mut Outputs) {
         match self.peers.at(peer).state {
             State::Dialing { attempt } => {
-                if attempt == 0 {
+                if attempt == 0 && self.peers.at(peer).dials {
                     out.note(Note::PeerUnreachable { peer });
                 }
                 self.wait(peer, attempt + 1, out);
@@ -69,8 +76,8 @@ impl Server {
         }
     }
 
-    /// Waits before the next dial: exponentially longer, up to a cap, and never in step with
-    /// the others who lost the same peer.
+    /// Waits before the next dial, longer each time, and never in step with the others who lost
+    /// the same peer. Whoever is to be dialled by the peer waits for that.
     fn wait(&mut self, peer: PeerId, attempt: u32, out: &mut Outputs) {
         let gives_up = planted(Bug::RedialGivesUp) && attempt > 5;
         if !self.peers.at(peer).dials || self.leaving || gives_up {
@@ -83,8 +90,9 @@ impl Server {
     }
 
     pub(super) fn backoff(&mut self, attempt: u32) -> Duration {
-        let doubled = self.settings.backoff_min * 2u32.saturating_pow(attempt.min(16));
-        let longest = doubled.min(self.settings.backoff_max);
+        let growth = BACKOFF_GROWTH.powi(attempt.min(100) as i32);
+        let grown = self.settings.backoff_min.mul_f64(growth);
+        let longest = grown.min(self.settings.backoff_max);
         longest.mul_f64(0.5 + 0.5 * self.peers.random.f64())
     }
 

@@ -11,14 +11,17 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use super::watch::{Invariant, Violation};
+pub use super::settings::settings;
+use super::watch::{Invariant, Violation, nanos};
 use crate::core::border::{Input, Note, Output, Outputs, Timer};
 use crate::core::clock::{Now, PosixTime};
 use crate::core::line::{LineBuffer, LineLimits};
 use crate::core::names::{ConnId, Door, PeerId, Ticket};
+use crate::core::planted::{Bug, planted};
 use crate::core::timer_wheel::TimerWheel;
 use crate::core::whatsat::Question;
-use crate::core::{LinkState, PeerSettings, Server, Settings};
+use crate::core::wire::Report;
+use crate::core::{LinkState, Server, Settings};
 
 /// Lines taken from one connection before another input may come.
 const LINES_MAX: usize = 8;
@@ -30,6 +33,8 @@ pub const LIMITS: LineLimits = LineLimits { line_bytes_max: 2_000, endless_bytes
 const PIECE_BYTES: usize = 64 * 1024;
 /// Greetings and signs of life, beside the reports.
 const WORDS_BYTES: usize = 512;
+/// What comes at once of one input: some mail for each connection, and not for ever.
+const MAILS_MAX: usize = 10_000;
 /// The Unix time at which the simulated world begins.
 pub const EPOCH: u64 = 1_800_000_000;
 pub const NANOS: u64 = 1_000_000_000;
@@ -41,6 +46,7 @@ pub enum Act {
         peer: PeerId,
     },
     Ask {
+        conn: ConnId,
         ticket: Ticket,
         question: Question,
     },
@@ -70,7 +76,12 @@ pub struct Body {
     out: Outputs,
     sockets: BTreeMap<ConnId, Socket>,
     peer_owed_max: usize,
+    expire_after: Option<Duration>,
     acts: Vec<Act>,
+    /// Answers of the workers that nobody has been told yet.
+    postbox: Vec<(Ticket, Vec<u8>)>,
+    /// The inbox of the next connection on the peer port: always empty, but for a planted bug.
+    next_inbox: LineBuffer,
     /// When clients were heard, on its own clock.
     stamps: Vec<i128>,
     timers_fired: u64,
@@ -101,37 +112,11 @@ struct Socket {
     tell_drained: bool,
 }
 
-/// Settings as a preset has them, with a shorter patience: a simulated herd heals within seconds.
-pub fn settings(name: &str, peers: Vec<PeerSettings>, seed: u64) -> Settings {
-    Settings {
-        name: name.as_bytes().into(),
-        herd: b"sim".to_vec(),
-        peers,
-        accept_plain: false,
-        stale_reply_stored: false,
-        close_after_reply: false,
-        answer_patience: Duration::from_millis(800),
-        waits_max: 4,
-        clients_max: 100_000,
-        peer_owed_max: 256 * 1024,
-        greeting_patience: Duration::from_millis(500),
-        ping_after: Duration::from_secs(1),
-        silence_max: Duration::from_secs(3),
-        backoff_min: Duration::from_millis(100),
-        backoff_max: Duration::from_millis(200),
-        seed,
-        keys: Vec::new(),
-        ahead_max: None,
-        expire_after: None,
-        compare_every: None,
-        nonce_key: [7; 32],
-    }
-}
-
 impl Body {
     pub fn new(settings: Settings, born: Duration, ahead_ms: i64) -> Body {
         Body {
             peer_owed_max: settings.peer_owed_max,
+            expire_after: settings.expire_after,
             server: Server::new(settings),
             born,
             ahead_ms,
@@ -142,6 +127,8 @@ impl Body {
             out: Outputs::default(),
             sockets: BTreeMap::new(),
             acts: Vec::new(),
+            postbox: Vec::new(),
+            next_inbox: LineBuffer::default(),
             stamps: Vec::new(),
             timers_fired: 0,
         }
@@ -205,12 +192,12 @@ impl Body {
     }
 
     pub fn accept(&mut self, conn: ConnId) {
-        self.sockets.insert(conn, Socket::default());
+        self.admit(conn);
         self.tell(Input::Accepted { conn });
     }
 
     pub fn connected(&mut self, peer: PeerId, conn: ConnId) {
-        self.sockets.insert(conn, Socket::default());
+        self.admit(conn);
         self.tell(Input::Connected { peer, conn });
     }
 
@@ -218,8 +205,29 @@ impl Body {
         self.tell(Input::DialFailed { peer });
     }
 
+    /// A worker has an answer: it goes into the postbox, and then the waker is rung.
     pub fn answer(&mut self, ticket: Ticket, body: &[u8]) {
-        self.tell(Input::PlacesArrived { ticket, body });
+        if planted(Bug::WakeBeforeQueue) {
+            self.empty_postbox();
+        }
+        self.postbox.push((ticket, body.to_vec()));
+        if !planted(Bug::WakeBeforeQueue) {
+            self.empty_postbox();
+        }
+    }
+
+    fn empty_postbox(&mut self) {
+        for (ticket, body) in std::mem::take(&mut self.postbox) {
+            self.tell(Input::PlacesArrived { ticket, body: &body });
+        }
+    }
+
+    /// For how long a report has been over on this server's clock, in nanoseconds; less than
+    /// nothing if it is not over, `None` if none ever is.
+    pub fn over_for(&self, report: &Report<'_>) -> Option<i128> {
+        let after = self.expire_after?.as_nanos() as i128;
+        let heard = nanos(report.time) + nanos(report.skew);
+        Some(i128::from(self.posix_nanos) - heard - after)
     }
 
     pub fn expire(&mut self) {
@@ -238,6 +246,13 @@ impl Body {
 
     /// Bytes have come.
     pub fn arrive(&mut self, conn: ConnId, bytes: &[u8]) {
+        let conn = match self.sockets.last_key_value() {
+            // The slot of the dead was given to the next who came, and events name slots.
+            Some((&heir, _)) if planted(Bug::GraveyardSkipped) && conn < heir => {
+                if self.sockets.contains_key(&conn) { conn } else { heir }
+            }
+            _ => conn,
+        };
         let Some(socket) = self.sockets.get_mut(&conn) else { return };
         if !socket.closing && !socket.dismissed {
             socket.unread.extend_from_slice(bytes);
@@ -308,7 +323,14 @@ impl Body {
     }
 
     fn empty_mailbox(&mut self) {
+        let mut told = 0;
         while let Some(mail) = self.mailbox.pop_front() {
+            told += 1;
+            if told > MAILS_MAX {
+                let broken = Invariant::Endless.broken("what comes of one input has no end");
+                self.acts.push(Act::Broken(broken));
+                return;
+            }
             let input = match mail {
                 Mail::Closed { conn } => Input::Closed { conn },
                 Mail::Drained { conn } => Input::Drained { conn },
@@ -337,14 +359,14 @@ impl Body {
                 Output::StartTimer { timer, after } => {
                     self.wheel.start(self.now.monotonic + after, timer);
                 }
-                Output::AskPlaces { ticket, question, patience, .. } => {
+                Output::AskPlaces { conn, ticket, question, patience } => {
                     let timer = Timer::Answer { ticket };
                     self.wheel.start(self.now.monotonic + patience, timer);
-                    self.acts.push(Act::Ask { ticket, question });
+                    self.acts.push(Act::Ask { conn, ticket, question });
                 }
                 Output::ResumeReading { conn } => {
                     if let Some(socket) = self.sockets.get_mut(&conn) {
-                        socket.held = false;
+                        socket.held &= planted(Bug::ResumeForgotten);
                     }
                 }
                 Output::TellDrained { conn } => self.tell_when_drained(conn),
@@ -395,13 +417,22 @@ impl Body {
         }
     }
 
+    fn admit(&mut self, conn: ConnId) {
+        let inbox = match conn.door() {
+            Door::Peer => std::mem::take(&mut self.next_inbox),
+            _ => LineBuffer::default(),
+        };
+        self.sockets.insert(conn, Socket { inbox, ..Socket::default() });
+    }
+
     /// Says whether there was anybody.
     fn bury(&mut self, conn: ConnId) -> bool {
-        let was_there = self.sockets.remove(&conn).is_some();
-        if was_there {
-            self.mailbox.push_back(Mail::Closed { conn });
+        let Some(socket) = self.sockets.remove(&conn) else { return false };
+        if planted(Bug::PartialLineKept) && conn.door() == Door::Peer {
+            self.next_inbox = socket.inbox;
         }
-        was_there
+        self.mailbox.push_back(Mail::Closed { conn });
+        true
     }
 
     /// Before the outputs: the answer that lets lines be taken again may be among them.
@@ -458,7 +489,7 @@ impl Body {
                 self.acts.push(Act::Reset { conn });
                 return self.lose(conn);
             }
-            if is_end && !outcome.lines_left {
+            if is_end && (!outcome.lines_left || planted(Bug::EndBeforeLines)) {
                 return self.tell_end(conn);
             }
         }

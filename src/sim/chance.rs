@@ -25,6 +25,14 @@ const HEALING_MAX: Duration = Duration::from_secs(32);
 /// All are joined by then if nothing goes wrong.
 const JOINED: Duration = Duration::from_secs(2);
 
+/// A second in which clocks agree is far less, and the clients who are ahead are far more.
+const AHEAD_MAX: Duration = Duration::from_secs(60);
+/// Nothing expires before the end.
+const EXPIRES_LATE: Duration = Duration::from_secs(3_600);
+/// A server has looked through all it holds after a minute, and its clock may have been wrong by
+/// another two.
+const FORGETTING_MAX: Duration = Duration::from_secs(200);
+
 pub struct Chance {
     pub graph: Graph,
     pub faults: Faults,
@@ -59,6 +67,24 @@ pub struct Chance {
     pub late_one_in: u32,
     /// Nothing makes a report cost more or less than it must, so lines can be counted.
     pub is_counted: bool,
+    pub keys: Keys,
+    /// How often the ends of a link look whether they hold the same.
+    pub compare_every: Option<Duration>,
+    /// A full server takes no new clients.
+    pub clients_max: Option<usize>,
+    /// Some clients' clocks are far ahead, and some servers bear no more than this.
+    pub ahead_max: Option<Duration>,
+    pub expire_after: Option<Duration>,
+}
+
+/// What the servers of a herd prove themselves with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keys {
+    /// Nothing: names are believed.
+    None,
+    One,
+    /// A key is being replaced: all know one of two, and some the other one too.
+    Two,
 }
 
 impl Chance {
@@ -102,7 +128,14 @@ impl Chance {
             latency: (Duration::ZERO, MS * random.u32(1..60)),
             late_one_in: if random.bool() { 0 } else { 3 },
             is_counted: false,
+            keys: Keys::None,
+            compare_every: None,
+            clients_max: None,
+            ahead_max: None,
+            expire_after: None,
         };
+        let chance = chance.with_mechanisms(plan, &mut random);
+        let faults = chance.faults;
         match random.u32(0..8) {
             _ if faults.is_empty() && random.bool() => chance.counted(),
             0 if plan.faults.is_none() && !faults.is_empty() => chance.overflowing(&mut random),
@@ -134,12 +167,70 @@ impl Chance {
             latency: (MS, MS),
             late_one_in: 0,
             is_counted: true,
+            keys: Keys::None,
+            compare_every: None,
+            clients_max: None,
+            ahead_max: None,
+            expire_after: None,
+        }
+    }
+
+    /// Each mechanism is there in some lives and not in others.
+    fn with_mechanisms(self, plan: &Plan, random: &mut Rng) -> Chance {
+        let demands_keys =
+            plan.faults.is_some_and(|faults| !faults.and(Faults::ON_THE_WIRE).is_empty());
+        let keys = match random.u32(0..6) {
+            0 => Keys::Two,
+            1 | 2 => Keys::One,
+            _ if demands_keys => Keys::One,
+            _ => Keys::None,
+        };
+        let mut one_in = |many: u32| random.u32(0..many) == 0;
+        let (compares, is_full, is_ahead) = (one_in(2), one_in(6), one_in(6));
+        let (is_short, is_long, is_crowded) = (one_in(12), one_in(12), one_in(12));
+        let faults = match keys {
+            Keys::None => self.faults.without(Faults::ON_THE_WIRE),
+            _ => self.faults,
+        };
+        Chance {
+            faults,
+            faults_count: if faults.and(Faults::EVENTS).is_empty() { 0 } else { self.faults_count },
+            ids: if is_crowded { random.u32(100..400) } else { self.ids },
+            id_bytes: if is_crowded { 0 } else { self.id_bytes },
+            keys,
+            compare_every: compares.then(|| MS * random.u32(2_000..5_000)),
+            clients_max: is_full.then(|| random.usize(1..6)),
+            ahead_max: is_ahead.then_some(AHEAD_MAX),
+            expire_after: match is_short {
+                true => Some(Duration::from_secs(random.u64(3..7))),
+                false => is_long.then_some(EXPIRES_LATE),
+            },
+            end: if is_short { self.end + FORGETTING_MAX } else { self.end },
+            ..self
+        }
+    }
+
+    /// Whether reports expire while somebody looks.
+    pub fn expires_soon(&self) -> bool {
+        self.expire_after.is_some_and(|after| after < EXPIRES_LATE)
+    }
+
+    /// The keys of a server in one of its lives.
+    pub fn draws_keys(&self, random: &mut Rng) -> Vec<[u8; 32]> {
+        let (old, new) = ([1; 32], [2; 32]);
+        match (self.keys, random.u32(0..3)) {
+            (Keys::None, _) => Vec::new(),
+            (Keys::One, _) | (Keys::Two, 0) => vec![old],
+            (Keys::Two, 1) => vec![old, new],
+            (Keys::Two, _) => vec![new, old],
         }
     }
 
     /// All are joined before the first client comes, and nobody is ever behind.
     fn counted(self) -> Chance {
-        Chance { first_talk: JOINED, id_bytes: 0, is_counted: true, ..self }
+        let (first_talk, compare_every, expire_after) = (JOINED, None, None);
+        let is_counted = true;
+        Chance { first_talk, id_bytes: 0, is_counted, compare_every, expire_after, ..self }
     }
 
     /// Peers may be owed next to nothing, links stall for long, and then nothing more is said:
@@ -153,6 +244,8 @@ impl Chance {
             pipe_bytes: random.usize(64..1_000),
             peer_owed_max: random.usize(100..1_000),
             finale: false,
+            compare_every: None,
+            expire_after: None,
             ..self
         }
     }

@@ -31,9 +31,15 @@ pub enum Fault {
     Slow = 1 << 10,
     /// Dials are refused now and then.
     Refusal = 1 << 11,
+    /// A stranger says again, byte for byte, what a server has said when it dialled.
+    Replay = 1 << 12,
+    /// A stranger greets as if it were a server, or answers a dial in its place.
+    Forge = 1 << 13,
+    /// Somebody on the way changes what a link carries.
+    Meddle = 1 << 14,
 }
 
-const ALL: [(Fault, &str); 12] = [
+const ALL: [(Fault, &str); 15] = [
     (Fault::Crash, "crash"),
     (Fault::Power, "power"),
     (Fault::Leave, "leave"),
@@ -46,6 +52,9 @@ const ALL: [(Fault, &str); 12] = [
     (Fault::Reader, "reader"),
     (Fault::Slow, "slow"),
     (Fault::Refusal, "refusal"),
+    (Fault::Replay, "replay"),
+    (Fault::Forge, "forge"),
+    (Fault::Meddle, "meddle"),
 ];
 
 /// A set of them.
@@ -55,7 +64,9 @@ pub struct Faults(u16);
 impl Faults {
     pub const NONE: Faults = Faults(0);
     /// Those that happen at a moment; the others are how the world is.
-    pub const EVENTS: Faults = Faults(0xff);
+    pub const EVENTS: Faults = Faults(0x70ff);
+    /// Those that only a herd with keys can withstand.
+    pub const ON_THE_WIRE: Faults = Faults(0x5000);
 
     pub fn of(faults: &[Fault]) -> Faults {
         Faults(faults.iter().fold(0, |set, &fault| set | fault as u16))
@@ -94,6 +105,10 @@ impl Faults {
         Faults(self.0 & other.0)
     }
 
+    pub fn without(self, other: Faults) -> Faults {
+        Faults(self.0 & !other.0)
+    }
+
     pub fn list(self) -> impl Iterator<Item = Fault> {
         ALL.into_iter().map(|(fault, _)| fault).filter(move |&fault| self.has(fault))
     }
@@ -122,6 +137,6 @@ mod tests {
         let all: Vec<Fault> = ALL.iter().map(|(fault, _)| *fault).collect();
         check(&Faults::of(&all).to_string(), Faults::of(&all));
         assert!(Faults::parse("crash,").is_err() && Faults::parse("fire").is_err());
-        assert_eq!(Faults::of(&all).and(Faults::EVENTS).list().count(), 8);
+        assert_eq!(Faults::of(&all).and(Faults::EVENTS).list().count(), 11);
     }
 }

@@ -15,6 +15,9 @@ mod chance;
 pub mod chronicle;
 pub mod faults;
 pub mod graph;
+#[cfg(feature = "mutants")]
+pub mod mutants;
+mod settings;
 mod talker;
 mod tellings;
 pub mod watch;

@@ -4,13 +4,19 @@
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use fastrand::Rng;
 
+use super::body::EPOCH;
 use super::chance::Chance;
+use super::settings::WAITS_MAX;
 use super::watch::{Invariant, Violation};
 use crate::core::store::rank;
 use crate::core::wire::{Command, Report};
+
+/// How the time of a client begins whose clock is not decades behind.
+const AHEAD_DIGITS: &str = "18";
 
 pub struct Talker {
     name: String,
@@ -22,8 +28,23 @@ pub struct Talker {
     /// AT lines that answered an IAMAT: the server has the report.
     acknowledged: Vec<String>,
     pub half_closes: bool,
+    /// For each question that its server has asked for it: whether the answer comes in time, and
+    /// when it is settled.
+    promises: VecDeque<(bool, Duration)>,
+    /// When its server had heard the last report that it can know of.
+    pub stamped: i128,
+    /// Why its reports may be refused, and what it was told be forgotten.
+    laxity: Laxity,
     /// The connection broke; not every command will be answered.
     pub is_cut: bool,
+}
+
+/// What a server may do that it must not in most lives.
+#[derive(Clone, Copy, Default)]
+struct Laxity {
+    is_full: bool,
+    refuses_ahead: bool,
+    forgets: bool,
 }
 
 enum Asked {
@@ -34,7 +55,7 @@ enum Asked {
 
 impl Talker {
     /// A client of the server of this name, who reports this and no more.
-    pub fn with_report(name: &str, operands: &str) -> (Talker, Vec<u8>) {
+    pub fn with_report(name: &str, operands: &str, chance: &Chance) -> (Talker, Vec<u8>) {
         let mut talker = Talker {
             name: name.to_owned(),
             asked: VecDeque::new(),
@@ -42,6 +63,13 @@ impl Talker {
             seen: BTreeMap::new(),
             acknowledged: Vec::new(),
             half_closes: true,
+            promises: VecDeque::new(),
+            stamped: 0,
+            laxity: Laxity {
+                is_full: chance.clients_max.is_some(),
+                refuses_ahead: chance.ahead_max.is_some(),
+                forgets: chance.expires_soon(),
+            },
             is_cut: false,
         };
         let said = talker.iamat(operands.to_owned()).into_bytes();
@@ -56,7 +84,7 @@ impl Talker {
         random: &mut Rng,
     ) -> (Talker, Vec<u8>) {
         let first = drawn_report(before, chance, random);
-        let (mut talker, mut said) = Talker::with_report(name, &first);
+        let (mut talker, mut said) = Talker::with_report(name, &first, chance);
         talker.half_closes = random.bool();
         said.push(b'\n');
         for at in 0..random.usize(0..11) {
@@ -88,6 +116,22 @@ impl Talker {
     /// Commands that have no answer yet.
     pub fn waits_for(&self) -> usize {
         self.asked.len()
+    }
+
+    /// Its server has asked the places for it. The answer comes in time, or at `settled` it will
+    /// be told that there was none.
+    ///
+    /// # Errors
+    /// I9: too many of its questions are open.
+    pub fn promise(
+        &mut self,
+        is_in_time: bool,
+        (now, settled): (Duration, Duration),
+    ) -> Result<(), Violation> {
+        self.promises.push_back((is_in_time, settled));
+        let open = self.promises.iter().filter(|(_, settled)| *settled > now).count();
+        Invariant::Bounds
+            .demand(open <= WAITS_MAX, || format!("{open} answers wait on one connection"))
     }
 
     fn iamat(&mut self, operands: String) -> String {
@@ -142,6 +186,14 @@ impl Talker {
         let is_copy = |line: &str| answer.strip_prefix("? ").is_some_and(|a| a.trim_end() == line);
         match asked {
             Asked::Nonsense { line } => demand(is_copy(&line), &line),
+            Asked::Iamat { client, operands } if answer.starts_with("? ") => {
+                demand(is_copy(&format!("IAMAT {operands}")), &operands)?;
+                let Laxity { is_full, refuses_ahead, forgets } = self.laxity;
+                let was_known = self.seen.contains_key(&client) && !forgets;
+                let is_ahead = operands.contains(&format!(" {AHEAD_DIGITS}"));
+                let is_fair = is_full && !was_known || refuses_ahead && is_ahead;
+                demand(is_fair, &operands)
+            }
             Asked::Iamat { client, operands } => {
                 let from = format!("AT {} ", self.name);
                 let is_own = answer.starts_with(&from);
@@ -151,7 +203,7 @@ impl Talker {
             }
             Asked::Whatsat { line, client, .. } if answer.starts_with("? ") => {
                 demand(is_copy(&line), &line)?;
-                let was_known = self.seen.contains_key(&client);
+                let was_known = self.seen.contains_key(&client) && !self.laxity.forgets;
                 Invariant::Rising.demand(!was_known, || format!("{line:?} was answerable before"))
             }
             Asked::Whatsat { line, client, radius } => {
@@ -160,10 +212,15 @@ impl Talker {
                 let in_time = body.contains(&format!("\"radius\":{radius},"));
                 let is_late = body.contains("did not answer in time");
                 demand(in_time || is_late, &line)?;
+                let promise = self.promises.pop_front().map(|(is_in_time, _)| is_in_time);
+                let was_told = promise.is_some_and(|is_in_time| in_time || !is_in_time);
+                Invariant::Answers
+                    .demand(was_told, || format!("{line:?} had an answer and was told none"))?;
                 let is_report = parse(at_line).is_some_and(|report| report.client == client);
                 demand(is_report, &line)?;
                 if let Some(seen) = self.seen.get(&client) {
-                    let is_newer = rank(&report(at_line), &report(seen)) != Ordering::Less;
+                    let is_newer = rank(&report(at_line), &report(seen)) != Ordering::Less
+                        || self.laxity.forgets;
                     Invariant::Rising
                         .demand(is_newer, || format!("{at_line:?} was answered after {seen:?}"))?;
                 }
@@ -205,7 +262,12 @@ fn drawn_report(before: &[String], chance: &Chance, random: &mut Rng) -> String 
         return before[random.usize(latest..before.len())].clone();
     }
     let fraction = ["", ".0", ".000000001", ".0000000010", ".0000000019", ".5", ".500000001"];
-    let seconds = if chance.ties { 7 } else { random.u32(0..1_000) };
+    let seconds = match chance.ahead_max {
+        // Their clocks are right, or up to an hour ahead.
+        Some(_) if random.u32(0..4) == 0 => EPOCH + random.u64(0..3_600),
+        _ if chance.ties => 7,
+        _ => random.u64(0..1_000),
+    };
     let time = format!("{seconds}{}", fraction[random.usize(0..fraction.len())]);
     let position = format!("+{}-{}.5", random.u32(0..3), random.u32(0..3));
     format!("{} {position} {time}", drawn_id(chance, random))

@@ -10,6 +10,7 @@ use super::graph::Graph;
 use super::talker::report;
 use super::watch::{Invariant, Violation, nanos};
 use super::wire::At;
+use crate::core::SEAL_BYTES;
 
 /// What became of one report.
 pub struct Spread {
@@ -58,8 +59,9 @@ impl Tellings {
         let text = String::from_utf8_lossy(&whole);
         let lines: Vec<String> = text.split_inclusive('\n').map(str::to_owned).collect();
         for line in lines.iter().filter(|line| line.starts_with("AT ")) {
+            let line = without_seal(line);
             let new = || Spread { lines: 0, last: now, rounds: vec![None; servers] };
-            let spread = self.reports.entry(line.clone()).or_insert_with(new);
+            let spread = self.reports.entry(line).or_insert_with(new);
             spread.lines += 1;
             // Whoever tells it without having heard it was told by a client.
             let rounds = *spread.rounds[from].get_or_insert(0) + 1;
@@ -110,5 +112,14 @@ impl Tellings {
             cost.time_max = cost.time_max.max(took);
         }
         cost
+    }
+}
+
+/// A line as it is held: each link seals it anew.
+fn without_seal(line: &str) -> String {
+    let sealed = line.trim_end().len().checked_sub(SEAL_BYTES);
+    match sealed.and_then(|end| line.split_at_checked(end)) {
+        Some((report, seal)) if seal.starts_with(" ~") => format!("{report}\n"),
+        _ => line.to_owned(),
     }
 }

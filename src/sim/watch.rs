@@ -8,6 +8,7 @@ use std::any::Any;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::body::Body;
 use super::talker::report;
@@ -20,8 +21,12 @@ const STAMP_LATE_MAX: i128 = 1_000_000;
 /// The promises, by their numbers in the design.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Invariant {
+    /// I1: reports have one order, and a store ends with the same however they come.
+    Order,
     /// I2: what a server holds of a client never becomes older while it lives.
     Rising,
+    /// I3: what a server believes to hold is what it holds.
+    Upkeep,
     /// I4: left in peace, the herd is whole again and all hold the same, within a bound.
     Agreement,
     /// I5: what a client was told is kept is held or bettered everywhere, unless all died who
@@ -41,6 +46,8 @@ pub enum Invariant {
     Trust,
     /// I12: a herd with nothing to do does next to nothing.
     Idleness,
+    /// Whatever happens comes to an end.
+    Endless,
     /// What the code asserts of itself.
     Assertion,
     /// The same seed is the same life.
@@ -57,7 +64,9 @@ pub struct Violation {
 impl Invariant {
     pub fn name(self) -> &'static str {
         match self {
+            Invariant::Order => "I1",
             Invariant::Rising => "I2",
+            Invariant::Upkeep => "I3",
             Invariant::Agreement => "I4",
             Invariant::Keeping => "I5",
             Invariant::Truth => "I6",
@@ -67,6 +76,7 @@ impl Invariant {
             Invariant::Leaving => "I10",
             Invariant::Trust => "I11",
             Invariant::Idleness => "I12",
+            Invariant::Endless => "endless",
             Invariant::Assertion => "assertion",
             Invariant::Replay => "replay",
         }
@@ -105,14 +115,29 @@ pub struct Watch {
     said: BTreeMap<String, BTreeSet<usize>>,
     /// AT lines that clients were answered with, and that must not be lost.
     acknowledged: Vec<String>,
+    /// Some of all that clients were ever answered with.
+    samples: Vec<String>,
 }
+
+/// Reports that are held against each other at the end of a life.
+const SAMPLES_MAX: usize = 60;
+/// A server is looked through whenever it was told so much.
+const UPKEEP_EVERY: u64 = 200;
+/// Expiry counts whole seconds of two times.
+const EXPIRY_SLACK: i128 = 2_000_000_000;
 
 /// What was seen of a server.
 #[derive(Default)]
 struct Seen {
     /// In this life: what it held of each client when it was looked at last.
     registers: BTreeMap<Vec<u8>, Vec<u8>>,
-    news: u64,
+    /// Reports that it has taken in and forgotten.
+    changes: u64,
+    looks: u64,
+    /// In this life: what it held of each client when that had expired.
+    forgotten: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Moments at which it has heard reports, as it told their clients.
+    stamps: BTreeSet<i128>,
     /// In all its lives: when its clients were heard, on its own clock.
     clock: BTreeSet<i128>,
 }
@@ -123,6 +148,7 @@ impl Watch {
             seats: (0..servers).map(|_| Seen::default()).collect(),
             said: BTreeMap::new(),
             acknowledged: Vec::new(),
+            samples: Vec::new(),
         }
     }
 
@@ -133,31 +159,53 @@ impl Watch {
     /// Looks at a server that was told something, if there may be anything new to see.
     ///
     /// # Errors
-    /// I2.
+    /// I2, I3.
     pub fn look(&mut self, server: usize, body: &mut Body) -> Result<(), Violation> {
         let seen = &mut self.seats[server];
         seen.clock.extend(body.take_stamps());
-        let news = body.server.counters().news;
-        if std::mem::replace(&mut seen.news, news) == news {
+        seen.looks += 1;
+        if seen.looks.is_multiple_of(UPKEEP_EVERY) {
+            is_kept_up(body)?;
+        }
+        let counters = body.server.counters();
+        let changes = counters.news + counters.expired;
+        if std::mem::replace(&mut seen.changes, changes) == changes {
             return Ok(());
         }
-        seen.compare(body.server.store())
+        seen.compare(body)
+    }
+
+    /// The last moment at which a server, in this life, told a client that it had heard it.
+    pub fn stamped(&self, server: usize) -> i128 {
+        self.seats[server].stamps.last().copied().unwrap_or_default()
     }
 
     /// A client was answered by this server, if that still lives: then it must have what it says.
+    /// `stamped` is when it had heard the last one that the client can know of.
     ///
     /// # Errors
-    /// I5.
+    /// I5, I6.
     pub fn acknowledge<'a>(
         &mut self,
         line: String,
-        server: Option<&Body>,
+        server: Option<(usize, &Body)>,
+        stamped: &mut i128,
         mut living: impl Iterator<Item = &'a Body>,
     ) -> Result<(), Violation> {
-        if let Some(body) = server {
-            let is_held = holds(body.server.store(), &line);
+        if let Some((server, body)) = server {
+            let is_kept = keeps(body, &line) || self.seats[server].has_forgotten(&line);
             Invariant::Keeping
-                .demand(is_held, || format!("its server answered but does not hold {line:?}"))?;
+                .demand(is_kept, || format!("its server answered but does not hold {line:?}"))?;
+            let report = report(&line);
+            let stamp = nanos(report.time) + nanos(report.skew);
+            let is_later = std::mem::replace(stamped, stamp) < stamp;
+            let is_new = self.seats[server].stamps.insert(stamp);
+            Invariant::Truth.demand(is_later && is_new, || {
+                format!("its server had heard another one at that time: {line:?}")
+            })?;
+        }
+        if self.samples.len() < SAMPLES_MAX {
+            self.samples.push(line.clone());
         }
         if living.any(|body| holds(body.server.store(), &line)) {
             self.acknowledged.push(line);
@@ -168,7 +216,7 @@ impl Watch {
     /// A server's life has ended; `living` are the others.
     ///
     /// # Errors
-    /// I2, I6.
+    /// I2, I3, I6.
     pub fn bury<'a>(
         &mut self,
         server: usize,
@@ -176,10 +224,13 @@ impl Watch {
         living: impl Iterator<Item = &'a Body> + Clone,
         names: &[String],
     ) -> Result<(), Violation> {
+        is_kept_up(body)?;
         let seen = &mut self.seats[server];
-        seen.compare(body.server.store())?;
+        seen.compare(body)?;
         seen.registers.clear();
-        seen.news = 0;
+        seen.stamps.clear();
+        seen.forgotten.clear();
+        seen.changes = 0;
         let lines = lines_of(body.server.store());
         // What it alone had is lost, and nobody promised otherwise.
         self.acknowledged
@@ -190,18 +241,20 @@ impl Watch {
     /// What must be true of the tables at the end: all are this one.
     ///
     /// # Errors
-    /// I5, I6.
-    pub fn judge(&mut self, stores: &[&Store], names: &[String]) -> Result<(), Violation> {
-        for (seen, store) in self.seats.iter_mut().zip(stores) {
-            seen.compare(store)?;
+    /// I1, I2, I3, I5, I6.
+    pub fn judge(&mut self, bodies: &[&Body], names: &[String]) -> Result<(), Violation> {
+        for (seen, body) in self.seats.iter_mut().zip(bodies) {
+            is_kept_up(body)?;
+            seen.compare(body)?;
         }
-        let Some(store) = stores.first() else { return Ok(()) };
+        let Some(body) = bodies.first() else { return Ok(()) };
         for line in &self.acknowledged {
-            Invariant::Keeping.demand(holds(store, line), || {
+            Invariant::Keeping.demand(keeps(body, line), || {
                 format!("{line:?} was acknowledged, and nobody who had it has died")
             })?;
         }
-        self.is_true(&lines_of(store), names)
+        self.is_true(&lines_of(body.server.store()), names)?;
+        are_ordered(&self.samples)
     }
 
     /// No report was invented.
@@ -224,7 +277,15 @@ impl Watch {
 }
 
 impl Seen {
-    fn compare(&mut self, store: &Store) -> Result<(), Violation> {
+    /// Whether it held what an AT line says, or better, until that expired.
+    fn has_forgotten(&self, line: &str) -> bool {
+        let line = report(line);
+        let held = self.forgotten.get(line.client);
+        held.is_some_and(|held| rank(&Report::from_fields(held), &line) != Ordering::Less)
+    }
+
+    fn compare(&mut self, body: &Body) -> Result<(), Violation> {
+        let store = body.server.store();
         let mut text = Vec::new();
         for held in store.reports() {
             text.clear();
@@ -232,22 +293,92 @@ impl Seen {
             match self.registers.get_mut(held.client) {
                 Some(before) if *before == text => {}
                 Some(before) => {
-                    let has_risen = rank(&held, &Report::from_fields(before)) == Ordering::Greater;
-                    Invariant::Rising.demand(has_risen, || {
+                    not_over(body, &held)?;
+                    let old = Report::from_fields(before);
+                    let has_risen = rank(&held, &old) == Ordering::Greater;
+                    Invariant::Rising.demand(has_risen || may_be_forgotten(body, &old), || {
                         let [before, after] = [&*before, &text].map(|text| text.escape_ascii());
                         format!("{before} has become {after}")
                     })?;
+                    if !has_risen {
+                        self.forgotten.insert(held.client.to_vec(), before.clone());
+                    }
                     before.clone_from(&text);
                 }
                 None => {
+                    not_over(body, &held)?;
                     self.registers.insert(held.client.to_vec(), text.clone());
                 }
             }
+        }
+        if store.len() < self.registers.len() {
+            self.registers.retain(|client, before| {
+                let may_be_gone = may_be_forgotten(body, &Report::from_fields(before));
+                let is_gone = may_be_gone && store.find(client).is_none();
+                if is_gone {
+                    self.forgotten.insert(client.clone(), std::mem::take(before));
+                }
+                !is_gone
+            });
         }
         Invariant::Rising.demand(store.len() >= self.registers.len(), || {
             format!("{} clients have become {}", self.registers.len(), store.len())
         })
     }
+}
+
+/// # Errors
+/// I4: what had expired was taken in again.
+fn not_over(body: &Body, news: &Report<'_>) -> Result<(), Violation> {
+    let is_over = body.over_for(news).is_some_and(|over_for| over_for > EXPIRY_SLACK);
+    Invariant::Agreement.demand(!is_over, || {
+        format!("{} came back after it had expired", news.client.escape_ascii())
+    })
+}
+
+/// Whether a report is over on this server's clock, or nearly.
+pub fn may_be_forgotten(body: &Body, report: &Report<'_>) -> bool {
+    body.over_for(report).is_some_and(|over_for| over_for > -EXPIRY_SLACK)
+}
+
+/// # Errors
+/// I3.
+fn is_kept_up(body: &Body) -> Result<(), Violation> {
+    let check = AssertUnwindSafe(|| body.server.store().check_invariants());
+    let checked = catch_unwind(check).map_err(|payload| Violation::of_panic(&*payload).sentence);
+    checked.map_err(|sentence| Invariant::Upkeep.broken(sentence))
+}
+
+/// Any two reports of a client have an order, and a store that is told all of them ends with the
+/// same in whatever order and however often.
+///
+/// # Errors
+/// I1.
+fn are_ordered(lines: &[String]) -> Result<(), Violation> {
+    let [mut there, mut back] = [(); 2].map(|()| Store::new((1, 2)));
+    for (at, line) in lines.iter().enumerate() {
+        let one = report(line);
+        for other_line in &lines[..at] {
+            let other = report(other_line);
+            let order = rank(&one, &other);
+            let is_fair = order == rank(&other, &one).reverse()
+                && (order != Ordering::Equal || line == other_line);
+            Invariant::Order.demand(one.client != other.client || is_fair, || {
+                format!("{line:?} and {other_line:?} have no order")
+            })?;
+        }
+        there.put(&one);
+    }
+    for line in lines.iter().rev().chain(lines) {
+        back.put(&report(line));
+    }
+    let [there, back] = [there, back].map(|store| lines_of(&store));
+    Invariant::Order.demand(there == back, || "a store depends on the order of reports".to_owned())
+}
+
+/// Whether a server holds what this AT line says, or better, or need not any more.
+fn keeps(body: &Body, line: &str) -> bool {
+    holds(body.server.store(), line) || may_be_forgotten(body, &report(line))
 }
 
 /// Whether a store holds what this AT line says, or better.

@@ -14,6 +14,8 @@ pub enum Party {
         life: u32,
     },
     Talker(usize),
+    /// Somebody on the peer port who is no server.
+    Stranger,
 }
 
 /// What lies at one end of a wire.
@@ -37,6 +39,12 @@ pub struct Wire {
     pub stalled_until: Duration,
     /// Everything takes longer here.
     pub slow: bool,
+    /// What the end that dialled has said, if anybody listens.
+    pub tape: Vec<u8>,
+    /// Somebody waits for the next bytes to this end, and will change them.
+    pub meddler: Option<usize>,
+    /// What came out was not what went in.
+    pub is_forged: bool,
 }
 
 /// One end of one wire.
@@ -82,7 +90,10 @@ impl Wire {
             alive: true,
             deaf: false,
         };
-        Wire { ends: [end(one), end(other)], stalled_until: Duration::ZERO, slow }
+        let (stalled_until, tape) = (Duration::ZERO, Vec::new());
+        let ends = [end(one), end(other)];
+        let is_forged = ends.iter().any(|end| end.party == Party::Stranger);
+        Wire { ends, stalled_until, slow, tape, meddler: None, is_forged }
     }
 
     /// Whether servers are at both ends.
@@ -90,8 +101,20 @@ impl Wire {
         self.ends.iter().all(|end| matches!(end.party, Party::Server { .. }))
     }
 
+    /// What a server takes it for.
+    pub fn door(&self) -> Door {
+        let is_clients = self.ends.iter().any(|end| matches!(end.party, Party::Talker(_)));
+        if is_clients { Door::Client } else { Door::Peer }
+    }
+
     pub fn is_whole(&self) -> bool {
         self.ends.iter().all(|end| end.alive && !end.deaf)
+    }
+
+    /// Whether a server still listens to somebody who is not who they should be.
+    pub fn is_believed(&self) -> bool {
+        let is_server = |end: &End| matches!(end.party, Party::Server { .. });
+        self.is_forged && self.ends.iter().all(|end| end.alive || !is_server(end))
     }
 
     /// Whether somebody still believes in a connection that does not work.

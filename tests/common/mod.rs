@@ -10,10 +10,12 @@ pub mod fake_places;
 pub mod proxy;
 pub mod rules;
 pub mod transcript;
+pub mod transcripts;
+pub mod twin;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -101,6 +103,8 @@ pub struct Herd {
     /// Flags that name the herd; `{}` in them is the server's name.
     which: Vec<String>,
     running: BTreeMap<String, Child>,
+    /// Those of `running` that are of another make: they have no admin socket.
+    others: BTreeSet<String>,
 }
 
 /// Flags for servers that are never asked for places: loading none saves half a second of a core
@@ -186,6 +190,7 @@ impl Herd {
             ports,
             which,
             running: BTreeMap::new(),
+            others: BTreeSet::new(),
         }
     }
 
@@ -274,6 +279,19 @@ impl Herd {
         assert!(before.is_none(), "{name} runs already");
     }
 
+    /// Starts a server of another make and waits until it listens.
+    fn launch_other(&mut self, name: &str, mut command: Command) {
+        let mut child = command.spawn().unwrap();
+        until("a server of another make listens", || {
+            if let Some(status) = child.try_wait().unwrap() {
+                panic!("{name} has ended with {status}: {}", self.complaints(name));
+            }
+            TcpStream::connect(("127.0.0.1", self.port(name))).is_ok()
+        });
+        self.running.insert(name.to_owned(), child);
+        self.others.insert(name.to_owned());
+    }
+
     /// Starts all servers that do not run and waits until they are joined.
     pub fn start_all(&mut self, flags: &[&str]) {
         let missing = self.names.iter().filter(|name| !self.running.contains_key(*name));
@@ -329,7 +347,7 @@ impl Herd {
 
     /// Waits until every server that runs is joined with each of its peers that run.
     pub fn until_joined(&self) {
-        for name in self.running.keys() {
+        for name in self.running.keys().filter(|name| !self.others.contains(*name)) {
             until("all servers are joined", || {
                 self.status(name).peers.iter().all(|peer| {
                     let runs = self.running.contains_key(&peer.name);

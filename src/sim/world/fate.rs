@@ -20,7 +20,7 @@ const ABSENCE_MAX: Duration = Duration::from_millis(1_500);
 /// How long clients may take to hear their last answers when a server leaves.
 const FAREWELL_MAX: Duration = Duration::from_secs(1);
 /// And how long all the rest may take. Every timer of the dead has fired by then.
-const LEAVING_MAX: Duration = Duration::from_secs(5);
+const LEAVING_MAX: Duration = Duration::from_secs(8);
 /// A clock is set by up to so much.
 const CLOCK_STEP_MS_MAX: i64 = 10_000;
 
@@ -38,6 +38,12 @@ impl World {
         };
         let mut settings = settings(&seat.name, seat.peers.iter().map(peer).collect(), seed);
         settings.peer_owed_max = self.chance.peer_owed_max;
+        settings.keys = self.chance.draws_keys(&mut self.random);
+        settings.nonce_key = std::array::from_fn(|_| self.random.u8(..));
+        settings.compare_every = self.chance.compare_every;
+        settings.clients_max = self.chance.clients_max.unwrap_or(settings.clients_max);
+        settings.ahead_max = self.chance.ahead_max.filter(|_| self.random.bool());
+        settings.expire_after = self.chance.expire_after;
         seat.life += 1;
         seat.deadline = None;
         seat.is_leaving = false;
@@ -53,7 +59,7 @@ impl World {
     pub(super) fn talk(&mut self, server: usize, report: Option<String>) -> Result<(), Violation> {
         let name = &self.seats[server].name;
         let (mut talker, bytes) = match report {
-            Some(report) => Talker::with_report(name, &report),
+            Some(report) => Talker::with_report(name, &report, &self.chance),
             None => Talker::drawn(name, &self.said, &self.chance, &mut self.random),
         };
         self.chronicle.counts.commands += talker.waits_for() as u64;
@@ -68,6 +74,7 @@ impl World {
             }
         }
         talker.is_cut = is_refused;
+        talker.stamped = self.watch.stamped(server);
         self.talkers.push(talker);
         if is_refused {
             return Ok(());
@@ -91,6 +98,9 @@ impl World {
         if is_out || is_unlucky || is_barred {
             return self.tell(server, |body| body.dial_failed(peer));
         }
+        if self.has_impostor() {
+            return self.dial_a_stranger(server, peer);
+        }
         let [one, other] =
             [server, far].map(|server| Party::Server { server, life: self.seats[server].life });
         let slow = self.chance.draws_slow_link(&mut self.random);
@@ -112,6 +122,8 @@ impl World {
                 self.row(server, || format!("clock set by {by} ms"));
                 self.tell(server, |body| body.step_clock(by))
             }
+            Fault::Replay => self.replay(),
+            Fault::Forge => self.forge(),
             _ => {
                 self.break_link(kind);
                 Ok(())
@@ -143,6 +155,10 @@ impl World {
                 self.cut(wire);
                 "falls silent".to_owned()
             }
+            Fault::Meddle if wants_link => {
+                self.wires[wire].meddler = Some(self.random.usize(0..2));
+                "has somebody in the middle".to_owned()
+            }
             _ => {
                 self.reset(wire);
                 "is reset".to_owned()
@@ -152,14 +168,14 @@ impl World {
         if let Party::Server { server, .. } = one {
             let far = match other {
                 Party::Server { server, .. } => self.seats[server].name.clone(),
-                Party::Talker(_) => "a client".to_owned(),
+                _ => "a client".to_owned(),
             };
             self.row(server, || format!("link with {far} {what}"));
         }
     }
 
     /// Both ends notice; the two cannot reach each other for a while.
-    fn reset(&mut self, wire: usize) {
+    pub(super) fn reset(&mut self, wire: usize) {
         for end in 0..2 {
             let after = self.latency(false);
             self.plan(after, Event::Lost(At { wire, end }));
@@ -262,12 +278,12 @@ impl World {
         Ok(())
     }
 
-    fn lay(&mut self, one: Party, other: Party, slow: bool) -> At {
+    pub(super) fn lay(&mut self, one: Party, other: Party, slow: bool) -> At {
         self.wires.push(Wire::between(one, other, slow));
         At { wire: self.wires.len() - 1, end: 0 }
     }
 
-    fn row(&mut self, server: usize, what: impl FnOnce() -> String) {
+    pub(super) fn row(&mut self, server: usize, what: impl FnOnce() -> String) {
         self.chronicle.tell(self.now, &self.seats[server].name, what);
     }
 }

@@ -7,7 +7,9 @@ use super::{Event, World};
 use crate::core::LinkState;
 use crate::core::names::PeerId;
 use crate::sim::body::Body;
-use crate::sim::watch::{Invariant, Violation, agree, lines_of};
+use crate::sim::talker::report;
+use crate::sim::watch::{Invariant, Violation, agree, lines_of, may_be_forgotten};
+use crate::sim::wire::Wire;
 
 /// How often somebody looks whether the herd is at rest.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -16,6 +18,8 @@ const REST: Duration = Duration::from_secs(4);
 /// Timers that fire and pieces that come, for each link and second of rest. A link at rest is asked
 /// for a sign of life about once a second from each end; and it may have things left to forget.
 const STIRS_MAX: u64 = 16;
+/// Where reports expire, each server looks through some so often.
+const SWEEPS_A_SECOND: u64 = 11;
 
 /// What a herd had done when it came to rest.
 #[derive(Clone, Copy)]
@@ -68,12 +72,20 @@ impl World {
             }
             let waits = body.server.questions_waiting();
             Invariant::Answers.demand(waits == 0, || format!("{name} waits for places"))?;
-            let lines = lines_of(body.server.store());
+            let lines = self.lasting_lines(body);
             match &first {
                 Some((other, others)) => agree((other, others), (name, &lines))?,
                 None => first = Some((name, lines)),
             }
         }
+        let is_forgotten = |body: &Body| body.server.store().is_empty();
+        Invariant::Bounds
+            .demand(!self.chance.expires_soon() || self.bodies().all(is_forgotten), || {
+                "what has expired is still held".to_owned()
+            })?;
+        let is_believed = self.wires.iter().any(Wire::is_believed);
+        Invariant::Trust
+            .demand(!is_believed, || "a stranger, or a forged link, is listened to".to_owned())?;
         let mut links = self.wires.iter().filter(|wire| wire.is_link());
         healed(!links.any(|wire| wire.deceives()), "somebody", "has trusted a dead link")?;
         for talker in self.talkers.iter().filter(|talker| !talker.is_cut) {
@@ -88,7 +100,12 @@ impl World {
     fn is_idle(&self, rest: Rest) -> Result<(), Violation> {
         let stirs = self.stirs() - rest.stirs;
         let link_seconds = self.chance.graph.links.len() as u64 * (self.now - rest.since).as_secs();
-        let stirs_max = STIRS_MAX * link_seconds;
+        let sweeps = match self.chance.expire_after {
+            Some(_) => SWEEPS_A_SECOND * self.seats.len() as u64,
+            None => 0,
+        };
+        let seconds = (self.now - rest.since).as_secs();
+        let stirs_max = STIRS_MAX * link_seconds + sweeps * (seconds + 1);
         Invariant::Idleness.demand(stirs <= stirs_max, || {
             format!("{stirs} stirs in a herd at rest, and {stirs_max} are many")
         })
@@ -97,14 +114,25 @@ impl World {
     /// What must be true of a herd at rest, beside that.
     fn judge(&mut self) -> Result<(), Violation> {
         let bodies = self.seats.iter().filter_map(|seat| seat.body.as_ref());
-        let stores: Vec<_> = bodies.map(|body| body.server.store()).collect();
-        self.watch.judge(&stores, &self.chance.graph.names)?;
-        match stores.first() {
-            Some(store) if self.chance.is_counted => {
-                self.tellings.check(&self.chance.graph, &lines_of(store))
+        let bodies: Vec<_> = bodies.collect();
+        self.watch.judge(&bodies, &self.chance.graph.names)?;
+        match bodies.first() {
+            Some(body) if self.chance.is_counted => {
+                self.tellings.check(&self.chance.graph, &lines_of(body.server.store()))
             }
             _ => Ok(()),
         }
+    }
+
+    /// What a server holds that nobody may have forgotten yet.
+    fn lasting_lines(&self, body: &Body) -> Vec<String> {
+        let mut lines = lines_of(body.server.store());
+        if self.chance.expire_after.is_some() {
+            let is_lasting =
+                |line: &String| !self.bodies().any(|body| may_be_forgotten(body, &report(line)));
+            lines.retain(is_lasting);
+        }
+        lines
     }
 
     /// Whatever any server was told.

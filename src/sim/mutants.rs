@@ -1,0 +1,27 @@
+//! How many lives it takes to notice a bug that was planted. Apart because it measures the
+//! simulator and no herd: the bugs are in `core::planted`.
+
+use super::chronicle::Detail;
+use super::watch::Violation;
+use super::{Life, Plan};
+use crate::core::planted::{Bug, plant};
+
+/// The first life that broke a promise, and which one.
+pub struct Catch {
+    /// Lives lived until then, this one too.
+    pub lives: u64,
+    pub seed: u64,
+    pub violation: Violation,
+}
+
+/// Plants a bug and lives so many lives, beginning with `seed`, until one goes wrong.
+pub fn hunt(bug: Bug, seed: u64, seeds: u64) -> Option<Catch> {
+    plant(Some(bug));
+    let caught = (1..=seeds).find_map(|lives| {
+        let seed = seed.wrapping_add(lives - 1);
+        let Life { outcome, .. } = Plan::default().live(seed, Detail::Silent);
+        outcome.err().map(|violation| Catch { lives, seed, violation })
+    });
+    plant(None);
+    caught
+}
