@@ -102,7 +102,7 @@ mod tests {
 
     use crate::reactor::tests::reactor;
 
-    /// Goal: whoever asks in turn shares one pair of buffers, and owns it only while he is answered;
+    /// Goal: whoever asks in turn shares one pair of buffers, owned only until the answer is sent;
     /// then nothing is allocated, from the read to the write.
     #[test]
     fn buffers_go_from_hand_to_hand() {

@@ -18,8 +18,8 @@
 //! ```
 //!
 //! Reading order: this file, `serving` (a connection's turn), `admitting`, `owing`, `slots`,
-//! `connection`, `buffers`, `listener`, `deadlines`, then `asking`, `worker` and `dialer` for what takes
-//! longer than a turn, `drain` for the end and `start` for the beginning.
+//! `connection`, `buffers`, `listener`, `deadlines`, then `asking`, `worker` and `dialer` for what
+//! takes longer than a turn, `drain` for the end and `start` for the beginning.
 
 mod admin;
 mod admitting;
