@@ -277,7 +277,8 @@ fn a_reset_with_a_question_in_flight_is_forgotten() {
         call.answer_nothing_there();
     }
     check_served(&mut other);
-    other.send("WHATSAT behind 1 1\n");
+    // Another radius: the same question could still be in flight, and would be asked only once.
+    other.send("WHATSAT behind 3 1\n");
     fake.call().answer_nothing_there();
     assert!(other.line().ends_with(b" behind +1-1 7\n"), "what it reported is known");
     other.through(b"\n\n");

@@ -34,6 +34,8 @@ pub const LEAVES: usize = FAN_OUT[0] * FAN_OUT[1] * FAN_OUT[2];
 
 /// The number of a leaf.
 pub type Leaf = u16;
+/// Nodes above the leaves.
+pub const NODES: usize = 1 + FAN_OUT[0] + FAN_OUT[0] * FAN_OUT[1];
 
 /// A part of the store: everything, or a group of leaves, or one leaf.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +52,24 @@ impl Node {
     pub fn new(level: usize, at: usize) -> Option<Node> {
         let exists = level < FAN_OUT.len() && at < FAN_OUT[..level].iter().product();
         exists.then_some(Node { level, at })
+    }
+
+    /// A number of its own among the nodes above the leaves, below `NODES`.
+    pub fn number(self) -> usize {
+        let above: usize =
+            (0..self.level).map(|level| FAN_OUT[..level].iter().product::<usize>()).sum();
+        above + self.at
+    }
+
+    /// The node of this number.
+    pub fn numbered(number: usize) -> Node {
+        let mut node = Node { level: 0, at: number };
+        for fan_out in [1, FAN_OUT[0]] {
+            if node.at >= fan_out {
+                node = Node { level: node.level + 1, at: node.at - fan_out };
+            }
+        }
+        node
     }
 
     pub fn level(self) -> usize {
@@ -133,6 +153,13 @@ mod tests {
         assert_eq!((Node::new(1, 31).is_some(), Node::new(1, 32)), (true, None));
         assert_eq!((Node::new(2, 1023).is_some(), Node::new(2, 1024)), (true, None));
         assert_eq!(Node::new(3, 0), None, "a leaf has nothing that could be told of it");
+        for (level, fan_out) in [(0, 1), (1, 32), (2, 1024)] {
+            for at in 0..fan_out {
+                let node = Node::new(level, at).unwrap();
+                assert_eq!(Node::numbered(node.number()), node);
+                assert!(node.number() < NODES);
+            }
+        }
     }
 
     #[test]

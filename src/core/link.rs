@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::border::{Note, Output, Outputs};
-use super::digest::{LEAVES, Leaf};
+use super::digest::{LEAVES, Leaf, NODES, Node};
 use super::names::{ConnId, PeerId};
 use super::planted::{Bug, planted};
 use super::seal::Seal;
@@ -14,7 +14,7 @@ use super::seal::Seal;
 ///
 /// invariant: `owed` is at least what the reactor has not yet sent on this connection, less the
 /// greeting, which was sent before there was a link
-/// invariant: whenever a leaf is missed, `asked` is set: somebody will see to it
+/// invariant: whenever something is missed or untold, `asked` is set: somebody will see to it
 pub(super) struct Link {
     pub conn: ConnId,
     /// When it was greeted.
@@ -25,10 +25,10 @@ pub(super) struct Link {
     pub owed: usize,
     /// Above it, what is not yet said waits (`Settings::peer_owed_max`).
     owed_max: usize,
-    /// What the peer has not been told, or may not know.
-    pub missed: LeafSet,
-    /// There was no room to tell the peer where we differ.
-    pub tell_parts: bool,
+    /// Leaves of which the peer has not been told, or may not know.
+    pub missed: Marks,
+    /// Nodes whose parts were to be told when there was no room for it.
+    pub untold: Marks,
     /// The peer's digests can be compared with ours.
     pub shares_digest: bool,
     /// We dialled, and so it is us who tell our digest first.
@@ -62,8 +62,8 @@ impl Link {
             heard: now,
             owed: 0,
             owed_max,
-            missed: LeafSet::default(),
-            tell_parts: false,
+            missed: Marks::none_of(LEAVES),
+            untold: Marks::none_of(NODES),
             shares_digest: terms.shares_digest,
             begins: terms.begins,
             compared: false,
@@ -100,9 +100,9 @@ impl Link {
         if planted(Bug::SyncBeforeFlood) && self.begins && self.heard == self.since {
             return;
         }
-        if self.missed.has(leaf) {
+        if self.missed.has(leaf.into()) {
             if planted(Bug::MissedBitLost) {
-                self.missed.remove(leaf);
+                self.missed.remove(leaf.into());
             }
             return;
         }
@@ -134,7 +134,13 @@ impl Link {
 
     /// Remembers that the peer must be sent what this leaf holds.
     pub fn miss(&mut self, leaf: Leaf, out: &mut Outputs) {
-        self.missed.add(leaf);
+        self.missed.add(leaf.into());
+        self.ask(out);
+    }
+
+    /// Remembers that the peer must be told the digests of this node's parts.
+    pub fn owe_parts(&mut self, node: Node, out: &mut Outputs) {
+        self.untold.add(node.number());
         self.ask(out);
     }
 
@@ -172,45 +178,44 @@ impl Link {
     }
 }
 
-/// Some of the leaves: one bit for each, 2 KiB in all.
-pub(super) struct LeafSet {
+/// Some of many small numbers: one bit for each. All leaves take 2 KiB.
+pub(super) struct Marks {
     bits: Box<[u64]>,
     count: usize,
     /// Where the search for the next one begins, so that all have their turn.
     at: usize,
 }
 
-impl Default for LeafSet {
-    fn default() -> LeafSet {
-        let words = LEAVES / u64::BITS as usize;
-        LeafSet { bits: vec![0; words].into_boxed_slice(), count: 0, at: 0 }
+impl Marks {
+    /// None of the numbers below `numbers`.
+    pub fn none_of(numbers: usize) -> Marks {
+        let words = numbers.div_ceil(u64::BITS as usize);
+        Marks { bits: vec![0; words].into_boxed_slice(), count: 0, at: 0 }
     }
-}
 
-impl LeafSet {
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
 
-    pub fn has(&self, leaf: Leaf) -> bool {
-        let (word, bit) = place(leaf);
+    pub fn has(&self, number: usize) -> bool {
+        let (word, bit) = place(number);
         self.bits[word] & bit != 0
     }
 
-    pub fn add(&mut self, leaf: Leaf) {
-        let (word, bit) = place(leaf);
+    pub fn add(&mut self, number: usize) {
+        let (word, bit) = place(number);
         self.count += usize::from(self.bits[word] & bit == 0);
         self.bits[word] |= bit;
     }
 
-    pub fn remove(&mut self, leaf: Leaf) {
-        let (word, bit) = place(leaf);
+    pub fn remove(&mut self, number: usize) {
+        let (word, bit) = place(number);
         self.count -= usize::from(self.bits[word] & bit != 0);
         self.bits[word] &= !bit;
     }
 
     /// Takes one out.
-    pub fn take(&mut self) -> Option<Leaf> {
+    pub fn take(&mut self) -> Option<usize> {
         if self.count == 0 {
             return None;
         }
@@ -218,15 +223,15 @@ impl LeafSet {
             self.at = (self.at + 1) % self.bits.len();
         }
         let word = &mut self.bits[self.at];
-        let bit = word.trailing_zeros();
+        let bit = word.trailing_zeros() as usize;
         *word &= *word - 1;
         self.count -= 1;
-        Some((self.at as u32 * u64::BITS + bit) as Leaf)
+        Some(self.at * u64::BITS as usize + bit)
     }
 }
 
-fn place(leaf: Leaf) -> (usize, u64) {
-    (usize::from(leaf) / 64, 1 << (leaf % 64))
+fn place(number: usize) -> (usize, u64) {
+    (number / 64, 1 << (number % 64))
 }
 
 #[cfg(test)]
@@ -238,9 +243,9 @@ mod tests {
     #[test]
     fn every_leaf_that_was_missed_is_taken_once() {
         let mut random = fastrand::Rng::with_seed(5);
-        let (mut set, mut expected) = (LeafSet::default(), BTreeSet::new());
+        let (mut set, mut expected) = (Marks::none_of(LEAVES), BTreeSet::new());
         for _ in 0..2_000 {
-            let leaf = random.u16(0..LEAVES as Leaf);
+            let leaf = random.usize(0..LEAVES);
             assert_eq!(set.has(leaf), expected.contains(&leaf));
             set.add(leaf);
             expected.insert(leaf);

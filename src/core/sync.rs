@@ -17,7 +17,8 @@
 //! ```
 //!
 //! Nothing of this is remembered: each line is answered from what is held when it comes. So a
-//! link may break at any point, and reports may come at any time.
+//! link may break at any point, and reports may come at any time. Where there is no room for an
+//! answer, one bit says that it is owed.
 //!
 //! A peer that reads more slowly than the herd reports is not hung up on and does not grow our
 //! memory: above a bound, news to it only marks its leaf as missed, and so do leaves that differ.
@@ -28,7 +29,7 @@ use std::time::Duration;
 use super::Server;
 use super::border::{Output, Outputs, Timer};
 use super::clock::Now;
-use super::digest::Node;
+use super::digest::{Leaf, Node};
 use super::line::Line;
 use super::names::{ConnId, PeerId};
 use super::peer_wire::{Parts, PeerLine, write_root};
@@ -142,7 +143,7 @@ impl Server {
     pub(super) fn compare_due(&mut self, conn: ConnId, out: &mut Outputs) {
         let Some((peer, link)) = self.peers.link(conn) else { return };
         // A peer that is behind differs in any case.
-        if link.missed.is_empty() && link.has_room() {
+        if link.missed.is_empty() && link.untold.is_empty() && link.has_room() {
             self.tell_root(peer, out);
         }
         self.compare_later(conn, out);
@@ -200,16 +201,13 @@ impl Server {
         }
     }
 
-    /// Tells the digests of a node's parts. Without room for that, everything in the node is sent
-    /// later, and so is where we differ.
+    /// Tells the digests of a node's parts, now or when there is room.
     fn tell_parts(&mut self, peer: PeerId, node: Node, out: &mut Outputs) {
         let State::Up { link, .. } = &mut self.peers.at(peer).state else { return };
-        if link.has_room() {
-            return link.say(out, |text| Parts::write(node, self.store.digest(), text));
+        match link.has_room() {
+            true => link.say(out, |text| Parts::write(node, self.store.digest(), text)),
+            false => link.owe_parts(node, out),
         }
-        link.tell_parts = true;
-        link.ask(out);
-        self.miss_all(peer, node, out);
     }
 
     /// The peer must be sent everything in this node.
@@ -218,26 +216,28 @@ impl Server {
         self.store.digest().filled(node).for_each(|leaf| link.miss(leaf, out));
     }
 
-    /// Nothing is owed to this connection any more: sends the next of what the peer has missed.
+    /// Nothing is owed to this connection any more: says the next of what there was no room for.
     pub(super) fn drained(&mut self, conn: ConnId, out: &mut Outputs) {
         let piece_bytes = PIECE_BYTES.min(self.settings.peer_owed_max);
-        let Some((peer, link)) = self.peers.link(conn) else { return };
+        let Some((_, link)) = self.peers.link(conn) else { return };
         link.drained();
+        while link.owed < piece_bytes
+            && let Some(node) = link.untold.take()
+        {
+            link.say(out, |text| Parts::write(Node::numbered(node), self.store.digest(), text));
+        }
         while (link.owed < piece_bytes || planted(Bug::PieceWithoutBound))
             && let Some(leaf) = link.missed.take()
         {
-            for report in self.store.reports_of(leaf) {
+            for report in self.store.reports_of(leaf as Leaf) {
                 link.say(out, |text| report.write_at(text));
                 if planted(Bug::LeafHalfSent) {
                     break;
                 }
             }
         }
-        // The last leaf may have taken all the room.
-        if !link.missed.is_empty() || link.tell_parts && !link.has_room() {
+        if !link.missed.is_empty() || !link.untold.is_empty() {
             link.ask(out);
-        } else if std::mem::take(&mut link.tell_parts) {
-            self.tell_parts(peer, Node::ROOT, out);
         }
     }
 }
