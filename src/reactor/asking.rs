@@ -254,6 +254,7 @@ impl Reactor {
         match connection.dialled() {
             Ok(true) => {
                 connection.open(now);
+                self.look(conn);
                 self.mailbox.push_back(Mail::Connected { peer, conn });
                 self.empty_mailbox();
                 true

@@ -1,6 +1,6 @@
-//! One socket's life: its inbox, its outbox, and what it waits for. Apart because everything here
-//! is about a single connection; which of them has its turn is the loop's business, and what its
-//! lines mean is the core's.
+//! One socket's life, and what it waits for. Apart because everything here is about a single
+//! connection; which of them has its turn is the loop's business, what its lines mean is the
+//! core's, and where its bytes wait is in `buffers`.
 //!
 //! ```text
 //!               refused                                  all sent
@@ -21,20 +21,21 @@ use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
 
+use super::buffers::{Buffers, Spare};
 use super::deadlines::{Moment, Patience};
 use crate::core::line::LineBuffer;
 use crate::core::names::{ConnId, Door, PeerId};
 
 /// Bytes written for one connection in one turn; the rest waits for the next.
 const WRITE_BUDGET: usize = 256 * 1024;
-/// Bytes that are read and thrown away after our last word.
-const LINGER_BYTES_MAX: usize = 64 * 1024;
 
+/// A hundred thousand of these may lie idle, so what they need only when they do not is elsewhere
+/// (`slots` has the figure).
 pub struct Connection {
     id: ConnId,
     socket: Socket,
-    pub inbox: LineBuffer,
-    outbox: Outbox,
+    /// Lent for as long as a line has begun, or something is owed.
+    buffers: Option<Box<Buffers>>,
     phase: Phase,
     pub hearing: Hearing,
     pub flags: Flags,
@@ -42,7 +43,6 @@ pub struct Connection {
     active: Moment,
     /// When the line in the inbox began; for a connection that has said nothing, when it came.
     line_since: Moment,
-    lingered: u32,
     registered: Interest,
 }
 
@@ -60,8 +60,11 @@ pub enum Phase {
     Open,
     /// To be closed once all is sent.
     Closing,
-    /// We have said our last word; what comes is thrown away until the far end closes too.
-    Lingering,
+    /// We have said our last word; what comes is thrown away until the far end closes too, or
+    /// has sent more than can be counted here, which is 64 KiB.
+    Lingering {
+        bytes: u16,
+    },
     Dead,
 }
 
@@ -123,12 +126,6 @@ pub enum Flushed {
     Broken(io::Error),
 }
 
-#[derive(Default)]
-struct Outbox {
-    bytes: Vec<u8>,
-    sent: usize,
-}
-
 impl Connection {
     pub fn tcp(id: ConnId, stream: TcpStream, phase: Phase, now: Moment) -> Connection {
         Connection::new(id, Socket::Tcp(stream), phase, now)
@@ -142,14 +139,12 @@ impl Connection {
         Connection {
             id,
             socket,
-            inbox: LineBuffer::default(),
-            outbox: Outbox::default(),
+            buffers: None,
             phase,
             hearing: Hearing::Open,
             flags: Flags::default(),
             active: now,
             line_since: now,
-            lingered: 0,
             registered: Interest::READABLE,
         }
     }
@@ -167,7 +162,7 @@ impl Connection {
     }
 
     pub fn owed(&self) -> usize {
-        self.outbox.bytes.len() - self.outbox.sent
+        self.buffers.as_ref().map_or(0, |buffers| buffers.outbox.owed())
     }
 
     /// Whether a turn would bring this connection further: lines wait to be taken, or bytes to
@@ -183,7 +178,7 @@ impl Connection {
                 let is_free = !self.flags.held && has_room;
                 is_free && (self.flags.lines_left || can_hear || end_untold)
             }
-            Phase::Lingering => self.flags.readable,
+            Phase::Lingering { .. } => self.flags.readable,
             Phase::Connecting { .. } | Phase::Closing | Phase::Dead => false,
         }
     }
@@ -243,7 +238,7 @@ impl Connection {
                 }
                 Ok(count) => {
                     self.flags.readable = count == scratch.len() || self.flags.read_closed;
-                    if self.phase != Phase::Lingering {
+                    if self.phase == Phase::Open {
                         // After our last word, dripping buys no time.
                         self.active = now;
                     }
@@ -267,64 +262,67 @@ impl Connection {
         }
     }
 
-    /// Puts a text behind what is already owed. `spare` lends its memory to connections that own
-    /// none, as long as they owe something.
-    pub fn owe(&mut self, text: &[u8], spare: &mut Vec<Vec<u8>>, now: Moment) {
-        if self.outbox.bytes.capacity() == 0 {
-            self.outbox.bytes = spare.pop().unwrap_or_default();
+    /// The line that has begun, to be lengthened; what is left of it comes back by `keep_inbox`.
+    pub fn take_inbox(&mut self) -> LineBuffer {
+        self.buffers.as_mut().map(|buffers| std::mem::take(&mut buffers.inbox)).unwrap_or_default()
+    }
+
+    pub fn keep_inbox(&mut self, inbox: LineBuffer, spare: &mut Spare) {
+        if inbox.is_partial() {
+            self.buffers.get_or_insert_with(|| spare.lend()).inbox = inbox;
         }
-        if self.owed() == 0 {
+    }
+
+    /// Puts a text behind what is already owed.
+    pub fn owe(&mut self, text: &[u8], spare: &mut Spare, now: Moment) {
+        let outbox = &mut self.buffers.get_or_insert_with(|| spare.lend()).outbox;
+        if outbox.owed() == 0 {
             self.active = now;
         }
-        self.outbox.bytes.extend_from_slice(text);
+        outbox.push(text);
+    }
+
+    /// Gives the buffers back if nothing is in them.
+    pub fn release(&mut self, spare: &mut Spare) {
+        if let Some(buffers) = self.buffers.take_if(|buffers| buffers.are_empty()) {
+            spare.take_back(buffers);
+        }
     }
 
     /// Writes what is owed, as far as the kernel takes it.
     ///
     /// asyncio: _SelectorSocketTransport._write_ready.
     pub fn flush(&mut self, now: Moment) -> Flushed {
+        let Some(outbox) = self.buffers.as_mut().map(|buffers| &mut buffers.outbox) else {
+            return Flushed::All;
+        };
         let mut budget = WRITE_BUDGET;
-        while self.owed() > 0 && budget > 0 {
-            let owed = &self.outbox.bytes[self.outbox.sent..];
-            let piece = &owed[..owed.len().min(budget)];
+        while outbox.owed() > 0 && budget > 0 {
+            let piece = outbox.next(budget);
             let written = match &mut self.socket {
                 Socket::Tcp(stream) => stream.write(piece),
                 Socket::Unix(stream) => stream.write(piece),
             };
             match written {
                 Ok(count) => {
-                    self.outbox.sent += count;
+                    outbox.advance(count);
                     self.active = now;
                     budget -= count;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.flags.write_blocked = true;
-                    self.outbox.compact();
+                    outbox.compact();
                     return Flushed::Partly;
                 }
                 Err(error) => return Flushed::Broken(error),
             }
         }
         self.flags.write_blocked = false;
-        match self.owed() {
+        outbox.compact();
+        match outbox.owed() {
             0 => Flushed::All,
-            _ => {
-                self.outbox.compact();
-                Flushed::Partly
-            }
-        }
-    }
-
-    /// Gives the memory of an empty outbox back to those who will owe something next.
-    pub fn recycle(&mut self, spare: &mut Vec<Vec<u8>>) {
-        /// Enough for every connection that one batch of events can make owe.
-        const SPARE_MAX: usize = 1024;
-        const SPARE_BYTES_MAX: usize = 16 * 1024;
-        let mut bytes = std::mem::take(&mut self.outbox).bytes;
-        if bytes.capacity() <= SPARE_BYTES_MAX && spare.len() < SPARE_MAX {
-            bytes.clear();
-            spare.push(bytes);
+            _ => Flushed::Partly,
         }
     }
 
@@ -372,15 +370,16 @@ impl Connection {
             Socket::Tcp(stream) => stream.shutdown(Shutdown::Write),
             Socket::Unix(stream) => stream.shutdown(Shutdown::Write),
         };
-        self.phase = Phase::Lingering;
+        self.phase = Phase::Lingering { bytes: 0 };
         self.active = now;
         shut.is_err()
     }
 
     /// Counts bytes that came after our last word. Says whether there were too many.
-    pub fn linger(&mut self, bytes: usize) -> bool {
-        self.lingered = self.lingered.saturating_add(bytes as u32);
-        self.lingered as usize > LINGER_BYTES_MAX
+    pub fn linger(&mut self, count: usize) -> bool {
+        let Phase::Lingering { bytes } = &mut self.phase else { return false };
+        let sum = u16::try_from(count).ok().and_then(|count| bytes.checked_add(count));
+        sum.map(|sum| *bytes = sum).is_none()
     }
 
     pub fn die(&mut self) {
@@ -393,7 +392,7 @@ impl Connection {
         let since = |start: Moment, wait, why| Some((start + wait, why));
         match self.phase {
             Phase::Connecting { .. } => since(self.active, patience.dial, "did not answer in time"),
-            Phase::Lingering => since(self.active, patience.linger, "closed"),
+            Phase::Lingering { .. } => since(self.active, patience.linger, "closed"),
             Phase::Dead => None,
             Phase::Open | Phase::Closing if self.owed() > 0 => {
                 since(self.active, patience.write_stall, "takes nothing of what it is owed")
@@ -414,21 +413,14 @@ impl Connection {
             _ if !self.flags.has_spoken => {
                 Some((self.line_since + patience.first_byte, "said nothing"))
             }
-            _ if self.inbox.is_partial() && !self.flags.lines_left => {
+            _ if self.has_begun_line() && !self.flags.lines_left => {
                 Some((self.line_since + patience.partial_line, "began a line and did not end it"))
             }
             _ => Some((self.active + patience.idle, "was idle")),
         }
     }
-}
 
-impl Outbox {
-    /// Moves what is left to the front once most of the buffer has been sent, so that a reader
-    /// that is always a little behind does not make the buffer grow for ever.
-    fn compact(&mut self) {
-        if self.sent > self.bytes.len() / 2 {
-            self.bytes.drain(..self.sent);
-            self.sent = 0;
-        }
+    fn has_begun_line(&self) -> bool {
+        self.buffers.as_ref().is_some_and(|buffers| buffers.inbox.is_partial())
     }
 }

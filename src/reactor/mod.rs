@@ -10,6 +10,7 @@
 //! │ clocks      read both, once                   │  │
 //! │ events      signals · worker · doors · sockets│  │  each step: tell(Input),
 //! │ timers      everything due                    │  │  then carry out every Output
+//! │ round       a look at some, if one is due     │  │
 //! │ unfinished  those whose budget ran out        │  │
 //! │ flush       what is owed, one write a socket  │  │
 //! │ bury        free the slots of the dead        │──┘
@@ -17,12 +18,13 @@
 //! ```
 //!
 //! Reading order: this file, `serving` (a connection's turn), `admitting`, `owing`, `slots`,
-//! `connection`, `listener`, `deadlines`, then `asking`, `worker` and `dialer` for what takes
-//! longer than a turn, `drain` for the end and `start` for the beginning.
+//! `connection`, `buffers`, `listener`, `deadlines`, then `asking`, `worker` and `dialer` for what
+//! takes longer than a turn, `drain` for the end and `start` for the beginning.
 
 mod admin;
 mod admitting;
 mod asking;
+mod buffers;
 mod connection;
 mod deadlines;
 mod dialer;
@@ -53,7 +55,8 @@ use crate::core::timer_wheel::TimerWheel;
 use crate::core::whatsat::Question;
 use crate::logging::LogHandle;
 use asking::Places;
-use deadlines::{Moment, Patience};
+use buffers::Spare;
+use deadlines::{Moment, Patience, Round};
 use dialer::Routes;
 use drain::Drain;
 use slots::{Slot, Slots};
@@ -82,6 +85,7 @@ pub struct Reactor {
     now: Now,
     wheel: TimerWheel<Due>,
     patience: Patience,
+    round: Round,
     /// What the core wants done; its memory is used again for each input.
     out: Outputs,
     /// What the core must be told next, once everything it wanted is done.
@@ -89,8 +93,7 @@ pub struct Reactor {
     unfinished: VecDeque<Unfinished>,
     /// Connections that are owed something, in the order in which they came to be.
     owing: VecDeque<ConnId>,
-    /// Outboxes without an owner.
-    spare: Vec<Vec<u8>>,
+    spare: Spare,
     /// Every read lands here first.
     scratch: Box<[u8]>,
     fired: Vec<Due>,
@@ -107,8 +110,6 @@ pub struct Reactor {
 /// What waits in the wheel.
 enum Due {
     Core(Timer),
-    /// Look whether this connection has kept its deadline.
-    Look(ConnId),
     /// The system had no descriptor to give: accept again.
     Accept {
         slot: usize,
@@ -195,6 +196,8 @@ impl Reactor {
         fired.drain(..).for_each(|due| self.on_due(due));
         self.fired = fired;
 
+        self.go_round();
+
         // Only those who are in the queue now: whoever joins it again has had this turn.
         for _ in 0..self.unfinished.len() {
             match self.unfinished.pop_front() {
@@ -217,21 +220,21 @@ impl Reactor {
     }
 
     /// How long the loop may sleep: not at all while somebody has work left, else until the next
-    /// timer, else for ever.
+    /// timer or round, else for ever.
     ///
     /// asyncio: BaseEventLoop._run_once, "Compute the desired timeout".
     fn patience(&self) -> Option<Duration> {
         if !self.unfinished.is_empty() || !self.owing.is_empty() {
             return Some(Duration::ZERO);
         }
-        let deadline = self.wheel.next_deadline()?;
+        let deadlines = [self.wheel.next_deadline(), self.round.next_deadline()];
+        let deadline = deadlines.into_iter().flatten().min()?;
         Some(deadline.saturating_sub(self.clocks.born.elapsed()))
     }
 
     fn on_due(&mut self, due: Due) {
         match due {
             Due::Core(timer) => self.tell(Input::TimerFired { timer }),
-            Due::Look(conn) => self.look(conn),
             Due::Accept { slot } => self.accept_after_rest(slot),
             Due::DrainOver => self.cut_drain_short(),
         }

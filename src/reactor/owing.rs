@@ -5,7 +5,7 @@
 use log::{debug, info, warn};
 
 use super::connection::{Flushed, Phase};
-use super::{Due, FLUSH_EARLY, Mail, Reactor, traffic};
+use super::{FLUSH_EARLY, Mail, Reactor, traffic};
 use crate::core::names::{ConnId, Door};
 
 impl Reactor {
@@ -58,7 +58,7 @@ impl Reactor {
         let Some(connection) = self.slots.connection(conn) else { return };
         match connection.flush(now) {
             Flushed::All => {
-                connection.recycle(&mut self.spare);
+                connection.release(&mut self.spare);
                 self.update_interest(conn);
                 self.close_if_sent(conn);
             }
@@ -113,10 +113,9 @@ impl Reactor {
             return self.kill(conn);
         }
         // What was read before and what comes from now on is thrown away.
-        connection.inbox = Default::default();
-        if let Some((deadline, _)) = connection.deadline(&self.patience) {
-            self.wheel.start(deadline.as_duration(), Due::Look(conn));
-        }
+        connection.take_inbox();
+        connection.release(&mut self.spare);
+        self.look(conn);
         self.queue_if_unfinished(conn);
     }
 

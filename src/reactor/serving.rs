@@ -11,7 +11,7 @@ use log::{debug, info};
 use mio::event::Event;
 
 use super::connection::{Filled, Hearing, Phase};
-use super::{Due, Reactor, Slot, Unfinished, admin};
+use super::{Reactor, Slot, Unfinished, admin};
 use crate::core::border::Input;
 use crate::core::line::{LineLimits, Lines};
 use crate::core::names::{ConnId, Door};
@@ -74,30 +74,6 @@ impl Reactor {
         }
     }
 
-    /// Ends a connection whose patience has ended, else looks again later.
-    pub(super) fn look(&mut self, conn: ConnId) {
-        let moment = self.moment();
-        let latest = self.now.monotonic + self.patience.look_every();
-        let Some(connection) = self.slots.connection(conn) else { return };
-        let due = match connection.deadline(&self.patience) {
-            Some((deadline, why)) if deadline <= moment => {
-                info!("{conn} {why}");
-                return self.give_up(conn);
-            }
-            Some((deadline, _)) => deadline.as_duration().min(latest),
-            None => latest,
-        };
-        self.wheel.start(due, Due::Look(conn));
-    }
-
-    fn give_up(&mut self, conn: ConnId) {
-        let Some(connection) = self.slots.connection(conn) else { return };
-        match connection.phase() {
-            Phase::Connecting { peer } => self.dial_over(conn, peer, "no answer in time"),
-            _ => self.kill(conn),
-        }
-    }
-
     fn limits_of(&self, door: Door) -> LineLimits {
         let limits = &self.config.limits;
         match door {
@@ -142,13 +118,13 @@ impl Reactor {
         let high_water = self.config.limits.high_water_bytes;
         let Some(connection) = self.slots.connection(conn) else { return };
         let has_ended = connection.hearing == Hearing::Ended;
-        let was_partial = connection.inbox.is_partial();
         let room = high_water.saturating_sub(connection.owed());
+        // The buffer is borrowed from the connection while the core may want it closed.
+        let mut inbox = connection.take_inbox();
+        let was_partial = inbox.is_partial();
         if read.is_empty() && !was_partial {
             return;
         }
-        // The buffer is borrowed from the connection while the core may want it closed.
-        let mut inbox = std::mem::take(&mut connection.inbox);
         let mut lines = inbox.lines(read, limits).bounded(LINES_MAX, room);
         // A client's half-close stands for its last newline; a peer whose connection ends in the
         // middle of a line has not said it.
@@ -166,7 +142,8 @@ impl Reactor {
         connection.mark_line(was_partial && outcome.taken == 0, now);
         connection.flags.lines_left = outcome.lines_left;
         let is_endless = inbox.is_endless(limits);
-        connection.inbox = inbox;
+        connection.keep_inbox(inbox, &mut self.spare);
+        connection.release(&mut self.spare);
         if is_endless {
             info!("{conn} sends a line without an end");
             self.kill(conn);
@@ -181,7 +158,8 @@ impl Reactor {
             return;
         }
         connection.hearing = Hearing::Told;
-        connection.inbox = Default::default();
+        connection.take_inbox();
+        connection.release(&mut self.spare);
         match conn.door() {
             Door::Admin => self.close_when_sent(conn),
             _ => self.tell(Input::Ended { conn }),

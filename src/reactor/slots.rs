@@ -16,14 +16,21 @@ use crate::core::names::{ConnId, Door};
 
 /// Whoever has a socket.
 pub enum Slot {
-    Listener(Listener),
+    /// Boxed: the few must not set the size of the many.
+    Listener(Box<Listener>),
     Connection(Connection),
 }
+
+/// What an idle connection costs this process: its place in the slab and nothing elsewhere. The
+/// slab's entries have this shape; mio's sockets are larger where debug assertions are on.
+const _: () = assert!(cfg!(debug_assertions) || size_of::<Result<Slot, usize>>() <= 48);
 
 /// invariant: a slot in the graveyard holds a dead connection, and only there
 pub struct Slots {
     slab: Slab<Slot>,
     graveyard: Vec<usize>,
+    /// Places that ever had a tenant: each slot is below.
+    places: usize,
     next_serial: u64,
     /// Connections alive, by their door.
     alive: [usize; 4],
@@ -36,6 +43,7 @@ impl Slots {
         Slots {
             slab: Slab::new(),
             graveyard: Vec::new(),
+            places: 0,
             next_serial: 1,
             alive: [0; 4],
             admitted: [0; 4],
@@ -45,7 +53,8 @@ impl Slots {
     pub fn add_listener(&mut self, make: impl FnOnce(usize) -> Listener) -> usize {
         let entry = self.slab.vacant_entry();
         let slot = entry.key();
-        entry.insert(Slot::Listener(make(slot)));
+        self.places = self.places.max(slot + 1);
+        entry.insert(Slot::Listener(Box::new(make(slot))));
         slot
     }
 
@@ -57,6 +66,7 @@ impl Slots {
         }
         let id = ConnId::new(door, self.next_serial, entry.key());
         self.next_serial += 1;
+        self.places = self.places.max(id.slot() + 1);
         self.alive[door as usize] += 1;
         self.admitted[door as usize] += 1;
         entry.insert(Slot::Connection(make(id)));
@@ -69,6 +79,10 @@ impl Slots {
             Some(Slot::Connection(connection)) if connection.is_dead() => None,
             other => other,
         }
+    }
+
+    pub fn places(&self) -> usize {
+        self.places
     }
 
     /// The connection of this name, if it is alive.
@@ -98,7 +112,7 @@ impl Slots {
 
     pub fn remove_listener(&mut self, slot: usize) -> Option<Listener> {
         match self.slab.try_remove(slot) {
-            Some(Slot::Listener(listener)) => Some(listener),
+            Some(Slot::Listener(listener)) => Some(*listener),
             _ => None,
         }
     }

@@ -16,7 +16,8 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 
 use super::asking::Places;
-use super::deadlines::Patience;
+use super::buffers::Spare;
+use super::deadlines::{Patience, Round};
 use super::dialer::Routes;
 use super::listener::Listener;
 use super::slots::{Slot, Slots};
@@ -130,11 +131,12 @@ impl Reactor {
             clocks,
             wheel: TimerWheel::new(),
             patience: Patience::new(&config.limits),
+            round: Round::default(),
             out: Outputs::default(),
             mailbox: VecDeque::new(),
             unfinished: VecDeque::new(),
             owing: VecDeque::new(),
-            spare: Vec::new(),
+            spare: Spare::default(),
             scratch: vec![0; READ_BUDGET].into_boxed_slice(),
             fired: Vec::new(),
             signals,
