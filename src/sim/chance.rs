@@ -33,6 +33,9 @@ const EXPIRES_LATE: Duration = Duration::from_secs(3_600);
 /// another two.
 const FORGETTING_MAX: Duration = Duration::from_secs(200);
 
+/// More clients than these are a crowd.
+const CROWD: u32 = 40;
+
 pub struct Chance {
     pub graph: Graph,
     pub faults: Faults,
@@ -136,11 +139,12 @@ impl Chance {
         };
         let chance = chance.with_mechanisms(plan, &mut random);
         let faults = chance.faults;
-        match random.u32(0..8) {
+        let chance = match random.u32(0..8) {
             _ if faults.is_empty() && random.bool() => chance.counted(),
             0 if plan.faults.is_none() && !faults.is_empty() => chance.overflowing(&mut random),
             _ => chance,
-        }
+        };
+        chance.with_room_for_a_crowd()
     }
 
     /// Nothing but one report after the other, in a herd at its best: for measuring.
@@ -248,6 +252,19 @@ impl Chance {
             expire_after: None,
             ..self
         }
+    }
+
+    /// Where there is room for one line at a time, hundreds of parts that differ are told one after
+    /// the other, and life is too short for that. No configuration allows so little.
+    fn with_room_for_a_crowd(self) -> Chance {
+        if self.ids <= CROWD {
+            return self;
+        }
+        let [pipe_bytes, peer_owed_max] = [self.pipe_bytes, self.peer_owed_max].map(|bytes| {
+            const ROOM: usize = 4_000;
+            bytes.max(ROOM)
+        });
+        Chance { pipe_bytes, peer_owed_max, ..self }
     }
 
     /// The longest that a link stalls: shorter than its ends' patience, or they would give it up
