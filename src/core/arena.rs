@@ -1,4 +1,4 @@
-//! Where the records lie: a few large chunks of memory, cut into steps of eight bytes. Apart
+//! Where the records lie: a few large chunks of memory, cut into steps of four bytes. Apart
 //! from the store because it knows only sizes and texts, not hashes or ages.
 //!
 //! In use, a client's next report is nearly always as long as its last, give or take a few
@@ -22,7 +22,7 @@ use std::num::NonZeroU32;
 use super::wire::Report;
 
 /// One step: places begin and end at its multiples.
-const STEP: usize = 8;
+const STEP: usize = 4;
 /// Large enough that the unused end of a chunk is nothing, small enough to be had at once.
 const CHUNK_BYTES: usize = 1 << 20;
 const HEADER_BYTES: usize = 6;
@@ -169,12 +169,12 @@ impl Arena {
     }
 }
 
-/// The size of the place for a text. Above sixteen steps, only every so many are a size: at most an
-/// eighth of the place is unused, and whoever makes its reports ever longer leaves behind places
+/// The size of the place for a text. Above 32 steps, only every so many are a size: at most a
+/// sixteenth of the place is unused, and whoever makes its reports ever longer leaves behind places
 /// of a few sizes, not of a thousand.
 fn steps(text_bytes: usize) -> usize {
     let steps = (HEADER_BYTES + text_bytes).div_ceil(STEP);
-    steps.next_multiple_of((steps.next_power_of_two() / 16).max(1))
+    steps.next_multiple_of((steps.next_power_of_two() / 32).max(1))
 }
 
 fn locate(place: RecordRef) -> (usize, usize) {

@@ -6,7 +6,7 @@
 //! of the hash (no second miss for a stranger), and a record is one piece of text.
 //!
 //! ```text
-//!   index: home = the first bits of the tag              arena: records, 8-byte steps
+//!   index: home = the first bits of the tag              arena: records, 4-byte steps
 //!   ┌──────────┬──────────┬──────────┬──────────┐        ┌───┬──────────────────────────────┐
 //!   │  empty   │ tag, ref │ tag, ref │  empty   │        │hdr│Hill +0.2 kiwi +34-118 15200… │
 //!   └──────────┴──────────┴────┬─────┴──────────┘        └───┴──────────────────────────────┘
@@ -15,7 +15,7 @@
 //!
 //! The first bits of the hash choose the slot, so the clients of one leaf of the digest lie side
 //! by side, and "send all of this leaf" is a look at a few slots. It also means that the index
-//! doubles without looking at a single name: each slot says where it belongs.
+//! grows without looking at a single name: each slot says where it belongs.
 //!
 //! The servers of a herd hash with one key, for only then have their leaves the same clients.
 //!
@@ -209,14 +209,18 @@ impl Store {
         self.hasher.hash(self.arena.text(record))
     }
 
-    /// The slot where a search begins: the first bits of the tag.
+    /// The slot where a search begins: as far into the index as the tag is into all tags. So the
+    /// index may be of any size, and is in the order of tags at each.
     fn home(&self, tag: Tag) -> usize {
-        (tag >> (Tag::BITS - self.index.len().ilog2())) as usize
+        ((u64::from(tag) * self.index.len() as u64) >> Tag::BITS) as usize
+    }
+
+    fn next(&self, at: usize) -> usize {
+        if at + 1 == self.index.len() { 0 } else { at + 1 }
     }
 
     /// The slot of this client, or the empty one where it would go.
     fn search(&self, tag: Tag, client: &[u8]) -> usize {
-        let mask = self.index.len() - 1;
         let mut at = self.home(tag);
         loop {
             let slot = self.index[at];
@@ -225,7 +229,7 @@ impl Store {
                 Some(record) if slot.tag == tag && self.arena.client(record) == client => {
                     return at;
                 }
-                Some(_) => at = (at + 1) & mask,
+                Some(_) => at = self.next(at),
             }
         }
     }
@@ -233,16 +237,16 @@ impl Store {
     /// The slots of a leaf's records: between the first home that the leaf has and the first
     /// empty slot behind the last.
     fn slots_of(&self, leaf: Leaf) -> impl Iterator<Item = (usize, RecordRef)> {
-        let mask = self.index.len() - 1;
+        let size = self.index.len();
         let first_tag = Tag::from(leaf) << LEAF_SHIFT;
         let homes = self.home(first_tag)..=self.home(first_tag | ((1 << LEAF_SHIFT) - 1));
         let is_within = move |&at: &usize| homes.contains(&at);
         let first = self.home(first_tag);
-        (first..first + self.index.len())
-            .map(move |at| (at, self.index[at & mask]))
+        (first..first + size)
+            .map(move |at| (at, self.index[at % size]))
             .take_while(move |(at, slot)| slot.record.is_some() || is_within(at))
             .filter(move |(_, slot)| self::leaf(slot.tag) == leaf)
-            .filter_map(move |(at, slot)| Some((at & mask, slot.record?)))
+            .filter_map(move |(at, slot)| Some((at % size, slot.record?)))
     }
 
     fn insert(&mut self, at: usize, slot: Slot) {
@@ -253,17 +257,17 @@ impl Store {
         }
     }
 
-    /// Doubles the index. The records stay where they are and are not even looked at.
+    /// Makes the index larger by a quarter: most of it is in use at any size. The records stay
+    /// where they are and are not even looked at.
     fn grow(&mut self) {
-        let larger = vec![Self::EMPTY; self.index.len() * 2];
-        let mask = larger.len() - 1;
+        let larger = vec![Self::EMPTY; self.index.len() / 4 * 5];
         for slot in std::mem::replace(&mut self.index, larger) {
             if slot.record.is_none() {
                 continue;
             }
             let mut at = self.home(slot.tag);
             while self.index[at].record.is_some() {
-                at = (at + 1) & mask;
+                at = self.next(at);
             }
             self.index[at] = slot;
         }
@@ -271,16 +275,16 @@ impl Store {
 
     /// Empties a slot. Each of those behind it moves into the gap if its home is not behind that.
     fn take_out(&mut self, at: usize) {
-        let mask = self.index.len() - 1;
-        let (mut gap, mut next) = (at, (at + 1) & mask);
+        let size = self.index.len();
+        let distance = |from: usize, to: usize| (to + size - from) % size;
+        let (mut gap, mut next) = (at, self.next(at));
         while self.index[next].record.is_some() {
-            let from_home = next.wrapping_sub(self.home(self.index[next].tag)) & mask;
-            let from_gap = next.wrapping_sub(gap) & mask;
-            if from_home >= from_gap {
+            let home = self.home(self.index[next].tag);
+            if distance(home, next) >= distance(gap, next) {
                 self.index[gap] = self.index[next];
                 gap = next;
             }
-            next = (next + 1) & mask;
+            next = self.next(next);
         }
         self.index[gap] = Self::EMPTY;
         self.clients -= 1;
