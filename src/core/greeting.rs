@@ -75,11 +75,10 @@ impl Server {
     }
 
     pub(super) fn greeting_due(&mut self, now: Now, conn: ConnId, out: &mut Outputs) {
-        let is_greeting = |server: &mut Server| {
-            let peer = server.peers.peer_on(conn)?;
-            matches!(server.peers.at(peer).state, State::Greeting { .. }).then_some(())
-        };
-        if self.peers.take_stranger(conn).is_some() || is_greeting(self).is_some() {
+        let peer = self.peers.peer_on(conn);
+        let is_greeting =
+            peer.is_some_and(|peer| matches!(self.peers.at(peer).state, State::Greeting { .. }));
+        if self.peers.take_stranger(conn).is_some() || is_greeting {
             self.refuse(now, conn, "no greeting in time", out);
         }
     }
@@ -242,13 +241,11 @@ impl Server {
 
     fn refuse(&mut self, now: Now, conn: ConnId, why: Reason, out: &mut Outputs) {
         self.counters.refused += 1;
-        let noted = self.refusals.insert(why, now.monotonic);
         // Somebody who comes again and again would else fill the disk.
-        match noted {
-            Some(before) if now.monotonic - before < NOTED_EVERY => {
-                self.refusals.insert(why, before);
-            }
-            _ => out.note(Note::Refused { conn, why }),
+        let noted = self.refusals.get(why);
+        if noted.is_none_or(|noted| now.monotonic - *noted >= NOTED_EVERY) {
+            self.refusals.insert(why, now.monotonic);
+            out.note(Note::Refused { conn, why });
         }
         out.push(Output::HangUp { conn });
     }

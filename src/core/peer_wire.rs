@@ -39,7 +39,10 @@ impl<'a> PeerLine<'a> {
         let mut fields = line.split(|&byte| is_space(byte)).filter(|field| !field.is_empty());
         let Some(first) = fields.next() else { return PeerLine::Blank };
         let message = match first {
-            b"PING" => fields.next().filter(|number| all_digits(number)).map(PeerLine::ping),
+            b"PING" => fields
+                .next()
+                .filter(|number| all_digits(number))
+                .map(|number| PeerLine::Ping { number }),
             b"PONG" => fields.next().filter(|number| all_digits(number)).map(|_| PeerLine::Pong),
             b"BYE" => Some(PeerLine::Bye),
             b"ROOT" => Self::root(&mut fields),
@@ -55,10 +58,6 @@ impl<'a> PeerLine<'a> {
             (Some(message), None) => message,
             _ => PeerLine::Invalid,
         }
-    }
-
-    fn ping(number: &'a [u8]) -> PeerLine<'a> {
-        PeerLine::Ping { number }
     }
 
     fn root(fields: &mut impl Iterator<Item = &'a [u8]>) -> Option<PeerLine<'a>> {
@@ -83,12 +82,9 @@ pub struct Greeting<'a> {
 }
 
 impl<'a> Greeting<'a> {
-    const NONCE_DIGITS: usize = 32;
-
     fn parse(fields: &mut impl Iterator<Item = &'a [u8]>) -> Option<Greeting<'a>> {
         let [from, to, herd] = [fields.next()?, fields.next()?, fields.next()?];
-        let nonce = fields.next().filter(|nonce| nonce.len() == Self::NONCE_DIGITS)?;
-        let nonce = hex(nonce)?;
+        let nonce = fields.next().and_then(from_hex).map(u128::from_be_bytes)?;
         let caps = fields.next()?;
         let mac = match fields.next() {
             Some(mac) => Some(from_hex(mac)?),
@@ -199,10 +195,6 @@ fn hex_digit(digit: u8) -> Option<u8> {
         b'a'..=b'f' => Some(digit - b'a' + 10),
         _ => None,
     }
-}
-
-fn hex(text: &[u8]) -> Option<u128> {
-    from_hex(text).map(u128::from_be_bytes)
 }
 
 fn number(digits: &[u8]) -> Option<u64> {

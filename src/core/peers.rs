@@ -58,7 +58,8 @@ impl Server {
         }
     }
 
-    /// A peer that we are to dial has started, and says so: now is the time.
+    /// A peer that we are to dial has started, and says so: now is the time. It has proven nothing
+    /// and need not: whoever else knocks can only have us dial whom we would dial anyway.
     pub(super) fn knocked(&mut self, peer: PeerId, conn: ConnId, out: &mut Outputs) {
         out.push(Output::HangUp { conn });
         if let State::Waiting { attempt } = self.peers.at(peer).state {

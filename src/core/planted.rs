@@ -1,6 +1,6 @@
 //! Bugs that were planted on purpose: a simulator that finds none has yet to show that it could.
-//! Apart because it is the list of them; each stands where somebody could have made it, as one
-//! line that begins `if planted(Bug::`.
+//! Apart because it is the list of them; each stands where somebody could have made it, as a
+//! condition `planted(Bug::…)`, or in `misjudged`. A few of the reactor's stand in `sim::body`.
 //!
 //! Without the feature `mutants` there are none: `planted` is `false`, and the compiler leaves the
 //! lines out. With it, `herd mutants` plants one after the other and counts the lives that it
