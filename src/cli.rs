@@ -10,7 +10,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
-use clap::builder::{Resettable, StyledStr};
+use clap::builder::{PossibleValuesParser, Resettable, StyledStr};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -22,6 +22,7 @@ use herd::config::presets::BASE_PORT_MAX;
 use herd::config::settings::{default_run_dir, parse_level};
 use herd::config::{Config, ConfigError, PlacesSource, Secret, StaleReply, address, file};
 use herd::exit::{Exit, Failure};
+use herd::lab;
 use herd::places::ATTRIBUTION;
 use herd::sim::faults::Faults;
 use herd::sim::graph::Shape;
@@ -45,12 +46,14 @@ Examples:
   herd places near +60.17+24.94 5 3      ask what is near, without a server
   herd bench Hill -p 16                  how many requests a second it answers
   herd sim --seed 17                     a life of a herd in virtual time, and its faults
+  herd lab --list                        experiments for a lecture
   herd example-config > herd.toml        begin a herd of your own
   herd serve Hill --config herd.toml     run it
   herd keygen                            make a key, so that it may leave this machine
 
-Exit codes: 0 done, 1 a simulated herd broke a promise, 2 usage, 3 not running, 69 nobody answers,
-73 no log, run directory or new key file, 78 configuration, 98 port or name taken.";
+Exit codes: 0 done, 1 a simulated herd broke a promise or an experiment failed, 2 usage, 3 not
+running, 69 nobody answers, 73 no log, run directory or new key file, 78 configuration, 98 port or
+name taken.";
 
 const LEVEL_HELP: &str =
     "How much to log: off, error, warn, info (or events), debug (or traffic), trace";
@@ -133,6 +136,8 @@ pub enum Command {
     /// Look at places: what a file holds, what is near a position
     #[command(subcommand)]
     Places(PlacesCommand),
+    /// Show a fact that this house rests on, as a small experiment; without a name, list them
+    Lab(LabFlags),
     /// Simulate herds, with faults, and check that they keep what they promise
     Sim(SimFlags),
     /// Plant bugs in simulated herds, and show how soon each is noticed (in a build for it)
@@ -260,6 +265,20 @@ pub struct SimFlags {
     /// Show every line between servers; of several lives, each
     #[arg(short, long)]
     pub verbose: bool,
+}
+
+/// What `lab` takes.
+#[derive(Args, Clone, Debug)]
+pub struct LabFlags {
+    /// Which experiment
+    #[arg(value_parser = PossibleValuesParser::new(lab::names()), hide_possible_values = true)]
+    pub name: Option<String>,
+    /// List all experiments, with the chapters of NOTES.md that they belong to
+    #[arg(long, conflicts_with = "name")]
+    pub list: bool,
+    /// Be the server of an experiment that must not share a process.
+    #[arg(long, hide = true, requires = "name")]
+    pub alone: Option<String>,
 }
 
 /// What `mutants` takes.

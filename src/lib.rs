@@ -25,7 +25,8 @@
 //! 6. `places`, `config`, `logging`, `run_dir`, `status`, `exit`: each can be read alone. The
 //!    command line (`main.rs`, `cli.rs`, `operator.rs`, `describe.rs`, `lives.rs`, `load.rs`)
 //!    belongs to the binary.
-//! 7. `bench`: the load that measures a server, from outside.
+//! 7. `bench`: the load that measures a server, from outside. `lab`: the facts that all of this
+//!    rests on, as small programs; it may be read first.
 //!
 //! Import rule:
 //!
@@ -35,10 +36,12 @@
 //!   places ─▶ core::{whatsat, names, clock} (questions, tickets, now), config (whom to ask, keys)
 //!   core ─▶ core; never mio, ureq, slab, log, std::net, std::thread or a clock
 //!   bench ─▶ exit only, for it is a client
+//!   lab ─▶ exit, and what an experiment is about: logging, places::resolver
 //!   core::{line, clock, timer_wheel} ─▶ nothing of ours; wire ─▶ types of clock and whatsat
 //! ```
 //!
-//! mio is named in `reactor` and in `bench`, which do not know each other; ureq in `places` only.
+//! mio is named in `reactor`, `bench` and `lab`, which do not know each other; ureq in `places`, and
+//! in `lab`, which shows what it does by itself.
 //!
 //! What always holds, and where it is kept:
 //!
@@ -60,6 +63,7 @@ pub mod bench;
 pub mod config;
 pub mod core;
 pub mod exit;
+pub mod lab;
 pub mod logging;
 pub mod places;
 pub mod reactor;
