@@ -4,13 +4,14 @@
 //! where two flags exclude each other); what both beat is decided by `herd::config::layers`.
 
 mod bench;
+mod lab;
 
 use std::env;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
-use clap::builder::{PossibleValuesParser, Resettable, StyledStr};
+use clap::builder::{Resettable, StyledStr};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -22,7 +23,6 @@ use herd::config::presets::BASE_PORT_MAX;
 use herd::config::settings::{default_run_dir, parse_level};
 use herd::config::{Config, ConfigError, PlacesSource, Secret, StaleReply, address, file};
 use herd::exit::{Exit, Failure};
-use herd::lab;
 use herd::places::ATTRIBUTION;
 use herd::sim::faults::Faults;
 use herd::sim::graph::Shape;
@@ -32,6 +32,7 @@ use crate::lives::Lives;
 use crate::mutants::{Hunt, SEEDS};
 
 pub use bench::BenchFlags;
+pub use lab::LabFlags;
 
 /// The towns' licence (CC BY 4.0) asks for credit wherever they are shown.
 static VERSION: LazyLock<String> =
@@ -265,20 +266,6 @@ pub struct SimFlags {
     /// Show every line between servers; of several lives, each
     #[arg(short, long)]
     pub verbose: bool,
-}
-
-/// What `lab` takes.
-#[derive(Args, Clone, Debug)]
-pub struct LabFlags {
-    /// Which experiment
-    #[arg(value_parser = PossibleValuesParser::new(lab::names()), hide_possible_values = true)]
-    pub name: Option<String>,
-    /// List all experiments, with the chapters of NOTES.md that they belong to
-    #[arg(long, conflicts_with = "name")]
-    pub list: bool,
-    /// Be the server of an experiment that must not share a process.
-    #[arg(long, hide = true, requires = "name")]
-    pub alone: Option<String>,
 }
 
 /// What `mutants` takes.

@@ -198,7 +198,7 @@ fn libraries_have_keepers() {
 /// What each part of the house names of the others.
 const PARTS: &[(&str, &[&str])] = &[
     ("bench", &["exit"]),
-    ("cli", &["config", "exit", "lab", "lives", "mutants", "places", "sim"]),
+    ("cli", &["config", "exit", "lives", "mutants", "places", "sim"]),
     ("config", &[]),
     ("core", &[]),
     ("describe", &["config", "table"]),

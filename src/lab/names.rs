@@ -15,8 +15,8 @@ pub const NEWCOMER: Experiment = Experiment {
     about: "A token is a place, and places are given again. Events of one batch were collected \
             before the first of them was handled: what they name may have gone since.",
     steps: "Two clients hang up at once, so there are two events. The handler of the first drops \
-            both sockets, and a newcomer, who is well, gets the slot of the second. Then the second \
-            event is handled.",
+            both sockets, and a newcomer, who is well, gets the slot of the second. Then the \
+            second event is handled.",
     house: "the dead keep their slots until the turn ends: `Slots::kill`, then `Slots::bury`.",
     run: newcomer,
 };

@@ -20,7 +20,8 @@ pub const RESOLVER: Experiment = Experiment {
             they pile up.",
     steps: "20 calls of ureq to an address written in digits: without a timeout, with one, and \
             with one and a resolver that remembers. How many threads have been started?",
-    house: "`Remembering` asks the system once a minute, and takes an old address rather than none.",
+    house: "`Remembering` asks the system once a minute, and takes an old address rather than \
+            none.",
     run: resolver,
 };
 
