@@ -271,7 +271,7 @@ pub struct SimFlags {
 /// What `mutants` takes.
 #[derive(Args, Clone, Debug)]
 pub struct MutantsFlags {
-    /// Names of bugs [default: all]
+    /// Names of bugs; of a single one, the life that notices it is told in rows [default: all]
     #[arg(value_name = "BUG")]
     pub bugs: Vec<String>,
     /// The first life of each bug

@@ -36,12 +36,12 @@
 //!   places ─▶ core::{whatsat, names, clock} (questions, tickets, now), config (whom to ask, keys)
 //!   core ─▶ core; never mio, ureq, slab, log, std::net, std::thread or a clock
 //!   bench ─▶ exit only, for it is a client
-//!   lab ─▶ exit, and what an experiment is about: logging, places::resolver
+//!   lab ─▶ exit; logging and places::resolver, which two of its experiments are about
 //!   core::{line, clock, timer_wheel} ─▶ nothing of ours; wire ─▶ types of clock and whatsat
 //! ```
 //!
-//! mio is named in `reactor`, `bench` and `lab`, which do not know each other; ureq in `places`, and
-//! in `lab`, which shows what it does by itself.
+//! mio is named in `reactor`, `bench` and `lab`, which do not know each other; ureq in `places`,
+//! and in `lab` to show what it does by itself.
 //!
 //! What always holds, and where it is kept:
 //!

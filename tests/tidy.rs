@@ -432,6 +432,25 @@ fn documents_cite_what_exists() {
     }
 }
 
+/// Whoever breaks a line of chapter 17 is to watch a test or a transcript go red: there must be one
+/// of that name.
+#[test]
+fn exercises_name_tests_that_exist() {
+    let book = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("NOTES.md")).unwrap();
+    let (_, exercises) = book.split_once("\n## 17. ").unwrap();
+    let (table, _) = exercises.split_once("\n### ").unwrap();
+    let rows = table.lines().filter(|line| line.starts_with("| ")).skip(1);
+    let names = rows.flat_map(|row| row.split(" | ").nth(2).unwrap().split('`').skip(1).step_by(2));
+    let names = Vec::from_iter(names);
+    assert!(!names.is_empty());
+    let sources = everything();
+    for name in names {
+        let test = format!("fn {name}(");
+        let is_there = sources.iter().any(|source| source.text.contains(&test));
+        assert!(is_there, "there is no test `{name}`");
+    }
+}
+
 /// The reader of sources reads as the compiler does, where the rules depend on it.
 #[test]
 fn comments_and_literals_are_no_code() {
