@@ -33,6 +33,8 @@ fn listed() -> BTreeMap<String, String> {
     let (code, list) = lab(&["--list"]);
     assert_eq!(code, Some(0), "{list}");
     assert_eq!(lab(&[]).1, list, "without a name they are listed");
+    let is_narrow = |line: &str| line.chars().count() <= COLUMNS;
+    assert!(list.lines().all(is_narrow), "{list}");
     let rows = list.lines().take_while(|line| !line.is_empty());
     let words = rows.map(|row| row.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
     words.map(|words| (words[0].clone(), words[1].clone())).collect()
@@ -109,6 +111,16 @@ fn the_book_has_each_planted_bug() {
         (cells[0].trim_start_matches("| ").to_owned(), chapter, cells[1].clone())
     });
     assert_eq!(Vec::from_iter(rows), Vec::from_iter(list));
+}
+
+#[test]
+fn whoever_has_no_python_is_told_so() {
+    let mut herd = Command::new(env!("CARGO_BIN_EXE_herd"));
+    let Output { status, stderr, .. } =
+        herd.args(["lab", "order"]).env("PATH", "").output().unwrap();
+    let complaint = String::from_utf8(stderr).unwrap();
+    assert_eq!(status.code(), Some(69), "{complaint}");
+    assert!(complaint.contains("needs python3") && complaint.lines().count() == 1, "{complaint}");
 }
 
 #[test]

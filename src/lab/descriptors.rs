@@ -21,7 +21,7 @@ pub const DESCRIPTORS: Experiment = Experiment {
     title: "who waits while there are no descriptors waits for ever",
     about: "At EMFILE a server stops accepting. mio has told of those who wait at the door, and \
             will not tell again; that descriptors become free is no event at all.",
-    steps: "60 clients come to a server that may have 20 descriptors. After 500 ms it hangs up on \
+    steps: "60 clients come to a server that may have 20 descriptors. After 300 ms it hangs up on \
             those whom it has served. One server waits for events; another tries again every \
             100 ms as well.",
     house: "a timer calls `Reactor::accept` again: `Accepted::Exhausted`. asyncio does the same \
@@ -30,7 +30,7 @@ pub const DESCRIPTORS: Experiment = Experiment {
 };
 
 const CLIENTS: usize = 60;
-const SERVED_FOR: Duration = Duration::from_millis(500);
+const SERVED_FOR: Duration = Duration::from_millis(300);
 const LIFE: Duration = Duration::from_millis(2_500);
 
 fn descriptors(found: &mut Findings) -> io::Result<()> {

@@ -14,7 +14,7 @@ use super::{Experiment, Findings, PATIENCE, count_events, pair};
 pub const REFUSED: Experiment = Experiment {
     name: "refused",
     chapter: 4,
-    title: "a refused dial succeeds at first, and then is ready for everything",
+    title: "a refused dial seems to succeed, then is ready for everything",
     about: "A dial that does not block cannot fail at once. When the answer is there the socket \
             becomes writable, whatever the answer is: three questions tell what it was.",
     steps: "Connect to a port where nobody listens, poll, and look at the event. Then ask the \

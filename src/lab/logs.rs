@@ -17,7 +17,7 @@ use crate::logging;
 pub const LOG: Experiment = Experiment {
     name: "log",
     chapter: 14,
-    title: "a logger on a bare file makes a system call for each piece of a line",
+    title: "a line of a log on a bare file is two dozen system calls",
     about: "A logger formats a line piece by piece, and a file is not buffered: each piece is a \
             system call, and the loop waits for the disk each time.",
     steps: "2,000 lines with simplelog on a `File` that counts. The same 2,000 with the log of \

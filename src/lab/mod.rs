@@ -122,6 +122,10 @@ pub fn run(out: &mut impl Write, name: &str) -> Result<Exit, Failure> {
         let sentence = format!("there is no experiment `{name}`: see `herd lab --list`");
         return Err(Failure::new(Exit::Usage, sentence));
     };
+    perform(out, experiment)
+}
+
+fn perform(out: &mut impl Write, experiment: &Experiment) -> Result<Exit, Failure> {
     let of_output = |error: io::Error| Failure::of_output(&error);
     write_head(out, experiment).map_err(of_output)?;
     let findings = attempt(experiment).map_err(|error| match error.kind() {
@@ -211,4 +215,40 @@ fn count_events(poll: &mut Poll, patience: Duration) -> io::Result<usize> {
     let mut events = Events::with_capacity(16);
     poll.poll(&mut events, Some(patience))?;
     Ok(events.iter().count())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    static RUNS: AtomicUsize = AtomicUsize::new(0);
+
+    const WITHOUT_EFFECT: Experiment = Experiment {
+        name: "without-effect",
+        chapter: 4,
+        title: "water runs uphill",
+        about: "",
+        steps: "",
+        house: "",
+        run: |found| {
+            RUNS.fetch_add(1, Ordering::Relaxed);
+            found.show("where it runs", "uphill", "downhill");
+            found.demand(false, "it runs downhill");
+            found.demand(false, "it does not run uphill");
+            Ok(())
+        },
+    };
+
+    #[test]
+    fn an_effect_that_is_not_there_is_no_success() {
+        let mut out = Vec::new();
+        let failure = perform(&mut out, &WITHOUT_EFFECT).unwrap_err();
+        assert_eq!(failure.exit, Exit::Failed);
+        assert_eq!(failure.sentence, "the effect is not there: it runs downhill");
+        assert_eq!(RUNS.load(Ordering::Relaxed), TRIES);
+        let told = String::from_utf8(out).unwrap();
+        assert_eq!(told.matches("downhill").count(), 1, "the last try is shown: {told}");
+    }
 }

@@ -51,7 +51,6 @@ pub const WAKE_FIRST: Experiment = Experiment {
 };
 
 fn wake_first(found: &mut Findings) -> io::Result<()> {
-    let mut expected = "found";
     for queue_first in [false, true] {
         let mut poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), Token(0))?;
@@ -73,7 +72,7 @@ fn wake_first(found: &mut Findings) -> io::Result<()> {
         let lost = queue.try_iter().count();
         let order = if queue_first { "queue, then wake" } else { "wake, then queue" };
         let outcome = if seen == 1 { "found" } else { "lies there unseen" };
-        found.show(order, std::mem::replace(&mut expected, "found"), outcome);
+        found.show(order, "found", outcome);
         let as_told = if queue_first { seen == 1 } else { lost == 1 };
         found.demand(as_told, "the order made no difference");
     }
