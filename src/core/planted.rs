@@ -158,12 +158,7 @@ pub const MUTANTS: &[Mutant] = &[
     mutant(Bug::AnswersOutOfOrder, 8, &["I8"], "whatever is ready leaves"),
     mutant(Bug::HoldForgotten, 8, &["I9"], "more may wait than waits_max"),
     mutant(Bug::TicketsKept, 6, &["I10", "assertion"], "tickets of those who left are kept"),
-    mutant(
-        Bug::StaleTimerBelieved,
-        6,
-        &["I4", "I10"],
-        "a redial is due, whatever has happened since",
-    ),
+    mutant(Bug::StaleTimerBelieved, 6, &["I4", "I10"], "a redial is due, whatever has happened"),
     mutant(Bug::OldLinkKept, 11, &["I4", "I10"], "a link that was replaced is not closed"),
     mutant(Bug::SilenceUnnoticed, 11, &["I4", "I9", "I10"], "a silent peer is never given up"),
     mutant(Bug::RedialGivesUp, 11, &["I4", "I10"], "a peer is dialled five times, then no more"),
