@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token, Waker};
 
-use super::{Experiment, Findings, pair};
+use super::{Experiment, Findings, join, pair};
 
 pub const BLOCKING: Experiment = Experiment {
     name: "blocking",
@@ -94,11 +94,9 @@ fn serve(on_loop: bool) -> io::Result<Vec<Duration>> {
         }
     }
     drop((streams, questions));
-    let panicked = |_| io::Error::other("a thread has panicked");
-    worker.join().map_err(panicked)??;
-    asker.map_or(Ok(Ok(())), |asker| asker.join()).map_err(panicked)??;
-    let echoes = echoes.into_iter().map(|echo| echo.join().map_err(panicked));
-    Ok(echoes.collect::<io::Result<Vec<_>>>()?.concat())
+    join(worker)??;
+    asker.map_or(Ok(Ok(())), join)??;
+    Ok(echoes.into_iter().map(join).collect::<io::Result<Vec<_>>>()?.concat())
 }
 
 /// A line of one byte. With edge triggering one must look again, until there is none.

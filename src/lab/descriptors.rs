@@ -13,7 +13,7 @@ use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::{Experiment, Findings};
+use super::{Experiment, Findings, join};
 
 pub const DESCRIPTORS: Experiment = Experiment {
     name: "descriptors",
@@ -37,7 +37,7 @@ fn descriptors(found: &mut Findings) -> io::Result<()> {
     let rows = [("waits for events", "wait"), ("tries again every 100 ms", "retry")];
     let crowds = rows.map(|(_, manner)| thread::spawn(move || count_served(manner)));
     for ((what, manner), crowd) in rows.into_iter().zip(crowds) {
-        let served = crowd.join().map_err(|_| io::Error::other("the crowd has panicked"))??;
+        let served = join(crowd)??;
         found.show(&format!("served, if the server {what}"), CLIENTS, served);
         let as_told = if manner == "retry" { served == CLIENTS } else { served < CLIENTS / 2 };
         found.demand(as_told, "trying again made no difference");

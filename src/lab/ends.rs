@@ -9,7 +9,7 @@ use std::time::Duration;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
-use super::{Experiment, Findings, PATIENCE, count_events, pair};
+use super::{Experiment, Findings, PATIENCE, count_events, join, pair};
 
 pub const REFUSED: Experiment = Experiment {
     name: "refused",
@@ -165,6 +165,6 @@ fn close_after_answer(question: Question) -> io::Result<(usize, io::Result<()>)>
         }
     };
     drop(client);
-    server.join().map_err(|_| io::Error::other("the server has panicked"))??;
+    join(server)??;
     Ok((heard, end))
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token};
 
-use super::{Experiment, Findings, PATIENCE, pair};
+use super::{Experiment, Findings, PATIENCE, join, pair};
 
 pub const HOG: Experiment = Experiment {
     name: "hog",
@@ -92,8 +92,7 @@ fn serve(rule: Rule) -> io::Result<(usize, Vec<Duration>)> {
         }
         share_max = share_max.max(share);
     }
-    let waits = other.join().map_err(|_| io::Error::other("the other has panicked"))?;
-    Ok((share_max, waits?))
+    Ok((share_max, join(other)??))
 }
 
 /// Reads once. `None` if there was nothing, else how many of the hog's chunks there were.
@@ -134,6 +133,6 @@ fn ask_beside(hog: JoinHandle<io::Result<()>>, mut other: TcpStream) -> io::Resu
         other.read_exact(&mut [0])?;
         waits.push(begun.elapsed());
     }
-    hog.join().map_err(|_| io::Error::other("the hog has panicked"))??;
+    join(hog)??;
     Ok(waits)
 }

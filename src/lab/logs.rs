@@ -1,12 +1,12 @@
 //! What a line of a log costs, if nobody gathers it.
 
+use std::env;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use std::{env, hint};
 
 use log::{Level, LevelFilter, Log, Record};
 use simplelog::{ConfigBuilder, WriteLogger};
@@ -80,7 +80,7 @@ fn log_lines(found: &mut Findings) -> io::Result<()> {
 /// How long a line takes whoever logs it.
 fn time_lines(logger: &dyn Log) -> Duration {
     let begun = Instant::now();
-    for number in 0..hint::black_box(LINES) {
+    for number in 0..LINES {
         let text = format_args!("client-{number} <- IAMAT kiwi +34.068930-118.445127 1520023934.9");
         let record = Record::builder().target(module_path!()).level(Level::Info).args(text).build();
         logger.log(&record);

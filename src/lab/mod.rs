@@ -23,6 +23,7 @@ mod waking;
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::net::{TcpListener, TcpStream};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use mio::{Events, Poll};
@@ -208,6 +209,11 @@ fn pair() -> io::Result<(TcpStream, mio::net::TcpStream)> {
     near.set_nonblocking(true)?;
     far.set_nodelay(true)?;
     Ok((far, mio::net::TcpStream::from_std(near)))
+}
+
+/// What came of a thread.
+fn join<T>(thread: JoinHandle<T>) -> io::Result<T> {
+    thread.join().map_err(|_| io::Error::other("a thread has panicked"))
 }
 
 /// How many events come within this time.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use ureq::Agent;
 use ureq::unversioned::transport::DefaultConnector;
 
-use super::{Experiment, Findings};
+use super::{Experiment, Findings, join};
 use crate::places::resolver::Remembering;
 
 pub const RESOLVER: Experiment = Experiment {
@@ -53,14 +53,13 @@ fn count_threads(agent: Agent) -> io::Result<u64> {
         agent.get(format!("http://{address}/")).call().map_err(io::Error::other)?;
     }
     let ended = thread_number()?;
-    service.join().map_err(|_| io::Error::other("the service has panicked"))??;
+    join(service)??;
     Ok(ended - begun - 1)
 }
 
 /// The number of a new thread. Numbers are given in turn and never again, and only `Debug` tells.
 fn thread_number() -> io::Result<u64> {
-    let id = thread::spawn(|| format!("{:?}", thread::current().id())).join();
-    let id = id.map_err(|_| io::Error::other("a thread has panicked"))?;
+    let id = join(thread::spawn(|| format!("{:?}", thread::current().id())))?;
     let digits: String = id.chars().filter(char::is_ascii_digit).collect();
     digits.parse().map_err(io::Error::other)
 }
@@ -69,9 +68,7 @@ fn answer_all(listener: &TcpListener) -> io::Result<()> {
     for _ in 0..CALLS {
         let (mut stream, _) = listener.accept()?;
         let head = BufReader::new(stream.try_clone()?).lines();
-        for line in head.map_while(Result::ok).take_while(|line| !line.is_empty()) {
-            drop(line);
-        }
+        head.map_while(Result::ok).take_while(|line| !line.is_empty()).for_each(drop);
         stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")?;
     }
     Ok(())

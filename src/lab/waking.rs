@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use mio::{Poll, Token, Waker};
 
-use super::{Experiment, Findings, PATIENCE, count_events};
+use super::{Experiment, Findings, PATIENCE, count_events, join};
 
 pub const WAKES: Experiment = Experiment {
     name: "wakes",
@@ -68,7 +68,7 @@ fn wake_first(found: &mut Findings) -> io::Result<()> {
         while count_events(&mut poll, Duration::from_millis(500))? > 0 {
             seen += queue.try_iter().count();
         }
-        worker.join().map_err(|_| io::Error::other("the worker has panicked"))??;
+        join(worker)??;
         let lost = queue.try_iter().count();
         let order = if queue_first { "queue, then wake" } else { "wake, then queue" };
         let outcome = if seen == 1 { "found" } else { "lies there unseen" };
