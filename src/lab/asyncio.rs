@@ -31,8 +31,7 @@ pub const ORDER: Experiment = Experiment {
     steps: "1,000 times IAMAT and WHATSAT of a new client in one write, to the twin, which has one \
             coroutine for a connection, and to the twin with a task for each line that awaits \
             something before it stores.",
-    house: "lines take effect in the order sent, only answers wait: `Server::reply`, `Waits`. \
-            Order costs nothing here.",
+    house: "lines take effect in the order sent, only answers wait: `Server::reply`, `Waits`.",
     run: |found| python(include_str!("order.py"), found),
 };
 
