@@ -216,7 +216,7 @@ pub struct ServeFlags {
     /// Directory of pid files and admin sockets [default: run]
     #[arg(long, value_name = "DIR", env = "HERD_RUN_DIR", hide_env_values = true)]
     pub run_dir: Option<PathBuf>,
-    /// Look for work so many microseconds before sleeping: sooner answers for a busy core [default: 0]
+    /// Look for work so many microseconds before sleeping: sooner answers, a busy core [default: 0]
     #[arg(long, value_name = "N", env = "HERD_SPIN_US", hide_env_values = true)]
     #[arg(value_parser = parse_spin)]
     pub spin_us: Option<u32>,
