@@ -37,7 +37,8 @@
 //!   core ─▶ core; never mio, ureq, slab, log, std::net, std::thread or a clock
 //!   bench ─▶ exit only, for it is a client
 //!   lab ─▶ exit; logging and places::resolver, which two of its experiments are about
-//!   core::{line, clock, timer_wheel} ─▶ nothing of ours; wire ─▶ types of clock and whatsat
+//!   core::{line, digits, timer_wheel} ─▶ nothing of ours; clock ─▶ digits;
+//!   core::wire ─▶ digits, and types of clock and whatsat
 //! ```
 //!
 //! mio is named in `reactor`, `bench` and `lab`, which do not know each other; ureq in `places`,
