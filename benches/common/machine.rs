@@ -65,11 +65,13 @@ pub fn description() -> String {
     )
 }
 
-/// A port that nobody has. Somebody else may take it before the server does; then the measurement
+/// Ports that nobody has. Somebody else may take one before the server does; then the measurement
 /// fails.
-pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("it is bound").port()
+pub fn free_ports(count: usize) -> Vec<u16> {
+    let bind = |_| TcpListener::bind("127.0.0.1:0").expect("a free port");
+    // All of them at a time, so that no two are the same.
+    let listeners: Vec<_> = (0..count).map(bind).collect();
+    listeners.iter().map(|it| it.local_addr().expect("it is bound").port()).collect()
 }
 
 /// A server that is killed when it goes.

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::load::{Figures, Loading, Span};
-use crate::machine::{self, Running, free_port, median, pinned};
+use crate::machine::{self, Running, free_ports, median, pinned};
 use crate::rivals::Rival;
 
 /// What a load is for.
@@ -105,7 +105,7 @@ impl Course {
         load: &Load,
         started_ms: &mut Option<f64>,
     ) -> Result<Figures, String> {
-        let port = free_port();
+        let port = free_ports(1)[0];
         let began = Instant::now();
         let server = Running::start(pinned(0, rival.command(port)), port)?;
         *started_ms = Some(began.elapsed().as_secs_f64() * 1e3);
