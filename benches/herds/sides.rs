@@ -15,39 +15,44 @@ use crate::trial::{CPU, DONE, FREE, Found, P50, P99, RATE};
 const FILL_AT_FIRST: Duration = Duration::from_secs(2);
 const FILLS_MAX: usize = 6;
 
-/// Loads each front of a herd, with its share of the clients.
-pub fn herd(
-    plan: &Plan,
-    load: &str,
-    clients: u64,
-    is_filled: bool,
-    span: Span,
-) -> Result<Found, String> {
+/// What servers are loaded with, all of them together.
+#[derive(Clone, Copy)]
+pub struct Load {
+    pub connections: usize,
+    pub pipeline: u64,
+    pub clients: u64,
+    pub whatsat_percent: u64,
+    /// All clients are known before it begins.
+    pub is_filled: bool,
+}
+
+/// Loads each front of a herd with its share.
+pub fn herd(plan: &Plan, load: Load, span: Span) -> Result<Found, String> {
     let herd = Herd::start(plan)?;
     let is_front = |name: &str| name.starts_with("Front");
     let fronts: Vec<_> = herd.servers.iter().filter(|server| is_front(&server.name)).collect();
-    if is_filled {
-        fill(&herd, clients)?;
+    if load.is_filled {
+        fill(&herd, load.clients)?;
     }
     let targets: Vec<_> =
         fronts.iter().map(|server| (server.clients, vec![server.pid()])).collect();
     let before = herd.status()?;
-    let mut found = loaded(&targets, load, clients, plan.is_pinned, span)?;
+    let (mut found, asked) = loaded(&targets, load, plan.is_pinned, span)?;
     let after = herd.status()?;
     if plan.is_logged {
         let lines: u64 = after.iter().map(|status| 2 * status.lines_in).sum();
         let dropped: u64 = after.iter().map(|status| status.log_lines_dropped).sum();
         found.push((DONE, 100.0 * (1.0 - dropped as f64 / lines as f64)));
-    } else if after.len() > fronts.len() {
-        // Each peer should have heard whatever was news to the front.
+    } else if after.len() > 1 {
+        // Each report is news to every server, unless it is flooded too late.
         let news = after
             .iter()
             .zip(&before)
-            .map(|(after, before)| (after.reports_news - before.reports_news) as f64);
-        let news: Vec<_> = news.collect();
-        let heard = news[1..].iter().sum::<f64>() / (news.len() - 1) as f64;
-        found.push((DONE, 100.0 * heard / news[0]));
-    } else if !plan.is_pinned {
+            .map(|(after, before)| after.reports_news - before.reports_news);
+        let reports = asked * (100 - load.whatsat_percent) as f64 / 100.0;
+        found.push((DONE, 100.0 * news.sum::<u64>() as f64 / (reports * after.len() as f64)));
+    }
+    if !plan.is_pinned {
         // With a core for each server, all of them are busy for as long as each costs.
         let cpu = found.iter().find(|(name, _)| *name == CPU).map_or(f64::NAN, |(_, us)| *us);
         found.push((FREE, fronts.len() as f64 * 1e6 / cpu));
@@ -56,14 +61,14 @@ pub fn herd(
 }
 
 /// Loads servers that keep nothing, and one store that they ask.
-pub fn central(servers: usize, load: &str, clients: u64, span: Span) -> Result<Found, String> {
+pub fn central(servers: usize, load: Load, span: Span) -> Result<Found, String> {
     let store = Store::start()?;
     let servers: Vec<_> = (0..servers).map(|_| store.server()).collect::<Result<_, _>>()?;
     let mut targets: Vec<_> =
         servers.iter().map(|(port, server)| (*port, vec![server.pid()])).collect();
     // What the store costs is counted with the first: in the end, all is added.
     targets[0].1.push(store.running.pid());
-    loaded(&targets, load, clients, false, span)
+    loaded(&targets, load, false, span).map(|(found, _)| found)
 }
 
 /// A Redis, in memory only.
@@ -96,18 +101,23 @@ impl Store {
 }
 
 /// One load for each port, all at a time. Rates are added; CPU time is that of all requests;
-/// latencies are the worst of the loads'.
+/// latencies are the worst of the loads'. Gives also how much was asked, warm-up included.
 fn loaded(
     targets: &[(u16, Vec<u32>)],
-    load: &str,
-    clients: u64,
+    load: Load,
     is_pinned: bool,
     span: Span,
-) -> Result<Found, String> {
-    let share = clients / targets.len() as u64;
+) -> Result<(Found, f64), String> {
+    let connections = load.connections / targets.len();
+    let clients = load.clients / targets.len() as u64;
+    let Load { pipeline, whatsat_percent, .. } = load;
     let mut loads = Vec::new();
     for (number, (port, pids)) in (0..).zip(targets) {
-        let flags = format!("{load} --clients {share} --clients-from {}", number * share);
+        let flags = format!(
+            "-c {connections} -p {pipeline} --whatsat {whatsat_percent} --clients {clients} \
+             --clients-from {}",
+            number * clients
+        );
         let bench = if is_pinned { pinned(1, machine::herd()) } else { machine::herd() };
         loads.push(Loading::begin(bench, (*port, pids), &flags, span)?);
     }
@@ -119,12 +129,13 @@ fn loaded(
     let rate: f64 = rates.iter().sum();
     let cpu: f64 = all("/cpu_us_per_answer").iter().zip(&rates).map(|(us, rate)| us * rate).sum();
     let worst = |path| all(path).into_iter().fold(f64::MIN, f64::max);
-    Ok(vec![
+    let found = vec![
         (RATE, rate),
         (CPU, cpu / rate),
         (P50, worst("/latency_us/p50")),
         (P99, worst("/latency_us/p99")),
-    ])
+    ];
+    Ok((found, all("/asked").iter().sum()))
 }
 
 /// Makes so many clients known. Gives the first server's resident bytes before and after.

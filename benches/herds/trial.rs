@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::herd::Plan;
 use crate::load::Span;
-use crate::sides;
+use crate::sides::{self, Load};
 
 /// Names of what is measured. Trials, goals and tables agree on them.
 pub const RATE: &str = "requests/s";
@@ -45,6 +45,7 @@ pub struct Side {
 /// How large a trial is.
 struct Sizes {
     connections: usize,
+    few_connections: usize,
     many_connections: usize,
     few_clients: u64,
     clients: u64,
@@ -54,6 +55,7 @@ struct Sizes {
 
 const SIZES: Sizes = Sizes {
     connections: 50,
+    few_connections: 10,
     many_connections: 10_000,
     few_clients: 1_000,
     clients: 100_000,
@@ -63,6 +65,7 @@ const SIZES: Sizes = Sizes {
 
 const QUICK_SIZES: Sizes = Sizes {
     connections: 4,
+    few_connections: 2,
     many_connections: 100,
     few_clients: 100,
     clients: 1_000,
@@ -78,10 +81,9 @@ fn with_store(side: Side) -> Side {
     Side { needs_store: true, ..side }
 }
 
-/// A load on all the fronts of a herd, `-c` and `-p` of each.
-fn loaded(name: &str, plan: &Plan, load: String, clients: u64, fill: bool) -> Side {
+fn loaded(name: &str, plan: &Plan, load: Load) -> Side {
     let plan = plan.clone();
-    side(name, move |span| sides::herd(&plan, &load, clients, fill, span))
+    side(name, move |span| sides::herd(&plan, load, span))
 }
 
 fn trial(name: impl Into<String>, goal: Option<Goal>, sides: Vec<Side>) -> Trial {
@@ -129,13 +131,23 @@ fn pause(span: Span) -> Duration {
     span.measure.min(Duration::from_secs(1))
 }
 
+impl Sizes {
+    fn load(&self, pipeline: u64) -> Load {
+        Load {
+            connections: self.connections,
+            pipeline,
+            clients: self.clients,
+            whatsat_percent: 0,
+            is_filled: false,
+        }
+    }
+}
+
 /// What a server does beside answering.
 fn burdens(sizes: &Sizes) -> Vec<Trial> {
-    let load = format!("-c {} -p 16", sizes.connections);
     let pinned = |fronts, peers| Plan { is_pinned: true, ..Plan::of(fronts, peers) };
     let compare = |name, goal, sides: [(&str, Plan); 2]| {
-        let side =
-            |(name, plan): &(&str, Plan)| loaded(name, plan, load.clone(), sizes.clients, false);
+        let side = |(name, plan): &(&str, Plan)| loaded(name, plan, sizes.load(16));
         trial(name, goal, sides.iter().map(side).collect())
     };
     let alone = || ("alone", pinned(1, 0));
@@ -164,22 +176,19 @@ fn burdens(sizes: &Sizes) -> Vec<Trial> {
 fn growth(sizes: &Sizes) -> Vec<Trial> {
     let plan = Plan { is_pinned: true, ..Plan::of(1, 0) };
     let goal = Some(Goal::RatioAtMost(CPU, 1.6));
-    let load = format!("-c {} -p 16", sizes.connections);
-    let known = |clients| loaded(&format!("{clients} clients"), &plan, load.clone(), clients, true);
-    let connected = |connections: usize| {
-        let name = format!("{connections} connections");
-        loaded(&name, &plan, format!("-c {connections}"), sizes.clients, false)
+    let known = |clients| {
+        let load = Load { clients, is_filled: true, ..sizes.load(16) };
+        loaded(&format!("{clients}"), &plan, load)
+    };
+    let connected = |connections| {
+        loaded(&format!("{connections}"), &plan, Load { connections, ..sizes.load(1) })
     };
     vec![
         trial("clients known", goal, vec![known(sizes.few_clients), known(sizes.many_clients)]),
         trial(
             "connections, pipeline 1",
             goal,
-            vec![
-                connected(sizes.connections.min(10)),
-                connected(sizes.connections),
-                connected(sizes.many_connections),
-            ],
+            vec![connected(sizes.few_connections), connected(sizes.many_connections)],
         ),
     ]
 }
@@ -188,25 +197,23 @@ fn growth(sizes: &Sizes) -> Vec<Trial> {
 fn cores(sizes: &Sizes) -> Vec<Trial> {
     let mut trials = Vec::new();
     for pipeline in [1, 16] {
-        let (connections, clients) = (sizes.connections, sizes.clients);
-        let load = |servers| format!("-c {} -p {pipeline}", connections / servers);
-        let herd =
-            |name, servers| loaded(name, &Plan::of(servers, 0), load(servers), clients, false);
+        let load = sizes.load(pipeline);
         trials.push(trial(
             format!("all the cores, pipeline {pipeline}"),
             None,
-            vec![herd("one server", 1), herd("two that flood to each other", 2)],
+            vec![
+                loaded("one server", &Plan::of(1, 0), load),
+                loaded("two that flood to each other", &Plan::of(2, 0), load),
+            ],
         ));
-        // One in ten asks for a position.
-        let mixed = format!("{} --whatsat 10", load(2));
-        let asking = mixed.clone();
+        let mixed = Load { whatsat_percent: 10, ..load };
         trials.push(trial(
             format!("a central store, pipeline {pipeline}, 10 % WHATSAT"),
             None,
             vec![
-                loaded("two servers that flood", &Plan::of(2, 0), mixed, clients, false),
+                loaded("two servers that flood", &Plan::of(2, 0), mixed),
                 with_store(side("two that ask one Redis", move |span| {
-                    sides::central(2, &asking, clients, span)
+                    sides::central(2, mixed, span)
                 })),
             ],
         ));
