@@ -1,11 +1,11 @@
 //! The other design: a server that keeps nothing and asks one Redis for everything. What flooding
 //! is measured against. It has this herd's parser and event queue, and is a program of its own.
 //!
-//! It asks as cheaply as it can: one connection, and in each turn of its loop one write for all that
-//! was asked in it. Answers come in the order of the questions, so a queue says whose they are. A
-//! report is a plain SET, which keeps whatever came last; that the newest must win would take a
-//! script in the store, which costs it more. When the store is gone, it has nothing to say and ends.
-//! Left out: logs, limits, deadlines.
+//! It asks as cheaply as it can: one connection, and in each turn of its loop one write for all
+//! that was asked in it. Answers come in the order of the questions, so a queue says whose they
+//! are. A report is a plain SET, which keeps whatever came last; that the newest must win would
+//! take a script in the store, which costs more. When the store is gone, it has nothing to say and
+//! ends. Left out: logs, limits, deadlines.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};

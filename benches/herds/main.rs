@@ -77,6 +77,10 @@ fn main() -> io::Result<()> {
         );
         trials.iter_mut().for_each(|trial| trial.sides.retain(|side| !side.needs_store));
     }
+    if trials.is_empty() {
+        eprintln!("no trial has a name like that: --help tells what --only means");
+        std::process::exit(2);
+    }
     let (rounds, span) = if flags.quick {
         let short = Duration::from_millis(200);
         (1, Span { warm_up: short / 4, measure: short })

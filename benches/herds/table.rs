@@ -15,6 +15,8 @@ pub struct Measurement {
 }
 
 const NOTHING: &str = "–";
+/// Whoever leaves more undone is fast for that reason.
+const DONE_LEAST: f64 = 95.0;
 
 struct Results<'a> {
     trials: &'a [Trial],
@@ -31,8 +33,9 @@ pub fn write(trials: &[Trial], all: &[Measurement]) -> String {
     let (loaded, others): (Vec<_>, Vec<_>) = (0..trials.len()).partition(is_loaded);
 
     let mut text = format!(
-        "In parentheses, of the trial's first line. What is done is what was flooded in time, or \
-         logged.\n\n| | {RATE} | {CPU} | {P50} | {P99} | {DONE} | {FREE} | goal |\n\
+        "In parentheses, of the trial's first line. Done is what was logged, or flooded at once: \
+         a peer that\ncannot keep up is told the newest later.\n\n\
+         | | {RATE} | {CPU} | {P50} | {P99} | {DONE} | {FREE} | goal |\n\
          |---|---:|---:|---:|---:|---:|---:|---|\n"
     );
     for trial in loaded {
@@ -101,9 +104,11 @@ impl Results<'_> {
         }
     }
 
-    /// The goal, beside the side that should reach it, and whether it does.
+    /// The goal, beside the side that should reach it, and whether it does. A side that has left
+    /// something undone cannot.
     fn judged(&self, trial: usize, side: usize) -> Option<String> {
         let sides = self.trials[trial].sides.len();
+        let is_done = self.of(trial, side, DONE).is_none_or(|done| done >= DONE_LEAST);
         let value = |figure| self.of(trial, side, figure);
         let ratio = |figure| Some(value(figure)? / self.of(trial, 0, figure)?);
         let (text, is_reached) = match self.trials[trial].goal? {
@@ -116,7 +121,12 @@ impl Results<'_> {
             }
             Goal::AtMost(figure, most) => (format!("{figure} ≤ {most}"), value(figure)? <= most),
         };
-        Some(format!("{text}: {}", if is_reached { "reached" } else { "missed" }))
+        let verdict = match (is_done, is_reached) {
+            (false, _) => "not comparable",
+            (true, true) => "reached",
+            (true, false) => "missed",
+        };
+        Some(format!("{text}: {verdict}"))
     }
 }
 

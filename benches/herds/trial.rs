@@ -1,5 +1,5 @@
 //! What is measured, and against what: each trial has sides, which are measured in turns, and a
-//! goal. Apart from how a side is measured (`sides`) and from what is made of the figures (`table`).
+//! goal. Apart from how a side is measured (`sides`) and what is made of the figures (`table`).
 
 use std::time::Duration;
 
