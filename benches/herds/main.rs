@@ -69,8 +69,8 @@ fn main() -> io::Result<()> {
     fs::create_dir_all(&out)?;
 
     let mut trials = trial::all(flags.quick);
-    let is_wanted = |name: &str| flags.only.iter().any(|part| name.contains(part));
-    trials.retain(|trial| flags.only.is_empty() || is_wanted(&trial.name));
+    let is_wanted = |name: String| flags.only.iter().any(|part| name.contains(part));
+    trials.retain(|trial| flags.only.is_empty() || is_wanted(trial.name.to_lowercase()));
     if Store::is_missing() {
         eprintln!(
             "==== SKIPPED: the central store, for Redis is missing: apt-get install redis-server"
