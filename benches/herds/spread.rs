@@ -16,7 +16,7 @@ use herd::config::presets::Preset;
 
 use crate::herd::{Herd, Plan};
 use crate::load::Span;
-use crate::trial::Found;
+use crate::trial::{DONE, Found};
 
 const PRESET: &str = "2023";
 const CLIENTS: u64 = 10_000;
@@ -60,7 +60,7 @@ pub fn run(rate: u64, span: Span) -> Result<Found, String> {
         ("p50 ms", at(50.0)),
         ("p99 ms", at(99.0)),
         ("max ms", ages.max() as f64 / 1e6),
-        ("heard %", 100.0 * ages.len() as f64 / wanted as f64),
+        (DONE, 100.0 * ages.len() as f64 / wanted as f64),
     ])
 }
 

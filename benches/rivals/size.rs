@@ -3,13 +3,16 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// Of a file, or of all sources below a folder. Tests at the end of a Rust file do not count.
+/// Of a file, or of all Rust below a folder. Tests at the end of a Rust file do not count.
 pub fn lines_of_code(path: &Path) -> io::Result<usize> {
     if path.is_dir() {
-        let entries = fs::read_dir(path)?.map(|entry| lines_of_code(&entry?.path()));
-        return entries.sum();
+        let paths = fs::read_dir(path)?.map(|entry| Ok(entry?.path()));
+        let paths = paths.collect::<io::Result<Vec<_>>>()?;
+        let is_ours =
+            |path: &&PathBuf| path.is_dir() || path.extension().is_some_and(|it| it == "rs");
+        return paths.iter().filter(is_ours).map(|path| lines_of_code(path)).sum();
     }
     let extension = path.extension().and_then(|extension| extension.to_str());
     let (line, block) = match extension {

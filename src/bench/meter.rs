@@ -109,7 +109,10 @@ mod tests {
             used = meter.read().unwrap().since(&before);
             assert!(start.elapsed() < Duration::from_secs(60), "work costs nothing");
         }
-        assert!(meter.resident_bytes().unwrap() > 100_000);
+        let resident = meter.resident_bytes().unwrap();
+        assert!(resident > 100_000);
+        let twice = Meter::of(&[std::process::id(); 2]).unwrap();
+        assert!(twice.resident_bytes().unwrap() > resident * 3 / 2);
     }
 
     #[test]
