@@ -18,6 +18,7 @@ use log::LevelFilter;
 
 use herd::config::herd::parse_name;
 use herd::config::layers::{Overrides, PlainPeer, Which, configure};
+use herd::config::limits::parse_spin;
 use herd::config::presets::BASE_PORT_MAX;
 use herd::config::settings::{default_run_dir, parse_level};
 use herd::config::{Config, ConfigError, PlacesSource, Secret, StaleReply, address, file};
@@ -215,6 +216,10 @@ pub struct ServeFlags {
     /// Directory of pid files and admin sockets [default: run]
     #[arg(long, value_name = "DIR", env = "HERD_RUN_DIR", hide_env_values = true)]
     pub run_dir: Option<PathBuf>,
+    /// Look for work so many microseconds before sleeping: sooner answers, a busy core [default: 0]
+    #[arg(long, value_name = "N", env = "HERD_SPIN_US", hide_env_values = true)]
+    #[arg(value_parser = parse_spin)]
+    pub spin_us: Option<u32>,
     /// Answer the sender of an older IAMAT with its own line (the default) or the stored one
     #[arg(long, value_name = "own|stored", env = "HERD_STALE_REPLY", hide_env_values = true)]
     pub stale_reply: Option<StaleReply>,
@@ -431,6 +436,7 @@ impl ServeFlags {
             log_dir: self.log_dir,
             log_level: self.log_level,
             run_dir: self.run_dir,
+            spin_us: self.spin_us,
             stale_reply: self.stale_reply,
             close_after_reply: self.close_after_reply,
             plain: self.plain,

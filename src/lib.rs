@@ -35,7 +35,8 @@
 //!   places ─▶ core::{whatsat, names, clock} (questions, tickets, now), config (whom to ask, keys)
 //!   core ─▶ core; never mio, ureq, slab, log, std::net, std::thread or a clock
 //!   bench ─▶ exit only, for it is a client
-//!   core::{line, clock, timer_wheel} ─▶ nothing of ours; wire ─▶ types of clock and whatsat
+//!   core::{line, digits, timer_wheel} ─▶ nothing of ours; clock ─▶ digits;
+//!   core::wire ─▶ digits, and types of clock and whatsat
 //! ```
 //!
 //! mio is named in `reactor` and in `bench`, which do not know each other; ureq in `places` only.

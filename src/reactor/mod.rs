@@ -175,11 +175,7 @@ impl Reactor {
 
     /// asyncio: BaseEventLoop._run_once.
     fn turn(&mut self, events: &mut Events) -> io::Result<()> {
-        match self.poll.poll(events, self.patience()) {
-            // A signal came while we slept. What it means is in the signals' own socket.
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => events.clear(),
-            other => other?,
-        }
+        self.sleep(events)?;
 
         self.now = self.clocks.read();
 
@@ -217,6 +213,32 @@ impl Reactor {
         self.open_doors_again();
         self.step_drain();
         Ok(())
+    }
+
+    /// Sleeps until there are events or the loop's patience is at an end.
+    fn sleep(&mut self, events: &mut Events) -> io::Result<()> {
+        let spin = Duration::from_micros(self.config.limits.spin_us.into());
+        if !spin.is_zero() && self.patience() != Some(Duration::ZERO) {
+            let began = Instant::now();
+            while began.elapsed() < spin {
+                self.wait(events, Some(Duration::ZERO))?;
+                if !events.is_empty() {
+                    return Ok(());
+                }
+            }
+        }
+        self.wait(events, self.patience())
+    }
+
+    fn wait(&mut self, events: &mut Events, patience: Option<Duration>) -> io::Result<()> {
+        match self.poll.poll(events, patience) {
+            // A signal came while we slept. What it means is in the signals' own socket.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                events.clear();
+                Ok(())
+            }
+            other => other,
+        }
     }
 
     /// How long the loop may sleep: not at all while somebody has work left, else until the next
