@@ -6,7 +6,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
 
-use herd::bench::{self, Dialect, Plan, Progress};
+use herd::bench::{self, CLIENTS_MAX, Dialect, Plan, Progress};
 use herd::exit::{Exit, Failure};
 use herd::run_dir::RunDir;
 
@@ -49,7 +49,7 @@ pub fn bench(out: &mut impl Write, flags: &BenchFlags) -> Result<Exit, Failure> 
 }
 
 fn plan(flags: &BenchFlags) -> Result<Plan, Failure> {
-    let (address, pid) = target(flags)?;
+    let (address, found) = target(flags)?;
     let usage = |sentence| Err(Failure::new(Exit::Usage, sentence));
     if flags.whatsat > 0 && flags.dialect() != Dialect::Herd {
         return usage("--whatsat is for --protocol herd");
@@ -57,14 +57,20 @@ fn plan(flags: &BenchFlags) -> Result<Plan, Failure> {
     if flags.connections() == 0 && flags.idle == 0 {
         return usage("without connections there is nothing to measure: leave --connections out");
     }
+    let clients = flags.clients_from..flags.clients_from.saturating_add(flags.clients);
+    if clients.end > CLIENTS_MAX {
+        return usage(
+            "there are no clients above 1,000,000: make --clients or --clients-from less",
+        );
+    }
     Ok(Plan {
         address,
-        pid: flags.pid.or(pid),
+        pids: if flags.pid.is_empty() { found.into_iter().collect() } else { flags.pid.clone() },
         dialect: flags.dialect(),
         pace: flags.pace(),
         connections: flags.connections(),
         pipeline: flags.pipeline,
-        clients: flags.clients,
+        clients,
         whatsat_percent: flags.whatsat,
         idle: flags.idle,
         warm_up: flags.warm_up,

@@ -90,7 +90,7 @@ fn what_was_asked_was_answered() {
     };
     check("", "closed loop");
     check("-c 1 --clients 1", "closed loop");
-    check("-c 3 -p 16 --clients 7", "closed loop");
+    check("-c 3 -p 16 --clients 7 --clients-from 999993", "closed loop");
     check("-c 200 -p 128", "closed loop");
     check("-c 5 --rate 1000", "open loop");
     check("-c 1 --rate 100000 -p 4", "open loop");
@@ -161,6 +161,7 @@ fn what_cannot_be_measured_is_told_in_one_sentence() {
     check(&at_hill(&["--protocol", "redis-set", "--whatsat", "1"]), 2, "for --protocol herd");
     check(&at_hill(&["-c", "0"]), 2, "nothing to measure");
     check(&at_hill(&["--seconds", "nan"]), 2, "write 0 to");
+    check(&at_hill(&["--clients-from", "900001"]), 2, "no clients above 1,000,000");
     if cfg!(target_os = "linux") {
         check(&["--connect", "127.0.0.1:1", "--pid", "4294967295"], 3, "is it the server's?");
     }

@@ -25,7 +25,8 @@ public final class JavaNio {
     record Report(double sent, String position, String stamp) {}
 
     private final Map<String, Report> newest = new HashMap<>();
-    private final ByteBuffer in = ByteBuffer.allocateDirect(64 * 1024);
+    private final byte[] bytes = new byte[64 * 1024];
+    private final ByteBuffer in = ByteBuffer.allocateDirect(bytes.length);
     private final StringBuilder out = new StringBuilder();
 
     public static void main(String[] arguments) throws IOException {
@@ -74,8 +75,10 @@ public final class JavaNio {
         if (client.read(in) < 0) {
             return false;
         }
-        in.flip();
-        String text = key.attachment() + StandardCharsets.ISO_8859_1.decode(in).toString();
+        int count = in.flip().remaining();
+        in.get(bytes, 0, count);
+        // By way of an array: decoding the buffer would make two bytes of each and then one again.
+        String text = key.attachment() + new String(bytes, 0, count, StandardCharsets.ISO_8859_1);
         int start = 0;
         out.setLength(0);
         for (int end; (end = text.indexOf('\n', start)) >= 0; start = end + 1) {

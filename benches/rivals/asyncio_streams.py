@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """The herd's client port in asyncio streams, as the course teaches it: one coroutine a connection.
 
-IAMAT and `? line` only. Left out: WHATSAT, peers, limits, logs, exact skews (floats here).
+Each line is answered by a write of its own, and drained: a coroutine reads line by line, and does
+not know whether more have come. Who gathers answers has left streams for the Protocol. IAMAT and
+`? line` only. Left out: WHATSAT, peers, limits, logs, exact skews (floats here).
 """
 
 import asyncio

@@ -1,9 +1,9 @@
 //! A picture of the race: one bar for each rival and each of a few loads, as an SVG that fits a
 //! page on a light and on a dark ground. Apart from the tables, which say it all.
 
-use crate::race::{Load, Measurement};
+use crate::machine::short;
+use crate::race::{Aim, Load, Measurement, median_number};
 use crate::rivals::Rival;
-use crate::table::{median, per_second, short};
 
 const LABELS: usize = 180;
 const PANEL: usize = 200;
@@ -28,30 +28,34 @@ text { font: 12px system-ui, sans-serif; fill: #24292f }
 ";
 
 pub fn draw(rivals: &[Rival], loads: &[Load], results: &[Measurement]) -> String {
-    let drawn: Vec<_> = (0..loads.len()).filter(|load| loads[*load].is_drawn).collect();
+    let is_drawn = |load: &usize| loads[*load].aim == Aim::Rate { is_drawn: true };
+    let drawn: Vec<_> = (0..loads.len()).filter(is_drawn).collect();
+    let shown: Vec<_> =
+        (0..rivals.len()).filter(|rival| !rivals[*rival].is_for_lone_only).collect();
     let width = LABELS + drawn.len() * PANEL + MARGIN;
-    let height = TOP + rivals.len() * ROW + MARGIN;
+    let height = TOP + shown.len() * ROW + MARGIN;
     let mut parts = vec![format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" \
          width=\"{width}\" height=\"{height}\" role=\"img\">\n\
          <title>Requests a second of the herd and its rivals</title>\n<style>\n{STYLE}</style>"
     )];
     parts.push(text(MARGIN, 18, "head", "Requests a second, one core for the server"));
-    for (row, rival) in rivals.iter().enumerate() {
+    for (row, rival) in shown.iter().map(|rival| &rivals[*rival]).enumerate() {
         let class = if rival.is_ours { "head" } else { "" };
         parts.push(text(MARGIN, TOP + row * ROW + 14, class, &rival.name));
     }
     for (column, load) in drawn.into_iter().enumerate() {
         let left = LABELS + column * PANEL;
         parts.push(text(left, 38, "head", loads[load].name));
-        let figures = (0..rivals.len()).map(|rival| median(results, rival, load, per_second));
+        let path = "/answers_per_second";
+        let figures = shown.iter().map(|rival| median_number(results, *rival, load, path));
         let figures: Vec<_> = figures.collect();
         let most = figures.iter().flatten().fold(f64::MIN_POSITIVE, |most, it| most.max(*it));
-        for (row, (figure, rival)) in figures.iter().zip(rivals).enumerate() {
+        for (row, (figure, rival)) in figures.iter().zip(&shown).enumerate() {
             let Some(figure) = figure else { continue };
             let length = (BAR * figure / most).max(1.0);
             let top = TOP + row * ROW;
-            let (class, y) = (class(rival), top + 3);
+            let (class, y) = (class(&rivals[*rival]), top + 3);
             parts.push(format!(
                 "<rect class=\"{class}\" x=\"{left}\" y=\"{y}\" width=\"{length:.1}\" \
                  height=\"14\" rx=\"2\"/>"

@@ -7,16 +7,21 @@
 //! the criterion benches because it compares servers and not commits.
 
 mod chart;
+#[path = "../common/load.rs"]
+mod load;
+#[path = "../common/machine.rs"]
+mod machine;
 mod race;
 mod rivals;
+mod size;
 mod table;
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 use std::{fs, io};
 
 use clap::Parser;
+use load::Span;
 use race::{Course, LOADS, QUICK_LOADS};
 use rivals::Rival;
 
@@ -64,10 +69,11 @@ fn main() -> io::Result<()> {
     }
     let course = if flags.quick {
         let short = Duration::from_millis(300);
-        Course { loads: QUICK_LOADS, rounds: 1, measure: short, warm_up: short / 3 }
+        let span = Span { warm_up: short / 3, measure: short };
+        Course { loads: QUICK_LOADS, rounds: 1, span }
     } else {
         let [measure, warm_up] = [flags.seconds, flags.warm_up].map(Duration::from_secs_f64);
-        Course { loads: LOADS, rounds: flags.rounds, measure, warm_up }
+        Course { loads: LOADS, rounds: flags.rounds, span: Span { warm_up, measure } }
     };
     let results = course.run(&rivals);
 
@@ -92,44 +98,18 @@ fn is_wanted(rival: &Rival, only: &[String]) -> bool {
         || only.iter().any(|part| name.contains(part))
 }
 
-/// When and where, and what was measured: figures without these mean nothing.
+/// When and where, how, and what was measured.
 fn machine(course: &Course, rivals: &[Rival]) -> String {
-    let said = |program: &str, arguments: &[&str]| rivals::said(program, arguments);
-    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let cpu = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("? unknown");
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let mut versions: Vec<&str> = Vec::new();
     for version in rivals.iter().filter_map(|rival| rival.version.as_deref()) {
         if !versions.contains(&version) {
             versions.push(version);
         }
     }
+    let (rounds, Span { warm_up, measure }) = (course.rounds, course.span);
     format!(
-        "{}; {} cores, {}; {}; medians of {} rounds of {:?} after {:?}; {}.",
-        said("date", &["+%Y-%m-%d"]).unwrap_or_default(),
-        cores,
-        cpu.trim_start_matches([' ', '\t', ':']),
-        said("uname", &["-sr"]).unwrap_or_default(),
-        course.rounds,
-        course.measure,
-        course.warm_up,
+        "{}; medians of {rounds} rounds of {measure:?} after {warm_up:?}; {}.",
+        machine::description(),
         versions.join(", "),
     )
-}
-
-/// A command on one core of its own, where the system can do that.
-fn pinned(core: usize, command: Command) -> Command {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    if cores < 2 || rivals::said("taskset", &["--version"]).is_none() {
-        return command;
-    }
-    let mut taskset = Command::new("taskset");
-    taskset.arg("-c").arg(core.to_string()).arg(command.get_program()).args(command.get_args());
-    for (name, value) in command.get_envs() {
-        match value {
-            Some(value) => taskset.env(name, value),
-            None => taskset.env_remove(name),
-        };
-    }
-    taskset
 }

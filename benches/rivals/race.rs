@@ -1,62 +1,67 @@
 //! The race: every rival meets every load, in turns, and `herd bench` measures. Apart from who the
 //! rivals are and from what is made of the figures.
 
-use std::io::Read;
-use std::net::{TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use serde::Deserialize;
-
-use crate::pinned;
+use crate::load::{Figures, Loading, Span};
+use crate::machine::{self, Running, free_ports, median, pinned};
 use crate::rivals::Rival;
 
-/// A Java that compiles itself on a busy core may take its time.
-const START_MAX: Duration = Duration::from_secs(30);
+/// What a load is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Aim {
+    /// Requests a second, and what each of them costs.
+    Rate { is_drawn: bool },
+    /// How late an answer is when the server has nothing else to do.
+    Lone,
+    /// How late answers are when all rivals are asked equally often.
+    Pace,
+    /// Connections are weighed, and nothing is answered.
+    Idle,
+}
 
 /// What is asked of a server.
 pub struct Load {
     /// Short, for the head of a column.
     pub name: &'static str,
     /// As `herd bench` takes them, with blanks between.
-    pub flags: &'static str,
-    /// It is connections that are weighed, and nothing is answered.
-    pub is_idle: bool,
-    /// Among those that are drawn.
-    pub is_drawn: bool,
+    flags: &'static str,
+    pub aim: Aim,
 }
 
-const fn load(name: &'static str, flags: &'static str, is_drawn: bool) -> Load {
-    Load { name, flags, is_idle: false, is_drawn }
+const DRAWN: Aim = Aim::Rate { is_drawn: true };
+const TOLD: Aim = Aim::Rate { is_drawn: false };
+
+const fn load(name: &'static str, flags: &'static str, aim: Aim) -> Load {
+    Load { name, flags, aim }
 }
 
-const fn idle(name: &'static str, flags: &'static str) -> Load {
-    Load { name, flags, is_idle: true, is_drawn: false }
-}
-
+/// The pace is one that the slowest of them can keep.
 pub const LOADS: &[Load] = &[
-    load("50 connections", "-c 50", true),
-    load("1,000", "-c 1000", false),
-    load("10,000", "-c 10000", false),
-    load("50, pipeline 16", "-c 50 -p 16", true),
-    load("50, pipeline 128", "-c 50 -p 128", false),
-    load("connect, ask, close", "-c 50 --reconnect", true),
-    idle("10,000 idle", "--idle 10000"),
+    load("1 connection", "-c 1", Aim::Lone),
+    load("50 connections", "-c 50", DRAWN),
+    load("1,000", "-c 1000", TOLD),
+    load("10,000", "-c 10000", TOLD),
+    load("50, pipeline 16", "-c 50 -p 16", DRAWN),
+    load("50, pipeline 128", "-c 50 -p 128", TOLD),
+    load("connect, ask, close", "-c 50 --reconnect", DRAWN),
+    load("5,000 a second", "-c 50 --rate 5000", Aim::Pace),
+    load("10,000 idle", "--idle 10000", Aim::Idle),
 ];
 
 pub const QUICK_LOADS: &[Load] = &[
-    load("5 connections", "-c 5", true),
-    load("5, pipeline 16", "-c 5 -p 16", true),
-    load("connect, ask, close", "-c 5 --reconnect", true),
-    idle("100 idle", "--idle 100"),
+    load("1 connection", "-c 1", Aim::Lone),
+    load("5, pipeline 16", "-c 5 -p 16", DRAWN),
+    load("connect, ask, close", "-c 5 --reconnect", DRAWN),
+    load("100 a second", "-c 5 --rate 100", Aim::Pace),
+    load("100 idle", "--idle 100", Aim::Idle),
 ];
 
 pub struct Course {
     pub loads: &'static [Load],
     pub rounds: usize,
-    pub measure: Duration,
-    pub warm_up: Duration,
+    pub span: Span,
 }
 
 /// One measurement.
@@ -64,24 +69,9 @@ pub struct Measurement {
     pub rival: usize,
     pub load: usize,
     pub round: usize,
+    /// From its start until somebody could connect.
+    pub started_ms: Option<f64>,
     pub found: Result<Figures, String>,
-}
-
-/// What `herd bench` tells, as far as it is wanted here.
-#[derive(Clone, Copy, Deserialize)]
-pub struct Figures {
-    pub answers_per_second: f64,
-    pub cpu_us_per_answer: Option<f64>,
-    pub latency_us: Option<Latency>,
-    pub resident_bytes_after: Option<u64>,
-    pub resident_bytes_per_idle: Option<f64>,
-    pub load_cpu_percent: Option<f64>,
-}
-
-#[derive(Clone, Copy, Deserialize)]
-pub struct Latency {
-    pub p50: f64,
-    pub p99: f64,
 }
 
 impl Course {
@@ -90,94 +80,70 @@ impl Course {
         for round in 0..self.rounds {
             for (load, wanted) in self.loads.iter().enumerate() {
                 for (rival, server) in rivals.iter().enumerate() {
-                    let found = self.measure(server, wanted);
+                    if server.is_for_lone_only && wanted.aim != Aim::Lone {
+                        continue;
+                    }
+                    let mut started_ms = None;
+                    let found = self.measure(server, wanted, &mut started_ms);
                     let told = match &found {
                         Ok(figures) => told(figures),
                         Err(why) => format!("FAILED: {why}"),
                     };
-                    eprintln!(
-                        "{}/{} {}: {}: {told}",
-                        round + 1,
-                        self.rounds,
-                        wanted.name,
-                        server.name
-                    );
-                    results.push(Measurement { rival, load, round, found });
+                    let (name, number, rounds) = (&server.name, round + 1, self.rounds);
+                    eprintln!("{number}/{rounds} {}: {name}: {told}", wanted.name);
+                    results.push(Measurement { rival, load, round, started_ms, found });
                 }
             }
         }
         results
     }
 
-    fn measure(&self, rival: &Rival, load: &Load) -> Result<Figures, String> {
-        let port = free_port();
-        let server = Running::start(rival, port)?;
+    /// The server has one core and the load another.
+    fn measure(
+        &self,
+        rival: &Rival,
+        load: &Load,
+        started_ms: &mut Option<f64>,
+    ) -> Result<Figures, String> {
+        let port = free_ports(1)[0];
+        let began = Instant::now();
+        let server = Running::start(pinned(0, rival.command(port)), port)?;
+        *started_ms = Some(began.elapsed().as_secs_f64() * 1e3);
         // Whoever listens may still be loading, which is no answer's cost.
-        thread::sleep(self.warm_up / 2);
-        let mut bench = Command::new(env!("CARGO_BIN_EXE_herd"));
-        bench.args(["bench", "--json", "--protocol", rival.protocol]);
-        bench.args(["--connect", &format!("127.0.0.1:{port}")]);
-        bench.args(["--pid", &server.child.id().to_string()]);
-        bench.args(["--seconds", &self.measure.as_secs_f64().to_string()]);
-        bench.args(["--warm-up", &self.warm_up.as_secs_f64().to_string()]);
-        bench.args(load.flags.split(' '));
-        let output = pinned(1, bench).stdin(Stdio::null()).output();
-        let output = output.map_err(|error| error.to_string())?;
-        if !output.status.success() {
-            return Err(String::from_utf8_lossy(&output.stderr).trim().to_owned());
-        }
-        serde_json::from_slice(&output.stdout).map_err(|error| error.to_string())
+        thread::sleep(self.span.warm_up.max(Duration::from_millis(100)) / 2);
+        let flags = format!("{} --protocol {}", load.flags, rival.protocol);
+        let bench = pinned(1, machine::herd());
+        Loading::begin(bench, (port, &[server.pid()]), &flags, self.span)?.end()
     }
 }
 
 /// One figure on the way, so that whoever waits sees that it goes on.
 fn told(figures: &Figures) -> String {
-    match (figures.resident_bytes_per_idle, figures.cpu_us_per_answer) {
-        (Some(bytes), _) => format!("{bytes:.0} bytes a connection"),
-        (_, Some(us)) => format!("{:.0}/s, {us:.2} µs of CPU", figures.answers_per_second),
-        (None, None) => format!("{:.0}/s", figures.answers_per_second),
+    if let Some(bytes) = figures.number("/resident_bytes_per_idle") {
+        return format!("{bytes:.0} bytes a connection");
     }
+    let figure = |path| figures.number(path).unwrap_or_default();
+    let [rate, us] = ["/answers_per_second", "/cpu_us_per_answer"].map(figure);
+    format!("{rate:.0}/s, {us:.2} µs of CPU, p50 {:.0} µs", figure("/latency_us/p50"))
 }
 
-/// A server that is killed when it goes.
-struct Running {
-    child: Child,
+/// The median of one figure of a rival over the rounds; `None` if nobody knows it.
+pub fn median_of(
+    results: &[Measurement],
+    rival: usize,
+    load: usize,
+    figure: impl Fn(&Measurement) -> Option<f64>,
+) -> Option<f64> {
+    let of_both = |result: &&Measurement| result.rival == rival && result.load == load;
+    median(results.iter().filter(of_both).filter_map(figure).collect())
 }
 
-impl Running {
-    fn start(rival: &Rival, port: u16) -> Result<Running, String> {
-        let mut command = pinned(0, rival.command(port));
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let child = child.spawn().map_err(|error| error.to_string())?;
-        let mut running = Running { child };
-        let deadline = Instant::now() + START_MAX;
-        while Instant::now() < deadline {
-            if TcpStream::connect(("127.0.0.1", port)).is_ok() {
-                return Ok(running);
-            }
-            if let Ok(Some(status)) = running.child.try_wait() {
-                let mut complaint = String::new();
-                if let Some(stderr) = &mut running.child.stderr {
-                    let _ = stderr.read_to_string(&mut complaint);
-                }
-                return Err(format!("ended with {status}: {}", complaint.trim()));
-            }
-            thread::sleep(Duration::from_millis(20));
-        }
-        Err(format!("does not listen after {START_MAX:?}"))
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It may have died already; then there is nothing to end.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Somebody else may take it before the server does; then this measurement fails.
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("it is bound").port()
+/// The median of a number that `herd bench` tells.
+pub fn median_number(
+    results: &[Measurement],
+    rival: usize,
+    load: usize,
+    path: &str,
+) -> Option<f64> {
+    median_of(results, rival, load, |result| result.found.as_ref().ok()?.number(path))
 }

@@ -5,6 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::machine::{self, said};
+use crate::size::lines_of_code;
+
 /// A server that can be started.
 pub struct Rival {
     pub name: String,
@@ -13,7 +16,11 @@ pub struct Rival {
     pub is_ours: bool,
     /// What all others are compared with.
     pub is_limit: bool,
+    /// It differs from another one only when there is one connection.
+    pub is_for_lone_only: bool,
     pub version: Option<String>,
+    /// Of its sources, if they are here.
+    pub lines: Option<usize>,
     launch: Box<dyn Fn(u16) -> Command>,
 }
 
@@ -27,9 +34,16 @@ impl Rival {
             protocol: "herd",
             is_ours: false,
             is_limit: false,
+            is_for_lone_only: false,
             version: None,
+            lines: None,
             launch: Box::new(launch),
         }
+    }
+
+    /// It was made from these sources.
+    fn made_from(self, sources: &Path) -> Rival {
+        Rival { lines: lines_of_code(sources).ok(), ..self }
     }
 
     /// What makes it listen on `port` of 127.0.0.1.
@@ -43,6 +57,7 @@ pub fn all(workshop: &Path) -> Vec<Found> {
     vec![
         c("C epoll, keeps nothing", workshop, "limit", &[]),
         herd(workshop),
+        spinning_herd(workshop),
         c("C epoll, with a store", workshop, "store", &["-DSTORE"]),
         tokio(workshop),
         java_nio(workshop),
@@ -54,14 +69,6 @@ pub fn all(workshop: &Path) -> Vec<Found> {
         redis("Redis GEOADD", "redis-geoadd", workshop),
         memcached(),
     ]
-}
-
-/// The first line that a program says, on whichever stream, if it is there and content.
-pub fn said(program: &str, arguments: &[&str]) -> Option<String> {
-    let output = Command::new(program).args(arguments).stdin(Stdio::null()).output().ok()?;
-    let text = if output.stdout.is_empty() { output.stderr } else { output.stdout };
-    let text = String::from_utf8_lossy(&text).into_owned();
-    output.status.success().then(|| text.lines().next().unwrap_or_default().trim().to_owned())
 }
 
 fn here(file: &str) -> PathBuf {
@@ -90,29 +97,43 @@ fn c(name: &'static str, workshop: &Path, file: &str, defines: &[&str]) -> Found
     compiler.arg("-O2").args(defines).arg("-o").arg(&program).arg(here("epoll.c"));
     build(name, "Linux and a C compiler: apt-get install gcc libc6-dev", &mut compiler)?;
     let rival = Rival::new(name, move |port| with_port(Command::new(&program), port));
-    Ok(Rival { is_limit: file == "limit", version: said("cc", &["--version"]), ..rival })
+    let is_limit = file == "limit";
+    Ok(Rival { is_limit, version: said("cc", &["--version"]), ..rival }.made_from(&here("epoll.c")))
 }
 
 /// The whole server, alone in a herd of its own: store, order, digest, limits; no log of lines.
 fn herd(workshop: &Path) -> Found {
     let folder = workshop.join("herd");
     fs::create_dir_all(&folder).map_err(|error| format!("herd: {error}"))?;
-    let program = env!("CARGO_BIN_EXE_herd");
+    let version = said(env!("CARGO_BIN_EXE_herd"), &["--version"]);
     let rival = Rival::new("herd", move |port| {
         let server = format!("[[server]]\nname = \"Rival\"\nclients = \"127.0.0.1:{port}\"\n");
         let text = format!("herd = \"rivals\"\nlinks = []\n{server}");
         let config = folder.join("herd.toml");
         // If it cannot be written, the server says so.
         let _ = fs::write(&config, text);
-        let mut command = Command::new(program);
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("HERD_")) {
-            command.env_remove(name);
-        }
+        let mut command = machine::herd();
         command.args(["serve", "Rival", "--log-level", "off", "--config"]).arg(&config);
         command.arg("--log-dir").arg(&folder).arg("--run-dir").arg(&folder);
         command
     });
-    Ok(Rival { is_ours: true, version: said(program, &["--version"]), ..rival })
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    Ok(Rival { is_ours: true, version, ..rival }.made_from(&sources))
+}
+
+/// The same, awake for a while before it sleeps: what waking up costs, only a lone client sees.
+fn spinning_herd(workshop: &Path) -> Found {
+    let help = machine::herd().args(["serve", "--help"]).output().map(|output| output.stdout);
+    if !String::from_utf8_lossy(&help.unwrap_or_default()).contains("--spin-us") {
+        return Err("herd, spinning: this herd has no --spin-us".to_owned());
+    }
+    let Rival { launch, version, .. } = herd(workshop)?;
+    let rival = Rival::new("herd, spinning", move |port| {
+        let mut command = launch(port);
+        command.args(["--spin-us", "50"]);
+        command
+    });
+    Ok(Rival { is_ours: true, is_for_lone_only: true, version, ..rival })
 }
 
 fn tokio(workshop: &Path) -> Found {
@@ -124,20 +145,22 @@ fn tokio(workshop: &Path) -> Found {
     build("tokio", "it is downloaded from crates.io", &mut command)?;
     let program = target.join("release/rival");
     let rival = Rival::new("Rust tokio", move |port| with_port(Command::new(&program), port));
-    Ok(Rival { version: said("rustc", &["--version"]), ..rival })
+    let version = said("rustc", &["--version"]);
+    Ok(Rival { version, ..rival }.made_from(&here("tokio/src/main.rs")))
 }
 
 fn java(class: &'static str, name: &str, workshop: &Path) -> Found {
     let folder = workshop.join("java");
     let mut javac = Command::new("javac");
-    javac.arg("-d").arg(&folder).arg(here(&format!("{class}.java")));
+    let source = here(&format!("{class}.java"));
+    javac.arg("-d").arg(&folder).arg(&source);
     build(name, "a JDK, 16 or later: apt-get install default-jdk-headless", &mut javac)?;
     let rival = Rival::new(name, move |port| {
         let mut command = Command::new("java");
         command.arg("-cp").arg(&folder).arg(class);
         with_port(command, port)
     });
-    Ok(Rival { version: said("java", &["-version"]), ..rival })
+    Ok(Rival { version: said("java", &["-version"]), ..rival }.made_from(&source))
 }
 
 fn java_nio(workshop: &Path) -> Found {
@@ -159,7 +182,8 @@ fn node() -> Found {
         command.arg(here("node_net.js"));
         with_port(command, port)
     });
-    Ok(Rival { version: Some(format!("node {version}")), ..rival })
+    let version = Some(format!("node {version}"));
+    Ok(Rival { version, ..rival }.made_from(&here("node_net.js")))
 }
 
 fn python(name: &str, file: &'static str) -> Found {
@@ -170,7 +194,7 @@ fn python(name: &str, file: &'static str) -> Found {
         command.arg(here(file));
         with_port(command, port)
     });
-    Ok(Rival { version: Some(version), ..rival })
+    Ok(Rival { version: Some(version), ..rival }.made_from(&here(file)))
 }
 
 fn asyncio_streams() -> Found {

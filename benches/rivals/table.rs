@@ -3,129 +3,164 @@
 
 use std::fmt::Write;
 
-use crate::race::{Figures, Load, Measurement};
+use crate::machine::{fine, short};
+use crate::race::{Aim, Load, Measurement, median_number, median_of};
 use crate::rivals::Rival;
 
-/// The median of one figure over the rounds; `None` if nobody knows it.
-pub fn median(
-    results: &[Measurement],
-    rival: usize,
-    load: usize,
-    figure: impl Fn(&Figures) -> Option<f64>,
-) -> Option<f64> {
-    let of_both = |result: &&Measurement| result.rival == rival && result.load == load;
-    let found = results.iter().filter(of_both).filter_map(|result| result.found.as_ref().ok());
-    let mut found: Vec<f64> = found.filter_map(figure).collect();
-    found.sort_by(f64::total_cmp);
-    let middle = found.len() / 2;
-    match found.len() {
-        0 => None,
-        odd if odd % 2 == 1 => Some(found[middle]),
-        _ => Some(f64::midpoint(found[middle - 1], found[middle])),
-    }
+/// What a table is made of, and who is in it.
+struct Results<'a> {
+    rivals: &'a [Rival],
+    loads: &'a [Load],
+    all: &'a [Measurement],
 }
 
-pub fn per_second(figures: &Figures) -> Option<f64> {
-    Some(figures.answers_per_second)
-}
-
-/// 2.05 M, 152 k, 98.
-pub fn short(number: f64) -> String {
-    match number {
-        _ if number >= 999_500.0 => format!("{:.2} M", number / 1e6),
-        _ if number >= 9_995.0 => format!("{:.0} k", number / 1e3),
-        _ if number >= 999.5 => format!("{:.1} k", number / 1e3),
-        _ => format!("{number:.0}"),
-    }
-}
-
-fn fine(number: f64) -> String {
-    if number < 9.995 { format!("{number:.2}") } else { format!("{number:.1}") }
-}
-
-/// Two tables: requests a second, and CPU time a request with the memory of who is idle.
-pub fn write(rivals: &[Rival], loads: &[Load], results: &[Measurement]) -> String {
+/// Three tables: requests a second; CPU time a request, with the memory of who is idle; and how
+/// late the answers are, with what a server takes before it is asked anything.
+pub fn write(rivals: &[Rival], loads: &[Load], all: &[Measurement]) -> String {
+    let results = Results { rivals, loads, all };
+    let rates = results.loads_for(|aim| matches!(aim, Aim::Rate { .. }));
     let mut text = String::from("Requests a second; in parentheses, of the limit's:\n\n");
-    let asked: Vec<_> = (0..loads.len()).filter(|load| !loads[*load].is_idle).collect();
-    write_one(&mut text, rivals, loads, &asked, |rival, load| {
-        cell(rivals, rival, short, |rival| median(results, rival, load, per_second))
+    results.write_one(&mut text, &results.names(&rates), |rival| {
+        let path = "/answers_per_second";
+        rates.iter().map(|load| results.cell(rival, *load, path, short)).collect()
     });
+
     text +=
         "\nMicroseconds of the server's CPU time a request; in parentheses, of the limit's. For ";
     text += "those who are idle,\nresident bytes a connection:\n\n";
-    let all: Vec<_> = (0..loads.len()).collect();
-    write_one(&mut text, rivals, loads, &all, |rival, load| {
-        if loads[load].is_idle {
-            let bytes = median(results, rival, load, |figures| figures.resident_bytes_per_idle);
-            return bytes.map_or_else(|| "–".to_owned(), |bytes| format!("{bytes:.0}"));
-        }
-        let cpu = |rival| median(results, rival, load, |figures| figures.cpu_us_per_answer);
-        cell(rivals, rival, fine, cpu)
+    let idle = results.loads_for(|aim| aim == Aim::Idle);
+    let columns = [rates.as_slice(), &idle].concat();
+    results.write_one(&mut text, &results.names(&columns), |rival| {
+        let cpu = rates.iter().map(|load| results.cell(rival, *load, "/cpu_us_per_answer", fine));
+        let whole = |bytes| format!("{bytes:.0}");
+        let path = "/resident_bytes_per_idle";
+        let bytes = idle.iter().map(|load| results.plain_cell(rival, *load, path, whole));
+        cpu.chain(bytes).collect()
     });
+
+    text += "\nMicroseconds until an answer comes (in parentheses, of the limit's), the start in ";
+    text += "milliseconds, megabytes\nresident after one request, lines of code:\n\n";
+    let lone = results.loads_for(|aim| aim == Aim::Lone);
+    let pace = results.loads_for(|aim| aim == Aim::Pace);
+    let mut heads: Vec<_> = lone.iter().map(|load| format!("{}: p50", loads[*load].name)).collect();
+    for percentile in ["p50", "p99", "p99.9"] {
+        heads.extend(pace.iter().map(|load| format!("{}: {percentile}", loads[*load].name)));
+    }
+    heads.extend(["start", "memory", "lines"].map(str::to_owned));
+    results.write_one(&mut text, &heads, |rival| results.late_cells(rival, &lone, &pace));
     text
 }
 
-fn write_one(
-    text: &mut String,
-    rivals: &[Rival],
-    loads: &[Load],
-    columns: &[usize],
-    cell: impl Fn(usize, usize) -> String,
-) {
-    let names: Vec<_> = columns.iter().map(|load| loads[*load].name).collect();
-    *text += &format!("| | {} |\n|---|{}\n", names.join(" | "), "---:|".repeat(names.len()));
-    for (number, rival) in rivals.iter().enumerate() {
-        let cells: Vec<_> = columns.iter().map(|load| cell(number, *load)).collect();
-        let name = if rival.is_ours { format!("**{}**", rival.name) } else { rival.name.clone() };
-        *text += &format!("| {name} | {} |\n", cells.join(" | "));
+impl Results<'_> {
+    fn loads_for(&self, is_meant: impl Fn(Aim) -> bool) -> Vec<usize> {
+        (0..self.loads.len()).filter(|load| is_meant(self.loads[*load].aim)).collect()
+    }
+
+    fn names(&self, loads: &[usize]) -> Vec<String> {
+        loads.iter().map(|load| self.loads[*load].name.to_owned()).collect()
+    }
+
+    /// Rows without any figure are left out.
+    fn write_one(&self, text: &mut String, heads: &[String], row: impl Fn(usize) -> Vec<String>) {
+        *text += &format!("| | {} |\n|---|{}\n", heads.join(" | "), "---:|".repeat(heads.len()));
+        for (number, rival) in self.rivals.iter().enumerate() {
+            let cells = row(number);
+            if cells.iter().all(|cell| cell == NOTHING) {
+                continue;
+            }
+            let name =
+                if rival.is_ours { format!("**{}**", rival.name) } else { rival.name.clone() };
+            *text += &format!("| {name} | {} |\n", cells.join(" | "));
+        }
+    }
+
+    fn late_cells(&self, rival: usize, lone: &[usize], pace: &[usize]) -> Vec<String> {
+        let whole = |us: f64| format!("{us:.0}");
+        let mut cells: Vec<_> =
+            lone.iter().map(|load| self.cell(rival, *load, "/latency_us/p50", whole)).collect();
+        for path in ["/latency_us/p50", "/latency_us/p99", "/latency_us/p99_9"] {
+            cells.extend(pace.iter().map(|load| self.plain_cell(rival, *load, path, whole)));
+        }
+        let load = lone.first().copied().unwrap_or_default();
+        let started = median_of(self.all, rival, load, |result| result.started_ms);
+        cells.push(told(started, whole));
+        let megabytes = |bytes: f64| format!("{:.1}", bytes / 1e6);
+        cells.push(self.plain_cell(rival, load, "/resident_bytes_before", megabytes));
+        cells.push(told(self.rivals[rival].lines.map(|lines| lines as f64), whole));
+        cells
+    }
+
+    fn plain_cell(
+        &self,
+        rival: usize,
+        load: usize,
+        path: &str,
+        spoken: impl Fn(f64) -> String,
+    ) -> String {
+        told(median_number(self.all, rival, load, path), spoken)
+    }
+
+    /// A figure, and its ratio to the limit's.
+    fn cell(
+        &self,
+        rival: usize,
+        load: usize,
+        path: &str,
+        spoken: impl Fn(f64) -> String,
+    ) -> String {
+        let limit = self.rivals.iter().position(|rival| rival.is_limit);
+        let figure = |rival| median_number(self.all, rival, load, path);
+        let Some(number) = figure(rival) else { return NOTHING.to_owned() };
+        match limit.filter(|limit| *limit != rival).and_then(figure) {
+            Some(limit) if limit > 0.0 => format!("{} ({:.2})", spoken(number), number / limit),
+            _ => spoken(number),
+        }
     }
 }
 
-/// A figure, and its ratio to the limit's.
-fn cell(
-    rivals: &[Rival],
-    rival: usize,
-    spoken: fn(f64) -> String,
-    figure: impl Fn(usize) -> Option<f64>,
-) -> String {
-    let limit = rivals.iter().position(|rival| rival.is_limit).and_then(&figure);
-    match (figure(rival), limit) {
-        (None, _) => "–".to_owned(),
-        (Some(number), Some(limit)) if !rivals[rival].is_limit && limit > 0.0 => {
-            format!("{} ({:.2})", spoken(number), number / limit)
-        }
-        (Some(number), _) => spoken(number),
-    }
+const NOTHING: &str = "–";
+
+fn told(figure: Option<f64>, spoken: impl Fn(f64) -> String) -> String {
+    figure.map_or_else(|| NOTHING.to_owned(), spoken)
 }
+
+/// What `herd bench` tells that the CSV repeats.
+const PATHS: [&str; 10] = [
+    "/answers_per_second",
+    "/cpu_us_per_answer",
+    "/latency_us/p50",
+    "/latency_us/p99",
+    "/latency_us/p99_9",
+    "/latency_us/max",
+    "/resident_bytes_before",
+    "/resident_bytes_after",
+    "/resident_bytes_per_idle",
+    "/load_cpu_percent",
+];
 
 /// Every measurement by itself. A figure that is not known is an empty field.
 pub fn csv(rivals: &[Rival], loads: &[Load], results: &[Measurement]) -> String {
-    let mut text = String::from(
-        "round,load,rival,answers_per_second,cpu_us_per_answer,p50_us,p99_us,\
-         resident_bytes_after,resident_bytes_per_idle,load_cpu_percent,error\n",
-    );
+    let heads = PATHS.map(|path| path.trim_start_matches('/').replace('/', "_"));
+    let mut text = format!("round,load,rival,lines,started_ms,{},error\n", heads.join(","));
+    let spoken = |number: Option<f64>| number.map_or(String::new(), |n| format!("{n:.3}"));
     for result in results {
-        let (load, rival) = (loads[result.load].name, &rivals[result.rival].name);
-        let fields = match &result.found {
-            Ok(figures) => {
-                let latency = figures.latency_us;
-                let numbers = [
-                    Some(figures.answers_per_second),
-                    figures.cpu_us_per_answer,
-                    latency.map(|latency| latency.p50),
-                    latency.map(|latency| latency.p99),
-                    figures.resident_bytes_after.map(|bytes| bytes as f64),
-                    figures.resident_bytes_per_idle,
-                    figures.load_cpu_percent,
-                ];
-                let spoken =
-                    |number: Option<f64>| number.map_or(String::new(), |n| format!("{n:.3}"));
-                format!("{},", numbers.map(spoken).join(","))
-            }
-            Err(why) => format!(",,,,,,,\"{}\"", why.replace('"', "'").replace('\n', " ")),
+        let (load, rival) = (loads[result.load].name, &rivals[result.rival]);
+        let mut fields = vec![
+            (result.round + 1).to_string(),
+            format!("\"{load}\""),
+            format!("\"{}\"", rival.name),
+            rival.lines.map_or(String::new(), |lines| lines.to_string()),
+            spoken(result.started_ms),
+        ];
+        let (found, why) = match &result.found {
+            Ok(figures) => (Some(figures), String::new()),
+            Err(why) => (None, format!("\"{}\"", why.replace('"', "'").replace('\n', " "))),
         };
+        let number = |path: &&str| spoken(found.and_then(|figures| figures.number(path)));
+        fields.extend(PATHS.iter().map(number));
+        fields.push(why);
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "{},\"{load}\",\"{rival}\",{fields}", result.round + 1);
+        let _ = writeln!(text, "{}", fields.join(","));
     }
     text
 }

@@ -178,7 +178,7 @@ mod tests {
     /// Asks `count` requests on no socket, hears `answers` chopped into pieces of `piece` bytes,
     /// and gives what the tally says: answered, refused, wrong, unasked.
     fn heard(whatsat_percent: u64, count: u64, answers: &str, piece: usize) -> [u64; 4] {
-        let mut chatter = Chatter::new(Dialect::Herd, 10);
+        let mut chatter = Chatter::new(Dialect::Herd, 0..10);
         chatter.ask_for_places(whatsat_percent);
         let mut tally = Tally::new();
         let mut caller = Caller::default();

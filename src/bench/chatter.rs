@@ -4,6 +4,7 @@
 //! its answer has come: a number says all. Making one is a copy of a template with a few digits
 //! changed, because whoever measures two million requests a second has no time to format them.
 
+use std::ops::Range;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
@@ -70,7 +71,7 @@ impl Dialect {
 /// Gives requests and judges answers.
 pub struct Chatter {
     dialect: Dialect,
-    clients: u64,
+    clients: Range<u64>,
     /// So many of a hundred requests are WHATSATs.
     whatsat_percent: u64,
     template: Vec<u8>,
@@ -91,7 +92,7 @@ const FRACTION: u64 = 1_000_000_000;
 
 impl Chatter {
     /// It says reports only, until it is told to ask.
-    pub fn new(dialect: Dialect, clients: u64) -> Chatter {
+    pub fn new(dialect: Dialect, clients: Range<u64>) -> Chatter {
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let template = dialect.template();
         let found = |part: &str| template.find(part);
@@ -120,7 +121,8 @@ impl Chatter {
 
     /// Who sends request `number`.
     fn client_of(&self, number: u64) -> u64 {
-        number % self.clients * STRIDE % self.clients
+        let count = self.clients.end - self.clients.start;
+        self.clients.start + number % count * STRIDE % count
     }
 
     /// Whether request `number` is a WHATSAT. They are spread evenly.
@@ -204,7 +206,7 @@ mod tests {
     #[test]
     fn requests_are_well_formed_in_every_dialect() {
         let check = |dialect, expected: &str| {
-            let mut chatter = Chatter::new(dialect, 1_000);
+            let mut chatter = Chatter::new(dialect, 0..1_000);
             chatter.began_posix_ns = 1_520_023_934_999_999_998;
             assert_eq!(request(&mut chatter, 0).replace("000787", "000000"), *expected);
             // The template's second must not outlive its second, nor be late with the next.
@@ -224,10 +226,11 @@ mod tests {
 
     #[test]
     fn every_client_speaks_and_each_time_is_newer() {
-        let mut chatter = Chatter::new(Dialect::Herd, 1_000);
+        let mut chatter = Chatter::new(Dialect::Herd, 500..1_500);
         let lines: Vec<_> = (0..1_000).map(|number| request(&mut chatter, number)).collect();
         let ids: BTreeSet<_> = lines.iter().map(|line| line[6..31].to_owned()).collect();
-        assert_eq!(ids.len(), 1_000);
+        let all = (500..1_500).map(|client| format!("client-{client:06}.example.org"));
+        assert!(ids.into_iter().eq(all));
         let times = lines.iter().map(|line| line[54..].to_owned());
         assert!(times.is_sorted_by(|one, next| one < next));
     }
@@ -235,19 +238,19 @@ mod tests {
     #[test]
     fn questions_are_as_many_as_was_said() {
         for percent in [0, 1, 30, 50, 99, 100] {
-            let mut chatter = Chatter::new(Dialect::Herd, 10);
+            let mut chatter = Chatter::new(Dialect::Herd, 0..10);
             chatter.ask_for_places(percent);
             let questions = (0..1_000).filter(|number| chatter.is_question(*number)).count();
             assert_eq!(questions as u64, percent * 10);
         }
-        let mut chatter = Chatter::new(Dialect::Herd, 10);
+        let mut chatter = Chatter::new(Dialect::Herd, 0..10);
         chatter.ask_for_places(100);
         assert_eq!(request(&mut chatter, 5), "WHATSAT client-000000.example.org 10 5\n");
     }
 
     #[test]
     fn answers_are_judged() {
-        let mut chatter = Chatter::new(Dialect::Herd, 10);
+        let mut chatter = Chatter::new(Dialect::Herd, 0..10);
         let operands = request(&mut chatter, 3)[6..].trim_end().to_owned();
         let mut check = |line: &str, is_good| {
             let line = line.as_bytes();

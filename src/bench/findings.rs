@@ -83,7 +83,7 @@ impl Findings {
             mode: mode(plan),
             connections: plan.connections,
             pipeline: plan.pipeline,
-            clients: plan.clients,
+            clients: plan.clients.end - plan.clients.start,
             whatsat_percent: plan.whatsat_percent,
             rate: rate(plan),
             idle: plan.idle,
@@ -269,12 +269,12 @@ mod tests {
     fn findings(pace: Pace, sample: &[&str], costs: Costs) -> String {
         let plan = Plan {
             address: "127.0.0.1:12000".parse().unwrap(),
-            pid: None,
+            pids: Vec::new(),
             dialect: Dialect::Herd,
             pace,
             connections: 50,
             pipeline: 16,
-            clients: 1_000,
+            clients: 0..1_000,
             whatsat_percent: 0,
             idle: 0,
             warm_up: Duration::from_secs(1),

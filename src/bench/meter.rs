@@ -1,12 +1,12 @@
-//! What a process costs the machine, as the kernel accounts for it: CPU time and resident memory.
+//! What processes cost the machine, as the kernel accounts for it: CPU time and resident memory.
 //!
-//! Apart from the load because it looks at another process, by its id, and only where there is a
+//! Apart from the load because it looks at other processes, by their ids, and only where there is a
 //! /proc. Elsewhere nothing is known, and said so.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// What one tick of /proc/PID/stat is on every Linux that people run (USER_HZ).
@@ -14,11 +14,12 @@ const TICK: Duration = Duration::from_millis(10);
 /// Where utime stands behind the name in parentheses; stime follows.
 const UTIME_AT: usize = 11;
 
+/// Looks at some processes as if they were one.
 pub struct Meter {
-    folder: PathBuf,
+    folders: Vec<PathBuf>,
 }
 
-/// CPU time that a process had used at one moment.
+/// CPU time that processes had used at one moment.
 pub struct Reading {
     /// By thread, in nanoseconds.
     threads: BTreeMap<String, u64>,
@@ -29,26 +30,30 @@ pub struct Reading {
 impl Meter {
     /// # Errors
     /// There is no such process, or it may not be looked at.
-    pub fn of(pid: u32) -> io::Result<Meter> {
-        let meter = Meter { folder: PathBuf::from(format!("/proc/{pid}")) };
+    pub fn of(pids: &[u32]) -> io::Result<Meter> {
+        let folder = |pid| PathBuf::from(format!("/proc/{pid}"));
+        let meter = Meter { folders: pids.iter().map(folder).collect() };
         meter.read()?;
         Ok(meter)
     }
 
     pub fn read(&self) -> io::Result<Reading> {
-        let mut threads = BTreeMap::new();
-        for entry in fs::read_dir(self.folder.join("task"))? {
-            let entry = entry?;
-            // One that ends while we look is seen to be missing next time.
-            let Ok(text) = fs::read_to_string(entry.path().join("schedstat")) else { continue };
-            let ran_ns = text.split(' ').next().and_then(|ran| ran.parse().ok()).unwrap_or(0);
-            threads.insert(entry.file_name().to_string_lossy().into_owned(), ran_ns);
+        let (mut threads, mut ticks) = (BTreeMap::new(), 0);
+        for folder in &self.folders {
+            for entry in fs::read_dir(folder.join("task"))? {
+                let entry = entry?;
+                // One that ends while we look is seen to be missing next time.
+                let Ok(text) = fs::read_to_string(entry.path().join("schedstat")) else { continue };
+                let ran_ns = text.split(' ').next().and_then(|ran| ran.parse().ok()).unwrap_or(0);
+                threads.insert(entry.file_name().to_string_lossy().into_owned(), ran_ns);
+            }
+            ticks += Self::ticks(folder)?;
         }
-        Ok(Reading { threads, ticks: self.ticks()? })
+        Ok(Reading { threads, ticks })
     }
 
-    fn ticks(&self) -> io::Result<u32> {
-        let text = fs::read_to_string(self.folder.join("stat"))?;
+    fn ticks(folder: &Path) -> io::Result<u32> {
+        let text = fs::read_to_string(folder.join("stat"))?;
         // The name before may hold blanks and parentheses of its own.
         let rest = text.rsplit_once(") ").map_or("", |(_, rest)| rest);
         let ticks = rest.split(' ').skip(UTIME_AT).take(2);
@@ -57,10 +62,14 @@ impl Meter {
 
     /// Bytes of memory that are its own, or that it shares, and that are not swapped out.
     pub fn resident_bytes(&self) -> Option<u64> {
+        self.folders.iter().map(|folder| Self::resident_bytes_of(folder)).sum()
+    }
+
+    fn resident_bytes_of(folder: &Path) -> Option<u64> {
         // The first is exact, but a stranger's is hidden.
         let files = [("smaps_rollup", "Rss:"), ("status", "VmRSS:")];
         files.into_iter().find_map(|(file, key)| {
-            let text = fs::read_to_string(self.folder.join(file)).ok()?;
+            let text = fs::read_to_string(folder.join(file)).ok()?;
             let line = text.lines().find_map(|line| line.strip_prefix(key))?;
             let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
             Some(kib * 1024)
@@ -93,14 +102,17 @@ mod tests {
     #[test]
     #[cfg(target_os = "linux")]
     fn work_and_memory_are_seen() {
-        let meter = Meter::of(std::process::id()).unwrap();
+        let meter = Meter::of(&[std::process::id()]).unwrap();
         let (before, start) = (meter.read().unwrap(), std::time::Instant::now());
         let mut used = Duration::ZERO;
         while used < Duration::from_millis(50) {
             used = meter.read().unwrap().since(&before);
             assert!(start.elapsed() < Duration::from_secs(60), "work costs nothing");
         }
-        assert!(meter.resident_bytes().unwrap() > 100_000);
+        let resident = meter.resident_bytes().unwrap();
+        assert!(resident > 100_000);
+        let twice = Meter::of(&[std::process::id(); 2]).unwrap();
+        assert!(twice.resident_bytes().unwrap() > resident * 3 / 2);
     }
 
     #[test]
@@ -121,6 +133,6 @@ mod tests {
 
     #[test]
     fn nobody_is_not_looked_at() {
-        assert!(Meter::of(u32::MAX).is_err());
+        assert!(Meter::of(&[std::process::id(), u32::MAX]).is_err());
     }
 }

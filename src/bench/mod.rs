@@ -17,6 +17,7 @@ mod sources;
 mod tally;
 
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use chatter::Chatter;
@@ -46,16 +47,16 @@ pub enum Pace {
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub address: SocketAddr,
-    /// The server's process, if it can be looked at.
-    pub pid: Option<u32>,
+    /// The server's processes, as far as they can be looked at.
+    pub pids: Vec<u32>,
     pub dialect: Dialect,
     pub pace: Pace,
     /// Connections that ask. None if there are only idle ones.
     pub connections: usize,
     /// Requests of one connection that may be unanswered.
     pub pipeline: u64,
-    /// Different clients that are reported.
-    pub clients: u64,
+    /// Numbers of the clients that are reported.
+    pub clients: Range<u64>,
     /// So many of a hundred requests are WHATSATs.
     pub whatsat_percent: u64,
     /// Connections that say one report and then nothing.
@@ -80,12 +81,13 @@ pub struct Progress {
 /// too few descriptors. What goes wrong later stands in the findings, unless nothing goes at all.
 pub fn run(plan: &Plan, mut look_on: impl FnMut(Progress)) -> Result<Findings, Failure> {
     sources::claim_descriptors(plan.connections + plan.idle)?;
-    let meter = plan.pid.map(open_meter).transpose()?;
+    let meter = open_meter(&plan.pids)?;
     let resident = || meter.as_ref().and_then(Meter::resident_bytes);
 
-    let mut crowd = Crowd::new(plan, Chatter::new(plan.dialect, plan.clients))?;
+    let mut crowd = Crowd::new(plan, Chatter::new(plan.dialect, plan.clients.clone()))?;
     // All idle connections speak for one client: it is connections that are weighed, not reports.
-    let mut idle = Crowd::new(plan, Chatter::new(plan.dialect, 1))?;
+    let one = plan.clients.start..plan.clients.start + 1;
+    let mut idle = Crowd::new(plan, Chatter::new(plan.dialect, one))?;
     idle.open(1)?;
     let resident_before = resident();
     idle.open(1 + plan.idle)?;
@@ -117,7 +119,7 @@ fn measure(
     crowd: &mut Crowd,
     look_on: &mut impl FnMut(Progress),
 ) -> Result<Costs, Failure> {
-    let own = Meter::of(std::process::id()).ok();
+    let own = Meter::of(&[std::process::id()]).ok();
     let read = |meter: Option<&Meter>| meter.and_then(|meter| meter.read().ok());
     let (server_before, own_before) = (read(server), read(own.as_ref()));
     let start = Instant::now();
@@ -153,9 +155,14 @@ struct Memory {
     after: Option<u64>,
 }
 
-fn open_meter(pid: u32) -> Result<Meter, Failure> {
-    Meter::of(pid).map_err(|error| {
-        let sentence = format!("process {pid} cannot be looked at ({error}): is it the server's?");
+fn open_meter(pids: &[u32]) -> Result<Option<Meter>, Failure> {
+    if pids.is_empty() {
+        return Ok(None);
+    }
+    Meter::of(pids).map(Some).map_err(|error| {
+        let pids: Vec<_> = pids.iter().map(u32::to_string).collect();
+        let pids = pids.join(",");
+        let sentence = format!("process {pids} cannot be looked at ({error}): is it the server's?");
         Failure::new(Exit::NotRunning, sentence)
     })
 }

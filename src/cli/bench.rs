@@ -38,6 +38,9 @@ pub struct BenchFlags {
     #[arg(long, value_name = "N", default_value_t = 100_000)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=CLIENTS_MAX))]
     pub clients: u64,
+    /// Number of the first of them: two loads at a time report different ones
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub clients_from: u64,
     /// Of a hundred requests, so many are WHATSATs
     #[arg(long, value_name = "PERCENT", default_value_t = 0, conflicts_with = "reconnect")]
     #[arg(value_parser = clap::value_parser!(u64).range(0..=100))]
@@ -58,9 +61,9 @@ pub struct BenchFlags {
     /// How long to load before that
     #[arg(long, value_name = "S", default_value = "1", value_parser = parse_seconds)]
     pub warm_up: Duration,
-    /// The server's process, for its CPU time and memory [default: found by its name]
-    #[arg(long, value_name = "PID")]
-    pub pid: Option<u32>,
+    /// The server's processes, for their CPU time and memory [default: found by its name]
+    #[arg(long, value_name = "PID", value_delimiter = ',')]
+    pub pid: Vec<u32>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 /// By client: when it was sent, and what it said.
-type Newest = Arc<Mutex<HashMap<Box<str>, (i128, Box<str>)>>>;
+type Newest = Arc<Mutex<HashMap<Box<str>, (i64, Box<str>)>>>;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> io::Result<()> {
@@ -54,17 +54,20 @@ fn answer(line: &[u8], newest: &Newest, out: &mut Vec<u8>) -> io::Result<()> {
         return Ok(());
     };
     let mut newest = newest.lock().expect("nobody panics with it");
-    if newest.get(client).is_none_or(|(known, _)| *known < sent) {
-        newest.insert(client.into(), (sent, format!("{position} {stamp}").into()));
+    let report = || (sent, format!("{position} {stamp}").into());
+    match newest.get_mut(client) {
+        Some((known, _)) if *known >= sent => {}
+        Some(known) => *known = report(),
+        None => drop(newest.insert(client.into(), report())),
     }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let skew = now.as_nanos() as i128 - sent;
+    let skew = now.as_nanos() as i64 - sent;
     let sign = if skew < 0 { '-' } else { '+' };
     let (seconds, nanos) = (skew.abs() / 1_000_000_000, skew.abs() % 1_000_000_000);
     writeln!(out, "AT Rival {sign}{seconds}.{nanos:09} {client} {position} {stamp}")
 }
 
-fn parse(line: &str) -> Option<(&str, &str, &str, i128)> {
+fn parse(line: &str) -> Option<(&str, &str, &str, i64)> {
     let mut words = line.split_ascii_whitespace();
     let (command, client, position) = (words.next()?, words.next()?, words.next()?);
     let stamp = words.next()?;
@@ -78,7 +81,8 @@ fn parse(line: &str) -> Option<(&str, &str, &str, i128)> {
         return None;
     }
     let (seconds, fraction) = stamp.split_once('.').unwrap_or((stamp, "0"));
-    let nanos: i128 = format!("{:0<9.9}", fraction).parse().ok()?;
-    let sent = seconds.parse::<i128>().ok()? * 1_000_000_000 + nanos;
+    let fraction = fraction.get(..9).unwrap_or(fraction);
+    let nanos = fraction.parse::<i64>().ok()? * 10_i64.pow(9 - fraction.len() as u32);
+    let sent = seconds.parse::<i64>().ok()?.checked_mul(1_000_000_000)?.checked_add(nanos)?;
     Some((client, position, stamp, sent))
 }
