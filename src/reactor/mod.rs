@@ -232,9 +232,8 @@ impl Reactor {
         }
 
         self.empty_mailbox();
-        let span = self.trace.begin();
         if let slots @ 1.. = self.slots.bury() {
-            self.trace.end(span, || Note::Bury { slots: slots as u32 });
+            self.trace.done(|| Note::Bury { slots: slots as u32 });
         }
         self.open_doors_again();
         self.step_drain();

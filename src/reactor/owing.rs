@@ -57,7 +57,7 @@ impl Reactor {
     fn write(&mut self, conn: ConnId) {
         let now = self.moment();
         let Some(connection) = self.slots.connection(conn) else { return };
-        let owed = connection.owed();
+        let owed = self.trace.is_on().then(|| connection.owed());
         let flushed = connection.flush(now);
         self.trace.done(|| traced::write(connection, owed));
         match flushed {

@@ -62,9 +62,10 @@ pub fn unfinished(who: &Unfinished) -> Note {
     }
 }
 
-pub fn write(connection: &Connection, owed: usize) -> Note {
+pub fn write(connection: &Connection, owed: Option<usize>) -> Note {
     let left = connection.owed();
-    Note::Write { conn: connection.id(), bytes: (owed - left) as u32, left: left as u32 }
+    let bytes = owed.map_or(0, |owed| owed - left);
+    Note::Write { conn: connection.id(), bytes: bytes as u32, left: left as u32 }
 }
 
 pub fn due(due: &Due) -> trace::Due {
