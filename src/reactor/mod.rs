@@ -292,12 +292,9 @@ impl Reactor {
             self.hold(conn);
         }
         self.carry_out();
-        self.trace.end_hearing(
-            span,
-            (conn, outputs),
-            || lines.consumed(),
-            || traced::ports(&self.config, &self.slots, conn),
-        );
+        if self.trace.is_on() {
+            self.end_hearing(span, conn, lines.consumed(), outputs);
+        }
         self.empty_mailbox();
     }
 

@@ -76,17 +76,6 @@ pub fn due(due: &Due) -> trace::Due {
     }
 }
 
-/// The ports of a link on which something is heard, the teller's first. A client that says AT to
-/// a server which does not believe it is no teller.
-pub fn ports(config: &Config, slots: &Slots, conn: ConnId) -> Option<[u16; 2]> {
-    if conn.door() == Door::Client && !config.accept_plain {
-        return None;
-    }
-    // What it said may have been its death.
-    let [ours, theirs] = slots.tenant(conn.slot())?.ports()?;
-    Some([theirs, ours])
-}
-
 impl Reactor {
     #[cold]
     pub(super) fn end_turn(&mut self, turn: Span) {
@@ -97,6 +86,19 @@ impl Reactor {
             ..Turn::default()
         });
         self.offer_trace();
+    }
+
+    /// Reports among what was heard have come by a hop, if it is a link. A client that says AT to a
+    /// server which does not believe it is no teller.
+    #[cold]
+    pub(super) fn end_hearing(&mut self, span: Span, conn: ConnId, heard: &[u8], outputs: u32) {
+        let is_link = conn.door() != Door::Client || self.config.accept_plain;
+        self.trace.end_hearing(span, (conn, outputs), heard, || {
+            // What it said may have been its death.
+            let teller = self.slots.tenant(conn.slot()).filter(|_| is_link)?;
+            let [ours, theirs] = teller.ports()?;
+            Some([theirs, ours])
+        });
     }
 
     /// SIGUSR1 has come.
