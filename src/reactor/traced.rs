@@ -62,10 +62,9 @@ pub fn unfinished(who: &Unfinished) -> Note {
     }
 }
 
-pub fn write(connection: &Connection, owed: Option<usize>) -> Note {
-    let left = connection.owed();
-    let bytes = owed.map_or(0, |owed| owed - left);
-    Note::Write { conn: connection.id(), bytes: bytes as u32, left: left as u32 }
+pub fn write(connection: &Connection, bytes: usize) -> Note {
+    let (conn, left) = (connection.id(), connection.owed() as u32);
+    Note::Write { conn, bytes: bytes as u32, left }
 }
 
 pub fn due(due: &Due) -> trace::Due {
