@@ -184,12 +184,7 @@ impl Reactor {
     /// asyncio: BaseEventLoop._run_once.
     fn turn(&mut self, events: &mut Events) -> io::Result<()> {
         let turn = self.trace.begin();
-        let patience = self.patience();
-        match self.poll.poll(events, patience) {
-            // A signal came while we slept. What it means is in the signals' own socket.
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => events.clear(),
-            other => other?,
-        }
+        let patience = self.sleep(events)?;
         self.trace.done(|| Note::Sleep { patience, ready: events.iter().count() as u32 });
 
         self.now = self.clocks.read();
@@ -242,6 +237,33 @@ impl Reactor {
             self.end_turn(turn);
         }
         Ok(())
+    }
+
+    /// Sleeps until there are events or the loop's patience is at an end. Says what it was.
+    fn sleep(&mut self, events: &mut Events) -> io::Result<Option<Duration>> {
+        let spin = Duration::from_micros(self.config.limits.spin_us.into());
+        if !spin.is_zero() && self.patience() != Some(Duration::ZERO) {
+            let began = Instant::now();
+            while began.elapsed() < spin {
+                self.wait(events, Some(Duration::ZERO))?;
+                if !events.is_empty() {
+                    return Ok(Some(spin));
+                }
+            }
+        }
+        let patience = self.patience();
+        self.wait(events, patience).map(|()| patience)
+    }
+
+    fn wait(&mut self, events: &mut Events, patience: Option<Duration>) -> io::Result<()> {
+        match self.poll.poll(events, patience) {
+            // A signal came while we slept. What it means is in the signals' own socket.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                events.clear();
+                Ok(())
+            }
+            other => other,
+        }
     }
 
     /// How long the loop may sleep: not at all while somebody has work left, else until the next
