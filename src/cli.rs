@@ -5,6 +5,7 @@
 
 mod bench;
 mod lab;
+mod trace;
 
 use std::env;
 use std::ops::RangeInclusive;
@@ -32,8 +33,7 @@ use herd::sim::{Plan, SERVERS_MAX};
 use crate::lives::Lives;
 use crate::mutants::{Hunt, SEEDS};
 
-pub use bench::BenchFlags;
-pub use lab::LabFlags;
+pub use {bench::BenchFlags, lab::LabFlags, trace::TraceCommand};
 
 /// The towns' licence (CC BY 4.0) asks for credit wherever they are shown.
 static VERSION: LazyLock<String> =
@@ -54,8 +54,8 @@ Examples:
   herd keygen                            make a key, so that it may leave this machine
 
 Exit codes: 0 done, 1 a simulated herd broke a promise or an experiment failed, 2 usage, 3 not
-running, 69 nobody answers, 73 no log, run directory or new key file, 78 configuration, 98 port or
-name taken.";
+running, 69 nobody answers, 73 no log, run directory, trace or new key file, 78 configuration,
+98 port or name taken.";
 
 const LEVEL_HELP: &str =
     "How much to log: off, error, warn, info (or events), debug (or traffic), trace";
@@ -138,6 +138,9 @@ pub enum Command {
     /// Look at places: what a file holds, what is near a position
     #[command(subcommand)]
     Places(PlacesCommand),
+    /// Look at what servers have recorded (`serve --trace`)
+    #[command(subcommand)]
+    Trace(TraceCommand),
     /// Show a fact that this house rests on, as a small experiment; without a name, list them
     Lab(LabFlags),
     /// Simulate herds, with faults, and check that they keep what they promise
@@ -222,6 +225,9 @@ pub struct ServeFlags {
     /// Directory of pid files and admin sockets [default: run]
     #[arg(long, value_name = "DIR", env = "HERD_RUN_DIR", hide_env_values = true)]
     pub run_dir: Option<PathBuf>,
+    /// Record what the loop does, and write it there at the end and at SIGUSR1; see `herd trace`
+    #[arg(long, value_name = "FILE", env = "HERD_TRACE", hide_env_values = true)]
+    pub trace: Option<PathBuf>,
     /// Look for work so many microseconds before sleeping: sooner answers, a busy core [default: 0]
     #[arg(long, value_name = "N", env = "HERD_SPIN_US", hide_env_values = true)]
     #[arg(value_parser = parse_spin)]
@@ -442,6 +448,7 @@ impl ServeFlags {
             log_dir: self.log_dir,
             log_level: self.log_level,
             run_dir: self.run_dir,
+            trace: self.trace,
             spin_us: self.spin_us,
             stale_reply: self.stale_reply,
             close_after_reply: self.close_after_reply,

@@ -111,6 +111,7 @@ pub struct Overrides {
     pub log_dir: Option<PathBuf>,
     pub log_level: Option<LevelFilter>,
     pub run_dir: Option<PathBuf>,
+    pub trace: Option<PathBuf>,
     pub spin_us: Option<u32>,
     pub stale_reply: Option<StaleReply>,
     pub close_after_reply: bool,
@@ -198,6 +199,7 @@ pub fn configure(
             dir: overrides.log_dir.unwrap_or(settings.log.dir),
             level: overrides.log_level.unwrap_or(settings.log.level),
         },
+        trace: overrides.trace,
         run_dir: overrides.run_dir.unwrap_or(settings.run_dir),
         places: places_settings.complete(overrides.places_key)?,
     })

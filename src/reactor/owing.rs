@@ -5,7 +5,7 @@
 use log::{debug, info, warn};
 
 use super::connection::{Flushed, Phase};
-use super::{FLUSH_EARLY, Mail, Reactor, traffic};
+use super::{FLUSH_EARLY, Mail, Reactor, traced, traffic};
 use crate::core::names::{ConnId, Door};
 
 impl Reactor {
@@ -20,6 +20,7 @@ impl Reactor {
         if traffic::is_logged() && conn.door() != Door::Admin {
             traffic::log_out(conn, text);
         }
+        self.trace.hop(conn, text, || connection.ports());
         connection.owe(text, &mut self.spare, now);
         match connection.owed() > FLUSH_EARLY {
             true => self.write(conn),
@@ -56,7 +57,9 @@ impl Reactor {
     fn write(&mut self, conn: ConnId) {
         let now = self.moment();
         let Some(connection) = self.slots.connection(conn) else { return };
-        match connection.flush(now) {
+        let (bytes, flushed) = connection.flush(now);
+        self.trace.done(|| traced::write(connection, bytes));
+        match flushed {
             Flushed::All => {
                 connection.release(&mut self.spare);
                 self.update_interest(conn);

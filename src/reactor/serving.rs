@@ -15,6 +15,7 @@ use super::{Reactor, Slot, Unfinished, admin};
 use crate::core::border::Input;
 use crate::core::line::{LineLimits, Lines};
 use crate::core::names::{ConnId, Door};
+use crate::trace::Note;
 
 /// Lines taken from one connection in one turn.
 const LINES_MAX: usize = 256;
@@ -107,6 +108,7 @@ impl Reactor {
                     self.kill(conn);
                 }
             }
+            self.trace.done(|| Note::Fill { conn, bytes: count as u32 });
         }
         self.hear_lines(conn, &scratch[..count], limits);
         self.scratch = scratch;
@@ -194,11 +196,12 @@ impl Reactor {
         let now = self.moment();
         let mut scratch = std::mem::take(&mut self.scratch);
         if let Some(connection) = self.slots.connection(conn) {
-            let is_over = match connection.fill(&mut scratch, now) {
-                Filled::Bytes(count) => connection.linger(count),
-                Filled::Nothing => false,
-                Filled::End | Filled::Broken(_) => true,
+            let (bytes, is_over) = match connection.fill(&mut scratch, now) {
+                Filled::Bytes(count) => (count, connection.linger(count)),
+                Filled::Nothing => (0, false),
+                Filled::End | Filled::Broken(_) => (0, true),
             };
+            self.trace.done(|| Note::Fill { conn, bytes: bytes as u32 });
             if is_over {
                 self.kill(conn);
             }
