@@ -50,7 +50,7 @@ Examples:
   herd keygen                            make a key, so that it may leave this machine
 
 Exit codes: 0 done, 1 a simulated herd broke a promise, 2 usage, 3 not running, 69 nobody answers,
-73 no log, run directory or new key file, 78 configuration, 98 port or name taken.";
+73 no log, run directory, trace or new key file, 78 configuration, 98 port or name taken.";
 
 const LEVEL_HELP: &str =
     "How much to log: off, error, warn, info (or events), debug (or traffic), trace";
@@ -215,6 +215,9 @@ pub struct ServeFlags {
     /// Directory of pid files and admin sockets [default: run]
     #[arg(long, value_name = "DIR", env = "HERD_RUN_DIR", hide_env_values = true)]
     pub run_dir: Option<PathBuf>,
+    /// Record what the loop does, and write it there at the end and at SIGUSR1; see `herd trace`
+    #[arg(long, value_name = "FILE", env = "HERD_TRACE", hide_env_values = true)]
+    pub trace: Option<PathBuf>,
     /// Answer the sender of an older IAMAT with its own line (the default) or the stored one
     #[arg(long, value_name = "own|stored", env = "HERD_STALE_REPLY", hide_env_values = true)]
     pub stale_reply: Option<StaleReply>,
@@ -431,6 +434,7 @@ impl ServeFlags {
             log_dir: self.log_dir,
             log_level: self.log_level,
             run_dir: self.run_dir,
+            trace: self.trace,
             stale_reply: self.stale_reply,
             close_after_reply: self.close_after_reply,
             plain: self.plain,

@@ -27,7 +27,8 @@ pub enum Exit {
     Unreachable = 69,
     /// EX_OSERR: the system refuses something that every process may have.
     System = 71,
-    /// EX_CANTCREAT: the log or the run directory cannot be used, or a key file not be made.
+    /// EX_CANTCREAT: the log or the run directory cannot be used, or a key file or a trace not be
+    /// made.
     CannotCreate = 73,
     /// EX_CONFIG: herd.toml, a key file or the choice of a herd is wrong.
     Config = 78,
@@ -91,7 +92,7 @@ impl From<StartError> for Failure {
         let exit = match error {
             StartError::Taken { .. } => Exit::Taken,
             StartError::CannotListen { .. } | StartError::Places(_) => Exit::Config,
-            StartError::AdminSocket { .. } => Exit::CannotCreate,
+            StartError::AdminSocket { .. } | StartError::Trace { .. } => Exit::CannotCreate,
             StartError::System(..) => Exit::System,
         };
         Failure::new(exit, error.to_string())

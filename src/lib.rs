@@ -22,17 +22,18 @@
 //!    `core::whatsat`: the tools, as they are met.
 //! 4. `reactor`: the loop, and from there as its own first paragraph says.
 //! 5. `sim`: the core again, without a network: whole herds, their faults and their promises.
-//! 6. `places`, `config`, `logging`, `run_dir`, `status`, `exit`: each can be read alone. The
-//!    command line (`main.rs`, `cli.rs`, `operator.rs`, `describe.rs`, `lives.rs`, `load.rs`)
+//! 6. `places`, `config`, `logging`, `trace`, `run_dir`, `status`, `exit`: each can be read alone.
+//!    The command line (`main.rs`, `cli.rs`, `operator.rs`, `describe.rs`, `lives.rs`, `load.rs`)
 //!    belongs to the binary.
 //! 7. `bench`: the load that measures a server, from outside.
 //!
 //! Import rule:
 //!
 //! ```text
-//!   main ─▶ everything        reactor ─▶ core, config, places, logging, status
+//!   main ─▶ everything        reactor ─▶ core, config, places, logging, status, trace
 //!   sim ─▶ core, config (presets); never a socket, a thread or a clock
 //!   places ─▶ core::{whatsat, names, clock} (questions, tickets, now), config (whom to ask, keys)
+//!   trace ─▶ core (names and inputs, to tell of them)
 //!   core ─▶ core; never mio, ureq, slab, log, std::net, std::thread or a clock
 //!   bench ─▶ exit only, for it is a client
 //!   core::{line, clock, timer_wheel} ─▶ nothing of ours; wire ─▶ types of clock and whatsat
@@ -66,3 +67,4 @@ pub mod reactor;
 pub mod run_dir;
 pub mod sim;
 pub mod status;
+pub mod trace;

@@ -211,12 +211,13 @@ const PARTS: &[(&str, &[&str])] = &[
     ("mutants", &["core", "exit", "sim", "table"]),
     ("operator", &["config", "exit", "run_dir", "status", "table"]),
     ("places", &["config", "core", "places"]),
-    ("reactor", &["config", "core", "logging", "places", "status"]),
+    ("reactor", &["config", "core", "logging", "places", "status", "trace"]),
     ("run_dir", &["config"]),
     ("sim", &["config", "core", "sim"]),
     ("status", &[]),
     ("survey", &["core", "exit", "places"]),
     ("table", &[]),
+    ("trace", &["core"]),
 ];
 
 /// What the files of `core` name of each other; `Server` is the one that all of it is about.

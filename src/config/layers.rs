@@ -110,6 +110,7 @@ pub struct Overrides {
     pub log_dir: Option<PathBuf>,
     pub log_level: Option<LevelFilter>,
     pub run_dir: Option<PathBuf>,
+    pub trace: Option<PathBuf>,
     pub stale_reply: Option<StaleReply>,
     pub close_after_reply: bool,
     /// Bare AT lines are believed even without a plain neighbour.
@@ -193,6 +194,7 @@ pub fn configure(
             dir: overrides.log_dir.unwrap_or(settings.log.dir),
             level: overrides.log_level.unwrap_or(settings.log.level),
         },
+        trace: overrides.trace,
         run_dir: overrides.run_dir.unwrap_or(settings.run_dir),
         places: places_settings.complete(overrides.places_key)?,
     })

@@ -60,6 +60,8 @@ pub struct Config {
     pub places: Places,
     pub limits: Limits,
     pub log: Log,
+    /// Where the trace of the loop goes, if it is wanted.
+    pub trace: Option<PathBuf>,
     /// Holds the admin socket and the pid file.
     pub run_dir: PathBuf,
 }

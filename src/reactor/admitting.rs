@@ -9,6 +9,7 @@ use super::slots::Slot;
 use super::{Due, Reactor, Unfinished};
 use crate::core::border::Input;
 use crate::core::names::{ConnId, Door};
+use crate::trace::Note;
 
 /// Connections accepted at one door in one turn.
 const ACCEPTS_MAX: usize = 32;
@@ -92,7 +93,7 @@ impl Reactor {
     }
 
     fn admit(&mut self, door: Door, arrival: Arrival) {
-        let now = self.moment();
+        let (span, now) = (self.trace.begin(), self.moment());
         let (admitted, from) = match arrival {
             Arrival::Tcp(stream, from) => {
                 let make = |id| Connection::tcp(id, stream, Phase::Open, now);
@@ -108,6 +109,7 @@ impl Reactor {
             None => debug!("{conn} has come"),
         }
         self.tell(Input::Accepted { conn });
+        self.trace.end(span, || Note::Accept { conn });
     }
 
     /// Makes a new connection known to the kernel and to the wheel. Says whether that worked.

@@ -20,6 +20,7 @@ use crate::core::whatsat::Question;
 use crate::places::desk::{CallId, Desk, Reception, Rules};
 use crate::places::render::status::UNKNOWN_ERROR;
 use crate::places::{Loaded, Local, Told, render};
+use crate::trace::Note;
 
 /// Whoever answers questions, and the questions that came before it was ready.
 pub struct Places {
@@ -143,10 +144,14 @@ impl Reactor {
 
     /// Many wakes may have become one event: takes all that lies there.
     pub(super) fn pick_up_results(&mut self) {
-        while let Some(finished) = self.results.next() {
+        let (span, mut results) = (self.trace.begin(), 0);
+        while let Some((call, finished)) = self.results.next() {
+            self.trace.call(call);
+            results += 1;
             match finished {
                 Finished::Places { call, told, body } => self.call_finished(call, told, body),
                 Finished::Loaded(loaded) => self.places_loaded(loaded),
+                Finished::TraceWritten => self.trace_written(),
                 Finished::Resolved { peer, addresses } => match addresses {
                     Ok(addresses) => match self.routes.resolved(peer, addresses) {
                         Some(address) => self.connect(peer, address),
@@ -157,6 +162,7 @@ impl Reactor {
             }
         }
         self.empty_mailbox();
+        self.trace.end(span, || Note::Waker { results });
     }
 
     /// One answer for everybody who asked the same.
@@ -217,6 +223,7 @@ impl Reactor {
     }
 
     pub(super) fn dial(&mut self, peer: PeerId) {
+        let span = self.trace.begin();
         match self.routes.next(peer) {
             Route::Connect(address) => self.connect(peer, address),
             Route::Resolve(address) => {
@@ -225,6 +232,7 @@ impl Reactor {
                 }
             }
         }
+        self.trace.end(span, || Note::Dial { peer });
     }
 
     fn connect(&mut self, peer: PeerId, address: SocketAddr) {

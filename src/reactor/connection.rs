@@ -117,6 +117,15 @@ pub enum Filled {
     Broken(io::Error),
 }
 
+impl Filled {
+    pub fn bytes(&self) -> usize {
+        match self {
+            Filled::Bytes(count) => *count,
+            _ => 0,
+        }
+    }
+}
+
 /// What came of a write.
 pub enum Flushed {
     /// Nothing is owed any more.
@@ -332,6 +341,12 @@ impl Connection {
             Socket::Tcp(stream) => stream.peer_addr().ok().map(|address| address.ip()),
             Socket::Unix(_) => None,
         }
+    }
+
+    /// The ports of the two ends, ours first; none for a Unix socket.
+    pub fn ports(&self) -> Option<[u16; 2]> {
+        let Socket::Tcp(stream) = &self.socket else { return None };
+        Some([stream.local_addr().ok()?.port(), stream.peer_addr().ok()?.port()])
     }
 
     /// Is the dial through? The three questions of a non-blocking connect: is there an error, is

@@ -31,6 +31,7 @@ use super::connection::Phase;
 use super::slots::Slot;
 use crate::config::Limits;
 use crate::core::names::ConnId;
+use crate::trace::Note;
 
 /// A moment on the monotonic clock, in tenths of a second: four bytes last for 13 years.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -136,12 +137,18 @@ impl Round {
 impl Reactor {
     /// Looks at some of the connections, if a round is due or under way.
     pub(super) fn go_round(&mut self) {
-        for slot in self.round.advance(self.moment(), self.slots.places()) {
+        let slots = self.round.advance(self.moment(), self.slots.places());
+        if slots.is_empty() {
+            return;
+        }
+        let span = self.trace.begin();
+        for slot in slots {
             if let Some(Slot::Connection(connection)) = self.slots.at(slot) {
                 let conn = connection.id();
                 self.look(conn);
             }
         }
+        self.trace.end(span, || Note::Round);
     }
 
     /// Ends a connection whose patience has ended, else sees to it that a round comes in time.

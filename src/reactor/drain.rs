@@ -11,12 +11,13 @@
 //! are thrown away with them.
 
 use log::{info, warn};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 
 use super::connection::{Hearing, Phase};
 use super::{Due, Reactor};
 use crate::core::border::Input;
 use crate::core::names::Door;
+use crate::trace::Note;
 
 /// How far the end has come.
 pub enum Drain {
@@ -30,6 +31,7 @@ pub enum Drain {
 
 impl Reactor {
     pub(super) fn heed_signals(&mut self) {
+        let span = self.trace.begin();
         let signals: Vec<_> = self.signals.pending().collect();
         for signal in signals {
             match signal {
@@ -38,6 +40,7 @@ impl Reactor {
                     self.log.reopen();
                     self.load_places_again();
                 }
+                SIGUSR1 => self.want_trace(),
                 SIGTERM | SIGINT if self.drain.is_none() => self.begin_drain(),
                 SIGTERM | SIGINT => {
                     warn!("a second signal: exiting at once");
@@ -46,6 +49,7 @@ impl Reactor {
                 _ => {}
             }
         }
+        self.trace.end(span, || Note::Signals);
     }
 
     pub(super) fn is_draining(&self) -> bool {
@@ -95,8 +99,9 @@ impl Reactor {
     }
 
     /// The last words of a process.
-    pub(super) fn end(self) {
+    pub(super) fn end(mut self) {
         self.places.shut_down();
+        self.end_trace();
         info!("stopped");
         // The socket's file is the run directory's; a crash leaves it, and the next start
         // replaces it.

@@ -19,7 +19,8 @@
 //!
 //! Reading order: this file, `serving` (a connection's turn), `admitting`, `owing`, `slots`,
 //! `connection`, `buffers`, `listener`, `deadlines`, then `asking`, `worker` and `dialer` for what
-//! takes longer than a turn, `drain` for the end and `start` for the beginning.
+//! takes longer than a turn, `drain` for the end and `start` for the beginning. The lines with
+//! `self.trace` in them note what was done (`trace`); to understand the loop, pass over them.
 
 mod admin;
 mod admitting;
@@ -34,6 +35,7 @@ mod owing;
 mod serving;
 mod slots;
 mod start;
+mod traced;
 mod traffic;
 mod worker;
 
@@ -54,12 +56,14 @@ use crate::core::names::{ConnId, PeerId, Ticket};
 use crate::core::timer_wheel::TimerWheel;
 use crate::core::whatsat::Question;
 use crate::logging::LogHandle;
+use crate::trace::{Note, Recorder, Told, Turn, Way};
 use asking::Places;
 use buffers::Spare;
 use deadlines::{Moment, Patience, Round};
 use dialer::Routes;
 use drain::Drain;
 use slots::{Slot, Slots};
+use traced::TraceFile;
 use worker::{Postbox, Results};
 
 pub use start::StartError;
@@ -105,6 +109,8 @@ pub struct Reactor {
     doors: start::Doors,
     connections_max: usize,
     drain: Option<Drain>,
+    trace: Recorder,
+    trace_file: TraceFile,
 }
 
 /// What waits in the wheel.
@@ -165,7 +171,9 @@ impl Reactor {
     /// Turns until a signal ends it. An error means that the kernel's queue itself has failed.
     pub fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS_MAX);
+        let turn = self.trace.begin();
         self.tell(Input::Started);
+        self.trace.end_turn(turn, Turn::default);
         while !self.is_over() {
             self.turn(&mut events)?;
         }
@@ -175,11 +183,14 @@ impl Reactor {
 
     /// asyncio: BaseEventLoop._run_once.
     fn turn(&mut self, events: &mut Events) -> io::Result<()> {
-        match self.poll.poll(events, self.patience()) {
+        let turn = self.trace.begin();
+        let patience = self.patience();
+        match self.poll.poll(events, patience) {
             // A signal came while we slept. What it means is in the signals' own socket.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => events.clear(),
             other => other?,
         }
+        self.trace.end(turn, || Note::Sleep { patience, ready: events.iter().count() as u32 });
 
         self.now = self.clocks.read();
 
@@ -187,12 +198,17 @@ impl Reactor {
             match event.token() {
                 WAKER => self.pick_up_results(),
                 SIGNALS => self.heed_signals(),
-                Token(slot) => self.on_ready(slot, event),
+                Token(slot) => {
+                    let span = self.trace.begin();
+                    self.on_ready(slot, event);
+                    self.trace.end(span, || traced::ready(event, &self.slots));
+                }
             }
         }
 
         let mut fired = std::mem::take(&mut self.fired);
         self.wheel.expire(self.now.monotonic, &mut fired);
+        let timers = fired.len();
         fired.drain(..).for_each(|due| self.on_due(due));
         self.fired = fired;
 
@@ -200,22 +216,38 @@ impl Reactor {
 
         // Only those who are in the queue now: whoever joins it again has had this turn.
         for _ in 0..self.unfinished.len() {
-            match self.unfinished.pop_front() {
-                Some(Unfinished::Connection(conn)) => self.take_turn(conn),
-                Some(Unfinished::Door(slot)) => self.accept(slot),
-                None => break,
+            let Some(next) = self.unfinished.pop_front() else { break };
+            let span = self.trace.begin();
+            match next {
+                Unfinished::Connection(conn) => self.take_turn(conn),
+                Unfinished::Door(slot) => self.accept(slot),
             }
+            self.trace.end(span, || traced::unfinished(&next));
         }
 
         for _ in 0..self.owing.len() {
             let Some(conn) = self.owing.pop_front() else { break };
+            let span = self.trace.begin();
             self.flush(conn);
+            self.trace.end(span, || Note::Flush { conn });
         }
 
         self.empty_mailbox();
-        self.slots.bury();
+        let span = self.trace.begin();
+        if let slots @ 1.. = self.slots.bury() {
+            self.trace.end(span, || Note::Bury { slots: slots as u32 });
+        }
         self.open_doors_again();
         self.step_drain();
+
+        self.trace.end_turn(turn, || Turn {
+            ready: events.iter().count() as u32,
+            timers: timers as u32,
+            unfinished: self.unfinished.len() as u32,
+            owing: self.owing.len() as u32,
+            open: self.slots.open() as u32,
+        });
+        self.offer_trace();
         Ok(())
     }
 
@@ -233,25 +265,34 @@ impl Reactor {
     }
 
     fn on_due(&mut self, due: Due) {
+        let (span, what) = (self.trace.begin(), traced::due(&due));
         match due {
             Due::Core(timer) => self.tell(Input::TimerFired { timer }),
             Due::Accept { slot } => self.accept_after_rest(slot),
             Due::DrainOver => self.cut_drain_short(),
         }
+        self.trace.end(span, || Note::Timer { due: what });
     }
 
     /// Tells the core one thing, does everything it wants, and tells it what came of that, until
     /// nothing is left. This is the law of the border: never two inputs without the outputs of
     /// the first carried out.
     fn tell(&mut self, input: Input<'_, '_>) {
+        let (span, told) = (self.trace.begin(), Told::from(&input));
         self.server.handle(self.now, input, &mut self.out);
+        let outputs = self.out.list.len() as u32;
         self.carry_out();
+        self.trace.end(span, || Note::Tell { told, lines: 0, outputs });
         self.empty_mailbox();
     }
 
     /// Tells the core the lines of one read.
     fn tell_lines(&mut self, conn: ConnId, lines: &mut Lines<'_>) {
+        let span = self.trace.begin();
         self.server.handle(self.now, Input::Lines { conn, lines }, &mut self.out);
+        let (heard, outputs) = (lines.consumed(), self.out.list.len() as u32);
+        self.trace
+            .hop(Way::Heard, conn, heard, || traced::ports(&self.config, &mut self.slots, conn));
         if traffic::is_logged() {
             traffic::log_in(conn, lines.consumed());
         }
@@ -260,6 +301,7 @@ impl Reactor {
             self.hold(conn);
         }
         self.carry_out();
+        self.trace.end(span, || traced::lines(conn, heard, outputs));
         self.empty_mailbox();
     }
 
@@ -278,8 +320,11 @@ impl Reactor {
                     None => continue,
                 },
             };
+            let (span, told) = (self.trace.begin(), Told::from(&input));
             self.server.handle(self.now, input, &mut self.out);
+            let outputs = self.out.list.len() as u32;
             self.carry_out();
+            self.trace.end(span, || Note::Tell { told, lines: 0, outputs });
         }
     }
 

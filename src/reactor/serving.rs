@@ -15,6 +15,7 @@ use super::{Reactor, Slot, Unfinished, admin};
 use crate::core::border::Input;
 use crate::core::line::{LineLimits, Lines};
 use crate::core::names::{ConnId, Door};
+use crate::trace::Note;
 
 /// Lines taken from one connection in one turn.
 const LINES_MAX: usize = 256;
@@ -98,7 +99,10 @@ impl Reactor {
         let mut scratch = std::mem::take(&mut self.scratch);
         let mut count = 0;
         if !connection.flags.lines_left && connection.hearing == Hearing::Open {
-            match connection.fill(&mut scratch, now) {
+            let span = self.trace.begin();
+            let filled = connection.fill(&mut scratch, now);
+            self.trace.end(span, || Note::Fill { conn, bytes: filled.bytes() as u32 });
+            match filled {
                 Filled::Bytes(bytes) => count = bytes,
                 Filled::Nothing => {}
                 Filled::End => connection.hearing = Hearing::Ended,
@@ -194,7 +198,10 @@ impl Reactor {
         let now = self.moment();
         let mut scratch = std::mem::take(&mut self.scratch);
         if let Some(connection) = self.slots.connection(conn) {
-            let is_over = match connection.fill(&mut scratch, now) {
+            let span = self.trace.begin();
+            let filled = connection.fill(&mut scratch, now);
+            self.trace.end(span, || Note::Fill { conn, bytes: filled.bytes() as u32 });
+            let is_over = match filled {
                 Filled::Bytes(count) => connection.linger(count),
                 Filled::Nothing => false,
                 Filled::End | Filled::Broken(_) => true,

@@ -104,10 +104,14 @@ impl Slots {
 
     /// Frees the slots of the dead; their sockets close with them, and epoll forgets a socket
     /// that closes. Only at the end of a turn.
-    pub fn bury(&mut self) {
+    ///
+    /// Says how many they were.
+    pub fn bury(&mut self) -> usize {
+        let dead = self.graveyard.len();
         for slot in self.graveyard.drain(..) {
             self.slab.remove(slot);
         }
+        dead
     }
 
     pub fn remove_listener(&mut self, slot: usize) -> Option<Listener> {
@@ -120,6 +124,19 @@ impl Slots {
     /// Connections alive that came through this door.
     pub fn alive(&self, door: Door) -> usize {
         self.alive[door as usize]
+    }
+
+    /// Connections alive.
+    pub fn open(&self) -> usize {
+        self.alive.iter().sum()
+    }
+
+    /// The name of whoever lives at this place, or has died there in this turn.
+    pub fn tenant(&self, slot: usize) -> Option<ConnId> {
+        match self.slab.get(slot) {
+            Some(Slot::Connection(connection)) => Some(connection.id()),
+            _ => None,
+        }
     }
 
     /// The names of all connections alive, in the order of their slots.

@@ -12,7 +12,7 @@ use mio::net::{TcpListener, UnixListener};
 use mio::{Poll, Waker};
 use ring::rand::{self, SystemRandom};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook_mio::v1_0::Signals;
 
 use super::asking::Places;
@@ -22,7 +22,7 @@ use super::dialer::Routes;
 use super::listener::Listener;
 use super::slots::{Slot, Slots};
 use super::worker::{PlacesPool, Postbox, Results};
-use super::{Clocks, READ_BUDGET, Reactor, SIGNALS, WAKER};
+use super::{Clocks, READ_BUDGET, Reactor, SIGNALS, WAKER, traced};
 use crate::config::limits::{self, PEER_LINE_BYTES_CEILING};
 use crate::config::{Config, HerdKey, Initiative, LinkKind, StaleReply};
 use crate::core::border::Outputs;
@@ -58,6 +58,8 @@ pub enum StartError {
     CannotListen { address: SocketAddr, whose: &'static str, error: io::Error },
     /// The admin socket cannot be made.
     AdminSocket { path: PathBuf, error: io::Error },
+    /// The trace cannot be written there.
+    Trace { path: PathBuf, error: io::Error },
     /// The source of places is misconfigured.
     Places(String),
     /// The system refuses something that every process may have.
@@ -82,6 +84,11 @@ impl fmt::Display for StartError {
             StartError::AdminSocket { path, error } => write!(
                 f,
                 "cannot create the admin socket {}: {error}; choose another place with --run-dir",
+                path.display()
+            ),
+            StartError::Trace { path, error } => write!(
+                f,
+                "the trace cannot be written to {}: {error}; choose another place with --trace",
                 path.display()
             ),
             StartError::Places(why) => f.write_str(why),
@@ -118,6 +125,7 @@ impl Reactor {
         let places = open_places(&config, &postbox)?;
         let connections_max = connections_max(&config);
         let server = Server::new(settings(&config)?);
+        let (trace, trace_file) = traced::start(&config)?;
         info!(
             "{} of herd {} listens for clients on {} and for peers on {}, {} connections at most",
             config.name, config.herd, config.client_address, config.peer_address, connections_max
@@ -147,6 +155,8 @@ impl Reactor {
             doors,
             connections_max,
             drain: None,
+            trace,
+            trace_file,
             config,
         })
     }
@@ -196,7 +206,7 @@ fn listen(address: SocketAddr, whose: &'static str) -> Result<TcpListener, Start
 fn watch_signals(poll: &Poll) -> Result<Signals, StartError> {
     use mio::Interest;
     let failed = |error| StartError::System("the signals", error);
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(failed)?;
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1]).map_err(failed)?;
     poll.registry().register(&mut signals, SIGNALS, Interest::READABLE).map_err(failed)?;
     Ok(signals)
 }

@@ -19,7 +19,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{io, thread};
 
 use mio::Waker;
@@ -30,23 +30,25 @@ use crate::core::whatsat::Question;
 use crate::places::desk::{CallId, Desk};
 use crate::places::render::status::UNKNOWN_ERROR;
 use crate::places::{Loaded, Local, Remote, Source, Told, render};
+use crate::trace::{Call, Row};
 
 /// What a worker has done.
 pub enum Finished {
     Places { call: CallId, told: Told, body: Vec<u8> },
     Loaded(Result<Loaded, String>),
     Resolved { peer: PeerId, addresses: io::Result<Vec<SocketAddr>> },
+    TraceWritten,
 }
 
 /// Where workers leave what they have done. Each has its own.
 #[derive(Clone)]
 pub struct Postbox {
-    results: Sender<Finished>,
+    results: Sender<(Call, Finished)>,
     waker: Arc<Waker>,
 }
 
 /// Where the loop picks it up.
-pub struct Results(Receiver<Finished>);
+pub struct Results(Receiver<(Call, Finished)>);
 
 /// Threads that ask a remote source, one question at a time each.
 pub struct PlacesPool {
@@ -60,9 +62,11 @@ impl Postbox {
         (Postbox { results, waker: Arc::new(waker) }, Results(receiver))
     }
 
-    fn post(&self, finished: Finished) {
+    /// Leaves what was done since `began`.
+    pub fn post(&self, row: Row, began: Instant, finished: Finished) {
+        let call = Call { row, began, ended: Instant::now() };
         // Both fail only when the loop is gone, and then nobody waits.
-        if self.results.send(finished).is_ok() {
+        if self.results.send((call, finished)).is_ok() {
             let _ = self.waker.wake();
         }
     }
@@ -71,10 +75,11 @@ impl Postbox {
     pub fn load(&self, places: Local) -> io::Result<()> {
         let postbox = self.clone();
         let load = move || {
+            let began = Instant::now();
             // A panic in a library must not leave early questions without an answer for ever.
             let loaded = catch_unwind(AssertUnwindSafe(|| places.load()));
             let loaded = loaded.unwrap_or_else(|_| Err("the loading failed".to_owned()));
-            postbox.post(Finished::Loaded(loaded));
+            postbox.post(Row::Load, began, Finished::Loaded(loaded));
         };
         thread::Builder::new().name("herd-load".into()).spawn(load).map(drop)
     }
@@ -84,16 +89,18 @@ impl Postbox {
     pub fn resolve(&self, peer: PeerId, address: Address) -> io::Result<()> {
         let postbox = self.clone();
         let resolve = move || {
+            let began = Instant::now();
             let found = (address.host.as_str(), address.port).to_socket_addrs();
             let addresses = found.map(Iterator::collect);
-            postbox.post(Finished::Resolved { peer, addresses });
+            let resolved = Finished::Resolved { peer, addresses };
+            postbox.post(Row::Resolve(peer), began, resolved);
         };
         thread::Builder::new().name("herd-resolve".into()).spawn(resolve).map(drop)
     }
 }
 
 impl Results {
-    pub fn next(&self) -> Option<Finished> {
+    pub fn next(&self) -> Option<(Call, Finished)> {
         self.0.try_recv().ok()
     }
 }
@@ -105,9 +112,10 @@ impl PlacesPool {
         let receiver = Arc::new(Mutex::new(receiver));
         for number in 0..threads {
             let (source, receiver, postbox) = (source.clone(), receiver.clone(), postbox.clone());
-            thread::Builder::new()
-                .name(format!("herd-places-{number}"))
-                .spawn(move || ask_for_ever(&source, &receiver, &postbox))?;
+            thread::Builder::new().name(format!("herd-places-{number}")).spawn(move || {
+                let row = Row::Places(number as u16);
+                ask_for_ever(row, &source, &receiver, &postbox);
+            })?;
         }
         Ok(PlacesPool { questions, source })
     }
@@ -132,6 +140,7 @@ impl PlacesPool {
 }
 
 fn ask_for_ever(
+    row: Row,
     source: &Remote,
     questions: &Mutex<Receiver<(CallId, Question)>>,
     postbox: &Postbox,
@@ -140,6 +149,7 @@ fn ask_for_ever(
         // The lock is held while waiting: the others wait for the lock, which comes to the same.
         let next = questions.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok((call, question)) = next else { return };
+        let began = Instant::now();
         let mut body = Vec::new();
         // A panic in a library must cost one answer, not one thread of the pool.
         let asked = catch_unwind(AssertUnwindSafe(|| source.answer(&question, &mut body)));
@@ -148,6 +158,6 @@ fn ask_for_ever(
             render::failure(UNKNOWN_ERROR, "the source of places failed", &mut body);
             Told::Excuse
         });
-        postbox.post(Finished::Places { call, told, body });
+        postbox.post(row, began, Finished::Places { call, told, body });
     }
 }
