@@ -1,6 +1,6 @@
 """The viewer, `src/trace/viewer.html`, as a browser shows it: `tests/viewer.sh` runs this.
 
-    python3 tests/viewer.py HERD BROWSER [--picture FILE.png [--dark]]
+    python3 tests/viewer.py HERD BROWSER [--picture FILE.png]
 
 Goal: what the page shows is what the trace says, whichever way one comes to it. Method: a herd of
 Rust servers and one of asyncio twins hear the same client; their traces are merged, opened in a
@@ -306,10 +306,10 @@ def check_beside(browser, trace, labels):
     is_same([" ".join(column.split()[:2]) for column in columns],
             [label.replace("(", "").replace(")", "") for label in labels], "the columns")
     assert labels[1] in browser.text("#why"), "the other's moment is not told"
-    browser.press("Tab")
+    browser.press("c")
     is_same(browser.ask("label(state.turn.server)"), labels[1], "the next column")
     check_turn(browser, labels[1], trace.turns(labels[1])[browser.ask("state.turn.at")])
-    browser.press("Tab", "Home")
+    browser.press("c", "Home")
 
 
 def check_themes(browser):
@@ -400,6 +400,8 @@ def main():
         with contextlib.closing(Browser(given.browser, folder)) as browser:
             check_all(browser, traces, merged, page, folder)
             if given.picture:
+                browser.open(page)
+                browser.press("u", "u")
                 browser.picture(given.picture)
     print("viewer: all checks passed")
 
