@@ -290,7 +290,7 @@ impl Reactor {
     fn tell_lines(&mut self, conn: ConnId, lines: &mut Lines<'_>) {
         let span = self.trace.begin();
         self.server.handle(self.now, Input::Lines { conn, lines }, &mut self.out);
-        let (heard, outputs) = (lines.consumed(), self.out.list.len() as u32);
+        let (heard, outputs) = (|| lines.consumed(), self.out.list.len() as u32);
         self.trace
             .hop(Way::Heard, conn, heard, || traced::ports(&self.config, &mut self.slots, conn));
         if traffic::is_logged() {
@@ -301,7 +301,7 @@ impl Reactor {
             self.hold(conn);
         }
         self.carry_out();
-        self.trace.end(span, || traced::lines(conn, heard, outputs));
+        self.trace.end(span, || traced::lines(conn, lines.consumed(), outputs));
         self.empty_mailbox();
     }
 

@@ -21,7 +21,7 @@ impl Reactor {
         if traffic::is_logged() && conn.door() != Door::Admin {
             traffic::log_out(conn, text);
         }
-        self.trace.hop(Way::Told, conn, text, || connection.ports());
+        self.trace.hop(Way::Told, conn, || text, || connection.ports());
         connection.owe(text, &mut self.spare, now);
         match connection.owed() > FLUSH_EARLY {
             true => self.write(conn),

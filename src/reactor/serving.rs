@@ -100,9 +100,7 @@ impl Reactor {
         let mut count = 0;
         if !connection.flags.lines_left && connection.hearing == Hearing::Open {
             let span = self.trace.begin();
-            let filled = connection.fill(&mut scratch, now);
-            self.trace.end(span, || Note::Fill { conn, bytes: filled.bytes() as u32 });
-            match filled {
+            match connection.fill(&mut scratch, now) {
                 Filled::Bytes(bytes) => count = bytes,
                 Filled::Nothing => {}
                 Filled::End => connection.hearing = Hearing::Ended,
@@ -111,6 +109,7 @@ impl Reactor {
                     self.kill(conn);
                 }
             }
+            self.trace.end(span, || Note::Fill { conn, bytes: count as u32 });
         }
         self.hear_lines(conn, &scratch[..count], limits);
         self.scratch = scratch;

@@ -219,15 +219,15 @@ impl Recorder {
     /// Notes the AT lines among these that go over a link, in or out. `ports` are those of the
     /// link, the teller's first; they are asked for rarely.
     #[inline]
-    pub(crate) fn hop(
+    pub(crate) fn hop<'a>(
         &mut self,
         way: Way,
         conn: ConnId,
-        lines: &[u8],
+        lines: impl FnOnce() -> &'a [u8],
         ports: impl FnOnce() -> Option<[u16; 2]>,
     ) {
         if let Some(ring) = &mut self.ring {
-            self.last = ring.hop((way, conn), lines, ports).unwrap_or(self.last);
+            self.last = ring.hop((way, conn), lines(), ports).unwrap_or(self.last);
         }
     }
 
