@@ -4,6 +4,7 @@
 //! where two flags exclude each other); what both beat is decided by `herd::config::layers`.
 
 mod bench;
+mod trace;
 
 use std::env;
 use std::ops::RangeInclusive;
@@ -31,6 +32,7 @@ use crate::lives::Lives;
 use crate::mutants::{Hunt, SEEDS};
 
 pub use bench::BenchFlags;
+pub use trace::TraceCommand;
 
 /// The towns' licence (CC BY 4.0) asks for credit wherever they are shown.
 static VERSION: LazyLock<String> =
@@ -133,6 +135,9 @@ pub enum Command {
     /// Look at places: what a file holds, what is near a position
     #[command(subcommand)]
     Places(PlacesCommand),
+    /// Look at what servers have recorded (`serve --trace`)
+    #[command(subcommand)]
+    Trace(TraceCommand),
     /// Simulate herds, with faults, and check that they keep what they promise
     Sim(SimFlags),
     /// Plant bugs in simulated herds, and show how soon each is noticed (in a build for it)

@@ -23,8 +23,8 @@
 //! 4. `reactor`: the loop, and from there as its own first paragraph says.
 //! 5. `sim`: the core again, without a network: whole herds, their faults and their promises.
 //! 6. `places`, `config`, `logging`, `trace`, `run_dir`, `status`, `exit`: each can be read alone.
-//!    The command line (`main.rs`, `cli.rs`, `operator.rs`, `describe.rs`, `lives.rs`, `load.rs`)
-//!    belongs to the binary.
+//!    The command line (`main.rs`, `cli.rs`, `operator.rs`, `describe.rs`, `lives.rs`, `load.rs`,
+//!    `traces.rs`) belongs to the binary.
 //! 7. `bench`: the load that measures a server, from outside.
 //!
 //! Import rule:

@@ -11,6 +11,7 @@ mod mutants;
 mod operator;
 mod survey;
 mod table;
+mod traces;
 
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
@@ -81,6 +82,7 @@ fn run(command: Command) -> Result<Exit, Failure> {
             return survey::near(&mut out, [&position, &radius, &bound], &local);
         }
         Command::Presets => describe::write_presets(&mut out),
+        Command::Trace(command) => return traces::run(&mut out, &command),
         Command::Sim(flags) => return lives::show(&mut out, &flags.lives()?),
         Command::Mutants(flags) => return mutants::show(&mut out, &flags.hunt()),
     };

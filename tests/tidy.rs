@@ -218,6 +218,7 @@ const PARTS: &[(&str, &[&str])] = &[
     ("survey", &["core", "exit", "places"]),
     ("table", &[]),
     ("trace", &["core"]),
+    ("traces", &["cli", "exit", "trace"]),
 ];
 
 /// What the files of `core` name of each other; `Server` is the one that all of it is about.

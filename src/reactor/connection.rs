@@ -117,15 +117,6 @@ pub enum Filled {
     Broken(io::Error),
 }
 
-impl Filled {
-    pub fn bytes(&self) -> usize {
-        match self {
-            Filled::Bytes(count) => *count,
-            _ => 0,
-        }
-    }
-}
-
 /// What came of a write.
 pub enum Flushed {
     /// Nothing is owed any more.

@@ -56,7 +56,7 @@ use crate::core::names::{ConnId, PeerId, Ticket};
 use crate::core::timer_wheel::TimerWheel;
 use crate::core::whatsat::Question;
 use crate::logging::LogHandle;
-use crate::trace::{Note, Recorder, Told, Turn, Way};
+use crate::trace::{Note, Recorder, Told};
 use asking::Places;
 use buffers::Spare;
 use deadlines::{Moment, Patience, Round};
@@ -173,7 +173,7 @@ impl Reactor {
         let mut events = Events::with_capacity(EVENTS_MAX);
         let turn = self.trace.begin();
         self.tell(Input::Started);
-        self.trace.end_turn(turn, Turn::default);
+        self.end_turn(turn);
         while !self.is_over() {
             self.turn(&mut events)?;
         }
@@ -190,7 +190,7 @@ impl Reactor {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => events.clear(),
             other => other?,
         }
-        self.trace.end(turn, || Note::Sleep { patience, ready: events.iter().count() as u32 });
+        self.trace.done(|| Note::Sleep { patience, ready: events.iter().count() as u32 });
 
         self.now = self.clocks.read();
 
@@ -208,7 +208,6 @@ impl Reactor {
 
         let mut fired = std::mem::take(&mut self.fired);
         self.wheel.expire(self.now.monotonic, &mut fired);
-        let timers = fired.len();
         fired.drain(..).for_each(|due| self.on_due(due));
         self.fired = fired;
 
@@ -240,14 +239,9 @@ impl Reactor {
         self.open_doors_again();
         self.step_drain();
 
-        self.trace.end_turn(turn, || Turn {
-            ready: events.iter().count() as u32,
-            timers: timers as u32,
-            unfinished: self.unfinished.len() as u32,
-            owing: self.owing.len() as u32,
-            open: self.slots.open() as u32,
-        });
-        self.offer_trace();
+        if self.trace.is_on() {
+            self.end_turn(turn);
+        }
         Ok(())
     }
 
@@ -290,9 +284,7 @@ impl Reactor {
     fn tell_lines(&mut self, conn: ConnId, lines: &mut Lines<'_>) {
         let span = self.trace.begin();
         self.server.handle(self.now, Input::Lines { conn, lines }, &mut self.out);
-        let (heard, outputs) = (|| lines.consumed(), self.out.list.len() as u32);
-        self.trace
-            .hop(Way::Heard, conn, heard, || traced::ports(&self.config, &mut self.slots, conn));
+        let outputs = self.out.list.len() as u32;
         if traffic::is_logged() {
             traffic::log_in(conn, lines.consumed());
         }
@@ -301,7 +293,12 @@ impl Reactor {
             self.hold(conn);
         }
         self.carry_out();
-        self.trace.end(span, || traced::lines(conn, lines.consumed(), outputs));
+        self.trace.end_hearing(
+            span,
+            (conn, outputs),
+            || lines.consumed(),
+            || traced::ports(&self.config, &self.slots, conn),
+        );
         self.empty_mailbox();
     }
 

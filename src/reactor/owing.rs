@@ -7,7 +7,6 @@ use log::{debug, info, warn};
 use super::connection::{Flushed, Phase};
 use super::{FLUSH_EARLY, Mail, Reactor, traced, traffic};
 use crate::core::names::{ConnId, Door};
-use crate::trace::Way;
 
 impl Reactor {
     /// Puts a text into a connection's outbox. It leaves when the turn ends.
@@ -21,7 +20,7 @@ impl Reactor {
         if traffic::is_logged() && conn.door() != Door::Admin {
             traffic::log_out(conn, text);
         }
-        self.trace.hop(Way::Told, conn, || text, || connection.ports());
+        self.trace.hop(conn, text, || connection.ports());
         connection.owe(text, &mut self.spare, now);
         match connection.owed() > FLUSH_EARLY {
             true => self.write(conn),
@@ -58,9 +57,9 @@ impl Reactor {
     fn write(&mut self, conn: ConnId) {
         let now = self.moment();
         let Some(connection) = self.slots.connection(conn) else { return };
-        let (span, owed) = (self.trace.begin(), connection.owed());
+        let owed = connection.owed();
         let flushed = connection.flush(now);
-        self.trace.end(span, || traced::write(connection, owed));
+        self.trace.done(|| traced::write(connection, owed));
         match flushed {
             Flushed::All => {
                 connection.release(&mut self.spare);

@@ -99,7 +99,6 @@ impl Reactor {
         let mut scratch = std::mem::take(&mut self.scratch);
         let mut count = 0;
         if !connection.flags.lines_left && connection.hearing == Hearing::Open {
-            let span = self.trace.begin();
             match connection.fill(&mut scratch, now) {
                 Filled::Bytes(bytes) => count = bytes,
                 Filled::Nothing => {}
@@ -109,7 +108,7 @@ impl Reactor {
                     self.kill(conn);
                 }
             }
-            self.trace.end(span, || Note::Fill { conn, bytes: count as u32 });
+            self.trace.done(|| Note::Fill { conn, bytes: count as u32 });
         }
         self.hear_lines(conn, &scratch[..count], limits);
         self.scratch = scratch;
@@ -197,14 +196,12 @@ impl Reactor {
         let now = self.moment();
         let mut scratch = std::mem::take(&mut self.scratch);
         if let Some(connection) = self.slots.connection(conn) {
-            let span = self.trace.begin();
-            let filled = connection.fill(&mut scratch, now);
-            self.trace.end(span, || Note::Fill { conn, bytes: filled.bytes() as u32 });
-            let is_over = match filled {
-                Filled::Bytes(count) => connection.linger(count),
-                Filled::Nothing => false,
-                Filled::End | Filled::Broken(_) => true,
+            let (bytes, is_over) = match connection.fill(&mut scratch, now) {
+                Filled::Bytes(count) => (count, connection.linger(count)),
+                Filled::Nothing => (0, false),
+                Filled::End | Filled::Broken(_) => (0, true),
             };
+            self.trace.done(|| Note::Fill { conn, bytes: bytes as u32 });
             if is_over {
                 self.kill(conn);
             }

@@ -107,6 +107,9 @@ impl Slots {
     ///
     /// Says how many they were.
     pub fn bury(&mut self) -> usize {
+        if self.graveyard.is_empty() {
+            return 0;
+        }
         let dead = self.graveyard.len();
         for slot in self.graveyard.drain(..) {
             self.slab.remove(slot);
@@ -131,10 +134,10 @@ impl Slots {
         self.alive.iter().sum()
     }
 
-    /// The name of whoever lives at this place, or has died there in this turn.
-    pub fn tenant(&self, slot: usize) -> Option<ConnId> {
+    /// Whoever lives at this place, or has died there in this turn.
+    pub fn tenant(&self, slot: usize) -> Option<&Connection> {
         match self.slab.get(slot) {
-            Some(Slot::Connection(connection)) => Some(connection.id()),
+            Some(Slot::Connection(connection)) => Some(connection),
             _ => None,
         }
     }

@@ -19,7 +19,7 @@ use super::worker::Finished;
 use super::{Due, Reactor, Unfinished};
 use crate::config::Config;
 use crate::core::names::{ConnId, Door};
-use crate::trace::{self, Heading, Note, Recorder, Recording, Row, Told};
+use crate::trace::{self, Heading, Note, Recorder, Recording, Row, Span, Turn};
 
 /// Where the trace goes.
 #[derive(Default)]
@@ -48,7 +48,7 @@ pub fn ready(event: &Event, slots: &Slots) -> Note {
     let slot = event.token().0;
     Note::Ready {
         token: slot as u32,
-        conn: slots.tenant(slot),
+        conn: slots.tenant(slot).map(Connection::id),
         readable: event.is_readable(),
         writable: event.is_writable(),
         closed: event.is_read_closed() || event.is_error(),
@@ -60,12 +60,6 @@ pub fn unfinished(who: &Unfinished) -> Note {
         Unfinished::Connection(conn) => Note::Unfinished { conn: Some(conn) },
         Unfinished::Door(_) => Note::Unfinished { conn: None },
     }
-}
-
-pub fn lines(conn: ConnId, heard: &[u8], outputs: u32) -> Note {
-    let lines = heard.strip_suffix(b"\n").unwrap_or(heard).split(|&byte| byte == b'\n');
-    let lines = if heard.is_empty() { 0 } else { lines.count() as u32 };
-    Note::Tell { told: Told::Lines(conn), lines, outputs }
 }
 
 pub fn write(connection: &Connection, owed: usize) -> Note {
@@ -83,15 +77,27 @@ pub fn due(due: &Due) -> trace::Due {
 
 /// The ports of a link on which something is heard, the teller's first. A client that says AT to
 /// a server which does not believe it is no teller.
-pub fn ports(config: &Config, slots: &mut Slots, conn: ConnId) -> Option<[u16; 2]> {
+pub fn ports(config: &Config, slots: &Slots, conn: ConnId) -> Option<[u16; 2]> {
     if conn.door() == Door::Client && !config.accept_plain {
         return None;
     }
-    let [ours, theirs] = slots.connection(conn)?.ports()?;
+    // What it said may have been its death.
+    let [ours, theirs] = slots.tenant(conn.slot())?.ports()?;
     Some([theirs, ours])
 }
 
 impl Reactor {
+    #[cold]
+    pub(super) fn end_turn(&mut self, turn: Span) {
+        self.trace.end_turn(turn, || Turn {
+            unfinished: self.unfinished.len() as u32,
+            owing: self.owing.len() as u32,
+            open: self.slots.open() as u32,
+            ..Turn::default()
+        });
+        self.offer_trace();
+    }
+
     /// SIGUSR1 has come.
     pub(super) fn want_trace(&mut self) {
         match self.trace_file.path {
@@ -101,7 +107,7 @@ impl Reactor {
     }
 
     /// Has the trace written if somebody wants it and nobody writes it yet. Between two turns.
-    pub(super) fn offer_trace(&mut self) {
+    fn offer_trace(&mut self) {
         if !self.trace_file.wanted || self.trace_file.writer.is_some() {
             return;
         }

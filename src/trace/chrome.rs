@@ -8,8 +8,8 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
-use super::{Due, Note, Origin, Record, Recording, Row, Told, Turn, Way};
-use crate::core::names::{ConnId, PeerId};
+use super::{Due, Note, Origin, Record, Recording, Row, Turn, Way};
+use crate::core::names::PeerId;
 
 /// Names the format, for those who read it.
 pub const SCHEMA: &str = "herd-trace/1";
@@ -171,49 +171,6 @@ impl Row {
             Row::Trace => 3,
             Row::Places(number) => 4 + 2 * u32::from(number),
             Row::Resolve(peer) => 5 + 2 * u32::from(peer.0),
-        }
-    }
-}
-
-impl Note {
-    /// Its name and its category.
-    fn name(&self) -> (&'static str, &'static str) {
-        match self {
-            Note::Turn(..) => ("turn", "turn"),
-            Note::Sleep { .. } => ("sleep", "phase"),
-            Note::Ready { .. } => ("ready", "phase"),
-            Note::Waker { .. } => ("waker", "phase"),
-            Note::Signals => ("signals", "phase"),
-            Note::Timer { .. } => ("timer", "phase"),
-            Note::Round => ("round", "phase"),
-            Note::Unfinished { .. } => ("unfinished", "phase"),
-            Note::Flush { .. } => ("flush", "phase"),
-            Note::Bury { .. } => ("bury", "phase"),
-            Note::Accept { .. } => ("accept", "work"),
-            Note::Fill { .. } => ("fill", "work"),
-            Note::Tell { .. } => ("tell", "work"),
-            Note::Write { .. } => ("write", "work"),
-            Note::Dial { .. } => ("dial", "work"),
-            Note::Call { .. } => ("call", "work"),
-            Note::Hop { .. } => ("AT", "hop"),
-        }
-    }
-}
-
-impl Told {
-    fn parts(self) -> (&'static str, Option<ConnId>) {
-        match self {
-            Told::Started => ("Started", None),
-            Told::Accepted(conn) => ("Accepted", Some(conn)),
-            Told::Connected(conn) => ("Connected", Some(conn)),
-            Told::DialFailed => ("DialFailed", None),
-            Told::Lines(conn) => ("Lines", Some(conn)),
-            Told::Ended(conn) => ("Ended", Some(conn)),
-            Told::Closed(conn) => ("Closed", Some(conn)),
-            Told::Drained(conn) => ("Drained", Some(conn)),
-            Told::PlacesArrived => ("PlacesArrived", None),
-            Told::TimerFired => ("TimerFired", None),
-            Told::Leaving => ("Leaving", None),
         }
     }
 }

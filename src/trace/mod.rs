@@ -2,7 +2,7 @@
 //! from the log because it is made of times and numbers, cheap enough to note every read; it knows
 //! no socket and decides nothing. What it is told of, and when, is in `reactor`.
 //!
-//! In use, a span is begun, something is done, and the span is ended with a note of what it was.
+//! In use, a span is begun, something is done, and the span is ended with a `Note` of what it was.
 //! The clock is read at ends only: on one thread, what begins now begins where the last thing
 //! ended. So spans nest by themselves, a parent behind its children:
 //!
@@ -14,21 +14,26 @@
 //! ```
 //!
 //! The ring is full after some thousand turns; then the oldest records make way. `Recording` is a
-//! copy of it, whole turns only, for `chrome` to write.
+//! copy of it, whole turns only, for `chrome` to write. `merge` lays several on one timeline, and
+//! `view` puts them into a page that draws them.
 //!
 //! asyncio: `loop.set_debug`, which tells of steps above 100 ms; its twin of this is `traced.py`.
 
 mod chrome;
 mod hop;
+mod merge;
+mod note;
+mod view;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::core::border::{Input, Timer};
 use crate::core::names::{ConnId, Door, PeerId};
-pub use hop::Way;
-use hop::{ClientStart, Links};
+use hop::{ClientStart, Links, Way};
+pub use merge::merge;
+pub(crate) use note::{Due, Note, Told, Turn};
+pub use view::page;
 
 /// Records that are kept: some 10,000 turns of one request each, in 3 MiB.
 const RECORDS_MAX: usize = 65_536;
@@ -74,69 +79,6 @@ pub enum Row {
     Resolve(PeerId),
 }
 
-/// What happened in a span, or at a moment. `chrome` says how it is called in the file.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Note {
-    Turn(u64, Turn),
-    Sleep { patience: Option<Duration>, ready: u32 },
-    Ready { token: u32, conn: Option<ConnId>, readable: bool, writable: bool, closed: bool },
-    Waker { results: u32 },
-    Signals,
-    Timer { due: Due },
-    Round,
-    Unfinished { conn: Option<ConnId> },
-    Flush { conn: ConnId },
-    Bury { slots: u32 },
-    Accept { conn: ConnId },
-    Fill { conn: ConnId, bytes: u32 },
-    Tell { told: Told, lines: u32, outputs: u32 },
-    Write { conn: ConnId, bytes: u32, left: u32 },
-    Dial { peer: PeerId },
-    Call { row: Row },
-    Hop { way: Way, id: u64, client: ClientStart },
-}
-
-/// How a turn ended.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Turn {
-    pub ready: u32,
-    pub timers: u32,
-    /// Left for the next turn.
-    pub unfinished: u32,
-    pub owing: u32,
-    /// Connections alive.
-    pub open: u32,
-}
-
-/// Which timer it was.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Due {
-    Redial(PeerId),
-    Greeting,
-    Ping,
-    Compare,
-    Sweep,
-    Answer,
-    Accept,
-    DrainOver,
-}
-
-/// Which input the core was told, and of which connection.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Told {
-    Started,
-    Accepted(ConnId),
-    Connected(ConnId),
-    DialFailed,
-    Lines(ConnId),
-    Ended(ConnId),
-    Closed(ConnId),
-    Drained(ConnId),
-    PlacesArrived,
-    TimerFired,
-    Leaving,
-}
-
 /// One span, or a moment that takes no time.
 #[derive(Clone, Copy, Debug)]
 struct Record {
@@ -155,6 +97,8 @@ struct Ring {
     records_max: usize,
     dropped: u64,
     turns: u64,
+    /// What is known of the turn that has begun.
+    turn: Turn,
     links: Links,
 }
 
@@ -191,9 +135,14 @@ impl Recorder {
             records_max,
             dropped: 0,
             turns: 0,
+            turn: Turn::default(),
             links: Links::default(),
         };
         Recorder { ring: Some(Box::new(ring)), last: 0 }
+    }
+
+    pub fn is_on(&self) -> bool {
+        self.ring.is_some()
     }
 
     pub fn begin(&self) -> Span {
@@ -207,27 +156,46 @@ impl Recorder {
         }
     }
 
-    /// Turns are numbered, from 0.
+    /// Ends a span in which no other was: it began where the last ended.
     #[inline]
-    pub(crate) fn end_turn(&mut self, span: Span, turn: impl FnOnce() -> Turn) {
-        if let Some(ring) = &mut self.ring {
-            self.last = ring.end(span, Note::Turn(ring.turns, turn()));
-            ring.turns += 1;
-        }
+    pub(crate) fn done(&mut self, note: impl FnOnce() -> Note) {
+        self.end(self.begin(), note);
     }
 
-    /// Notes the AT lines among these that go over a link, in or out. `ports` are those of the
-    /// link, the teller's first; they are asked for rarely.
+    /// Ends the span in which lines were told to the core. Those that are reports have come by a
+    /// hop, if there are ports of a link, the teller's first; they are asked for rarely.
     #[inline]
-    pub(crate) fn hop<'a>(
+    pub(crate) fn end_hearing<'a>(
         &mut self,
-        way: Way,
-        conn: ConnId,
+        span: Span,
+        (conn, outputs): (ConnId, u32),
         lines: impl FnOnce() -> &'a [u8],
         ports: impl FnOnce() -> Option<[u16; 2]>,
     ) {
         if let Some(ring) = &mut self.ring {
-            self.last = ring.hop((way, conn), lines(), ports).unwrap_or(self.last);
+            self.last = ring.end_hearing(span, (conn, outputs), lines(), ports);
+        }
+    }
+
+    /// Notes the hops that begin with these lines, if they go over a link.
+    #[inline]
+    pub(crate) fn hop(
+        &mut self,
+        conn: ConnId,
+        lines: &[u8],
+        ports: impl FnOnce() -> Option<[u16; 2]>,
+    ) {
+        if let Some(ring) = &mut self.ring {
+            self.last = ring.tell_hops(conn, lines, ports).unwrap_or(self.last);
+        }
+    }
+
+    /// Turns are numbered, from 0. What was ready and which timers fired is known already.
+    pub(crate) fn end_turn(&mut self, span: Span, turn: impl FnOnce() -> Turn) {
+        if let Some(ring) = &mut self.ring {
+            let Turn { ready, timers, .. } = std::mem::take(&mut ring.turn);
+            self.last = ring.end(span, Note::Turn(ring.turns, Turn { ready, timers, ..turn() }));
+            ring.turns += 1;
         }
     }
 
@@ -250,31 +218,62 @@ impl Ring {
     #[cold]
     fn end(&mut self, Span(start_ns): Span, note: Note) -> u64 {
         let end_ns = self.origin.nanos(Instant::now());
+        match note {
+            Note::Sleep { ready, .. } => self.turn.ready = ready,
+            Note::Timer { .. } => self.turn.timers += 1,
+            _ => {}
+        }
         self.push(Record { start_ns, length_ns: end_ns - start_ns, note });
         end_ns
     }
 
+    /// A hop is heard where its lines are first told of, the smallest time behind their reading.
     #[cold]
-    fn hop(
+    fn end_hearing(
         &mut self,
-        link: (Way, ConnId),
+        span: Span,
+        (conn, outputs): (ConnId, u32),
+        heard: &[u8],
+        ports: impl FnOnce() -> Option<[u16; 2]>,
+    ) -> u64 {
+        self.hops((Way::Heard, conn), span.0 + 1, heard, ports);
+        let newlines = heard.iter().filter(|&&byte| byte == b'\n').count();
+        let has_rest = !heard.is_empty() && !heard.ends_with(b"\n");
+        let lines = (newlines + usize::from(has_rest)) as u32;
+        self.end(span, Note::Tell { told: Told::Lines(conn), lines, outputs })
+    }
+
+    #[cold]
+    fn tell_hops(
+        &mut self,
+        conn: ConnId,
         lines: &[u8],
         ports: impl FnOnce() -> Option<[u16; 2]>,
     ) -> Option<u64> {
         // A client is told AT lines, too, but those are answers.
-        if link.0 == Way::Told && !matches!(link.1.door(), Door::Peer | Door::Plain) {
+        let is_link = matches!(conn.door(), Door::Peer | Door::Plain);
+        if !is_link || hop::reports(lines).next().is_none() {
             return None;
         }
-        let mut reports = hop::reports(lines).peekable();
-        reports.peek()?;
-        let name = self.links.name(link, ports)?;
         let now_ns = self.origin.nanos(Instant::now());
+        self.hops((Way::Told, conn), now_ns, lines, ports);
+        Some(now_ns)
+    }
+
+    fn hops(
+        &mut self,
+        link: (Way, ConnId),
+        start_ns: u64,
+        lines: &[u8],
+        ports: impl FnOnce() -> Option<[u16; 2]>,
+    ) {
+        let mut reports = hop::reports(lines).peekable();
+        let Some(name) = reports.peek().and_then(|_| self.links.name(link, ports)) else { return };
         for [client, time] in reports {
             let id = hop::id(client, time, &name);
             let note = Note::Hop { way: link.0, id, client: ClientStart::of(client) };
-            self.push(Record { start_ns: now_ns, length_ns: 0, note });
+            self.push(Record { start_ns, length_ns: 0, note });
         }
-        Some(now_ns)
     }
 
     fn push(&mut self, record: Record) {
@@ -312,37 +311,6 @@ impl Origin {
 
     fn nanos(&self, at: Instant) -> u64 {
         at.saturating_duration_since(self.monotonic).as_nanos() as u64
-    }
-}
-
-impl From<&Input<'_, '_>> for Told {
-    fn from(input: &Input<'_, '_>) -> Told {
-        match *input {
-            Input::Started => Told::Started,
-            Input::Accepted { conn } => Told::Accepted(conn),
-            Input::Connected { conn, .. } => Told::Connected(conn),
-            Input::DialFailed { .. } => Told::DialFailed,
-            Input::Lines { conn, .. } => Told::Lines(conn),
-            Input::Ended { conn } => Told::Ended(conn),
-            Input::Closed { conn } => Told::Closed(conn),
-            Input::Drained { conn } => Told::Drained(conn),
-            Input::PlacesArrived { .. } => Told::PlacesArrived,
-            Input::TimerFired { .. } => Told::TimerFired,
-            Input::Leaving => Told::Leaving,
-        }
-    }
-}
-
-impl From<&Timer> for Due {
-    fn from(timer: &Timer) -> Due {
-        match *timer {
-            Timer::Redial { peer, .. } => Due::Redial(peer),
-            Timer::Greeting { .. } => Due::Greeting,
-            Timer::Ping { .. } => Due::Ping,
-            Timer::Compare { .. } => Due::Compare,
-            Timer::Sweep => Due::Sweep,
-            Timer::Answer { .. } => Due::Answer,
-        }
     }
 }
 

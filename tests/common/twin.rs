@@ -19,10 +19,19 @@ pub fn have_python() -> bool {
 impl Herd {
     /// Starts the twin of a server of a preset, and waits until it listens.
     pub fn start_twin(&mut self, name: &str, flags: &[&str]) {
+        self.start_source(SOURCE, name, flags);
+    }
+
+    /// The same, watched by `traced.py`.
+    pub fn start_traced_twin(&mut self, name: &str, flags: &[&str]) {
+        self.start_source("src/twin/traced.py", name, flags);
+    }
+
+    fn start_source(&mut self, source: &str, name: &str, flags: &[&str]) {
         let mut command = Command::new("python3");
         self.dress(&mut command, name);
         // Whatever proxy the machine has must not come between the twin and a service of a test.
-        command.env("no_proxy", "*").arg(format!("{}/{SOURCE}", env!("CARGO_MANIFEST_DIR")));
+        command.env("no_proxy", "*").arg(format!("{}/{source}", env!("CARGO_MANIFEST_DIR")));
         command.arg(name).args(self.which(name)).args(flags);
         self.launch_other(name, command);
     }
