@@ -19,9 +19,10 @@ usage() {
     cat <<'TEXT'
 Usage: ./herd.sh COMMAND
 
-  start [NAME…]            build, start the whole herd or these servers, return when all answer
+  start [NAME…]            build, start the whole herd or these servers, return when all answer;
+                           --key-file FILE as `herd serve` has it, --trace DIR for DIR/NAME.json
   stop [NAME…]             stop them: ask first, kill after ten seconds
-  restart [NAME…]          build, stop, start; like start, it takes --key-file FILE
+  restart [NAME…]          build, stop, start; it takes the flags of start
   status [NAME…] [--json]  who runs, who is joined with whom; exit code 3 if one is stopped
   logs [NAME]              follow the logs (print their ends if the output is no terminal)
   say NAME 'LINE'          send one line to a server, print the answer
@@ -30,7 +31,7 @@ Usage: ./herd.sh COMMAND
   help                     this text
 
 Environment: HERD_PRESET, HERD_BASE_PORT and HERD_CONFIG choose the herd, HERD_KEY_FILE its keys,
-HERD_LOG_DIR and HERD_RUN_DIR where its files go. README.md says more.
+HERD_LOG_DIR, HERD_RUN_DIR and HERD_TRACE_DIR where its files go. README.md says more.
 TEXT
 }
 
@@ -46,7 +47,7 @@ main() {
     [ $# -eq 0 ] || shift
     case $command in
         start)
-            take_key_file "$@"
+            take_flags "$@"
             set -- ${wanted[@]+"${wanted[@]}"}
             build
             start "$@"
@@ -57,7 +58,7 @@ main() {
             stop "$@"
             ;;
         restart)
-            take_key_file "$@"
+            take_flags "$@"
             set -- ${wanted[@]+"${wanted[@]}"}
             build
             stop "$@"
@@ -86,9 +87,9 @@ main() {
     esac
 }
 
-# Leaves the names among the arguments in `wanted`. A key file becomes the variable that every
-# command of the binary heeds.
-take_key_file() {
+# Leaves the names among the arguments in `wanted`. Flags become variables; that of a key file is
+# heeded by every command of the binary.
+take_flags() {
     while [ $# -gt 0 ]; do
         case $1 in
             --key-file=*) export HERD_KEY_FILE=${1#*=} ;;
@@ -98,6 +99,15 @@ take_key_file() {
                     exit 2
                 fi
                 export HERD_KEY_FILE=$2
+                shift
+                ;;
+            --trace=*) export HERD_TRACE_DIR=${1#*=} ;;
+            --trace)
+                if [ $# -lt 2 ]; then
+                    complain "--trace needs the name of a directory"
+                    exit 2
+                fi
+                export HERD_TRACE_DIR=$2
                 shift
                 ;;
             *) wanted+=("$1") ;;
@@ -138,6 +148,10 @@ choose_run_dir() {
 make_dirs() {
     if ! mkdir -p "$log_dir" 2>/dev/null; then
         complain "the log directory $log_dir cannot be made; set HERD_LOG_DIR to another place"
+        return 1
+    fi
+    if ! mkdir -p "${HERD_TRACE_DIR:-$log_dir}" 2>/dev/null; then
+        complain "the directory $HERD_TRACE_DIR for traces cannot be made; choose another place"
         return 1
     fi
     if [ ! -d "$run_dir" ] && ! (umask 077 && mkdir -p "$run_dir") 2>/dev/null; then
@@ -282,6 +296,7 @@ launch() {
         exec 2>>"$out"
         set -m
         nohup "$binary" serve "$1" --log-dir "$log_dir" --run-dir "$run_dir" \
+            ${HERD_TRACE_DIR:+--trace "$HERD_TRACE_DIR/$1.json"} \
             </dev/null >>"$out" 2>&1 &
         echo $!
     )

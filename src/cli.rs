@@ -4,6 +4,7 @@
 //! where two flags exclude each other); what both beat is decided by `herd::config::layers`.
 
 mod bench;
+mod lab;
 mod trace;
 
 use std::env;
@@ -19,6 +20,7 @@ use log::LevelFilter;
 
 use herd::config::herd::parse_name;
 use herd::config::layers::{Overrides, PlainPeer, Which, configure};
+use herd::config::limits::parse_spin;
 use herd::config::presets::BASE_PORT_MAX;
 use herd::config::settings::{default_run_dir, parse_level};
 use herd::config::{Config, ConfigError, PlacesSource, Secret, StaleReply, address, file};
@@ -31,8 +33,7 @@ use herd::sim::{Plan, SERVERS_MAX};
 use crate::lives::Lives;
 use crate::mutants::{Hunt, SEEDS};
 
-pub use bench::BenchFlags;
-pub use trace::TraceCommand;
+pub use {bench::BenchFlags, lab::LabFlags, trace::TraceCommand};
 
 /// The towns' licence (CC BY 4.0) asks for credit wherever they are shown.
 static VERSION: LazyLock<String> =
@@ -47,12 +48,14 @@ Examples:
   herd places near +60.17+24.94 5 3      ask what is near, without a server
   herd bench Hill -p 16                  how many requests a second it answers
   herd sim --seed 17                     a life of a herd in virtual time, and its faults
+  herd lab --list                        experiments for a lecture
   herd example-config > herd.toml        begin a herd of your own
   herd serve Hill --config herd.toml     run it
   herd keygen                            make a key, so that it may leave this machine
 
-Exit codes: 0 done, 1 a simulated herd broke a promise, 2 usage, 3 not running, 69 nobody answers,
-73 no log, run directory, trace or new key file, 78 configuration, 98 port or name taken.";
+Exit codes: 0 done, 1 a simulated herd broke a promise or an experiment failed, 2 usage, 3 not
+running, 69 nobody answers, 73 no log, run directory, trace or new key file, 78 configuration,
+98 port or name taken.";
 
 const LEVEL_HELP: &str =
     "How much to log: off, error, warn, info (or events), debug (or traffic), trace";
@@ -138,6 +141,8 @@ pub enum Command {
     /// Look at what servers have recorded (`serve --trace`)
     #[command(subcommand)]
     Trace(TraceCommand),
+    /// Show a fact that this house rests on, as a small experiment; without a name, list them
+    Lab(LabFlags),
     /// Simulate herds, with faults, and check that they keep what they promise
     Sim(SimFlags),
     /// Plant bugs in simulated herds, and show how soon each is noticed (in a build for it)
@@ -223,6 +228,10 @@ pub struct ServeFlags {
     /// Record what the loop does, and write it there at the end and at SIGUSR1; see `herd trace`
     #[arg(long, value_name = "FILE", env = "HERD_TRACE", hide_env_values = true)]
     pub trace: Option<PathBuf>,
+    /// Look for work so many microseconds before sleeping: sooner answers, a busy core [default: 0]
+    #[arg(long, value_name = "N", env = "HERD_SPIN_US", hide_env_values = true)]
+    #[arg(value_parser = parse_spin)]
+    pub spin_us: Option<u32>,
     /// Answer the sender of an older IAMAT with its own line (the default) or the stored one
     #[arg(long, value_name = "own|stored", env = "HERD_STALE_REPLY", hide_env_values = true)]
     pub stale_reply: Option<StaleReply>,
@@ -273,7 +282,7 @@ pub struct SimFlags {
 /// What `mutants` takes.
 #[derive(Args, Clone, Debug)]
 pub struct MutantsFlags {
-    /// Names of bugs [default: all]
+    /// Names of bugs; of a single one, the life that notices it is told in rows [default: all]
     #[arg(value_name = "BUG")]
     pub bugs: Vec<String>,
     /// The first life of each bug
@@ -440,6 +449,7 @@ impl ServeFlags {
             log_level: self.log_level,
             run_dir: self.run_dir,
             trace: self.trace,
+            spin_us: self.spin_us,
             stale_reply: self.stale_reply,
             close_after_reply: self.close_after_reply,
             plain: self.plain,

@@ -105,6 +105,7 @@ pub fn write_config(out: &mut impl Write, config: &Config) -> io::Result<()> {
         ["closes after an answer", if config.close_after_reply { "yes" } else { "no" }],
         ["places", &format!("{}{file}{places}", config.places.source.name())],
         ["log", &format!("{}, {level}", config.log.dir.display())],
+        ["trace", &config.trace.as_ref().map_or("none".into(), |path| path.display().to_string())],
         ["run directory", &config.run_dir.display().to_string()],
     ];
     writeln!(out)?;

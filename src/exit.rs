@@ -16,14 +16,14 @@ use crate::run_dir::ClaimError;
 #[repr(u8)]
 pub enum Exit {
     Success = 0,
-    /// Standard output cannot be written, a simulated herd has broken a promise, or a planted bug
-    /// was not noticed.
+    /// Standard output cannot be written, a simulated herd has broken a promise, a planted bug was
+    /// not noticed, or an experiment did not show its effect.
     Failed = 1,
     /// The words given are no question. Clap gives the same for its own complaints.
     Usage = 2,
     /// The server that was asked about is not running.
     NotRunning = 3,
-    /// EX_UNAVAILABLE: nobody listens there, or nobody answers in time.
+    /// EX_UNAVAILABLE: nobody listens there, or nobody answers in time; or python3 is missing.
     Unreachable = 69,
     /// EX_OSERR: the system refuses something that every process may have.
     System = 71,

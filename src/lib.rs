@@ -25,7 +25,8 @@
 //! 6. `places`, `config`, `logging`, `trace`, `run_dir`, `status`, `exit`: each can be read alone.
 //!    The command line (`main.rs`, `cli.rs`, `operator.rs`, `describe.rs`, `lives.rs`, `load.rs`,
 //!    `traces.rs`) belongs to the binary.
-//! 7. `bench`: the load that measures a server, from outside.
+//! 7. `bench`: the load that measures a server, from outside. `lab`: the facts that all of this
+//!    rests on, as small programs; it may be read first.
 //!
 //! Import rule:
 //!
@@ -36,10 +37,13 @@
 //!   trace ─▶ core (names and inputs, to tell of them)
 //!   core ─▶ core; never mio, ureq, slab, log, std::net, std::thread or a clock
 //!   bench ─▶ exit only, for it is a client
-//!   core::{line, clock, timer_wheel} ─▶ nothing of ours; wire ─▶ types of clock and whatsat
+//!   lab ─▶ exit; logging and places::resolver, which two of its experiments are about
+//!   core::{line, digits, timer_wheel} ─▶ nothing of ours; clock ─▶ digits;
+//!   core::wire ─▶ digits, and types of clock and whatsat
 //! ```
 //!
-//! mio is named in `reactor` and in `bench`, which do not know each other; ureq in `places` only.
+//! mio is named in `reactor`, `bench` and `lab`, which do not know each other; ureq in `places`,
+//! and in `lab` to show what it does by itself.
 //!
 //! What always holds, and where it is kept:
 //!
@@ -61,6 +65,7 @@ pub mod bench;
 pub mod config;
 pub mod core;
 pub mod exit;
+pub mod lab;
 pub mod logging;
 pub mod places;
 pub mod reactor;

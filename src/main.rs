@@ -20,6 +20,7 @@ use std::time::Duration;
 use cli::{Cli, Command, PlacesCommand};
 use herd::config::{self, Config};
 use herd::exit::{Exit, Failure};
+use herd::lab;
 use herd::logging;
 use herd::places::Local;
 use herd::reactor::{Reactor, StartError};
@@ -83,6 +84,15 @@ fn run(command: Command) -> Result<Exit, Failure> {
         }
         Command::Presets => describe::write_presets(&mut out),
         Command::Trace(command) => return traces::run(&mut out, &command),
+        Command::Lab(flags) => match (flags.name, flags.alone) {
+            (Some(_), Some(manner)) => {
+                return lab::serve_without_descriptors(&manner)
+                    .map(|()| Exit::Success)
+                    .map_err(|error| Failure::new(Exit::System, error.to_string()));
+            }
+            (Some(name), None) => return lab::run(&mut out, &name),
+            (None, _) => lab::list(&mut out),
+        },
         Command::Sim(flags) => return lives::show(&mut out, &flags.lives()?),
         Command::Mutants(flags) => return mutants::show(&mut out, &flags.hunt()),
     };

@@ -36,17 +36,17 @@ mod with_bugs {
     use std::io;
 
     use herd::core::planted::{MUTANTS, Mutant};
-    use herd::sim::mutants::{Catch, hunt};
+    use herd::sim::mutants::{Catch, hunt, relive};
 
     use super::*;
     use crate::table::write_table;
 
-    /// Plants one bug after the other, and shows which life noticed it.
+    /// Plants one bug after the other, and shows which life noticed it. Of a single one, that life
+    /// is told in rows.
     ///
     /// # Errors
     /// A bug was not noticed, there is none of this name, or `out` cannot be written.
     pub fn show(out: &mut impl Write, wanted: &Hunt) -> Result<Exit, Failure> {
-        let name = |mutant: &Mutant| format!("{:?}", mutant.bug);
         for bug in &wanted.bugs {
             if !MUTANTS.iter().any(|mutant| name(mutant) == *bug) {
                 return Err(Failure::new(Exit::Usage, format!("there is no bug `{bug}`")));
@@ -62,15 +62,32 @@ mod with_bugs {
             .filter(is_wanted)
             .map(|mutant| (mutant, hunt(mutant.bug, wanted.seed, wanted.seeds)))
             .collect();
-        write(out, &caught).map_err(|error| Failure::of_output(&error))?;
+        let written = match &caught[..] {
+            [(mutant, Some(caught))] => tell(out, mutant, caught),
+            _ => Ok(()),
+        };
+        written.and_then(|()| write(out, &caught)).map_err(|error| Failure::of_output(&error))?;
         match caught.iter().all(|(_, caught)| caught.is_some()) {
             true => Ok(Exit::Success),
             false => Err(Failure::new(Exit::Failed, "")),
         }
     }
 
+    fn name(mutant: &Mutant) -> String {
+        format!("{:?}", mutant.bug)
+    }
+
+    /// Of a single bug, the life that noticed it, in rows.
+    fn tell(out: &mut impl Write, mutant: &Mutant, caught: &Catch) -> io::Result<()> {
+        let life = relive(mutant.bug, caught.seed);
+        writeln!(out, "seed {}: {} servers, {} links", life.seed, life.servers, life.links)?;
+        life.rows.iter().try_for_each(|row| writeln!(out, "{row}"))?;
+        writeln!(out, "BROKEN {}", caught.violation)?;
+        writeln!(out, "the same life without the bug: herd sim --seed {}\n", caught.seed)
+    }
+
     fn write(out: &mut impl Write, caught: &[(&Mutant, Option<Catch>)]) -> io::Result<()> {
-        let header = ["BUG", "SEEDS", "FOUND", "EXPECTED", "WHAT"];
+        let header = ["BUG", "SEEDS", "FOUND", "EXPECTED", "NOTES", "WHAT"];
         let mut rows = vec![header.map(str::to_owned)];
         for (mutant, caught) in caught {
             let (seeds, found) = match caught {
@@ -79,8 +96,9 @@ mod with_bugs {
                 }
                 None => ("-".to_owned(), "not noticed".to_owned()),
             };
-            let (bug, expected) = (format!("{:?}", mutant.bug), mutant.breaks.join(" or "));
-            rows.push([bug, seeds, found, expected, mutant.what.to_owned()]);
+            let (bug, expected) = (name(mutant), mutant.breaks.join(" or "));
+            let chapter = mutant.chapter.to_string();
+            rows.push([bug, seeds, found, expected, chapter, mutant.what.to_owned()]);
         }
         write_table(out, &rows)?;
         let noticed = caught.iter().filter(|(_, caught)| caught.is_some()).count();

@@ -35,7 +35,7 @@ main() {
     stop_all
     undo_a_start_that_fails
     take_the_tour
-    start_with_keys
+    start_with_keys_and_traces
     echo "herd.sh: all checks passed"
 }
 
@@ -206,13 +206,15 @@ take_the_tour() {
     run 0 stop
 }
 
-start_with_keys() {
+start_with_keys_and_traces() {
     run 2 start --key-file
     says 'needs the name of a file' 'a forgotten file is asked for'
     run 78 start --key-file "$scratch/no.key"
     says 'no.key cannot be read' 'a key file that is not there is named'
     "$binary" keygen "$scratch/a herd.key" >/dev/null
-    run 0 start --key-file "$scratch/a herd.key"
+    run 2 start --trace
+    says 'needs the name of a directory' 'a forgotten directory is asked for'
+    run 0 start --key-file "$scratch/a herd.key" --trace "$scratch/all traces"
     says "$LAST: started" 'the herd starts with keys'
     run 0 say $FIRST "IAMAT kiwi +60.1699+24.9384 $(date +%s)"
     knows_kiwi $LAST
@@ -220,6 +222,7 @@ start_with_keys() {
     HERD_KEY_FILE=$scratch/no.key run 78 restart $LAST
     HERD_KEY_FILE="$scratch/a herd.key" run 0 start $LAST
     run 0 stop
+    grep -q herd-trace/1 "$scratch/all traces/$LAST.json" || fail "$LAST has left no trace"
 }
 
 main

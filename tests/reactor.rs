@@ -44,12 +44,35 @@ fn check_memory(herd: &Herd, before: Option<usize>, growth_max: usize) {
     }
 }
 
+/// Hundredths of a second of CPU time that a process has had, where the system tells it as Linux
+/// does.
+fn cpu_ticks(herd: &Herd) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", herd.pid("Hill"))).ok()?;
+    // Behind the name, which may hold anything: user and system time are the 12th and 13th.
+    let fields: Vec<_> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    Some(fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?)
+}
+
 /// Is somebody else still served?
 fn check_served(client: &mut Client) {
     for number in 0..20 {
         let line = client.ask(&format!("IAMAT other +1-1 {number}"));
         assert!(line.ends_with(&format!(" other +1-1 {number}")), "{line}");
     }
+}
+
+/// Goal: a loop that looks for work before it sleeps does sleep. Method: it has nothing to do for a
+/// second, and one that never slept would have that second's CPU time.
+#[test]
+fn who_spins_sleeps_all_the_same() {
+    let herd = Herd::of_one("[limits]\nspin_us = 1000\n", &quiet_and_placeless());
+    check_served(&mut herd.connect("Hill"));
+    let Some(before) = cpu_ticks(&herd) else {
+        return skip("CPU time is looked up on Linux only");
+    };
+    thread::sleep(Duration::from_secs(1));
+    let taken = cpu_ticks(&herd).expect("it runs") - before;
+    assert!(taken < 50, "{taken} hundredths of a second for nothing");
 }
 
 #[test]

@@ -166,15 +166,16 @@ fn without_tests(path: &str, code: &str) -> String {
 
 /// Crates that only these parts of the house may name, and they must.
 const KEEPERS: &[(&str, &[&str])] = &[
-    ("mio", &["src/reactor/", "src/bench/"]),
+    // The lab shows what mio itself does, as whoever has no reactor yet would see it.
+    ("mio", &["src/reactor/", "src/bench/", "src/lab/"]),
     ("slab", &["src/reactor/"]),
     ("signal_hook", &["src/reactor/"]),
     ("signal_hook_mio", &["src/reactor/"]),
-    ("rustix", &["src/reactor/", "src/bench/"]),
-    ("ureq", &["src/places/"]),
+    ("rustix", &["src/reactor/", "src/bench/", "src/lab/"]),
+    ("ureq", &["src/places/", "src/lab/"]),
     ("kiddo", &["src/places/"]),
     ("flate2", &["src/places/"]),
-    ("simplelog", &["src/logging/"]),
+    ("simplelog", &["src/logging/", "src/lab/"]),
     ("toml", &["src/config/"]),
     ("clap", &["src/cli.rs", "src/cli/"]),
     ("hdrhistogram", &["src/bench/"]),
@@ -203,11 +204,12 @@ const PARTS: &[(&str, &[&str])] = &[
     ("describe", &["config", "table"]),
     ("exit", &["config", "logging", "reactor", "run_dir"]),
     ("keygen", &["config", "exit"]),
+    ("lab", &["exit", "logging", "places"]),
     ("lib", &[]),
     ("load", &["bench", "cli", "exit", "run_dir"]),
     ("lives", &["exit", "sim", "table"]),
     ("logging", &[]),
-    ("main", &["config", "exit", "logging", "places", "reactor", "run_dir"]),
+    ("main", &["config", "exit", "lab", "logging", "places", "reactor", "run_dir"]),
     ("mutants", &["core", "exit", "sim", "table"]),
     ("operator", &["config", "exit", "run_dir", "status", "table"]),
     ("places", &["config", "core", "places"]),
@@ -223,10 +225,11 @@ const PARTS: &[(&str, &[&str])] = &[
 
 /// What the files of `core` name of each other; `Server` is the one that all of it is about.
 const CORE: &[(&str, &[&str])] = &[
-    ("arena", &["wire"]),
+    ("arena", &[]),
     ("border", &["line", "names", "whatsat"]),
-    ("clock", &[]),
+    ("clock", &["digits"]),
     ("digest", &[]),
+    ("digits", &[]),
     ("expiry", &["Server", "border", "clock", "digest", "wire"]),
     ("flood", &["Server", "border", "clock", "names", "planted", "store", "wire"]),
     (
@@ -247,7 +250,7 @@ const CORE: &[(&str, &[&str])] = &[
     ("line", &[]),
     ("link", &["border", "digest", "names", "planted", "seal"]),
     ("names", &[]),
-    ("peer_wire", &["digest", "wire"]),
+    ("peer_wire", &["digest", "digits", "wire"]),
     ("peers", &["Server", "border", "clock", "link", "names", "planted", "roll"]),
     ("planted", &["store", "wire"]),
     ("plain", &["Server", "border", "names"]),
@@ -271,7 +274,7 @@ const CORE: &[(&str, &[&str])] = &[
     ),
     ("timer_wheel", &[]),
     ("whatsat", &["names", "planted"]),
-    ("wire", &["clock", "whatsat"]),
+    ("wire", &["clock", "digits", "whatsat"]),
 ];
 
 /// Demands that `seen` is what the table says.
@@ -401,7 +404,8 @@ fn names_mean_something() {
     }
 }
 
-/// Every name with `::` that a document cites stands in one of our sources, or is a library's.
+/// Every name with `::` that a document or the lab cites stands in one of our other sources, or is
+/// a library's.
 #[test]
 fn documents_cite_what_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -413,7 +417,10 @@ fn documents_cite_what_exists() {
     let knows = |source: &Source, name: &str| {
         words(&source.path).chain(words(&source.text)).any(|word| word == name)
     };
-    for document in ["README.md", "NOTES.md"] {
+    let (lab, sources): (Vec<_>, Vec<_>) =
+        sources.into_iter().partition(|source| source.is_in("src/lab/"));
+    let lab = lab.iter().map(|source| source.path.as_str());
+    for document in ["README.md", "NOTES.md"].into_iter().chain(lab) {
         let Ok(text) = fs::read_to_string(root.join(document)) else { continue };
         for cited in text.split('`').skip(1).step_by(2).filter(|cited| cited.contains("::")) {
             let is_path = cited.trim_end_matches("()").chars().all(|c| is_word(c) || c == ':');
@@ -425,6 +432,25 @@ fn documents_cite_what_exists() {
                 sources.iter().any(|source| names.iter().all(|name| knows(source, name)));
             assert!(is_there, "{document} cites `{cited}`, which is not there");
         }
+    }
+}
+
+/// Whoever breaks a line of chapter 17 is to watch a test or a transcript go red: there must be one
+/// of that name.
+#[test]
+fn exercises_name_tests_that_exist() {
+    let book = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("NOTES.md")).unwrap();
+    let (_, exercises) = book.split_once("\n## 17. ").unwrap();
+    let (table, _) = exercises.split_once("\n### ").unwrap();
+    let rows = table.lines().filter(|line| line.starts_with("| ")).skip(1);
+    let names = rows.flat_map(|row| row.split(" | ").nth(2).unwrap().split('`').skip(1).step_by(2));
+    let names = Vec::from_iter(names);
+    assert!(!names.is_empty());
+    let sources = everything();
+    for name in names {
+        let test = format!("fn {name}(");
+        let is_there = sources.iter().any(|source| source.text.contains(&test));
+        assert!(is_there, "there is no test `{name}`");
     }
 }
 

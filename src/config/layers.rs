@@ -14,7 +14,8 @@ use super::herd::{Herd, Link, Member, parse_name};
 use super::presets::{self, Preset};
 use super::settings::{PlacesSettings, require_file_source};
 use super::{
-    Address, Config, ConfigError, LinkKind, Log, PlacesSource, Secret, Settings, StaleReply, file,
+    Address, Config, ConfigError, Limits, LinkKind, Log, PlacesSource, Secret, Settings,
+    StaleReply, file,
 };
 
 /// Which herd is meant, on which addresses, and how its servers know each other.
@@ -111,6 +112,7 @@ pub struct Overrides {
     pub log_level: Option<LevelFilter>,
     pub run_dir: Option<PathBuf>,
     pub trace: Option<PathBuf>,
+    pub spin_us: Option<u32>,
     pub stale_reply: Option<StaleReply>,
     pub close_after_reply: bool,
     /// Bare AT lines are believed even without a plain neighbour.
@@ -189,7 +191,10 @@ pub fn configure(
         accept_plain,
         stale_reply: overrides.stale_reply.unwrap_or(settings.answers.stale_reply),
         close_after_reply: overrides.close_after_reply || settings.answers.close_after_reply,
-        limits: settings.limits,
+        limits: Limits {
+            spin_us: overrides.spin_us.unwrap_or(settings.limits.spin_us),
+            ..settings.limits
+        },
         log: Log {
             dir: overrides.log_dir.unwrap_or(settings.log.dir),
             level: overrides.log_level.unwrap_or(settings.log.level),

@@ -139,6 +139,10 @@ pub const PLACES_FAILURES_MAX: u32 = 5;
 /// How long a dead source is left alone before one call tries it again.
 pub const PLACES_REST: Duration = Duration::from_secs(10);
 
+/// A spin beyond a millisecond would not end before the next tick of the timers: the server would
+/// never sleep.
+const SPIN_US_MAX: u32 = 1_000;
+
 /// The longest duration that may be configured: timers beyond a day are a slip of the pen.
 const TIMER_DAYS_MAX: u64 = 1;
 
@@ -211,6 +215,9 @@ pub struct Limits {
     /// How long a drain may take before the process exits all the same.
     #[serde(deserialize_with = "duration")]
     pub drain: Duration,
+    /// How long the loop looks for events before it sleeps, in microseconds.
+    #[serde(deserialize_with = "spin")]
+    pub spin_us: u32,
 }
 
 impl Limits {
@@ -239,6 +246,7 @@ impl Limits {
         backoff_min: BACKOFF_MIN,
         backoff_max: BACKOFF_MAX,
         drain: DRAIN,
+        spin_us: 0,
     };
 
     /// For the presets, whose servers all live on loopback, and whose test clients take any number
@@ -330,6 +338,25 @@ fn duration_or_off<'de, D: Deserializer<'de>>(
 /// A time between two clocks' readings, or `"off"`.
 fn span_or_off<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     parse_or_off(&String::deserialize(deserializer)?, SPAN_DAYS_MAX).map_err(de::Error::custom)
+}
+
+fn spin<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    check_spin(u32::deserialize(deserializer)?).map_err(de::Error::custom)
+}
+
+fn check_spin(us: u32) -> Result<u32, String> {
+    match us {
+        0..=SPIN_US_MAX => Ok(us),
+        _ => Err(format!("{us} is not between 0 and {SPIN_US_MAX} microseconds")),
+    }
+}
+
+/// What `--spin-us` takes.
+///
+/// # Errors
+/// A sentence that names the bounds.
+pub fn parse_spin(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| format!("`{text}` is no number")).and_then(check_spin)
 }
 
 pub(super) fn some_count<'de, D: Deserializer<'de>>(

@@ -18,14 +18,15 @@
 
 use std::hint::black_box;
 use std::num::NonZeroU32;
-
-use super::wire::Report;
+use std::ops::Range;
 
 /// One step: places begin and end at its multiples.
 const STEP: usize = 4;
 /// Large enough that the unused end of a chunk is nothing, small enough to be had at once.
 const CHUNK_BYTES: usize = 1 << 20;
 const HEADER_BYTES: usize = 6;
+/// The last bytes of a record are nearly always a little before.
+const LIKELY_BYTES: usize = 112;
 
 /// A place in the arena: its number of steps from the start, counted from one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,22 +48,23 @@ impl Arena {
         Arena { chunks: Vec::new(), used: CHUNK_BYTES, free: Vec::new() }
     }
 
-    pub fn add(&mut self, report: &Report<'_>) -> RecordRef {
-        let place = self.allocate(steps(report.fields_len()));
-        self.write(place, report);
+    /// Keeps what `Report::write_fields` has put together; in it, `client` is the client's id.
+    pub fn add(&mut self, text: &[u8], client: Range<usize>) -> RecordRef {
+        let place = self.allocate(steps(text.len()));
+        self.write(place, text, client);
         place
     }
 
-    /// Puts another report in the place of an old one, or in a new place if it is of another size.
-    pub fn replace(&mut self, old: RecordRef, report: &Report<'_>) -> RecordRef {
-        let (had, needs) = (steps(self.text(old).len()), steps(report.fields_len()));
+    /// Puts another text in the place of an old one, or in a new place if it is of another size.
+    pub fn replace(&mut self, old: RecordRef, text: &[u8], client: Range<usize>) -> RecordRef {
+        let (had, needs) = (steps(self.text(old).len()), steps(text.len()));
         let place = if had == needs {
             old
         } else {
             self.release(old, had);
             self.allocate(needs)
         };
-        self.write(place, report);
+        self.write(place, text, client);
         place
     }
 
@@ -71,23 +73,31 @@ impl Arena {
         self.release(record, steps(self.text(record).len()));
     }
 
-    /// Has most records brought into the cache as a whole: few are longer than two lines of it.
+    /// Has most records brought into the cache as a whole: they lie in two or three lines of it.
     pub fn fetch_ahead(&self, record: RecordRef) {
         const CACHE_LINE: usize = 64;
         let bytes = self.at(record);
-        black_box((bytes[0], bytes.get(CACHE_LINE)));
+        black_box(bytes[0]);
+        black_box(bytes.get(CACHE_LINE));
+        black_box(bytes.get(LIKELY_BYTES));
     }
 
     /// The five fields of the report, as `Report::write_fields` spells them.
     pub fn text(&self, record: RecordRef) -> &[u8] {
-        let bytes = self.at(record);
-        &bytes[HEADER_BYTES..][..number(bytes, 0)]
+        self.parts(record).0
     }
 
     /// The client's id, without a look at the other fields.
     pub fn client(&self, record: RecordRef) -> &[u8] {
+        let (text, client) = self.parts(record);
+        &text[client]
+    }
+
+    /// The five fields, and where the client's id is in them.
+    pub fn parts(&self, record: RecordRef) -> (&[u8], Range<usize>) {
         let bytes = self.at(record);
-        &bytes[HEADER_BYTES + number(bytes, 2)..][..number(bytes, 4)]
+        let start = number(bytes, 2);
+        (&bytes[HEADER_BYTES..][..number(bytes, 0)], start..start + number(bytes, 4))
     }
 
     fn at(&self, place: RecordRef) -> &[u8] {
@@ -100,21 +110,13 @@ impl Arena {
         &mut self.chunks[chunk][offset..]
     }
 
-    fn write(&mut self, place: RecordRef, report: &Report<'_>) {
-        let length = report.fields_len();
-        let client_at = report.server.len() + report.skew.len() + 2;
-        let bytes = self.at_mut(place);
-        for (at, value) in [length, client_at, report.client.len()].into_iter().enumerate() {
-            let value = u16::try_from(value).expect("limits keep lines below TEXT_BYTES_MAX");
-            bytes[2 * at..][..2].copy_from_slice(&value.to_le_bytes());
-        }
-        let mut at = HEADER_BYTES;
-        for field in [report.server, report.skew, report.client, report.position] {
-            bytes[at..][..field.len()].copy_from_slice(field);
-            bytes[at + field.len()] = b' ';
-            at += field.len() + 1;
-        }
-        bytes[at..][..report.time.len()].copy_from_slice(report.time);
+    fn write(&mut self, place: RecordRef, text: &[u8], client: Range<usize>) {
+        let header = [text.len(), client.start, client.len()].map(|number| {
+            u16::try_from(number).expect("limits keep lines below TEXT_BYTES_MAX").to_le_bytes()
+        });
+        let (header_place, rest) = self.at_mut(place).split_at_mut(HEADER_BYTES);
+        header_place.copy_from_slice(header.as_flattened());
+        rest[..text.len()].copy_from_slice(text);
     }
 
     fn allocate(&mut self, steps: usize) -> RecordRef {

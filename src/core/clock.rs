@@ -8,6 +8,10 @@
 use std::cmp::Ordering;
 use std::time::Duration;
 
+use super::digits;
+
+const NANOS_PER_SECOND: u32 = 1_000_000_000;
+
 /// What both clocks said when this turn began.
 #[derive(Clone, Copy, Debug)]
 pub struct Now {
@@ -30,21 +34,21 @@ impl PosixTime {
     /// Integer digits that count: more do not fit a `u128`. Leading zeros are free.
     const SECONDS_DIGITS_MAX: usize = 38;
     const FRACTION_DIGITS: usize = 9;
+    /// The digits before the point of all times between 2001 and 2286.
+    const USUAL_POINT: usize = 10;
 
     pub fn new(seconds: u64, nanos: u32) -> PosixTime {
-        assert!(nanos < 1_000_000_000, "a second has 10⁹ nanoseconds");
+        assert!(nanos < NANOS_PER_SECOND, "a second has 10⁹ nanoseconds");
         PosixTime { seconds: seconds.into(), nanos }
     }
 
     /// Reads `digits[.digits]`, and nothing else: no sign, no exponent, no `nan` (spec section 2).
     /// The tenth and later digits of a fraction are left to `PosixTime::beyond_nanos`.
     pub fn parse(text: &[u8]) -> Option<PosixTime> {
-        let mut seconds = 0u64;
-        let mut integer = 0;
-        while let Some(digit) = text.get(integer).copied().and_then(digit) {
-            seconds = seconds.wrapping_mul(10).wrapping_add(digit.into());
-            integer += 1;
+        if let Some(time) = text.try_into().ok().and_then(Self::parse_usual) {
+            return Some(time);
         }
+        let (seconds, integer) = digits::leading(text);
         let seconds = match integer {
             0 => return None,
             // Nineteen digits always fit, and nearly every time has ten.
@@ -57,31 +61,37 @@ impl PosixTime {
             _ => return None,
         };
         let (nine, beyond) = fraction.split_at(fraction.len().min(Self::FRACTION_DIGITS));
-        let mut nanos = 0;
-        for &byte in nine {
-            nanos = nanos * 10 + digit(byte)?;
-        }
+        let (mut nanos, count) = digits::leading(nine);
+        let all_digits = count == nine.len() && (beyond.is_empty() || digits::are_all(beyond));
         for _ in nine.len()..Self::FRACTION_DIGITS {
             nanos *= 10;
         }
-        let all_digits = beyond.iter().all(u8::is_ascii_digit);
-        all_digits.then_some(PosixTime { seconds, nanos })
+        all_digits.then_some(PosixTime { seconds, nanos: nanos as u32 })
     }
 
-    /// Which of two times that were checked is the later, where their spelling alone says so: if
-    /// the points stand at the same place and nothing is padded differently, the digits decide.
+    /// Which of two times that were checked is the later, where their spelling alone says so: both
+    /// have as many digits before the point as usual, and equally many behind.
     pub fn order_as_spelled(one: &[u8], other: &[u8]) -> Option<Ordering> {
-        let point = |text| memchr::memchr(b'.', text);
-        if one.len() != other.len() || point(one) != point(other) {
-            return None;
-        }
-        Some(one.cmp(other)).filter(|order| order.is_ne())
+        let has_point = |text: &[u8]| text.get(Self::USUAL_POINT) == Some(&b'.');
+        let is_likely = one.len() == other.len() && has_point(one) && has_point(other);
+        Some(one.cmp(other)).filter(|order| is_likely && order.is_ne())
     }
 
     /// The digits of a time's fraction that are finer than a nanosecond, as spelled.
     pub fn beyond_nanos(text: &[u8]) -> &[u8] {
         let fraction = memchr::memchr(b'.', text).map_or(text.len(), |dot| dot + 1);
         text.get(fraction + Self::FRACTION_DIGITS..).unwrap_or_default()
+    }
+
+    /// Ten digits, a point and nine digits, as nearly all times are. `None` says nothing.
+    fn parse_usual(text: &[u8; 20]) -> Option<PosixTime> {
+        let (ten, nine) = (text.first_chunk()?, text.last_chunk()?);
+        if text[Self::USUAL_POINT] != b'.' {
+            return None;
+        }
+        let seconds = digits::all_of::<10>(ten)?.into();
+        let nanos = digits::all_of::<9>(nine)? as u32;
+        Some(PosixTime { seconds, nanos })
     }
 
     fn parse_wide(digits: &[u8]) -> Option<u128> {
@@ -91,7 +101,7 @@ impl PosixTime {
         }
         let mut seconds = 0u128;
         for &byte in digits {
-            seconds = seconds * 10 + u128::from(digit(byte)?);
+            seconds = seconds * 10 + u128::from(byte - b'0');
         }
         Some(seconds)
     }
@@ -103,9 +113,9 @@ impl PosixTime {
 
     pub fn plus(self, after: Duration) -> PosixTime {
         let nanos = self.nanos + after.subsec_nanos();
-        let carry = u128::from(nanos / 1_000_000_000);
+        let carry = u128::from(nanos / NANOS_PER_SECOND);
         let seconds = self.seconds + u128::from(after.as_secs()) + carry;
-        PosixTime { seconds, nanos: nanos % 1_000_000_000 }
+        PosixTime { seconds, nanos: nanos % NANOS_PER_SECOND }
     }
 
     /// Whole seconds since 1970. A value of 38 digits fits an `i128`.
@@ -147,7 +157,7 @@ impl Skew {
             false => (b'-', client, server),
         };
         let borrow = later.nanos < earlier.nanos;
-        let nanos = later.nanos + u32::from(borrow) * 1_000_000_000 - earlier.nanos;
+        let nanos = later.nanos + u32::from(borrow) * NANOS_PER_SECOND - earlier.nanos;
         let seconds = later.seconds - earlier.seconds - u128::from(borrow);
 
         let mut skew = Skew { text: [0; Skew::BYTES_MAX], length: 0 };
@@ -157,8 +167,10 @@ impl Skew {
             Ok(seconds) => digits.format(seconds).as_bytes(),
             Err(_) => digits.format(seconds).as_bytes(),
         });
-        skew.append(b".");
-        skew.append(&nine_digits(nanos));
+        // Nine decimals, zeros and all, are those of a number of ten, whose first is the point.
+        let point = skew.length;
+        skew.append(digits.format(NANOS_PER_SECOND + nanos).as_bytes());
+        skew.text[point] = b'.';
         skew
     }
 
@@ -170,20 +182,6 @@ impl Skew {
         self.text[self.length..][..text.len()].copy_from_slice(text);
         self.length += text.len();
     }
-}
-
-fn nine_digits(mut nanos: u32) -> [u8; 9] {
-    let mut digits = [b'0'; 9];
-    for digit in digits.iter_mut().rev() {
-        *digit += (nanos % 10) as u8;
-        nanos /= 10;
-    }
-    digits
-}
-
-fn digit(byte: u8) -> Option<u32> {
-    let digit = byte.wrapping_sub(b'0');
-    (digit < 10).then_some(digit.into())
 }
 
 #[cfg(test)]
@@ -223,13 +221,17 @@ mod tests {
             }
         };
         check("1520023934.9", "1520023935.1", Some(Ordering::Less));
-        check("15", "14", Some(Ordering::Greater));
-        check("1.0000000001", "1.0000000002", Some(Ordering::Less));
-        for (one, other) in [("1.5", "1.5"), ("1.5", "1.50"), ("12.5", "1.25"), ("9", "10")] {
+        check("1520023934.0000000002", "1520023934.0000000001", Some(Ordering::Greater));
+        for (one, other) in [
+            ("1520023934.9", "1520023934.9"),
+            ("1520023934.5", "1520023934.50"),
+            ("1520023934.5", "152002393.45"),
+            ("152002393.45", "152002393.46"),
+            ("1520023934", "1520023935"),
+            ("9", "10"),
+        ] {
             check(one, other, None);
         }
-        check("1.55", "15.5", None);
-        check("15.55", "165.5", None);
     }
 
     #[test]

@@ -30,16 +30,18 @@ impl Server {
         out: &mut Outputs,
     ) -> Verdict {
         self.forget_expired(report.client, now);
-        let verdict = self.store.put_at(tag, &report);
+        // The store keeps what is told, byte for byte: it is put together once, here.
+        let start = out.text.len();
+        report.write_line(&mut out.text);
+        let line = start..out.text.len();
+        let verdict = self.store.put_text(tag, &report, Report::fields_of(&out.text[line.clone()]));
         let Verdict::News { leaf } = verdict else {
             self.counters.stale += 1;
+            out.text.truncate(start);
             return verdict;
         };
         self.counters.news += 1;
         self.news_at = now.monotonic;
-        let start = out.text.len();
-        report.write_line(&mut out.text);
-        let line = start..out.text.len();
         for peer in self.peers.ids() {
             if planted(Bug::NoForward) && teller.is_some() {
                 break;

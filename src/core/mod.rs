@@ -10,6 +10,7 @@ mod arena;
 pub mod border;
 pub mod clock;
 pub mod digest;
+mod digits;
 mod expiry;
 mod flood;
 mod greeting;
@@ -258,23 +259,24 @@ impl Server {
             if ahead.is_empty() {
                 return;
             }
-            for Ahead { mark, line, command, tag } in ahead.drain(..) {
+            for Ahead { mark, line, command, tag } in &ahead {
                 let is_full = self.waits.hold_if_full(conn) && !planted(Bug::HoldForgotten);
                 if is_full || out.text.len() > lines.room_bytes() {
-                    lines.give_back(mark);
+                    lines.give_back(*mark);
                     if is_full {
                         lines.hold();
                     }
                     return;
                 }
                 self.counters.lines_in += 1;
-                let answered = self.command(now, conn, line, (command, tag), out);
+                let answered = self.command(now, conn, line, (command, *tag), out);
                 if answered && self.settings.close_after_reply {
                     lines.hold();
                     self.ended(now, conn, out);
                     return;
                 }
             }
+            ahead.clear();
         }
     }
 
@@ -302,10 +304,10 @@ impl Server {
         now: Now,
         conn: ConnId,
         line: &[u8],
-        (command, tag): (Command<'_>, Tag),
+        (command, tag): (&Command<'_>, Tag),
         out: &mut Outputs,
     ) -> bool {
-        match command {
+        match *command {
             Command::Iamat { client, position, time, stamp } => {
                 let heard = self.next_stamp(now);
                 if self.is_too_far_ahead(stamp, heard) {
@@ -319,9 +321,9 @@ impl Server {
             Command::Whatsat { client, radius, bound } => {
                 self.whatsat(now, conn, line, (client, radius, bound), out)
             }
-            Command::At(report) if self.settings.accept_plain => {
-                if !self.has_expired(&report, now) && self.may_keep(report.client) {
-                    self.judge(now, (tag, report), None, out);
+            Command::At(ref report) if self.settings.accept_plain => {
+                if !self.has_expired(report, now) && self.may_keep(report.client) {
+                    self.judge(now, (tag, *report), None, out);
                 }
                 false
             }

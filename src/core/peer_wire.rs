@@ -11,7 +11,8 @@
 //! ```
 
 use super::digest::{Digest, Hash, Node};
-use super::wire::{Report, all_digits, is_space};
+use super::digits;
+use super::wire::{Report, is_space};
 
 /// Bytes of a proof: HMAC-SHA-256.
 pub const MAC_BYTES: usize = 32;
@@ -41,9 +42,11 @@ impl<'a> PeerLine<'a> {
         let message = match first {
             b"PING" => fields
                 .next()
-                .filter(|number| all_digits(number))
+                .filter(|number| digits::are_all(number))
                 .map(|number| PeerLine::Ping { number }),
-            b"PONG" => fields.next().filter(|number| all_digits(number)).map(|_| PeerLine::Pong),
+            b"PONG" => {
+                fields.next().filter(|number| digits::are_all(number)).map(|_| PeerLine::Pong)
+            }
             b"BYE" => Some(PeerLine::Bye),
             b"ROOT" => Self::root(&mut fields),
             b"L1" | b"L2" | b"L3" => {
@@ -198,7 +201,7 @@ fn hex_digit(digit: u8) -> Option<u8> {
 }
 
 fn number(digits: &[u8]) -> Option<u64> {
-    if !all_digits(digits) {
+    if !digits::are_all(digits) {
         return None;
     }
     std::str::from_utf8(digits).ok()?.parse().ok()

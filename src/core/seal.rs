@@ -17,8 +17,8 @@
 
 use std::time::Duration;
 
+use polymur_hash::PolymurHash;
 use ring::hmac;
-use siphasher::sip::SipHasher13;
 
 use super::peer_wire::{Greeting, MAC_BYTES, from_hex, write_hex};
 use super::planted::{Bug, planted};
@@ -126,7 +126,7 @@ impl Keyring {
     }
 
     fn digest_id(&self) -> [u8; 8] {
-        let hasher = SipHasher13::new_with_keys(self.hash_key.0, self.hash_key.1);
+        let hasher = PolymurHash::from_u64x2_seed(self.hash_key.0, self.hash_key.1);
         hasher.hash(b"digest").to_be_bytes()
     }
 }

@@ -30,7 +30,7 @@
 use std::cmp::Ordering;
 use std::hint::black_box;
 
-use siphasher::sip::SipHasher13;
+use polymur_hash::PolymurHash;
 
 use super::arena::{Arena, RecordRef};
 use super::clock::PosixTime;
@@ -56,7 +56,7 @@ impl Verdict {
 }
 
 pub struct Store {
-    hasher: SipHasher13,
+    hasher: PolymurHash,
     index: Vec<Slot>,
     arena: Arena,
     digest: Digest,
@@ -82,7 +82,7 @@ impl Store {
     /// `key` keeps strangers, who choose the client ids, from choosing their hashes too.
     pub fn new(key: (u64, u64)) -> Store {
         Store {
-            hasher: SipHasher13::new_with_keys(key.0, key.1),
+            hasher: PolymurHash::from_u64x2_seed(key.0, key.1),
             index: vec![Self::EMPTY; Self::INDEX_MIN],
             arena: Arena::new(),
             digest: Digest::new(),
@@ -93,35 +93,35 @@ impl Store {
     /// Keeps the report if it is better than what is held of its client. The outcome does not
     /// depend on the order in which reports come: every server ends with the same.
     pub fn put(&mut self, report: &Report<'_>) -> Verdict {
-        self.put_at(self.tag(report.client), report)
+        let mut text = Vec::with_capacity(report.fields_len());
+        report.write_fields(&mut text);
+        self.put_text(self.tag(report.client), report, &text)
     }
 
-    /// `put` for whoever knows the client's tag.
-    pub fn put_at(&mut self, tag: Tag, report: &Report<'_>) -> Verdict {
+    /// `put` for whoever knows the client's tag and has the report as `write_fields` writes it.
+    pub fn put_text(&mut self, tag: Tag, report: &Report<'_>, text: &[u8]) -> Verdict {
         let at = self.search(tag, report.client);
-        let record = match self.index[at].record {
+        let client = report.client_at()..report.client_at() + report.client.len();
+        match self.index[at].record {
             None => {
-                let record = self.arena.add(report);
+                let record = self.arena.add(text, client);
                 self.insert(at, Slot { tag, record: Some(record) });
-                if planted(Bug::DigestForgetsNew) {
-                    return Verdict::News { leaf: leaf(tag) };
+                if !planted(Bug::DigestForgetsNew) {
+                    self.digest.toggle(leaf(tag), self.hasher.hash(text));
                 }
-                record
             }
             Some(held) => match self.rank_against(report, held) {
                 Ordering::Less => return Verdict::Stale,
                 Ordering::Equal => return Verdict::Known,
                 Ordering::Greater => {
-                    if !planted(Bug::DigestKeepsOld) {
-                        self.digest.toggle(leaf(tag), self.hash(held));
-                    }
-                    let record = self.arena.replace(held, report);
-                    self.index[at].record = Some(record);
-                    record
+                    // Side by side: the processor goes on with one while the other waits.
+                    let (old, new) = (self.hash(held), self.hasher.hash(text));
+                    let old = if planted(Bug::DigestKeepsOld) { 0 } else { old };
+                    self.digest.toggle(leaf(tag), old ^ new);
+                    self.index[at].record = Some(self.arena.replace(held, text, client));
                 }
             },
-        };
-        self.digest.toggle(leaf(tag), self.hash(record));
+        }
         Verdict::News { leaf: leaf(tag) }
     }
 
@@ -138,8 +138,11 @@ impl Store {
         for record in tags.clone().map(records) {
             black_box(record);
         }
-        for record in tags.filter_map(records) {
+        for record in tags.clone().filter_map(records) {
             self.arena.fetch_ahead(record);
+        }
+        for tag in tags {
+            self.digest.fetch_ahead(leaf(tag));
         }
     }
 
@@ -189,13 +192,14 @@ impl Store {
         }
     }
 
-    /// `rank`, but the record is taken apart only if the spelling of its time does not settle it.
+    /// `rank`, but the record is taken apart only if its time does not settle it.
     fn rank_against(&self, report: &Report<'_>, record: RecordRef) -> Ordering {
-        let held = self.arena.text(record);
+        let (held, client) = self.arena.parts(record);
         if let Some(order) = misjudged(report, held) {
             return order;
         }
-        PosixTime::order_as_spelled(report.time, Report::time_of_fields(held))
+        let time = Report::time_of_fields(held, client.end, report.time.len());
+        PosixTime::order_as_spelled(report.time, time)
             .unwrap_or_else(|| rank(report, &Report::from_fields(held)))
     }
 

@@ -9,12 +9,13 @@
 use std::ops::RangeInclusive;
 
 use super::clock::PosixTime;
+use super::digits;
 use super::whatsat::{Position, Question};
 
 /// Kilometres, spec section 3.
-const RADIUS_KM_MAX: u32 = 50;
+const RADIUS_KM_MAX: u64 = 50;
 /// Results, spec section 3.
-const BOUND_MAX: u32 = 20;
+const BOUND_MAX: u64 = 20;
 /// No message has more fields than AT has.
 const FIELDS_MAX: usize = 6;
 
@@ -67,11 +68,8 @@ impl<'a> Command<'a> {
     /// for but the end of the client's id: what follows ends by itself. `None` says nothing.
     fn iamat_as_usual(line: &'a [u8]) -> Option<Command<'a>> {
         let operands = line.strip_prefix(b"IAMAT ")?;
-        let (client, rest) = operands.split_at(memchr::memchr(b' ', operands)?);
-        if client.is_empty() || has_other_spaces(client) {
-            return None;
-        }
-        let rest = &rest[1..];
+        let (client, rest) = operands.split_at(word_length(operands));
+        let rest = rest.strip_prefix(b" ").filter(|_| !client.is_empty())?;
         let latitude = coordinate_length(rest, 90)?;
         let longitude = coordinate_length(&rest[latitude..], 180)?;
         let (position, rest) = rest.split_at(latitude + longitude);
@@ -89,10 +87,10 @@ impl<'a> Command<'a> {
     fn whatsat(client: &'a [u8], radius: &'a [u8], bound: &'a [u8]) -> Option<Command<'a>> {
         let radius = radius.strip_prefix(b"+").unwrap_or(radius);
         let bound = bound.strip_prefix(b"+").unwrap_or(bound);
-        if decimal_length(radius, Some(RADIUS_KM_MAX))? != radius.len() || !all_digits(bound) {
+        if decimal_length(radius, Some(RADIUS_KM_MAX))? != radius.len() || !digits::are_all(bound) {
             return None;
         }
-        let (bound, _) = leading_digits(bound);
+        let (bound, _) = digits::leading(bound);
         let bound = (bound <= BOUND_MAX).then_some(bound as u8)?;
         Some(Command::Whatsat { client, radius, bound })
     }
@@ -137,8 +135,14 @@ impl<'a> Report<'a> {
         Report { server, skew, client, position, time, stamp }
     }
 
-    /// The time of what `write_fields` has put together: the last field.
-    pub fn time_of_fields(text: &[u8]) -> &[u8] {
+    /// The time in what `write_fields` has put together, where the client's id ends at
+    /// `client_end`. It is nearly always as long as that of any other report.
+    pub fn time_of_fields(text: &[u8], client_end: usize, likely_length: usize) -> &[u8] {
+        let likely = text.len().saturating_sub(likely_length);
+        // Behind the client's id and its space, there is only one more.
+        if likely > client_end + 2 && text[likely - 1] == b' ' {
+            return &text[likely..];
+        }
         memchr::memrchr(b' ', text).map_or(text, |space| &text[space + 1..])
     }
 
@@ -150,6 +154,16 @@ impl<'a> Report<'a> {
             out.push(b' ');
         }
         out.extend_from_slice(self.time);
+    }
+
+    /// What `write_fields` writes, in what `write_line` has written.
+    pub fn fields_of(line: &[u8]) -> &[u8] {
+        &line[b"AT ".len()..line.len() - 1]
+    }
+
+    /// Where the client's id begins in what `write_fields` writes.
+    pub fn client_at(&self) -> usize {
+        self.server.len() + self.skew.len() + 2
     }
 
     /// How many bytes `write_fields` writes.
@@ -224,6 +238,22 @@ impl<'a> Fields<'a> {
 /// return. `u8::is_ascii_whitespace` would be wrong: it lacks the vertical tab.
 const OTHER_SPACES: RangeInclusive<u8> = b'\t'..=b'\r';
 
+/// How many bytes come before the first that may be white space: it is a space or less.
+fn word_length(text: &[u8]) -> usize {
+    const EVERY: u64 = u64::from_le_bytes([1; 8]);
+    let mut at = 0;
+    while let Some(word) = text[at..].first_chunk() {
+        // As in `digits`: eight bytes together, and the first that is marked is marked rightly.
+        let lanes = u64::from_le_bytes(*word);
+        let marks = lanes.wrapping_sub(EVERY * (1 + u64::from(b' '))) & !lanes & (EVERY * 0x80);
+        if marks != 0 {
+            return at + marks.trailing_zeros() as usize / 8;
+        }
+        at += word.len();
+    }
+    at + text[at..].iter().take_while(|byte| **byte > b' ').count()
+}
+
 /// Looks at every byte, even if the first is one: so many bytes can be looked at together.
 fn has_other_spaces(text: &[u8]) -> bool {
     text.iter().fold(false, |found, byte| found | OTHER_SPACES.contains(byte))
@@ -253,7 +283,8 @@ fn split_position(text: &[u8]) -> Option<(&[u8], &[u8])> {
     (coordinate_length(longitude, 180)? == longitude.len()).then_some((latitude, longitude))
 }
 
-fn coordinate_length(text: &[u8], degrees_max: u32) -> Option<usize> {
+#[inline]
+fn coordinate_length(text: &[u8], degrees_max: u64) -> Option<usize> {
     match text {
         [b'+' | b'-', decimal @ ..] => Some(1 + decimal_length(decimal, Some(degrees_max))?),
         _ => None,
@@ -261,32 +292,16 @@ fn coordinate_length(text: &[u8], degrees_max: u32) -> Option<usize> {
 }
 
 /// How many of the first bytes spell `digits[.digits]`, if their value is not above `max`.
-fn decimal_length(text: &[u8], max: Option<u32>) -> Option<usize> {
-    let (value, integer) = leading_digits(text);
+#[inline]
+fn decimal_length(text: &[u8], max: Option<u64>) -> Option<usize> {
+    let (value, integer) = digits::leading(text);
     if integer == 0 || max.is_some_and(|max| value > max) {
         return None;
     }
     let [b'.', fraction @ ..] = &text[integer..] else { return Some(integer) };
-    let (beyond, length) = leading_digits(fraction);
-    let over = max == Some(value) && beyond > 0;
+    let length = digits::count(fraction);
+    let over = max == Some(value) && fraction[..length].iter().any(|&digit| digit != b'0');
     (length > 0 && !over).then_some(integer + 1 + length)
-}
-
-/// The value of the first digits, and how many those are. Too many are a very large number.
-fn leading_digits(text: &[u8]) -> (u32, usize) {
-    let mut value = 0u32;
-    for (at, &byte) in text.iter().enumerate() {
-        let digit = byte.wrapping_sub(b'0');
-        if digit > 9 {
-            return (value, at);
-        }
-        value = value.saturating_mul(10).saturating_add(digit.into());
-    }
-    (value, text.len())
-}
-
-pub(super) fn all_digits(text: &[u8]) -> bool {
-    !text.is_empty() && text.iter().all(u8::is_ascii_digit)
 }
 
 /// A skew of another server: usually `+0.263873386`, but those that print a float may also say
@@ -299,7 +314,7 @@ fn is_skew(text: &[u8]) -> bool {
     let Some(length) = decimal_length(unsigned, None) else { return false };
     match &unsigned[length..] {
         [] => true,
-        [b'e' | b'E', b'+' | b'-', digits @ ..] | [b'e' | b'E', digits @ ..] => all_digits(digits),
+        [b'e' | b'E', b'+' | b'-', rest @ ..] | [b'e' | b'E', rest @ ..] => digits::are_all(rest),
         _ => false,
     }
 }

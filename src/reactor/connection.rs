@@ -289,12 +289,13 @@ impl Connection {
         }
     }
 
-    /// Writes what is owed, as far as the kernel takes it.
+    /// Writes what is owed, as far as the kernel takes it. Says how many bytes that
+    /// were, and what came of it.
     ///
     /// asyncio: _SelectorSocketTransport._write_ready.
-    pub fn flush(&mut self, now: Moment) -> Flushed {
+    pub fn flush(&mut self, now: Moment) -> (usize, Flushed) {
         let Some(outbox) = self.buffers.as_mut().map(|buffers| &mut buffers.outbox) else {
-            return Flushed::All;
+            return (0, Flushed::All);
         };
         let mut budget = WRITE_BUDGET;
         while outbox.owed() > 0 && budget > 0 {
@@ -313,17 +314,15 @@ impl Connection {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.flags.write_blocked = true;
                     outbox.compact();
-                    return Flushed::Partly;
+                    return (WRITE_BUDGET - budget, Flushed::Partly);
                 }
-                Err(error) => return Flushed::Broken(error),
+                Err(error) => return (WRITE_BUDGET - budget, Flushed::Broken(error)),
             }
         }
         self.flags.write_blocked = false;
         outbox.compact();
-        match outbox.owed() {
-            0 => Flushed::All,
-            _ => Flushed::Partly,
-        }
+        let flushed = if outbox.owed() == 0 { Flushed::All } else { Flushed::Partly };
+        (WRITE_BUDGET - budget, flushed)
     }
 
     /// Where the far end is; nowhere for a Unix socket.

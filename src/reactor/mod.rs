@@ -184,12 +184,7 @@ impl Reactor {
     /// asyncio: BaseEventLoop._run_once.
     fn turn(&mut self, events: &mut Events) -> io::Result<()> {
         let turn = self.trace.begin();
-        let patience = self.patience();
-        match self.poll.poll(events, patience) {
-            // A signal came while we slept. What it means is in the signals' own socket.
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => events.clear(),
-            other => other?,
-        }
+        let patience = self.sleep(events)?;
         self.trace.done(|| Note::Sleep { patience, ready: events.iter().count() as u32 });
 
         self.now = self.clocks.read();
@@ -232,9 +227,8 @@ impl Reactor {
         }
 
         self.empty_mailbox();
-        let span = self.trace.begin();
         if let slots @ 1.. = self.slots.bury() {
-            self.trace.end(span, || Note::Bury { slots: slots as u32 });
+            self.trace.done(|| Note::Bury { slots: slots as u32 });
         }
         self.open_doors_again();
         self.step_drain();
@@ -243,6 +237,33 @@ impl Reactor {
             self.end_turn(turn);
         }
         Ok(())
+    }
+
+    /// Sleeps until there are events or the loop's patience is at an end. Says what it was.
+    fn sleep(&mut self, events: &mut Events) -> io::Result<Option<Duration>> {
+        let spin = Duration::from_micros(self.config.limits.spin_us.into());
+        if !spin.is_zero() && self.patience() != Some(Duration::ZERO) {
+            let began = Instant::now();
+            while began.elapsed() < spin {
+                self.wait(events, Some(Duration::ZERO))?;
+                if !events.is_empty() {
+                    return Ok(Some(spin));
+                }
+            }
+        }
+        let patience = self.patience();
+        self.wait(events, patience).map(|()| patience)
+    }
+
+    fn wait(&mut self, events: &mut Events, patience: Option<Duration>) -> io::Result<()> {
+        match self.poll.poll(events, patience) {
+            // A signal came while we slept. What it means is in the signals' own socket.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                events.clear();
+                Ok(())
+            }
+            other => other,
+        }
     }
 
     /// How long the loop may sleep: not at all while somebody has work left, else until the next
@@ -293,12 +314,9 @@ impl Reactor {
             self.hold(conn);
         }
         self.carry_out();
-        self.trace.end_hearing(
-            span,
-            (conn, outputs),
-            || lines.consumed(),
-            || traced::ports(&self.config, &self.slots, conn),
-        );
+        if self.trace.is_on() {
+            self.end_hearing(span, conn, lines.consumed(), outputs);
+        }
         self.empty_mailbox();
     }
 

@@ -57,9 +57,8 @@ impl Reactor {
     fn write(&mut self, conn: ConnId) {
         let now = self.moment();
         let Some(connection) = self.slots.connection(conn) else { return };
-        let owed = connection.owed();
-        let flushed = connection.flush(now);
-        self.trace.done(|| traced::write(connection, owed));
+        let (bytes, flushed) = connection.flush(now);
+        self.trace.done(|| traced::write(connection, bytes));
         match flushed {
             Flushed::All => {
                 connection.release(&mut self.spare);

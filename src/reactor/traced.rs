@@ -62,9 +62,9 @@ pub fn unfinished(who: &Unfinished) -> Note {
     }
 }
 
-pub fn write(connection: &Connection, owed: usize) -> Note {
-    let left = connection.owed();
-    Note::Write { conn: connection.id(), bytes: (owed - left) as u32, left: left as u32 }
+pub fn write(connection: &Connection, bytes: usize) -> Note {
+    let (conn, left) = (connection.id(), connection.owed() as u32);
+    Note::Write { conn, bytes: bytes as u32, left }
 }
 
 pub fn due(due: &Due) -> trace::Due {
@@ -73,17 +73,6 @@ pub fn due(due: &Due) -> trace::Due {
         Due::Accept { .. } => trace::Due::Accept,
         Due::DrainOver => trace::Due::DrainOver,
     }
-}
-
-/// The ports of a link on which something is heard, the teller's first. A client that says AT to
-/// a server which does not believe it is no teller.
-pub fn ports(config: &Config, slots: &Slots, conn: ConnId) -> Option<[u16; 2]> {
-    if conn.door() == Door::Client && !config.accept_plain {
-        return None;
-    }
-    // What it said may have been its death.
-    let [ours, theirs] = slots.tenant(conn.slot())?.ports()?;
-    Some([theirs, ours])
 }
 
 impl Reactor {
@@ -96,6 +85,19 @@ impl Reactor {
             ..Turn::default()
         });
         self.offer_trace();
+    }
+
+    /// Reports among what was heard have come by a hop, if it is a link. A client that says AT to a
+    /// server which does not believe it is no teller.
+    #[cold]
+    pub(super) fn end_hearing(&mut self, span: Span, conn: ConnId, heard: &[u8], outputs: u32) {
+        let is_link = conn.door() != Door::Client || self.config.accept_plain;
+        self.trace.end_hearing(span, (conn, outputs), heard, || {
+            // What it said may have been its death.
+            let teller = self.slots.tenant(conn.slot()).filter(|_| is_link)?;
+            let [ours, theirs] = teller.ports()?;
+            Some([theirs, ours])
+        });
     }
 
     /// SIGUSR1 has come.

@@ -2,10 +2,8 @@
 //! because none of it changes what happens.
 
 use std::fmt;
-use std::hash::Hasher;
+use std::hash::{DefaultHasher, Hasher};
 use std::time::Duration;
-
-use siphasher::sip::SipHasher13;
 
 /// How much a life leaves to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,7 +35,7 @@ pub struct Counts {
 }
 
 pub struct Chronicle {
-    hash: SipHasher13,
+    hash: DefaultHasher,
     detail: Detail,
     pub rows: Vec<Row>,
     pub counts: Counts,
@@ -46,7 +44,7 @@ pub struct Chronicle {
 impl Chronicle {
     pub fn new(detail: Detail) -> Chronicle {
         let (rows, counts) = (Vec::new(), Counts::default());
-        Chronicle { hash: SipHasher13::new(), detail, rows, counts }
+        Chronicle { hash: DefaultHasher::new(), detail, rows, counts }
     }
 
     /// Notes an event for the hash.

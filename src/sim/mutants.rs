@@ -14,6 +14,14 @@ pub struct Catch {
     pub violation: Violation,
 }
 
+/// Lives the life again that noticed the bug, to be read.
+pub fn relive(bug: Bug, seed: u64) -> Life {
+    plant(Some(bug));
+    let life = Plan::default().live(seed, Detail::Events);
+    plant(None);
+    life
+}
+
 /// Plants a bug and lives so many lives, beginning with `seed`, until one goes wrong.
 pub fn hunt(bug: Bug, seed: u64, seeds: u64) -> Option<Catch> {
     plant(Some(bug));

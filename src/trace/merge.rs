@@ -160,7 +160,7 @@ mod tests {
     /// nobody is taken for another.
     #[test]
     fn one_clock_and_no_two_alike() {
-        let begun = 1_795_323_858_123_456.75;
+        let begun = 1_795_323_858_123_456.5;
         let (early, late) = (trace("A", 7, begun, 500.25), trace("B", 7, begun + 400.0, 100.25));
         for texts in [[early.clone(), late.clone()], [late.clone(), early.clone()]] {
             let file = merged(&texts);

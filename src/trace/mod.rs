@@ -164,16 +164,15 @@ impl Recorder {
 
     /// Ends the span in which lines were told to the core. Those that are reports have come by a
     /// hop, if there are ports of a link, the teller's first; they are asked for rarely.
-    #[inline]
-    pub(crate) fn end_hearing<'a>(
+    pub(crate) fn end_hearing(
         &mut self,
         span: Span,
         (conn, outputs): (ConnId, u32),
-        lines: impl FnOnce() -> &'a [u8],
+        heard: &[u8],
         ports: impl FnOnce() -> Option<[u16; 2]>,
     ) {
         if let Some(ring) = &mut self.ring {
-            self.last = ring.end_hearing(span, (conn, outputs), lines(), ports);
+            self.last = ring.end_hearing(span, (conn, outputs), heard, ports);
         }
     }
 
@@ -228,7 +227,6 @@ impl Ring {
     }
 
     /// A hop is heard where its lines are first told of, the smallest time behind their reading.
-    #[cold]
     fn end_hearing(
         &mut self,
         span: Span,

@@ -95,6 +95,16 @@ class Loop(asyncio.SelectorEventLoop):
     def __init__(self, tape: Tape):
         super().__init__(Selector(tape))
         self.tape, self.turns, self.timers = tape, 0, 0
+        # By way of the waker: a plain handler would wait for a loop that has just gone to sleep.
+        self.add_signal_handler(
+            signal.SIGUSR1, lambda: threading.Thread(target=tape.save).start())
+        for end in (signal.SIGINT, signal.SIGTERM):
+            self.add_signal_handler(end, self.leave)
+
+    def leave(self) -> None:
+        """Ends at once: a task that loses its link while it is cancelled would go on for ever."""
+        self.tape.save()
+        os._exit(0)
 
     def _run_once(self) -> None:
         began, self.timers = self.tape.now(), 0
@@ -254,10 +264,6 @@ def main() -> None:
         sys.exit(f"the trace cannot be written to {given.trace}: {error}")
     Watch(tape)
     asyncio.events.new_event_loop = lambda: Loop(tape)
-    signal.signal(signal.SIGUSR1, lambda *_: threading.Thread(target=tape.save).start())
-    # Whoever is started in the background of a script ignores SIGINT until told otherwise.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     sys.argv = [str(TWIN), given.name, *rest]
     try:
         runpy.run_path(str(TWIN), run_name="__main__")

@@ -1,0 +1,188 @@
+//! Runs of decimal digits, eight at a time. Apart because it is a tool of those who read numbers
+//! (`wire`, `clock`), and because its arithmetic wants to be looked at alone.
+//!
+//! In use, every line has three numbers in it, and reading them byte by byte was a quarter of
+//! what a line costs. So eight bytes are one word, the first of them the lowest, and one addition
+//! or multiplication does something to all of them at once:
+//!
+//! ```text
+//!   "34.06893"   minus '0' in each byte      3  4  *  0  6  8  9  3     * is above 9
+//!                plus 0x76 in each byte      .  .  #  .  .  .  .  .     # has its highest bit set
+//!                count zero bits from below  two digits
+//! ```
+
+/// Bytes that are read together.
+const LANES: usize = 8;
+const POWERS_OF_TEN: [u64; LANES + 1] =
+    [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000];
+
+/// The value of the first digits, and how many those are. Too many are a very large number.
+#[inline]
+pub fn leading(text: &[u8]) -> (u64, usize) {
+    let Some(word) = text.first_chunk() else { return go_on(0, text, 0) };
+    match first(lanes(word)) {
+        (value, LANES) => go_on(value, text, LANES),
+        less => less,
+    }
+}
+
+/// `leading`, when the first of the digits have been read.
+fn go_on(mut value: u64, text: &[u8], mut count: usize) -> (u64, usize) {
+    while let Some(word) = text[count..].first_chunk() {
+        let (next, digits) = first(lanes(word));
+        value = value.wrapping_mul(POWERS_OF_TEN[digits]).wrapping_add(next);
+        count += digits;
+        if digits < LANES {
+            return (certain(value, &text[..count]), count);
+        }
+    }
+    for &byte in &text[count..] {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            break;
+        }
+        value = value.wrapping_mul(10).wrapping_add(digit.into());
+        count += 1;
+    }
+    (certain(value, &text[..count]), count)
+}
+
+/// How many of the first bytes are digits.
+#[inline]
+pub fn count(text: &[u8]) -> usize {
+    let mut count = 0;
+    while let Some(word) = text[count..].first_chunk() {
+        let digits = run(lanes(word));
+        count += digits;
+        if digits < LANES {
+            return count;
+        }
+    }
+    count + text[count..].iter().take_while(|byte| byte.is_ascii_digit()).count()
+}
+
+pub fn are_all(text: &[u8]) -> bool {
+    !text.is_empty() && count(text) == text.len()
+}
+
+/// The value of so many digits, if that is what they are: from a whole word to nineteen.
+#[inline]
+pub fn all_of<const COUNT: usize>(text: &[u8; COUNT]) -> Option<u64> {
+    let (word, rest) = text.split_first_chunk()?;
+    let lanes = lanes(word);
+    let mut all_digits = run(lanes) == LANES;
+    let mut value = value_of(lanes);
+    for &byte in rest {
+        let digit = byte.wrapping_sub(b'0');
+        all_digits &= digit <= 9;
+        value = value.wrapping_mul(10).wrapping_add(digit.into());
+    }
+    all_digits.then_some(value)
+}
+
+/// Nineteen digits always fit. More may all the same, if the first are zeros.
+#[inline]
+fn certain(value: u64, digits: &[u8]) -> u64 {
+    if digits.len() <= 19 { value } else { one_by_one(digits) }
+}
+
+#[cold]
+fn one_by_one(digits: &[u8]) -> u64 {
+    let add =
+        |value: u64, digit: &u8| value.saturating_mul(10).saturating_add((digit - b'0').into());
+    digits.iter().fold(0, add)
+}
+
+/// What each byte is more than a zero digit.
+#[inline]
+fn lanes(word: &[u8; LANES]) -> u64 {
+    u64::from_le_bytes(*word) ^ every(b'0')
+}
+
+/// How many of the first lanes are digits.
+#[inline]
+fn run(lanes: u64) -> usize {
+    // A lane above 0x89 carries into the next one, but is marked itself: nobody looks behind it.
+    let marks = (lanes.wrapping_add(every(0x76)) | lanes) & every(0x80);
+    marks.trailing_zeros() as usize / 8
+}
+
+/// The value of the first digits of a word, and how many those are.
+#[inline]
+fn first(lanes: u64) -> (u64, usize) {
+    match run(lanes) {
+        0 => (0, 0),
+        // What is no digit goes, and zeros come before the digits instead.
+        digits => (value_of(lanes << (8 * (LANES - digits))), digits),
+    }
+}
+
+/// Neighbours become one number, three times: ones to tens, to thousands, to all eight digits.
+#[inline]
+fn value_of(lanes: u64) -> u64 {
+    let pairs = (lanes.wrapping_mul(10).wrapping_add(lanes >> 8)) & 0x00ff_00ff_00ff_00ff;
+    let fours = (pairs.wrapping_mul(100).wrapping_add(pairs >> 16)) & 0x0000_ffff_0000_ffff;
+    (fours.wrapping_mul(10_000).wrapping_add(fours >> 32)) & 0xffff_ffff
+}
+
+const fn every(byte: u8) -> u64 {
+    u64::from_le_bytes([byte; LANES])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn expected(text: &[u8]) -> (u64, usize) {
+        let count = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        (one_by_one(&text[..count]), count)
+    }
+
+    fn check(text: &[u8]) {
+        assert_eq!(leading(text), expected(text), "{text:?}");
+        assert_eq!(count(text), expected(text).1, "{text:?}");
+        if let Ok(ten) = <&[u8; 10]>::try_from(text) {
+            let (value, digits) = expected(text);
+            assert_eq!(all_of(ten), (digits == 10).then_some(value), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn every_byte_ends_a_run_unless_it_is_a_digit() {
+        for length in 0..20 {
+            for byte in 0..=u8::MAX {
+                for at in 0..length {
+                    let mut text = b"98765432109876543210"[..length].to_vec();
+                    text[at] = byte;
+                    check(&text);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn too_many_are_a_very_large_number() {
+        let check = |text: &str, value: u64| {
+            assert_eq!(leading(text.as_bytes()), (value, text.len()), "{text}");
+        };
+        check("18446744073709551615", u64::MAX);
+        check("18446744073709551616", u64::MAX);
+        check(&("0".repeat(40) + "90"), 90);
+        check(&"9".repeat(40), u64::MAX);
+    }
+
+    /// Method: words of random bytes, half of them digits, so that carries meet every neighbour.
+    #[test]
+    fn agrees_with_one_by_one() {
+        let mut random = fastrand::Rng::with_seed(5);
+        for _ in 0..100_000 {
+            let length = random.usize(0..24);
+            let byte = |random: &mut fastrand::Rng| match random.bool() {
+                true => random.u8(b'0'..=b'9'),
+                false => random.u8(..),
+            };
+            let text: Vec<u8> = (0..length).map(|_| byte(&mut random)).collect();
+            check(&text);
+        }
+    }
+}
