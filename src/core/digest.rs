@@ -21,7 +21,6 @@
 //!
 //! invariant: the number of a leaf is the exclusive or of the hashes of its records
 
-use std::hint::black_box;
 use std::ops::Range;
 
 /// Two keyed hashes of 64 bits differ in one of 2⁶⁴ comparisons without being told apart.
@@ -112,11 +111,6 @@ pub struct Digest {
 impl Digest {
     pub fn new() -> Digest {
         Digest { leaves: vec![0; LEAVES].into_boxed_slice() }
-    }
-
-    /// Has the number of a leaf brought into the cache.
-    pub fn fetch_ahead(&self, leaf: Leaf) {
-        black_box(self.leaves[usize::from(leaf)]);
     }
 
     /// Takes a record in or out: the same call does both.

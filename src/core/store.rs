@@ -138,11 +138,8 @@ impl Store {
         for record in tags.clone().map(records) {
             black_box(record);
         }
-        for record in tags.clone().filter_map(records) {
+        for record in tags.filter_map(records) {
             self.arena.fetch_ahead(record);
-        }
-        for tag in tags {
-            self.digest.fetch_ahead(leaf(tag));
         }
     }
 
