@@ -73,6 +73,7 @@ fn plan(flags: &BenchFlags) -> Result<Plan, Failure> {
         clients,
         whatsat_percent: flags.whatsat,
         idle: flags.idle,
+        awake: flags.awake,
         warm_up: flags.warm_up,
         duration: flags.seconds,
     })

@@ -153,11 +153,12 @@ impl Central {
                 self.spare = text;
                 return;
             }
-            Command::Iamat { client, position, time, stamp } => {
+            Command::Iamat { client, position, time, stamp, told } => {
                 let skew = Skew::between(now, stamp);
                 let skew = skew.as_bytes();
                 let server = b"Central";
-                Report { server, skew, client, position, time, stamp }.write_line(&mut text);
+                let report = Report { server, skew, client, position, time, stamp, told };
+                report.write_line(&mut text);
                 write_command(&[b"SET", client, &text], &mut self.store.outbox);
                 Waiting::Report
             }

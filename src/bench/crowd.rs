@@ -308,6 +308,7 @@ impl<'a> Crowd<'a> {
     /// # Errors
     /// The event queue fails.
     pub fn turn(&mut self, patience: Duration) -> Result<usize, Failure> {
+        let patience = if self.plan.awake { Duration::ZERO } else { patience };
         let mut events = std::mem::replace(&mut self.events, Events::with_capacity(0));
         match self.poll.poll(&mut events, Some(patience)) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => {

@@ -277,6 +277,7 @@ mod tests {
             clients: 0..1_000,
             whatsat_percent: 0,
             idle: 0,
+            awake: false,
             warm_up: Duration::from_secs(1),
             duration: Duration::from_secs(2),
         };

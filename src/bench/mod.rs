@@ -61,6 +61,8 @@ pub struct Plan {
     pub whatsat_percent: u64,
     /// Connections that say one report and then nothing.
     pub idle: usize,
+    /// Answers are waited for without sleeping.
+    pub awake: bool,
     /// Load that is not measured, because caches, compilers and buffers are still cold.
     pub warm_up: Duration,
     pub duration: Duration,

@@ -308,14 +308,14 @@ impl Server {
         out: &mut Outputs,
     ) -> bool {
         match *command {
-            Command::Iamat { client, position, time, stamp } => {
+            Command::Iamat { client, position, time, stamp, told } => {
                 let heard = self.next_stamp(now);
                 if self.is_too_far_ahead(stamp, heard) {
                     return self.reject(conn, line, out);
                 }
                 let (server, skew) = (self.settings.name.clone(), Skew::between(heard, stamp));
                 let (server, skew) = (server.as_ref(), skew.as_bytes());
-                let report = Report { server, skew, client, position, time, stamp };
+                let report = Report { server, skew, client, position, time, stamp, told };
                 self.iamat(now, conn, line, (tag, report), out)
             }
             Command::Whatsat { client, radius, bound } => {

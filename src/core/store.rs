@@ -110,17 +110,19 @@ impl Store {
                     self.digest.toggle(leaf(tag), self.hasher.hash(text));
                 }
             }
-            Some(held) => match self.rank_against(report, held) {
-                Ordering::Less => return Verdict::Stale,
-                Ordering::Equal => return Verdict::Known,
-                Ordering::Greater => {
-                    // Side by side: the processor goes on with one while the other waits.
-                    let (old, new) = (self.hash(held), self.hasher.hash(text));
-                    let old = if planted(Bug::DigestKeepsOld) { 0 } else { old };
-                    self.digest.toggle(leaf(tag), old ^ new);
-                    self.index[at].record = Some(self.arena.replace(held, text, client));
+            Some(held) => {
+                let (held_text, held_client) = self.arena.parts(held);
+                match rank_against(report, held_text, held_client.end) {
+                    Ordering::Less => return Verdict::Stale,
+                    Ordering::Equal => return Verdict::Known,
+                    Ordering::Greater => {}
                 }
-            },
+                // Side by side: the processor goes on with one while the other waits.
+                let (old, new) = (self.hasher.hash(held_text), self.hasher.hash(text));
+                let old = if planted(Bug::DigestKeepsOld) { 0 } else { old };
+                self.digest.toggle(leaf(tag), old ^ new);
+                self.index[at].record = Some(self.arena.replace(held, text, client));
+            }
         }
         Verdict::News { leaf: leaf(tag) }
     }
@@ -187,17 +189,6 @@ impl Store {
             self.take_out(at);
             removed += 1;
         }
-    }
-
-    /// `rank`, but the record is taken apart only if its time does not settle it.
-    fn rank_against(&self, report: &Report<'_>, record: RecordRef) -> Ordering {
-        let (held, client) = self.arena.parts(record);
-        if let Some(order) = misjudged(report, held) {
-            return order;
-        }
-        let time = Report::time_of_fields(held, client.end, report.time.len());
-        PosixTime::order_as_spelled(report.time, time)
-            .unwrap_or_else(|| rank(report, &Report::from_fields(held)))
     }
 
     /// Where a search for this client begins.
@@ -314,6 +305,17 @@ const LEAF_SHIFT: u32 = Tag::BITS - LEAVES.ilog2();
 
 fn leaf(tag: Tag) -> Leaf {
     (tag >> LEAF_SHIFT) as Leaf
+}
+
+/// `rank`, but what is held is taken apart only if its time does not settle it. Its client's id
+/// ends at `client_end`.
+fn rank_against(report: &Report<'_>, held: &[u8], client_end: usize) -> Ordering {
+    if let Some(order) = misjudged(report, held) {
+        return order;
+    }
+    let time = Report::time_of_fields(held, client_end, report.time.len());
+    PosixTime::order_as_spelled(report.time, time)
+        .unwrap_or_else(|| rank(report, &Report::from_fields(held)))
 }
 
 /// The total order on reports of one client: the later one is the greater one. Ties are broken

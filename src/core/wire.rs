@@ -27,6 +27,8 @@ pub enum Command<'a> {
         position: &'a [u8],
         time: &'a [u8],
         stamp: PosixTime,
+        /// As in a `Report`.
+        told: Option<&'a [u8]>,
     },
     Whatsat {
         client: &'a [u8],
@@ -75,13 +77,13 @@ impl<'a> Command<'a> {
         let (position, rest) = rest.split_at(latitude + longitude);
         let time = rest.strip_prefix(b" ")?;
         let stamp = PosixTime::parse(time)?;
-        Some(Command::Iamat { client, position, time, stamp })
+        Some(Command::Iamat { client, position, time, stamp, told: Some(operands) })
     }
 
     fn iamat(client: &'a [u8], position: &'a [u8], time: &'a [u8]) -> Option<Command<'a>> {
         split_position(position)?;
         let stamp = PosixTime::parse(time)?;
-        Some(Command::Iamat { client, position, time, stamp })
+        Some(Command::Iamat { client, position, time, stamp, told: None })
     }
 
     fn whatsat(client: &'a [u8], radius: &'a [u8], bound: &'a [u8]) -> Option<Command<'a>> {
@@ -107,6 +109,9 @@ pub struct Report<'a> {
     pub position: &'a [u8],
     pub time: &'a [u8],
     pub stamp: PosixTime,
+    /// Client, position and time together, if they stand in one piece with single spaces between
+    /// them: one copy instead of three.
+    pub told: Option<&'a [u8]>,
 }
 
 impl<'a> Report<'a> {
@@ -123,7 +128,8 @@ impl<'a> Report<'a> {
         let &[server, skew, client, position, time] = operands else { return None };
         split_position(position)?;
         let stamp = PosixTime::parse(time)?;
-        is_skew(skew).then_some(Report { server, skew, client, position, time, stamp })
+        let told = None;
+        is_skew(skew).then_some(Report { server, skew, client, position, time, stamp, told })
     }
 
     /// Takes a report apart that `write_fields` has put together, and so was checked before.
@@ -132,7 +138,8 @@ impl<'a> Report<'a> {
         let mut next = || fields.next().expect("write_fields wrote five fields");
         let [server, skew, client, position, time] = [next(), next(), next(), next(), next()];
         let stamp = PosixTime::parse(time).expect("only checked times are written");
-        Report { server, skew, client, position, time, stamp }
+        let told = Some(&text[server.len() + skew.len() + 2..]);
+        Report { server, skew, client, position, time, stamp, told }
     }
 
     /// The time in what `write_fields` has put together, where the client's id ends at
@@ -149,11 +156,21 @@ impl<'a> Report<'a> {
     /// The five fields with one space between each: an AT line without its first word and its
     /// newline, which is also how the store keeps it.
     pub fn write_fields(&self, out: &mut Vec<u8>) {
-        for field in [self.server, self.skew, self.client, self.position] {
+        out.reserve(self.line_len());
+        let mut write = |field: &[u8]| {
             out.extend_from_slice(field);
             out.push(b' ');
+        };
+        write(self.server);
+        write(self.skew);
+        match self.told {
+            Some(told) => out.extend_from_slice(told),
+            None => {
+                write(self.client);
+                write(self.position);
+                out.extend_from_slice(self.time);
+            }
         }
-        out.extend_from_slice(self.time);
     }
 
     /// What `write_fields` writes, in what `write_line` has written.
