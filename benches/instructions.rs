@@ -23,7 +23,7 @@ use chatter::Chatter;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Requests in one write, and the instructions of each, as last written down.
-const RECORDED: [(usize, u64); 2] = [(1, 5_472), (16, 3_548)];
+const RECORDED: [(usize, u64); 2] = [(1, 4_561), (16, 2_578)];
 /// Another compiler, or another processor's `memcpy`, is not a regression.
 const SLACK_PERCENT: u64 = 4;
 
