@@ -233,8 +233,7 @@ class Server:
     async def keep_link(self, peer: Neighbour) -> None:
         # NOTES 11: Waiting, Dialing and Up are the places where this function stands still.
         pause = BACKOFF_MIN_S
-        # NOTES 13: a cancellation that meets a broken link in one turn is lost: it is asked for.
-        while not asyncio.current_task().cancelling():
+        while True:
             try:
                 # NOTES 8: a name is resolved by the same six threads.
                 async with asyncio.timeout(DIAL_S):
