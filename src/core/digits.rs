@@ -125,7 +125,8 @@ fn value_of(lanes: u64) -> u64 {
     (fours.wrapping_mul(10_000).wrapping_add(fours >> 32)) & 0xffff_ffff
 }
 
-const fn every(byte: u8) -> u64 {
+/// A word of which each byte is this one.
+pub const fn every(byte: u8) -> u64 {
     u64::from_le_bytes([byte; LANES])
 }
 

@@ -100,6 +100,7 @@ impl Store {
 
     /// `put` for whoever knows the client's tag and has the report as `write_fields` writes it.
     pub fn put_text(&mut self, tag: Tag, report: &Report<'_>, text: &[u8]) -> Verdict {
+        debug_assert_eq!(text.len(), report.fields_len(), "the text is the report's");
         let at = self.search(tag, report.client);
         let client = report.client_at()..report.client_at() + report.client.len();
         match self.index[at].record {

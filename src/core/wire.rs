@@ -9,7 +9,7 @@
 use std::ops::RangeInclusive;
 
 use super::clock::PosixTime;
-use super::digits;
+use super::digits::{self, every};
 use super::whatsat::{Position, Question};
 
 /// Kilometres, spec section 3.
@@ -257,12 +257,11 @@ const OTHER_SPACES: RangeInclusive<u8> = b'\t'..=b'\r';
 
 /// How many bytes come before the first that may be white space: it is a space or less.
 fn word_length(text: &[u8]) -> usize {
-    const EVERY: u64 = u64::from_le_bytes([1; 8]);
     let mut at = 0;
     while let Some(word) = text[at..].first_chunk() {
         // As in `digits`: eight bytes together, and the first that is marked is marked rightly.
         let lanes = u64::from_le_bytes(*word);
-        let marks = lanes.wrapping_sub(EVERY * (1 + u64::from(b' '))) & !lanes & (EVERY * 0x80);
+        let marks = lanes.wrapping_sub(every(b' ' + 1)) & !lanes & every(0x80);
         if marks != 0 {
             return at + marks.trailing_zeros() as usize / 8;
         }
