@@ -279,6 +279,40 @@ fn silence_has_deadlines() {
     assert_eq!(herd.status("Hill").connections, 0);
 }
 
+/// Goal: a server that was stopped, as a container's freezer does it, ends nobody whose commands it
+/// could not read meanwhile, nor a peer.
+#[test]
+fn a_freeze_ends_nobody() {
+    let limits = "[limits]\nfirst_byte = \"3 s\"\npartial_line = \"3 s\"\nidle = \"3 s\"\n\
+                  ping_after = \"1 s\"\nsilence_max = \"3 s\"\n";
+    let mut herd = Herd::of_file(&["Hill", "Dale"], &[("Hill", "Dale")], limits);
+    herd.start_all(&quiet_and_placeless());
+    let mut clients = Vec::from_iter((0..12).map(|_| herd.connect("Hill")));
+    for (number, client) in clients.iter_mut().enumerate() {
+        match number % 3 {
+            0 => {}
+            1 => client.send("IAMAT kiwi +1-1 "),
+            _ => assert_eq!(client.ask("NOPE"), "? NOPE"),
+        }
+    }
+    herd.signal("Hill", Signal::STOP);
+    // Peers that run would give up on one that is silent for so long.
+    herd.signal("Dale", Signal::STOP);
+    for (number, client) in clients.iter_mut().enumerate() {
+        client.send(if number % 3 == 1 { "7\n" } else { "IAMAT kiwi +1-1 7\n" });
+    }
+    thread::sleep(Duration::from_secs(5));
+    herd.signal("Hill", Signal::CONT);
+    herd.signal("Dale", Signal::CONT);
+    for client in &mut clients {
+        assert!(client.line().ends_with(b" kiwi +1-1 7\n"));
+    }
+    for name in ["Hill", "Dale"] {
+        let log = herd.log(name);
+        assert!(!log.contains("has left"), "{log}");
+    }
+}
+
 // ---- people who go ----
 
 /// A client that resets while its question is in flight leaves nothing behind.

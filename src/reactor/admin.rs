@@ -28,7 +28,7 @@ fn status(reactor: &Reactor) -> Status {
         version: env!("CARGO_PKG_VERSION").into(),
         pid: std::process::id(),
         since_posix_s: reactor.clocks.born_posix.as_secs(),
-        uptime_s: reactor.now.monotonic.as_secs(),
+        uptime_s: reactor.clocks.age().as_secs(),
         client_address: config.client_address.to_string(),
         peer_address: config.peer_address.to_string(),
         peers: (0..config.peers.len()).map(|at| peer_status(reactor, at)).collect(),

@@ -415,6 +415,8 @@ impl Connection {
             Door::Peer => None,
             Door::Plain => Some((self.active + patience.linger, "closed")),
             _ if self.hearing != Hearing::Open || self.flags.held => None,
+            // It waits for its turn, not we for it.
+            _ if self.flags.queued => None,
             _ if !self.flags.has_spoken => {
                 Some((self.line_since + patience.first_byte, "said nothing"))
             }

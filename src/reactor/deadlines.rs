@@ -26,9 +26,9 @@ use std::time::Duration;
 
 use log::info;
 
-use super::Reactor;
 use super::connection::Phase;
 use super::slots::Slot;
+use super::{EVENTS_MAX, Reactor};
 use crate::config::Limits;
 use crate::core::names::ConnId;
 use crate::trace::Note;
@@ -99,6 +99,8 @@ pub struct Round {
     began: Moment,
     /// None if nobody is there to be looked at.
     next: Option<Moment>,
+    /// Turns in a row in which nobody was judged.
+    full_batches: usize,
 }
 
 impl Round {
@@ -108,6 +110,15 @@ impl Round {
     const PAUSE: Duration = Duration::from_millis(500);
     /// Looks in one turn of the loop: some 60 µs.
     const LOOKS_MAX: usize = 4096;
+
+    /// Whether deadlines may be judged in this turn: all that came before it is read by now. A full
+    /// batch of events leaves others in the kernel. After as many turns as there are batches of
+    /// connections, all have been read once, however many come meanwhile.
+    pub fn may_judge(&mut self, events: usize, connections: usize) -> bool {
+        let waits = events == EVENTS_MAX && self.full_batches < connections / EVENTS_MAX;
+        self.full_batches = if waits { self.full_batches + 1 } else { 0 };
+        !waits
+    }
 
     /// When there will be somebody to look at.
     pub fn next_deadline(&self) -> Option<Duration> {
@@ -126,7 +137,7 @@ impl Round {
     /// The slots to look at in this turn, of so many places.
     fn advance(&mut self, now: Moment, places: usize) -> Range<usize> {
         if self.rest.is_empty() && self.next.is_some_and(|next| next <= now) {
-            *self = Round { rest: 0..places, began: now, next: None };
+            *self = Round { rest: 0..places, began: now, next: None, ..Round::default() };
         }
         let start = self.rest.start;
         self.rest.start = self.rest.end.min(start + Self::LOOKS_MAX);
@@ -179,7 +190,8 @@ mod tests {
     use mio::Events;
 
     use super::*;
-    use crate::core::names::Door;
+    use crate::core::LinkState;
+    use crate::core::names::{Door, PeerId};
     use crate::reactor::slots::Slots;
     use crate::reactor::tests::reactor;
 
@@ -192,6 +204,13 @@ mod tests {
                 assert!(due >= start + wait && due <= start + wait + Duration::from_millis(200));
             }
         }
+    }
+
+    /// How many have said something.
+    fn spoken(slots: &mut Slots) -> usize {
+        let mut names = slots.names();
+        names.retain(|&conn| slots.connection(conn).is_some_and(|conn| conn.flags.has_spoken));
+        names.len()
     }
 
     /// Goal: each deadline is kept, not early and hardly late, by few rounds, and by none when
@@ -207,11 +226,6 @@ mod tests {
         for (client, text) in clients.iter_mut().zip(["", "IAMAT", "NOPE\n"]) {
             client.write_all(text.as_bytes()).unwrap();
         }
-        let spoken = |slots: &mut Slots| {
-            let mut names = slots.names();
-            names.retain(|&conn| slots.connection(conn).is_some_and(|conn| conn.flags.has_spoken));
-            names.len()
-        };
         while reactor.slots.alive(Door::Client) < 3 || spoken(&mut reactor.slots) < 2 {
             reactor.turn(&mut events).unwrap();
         }
@@ -238,6 +252,101 @@ mod tests {
         }
         assert!((30..40).contains(&rounds), "{rounds} rounds in five minutes");
         assert_eq!(reactor.round.next_deadline(), None);
+    }
+
+    /// Writes an empty line to the server and has it turn, until this holds.
+    fn turn_until(
+        reactor: &mut Reactor,
+        events: &mut Events,
+        chatter: &mut TcpStream,
+        mut holds: impl FnMut(&mut Reactor) -> bool,
+    ) {
+        while !holds(reactor) {
+            chatter.write_all(b"\n").unwrap();
+            reactor.turn(events).unwrap();
+        }
+    }
+
+    /// Goal: when the process was stopped, nobody is ended by the time that has passed, be it by a
+    /// deadline of the reactor's or by one of the core's, and time goes on from there. Method: a
+    /// clock that jumps, far ends that do nothing.
+    #[test]
+    fn a_pause_of_ours_is_nobodys_silence() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut reactor, [address, peer_address]) = reactor(dir.path());
+        let mut events = Events::with_capacity(16);
+        let [mut chatter, silent, mut partial, mut idle] =
+            [0; 4].map(|_| TcpStream::connect(address).unwrap());
+        let [mut peer, stranger] = [0; 2].map(|_| TcpStream::connect(peer_address).unwrap());
+        partial.write_all(b"IAMAT").unwrap();
+        idle.write_all(b"NOPE\n").unwrap();
+        let (herd, nonce) = (&reactor.config.herd, "0".repeat(32));
+        writeln!(peer, "HERD/1 Bona Bailey {herd} {nonce} -").unwrap();
+        let ups = |reactor: &Reactor| {
+            let peers = 0..reactor.config.peers.len();
+            peers
+                .filter(|&at| reactor.server.peer(PeerId(at as u16)).state == LinkState::Up)
+                .count()
+        };
+        turn_until(&mut reactor, &mut events, &mut chatter, |reactor| {
+            ups(reactor) == 1 && reactor.server.counters().lines_in > 2
+        });
+
+        let alive = |reactor: &Reactor| [Door::Client, Door::Peer].map(|d| reactor.slots.alive(d));
+        let before = alive(&reactor);
+        assert_eq!((before[0], before[1] >= 2), (4, true));
+        for pause in [12, 60, 3600] {
+            reactor.clocks.skip(Duration::from_secs(pause));
+            let mut turns = 0..5;
+            turn_until(&mut reactor, &mut events, &mut chatter, |_| turns.next().is_none());
+            assert_eq!((alive(&reactor), ups(&reactor)), (before, 1), "after {pause} s");
+        }
+
+        // What passes while it turns does count.
+        let start = reactor.now.monotonic;
+        for second in 0..=310 {
+            reactor.now.monotonic = start + Duration::from_secs(second);
+            reactor.fire_timers();
+            reactor.go_round();
+        }
+        assert_eq!(alive(&reactor), [0, 0]);
+        drop((silent, stranger));
+    }
+
+    /// Goal: who kept a deadline is not ended because the loop came late. Method: the end of a line
+    /// lies in the kernel when the deadline has passed.
+    #[test]
+    fn deadlines_are_judged_after_reading() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut reactor, [address, _]) = reactor(dir.path());
+        reactor.patience.partial_line = Duration::from_millis(300);
+        let mut events = Events::with_capacity(16);
+        let mut client = TcpStream::connect(address).unwrap();
+        client.write_all(b"IAMAT kiwi +1-1 ").unwrap();
+        while spoken(&mut reactor.slots) == 0 {
+            reactor.turn(&mut events).unwrap();
+        }
+        client.write_all(b"7\n").unwrap();
+        reactor.clocks.skip(Duration::from_millis(900));
+        let late = reactor.clocks.elapsed();
+        while reactor.server.store().is_empty() {
+            assert_eq!(reactor.slots.alive(Door::Client), 1, "its line had come");
+            reactor.turn(&mut events).unwrap();
+        }
+        assert!(reactor.now.monotonic >= late, "so short a pause is none");
+    }
+
+    #[test]
+    fn a_crowd_is_read_before_it_is_judged() {
+        let mut round = Round::default();
+        let mut judged = |events, crowd| round.may_judge(events, crowd);
+        assert!(judged(EVENTS_MAX - 1, 5_000) && judged(EVENTS_MAX, 1_000));
+        // Five batches are all of them, whatever comes meanwhile.
+        let crowd = 4 * EVENTS_MAX + 1;
+        let turns: Vec<_> = (0..10).map(|_| judged(EVENTS_MAX, crowd)).collect();
+        let once = [false, false, false, false, true];
+        assert_eq!(turns, [once, once].concat());
+        assert!(!judged(EVENTS_MAX, crowd) && judged(7, crowd));
     }
 
     /// Goal: a crowd is looked at in parts, everybody once, and the loop does not sleep meanwhile.

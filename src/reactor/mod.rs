@@ -9,13 +9,16 @@
 //! ├───────────────────────────────────────────────┤  │
 //! │ clocks      read both, once                   │  │
 //! │ events      signals · worker · doors · sockets│  │  each step: tell(Input),
-//! │ timers      everything due                    │  │  then carry out every Output
+//! │ unfinished  those whose budget ran out        │  │  then carry out every Output
+//! │ timers      everything due                    │  │
 //! │ round       a look at some, if one is due     │  │
-//! │ unfinished  those whose budget ran out        │  │
 //! │ flush       what is owed, one write a socket  │  │
 //! │ bury        free the slots of the dead        │──┘
 //! └───────────────────────────────────────────────┘
 //! ```
+//!
+//! Deadlines come after all reading: what has arrived in time is heard before anybody is judged by
+//! the clock.
 //!
 //! Reading order: this file, `serving` (a connection's turn), `admitting`, `owing`, `slots`,
 //! `connection`, `buffers`, `listener`, `deadlines`, then `asking`, `worker` and `dialer` for what
@@ -26,6 +29,7 @@ mod admin;
 mod admitting;
 mod asking;
 mod buffers;
+mod clocks;
 mod connection;
 mod deadlines;
 mod dialer;
@@ -42,7 +46,7 @@ mod worker;
 use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Token};
 use signal_hook_mio::v1_0::Signals;
@@ -50,7 +54,7 @@ use signal_hook_mio::v1_0::Signals;
 use crate::config::Config;
 use crate::core::Server;
 use crate::core::border::{Input, Output, Outputs, Timer};
-use crate::core::clock::{Now, PosixTime};
+use crate::core::clock::Now;
 use crate::core::line::Lines;
 use crate::core::names::{ConnId, PeerId, Ticket};
 use crate::core::timer_wheel::TimerWheel;
@@ -59,6 +63,7 @@ use crate::logging::LogHandle;
 use crate::trace::{Note, Recorder, Told};
 use asking::Places;
 use buffers::Spare;
+use clocks::Clocks;
 use deadlines::{Moment, Patience, Round};
 use dialer::Routes;
 use drain::Drain;
@@ -141,32 +146,6 @@ enum Mail {
     Answered { ticket: Ticket, body: Rc<[u8]> },
 }
 
-/// The two clocks of `core::clock::Now`.
-struct Clocks {
-    born: Instant,
-    /// The time of day when the process was born, for those who ask since when it runs.
-    born_posix: Duration,
-}
-
-impl Clocks {
-    fn new() -> Clocks {
-        Clocks { born: Instant::now(), born_posix: time_of_day() }
-    }
-
-    fn read(&self) -> Now {
-        let posix = time_of_day();
-        Now {
-            monotonic: self.born.elapsed(),
-            posix: PosixTime::new(posix.as_secs(), posix.subsec_nanos()),
-        }
-    }
-}
-
-/// A clock before 1970 is a machine without a battery; its stamps are wrong either way.
-fn time_of_day() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
-}
-
 impl Reactor {
     /// Turns until a signal ends it. An error means that the kernel's queue itself has failed.
     pub fn run(mut self) -> io::Result<()> {
@@ -187,9 +166,12 @@ impl Reactor {
         let patience = self.sleep(events)?;
         self.trace.done(|| Note::Sleep { patience, ready: events.iter().count() as u32 });
 
-        self.now = self.clocks.read();
+        self.now = self.clocks.read(patience);
 
+        // Only those who are in the queue now: whoever joins it in this turn has had this turn.
+        let (unfinished, mut ready) = (self.unfinished.len(), 0);
         for event in events.iter() {
+            ready += 1;
             match event.token() {
                 WAKER => self.pick_up_results(),
                 SIGNALS => self.heed_signals(),
@@ -201,15 +183,7 @@ impl Reactor {
             }
         }
 
-        let mut fired = std::mem::take(&mut self.fired);
-        self.wheel.expire(self.now.monotonic, &mut fired);
-        fired.drain(..).for_each(|due| self.on_due(due));
-        self.fired = fired;
-
-        self.go_round();
-
-        // Only those who are in the queue now: whoever joins it again has had this turn.
-        for _ in 0..self.unfinished.len() {
+        for _ in 0..unfinished {
             let Some(next) = self.unfinished.pop_front() else { break };
             let span = self.trace.begin();
             match next {
@@ -217,6 +191,11 @@ impl Reactor {
                 Unfinished::Door(slot) => self.accept(slot),
             }
             self.trace.end(span, || traced::unfinished(&next));
+        }
+
+        if self.round.may_judge(ready, self.slots.open()) {
+            self.fire_timers();
+            self.go_round();
         }
 
         for _ in 0..self.owing.len() {
@@ -255,14 +234,16 @@ impl Reactor {
         self.wait(events, patience).map(|()| patience)
     }
 
-    fn wait(&mut self, events: &mut Events, patience: Option<Duration>) -> io::Result<()> {
-        match self.poll.poll(events, patience) {
-            // A signal came while we slept. What it means is in the signals' own socket.
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-                events.clear();
-                Ok(())
+    fn wait(&mut self, events: &mut Events, mut patience: Option<Duration>) -> io::Result<()> {
+        loop {
+            match self.poll.poll(events, patience) {
+                // A signal came while we slept. What it means is in the signals' own socket; and it
+                // may have woken a process that was stopped, for which much has come meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                    patience = Some(Duration::ZERO);
+                }
+                other => return other,
             }
-            other => other,
         }
     }
 
@@ -276,7 +257,14 @@ impl Reactor {
         }
         let deadlines = [self.wheel.next_deadline(), self.round.next_deadline()];
         let deadline = deadlines.into_iter().flatten().min()?;
-        Some(deadline.saturating_sub(self.clocks.born.elapsed()))
+        Some(deadline.saturating_sub(self.clocks.elapsed()))
+    }
+
+    fn fire_timers(&mut self) {
+        let mut fired = std::mem::take(&mut self.fired);
+        self.wheel.expire(self.now.monotonic, &mut fired);
+        fired.drain(..).for_each(|due| self.on_due(due));
+        self.fired = fired;
     }
 
     fn on_due(&mut self, due: Due) {

@@ -17,12 +17,13 @@ use signal_hook_mio::v1_0::Signals;
 
 use super::asking::Places;
 use super::buffers::Spare;
+use super::clocks::Clocks;
 use super::deadlines::{Patience, Round};
 use super::dialer::Routes;
 use super::listener::Listener;
 use super::slots::{Slot, Slots};
 use super::worker::{PlacesPool, Postbox, Results};
-use super::{Clocks, READ_BUDGET, Reactor, SIGNALS, WAKER, traced};
+use super::{READ_BUDGET, Reactor, SIGNALS, WAKER, traced};
 use crate::config::limits::{self, PEER_LINE_BYTES_CEILING};
 use crate::config::{Config, HerdKey, Initiative, LinkKind, StaleReply};
 use crate::core::border::Outputs;
@@ -116,7 +117,7 @@ impl Reactor {
         admin_path: PathBuf,
         log: LogHandle,
     ) -> Result<Reactor, StartError> {
-        let clocks = Clocks::new();
+        let mut clocks = Clocks::new();
         let poll = Poll::new().map_err(|error| StartError::System("the event queue", error))?;
         let mut slots = Slots::new();
         let doors = open_doors(&config, &poll, &mut slots, admin_path)?;
@@ -135,7 +136,7 @@ impl Reactor {
             slots,
             server,
             log,
-            now: clocks.read(),
+            now: clocks.read(None),
             clocks,
             wheel: TimerWheel::new(),
             patience: Patience::new(&config.limits),
