@@ -33,7 +33,7 @@ impl Mind {
         let peer = |n: usize| PeerSettings {
             name: format!("Peer{n}").into_bytes(),
             dials: false,
-            plain: false,
+            plain: None,
         };
         let server = Server::new(settings((0..count).map(peer).collect()));
         let mut mind = Mind { server, out: Outputs::default(), drained: Vec::new() };
@@ -71,7 +71,7 @@ fn settings(peers: Vec<PeerSettings>) -> Settings {
         name: b"Hub".as_slice().into(),
         herd: b"bench".to_vec(),
         peers,
-        accept_plain: false,
+        plain_names: Vec::new(),
         stale_reply_stored: false,
         close_after_reply: false,
         answer_patience: Duration::from_secs(5),

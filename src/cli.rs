@@ -243,9 +243,9 @@ pub struct ServeFlags {
     #[arg(long, env = "HERD_PLAIN", hide_env_values = true)]
     #[arg(value_parser = parse_switch)]
     pub plain: bool,
-    /// A course server is our neighbour: the name of a member it stands in for, or
-    /// NAME=HOST:PORT; may be repeated, implies --plain
-    #[arg(long, value_name = "NAME[=HOST:PORT]")]
+    /// A course server is our neighbour: a member's name or NAME=HOST:PORT, and behind commas what
+    /// its AT lines need: crlf, sender (our name), word=WORD; may be repeated, implies --plain
+    #[arg(long, value_name = "NAME[=HOST:PORT][,SHAPE]")]
     pub plain_peer: Vec<PlainPeer>,
     /// The key itself comes from the environment only: everybody can read a command line.
     #[arg(skip)]

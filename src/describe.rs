@@ -74,7 +74,10 @@ pub fn write_names(out: &mut impl Write, herd: &Herd) -> io::Result<()> {
 pub fn write_config(out: &mut impl Write, config: &Config) -> io::Result<()> {
     let neighbours = |wanted: fn(&herd::config::Peer) -> bool| {
         let peers = config.peers.iter().filter(|peer| wanted(peer));
-        listed(peers.map(|peer| format!("{} ({})", peer.name, peer.address)))
+        listed(peers.map(|peer| match peer.kind {
+            LinkKind::Herd => format!("{} ({})", peer.name, peer.address),
+            LinkKind::Plain => format!("{} ({}, {})", peer.name, peer.address, peer.shape),
+        }))
     };
     let file = config.places.file.iter().filter(|_| config.places.source == PlacesSource::File);
     let file = file.map(|path| format!(" {}", path.display())).collect::<String>();

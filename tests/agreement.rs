@@ -36,7 +36,7 @@ impl Pair {
     fn with(change: impl Fn(usize, &mut Settings)) -> Pair {
         let body = |at: usize| {
             let (name, other) = [("A", "B"), ("B", "A")][at];
-            let peer = PeerSettings { name: other.into(), dials: at == A, plain: false };
+            let peer = PeerSettings { name: other.into(), dials: at == A, plain: None };
             let mut settings = settings(name, vec![peer], at as u64);
             change(at, &mut settings);
             Body::new(settings, Duration::ZERO, 0)

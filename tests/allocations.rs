@@ -21,7 +21,7 @@ fn now() -> Now {
 
 fn server(peers: usize) -> Server {
     let peer =
-        |n| PeerSettings { name: format!("Peer{n}").into_bytes(), dials: false, plain: false };
+        |n| PeerSettings { name: format!("Peer{n}").into_bytes(), dials: false, plain: None };
     Server::new(settings("Hill", (0..peers).map(peer).collect(), 1))
 }
 

@@ -116,7 +116,7 @@ fn configurations_are_checked() {
     check(&["check-config", "Hill"], 0, "herd 2020: 5 servers, 6 links");
     check(&["check-config", "--preset", "2019", "--base-port", "11000"], 0, "127.0.0.1:11104");
     let plain = ["check-config", "Hill", "--plain-peer", "Jaquez"];
-    check(&plain, 0, "Jaquez (127.0.0.1:12001)");
+    check(&plain, 0, "Jaquez (127.0.0.1:12001, lf)");
     check(&["check-config", "--preset", "2016"], 78, "herd: there is no preset `2016`");
     check(&["check-config", "Nobody"], 78, "no preset has a server called Nobody");
     check(&["check-config", "--base-port", "65500"], 78, "does not fit");
@@ -325,7 +325,7 @@ fn with_a_key_a_server_may_leave_the_machine() {
     let plain = [&wide[..], &["--plain", "--key-file", "herd.key"]].concat();
     check_in(herd(dir.path(), &plain), 78, "plain links need loopback");
     let near = ["check-config", "Hill", "--plain-peer", "Jaquez", "--key-file", "herd.key"];
-    check_in(herd(dir.path(), &near), 0, "plain links               Jaquez (127.0.0.1:12001)");
+    check_in(herd(dir.path(), &near), 0, "plain links               Jaquez (127.0.0.1:12001, lf)");
 
     let file = |first: &str| {
         let server = "[[server]]\nname = \"Hill\"\nclients = \"10.1.2.3:1000\"\n";

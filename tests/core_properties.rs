@@ -263,7 +263,7 @@ proptest! {
 }
 
 fn peer(name: &str, dials: bool) -> PeerSettings {
-    PeerSettings { name: name.into(), dials, plain: false }
+    PeerSettings { name: name.into(), dials, plain: None }
 }
 
 const GREETING: &[u8] = b"HERD/1 Smith Hill sim 0000000000000000000000000000feed -\n";
@@ -398,7 +398,7 @@ fn venom(random: &mut fastrand::Rng) -> Vec<u8> {
 /// it does at twice the bound, however low that is set.
 #[test]
 fn a_piece_of_the_store_keeps_to_the_bound_of_a_peer() {
-    let peers = vec![PeerSettings { name: b"B".to_vec(), dials: false, plain: false }];
+    let peers = vec![PeerSettings { name: b"B".to_vec(), dials: false, plain: None }];
     let mut server = Server::new(Settings { peer_owed_max: 4_096, ..settings("A", peers, 1) });
     let now = Now { monotonic: Duration::ZERO, posix: PosixTime::new(0, 0) };
     let reports: String = (0..1_000).map(|client| format!("IAMAT {client} +1-1 0\n")).collect();

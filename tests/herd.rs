@@ -1,16 +1,15 @@
 //! Five processes as one herd: flooding, servers that die and come back, strangers on the peer
-//! port, and servers that know only the course's wire. What a single line gets is in
-//! `conformance`; what a simulator can show of agreement is shown there, faster.
+//! port. What a single line gets is in `conformance`, servers that know only the course's wire are
+//! in `course`; what a simulator can show of agreement is shown there, faster.
 
 mod common;
 
 use std::collections::BTreeSet;
-use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::mpsc::{self, Receiver};
+use std::io::Write;
+use std::net::TcpStream;
 use std::{fs, thread};
 
-use common::{Herd, PATIENCE, PLACELESS, until};
+use common::{Herd, PLACELESS, until};
 use herd::config::presets::PRESETS;
 use rustix::process::Signal;
 
@@ -336,112 +335,11 @@ fn a_peer_is_greeted_and_believed() {
     assert_eq!(peer.hung_up(), b"");
     assert_eq!(herd.held("A", "unfinished"), None);
 
-    for bad in ["IAMAT kiwi +1-1 7\n", "AT B +0.5 bad +91-1 8\n", "nonsense\n"] {
+    let names_behind = "AT B +0.5 bad +1-1 8 B\n";
+    for bad in ["IAMAT kiwi +1-1 7\n", "AT B +0.5 bad +91-1 8\n", names_behind, "nonsense\n"] {
         let mut peer = herd.connect_peer("A");
         peer.send(greeting("B", "A", "tests") + bad + "AT B +0.5 after +2-2 8\n");
         peer.hung_up();
         assert_eq!(herd.held("A", "after"), None, "{bad:?}");
     }
-}
-
-// ---- servers that know only the course's wire ----
-
-/// A course server as the herd sees it: a port that takes whatever comes.
-struct PlainPort {
-    port: u16,
-    texts: Receiver<String>,
-}
-
-impl PlainPort {
-    fn open() -> PlainPort {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let (sender, texts) = mpsc::channel();
-        // It ends with the test's process.
-        thread::spawn(move || {
-            for mut socket in listener.incoming().map_while(Result::ok) {
-                let mut text = String::new();
-                if socket.read_to_string(&mut text).is_ok() && sender.send(text).is_err() {
-                    return;
-                }
-            }
-        });
-        PlainPort { port, texts }
-    }
-
-    /// All that came on the next connection.
-    fn text(&self) -> String {
-        self.texts.recv_timeout(PATIENCE).unwrap()
-    }
-}
-
-/// Tells a server something as course servers do: a bare line, and good-bye.
-fn tell_plainly(port: u16, text: &str) {
-    let mut socket = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    socket.write_all(text.as_bytes()).unwrap();
-    socket.shutdown(Shutdown::Write).unwrap();
-    let mut answer = String::new();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    socket.read_to_string(&mut answer).unwrap();
-    assert_eq!(answer, "", "an update is not answered");
-}
-
-#[test]
-fn plain_peers_hear_and_are_heard() {
-    let old = PlainPort::open();
-    let mut herd = Herd::of_year("2023");
-    let address = format!("Old=127.0.0.1:{}", old.port);
-    herd.start("Bona", &[PLACELESS, &["--plain-peer", &address]].concat());
-    herd.start_all(PLACELESS);
-
-    // Each connection brings one whole line and closes.
-    let line = herd.report("Jaquez", "kiwi", "+1-1", "7");
-    assert_eq!(old.text(), format!("{line}\n"));
-    let line = herd.report("Bona", "kiwi", "+1-1", "8");
-    assert_eq!(old.text(), format!("{line}\n"));
-
-    for line in [
-        "AT Old +0.263873386 told +34.068930-118.445127 1520023934.918963997",
-        "AT Old -1.5e-05 float +34.068930-118.445127 1520023934.9",
-        "AT Older 0.5 transitive +1-1 7",
-    ] {
-        tell_plainly(herd.port("Bona"), line);
-        let client = line.split(' ').nth(3).unwrap();
-        herd.until_all_hold(client, line);
-    }
-    // It is told what others have reported, even where it was the teller; not what it reported.
-    assert_eq!(old.text(), "AT Older 0.5 transitive +1-1 7\n");
-
-    // Stale, repeated, malformed: nothing comes of it.
-    tell_plainly(herd.port("Bona"), "AT Old +0.5 told +2-2 1520023934.918963996\n");
-    tell_plainly(herd.port("Bona"), "AT Old +0.263873386 told +34.068930-118.445127 7");
-    // The others have no plain peer, and take no plain line from anybody.
-    let mut client = herd.connect("Clark");
-    let forged = "AT Old +0.5 told +3-3 1520023999";
-    assert_eq!(client.ask(forged), format!("? {forged}"));
-    let held = "AT Old +0.263873386 told +34.068930-118.445127 1520023934.918963997";
-    herd.until_all_hold("told", held);
-    let line = herd.report("Clark", "last", "+1-1", "9");
-    assert_eq!(old.text(), format!("{line}\n"), "and nothing before it");
-}
-
-/// A course server that is away is dialled again; a client that moved meanwhile is told once.
-#[test]
-fn a_plain_peer_may_be_away() {
-    let mut herd = Herd::of_year("2023");
-    let address = format!("Old=127.0.0.1:{}", herd.spare_port());
-    herd.start("Bona", &[PLACELESS, &["--plain-peer", &address]].concat());
-    herd.report("Bona", "kiwi", "+1-1", "7");
-    herd.until_logged("Bona", "peer Old cannot be reached");
-    let kiwi = herd.report("Bona", "kiwi", "+2-2", "8");
-    let other = herd.report("Bona", "other", "+2-2", "8");
-
-    let listener = TcpListener::bind(("127.0.0.1", herd.spare_port())).unwrap();
-    let heard = [0, 1].map(|_| {
-        let (mut socket, _) = listener.accept().unwrap();
-        let mut text = String::new();
-        socket.read_to_string(&mut text).unwrap();
-        text
-    });
-    assert_eq!(BTreeSet::from(heard), BTreeSet::from([kiwi + "\n", other + "\n"]));
 }

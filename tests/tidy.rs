@@ -253,7 +253,7 @@ const CORE: &[(&str, &[&str])] = &[
     ("peer_wire", &["digest", "digits", "wire"]),
     ("peers", &["Server", "border", "clock", "link", "names", "planted", "roll"]),
     ("planted", &["store", "wire"]),
-    ("plain", &["Server", "border", "names"]),
+    ("plain", &["Server", "border", "clock", "names", "store", "wire"]),
     ("roll", &["border", "digest", "link", "names", "plain", "seal", "wire"]),
     ("seal", &["peer_wire", "planted"]),
     ("store", &["arena", "clock", "digest", "planted", "wire"]),

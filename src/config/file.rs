@@ -14,7 +14,7 @@ use toml::Spanned;
 
 use super::herd::{Herd, Link, Member, PEER_PORT_OFFSET, parse_name};
 use super::settings::{Answers, PlacesSettings, default_run_dir};
-use super::{Address, ConfigError, Limits, Log, Settings};
+use super::{Address, ConfigError, Limits, Log, PlainShape, Settings};
 
 /// A herd of a thousand servers needs a tenth of this; a mistyped path must not fill the memory.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -99,6 +99,7 @@ struct ServerTable {
     peers: Option<Spanned<Address>>,
     #[serde(default)]
     plain: bool,
+    shape: Option<Spanned<PlainShape>>,
 }
 
 /// What sentences need to say where they are about.
@@ -175,6 +176,10 @@ impl Source<'_> {
         if table.plain {
             return self.course_server(name, clients, table);
         }
+        if let Some(shape) = &table.shape {
+            let sentence = format!("{name} is not plain and so its lines have no `shape`");
+            return Err(self.error(shape.span(), &sentence));
+        }
         let peers = match &table.peers {
             Some(peers) => self.address(herd, peers)?,
             None => {
@@ -190,7 +195,7 @@ impl Source<'_> {
             let sentence = format!("{name} cannot serve clients and peers on the same {peers}");
             return Err(self.error(table.clients.span(), &sentence));
         }
-        Ok(Member { name, clients, peers: Some(peers) })
+        Ok(Member { name, clients, peers: Some(peers), shape: PlainShape::default() })
     }
 
     fn course_server(
@@ -210,7 +215,8 @@ impl Source<'_> {
             );
             return Err(self.error(table.clients.span(), &sentence));
         }
-        Ok(Member { name, clients, peers: None })
+        let shape = table.shape.as_ref().map(|shape| shape.get_ref().clone()).unwrap_or_default();
+        Ok(Member { name, clients, peers: None, shape })
     }
 
     /// An address that can be dialled and that nobody else has.
@@ -410,6 +416,9 @@ mod tests {
         check_pair("", &far, "herd.toml:11: A is plain and so must be on loopback");
         let peers = format!("{HILL}peers = \"127.0.0.1:9\"\n{plain}");
         check(&peers, "herd.toml:5: Hill is plain and so has no port for peers");
+        check(&format!("{HILL}shape = \"crlf\"\n"), "herd.toml:5: Hill is not plain and so");
+        let shape = format!("{HILL}{plain}shape = \"cr\"\n");
+        check(&shape, "herd.toml:6: in `shape = \"cr\"`: `cr` is no shape of AT lines: write lf");
         let text = format!(
             "links = [[\"Hill\", \"A\"]]\n{HILL}{plain}\
              [[server]]\nname = \"A\"\nclients = \"127.0.0.1:9\"\n{plain}"

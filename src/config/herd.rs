@@ -3,7 +3,7 @@
 //! Apart from [`Config`](super::Config) because several commands look at the whole herd, while a
 //! server needs its own neighbours only. It knows nothing of files or flags.
 
-use super::{Address, Initiative, LinkKind, Peer, limits};
+use super::{Address, Initiative, LinkKind, Peer, PlainShape, limits};
 
 /// A peer port is its client port and this many more, unless herd.toml says otherwise. It keeps the
 /// roles of a connection apart without a second number to remember (spec.md, section 4).
@@ -32,6 +32,8 @@ pub struct Member {
     /// Where peers find it. `None`: a course server, which knows no other port than that of its
     /// clients, and whose links are plain.
     pub peers: Option<Address>,
+    /// How AT lines look that are for it as a course server.
+    pub shape: PlainShape,
 }
 
 /// Two members that exchange reports.
@@ -86,7 +88,8 @@ impl Herd {
             Some(peers) => (peers, initiative, LinkKind::Herd),
             None => (&member.clients, Initiative::Ours, LinkKind::Plain),
         };
-        Some(Peer { name: member.name.clone(), address: address.clone(), initiative, kind })
+        let (name, shape) = (member.name.clone(), member.shape.clone());
+        Some(Peer { name, address: address.clone(), initiative, kind, shape })
     }
 }
 

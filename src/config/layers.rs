@@ -14,8 +14,8 @@ use super::herd::{Herd, Link, Member, parse_name};
 use super::presets::{self, Preset};
 use super::settings::{PlacesSettings, require_file_source};
 use super::{
-    Address, Config, ConfigError, Limits, LinkKind, Log, PlacesSource, Secret, Settings,
-    StaleReply, file,
+    Address, Config, ConfigError, Limits, LinkKind, Log, PlacesSource, PlainShape, Secret,
+    Settings, StaleReply, file,
 };
 
 /// Which herd is meant, on which addresses, and how its servers know each other.
@@ -120,24 +120,28 @@ pub struct Overrides {
     pub plain_peers: Vec<PlainPeer>,
 }
 
-/// A course server among the neighbours.
+/// A course server among the neighbours; behind the first comma is the shape of its lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PlainPeer {
     /// `NAME`: a course server runs in the place of this member of the herd.
-    Member(String),
+    Member(String, Option<PlainShape>),
     /// `NAME=HOST:PORT`: a course server outside the herd, or elsewhere than the herd says. It
     /// becomes our neighbour.
-    At(String, Address),
+    At(String, Address, Option<PlainShape>),
 }
 
 impl FromStr for PlainPeer {
     type Err = String;
 
     fn from_str(text: &str) -> Result<PlainPeer, String> {
-        match text.split_once('=') {
-            None => Ok(PlainPeer::Member(parse_name(text)?)),
-            Some((name, address)) => Ok(PlainPeer::At(parse_name(name)?, address.parse()?)),
-        }
+        let (text, shape) = match text.split_once(',') {
+            Some((text, shape)) => (text, Some(shape.parse()?)),
+            None => (text, None),
+        };
+        Ok(match text.split_once('=') {
+            None => PlainPeer::Member(parse_name(text)?, shape),
+            Some((name, address)) => PlainPeer::At(parse_name(name)?, address.parse()?, shape),
+        })
     }
 }
 
@@ -188,6 +192,7 @@ pub fn configure(
         peer_address,
         peers,
         keys,
+        servers: herd.members.iter().map(|member| member.name.clone()).collect(),
         accept_plain,
         stale_reply: overrides.stale_reply.unwrap_or(settings.answers.stale_reply),
         close_after_reply: overrides.close_after_reply || settings.answers.close_after_reply,
@@ -226,9 +231,9 @@ pub fn guard(
 }
 
 fn join_plain(herd: &mut Herd, name: &str, peer: &PlainPeer) -> Result<(), ConfigError> {
-    let (other, address) = match peer {
-        PlainPeer::Member(other) => (other, None),
-        PlainPeer::At(other, address) => (other, Some(address)),
+    let (other, address, shape) = match peer {
+        PlainPeer::Member(other, shape) => (other, None, shape),
+        PlainPeer::At(other, address, shape) => (other, Some(address), shape),
     };
     if other == name {
         let sentence = format!("{name} cannot be its own plain peer: name another server");
@@ -236,6 +241,8 @@ fn join_plain(herd: &mut Herd, name: &str, peer: &PlainPeer) -> Result<(), Confi
     }
     let position = herd.members.iter().position(|member| member.name == *other);
     let known = position.map(|position| herd.members.remove(position));
+    let usual = known.as_ref().map(|member| member.shape.clone());
+    let shape = shape.clone().or(usual).unwrap_or_default();
     let clients = match (address, known) {
         (Some(address), _) => address.clone(),
         (None, Some(member)) => member.clients,
@@ -259,7 +266,7 @@ fn join_plain(herd: &mut Herd, name: &str, peer: &PlainPeer) -> Result<(), Confi
             "plain peer {other} cannot be on {clients}, which belongs to {taken}"
         )));
     }
-    herd.members.push(Member { name: other.clone(), clients, peers: None });
+    herd.members.push(Member { name: other.clone(), clients, peers: None, shape });
     if address.is_some() && !herd.are_linked(name, other) {
         herd.links.push(Link { dials: name.to_owned(), accepts: other.clone() });
     }
@@ -451,9 +458,21 @@ mod tests {
         assert_eq!(config.peers[0].address.to_string(), "127.0.0.1:12001");
         assert!(config.accept_plain);
 
-        let config = from_preset(&which, plain(&["Mine=localhost:9"])).unwrap();
+        assert_eq!(config.peers[0].shape.to_string(), "lf");
+        assert_eq!(config.servers.len(), 5);
+
+        let config = from_preset(&which, plain(&["Mine=localhost:9,crlf,sender"])).unwrap();
         assert_eq!(config.peers[2].address.to_string(), "localhost:9");
         assert_eq!(config.peers[2].kind, LinkKind::Plain);
+        assert_eq!(config.peers[2].shape.to_string(), "crlf,sender");
+        assert_eq!(config.servers.last().map(String::as_str), Some("Mine"));
+
+        let twisted = Which { preset: Some("2014".to_owned()), ..Which::default() };
+        for (flag, shape) in [("Meeks", "crlf"), ("Meeks,lf", "lf"), ("Mine=localhost:9", "lf")] {
+            let config = from_preset(&twisted, plain(&[flag])).unwrap();
+            let plain = config.peers.iter().find(|peer| peer.kind == LinkKind::Plain).unwrap();
+            assert_eq!(plain.shape.to_string(), shape, "{flag}");
+        }
 
         // Hill and Singleton are not linked: the graph is kept.
         let config = from_preset(&which, plain(&["Singleton"])).unwrap();

@@ -17,6 +17,7 @@ pub mod layers;
 pub mod limits;
 pub mod presets;
 pub mod settings;
+pub mod shape;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -31,6 +32,7 @@ pub use herd_key::HerdKey;
 pub use key::Secret;
 pub use limits::Limits;
 pub use settings::Settings;
+pub use shape::PlainShape;
 
 /// A complete herd.toml with every key explained: `herd example-config` prints it.
 pub const EXAMPLE: &str = include_str!("herd.toml");
@@ -51,7 +53,9 @@ pub struct Config {
     /// What peers prove to each other that they know, the newest first. Without any, they are
     /// believed by their names.
     pub keys: Vec<HerdKey>,
-    /// Bare AT lines on the client port count as reports (loopback only).
+    /// All servers of the herd, itself and course servers among them.
+    pub servers: Vec<String>,
+    /// Bare AT lines on the client port count as reports of one of `servers` (loopback only).
     pub accept_plain: bool,
     /// What the sender of an older IAMAT is answered with.
     pub stale_reply: StaleReply,
@@ -73,6 +77,8 @@ pub struct Peer {
     pub address: Address,
     pub initiative: Initiative,
     pub kind: LinkKind,
+    /// How it wants its lines, if the link is plain.
+    pub shape: PlainShape,
 }
 
 /// Who opens the connection of a link.

@@ -3,7 +3,7 @@
 //! Apart from herd.toml so that `herd serve Hill` works on a fresh machine without any file.
 
 use super::herd::{Herd, Link, Member, PEER_PORT_OFFSET};
-use super::{Address, ConfigError};
+use super::{Address, ConfigError, PlainShape};
 
 /// The client port of a preset's first server; the others follow in their order.
 pub const BASE_PORT: u16 = 12000;
@@ -16,6 +16,9 @@ pub const SERVERS: usize = 5;
 
 /// The last base port whose herd still fits below 65536, peer ports included.
 pub const BASE_PORT_MAX: u16 = u16::MAX - PEER_PORT_OFFSET - (SERVERS as u16 - 1);
+
+/// Until this year the course was about Twisted, whose `LineReceiver` knows only CR LF.
+const TWISTED_UNTIL: &str = "2017";
 
 /// All years, oldest first. The newest is the default.
 pub const PRESETS: [Preset; 8] = [
@@ -165,10 +168,12 @@ impl Preset {
     /// Its herd, on `host`, from `base_port` (at most [`BASE_PORT_MAX`]) upwards.
     pub fn herd(&self, host: &str, base_port: u16) -> Herd {
         let address = |port| Address { host: host.to_owned(), port };
+        let shape = PlainShape { crlf: self.year <= TWISTED_UNTIL, ..PlainShape::default() };
         let members = self.servers.iter().zip(base_port..).map(|(name, port)| Member {
             name: (*name).to_owned(),
             clients: address(port),
             peers: Some(address(port + PEER_PORT_OFFSET)),
+            shape: shape.clone(),
         });
         let links = self.links.iter().map(|(dials, accepts)| Link {
             dials: (*dials).to_owned(),

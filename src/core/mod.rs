@@ -46,6 +46,7 @@ use store::{Store, Tag, Verdict};
 use whatsat::{TOO_LATE, Waits};
 use wire::{Command, Report};
 
+pub use plain::Frame;
 pub use roll::{LinkState, PeerSettings, PeerView};
 
 /// What a link that is proven adds to each line, in bytes.
@@ -61,8 +62,8 @@ pub struct Settings {
     pub herd: Vec<u8>,
     /// In the order of their `PeerId`s.
     pub peers: Vec<PeerSettings>,
-    /// Bare AT lines on the client port are reports.
-    pub accept_plain: bool,
+    /// Servers of which bare AT lines on the client port are believed; without any, none is.
+    pub plain_names: Vec<Vec<u8>>,
     /// Answer an older IAMAT with the newer report that is held.
     pub stale_reply_stored: bool,
     /// Close after the first answer.
@@ -321,14 +322,10 @@ impl Server {
             Command::Whatsat { client, radius, bound } => {
                 self.whatsat(now, conn, line, (client, radius, bound), out)
             }
-            Command::At(ref report) if self.settings.accept_plain => {
-                if !self.has_expired(report, now) && self.may_keep(report.client) {
-                    self.judge(now, (tag, *report), None, out);
-                }
-                false
-            }
             Command::Blank => false,
-            Command::At(_) | Command::Invalid => self.reject(conn, line, out),
+            Command::At(_) | Command::Invalid => {
+                !self.plain_line(now, line, out) && self.reject(conn, line, out)
+            }
         }
     }
 

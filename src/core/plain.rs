@@ -7,11 +7,20 @@
 //! the newest report of the next client, and a client that moved ten times meanwhile is told
 //! once.
 
-use std::collections::{BTreeSet, VecDeque};
+//!
+//! The course leaves it open what stands around the line between servers, so each peer has a
+//! [`Frame`] of its own. What comes from them is taken on the client port, if it names a server
+//! of the configuration; words behind the report are who sent it or who has seen it, and only the
+//! last of them matters.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::Server;
 use super::border::{Note, Output, Outputs, Timer};
+use super::clock::{Now, PosixTime};
 use super::names::{ConnId, PeerId};
+use super::store::Verdict;
+use super::wire::{FIELDS_MAX, Report, is_space};
 
 /// Connections to one course server at a time.
 const CONNECTIONS_MAX: usize = 8;
@@ -19,8 +28,20 @@ const CONNECTIONS_MAX: usize = 8;
 /// ask that it hears what it missed; this is enough for a restart.
 const WAITING_MAX: usize = 10_000;
 
-#[derive(Default)]
+/// Clients of which is remembered that the peer was put right about them.
+const PUT_RIGHT_MAX: usize = 10_000;
+
+/// What a course server wants to have around an AT line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// Nothing, or a word and a space.
+    pub before: Vec<u8>,
+    /// The end of the line, and what stands before that.
+    pub behind: Vec<u8>,
+}
+
 pub(super) struct PlainPeer {
+    frame: Frame,
     /// Clients with news for this peer, in the order of the first.
     waiting: VecDeque<Box<[u8]>>,
     /// The same names, to find them.
@@ -30,9 +51,42 @@ pub(super) struct PlainPeer {
     /// Failed dials in a row; while it is not 0, a timer will dial again.
     failures: u32,
     overflowed: bool,
+    /// The stamps of what it was sent because it had told something older. It may never take
+    /// that, and so hears of each only once.
+    put_right: BTreeMap<Box<[u8]>, PosixTime>,
 }
 
 impl PlainPeer {
+    pub fn new(frame: Frame) -> PlainPeer {
+        PlainPeer {
+            frame,
+            waiting: VecDeque::new(),
+            names: BTreeSet::new(),
+            dials: 0,
+            connections: Vec::new(),
+            failures: 0,
+            overflowed: false,
+            put_right: BTreeMap::new(),
+        }
+    }
+
+    /// A line behind the word that this peer puts before it.
+    pub fn without_word<'a>(&self, line: &'a [u8]) -> Option<&'a [u8]> {
+        line.strip_prefix(&*self.frame.before).filter(|_| !self.frame.before.is_empty())
+    }
+
+    /// It has told of this client, and something with this stamp is newer.
+    fn put_right(&mut self, peer: PeerId, client: &[u8], stamp: PosixTime, out: &mut Outputs) {
+        if self.put_right.get(client) == Some(&stamp) {
+            return;
+        }
+        if self.put_right.len() == PUT_RIGHT_MAX {
+            self.put_right.clear();
+        }
+        self.put_right.insert(client.into(), stamp);
+        self.add(peer, client, out);
+    }
+
     pub fn add(&mut self, peer: PeerId, client: &[u8], out: &mut Outputs) {
         if self.names.contains(client) {
             return;
@@ -67,6 +121,50 @@ impl PlainPeer {
 }
 
 impl Server {
+    /// Handles a line on the client port as a course server's. Says whether it was one: without
+    /// course links, none is.
+    pub(super) fn plain_line(&mut self, now: Now, line: &[u8], out: &mut Outputs) -> bool {
+        let Some((report, sender)) = self.plain_report(line) else { return false };
+        if self.has_expired(&report, now) || !self.may_keep(report.client) {
+            return true;
+        }
+        let tag = self.store.tag(report.client);
+        if self.judge(now, (tag, report), sender, out) == Verdict::Stale {
+            self.put_right(&report, sender, out);
+        }
+        true
+    }
+
+    /// What a bare AT line reports, and the peer that sent it, if it says so.
+    fn plain_report<'a>(&self, line: &'a [u8]) -> Option<(Report<'a>, Option<PeerId>)> {
+        if self.settings.plain_names.is_empty() {
+            return None;
+        }
+        let line = self.peers.without_word(line);
+        let (report, behind) = split_behind_fields(line);
+        let report = Report::of_line(report)?;
+        let is_known = self.settings.plain_names.iter().any(|name| name == report.server);
+        let mut words = behind.rsplit(|&byte| is_space(byte));
+        let sender = words.find(|word| !word.is_empty());
+        let sender = sender.and_then(|name| self.peers.plain_named(name));
+        is_known.then_some((report, sender))
+    }
+
+    /// Queues what is newer for a peer that has told something older. A bare line does not say
+    /// who sent it; then it may have been any of them.
+    fn put_right(&mut self, told: &Report<'_>, sender: Option<PeerId>, out: &mut Outputs) {
+        let Some(held) = self.store.find(told.client) else { return };
+        if held.stamp == told.stamp {
+            // A tie is settled by rules that course servers do not have.
+            return;
+        }
+        for peer in self.peers.ids().filter(|peer| sender.is_none_or(|sender| sender == *peer)) {
+            if let Some(plain) = self.peers.plain(peer) {
+                plain.put_right(peer, told.client, held.stamp, out);
+            }
+        }
+    }
+
     pub(super) fn plain_connected(&mut self, peer: PeerId, conn: ConnId, out: &mut Outputs) {
         let Some(plain) = self.peers.plain(peer) else { return };
         plain.dials -= 1;
@@ -75,7 +173,11 @@ impl Server {
         plain.connections.push(conn);
         let client = plain.next_client();
         if let Some(report) = client.and_then(|client| self.store.find(&client)) {
-            out.say(conn, |text| report.write_line(text));
+            out.say(conn, |text| {
+                text.extend_from_slice(&plain.frame.before);
+                report.write_at(text);
+                text.extend_from_slice(&plain.frame.behind);
+            });
         }
         out.push(Output::Close { conn });
     }
@@ -115,4 +217,15 @@ impl Server {
             out.push(Output::Dial { peer });
         }
     }
+}
+
+/// As many fields of a line as AT has, and what comes behind them.
+fn split_behind_fields(line: &[u8]) -> (&[u8], &[u8]) {
+    let (mut ended, mut in_field) = (0, false);
+    let is_end = |&byte: &u8| {
+        ended += usize::from(in_field && is_space(byte));
+        in_field = !is_space(byte);
+        ended == FIELDS_MAX
+    };
+    line.split_at(line.iter().position(is_end).unwrap_or(line.len()))
 }

@@ -8,7 +8,7 @@ use super::border::Outputs;
 use super::digest::Leaf;
 use super::link::Link;
 use super::names::{ConnId, PeerId};
-use super::plain::PlainPeer;
+use super::plain::{Frame, PlainPeer};
 use super::seal::Claim;
 use super::wire::Report;
 
@@ -18,8 +18,8 @@ pub struct PeerSettings {
     pub name: Vec<u8>,
     /// We open the connection; otherwise we wait for theirs.
     pub dials: bool,
-    /// The peer knows only the course's wire.
-    pub plain: bool,
+    /// The peer knows only the course's wire, with this around its lines.
+    pub plain: Option<Frame>,
 }
 
 /// How far a link has come.
@@ -85,11 +85,11 @@ impl Peers {
     pub fn new(settings: &[PeerSettings], seed: u64) -> Peers {
         let peer = |settings: &PeerSettings| Peer {
             name: settings.name.clone(),
-            dials: settings.dials && !settings.plain,
+            dials: settings.dials && settings.plain.is_none(),
             redials: 0,
-            state: match settings.plain {
-                true => State::Plain(PlainPeer::default()),
-                false => State::Down,
+            state: match &settings.plain {
+                Some(frame) => State::Plain(PlainPeer::new(frame.clone())),
+                None => State::Down,
             },
         };
         Peers {
@@ -149,6 +149,21 @@ impl Peers {
             State::Plain(plain) => Some(plain),
             _ => None,
         }
+    }
+
+    /// The course server of this name.
+    pub fn plain_named(&self, name: &[u8]) -> Option<PeerId> {
+        let is_named = |peer: &Peer| peer.name == name && matches!(peer.state, State::Plain(_));
+        self.list.iter().position(is_named).map(|at| PeerId(at as u16))
+    }
+
+    /// A line without the word that a course server may put before it.
+    pub fn without_word<'a>(&self, line: &'a [u8]) -> &'a [u8] {
+        let strip = |peer: &Peer| match &peer.state {
+            State::Plain(plain) => plain.without_word(line),
+            _ => None,
+        };
+        self.list.iter().find_map(strip).unwrap_or(line)
     }
 
     pub fn at(&mut self, peer: PeerId) -> &mut Peer {

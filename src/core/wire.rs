@@ -17,7 +17,7 @@ const RADIUS_KM_MAX: u64 = 50;
 /// Results, spec section 3.
 const BOUND_MAX: u64 = 20;
 /// No message has more fields than AT has.
-const FIELDS_MAX: usize = 6;
+pub(super) const FIELDS_MAX: usize = 6;
 
 /// A line of a client.
 #[derive(Debug)]

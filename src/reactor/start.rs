@@ -25,12 +25,12 @@ use super::slots::{Slot, Slots};
 use super::worker::{PlacesPool, Postbox, Results};
 use super::{READ_BUDGET, Reactor, SIGNALS, WAKER, traced};
 use crate::config::limits::{self, PEER_LINE_BYTES_CEILING};
-use crate::config::{Config, HerdKey, Initiative, LinkKind, StaleReply};
+use crate::config::{Config, HerdKey, Initiative, LinkKind, PlainShape, StaleReply};
 use crate::core::border::Outputs;
 use crate::core::names::{ConnId, Door};
 use crate::core::store::Store;
 use crate::core::timer_wheel::TimerWheel;
-use crate::core::{PeerSettings, SEAL_BYTES, Server, Settings};
+use crate::core::{Frame, PeerSettings, SEAL_BYTES, Server, Settings};
 use crate::logging::LogHandle;
 use crate::places::Supply;
 use crate::places::desk::Rules;
@@ -270,13 +270,24 @@ fn raise_descriptors() -> usize {
     limit.current.unwrap_or(DESCRIPTORS_WANTED) as usize
 }
 
+/// What we put around an AT line for a course server.
+fn frame(name: &str, shape: &PlainShape) -> Frame {
+    let mut behind = String::new();
+    if shape.sender {
+        behind = format!(" {name}");
+    }
+    behind += if shape.crlf { "\r\n" } else { "\n" };
+    let before = shape.word.as_ref().map_or(String::new(), |word| format!("{word} "));
+    Frame { before: before.into_bytes(), behind: behind.into_bytes() }
+}
+
 /// What the core is told; randomness among it, because it has none of its own.
 fn settings(config: &Config) -> Result<Settings, StartError> {
     let limits = &config.limits;
     let peer = |peer: &crate::config::Peer| PeerSettings {
         name: peer.name.clone().into_bytes(),
         dials: peer.initiative == Initiative::Ours,
-        plain: peer.kind == LinkKind::Plain,
+        plain: (peer.kind == LinkKind::Plain).then(|| frame(&config.name, &peer.shape)),
     };
     // Seeded from the system's randomness: two servers must not redial in step.
     let mut random = fastrand::Rng::new();
@@ -287,7 +298,10 @@ fn settings(config: &Config) -> Result<Settings, StartError> {
         name: config.name.as_bytes().into(),
         herd: config.herd.clone().into_bytes(),
         peers: config.peers.iter().map(peer).collect(),
-        accept_plain: config.accept_plain,
+        plain_names: match config.accept_plain {
+            true => config.servers.iter().map(|name| name.clone().into_bytes()).collect(),
+            false => Vec::new(),
+        },
         stale_reply_stored: config.stale_reply == StaleReply::Stored,
         close_after_reply: config.close_after_reply,
         answer_patience: config.places.deadline,

@@ -16,7 +16,7 @@ pub fn settings(name: &str, peers: Vec<PeerSettings>, seed: u64) -> Settings {
         name: name.as_bytes().into(),
         herd: b"sim".to_vec(),
         peers,
-        accept_plain: false,
+        plain_names: Vec::new(),
         stale_reply_stored: false,
         close_after_reply: false,
         answer_patience: PATIENCE,

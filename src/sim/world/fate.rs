@@ -34,7 +34,7 @@ impl World {
         let peer = |&(seat, dials): &(usize, bool)| PeerSettings {
             name: names[seat].clone(),
             dials,
-            plain: false,
+            plain: None,
         };
         let mut settings = settings(&seat.name, seat.peers.iter().map(peer).collect(), seed);
         settings.peer_owed_max = self.chance.peer_owed_max;
