@@ -49,7 +49,7 @@ struct Merged<'a> {
 /// Lays these traces, which have names, on one timeline. One alone stays as it is.
 ///
 /// # Errors
-/// A sentence about the first that is no trace.
+/// A sentence about the first that is no trace, or has nothing in it.
 pub fn merge(texts: &[(String, String)]) -> Result<String, String> {
     let mut traces = Vec::new();
     for (name, text) in texts {
@@ -58,6 +58,13 @@ pub fn merge(texts: &[(String, String)]) -> Result<String, String> {
         if trace.about.schema != SCHEMA {
             let schema = &trace.about.schema;
             return Err(no_trace(&format!("its schema is {schema}, and ours {SCHEMA}")));
+        }
+        // What a server writes when it starts, to see whether it can.
+        if !trace.events.iter().any(|event| event.get("name").is_some_and(is_turn)) {
+            return Err(format!(
+                "{name} holds no turn yet: its server writes the trace when it ends, and when it \
+                 is sent SIGUSR1"
+            ));
         }
         traces.push(trace);
     }
@@ -91,6 +98,10 @@ pub fn merge(texts: &[(String, String)]) -> Result<String, String> {
     };
     let merged = Merged { unit: "ns", about, events };
     serde_json::to_string(&merged).map_err(|error| error.to_string())
+}
+
+fn is_turn(name: &&RawValue) -> bool {
+    name.get() == r#""turn""#
 }
 
 /// The event by the common clock, of a process that no other file has.
@@ -195,7 +206,8 @@ mod tests {
         let check = |text: &str, part: &str| {
             let texts = [trace("A", 1, 0.0, 0.0), ("b.json".to_owned(), text.to_owned())];
             let sentence = merge(&texts).unwrap_err();
-            assert!(sentence.starts_with("b.json is no trace: "), "{sentence}");
+            assert!(sentence.starts_with("b.json "), "{sentence}");
+            assert_eq!(merge(&texts[1..]), Err(sentence.clone()), "one alone is read as well");
             assert!(sentence.contains(part), "{sentence}");
         };
         check("", "EOF");
@@ -205,5 +217,7 @@ mod tests {
         check(other, "its schema is x/2");
         let no_list = r#"{"otherData":{"schema":"herd-trace/1","origin_posix_us":0}}"#;
         check(no_list, "traceEvents");
+        let (_, full) = trace("B", 1, 0.0, 0.0);
+        check(&full.replace("\"turn\"", "\"sleep\""), "holds no turn yet");
     }
 }
