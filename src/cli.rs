@@ -153,7 +153,7 @@ pub enum Command {
 pub enum PlacesCommand {
     /// Say how many places a file holds, where they are, and what is wrong with others
     Check {
-        /// CSV or GeoJSONSeq, packed with gzip or not
+        /// CSV or GeoJSON, packed with gzip or not
         file: PathBuf,
     },
     /// Print what a WHATSAT would be answered with, without a server
@@ -204,7 +204,7 @@ pub struct ServeFlags {
     /// Who knows what is near: embedded (the default), file, google-new, google-legacy, overpass
     #[arg(long, value_name = "SOURCE", env = "HERD_PLACES", hide_env_values = true)]
     pub places: Option<PlacesSource>,
-    /// Your own places, for source `file`: CSV or GeoJSONSeq; see `herd places check`
+    /// Your own places, for source `file`: CSV or GeoJSON; see `herd places check`
     #[arg(long, value_name = "FILE", env = "HERD_PLACES_FILE", hide_env_values = true)]
     pub places_file: Option<PathBuf>,
     /// HTML that names the origin of your own places in every answer, if their licence wants that

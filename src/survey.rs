@@ -8,7 +8,7 @@ use std::path::Path;
 
 use herd::core::wire::{self, Command};
 use herd::exit::{Exit, Failure};
-use herd::places::{Local, PlacesFile};
+use herd::places::{Local, PlacesFile, counted};
 
 /// Says what a file holds, and what is wrong with it.
 ///
@@ -19,7 +19,8 @@ pub fn check(out: &mut impl Write, path: &Path) -> Result<Exit, Failure> {
     let (_, survey) = PlacesFile::load(path, None)
         .map_err(|error| Failure::new(Exit::Config, format!("{shown} cannot be used: {error}")))?;
     let written = (|| {
-        writeln!(out, "{} places, {} rows skipped", survey.places, survey.skipped())?;
+        let (places, rows) = (counted(survey.places, "place"), counted(survey.skipped(), "row"));
+        writeln!(out, "{places}, {rows} skipped")?;
         survey.complaints().try_for_each(|complaint| writeln!(out, "  {complaint}"))?;
         if let Some([low, high]) = survey.corners() {
             let (south, north) = (low.latitude, high.latitude);

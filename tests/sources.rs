@@ -55,8 +55,8 @@ fn a_file_is_swapped_in_one_step() {
         assert_eq!(first_name(&whatsat(&herd, "5 20")), name);
     };
     let two = format!("{header},1,2\nTwo,60.17,24.94\n");
-    swap(&two, "the places are loaded: 1 places, 1 rows skipped (1 × no name: line 2)", "Two");
-    swap("name;lat;lon\n", "places.csv cannot be used: its header (line 1) names no", "Two");
+    swap(&two, "the places are loaded: 1 place, 1 row skipped (1 × no name: line 2)", "Two");
+    swap("name:lat:lon\n", "places.csv cannot be used: its header (line 1) names no", "Two");
     swap(header, "places.csv holds no usable place: 0 places", "Two");
     fs::remove_file(&path).unwrap();
     herd.signal("Hill", Signal::HUP);
@@ -111,7 +111,7 @@ fn files_are_checked() {
         "",
     );
     let none = "herd: p holds no usable place\n";
-    check("name,lat,lon\n,1,2\n", 78, "0 places, 1 rows skipped\n  1 × no name: line 2\n", none);
+    check("name,lat,lon\n,1,2\n", 78, "0 places, 1 row skipped\n  1 × no name: line 2\n", none);
     let (code, out, complaint) = run(dir.path(), &["places", "check", "missing"]);
     assert_eq!((code, out.as_str()), (Some(78), ""));
     assert!(complaint.starts_with("herd: missing cannot be used: it cannot be read: "));

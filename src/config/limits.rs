@@ -108,6 +108,17 @@ pub const DRAIN: Duration = Duration::from_secs(5);
 /// shorter than the patience of a test client.
 pub const PLACES_DEADLINE: Duration = Duration::from_secs(5);
 
+/// Longest place in an answer, in bytes of JSON: OpenStreetMap has no text above 1 KiB, and a place
+/// has a name, an address and a few types.
+pub const PLACE_BYTES_MAX: usize = 4 * KIB;
+
+/// Longest `attribution`, in bytes: some name a dozen sources, each with a link.
+pub const PLACES_ATTRIBUTION_BYTES_MAX: usize = 4 * KIB;
+
+/// Longest answer about places, in bytes: twenty of the longest places, and whom they are from. All
+/// questions that may wait on a connection can be answered at once.
+pub const PLACES_ANSWER_BYTES_MAX: usize = 96 * KIB;
+
 /// Threads that ask remote sources: at 100 ms an answer they give 40 a second.
 pub const PLACES_WORKERS: usize = 4;
 
@@ -305,6 +316,8 @@ const _: () = {
     assert!(EXPIRE_MARGIN.as_secs() == 60, "a sentence of broken_rule names it");
     assert!(!longer(PLACES_DEADLINE, DRAIN), "a drain waits for the questions in flight");
     assert!(longer(IDLE, FIRST_BYTE) && longer(IDLE, PARTIAL_LINE), "else they say nothing");
+    assert!(20 * PLACE_BYTES_MAX + PLACES_ATTRIBUTION_BYTES_MAX < PLACES_ANSWER_BYTES_MAX);
+    assert!(WAITS_MAX * (PLACES_ANSWER_BYTES_MAX + 2 * LINE_BYTES_MAX) < OUTBOX_BYTES_MAX);
     assert!(WAITS_MAX < PLACES_QUEUE_MAX, "else one connection could fill the queue");
 };
 

@@ -112,6 +112,13 @@ impl PlacesSettings {
         if self.source == PlacesSource::File {
             check_file(places.file.as_deref())?;
         }
+        let bytes_max = limits::PLACES_ATTRIBUTION_BYTES_MAX;
+        if places.attribution.as_ref().is_some_and(|html| html.len() > bytes_max) {
+            return Err(ConfigError::new(format!(
+                "the attribution of the places has more than {bytes_max} bytes, and every answer \
+                 carries it: name its origin in fewer words"
+            )));
+        }
         // A key that nobody needs is best left where it lies.
         if self.source.is_paid() {
             places.key = match (key, self.key_file) {
@@ -223,7 +230,8 @@ fn check_file(path: Option<&Path>) -> Result<(), ConfigError> {
         Ok(about) if about.is_file() => {
             fs::File::open(path).map(drop).map_err(|error| fail(&error.to_string()))
         }
-        Ok(_) => Err(fail("it is no file")),
+        Ok(about) if about.is_dir() => Err(fail("it is a directory: name the file in it")),
+        Ok(_) => Err(fail("it is no regular file but a pipe, a socket or a device")),
         Err(error) => Err(fail(&error.to_string())),
     }
 }

@@ -13,10 +13,19 @@ use crate::core::whatsat::Position;
 pub const EARTH_RADIUS_KM: f64 = 6_371.008_8;
 
 /// The position on a sphere of radius 1: x towards 0° N 0° E, y towards 0° N 90° E, z north.
+///
+/// Equal points have equal vectors, however they are spelled: a pole has every longitude, and the
+/// meridian of 180° two.
 pub fn unit_vector(at: Position) -> [f64; 3] {
+    if at.latitude.abs() == 90.0 {
+        return [0.0, 0.0, at.latitude.signum()];
+    }
+    let longitude = if at.longitude == -180.0 { 180.0 } else { at.longitude };
     let (sin_latitude, cos_latitude) = at.latitude.to_radians().sin_cos();
-    let (sin_longitude, cos_longitude) = at.longitude.to_radians().sin_cos();
-    [cos_latitude * cos_longitude, cos_latitude * sin_longitude, sin_latitude]
+    let (sin_longitude, cos_longitude) = longitude.to_radians().sin_cos();
+    let vector = [cos_latitude * cos_longitude, cos_latitude * sin_longitude, sin_latitude];
+    // The zero of -0° becomes that of 0°.
+    vector.map(|coordinate| coordinate + 0.0)
 }
 
 /// The squared chord between two unit vectors, in [0, 4].
@@ -63,6 +72,22 @@ mod tests {
         check((90.0, 17.0), (90.0, -100.0), 0.0);
         check((-90.0, 0.0), (90.0, 0.0), 20_015.1);
         check((34.06893, -118.445127), (-33.8671, 151.2073), 12_058.2);
+    }
+
+    #[test]
+    fn equal_points_have_equal_vectors() {
+        fn check(one: (f64, f64), other: (f64, f64)) {
+            let [one, other] = [one, other].map(|(latitude, longitude)| {
+                unit_vector(Position { latitude, longitude }).map(f64::to_bits)
+            });
+            assert_eq!(one, other);
+        }
+        check((12.5, 180.0), (12.5, -180.0));
+        check((90.0, 17.0), (90.0, -100.0));
+        check((-90.0, 180.0), (-90.0, 0.0));
+        check((-0.0, -0.0), (0.0, 0.0));
+        check((-0.0, 180.0), (0.0, -180.0));
+        check((-5.0, -0.0), (-5.0, 0.0));
     }
 
     #[test]

@@ -32,7 +32,7 @@ use crate::config::{self, PlacesSource};
 use crate::core::whatsat::{Position, Question};
 
 pub use atlas::{Atlas, AtlasError};
-pub use file::PlacesFile;
+pub use file::{PlacesFile, counted};
 pub use http::SourceError;
 pub use remote::Remote;
 

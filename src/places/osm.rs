@@ -51,17 +51,25 @@ pub fn write_vicinity<'t>(tag: impl Fn(&str) -> Option<&'t str>, out: &mut Strin
 }
 
 /// Splits ogr2ogr's `other_tags`, which has the tags that got no column as PostgreSQL writes an
-/// hstore: `"amenity"=>"cafe","name:fi"=>"say \"hei\""`. What follows a mistake is not seen.
+/// hstore: `"amenity"=>"cafe","name:fi"=>"say \"hei\""`. A tag whose value is `NULL` is none. What
+/// follows a mistake is not seen.
 pub fn split_hstore(text: &str) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
     let mut rest = text;
-    std::iter::from_fn(move || {
+    let pairs = std::iter::from_fn(move || {
         let key = take_quoted(&mut rest)?;
-        rest = rest.trim_start().strip_prefix("=>")?;
-        let value = take_quoted(&mut rest)?;
+        rest = rest.trim_start().strip_prefix("=>")?.trim_start();
+        let value = match rest.get(..4) {
+            Some(null) if null.eq_ignore_ascii_case("NULL") => {
+                rest = &rest[4..];
+                None
+            }
+            _ => Some(take_quoted(&mut rest)?),
+        };
         rest = rest.trim_start();
         rest = rest.strip_prefix(',').unwrap_or(rest);
         Some((key, value))
-    })
+    });
+    pairs.filter_map(|(key, value)| value.map(|value| (key, value)))
 }
 
 fn take_quoted<'t>(rest: &mut &'t str) -> Option<Cow<'t, str>> {
@@ -103,7 +111,9 @@ mod tests {
         check(r#""a"=>"b","c"=>"d,\"e\"=>f""#, &[("a", "b"), ("c", "d,\"e\"=>f")]);
         check(r#""a" => "b" , "c" => """#, &[("a", "b"), ("c", "")]);
         check(r#""a"=>"\\","b"=>"\é""#, &[("a", "\\"), ("b", "é")]);
-        check(r#""a"=>"b","c"=>NULL,"d"=>"e""#, &[("a", "b")]);
+        check(r#""a"=>"b","c"=>NULL,"d"=>"e""#, &[("a", "b"), ("d", "e")]);
+        check(r#""c"=> null"#, &[]);
+        check(r#""a"=>"b","c"=>nothing,"d"=>"e""#, &[("a", "b")]);
         check(r#""a"=>"b"#, &[]);
         check(r#""a"=>"b\"#, &[]);
     }

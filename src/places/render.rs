@@ -41,6 +41,15 @@ pub fn found(attributions: &[&str], near: &[Place<'_>], bound: u8, out: &mut Vec
     places(attributions, &near[..near.len().min(usize::from(bound))], status, out);
 }
 
+/// How many bytes a place has in an answer, with the layout around it.
+pub fn place_bytes(place: &Place<'_>) -> usize {
+    let mut alone = Vec::new();
+    places(&[], &[], status::OK, &mut alone);
+    let frame = alone.len();
+    places(&[], &[*place], status::OK, &mut alone);
+    alone.len() - 2 * frame
+}
+
 /// Appends the answer of a source that has none: no results, and `message` as the reason.
 ///
 /// `status` is one of [`status`]. `message` reaches clients: it names no key and no address.

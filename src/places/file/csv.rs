@@ -12,6 +12,13 @@ use super::record::Record;
 use super::{Fault, FileError, Gathered, Row};
 use crate::places::osm;
 
+/// What may stand between columns, the likeliest first.
+const SEPARATORS: [u8; 4] = *b",;\t|";
+
+/// How databases and data frames spell that there is nothing. A place of such a name would be
+/// spelled otherwise: in other letters, or larger and smaller ones.
+const NOTHING: [&str; 4] = ["\\N", "NULL", "nan", "NaN"];
+
 /// Where the columns are. A file may have more of them, in any order.
 struct Columns {
     id: Option<usize>,
@@ -24,31 +31,69 @@ struct Columns {
     other_tags: Option<usize>,
     /// All of them, in lower case: any may be a tag.
     names: Vec<String>,
+    /// Where commas do not part columns, one may stand in a number.
+    has_decimal_commas: bool,
 }
 
 /// Texts that are made for one row after the other.
 #[derive(Default)]
 struct Scratch {
     id: String,
+    latitude: String,
+    longitude: String,
     types: String,
     vicinity: String,
 }
 
-pub fn gather(text: impl BufRead, gathered: &mut Gathered) -> Result<(), FileError> {
-    let mut lines = Lines::new(text);
-    let mut record = Record::default();
+/// Reads a text before which there were `lines_before` lines.
+pub fn gather(
+    mut text: impl BufRead,
+    lines_before: u64,
+    gathered: &mut Gathered,
+) -> Result<(), FileError> {
+    let first = text.fill_buf().map_err(FileError::Read)?;
+    // Programs of the old Macintosh end lines so, and some spreadsheets still can.
+    let is_old = !first.contains(&b'\n') && first.contains(&b'\r');
+    let mut lines = Lines::new(text, lines_before, if is_old { b'\r' } else { b'\n' });
+    let mut record = Record::new(SEPARATORS[0]);
+    let columns = header(&mut record, &mut lines)?;
     let mut scratch = Scratch::default();
-    let columns = match record.read(&mut lines)? {
-        Some(line) => Columns::of(line, &record)?,
-        None => return Err(FileError::NoColumn { line: 1, column: "name" }),
-    };
-    while let Some(line) = record.read(&mut lines)? {
-        match columns.row(&record, &mut scratch) {
+    while let Some((line, state)) = record.read(&mut lines)? {
+        match state.and_then(|()| {
+            columns.row(&record, &mut scratch).map_err(|_: Utf8Error| Fault::NotUtf8)
+        }) {
             Ok(row) => gathered.put(line, &row)?,
-            Err(_) => gathered.survey.skip(line, Fault::NotUtf8),
+            Err(fault) => gathered.survey.skip(line, fault),
         }
     }
     Ok(())
+}
+
+/// Reads the header, and with it finds out what stands between columns.
+fn header(record: &mut Record, lines: &mut Lines<impl BufRead>) -> Result<Columns, FileError> {
+    let mut begun = record.read(lines)?;
+    // Spreadsheets say so before the header.
+    if let [b's' | b'S', b'e' | b'E', b'p' | b'P', b'=', separator] = *record.raw() {
+        record.separator = separator;
+        begun = record.read(lines)?;
+    }
+    let (line, state) =
+        begun.ok_or(FileError::NoColumn { line: lines.number.max(1), column: "name" })?;
+    if let Err(fault) = state {
+        return Err(FileError::Header { line, fault });
+    }
+    let found = Columns::of(line, record);
+    if found.is_err() {
+        for separator in SEPARATORS {
+            record.separator = separator;
+            if let (line, Ok(())) = record.split(lines)?
+                && let Ok(columns) = Columns::of(line, record)
+            {
+                return Ok(columns);
+            }
+        }
+    }
+    found
 }
 
 impl Columns {
@@ -66,27 +111,29 @@ impl Columns {
             osm_id: any(&["osm_id"]),
             name: need("name", &["name"])?,
             latitude: need("lat", &["lat", "latitude", "y"])?,
-            longitude: need("lon", &["lon", "lng", "longitude", "x"])?,
+            longitude: need("lon", &["lon", "lng", "long", "longitude", "x"])?,
             types: any(&["type"]),
             vicinity: any(&["vicinity"]),
             other_tags: any(&["other_tags"]),
             names,
+            has_decimal_commas: header.separator != b',',
         })
     }
 
     fn row<'r>(&self, record: &'r Record, scratch: &'r mut Scratch) -> Result<Row<'r>, Utf8Error> {
         let cell = |column: Option<usize>| {
-            str::from_utf8(column.map_or(&[], |column| record.field(column)))
+            let text = column.map_or(&[][..], |column| record.field(column));
+            str::from_utf8(text).map(said)
         };
+        let Scratch { id, latitude, longitude, types, vicinity } = scratch;
         let mut row = Row {
             id: cell(self.id)?,
             name: cell(Some(self.name))?,
-            latitude: cell(Some(self.latitude))?,
-            longitude: cell(Some(self.longitude))?,
+            latitude: self.degrees(cell(Some(self.latitude))?, latitude),
+            longitude: self.degrees(cell(Some(self.longitude))?, longitude),
             types: cell(self.types)?,
             vicinity: cell(self.vicinity)?,
         };
-        let Scratch { id, types, vicinity } = scratch;
         let osm_id = cell(self.osm_id)?;
         if row.id.is_empty() && !osm_id.is_empty() {
             id.clear();
@@ -108,6 +155,15 @@ impl Columns {
         Ok(row)
     }
 
+    fn degrees<'r>(&self, cell: &'r str, scratch: &'r mut String) -> &'r str {
+        if !self.has_decimal_commas || !cell.contains(',') {
+            return cell;
+        }
+        scratch.clear();
+        scratch.extend(cell.chars().map(|c| if c == ',' { '.' } else { c }));
+        scratch
+    }
+
     /// A tag is a column or among those that have none.
     fn tag<'t>(
         &self,
@@ -117,7 +173,14 @@ impl Columns {
     ) -> Option<&'t str> {
         let column = self.names.iter().position(|name| name == key);
         let cell = column.and_then(|column| str::from_utf8(record.field(column)).ok());
+        let cell = cell.map(said);
         let others = || other.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_ref());
         cell.filter(|cell| !cell.is_empty()).or_else(others)
     }
+}
+
+/// What a cell says; nothing if it spells that there is nothing.
+fn said(cell: &str) -> &str {
+    let cell = cell.trim();
+    if NOTHING.contains(&cell) { "" } else { cell }
 }

@@ -1,9 +1,9 @@
-//! The operator's own places, from a file: CSV with a header, or GeoJSON a feature a line.
+//! The operator's own places, from a file: CSV with a header, or GeoJSON.
 //!
 //! It is apart from the atlas because the file is a stranger's work: every row may be wrong, and
 //! the operator is told which ones are, and why. A wrong row is skipped; what cannot be read at all
-//! is an error. How a row is found is a matter of the format (`csv`, `geojson`); what all rows
-//! become is here.
+//! is an error. How a row is found is a matter of the format (`csv`, `geojson`), how a file is
+//! opened of `unpack`; what all rows become is here.
 //!
 //! The places are kept as text, a row a line, in the atlas's way:
 //!
@@ -15,34 +15,32 @@
 
 mod csv;
 mod geojson;
+mod json;
 mod lines;
 mod record;
 mod survey;
+mod unpack;
 
-use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::BufRead;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::{fmt, io};
-
-use flate2::bufread::MultiGzDecoder;
 
 use super::globe;
 use super::index::Index;
 use super::render;
 use super::{Place, Source, Told};
+use crate::config::limits::PLACE_BYTES_MAX;
 use crate::core::whatsat::{Position, Question};
-pub use survey::{Fault, Survey};
+pub use survey::{Fault, Survey, counted};
 
 /// Bytes that are read of a file, unpacked: five million places. It keeps a mistyped path or a
 /// gzip bomb from filling the memory.
 const FILE_BYTES_MAX: u64 = 1 << 30;
 
-/// Bytes read at a time.
-const BLOCK_BYTES: usize = 64 * 1024;
-
-/// The first bytes of whatever gzip has packed (RFC 1952, section 2.3.1).
-const GZIP: &[u8] = &[0x1f, 0x8b];
+/// A row of so few bytes fits into an answer, whatever is in it: in its types, two bytes become
+/// eighteen at most.
+const ROW_BYTES_SURE: usize = PLACE_BYTES_MAX / 16;
 
 /// Some programs write it before UTF-8.
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
@@ -64,8 +62,10 @@ pub enum FileError {
     Read(io::Error),
     /// Its header lacks a column.
     NoColumn { line: u64, column: &'static str },
-    /// A row is too long to be a place; where it has become so.
-    RowTooLong { line: u64, bytes_max: usize },
+    /// Its header is wrong itself.
+    Header { line: u64, fault: Fault },
+    /// It is something else; what, and the way out.
+    Foreign(&'static str),
     /// There are more places, or longer ones, than can be counted.
     TooMany,
 }
@@ -89,6 +89,8 @@ struct Gathered {
     rows: Vec<u32>,
     vectors: Vec<[f64; 3]>,
     survey: Survey,
+    /// The line of the last place that had no id, and how many of that line had none.
+    nameless: (u64, u64),
 }
 
 impl PlacesFile {
@@ -100,8 +102,7 @@ impl PlacesFile {
     /// # Errors
     /// See `FileError`. No usable place is none: the survey says so.
     pub fn load(path: &Path, attribution: Option<&str>) -> Result<(PlacesFile, Survey), FileError> {
-        let file = File::open(path).map_err(FileError::Read)?;
-        PlacesFile::read(BufReader::with_capacity(BLOCK_BYTES, file), attribution)
+        PlacesFile::read(unpack::open(path)?, attribution)
     }
 
     /// How many places there are.
@@ -118,38 +119,20 @@ impl PlacesFile {
     /// far, the earlier in the file comes first.
     pub fn nearest(&self, at: Position, radius_km: f64, bound: NonZeroUsize) -> Vec<Place<'_>> {
         let rows = self.index.nearest(at, radius_km, bound);
-        rows.into_iter().map(|row| self.place(self.rows[row as usize])).collect()
+        rows.into_iter().map(|row| place(&self.text, self.rows[row as usize])).collect()
     }
 
     fn read(
-        mut packed: impl BufRead,
+        packed: impl BufRead,
         attribution: Option<&str>,
     ) -> Result<(PlacesFile, Survey), FileError> {
-        // Told by content: a name says little, and `ogr2ogr /vsigzip/…` gives none.
-        let is_packed = packed.fill_buf().map_err(FileError::Read)?.starts_with(GZIP);
-        let gathered = if is_packed {
-            gather(BufReader::with_capacity(BLOCK_BYTES, MultiGzDecoder::new(packed)))?
-        } else {
-            gather(packed)?
-        };
-        let Gathered { mut text, mut rows, vectors, survey } = gathered;
+        let gathered = gather(unpack::unpack(packed)?)?;
+        let Gathered { mut text, mut rows, vectors, survey, .. } = gathered;
         text.shrink_to_fit();
         rows.shrink_to_fit();
         let index = Index::new(&vectors).ok_or(FileError::TooMany)?;
         let attributions = attribution.map(str::to_owned).into_iter().collect();
         Ok((PlacesFile { text, rows, index, attributions }, survey))
-    }
-
-    /// The place whose row begins at `offset`.
-    fn place(&self, offset: u32) -> Place<'_> {
-        let rest = &self.text[offset as usize..];
-        let row = &rest[..memchr::memchr(b'\n', rest.as_bytes()).unwrap_or(rest.len())];
-        let mut fields = row.split('\t');
-        let mut next = || fields.next().expect("`Gathered::put` writes every field");
-        let (id, name) = (next(), next());
-        let mut degrees = || next().parse().expect("`Gathered::put` parsed it before");
-        let position = Position { latitude: degrees(), longitude: degrees() };
-        Place { authority: "", id, name, position, types: next(), vicinity: next() }
     }
 }
 
@@ -166,21 +149,40 @@ impl Source for PlacesFile {
 fn gather(unpacked: impl BufRead) -> Result<Gathered, FileError> {
     let mut unpacked = unpacked.take(FILE_BYTES_MAX);
     let mut gathered = Gathered::default();
-    if unpacked.fill_buf().map_err(FileError::Read)?.starts_with(BYTE_ORDER_MARK) {
-        unpacked.consume(BYTE_ORDER_MARK.len());
-    }
-    match unpacked.fill_buf().map_err(FileError::Read)?.first() {
-        Some(b'{' | &geojson::RECORD_SEPARATOR) => geojson::gather(&mut unpacked, &mut gathered)?,
-        _ => csv::gather(&mut unpacked, &mut gathered)?,
+    unpack::check_kind(unpacked.fill_buf().map_err(FileError::Read)?)?;
+    let (first, lines) = skip_blank(&mut unpacked)?;
+    match first {
+        Some(b'{' | b'[' | geojson::RECORD_SEPARATOR) => {
+            geojson::gather(&mut unpacked, lines + 1, &mut gathered)?;
+        }
+        _ => csv::gather(&mut unpacked, lines, &mut gathered)?,
     }
     if unpacked.limit() == 0 { Err(FileError::TooMany) } else { Ok(gathered) }
+}
+
+/// Skips white space and byte order marks. Gives the byte behind them, and how many lines they
+/// were.
+fn skip_blank(text: &mut impl BufRead) -> Result<(Option<u8>, u64), FileError> {
+    let mut lines = 0;
+    loop {
+        let bytes = text.fill_buf().map_err(FileError::Read)?;
+        let length = match bytes {
+            [] => return Ok((None, lines)),
+            [b' ' | b'\t' | b'\r' | b'\n', ..] => 1,
+            bytes if bytes.starts_with(BYTE_ORDER_MARK) => BYTE_ORDER_MARK.len(),
+            [other, ..] => return Ok((Some(*other), lines)),
+        };
+        lines += u64::from(bytes[0] == b'\n');
+        text.consume(length);
+    }
 }
 
 impl Gathered {
     /// Takes a place, or notes what is wrong with it. `line` is where it begins.
     fn put(&mut self, line: u64, row: &Row<'_>) -> Result<(), FileError> {
+        let is_nameless = row.name.chars().all(|c| c.is_whitespace() || c.is_control());
         let position = match position(row) {
-            _ if row.name.trim().is_empty() => Err(Fault::NoName),
+            _ if is_nameless => Err(Fault::NoName),
             found => found,
         };
         let position = match position {
@@ -191,19 +193,38 @@ impl Gathered {
             }
         };
         let begin = u32::try_from(self.text.len()).map_err(|_| FileError::TooMany)?;
+        self.write(line, row);
+        if self.text.len() - begin as usize > ROW_BYTES_SURE
+            && render::place_bytes(&place(&self.text, begin)) > PLACE_BYTES_MAX
+        {
+            self.text.truncate(begin as usize);
+            self.survey.skip(line, Fault::TooLong);
+            return Ok(());
+        }
         self.rows.push(begin);
         self.vectors.push(globe::unit_vector(position));
         self.survey.count(position);
-        if row.id.is_empty() {
+        Ok(())
+    }
+
+    fn write(&mut self, line: u64, row: &Row<'_>) {
+        let id = row.id.trim();
+        if id.is_empty() {
+            let (last, count) = self.nameless;
+            self.nameless = (line, if line == last { count + 1 } else { 1 });
             self.text.push_str("line:");
             self.text.push_str(itoa::Buffer::new().format(line));
+            // All of a file may stand in one line.
+            if self.nameless.1 > 1 {
+                self.text.push('.');
+                self.text.push_str(itoa::Buffer::new().format(self.nameless.1));
+            }
         }
-        let fields = [row.id, row.name, row.latitude, row.longitude, row.types, row.vicinity];
+        let fields = [id, row.name, row.latitude, row.longitude, row.types, row.vicinity];
         for (field, end) in fields.into_iter().zip(['\t', '\t', '\t', '\t', '\t', '\n']) {
             self.push(field.trim());
             self.text.push(end);
         }
-        Ok(())
     }
 
     /// A tab or a newline within a field would end it.
@@ -214,6 +235,18 @@ impl Gathered {
             self.text.push_str(field);
         }
     }
+}
+
+/// The place whose row begins at `offset`.
+fn place(text: &str, offset: u32) -> Place<'_> {
+    let rest = &text[offset as usize..];
+    let row = &rest[..memchr::memchr(b'\n', rest.as_bytes()).unwrap_or(rest.len())];
+    let mut fields = row.split('\t');
+    let mut next = || fields.next().expect("`Gathered::write` writes every field");
+    let (id, name) = (next(), next());
+    let mut degrees = || next().parse().expect("`Gathered::put` parsed it before");
+    let position = Position { latitude: degrees(), longitude: degrees() };
+    Place { authority: "", id, name, position, types: next(), vicinity: next() }
 }
 
 fn position(row: &Row<'_>) -> Result<Position, Fault> {
@@ -232,14 +265,13 @@ impl fmt::Display for FileError {
             FileError::Read(error) => write!(f, "it cannot be read: {error}"),
             FileError::NoColumn { line, column } => write!(
                 f,
-                "its header (line {line}) names no column `{column}`: it must be CSV with commas \
-                 and a header, or GeoJSON with a feature a line"
+                "its header (line {line}) names no column `{column}`: it must be CSV with a header \
+                 like `name,lat,lon`, or GeoJSON"
             ),
-            FileError::RowTooLong { line, bytes_max } => write!(
-                f,
-                "at line {line} a row has more than {bytes_max} bytes: a quote is not closed, or \
-                 all of GeoJSON is in one line (`ogr2ogr -f GeoJSONSeq` writes a feature a line)"
-            ),
+            FileError::Header { line, fault } => {
+                write!(f, "its header (line {line}) cannot be read: {fault}")
+            }
+            FileError::Foreign(what) => f.write_str(what),
             FileError::TooMany => f.write_str("it is larger than this server can use"),
         }
     }

@@ -18,8 +18,18 @@ pub enum Fault {
     NoLatitude,
     NoLongitude,
     NotUtf8,
+    /// A place that would make an answer longer than answers may be.
+    TooLong,
+    /// A line of CSV that no place can need.
+    RowTooLong,
+    OpenQuote,
+    /// JSON that is none, or that breaks off.
+    Broken,
     NotAFeature,
     NotAPoint,
+    /// JSON of other kinds.
+    Overpass,
+    TopoJson,
 }
 
 /// What a file holds.
@@ -52,7 +62,8 @@ impl Survey {
     pub(super) fn skip(&mut self, line: u64, fault: Fault) {
         let skipped = self.skipped.entry(fault).or_default();
         skipped.rows += 1;
-        if skipped.lines.len() < LINES_NAMED {
+        // All of a file may stand in one line.
+        if skipped.lines.len() < LINES_NAMED && skipped.lines.last() != Some(&line) {
             skipped.lines.push(line);
         }
     }
@@ -66,7 +77,7 @@ impl Survey {
     pub fn complaints(&self) -> impl Iterator<Item = String> {
         self.skipped.iter().map(|(fault, Skipped { rows, lines })| {
             let named: Vec<_> = lines.iter().map(u64::to_string).collect();
-            let more = if *rows > lines.len() { ", …" } else { "" };
+            let more = if lines.len() == LINES_NAMED && *rows > LINES_NAMED { ", …" } else { "" };
             format!("{rows} × {fault}: line {}{more}", named.join(", "))
         })
     }
@@ -78,12 +89,18 @@ impl Survey {
     }
 }
 
+/// A number of things, in words.
+pub fn counted(number: usize, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
+}
+
 impl fmt::Display for Survey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} places", self.places)?;
+        f.write_str(&counted(self.places, "place"))?;
         if self.skipped() > 0 {
             let complaints: Vec<_> = self.complaints().collect();
-            write!(f, ", {} rows skipped ({})", self.skipped(), complaints.join("; "))?;
+            let rows = counted(self.skipped(), "row");
+            write!(f, ", {rows} skipped ({})", complaints.join("; "))?;
         }
         Ok(())
     }
@@ -96,8 +113,14 @@ impl fmt::Display for Fault {
             Fault::NoLatitude => "no latitude between -90 and 90",
             Fault::NoLongitude => "no longitude between -180 and 180",
             Fault::NotUtf8 => "not UTF-8",
+            Fault::TooLong => "longer than 4 KiB in an answer",
+            Fault::RowTooLong => "a line of more than 1 MiB",
+            Fault::OpenQuote => "a quote is not closed",
+            Fault::Broken => "broken JSON",
             Fault::NotAFeature => "not a GeoJSON feature",
             Fault::NotAPoint => "not a point",
+            Fault::Overpass => "an answer of Overpass, which osmtogeojson makes GeoJSON of",
+            Fault::TopoJson => "TopoJSON, which is to be converted to GeoJSON",
         })
     }
 }

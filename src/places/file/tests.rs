@@ -18,7 +18,7 @@ fn told(bytes: &[u8]) -> Result<(Vec<String>, Vec<String>), String> {
     let (file, survey) = read(bytes)?;
     assert_eq!(file.len(), survey.places);
     let spell = |&row: &u32| {
-        let Place { id, name, position, types, vicinity, .. } = file.place(row);
+        let Place { id, name, position, types, vicinity, .. } = place(&file.text, row);
         let Position { latitude, longitude } = position;
         format!("{id}|{name}|{latitude}|{longitude}|{types}|{vicinity}")
     };
@@ -103,10 +103,11 @@ fn what_is_wrong_has_its_line() {
 
     let point = "{\"type\":\"Feature\",\"geometry\":{\"type\":\"Point\",\"coordinates\":[0,0]}}";
     let line = point.replace("Point", "LineString");
-    let features = format!("{point}\n{line}\n{{\n[]\n{{\"type\":\"Point\"}}\n");
+    let features = format!("{point}\n{line}\n{{\n{{\"type\":\"Point\"}}\n[]\n7\n");
     let expected = [
         "1 × no name: line 1",
-        "3 × not a GeoJSON feature: line 3, 4, 5",
+        "1 × broken JSON: line 3",
+        "2 × not a GeoJSON feature: line 4, 6",
         "1 × not a point: line 2",
     ];
     check(&features, &[], &expected);
@@ -119,21 +120,37 @@ fn what_cannot_be_used_at_all() {
         assert!(sentence.contains(part), "{sentence}\n  lacks {part}");
     };
     refused(b"", "its header (line 1) names no column `name`");
-    refused(b"Name;lat;lon\n", "its header (line 1) names no column `name`");
+    refused(b" \n\n", "names no column `name`");
+    refused(b"\n\nName:lat:lon\n", "its header (line 3) names no column `name`");
     refused(b"name,lon\n", "names no column `lat`");
     refused(b"\x89PNG\r\n\x1a\n", "names no column `name`");
-    let long = format!("{{\"type\":\"FeatureCollection\",\"x\":\"{}\"}}", "y".repeat(1 << 20));
-    refused(long.as_bytes(), "at line 1 a row has more than 1048576 bytes");
-    let open = format!("name,lat,lon\nA,\"1,2\n{}", "B,1,2\n".repeat(1 << 18));
-    refused(open.as_bytes(), " a row has more than 1048576 bytes: a quote is not closed");
+    refused(&[0; 4096], "names no column `name`");
+    refused(b"name,\"lat,lon\nA,1,2\n", "its header (line 1) cannot be read: a quote is not");
+    refused("x".repeat(3 << 20).as_bytes(), "(line 1) cannot be read: a line of more than 1 MiB");
+    let marked: Vec<u8> = "\u{feff}name".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    for bytes in [&marked, &marked[2..], &marked[3..]] {
+        refused(bytes, "it is UTF-16: save it as UTF-8");
+    }
+    refused(b"PK\x03\x04\x14\0", "a zip archive");
+    refused(b"<kml>", "convert it with ogr2ogr");
+    refused(&packed_bytes(&packed(CSV)), "packed with gzip twice");
     let packed = packed(CSV);
-    refused(&packed[..packed.len() - 9], "it cannot be read: ");
+    refused(&packed[..packed.len() - 9], "its packed data end too early: fetch it again");
+    refused(&packed[..3], "its packed data end too early");
+    refused(&[&packed[..], b"name"].concat(), "what follows its packed data is not gzip");
+    let mut damaged = packed.clone();
+    *damaged.last_mut().unwrap() ^= 1;
+    refused(&damaged, "its packed data are damaged");
+}
+
+fn packed_bytes(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
 }
 
 fn packed(text: &str) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    encoder.write_all(text.as_bytes()).unwrap();
-    encoder.finish().unwrap()
+    packed_bytes(text.as_bytes())
 }
 
 #[test]
@@ -144,6 +161,26 @@ fn a_packed_file_is_known_by_its_content() {
     let (head, rest) = CSV.split_once('\n').unwrap();
     let both = [packed(&format!("{head}\n")), packed(rest)].concat();
     assert_eq!(told(&both).unwrap().0.len(), 2);
+    // Zeros may follow, between two as well.
+    let padded = [packed(&format!("{head}\n")), vec![0; 9], packed(rest), vec![0; 100_000]];
+    assert_eq!(told(&padded.concat()).unwrap().0.len(), 2);
+}
+
+/// Goal: whatever lies at the path, the answer comes at once. Method: a pipe that nobody writes to.
+#[test]
+fn only_a_regular_file_is_opened() {
+    let dir = tempfile::tempdir().unwrap();
+    let check = |path: &Path, part: &str| {
+        let sentence = PlacesFile::load(path, None).err().unwrap().to_string();
+        assert!(sentence.contains(part), "{sentence}");
+    };
+    let pipe = dir.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    check(&pipe, "no regular file but a pipe");
+    check(Path::new("/dev/zero"), "no regular file");
+    check(dir.path(), "it is a directory");
+    check(&dir.path().join("none"), "it cannot be read: ");
 }
 
 #[test]
@@ -152,6 +189,10 @@ fn a_file_answers_with_its_attribution() {
     let corners = survey.corners().map(|c| c.map(|at| (at.latitude, at.longitude)));
     assert_eq!(corners, Some([(60.1675, 24.9469), (60.168, 24.947)]));
     assert_eq!(survey.to_string(), "2 places");
+    assert_eq!(
+        read(b"name,lat,lon\nA,1,2\n,1,2\n").unwrap().1.to_string(),
+        concat!("1 place, 1 row skipped ", "(1 × no name: line 3)")
+    );
     let ask = |latitude: f64, bound: u8| {
         let at = Position { latitude, longitude: 24.947 };
         let mut out = Vec::new();
@@ -166,4 +207,230 @@ fn a_file_answers_with_its_attribution() {
     assert_eq!(ask(61.0, 20)["status"], "ZERO_RESULTS");
     let none = ask(60.168, 0);
     assert_eq!((&none["status"], &none["results"]), (&"OK".into(), &serde_json::json!([])));
+}
+
+/// A feature with a name, and more properties behind it.
+fn feature(name: &str, more: &str) -> String {
+    format!(
+        "{{\"type\":\"Feature\",\"properties\":{{\"name\":{name}{more}}},\
+         \"geometry\":{{\"type\":\"Point\",\"coordinates\":[24.94,60.17]}}}}"
+    )
+}
+
+#[test]
+fn geojson_of_any_layout() {
+    let [a, b] = ["\"A\"", "\"B\""].map(|name| feature(name, ""));
+    let place = |id: &str, name: &str| format!("{id}|{name}|60.17|24.94||");
+    let check = |text: &str, ids: [&str; 2]| {
+        let expected = vec![place(ids[0], "A"), place(ids[1], "B")];
+        for text in [text.as_bytes(), &packed(text)] {
+            assert_eq!(told(text), Ok((expected.clone(), vec![])), "{}", text.escape_ascii());
+        }
+    };
+    check(&format!("\n\u{feff} {a}\n{b}"), ["line:2", "line:3"]);
+    check(&format!("{a}{b}\n"), ["line:1", "line:1.2"]);
+    check(&format!("{a}\u{feff}{b}\n"), ["line:1", "line:1.2"]);
+    check(&format!("{a},\r\n{b},\r\n"), ["line:1", "line:2"]);
+    let lines = a.replace(',', ",\n");
+    check(&format!("\u{1e}{lines}\n\u{1e}{b}\n"), ["line:1", "line:6"]);
+    check(&format!("[{a},{b}]"), ["line:1", "line:1.2"]);
+    let collection = format!(
+        "{{\n\"type\": \"FeatureCollection\",\n\"name\": \"points\",\n\"crs\": {{ \"type\": \
+         \"name\" }},\n\"features\": [\n{a},\n{b}\n]\n}}\n"
+    );
+    check(&collection, ["line:6", "line:7"]);
+    check(&collection.replace('\n', ""), ["line:1", "line:1.2"]);
+    let pretty: serde_json::Value = serde_json::from_str(&collection).unwrap();
+    // Its members are in the order of the alphabet: features come first and `type` last.
+    let pretty = serde_json::to_string_pretty(&pretty).unwrap();
+    check(&pretty, ["line:6", "line:19"]);
+    let halves = [&a, &b].map(|one| format!("{{\"features\":[{one}]}}\n"));
+    check(&halves.concat(), ["line:1", "line:2"]);
+}
+
+#[test]
+fn an_empty_collection_is_no_mistake() {
+    check("{\"type\":\"FeatureCollection\",\"features\":[]}", &[], &[]);
+    check("[]", &[], &[]);
+}
+
+/// Goal: what nobody reads can be anything, and what is read is taken in every spelling that has
+/// one meaning.
+#[test]
+fn odd_features() {
+    let one = |text: &str, place: &str| check(text, &[place], &[]);
+    let plain = "line:1|A|60.17|24.94||";
+    let deep = format!(",\"x\":{}{}", "[".repeat(5000), "]".repeat(5000));
+    for more in [",\"x\":NaN", ",\"x\":-Infinity", ",\"x\":\"\\ud83d\"", ",\"x\":\"\\q\"", &deep] {
+        one(&feature("\"A\"", more), plain);
+    }
+    one(&feature("42", ""), "line:1|42|60.17|24.94||");
+    one(&feature("\"\\ud83d\"", ""), "line:1|\u{fffd}|60.17|24.94||");
+    one(&feature("\"A\\n\\n\\u0000B\"", ""), "line:1|A   B|60.17|24.94||");
+    let big = "\"A\",\"osm_id\":18446744073709551617";
+    one(&feature(big, ""), "osm:18446744073709551617|A|60.17|24.94||");
+    one(&feature("null,\"NAME\":\"A\",\"Amenity\":\"bar\"", ""), "line:1|A|60.17|24.94|bar|");
+    let hstore = ",\"other_tags\":\"\\\"note\\\"=>NULL,\\\"amenity\\\"=>\\\"cafe\\\"\"";
+    one(&feature("\"A\"", hstore), "line:1|A|60.17|24.94|cafe|");
+    let at = |geometry: &str| {
+        let point = "{\"type\":\"Point\",\"coordinates\":[24.94,60.17]}";
+        feature("\"A\"", "").replace(point, geometry)
+    };
+    let point =
+        |coordinates: &str| at(&format!("{{\"coordinates\":{coordinates},\"type\":\"Point\"}}"));
+    one(&point("[2494e-2, 6.017e1, 12.5, 7]"), "line:1|A|60.17|24.94||");
+    one(&point("[\"24.94\",\"60.17\"]"), plain);
+    one(&at("{\"type\":\"MultiPoint\",\"coordinates\":[[24.94,60.17]]}"), plain);
+    let not_a_point = |text: &str| check(text, &[], &["1 × not a point: line 1"]);
+    for geometry in [
+        "null",
+        "{}",
+        "[24.94,60.17]",
+        "{\"type\":\"MultiPoint\",\"coordinates\":[[24.94,60.17],[1,2]]}",
+        "{\"type\":\"LineString\",\"coordinates\":[[24.94,60.17]]}",
+        r#"{"type":"GeometryCollection","geometries":[{"type":"Point","coordinates":[1,2]}]}"#,
+    ] {
+        not_a_point(&at(geometry));
+    }
+    for coordinates in ["[]", "[1]", "[[1,2]]", "null", "[[[]]]", "{\"x\":1}"] {
+        not_a_point(&point(coordinates));
+    }
+    check(&point("[1,NaN]"), &[], &["1 × no latitude between -90 and 90: line 1"]);
+    check(&point("[1,123]"), &[], &["1 × no latitude between -90 and 90: line 1"]);
+    check(&point("[null,1]"), &[], &["1 × no longitude between -180 and 180: line 1"]);
+    check(
+        "{\"version\":0.6,\"elements\":[{\"type\":\"node\"}]}",
+        &[],
+        &["1 × an answer of Overpass, which osmtogeojson makes GeoJSON of: line 1"],
+    );
+    check(
+        "{\"type\":\"Topology\"}",
+        &[],
+        &["1 × TopoJSON, which is to be converted to GeoJSON: line 1"],
+    );
+}
+
+/// Goal: what is broken costs itself, and is told with its line.
+#[test]
+fn broken_geojson_is_told_and_the_rest_is_read() {
+    let [a, b, c] = ["\"A\"", "\"B\"", "\"C\""].map(|name| feature(name, ""));
+    let named = |line: u64, name: &str| format!("line:{line}|{name}|60.17|24.94||");
+    let check = |text: &str, places: &[String], lines: &str| {
+        let complaint = format!("{} × broken JSON: line {lines}", lines.split(", ").count());
+        assert_eq!(told(text.as_bytes()), Ok((places.to_vec(), vec![complaint])), "{text}");
+    };
+    for cut in [1, 9, 19, 40, b.len() - 30, b.len() - 1] {
+        let places = [named(1, "A"), named(3, "C")];
+        check(&format!("{a}\n{}\n{c}\n", &b[..cut]), &places, "2");
+        check(&format!("\u{1e}{a}\n\u{1e}{}\n\u{1e}{c}\n", &b[..cut]), &places, "2");
+        let collection = format!("{{\"features\":[\n{a},\n{},\n{c}\n]}}\n", &b[..cut]);
+        check(&collection, &[named(2, "A"), named(4, "C")], "3");
+        // A copy that was cut off.
+        check(&format!("{{\"features\":[\n{a},\n{}", &b[..cut]), &[named(2, "A")], "3");
+    }
+    let collection = format!("{{\"type\":\"FeatureCollection\",\"features\":[{a},{b},{c}]}}");
+    let pretty: serde_json::Value = serde_json::from_str(&collection).unwrap();
+    let pretty = serde_json::to_string_pretty(&pretty).unwrap();
+    let broken = pretty.replace("\"B\"", "\"B");
+    check(&broken, &[named(3, "A"), named(29, "C")], "16");
+}
+
+/// Goal: a bound on memory, whatever the layout. Method: a collection larger than a row may be,
+/// with an outline that is larger by itself.
+#[test]
+fn a_large_collection_is_read() {
+    let (point, outline) = (feature("\"A\"", ""), "[1,2],".repeat(300_000));
+    let outline = format!("[{}]", outline.trim_end_matches(','));
+    let line = point.replace("Point", "LineString").replace("[24.94,60.17]", &outline);
+    let many = format!("{point},").repeat(10_000);
+    let (file, survey) =
+        read(format!("{{\"features\":[{many}{line},{point}]}}").as_bytes()).unwrap();
+    assert_eq!((file.len(), survey.skipped()), (10_001, 1));
+    assert_eq!(survey.complaints().collect::<Vec<_>>(), ["1 × not a point: line 1"]);
+}
+
+#[test]
+fn csv_of_other_programs() {
+    let places = ["line:2|A|60.17|24.94||", "line:3|B|-1.5|2||"];
+    let text = "name,lat,lon\nA,60.17,24.94\nB,-1.5,2\n";
+    let one = |text: &str| check(text, &places, &[]);
+    one(&text.replace('\n', "\r"));
+    one(&text.replace('\n', "\r\n"));
+    for separator in [";", "\t", "|"] {
+        one(&text.replace(',', separator));
+    }
+    one(&text.replace(',', ";").replace('.', ","));
+    one(&text.replace(',', ", "));
+    one("name, \"lat\",\t\"lon\"\n \"A\" , \"60.17\", \"24.94\"\n\"B\",-1.5,2 \n");
+    one("lon;lat;name\r\n24,94;60,17;A\r\n2;-1,5;B");
+    let shifted = ["line:3|A|60.17|24.94||", "line:4|B|-1.5|2||"];
+    check(&format!("sep=,\r\n{text}"), &shifted, &[]);
+    check(&format!("SEP=~\n{}", text.replace(',', "~")), &shifted, &[]);
+    check(&format!("\u{feff}\n{text}"), &shifted, &[]);
+    // The last column is empty, and its row ends with both.
+    check("name,lat,lon,id\r\nA,1e1,2,\r\n", &["line:2|A|1e1|2||"].map(|_| "line:2|A|10|2||"), &[]);
+    check("name,lat,lon,name\nA,1,2,B\n", &["line:2|A|1|2||"], &[]);
+}
+
+#[test]
+fn what_means_nothing_is_no_name() {
+    let header = "name,lat,lon,id,type\n";
+    let nothing = ["\\N", "NULL", "nan", " NaN ", "\"\u{1}\""];
+    let rows = nothing.map(|name| format!("{name},1,2,,\n")).concat();
+    check(&format!("{header}{rows}"), &[], &["5 × no name: line 2, 3, 4, 5, 6"]);
+    check(&format!("{header}Nan,1,2,NULL,\\N\n"), &["line:2|Nan|1|2||"], &[]);
+    check(&format!("{header}A,NULL,2,,\n"), &[], &["1 × no latitude between -90 and 90: line 2"]);
+    check(&format!("{header}A,0x1p3,2,,\n"), &[], &["1 × no latitude between -90 and 90: line 2"]);
+}
+
+#[test]
+fn an_open_quote_is_told() {
+    let header = "name,lat,lon\n";
+    let told = |line: u64| format!("1 × a quote is not closed: line {line}");
+    check(
+        &format!("{header}A,1,2\nB,1,\"2\nC,1,2\n"),
+        &["line:2|A|1|2||", "line:4|C|1|2||"],
+        &[&told(3)],
+    );
+    check(
+        &format!("{header}\"A,1,2\nB,1,2\n\"C\",1,2\n"),
+        &["line:3|B|1|2||", "line:4|C|1|2||"],
+        &[&told(2)],
+    );
+}
+
+/// Goal: twenty of the longest places that are taken fit into an answer.
+#[test]
+fn a_place_has_a_bound() {
+    let row =
+        |name: usize, types: usize| format!("{},1,2,{}\n", "\"\"".repeat(name), "a;".repeat(types));
+    let spelled = |name: usize, types: usize| {
+        let row = row(name, types);
+        let (name, rest) = row.split_once(',').unwrap();
+        format!("name,lat,lon,type\n\"{name}\",{rest}")
+    };
+    let is_taken = |text: &str| {
+        let (file, survey) = read(text.as_bytes()).unwrap();
+        let complaints: Vec<_> = survey.complaints().collect();
+        let expected: &[&str] = match file.len() {
+            1 => &[],
+            _ => &["1 × longer than 4 KiB in an answer: line 2"],
+        };
+        assert_eq!(complaints, expected);
+        file.len() == 1
+    };
+    let mut longest = 0;
+    for (name, types) in [(1, 0), (1900, 0), (1, 200), (900, 100)] {
+        let text = spelled(name, types);
+        assert!(is_taken(&text), "{name} {types}");
+        let (file, _) = read(text.as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        let at = Position { latitude: 1.0, longitude: 2.0 };
+        file.answer(&Question { at, radius_km: 1.0, bound: 20 }, &mut answer);
+        longest = longest.max(answer.len());
+    }
+    assert!(longest > PLACE_BYTES_MAX * 9 / 10);
+    for (name, types) in [(2100, 0), (1, 230), (400_000, 0), (900, 120)] {
+        assert!(!is_taken(&spelled(name, types)), "{name} {types}");
+    }
 }
