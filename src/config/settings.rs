@@ -314,7 +314,7 @@ mod tests {
         for (file, part) in [
             (None, "needs a file: name it with --places-file"),
             (Some("no/such.csv"), "the file of places no/such.csv cannot be read: "),
-            (Some(env!("CARGO_MANIFEST_DIR")), "cannot be read: it is no file"),
+            (Some(env!("CARGO_MANIFEST_DIR")), "cannot be read: it is a directory"),
         ] {
             let sentence = complete(PlacesSource::File, file).unwrap_err().to_string();
             assert!(sentence.contains(part), "{sentence}");
