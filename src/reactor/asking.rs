@@ -1,7 +1,6 @@
 //! What takes longer than a turn: questions about places, and dials. Apart because each begins in
 //! one turn and ends in another, with only a ticket or a peer's name to tie them together.
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -14,15 +13,18 @@ use super::dialer::Route;
 use super::worker::{Finished, PlacesPool};
 use super::{Due, Mail, Reactor};
 use crate::config::LinkKind;
-use crate::core::border::Timer;
+use crate::core::border::{Input, Timer};
 use crate::core::names::{ConnId, Door, PeerId, Ticket};
 use crate::core::whatsat::Question;
 use crate::places::desk::{CallId, Desk, Reception, Rules};
 use crate::places::render::status::UNKNOWN_ERROR;
 use crate::places::{Loaded, Local, Told, render};
-use crate::trace::Note;
+use crate::trace::{self, Note};
 
-/// Whoever answers questions, and the questions that came before it was ready.
+/// Questions of one connection that are answered from memory without a look at the others'.
+const ANSWERS_MAX: usize = 8;
+
+/// Whoever answers questions.
 pub struct Places {
     /// What the operator calls the source.
     name: &'static str,
@@ -38,8 +40,8 @@ enum Answerer {
 
 /// The places in memory.
 enum Held {
-    /// They are on their way for the first time; these wait for them.
-    NotYet(VecDeque<(Ticket, Question)>),
+    /// They are on their way for the first time.
+    NotYet,
     Here(Loaded),
     /// They cannot be loaded; why.
     Nothing(String),
@@ -56,7 +58,7 @@ enum Load {
 
 impl Places {
     pub fn loading(name: &'static str, local: Local) -> Places {
-        let (held, load) = (Held::NotYet(VecDeque::new()), Load::UnderWay);
+        let (held, load) = (Held::NotYet, Load::UnderWay);
         Places { name, source: Answerer::Local { local, held, load }, body: Vec::new() }
     }
 
@@ -65,12 +67,17 @@ impl Places {
         Places { name, source: Answerer::Remote { pool, desk }, body: Vec::new() }
     }
 
+    /// Whether there are answers from memory to be had.
+    pub fn are_here(&self) -> bool {
+        matches!(&self.source, Answerer::Local { held, .. } if !matches!(held, Held::NotYet))
+    }
+
     /// The body of an answer that needs no waiting: from memory, microseconds away.
     pub fn answer_now(&mut self, question: &Question) -> Option<&[u8]> {
         self.body.clear();
         let Answerer::Local { held, .. } = &self.source else { return None };
         match held {
-            Held::NotYet(_) => return None,
+            Held::NotYet => return None,
             Held::Here(loaded) => {
                 loaded.source.answer(question, &mut self.body);
             }
@@ -87,7 +94,7 @@ impl Places {
     pub fn describe(&self) -> String {
         let name = self.name;
         match &self.source {
-            Answerer::Local { held: Held::NotYet(_), .. } => format!("{name}, loading"),
+            Answerer::Local { held: Held::NotYet, .. } => format!("{name}, loading"),
             Answerer::Local { held: Held::Here(loaded), .. } => {
                 format!("{name}, {}", loaded.summary)
             }
@@ -112,12 +119,11 @@ impl Reactor {
         patience: Duration,
     ) {
         match &mut self.places.source {
-            Answerer::Local { held: Held::NotYet(early), .. } => {
-                early.push_back((ticket, question));
-            }
-            Answerer::Local { .. } => {
-                self.mailbox.push_back(Mail::Asked { ticket, question });
-                return;
+            Answerer::Local { held, .. } => {
+                self.asked.push(conn, ticket, question);
+                if !matches!(held, Held::NotYet) {
+                    return;
+                }
             }
             Answerer::Remote { pool, desk } => {
                 let mut body = Vec::new();
@@ -140,6 +146,41 @@ impl Reactor {
         }
         let timer = Timer::Answer { ticket };
         self.wheel.start(self.now.monotonic + patience, Due::Core(timer));
+    }
+
+    /// Answers from memory, as many as a turn may, a few for each who asks.
+    pub(super) fn answer_questions(&mut self) {
+        if !self.places.are_here() {
+            return;
+        }
+        while self.work.may_answer()
+            && let Some(conn) = self.asked.next()
+        {
+            self.answer_some(conn);
+        }
+    }
+
+    /// Answers the next few questions of one connection. Who is owed much already is passed over
+    /// until it has read (`Reactor::write`): its outbox would grow by whatever it has asked.
+    fn answer_some(&mut self, conn: ConnId) {
+        let high_water = self.config.limits.high_water_bytes;
+        for _ in 0..ANSWERS_MAX {
+            let connection = self.slots.connection(conn);
+            if connection.is_none_or(|connection| connection.owed() > high_water) {
+                return;
+            }
+            let Some((ticket, question)) = self.asked.take(conn) else { return };
+            let Some(body) = self.places.answer_now(&question) else { return };
+            self.work.answered(body.len());
+            let input = Input::PlacesArrived { ticket, body };
+            let (span, told) = (self.trace.begin(), trace::Told::from(&input));
+            self.server.handle(self.now, input, &mut self.out);
+            let outputs = self.out.list.len() as u32;
+            self.carry_out();
+            self.trace.end(span, || Note::Tell { told, lines: 0, outputs });
+            self.empty_mailbox();
+        }
+        self.asked.call(conn);
     }
 
     /// Many wakes may have become one event: takes all that lies there.
@@ -211,10 +252,7 @@ impl Reactor {
                         Held::Nothing(why)
                     }
                 };
-                if let Held::NotYet(early) = std::mem::replace(held, new) {
-                    let asked = |(ticket, question)| Mail::Asked { ticket, question };
-                    self.mailbox.extend(early.into_iter().map(asked));
-                }
+                *held = new;
             }
         }
         if is_outdated {

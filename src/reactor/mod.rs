@@ -10,6 +10,7 @@
 //! │ clocks      read both, once                   │  │
 //! │ events      signals · worker · doors · sockets│  │  each step: tell(Input),
 //! │ unfinished  those whose budget ran out        │  │  then carry out every Output
+//! │ questions   answers from memory               │  │
 //! │ timers      everything due                    │  │
 //! │ round       a look at some, if one is due     │  │
 //! │ flush       what is owed, one write a socket  │  │
@@ -27,6 +28,7 @@
 
 mod admin;
 mod admitting;
+mod asked;
 mod asking;
 mod buffers;
 mod clocks;
@@ -41,6 +43,7 @@ mod slots;
 mod start;
 mod traced;
 mod traffic;
+mod work;
 mod worker;
 
 use std::collections::VecDeque;
@@ -58,9 +61,9 @@ use crate::core::clock::Now;
 use crate::core::line::Lines;
 use crate::core::names::{ConnId, PeerId, Ticket};
 use crate::core::timer_wheel::TimerWheel;
-use crate::core::whatsat::Question;
 use crate::logging::LogHandle;
 use crate::trace::{Note, Recorder, Told};
+use asked::Asked;
 use asking::Places;
 use buffers::Spare;
 use clocks::Clocks;
@@ -69,6 +72,7 @@ use dialer::Routes;
 use drain::Drain;
 use slots::{Slot, Slots};
 use traced::TraceFile;
+use work::Work;
 use worker::{Postbox, Results};
 
 pub use start::StartError;
@@ -95,11 +99,15 @@ pub struct Reactor {
     wheel: TimerWheel<Due>,
     patience: Patience,
     round: Round,
+    /// What has been done in this turn.
+    work: Work,
     /// What the core wants done; its memory is used again for each input.
     out: Outputs,
     /// What the core must be told next, once everything it wanted is done.
     mailbox: VecDeque<Mail>,
     unfinished: VecDeque<Unfinished>,
+    /// Questions for places in memory.
+    asked: Asked,
     /// Connections that are owed something, in the order in which they came to be.
     owing: VecDeque<ConnId>,
     spare: Spare,
@@ -142,7 +150,6 @@ enum Mail {
     DialFailed { peer: PeerId },
     Closed { conn: ConnId },
     Drained { conn: ConnId },
-    Asked { ticket: Ticket, question: Question },
     Answered { ticket: Ticket, body: Rc<[u8]> },
 }
 
@@ -167,6 +174,7 @@ impl Reactor {
         self.trace.done(|| Note::Sleep { patience, ready: events.iter().count() as u32 });
 
         self.now = self.clocks.read(patience);
+        self.work = Work::default();
 
         // Only those who are in the queue now: whoever joins it in this turn has had this turn.
         let (unfinished, mut ready) = (self.unfinished.len(), 0);
@@ -183,7 +191,10 @@ impl Reactor {
             }
         }
 
-        for _ in 0..unfinished {
+        for at in 0..unfinished {
+            if at > 0 && self.work.is_enough() {
+                break;
+            }
             let Some(next) = self.unfinished.pop_front() else { break };
             let span = self.trace.begin();
             match next {
@@ -192,6 +203,8 @@ impl Reactor {
             }
             self.trace.end(span, || traced::unfinished(&next));
         }
+
+        self.answer_questions();
 
         if self.round.may_judge(ready, self.slots.open()) {
             self.fire_timers();
@@ -252,7 +265,8 @@ impl Reactor {
     ///
     /// asyncio: BaseEventLoop._run_once, "Compute the desired timeout".
     fn patience(&self) -> Option<Duration> {
-        if !self.unfinished.is_empty() || !self.owing.is_empty() {
+        let asked = self.asked.is_waiting() && self.places.are_here();
+        if !self.unfinished.is_empty() || !self.owing.is_empty() || asked {
             return Some(Duration::ZERO);
         }
         let deadlines = [self.wheel.next_deadline(), self.round.next_deadline()];
@@ -318,10 +332,6 @@ impl Reactor {
                 Mail::Closed { conn } => Input::Closed { conn: *conn },
                 Mail::Drained { conn } => Input::Drained { conn: *conn },
                 Mail::Answered { ticket, body } => Input::PlacesArrived { ticket: *ticket, body },
-                Mail::Asked { ticket, question } => match self.places.answer_now(question) {
-                    Some(body) => Input::PlacesArrived { ticket: *ticket, body },
-                    None => continue,
-                },
             };
             let (span, told) = (self.trace.begin(), Told::from(&input));
             self.server.handle(self.now, input, &mut self.out);
@@ -405,6 +415,7 @@ mod tests {
             hog.write_all(&lines).unwrap();
             reactor.turn(&mut events).unwrap();
             longest = longest.max(reactor.unfinished.len());
+            assert!(reactor.work.lines <= 256, "{} lines in a turn", reactor.work.lines);
         }
         assert_eq!(longest, 1);
     }

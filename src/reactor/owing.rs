@@ -8,6 +8,10 @@ use super::connection::{Flushed, Phase};
 use super::{FLUSH_EARLY, Mail, Reactor, traced, traffic};
 use crate::core::names::{ConnId, Door};
 
+/// What is written at the end of a turn, however much is written to others: a report's answer, or a
+/// question's.
+const LITTLE_BYTES: usize = 8 * 1024;
+
 impl Reactor {
     /// Puts a text into a connection's outbox. It leaves when the turn ends.
     pub(super) fn owe(&mut self, conn: ConnId, text: &[u8]) {
@@ -44,8 +48,13 @@ impl Reactor {
     }
 
     /// Writes what a connection is owed at the end of a turn, and does what had to wait for that.
+    /// Little is always written; who is owed much may have to wait for another turn.
     pub(super) fn flush(&mut self, conn: ConnId) {
         let Some(connection) = self.slots.connection(conn) else { return };
+        if connection.owed() > LITTLE_BYTES && !self.work.may_write_much() {
+            self.owing.push_back(conn);
+            return;
+        }
         connection.flags.owing = false;
         if connection.owed() > 0 {
             self.write(conn);
@@ -58,6 +67,7 @@ impl Reactor {
         let now = self.moment();
         let Some(connection) = self.slots.connection(conn) else { return };
         let (bytes, flushed) = connection.flush(now);
+        self.work.written += bytes;
         self.trace.done(|| traced::write(connection, bytes));
         match flushed {
             Flushed::All => {
@@ -75,6 +85,7 @@ impl Reactor {
         // is left, or the lines that waited for it to be less.
         self.mark_owing(conn);
         self.queue_if_unfinished(conn);
+        self.asked.call(conn);
     }
 
     fn update_interest(&mut self, conn: ConnId) {
@@ -131,6 +142,7 @@ impl Reactor {
             Door::Admin => debug!("{conn} has gone"),
             _ => info!("{conn} has gone"),
         }
+        self.asked.forget(conn);
         self.mailbox.push_back(Mail::Closed { conn });
     }
 }
@@ -146,6 +158,7 @@ mod tests {
     use super::*;
     use crate::core::line::{LineLimits, Lines};
     use crate::reactor::tests::reactor;
+    use crate::reactor::work::Work;
 
     /// Turns until somebody has come through this door, and gives both ends.
     fn come(
@@ -172,6 +185,7 @@ mod tests {
         let mut since = Instant::now();
         while since.elapsed() < Duration::from_millis(200) {
             let before = reactor.slots.connection(conn).unwrap().owed();
+            reactor.work = Work::default();
             reactor.flush(conn);
             let owed = reactor.slots.connection(conn).unwrap().owed();
             if owed <= owed_min {

@@ -11,7 +11,7 @@ use log::{debug, info};
 use mio::event::Event;
 
 use super::connection::{Filled, Hearing, Phase};
-use super::{Reactor, Slot, Unfinished, admin};
+use super::{READ_BUDGET, Reactor, Slot, Unfinished, admin};
 use crate::core::border::Input;
 use crate::core::line::{LineLimits, Lines};
 use crate::core::names::{ConnId, Door};
@@ -99,7 +99,8 @@ impl Reactor {
         let mut scratch = std::mem::take(&mut self.scratch);
         let mut count = 0;
         if !connection.flags.lines_left && connection.hearing == Hearing::Open {
-            match connection.fill(&mut scratch, now) {
+            let read_max = self.work.read_max(READ_BUDGET);
+            match connection.fill(&mut scratch[..read_max], now) {
                 Filled::Bytes(bytes) => count = bytes,
                 Filled::Nothing => {}
                 Filled::End => connection.hearing = Hearing::Ended,
@@ -127,7 +128,8 @@ impl Reactor {
         if read.is_empty() && !was_partial {
             return;
         }
-        let mut lines = inbox.lines(read, limits).bounded(LINES_MAX, room);
+        let lines_max = self.work.lines_max(LINES_MAX);
+        let mut lines = inbox.lines(read, limits).bounded(lines_max, room);
         // A client's half-close stands for its last newline; a peer whose connection ends in the
         // middle of a line has not said it.
         if has_ended && conn.door() != Door::Peer {
@@ -139,6 +141,7 @@ impl Reactor {
         }
         let outcome = lines.outcome();
         inbox.settle(read, outcome);
+        self.work.heard(read.len(), outcome.taken);
 
         let Some(connection) = self.slots.connection(conn) else { return };
         connection.mark_line(was_partial && outcome.taken == 0, now);

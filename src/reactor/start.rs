@@ -15,6 +15,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook_mio::v1_0::Signals;
 
+use super::asked::Asked;
 use super::asking::Places;
 use super::buffers::Spare;
 use super::clocks::Clocks;
@@ -22,6 +23,7 @@ use super::deadlines::{Patience, Round};
 use super::dialer::Routes;
 use super::listener::Listener;
 use super::slots::{Slot, Slots};
+use super::work::Work;
 use super::worker::{PlacesPool, Postbox, Results};
 use super::{READ_BUDGET, Reactor, SIGNALS, WAKER, traced};
 use crate::config::limits::{self, PEER_LINE_BYTES_CEILING};
@@ -141,9 +143,11 @@ impl Reactor {
             wheel: TimerWheel::new(),
             patience: Patience::new(&config.limits),
             round: Round::default(),
+            work: Work::default(),
             out: Outputs::default(),
             mailbox: VecDeque::new(),
             unfinished: VecDeque::new(),
+            asked: Asked::default(),
             owing: VecDeque::new(),
             spare: Spare::default(),
             scratch: vec![0; READ_BUDGET].into_boxed_slice(),
