@@ -4,9 +4,10 @@
 
 mod common;
 
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 use std::{fs, thread};
 
 use common::fake_places::FakePlaces;
@@ -14,6 +15,7 @@ use common::transcripts::TRANSCRIPTS;
 use common::twin::{SOURCE, have_python};
 use common::{Client, Herd, skip};
 use herd::config::presets::PRESETS;
+use rustix::process::Signal;
 use serde_json::Value;
 
 /// Says whether a test must do without, and says so aloud.
@@ -169,6 +171,28 @@ fn a_twin_asks_a_service_in_a_thread() {
     assert_eq!(answer(&mut client)["status"], "UNKNOWN_ERROR");
     assert!(client.line().starts_with(b"AT Bona "));
     silent.join().unwrap();
+}
+
+/// Method: the twin is stopped, so that all have to wait in the kernel. Where that is full, a client
+/// would knock until its patience ends.
+#[test]
+fn a_crowd_may_wait_at_the_twins_door() {
+    if lacks_python("a_crowd_may_wait_at_the_twins_door") {
+        return;
+    }
+    let mut herd = Herd::of_year("2023");
+    herd.start_twin("Bona", &[]);
+    herd.signal("Bona", Signal::STOP);
+    let address = ([127, 0, 0, 1], herd.port("Bona")).into();
+    let come = |_| TcpStream::connect_timeout(&address, Duration::from_secs(5));
+    // macOS allows 128, whatever is asked for.
+    let crowd = if cfg!(target_os = "linux") { 500 } else { 100 };
+    let arrived: Result<Vec<_>, _> = (0..crowd).map(come).collect();
+    herd.signal("Bona", Signal::CONT);
+    for (at, stream) in arrived.unwrap().into_iter().enumerate() {
+        let answer = Client::of(stream).ask(&format!("IAMAT kiwi-{at} +1-1 7"));
+        assert!(answer.starts_with("AT Bona "), "{answer}");
+    }
 }
 
 /// The twin is made to be read: it compiles, it is short, it knows our herds, and its margin notes

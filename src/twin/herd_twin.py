@@ -332,9 +332,10 @@ async def main() -> None:
     places = Service(given.places_url) if given.places_url else Atlas(DEMO_PLACES)
     server = Server(given.name.encode(), peers, places)
     # NOTES 4: the selector is level-triggered: what is left unread is reported again. When
-    # descriptors run out, asyncio accepts nobody for a second and then tries again.
+    # descriptors run out, asyncio accepts nobody for a second; unless told, it lets 100 wait.
     port = given.base_port + place
-    await asyncio.start_server(server.serve, "127.0.0.1", port, limit=LINE_BYTES_MAX + 1)
+    await asyncio.start_server(server.serve, "127.0.0.1", port, backlog=4096,
+                               limit=LINE_BYTES_MAX + 1)
     log.info("%s listens on port %d", given.name, port)
     # NOTES 6: here things are cancelled: a task that fails takes the others with it.
     async with asyncio.TaskGroup() as tasks:
