@@ -9,11 +9,11 @@ use std::time::Duration;
 use herd::core::border::{Input, Note, Outputs};
 use herd::core::clock::{Now, PosixTime, Skew};
 use herd::core::line::{Line, LineBuffer, LineLimits, Lines};
-use herd::core::names::{ConnId, Door};
+use herd::core::names::{ConnId, Door, PeerId};
 use herd::core::store::{Store, Verdict, rank};
 use herd::core::timer_wheel::{TICK, TimerWheel};
 use herd::core::wire::{Command, Report};
-use herd::core::{PeerSettings, Server, Settings};
+use herd::core::{Frame, PeerSettings, Server, Settings};
 use herd::sim::body::{Act, Body, LIMITS, settings};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -266,6 +266,9 @@ fn peer(name: &str, dials: bool) -> PeerSettings {
     PeerSettings { name: name.into(), dials, plain: None }
 }
 
+/// The course server among the fuzzed server's peers.
+const OLD: PeerId = PeerId(2);
+
 const GREETING: &[u8] = b"HERD/1 Smith Hill sim 0000000000000000000000000000feed -\n";
 
 /// The border's `Close` is a last word: what is news while it is on its way must not be put
@@ -294,8 +297,15 @@ fn a_peer_that_half_closes_hears_no_more() {
 fn no_bytes_can_hurt_a_server() {
     for seed in 0..200 {
         let mut random = fastrand::Rng::with_seed(seed);
-        let peers = vec![peer("Smith", false), peer("Jaquez", true)];
-        let mut body = Body::new(settings("Hill", peers, seed), Duration::ZERO, 0);
+        let frame = Frame { before: b"FLOOD ".to_vec(), behind: b" Hill\r\n".to_vec() };
+        let old = PeerSettings { plain: Some(frame), ..peer("Old", true) };
+        let peers = vec![peer("Smith", false), peer("Jaquez", true), old];
+        let mut settings = settings("Hill", peers, seed);
+        // Half of them have course servers beside them.
+        if seed % 2 == 1 {
+            settings.plain_names = vec![b"Smith".to_vec(), b"Old".to_vec()];
+        }
+        let mut body = Body::new(settings, Duration::ZERO, 0);
         let mut now = Duration::ZERO;
         body.start();
         let mut conns = Vec::new();
@@ -344,7 +354,8 @@ fn hurt(body: &mut Body, conns: &mut Vec<ConnId>, random: &mut fastrand::Rng) {
         match act {
             Act::Ask { ticket, .. } if random.bool() => body.answer(ticket, &venom(random)),
             Act::Dial { peer } if random.bool() => {
-                let conn = ConnId::new(Door::Peer, conns.len() as u64, conns.len());
+                let door = if peer == OLD { Door::Plain } else { Door::Peer };
+                let conn = ConnId::new(door, conns.len() as u64, conns.len());
                 conns.push(conn);
                 body.connected(peer, conn);
             }
@@ -361,13 +372,22 @@ fn hurt(body: &mut Body, conns: &mut Vec<ConnId>, random: &mut fastrand::Rng) {
 
 /// A few hundred bytes, made of what would be right elsewhere and of what is right nowhere.
 fn venom(random: &mut fastrand::Rng) -> Vec<u8> {
-    let words: [&[u8]; 20] = [
+    let words: [&[u8]; 29] = [
         b"IAMAT ",
         b"WHATSAT ",
         b"AT ",
         b"PING 1\n",
         b"PONG 1\n",
         b"BYE\n",
+        b"ROOT ",
+        b"AUTH ",
+        b"L1 ",
+        b"L2 ",
+        b"L3 ",
+        b"0123456789abcdef ",
+        b"99999999999999999999 ",
+        b"FLOOD ",
+        b"  ",
         b"\n",
         b"\r\n",
         b" ",

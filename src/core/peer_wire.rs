@@ -122,8 +122,9 @@ pub struct Parts<'a> {
 
 impl<'a> Parts<'a> {
     fn parse(line: &'a [u8]) -> Option<Parts<'a>> {
-        let level = usize::from(line.get(1)? - b'0') - 1;
-        let mut text = line.get(2..)?.trim_ascii();
+        let (level, rest) = line.split_at_checked(2)?;
+        let level = [b"L1", b"L2", b"L3"].iter().position(|name| *name == level)?;
+        let mut text = rest.trim_ascii();
         let mut at = 0;
         if level > 0 {
             let end = text.iter().position(|&byte| byte == b' ')?;
@@ -281,5 +282,9 @@ mod tests {
             check(line);
         }
         check(&format!("L2{}", hashes(32)));
+        for line in ["  L1 0", "\tL1", " L3 1", "\x0bL2 0"] {
+            check(line);
+        }
+        check(&format!(" L1{}", hashes(32)));
     }
 }
