@@ -1,0 +1,226 @@
+//! Wherever the core reads what nearly all lines look like in a way of its own, that way and the
+//! general one must come to the same. Apart from `core_properties`, which says what is true of the
+//! core, because here two ways are compared, and over what real clients send: seconds of ten digits
+//! and fractions of nine, as close together as a total order has to tell them apart.
+//!
+//! The general way is taken for lines that mean the same but are spelled otherwise: with two spaces
+//! instead of one, a tab, a zero before the seconds.
+
+use std::cmp::Ordering;
+
+use herd::core::clock::{PosixTime, Skew};
+use herd::core::store::{Store, Verdict, rank};
+use herd::core::wire::{Command, Report};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+
+/// Seconds around those of a day in use, and around where they get a digit more.
+fn seconds() -> impl Strategy<Value = String> {
+    prop_oneof![
+        6 => (1_795_321_086..1_795_321_089u64).prop_map(|seconds| seconds.to_string()),
+        1 => (999_999_998..1_000_000_002u64).prop_map(|seconds| seconds.to_string()),
+        1 => (9_999_999_998..10_000_000_002u64).prop_map(|seconds| seconds.to_string()),
+        1 => (795_321_086..795_321_089u64).prop_map(|seconds| format!("{seconds:010}")),
+        1 => "[0-9]{1,25}",
+    ]
+}
+
+/// Nine digits mostly, and mostly close together; also none, fewer, and finer than a nanosecond.
+fn fraction() -> impl Strategy<Value = String> {
+    prop_oneof![
+        4 => (918_963_995..918_963_999u32).prop_map(|nanos| format!(".{nanos}")),
+        2 => (0..3u32).prop_map(|nanos| format!(".{nanos:09}")),
+        1 => Just(".999999999".to_owned()),
+        1 => Just(String::new()),
+        2 => "\\.[0-9]{1,8}",
+        1 => "\\.91896399[0-9]{1,2}",
+        1 => "\\.918963997[0-2]{1,3}",
+    ]
+}
+
+fn time() -> impl Strategy<Value = String> {
+    (seconds(), fraction()).prop_map(|(seconds, fraction)| seconds + &fraction)
+}
+
+/// A report of one client, the fields of which are easily taken for each other.
+fn at_line() -> impl Strategy<Value = String> {
+    let server = select(vec!["Hill", "Bona", "1795321086.918963997"]);
+    let skew = select(vec!["+0.263873386", "-0.5", "1e-05"]);
+    let position = select(vec!["+34.068930-118.445127", "+34.068930-118.445128", "+1-1"]);
+    (server, skew, position, time()).prop_map(|(server, skew, position, time)| {
+        format!("AT {server} {skew} {CLIENT} {position} {time}")
+    })
+}
+
+const CLIENT: &str = "1795321086.918963996";
+
+fn report(line: &str) -> Report<'_> {
+    Report::of_line(line.as_bytes()).unwrap_or_else(|| panic!("{line}"))
+}
+
+/// What a time means by the rules alone: whole seconds, nanoseconds, and the digits after those.
+fn meaning(time: &str) -> (u128, u32, &str) {
+    let (seconds, fraction) = time.split_once('.').unwrap_or((time, ""));
+    let nine: String = fraction.chars().chain("000000000".chars()).take(9).collect();
+    let beyond = fraction.get(9..).unwrap_or_default();
+    (seconds.parse().unwrap(), nine.parse().unwrap(), beyond)
+}
+
+/// Everything that a command says, to be compared.
+fn told(line: &[u8]) -> (String, Vec<Vec<u8>>, Option<PosixTime>) {
+    let fields = |fields: &[&[u8]]| fields.iter().map(|field| field.to_vec()).collect();
+    match Command::parse(line) {
+        Command::Iamat { client, position, time, stamp, told } => {
+            let together = [client, position, time].join(&b' ');
+            assert!(told.is_none_or(|told| told == together), "one piece is the three");
+            ("IAMAT".into(), fields(&[client, position, time]), Some(stamp))
+        }
+        Command::Whatsat { client, radius, bound } => {
+            (format!("WHATSAT {bound}"), fields(&[client, radius]), None)
+        }
+        Command::At(Report { server, skew, client, position, time, stamp, .. }) => {
+            ("AT".into(), fields(&[server, skew, client, position, time]), Some(stamp))
+        }
+        Command::Blank => ("blank".into(), Vec::new(), None),
+        Command::Invalid => ("?".into(), Vec::new(), None),
+    }
+}
+
+/// IAMATs as they are, and what a slip of a few bytes makes of them.
+fn nearly_iamat() -> impl Strategy<Value = Vec<u8>> {
+    let client = prop_oneof!["[a-z.]{1,30}", "[!-~é]{1,12}"];
+    let degrees = "[+-][0-9]{1,3}(\\.[0-9]{1,20})?";
+    let usual = (client, "[+-][0-8]?[0-9]\\.[0-9]{6}[+-][01]?[0-7]?[0-9]\\.[0-9]{6}", time());
+    let odd = ("[a-z]{1,9}", (degrees, degrees).prop_map(|(one, other)| one + &other), time());
+    let line = prop_oneof![3 => usual, 1 => odd];
+    let line =
+        line.prop_map(|(client, position, time)| format!("IAMAT {client} {position} {time}"));
+    let slip = prop_oneof![
+        2 => any::<u8>(),
+        3 => select(b" \t\r\x0b\x0c+-.09/:\0\x1c\x80".to_vec()),
+    ];
+    (line, vec((any::<Index>(), slip, 0..3u8), 0..3)).prop_map(|(line, slips)| {
+        let mut line = line.into_bytes();
+        for (at, byte, way) in slips {
+            let at = at.index(line.len());
+            match way {
+                0 => line[at] = byte,
+                1 => line.insert(at, byte),
+                _ => drop(line.remove(at)),
+            }
+        }
+        line.retain(|&byte| byte != b'\n');
+        line
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        cases: 2_048,
+        ..ProptestConfig::default()
+    })]
+
+    /// The store takes what it holds apart only if the spelling of the times does not settle it.
+    #[test]
+    fn the_store_ranks_as_the_order_does(held in at_line(), told in at_line()) {
+        let mut store = Store::new((1, 2));
+        prop_assert!(store.put(&report(&held)).is_news());
+        let expected = rank(&report(&told), &report(&held));
+        let found = match store.put(&report(&told)) {
+            Verdict::News { .. } => Ordering::Greater,
+            Verdict::Known => Ordering::Equal,
+            Verdict::Stale => Ordering::Less,
+        };
+        prop_assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn times_rank_as_they_mean(one in time(), other in time()) {
+        let expected = meaning(&one).cmp(&meaning(&other));
+        let parsed = |time: &str| PosixTime::parse(time.as_bytes()).unwrap();
+        let finer = |time: &str| PosixTime::beyond_nanos(time.as_bytes()).to_vec();
+        let found = parsed(&one).cmp(&parsed(&other));
+        prop_assert_eq!(found.then_with(|| finer(&one).cmp(&finer(&other))), expected);
+        let spelled = PosixTime::order_as_spelled(one.as_bytes(), other.as_bytes());
+        prop_assert!(spelled.is_none_or(|order| order == expected), "{:?}", spelled);
+    }
+
+    /// Most times have ten digits, a point and nine digits; a zero before them changes the way.
+    #[test]
+    fn usual_times_are_read_like_others(
+        time in "[0-9]{10}\\.[0-9]{9}",
+        slip in proptest::option::weighted(0.5, (0..20usize, any::<u8>())),
+    ) {
+        let mut text = time.into_bytes();
+        if let Some((at, byte)) = slip {
+            text[at] = byte;
+        }
+        // What is no digit at the front stays at the front.
+        let mut longer = text.clone();
+        longer.insert(usize::from(!text[0].is_ascii_digit()), b'0');
+        let found = PosixTime::parse(&text);
+        prop_assert_eq!(found, PosixTime::parse(&longer));
+        if let Some(time) = found.filter(|_| text[10] == b'.') {
+            let (seconds, nanos, _) = meaning(std::str::from_utf8(&text).unwrap());
+            prop_assert_eq!(time, PosixTime::new(seconds as u64, nanos));
+        }
+    }
+
+    #[test]
+    fn usual_iamats_are_read_like_others(line in nearly_iamat()) {
+        let expected = told(&[b" ", &line[..]].concat());
+        prop_assert_eq!(&told(&line), &expected, "with a space before");
+        if let Some(operands) = line.strip_prefix(b"IAMAT ") {
+            prop_assert_eq!(&told(&[b"IAMAT  ", operands].concat()), &expected, "two spaces");
+            prop_assert_eq!(&told(&[b"IAMAT\t", operands].concat()), &expected, "a tab");
+        }
+    }
+
+    /// Lines with nothing but spaces between their fields are split many bytes at a time.
+    #[test]
+    fn spaces_split_like_other_white_space(
+        line in at_line(),
+        space in select(b"\t\r\x0b\x0c".to_vec()),
+    ) {
+        let spaced = line.bytes().map(|byte| if byte == b' ' { space } else { byte });
+        let other: Vec<u8> = spaced.collect();
+        prop_assert_eq!(told(line.as_bytes()), told(&other));
+        prop_assert_eq!(told(line.as_bytes()).0, "AT");
+    }
+
+    /// What the store keeps of a report is the report, also where it was copied in one piece.
+    #[test]
+    fn one_copy_is_like_three(line in nearly_iamat()) {
+        if let Command::Iamat { client, position, time, stamp, told } = Command::parse(&line) {
+            let (server, skew) = (b"Hill", b"+0");
+            let report = |told| Report { server, skew, client, position, time, stamp, told };
+            let written = |told| {
+                let mut text = Vec::new();
+                report(told).write_line(&mut text);
+                text
+            };
+            prop_assert_eq!(written(told), written(None));
+            prop_assert_eq!(written(told).len(), report(told).line_len());
+        }
+    }
+
+    /// Method: the same subtraction in nanoseconds, for clocks that are close together.
+    #[test]
+    fn skews_of_clocks_that_nearly_agree(
+        client in time(),
+        seconds in 1_795_321_085..1_795_321_090u64,
+        nanos in 0..1_000_000_000u32,
+    ) {
+        let stamp = PosixTime::parse(client.as_bytes()).unwrap();
+        let (whole, fine, _) = meaning(&client);
+        let difference = i128::from(seconds) * 1_000_000_000 + i128::from(nanos)
+            - (whole as i128 * 1_000_000_000 + i128::from(fine));
+        let sign = if difference < 0 { '-' } else { '+' };
+        let (whole, rest) = (difference.abs() / 1_000_000_000, difference.abs() % 1_000_000_000);
+        let skew = Skew::between(PosixTime::new(seconds, nanos), stamp);
+        let found = std::str::from_utf8(skew.as_bytes()).unwrap();
+        prop_assert_eq!(found, format!("{sign}{whole}.{rest:09}"));
+    }
+}
