@@ -173,8 +173,8 @@ fn a_twin_asks_a_service_in_a_thread() {
     silent.join().unwrap();
 }
 
-/// Method: the twin is stopped, so that all have to wait in the kernel. Where that is full, a client
-/// would knock until its patience ends.
+/// Method: the twin is stopped, so that all have to wait in the kernel. Where that is full, a
+/// client would knock until its patience ends.
 #[test]
 fn a_crowd_may_wait_at_the_twins_door() {
     if lacks_python("a_crowd_may_wait_at_the_twins_door") {
