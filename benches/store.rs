@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use herd::core::clock::PosixTime;
-use herd::core::store::{Store, Verdict};
+use herd::core::store::{HashKeys, Store, Verdict};
 use herd::core::wire::Report;
 
 /// The half of a million clients is more than any cache holds.
@@ -53,7 +53,7 @@ fn store(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("store");
     for size in SIZES {
         let mut names = Names::new(size);
-        let mut store = Store::new((1, 2));
+        let mut store = Store::new(HashKeys { herd: (1, 2), process: (3, 4) });
         for _ in 0..size {
             assert!(store.put(&report(names.next(), b"1520000000.000000000")).is_news());
         }

@@ -10,7 +10,7 @@ use herd::core::border::{Input, Note, Outputs};
 use herd::core::clock::{Now, PosixTime, Skew};
 use herd::core::line::{Line, LineBuffer, LineLimits, Lines};
 use herd::core::names::{ConnId, Door, PeerId};
-use herd::core::store::{Store, Verdict, rank};
+use herd::core::store::{HashKeys, Store, Verdict, rank};
 use herd::core::timer_wheel::{TICK, TimerWheel};
 use herd::core::wire::{Command, Report};
 use herd::core::{Frame, PeerSettings, Server, Settings};
@@ -58,7 +58,7 @@ fn rivals() -> impl Strategy<Value = Vec<Vec<u8>>> {
 
 /// What a store holds of `x` after these, one after the other.
 fn held_after<'a>(lines: impl IntoIterator<Item = &'a Vec<u8>>) -> Vec<u8> {
-    let mut store = Store::new((1, 2));
+    let mut store = Store::new(HashKeys { herd: (1, 2), process: (3, 4) });
     for line in lines {
         let before = held(&store);
         let verdict = store.put(&report(line));

@@ -1,41 +1,97 @@
-//! Where the records lie: a few large chunks of memory, cut into steps of four bytes. Apart
-//! from the store because it knows only sizes and texts, not hashes or ages.
+//! Where the records lie: pages of memory, each cut into places of one size. Apart from the store
+//! because it knows only sizes and texts, not hashes or ages.
 //!
 //! In use, a client's next report is nearly always as long as its last, give or take a few
-//! digits, so most updates overwrite their record in place. One that does not fit moves, and its
-//! place goes to a list of free places of that size. A heap allocation per client would cost
-//! sixteen bytes more each and a cache miss to find its length.
+//! digits, so most updates overwrite their record in place. One that does not fit moves to the
+//! pages of its size, and the last record of the size that it leaves fills the gap. So all pages
+//! of a size are full but the last, and memory is what the records need and one page a size,
+//! whatever sizes they have had before. A heap allocation per client would cost sixteen bytes
+//! more each and a cache miss to find its length.
 //!
 //! ```text
-//!   a record                                 a free place
-//!   ┌────────┬────────┬────────┬──────────┐  ┌────────┬───────────
-//!   │ length │ client │ client │ text …   │  │ next free of this
-//!   │  u16   │ at u16 │ len u16│ (length) │  │ size  u32
-//!   └────────┴────────┴────────┴──────────┘  └────────┴───────────
+//!   a page      ┌────────┬────────┬────────┬────────┬─ ─ ─       a record
+//!   of one size │ record │ record │ record │ record │            ┌────────┬────────┬────────┬───────┐
+//!               └────────┴────────┴────────┴────────┴─ ─ ─       │ length │ client │ client │ text… │
+//!                             ▲                │                 │  u16   │ at u16 │ len u16│       │
+//!                 removed ────┘ ◀── the last ──┘                 └────────┴────────┴────────┴───────┘
 //! ```
 //!
-//! invariant: no record crosses the end of its chunk
+//! invariant: of each size, all pages but the last are full, and none is empty
 
 use std::hint::black_box;
 use std::num::NonZeroU32;
 use std::ops::Range;
 
-/// One step: places begin and end at its multiples.
+/// One step: sizes of places are its multiples.
 const STEP: usize = 4;
-/// Large enough that the unused end of a chunk is nothing, small enough to be had at once.
-const CHUNK_BYTES: usize = 1 << 20;
+/// The place of the longest record; the end of a page that is too short for another place is
+/// nothing for the usual ones.
+const PAGE_BYTES: usize = 68 * 1024;
 const HEADER_BYTES: usize = 6;
+/// Places in a page at most: the shortest report that there is takes five steps.
+const PLACES_MAX: u32 = 1 << 12;
+/// Empty pages that are kept for the next that is needed.
+const SPARE_MAX: usize = 16;
+/// Sizes of places: up to `FINE` steps each is one, above it sixteen for each power of two.
+const SIZES: usize = FINE + 1 + 16 * 10;
+const FINE: usize = 32;
 
-/// A place in the arena: its number of steps from the start, counted from one.
+/// A place in the arena: its page and its number there, counted from one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RecordRef(NonZeroU32);
 
+impl RecordRef {
+    fn new(page: usize, place: usize) -> RecordRef {
+        let number = page as u64 * u64::from(PLACES_MAX) + place as u64;
+        let number = u32::try_from(number).expect("64 GiB of reports are more than a server holds");
+        RecordRef::numbered(number)
+    }
+
+    pub(super) fn numbered(number: u32) -> RecordRef {
+        RecordRef(NonZeroU32::MIN.saturating_add(number))
+    }
+
+    pub(super) fn number(self) -> u32 {
+        self.0.get() - 1
+    }
+
+    fn page(self) -> usize {
+        (self.number() / PLACES_MAX) as usize
+    }
+
+    fn place(self) -> usize {
+        (self.number() % PLACES_MAX) as usize
+    }
+}
+
+/// A record that was moved to fill a gap: whoever knows it must know it by its new place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moved {
+    pub from: RecordRef,
+    pub to: RecordRef,
+}
+
 pub struct Arena {
-    chunks: Vec<Box<[u8]>>,
-    /// Bytes of the last chunk that were ever given out.
-    used: usize,
-    /// The first free place of each size, in steps.
-    free: Vec<Option<RecordRef>>,
+    pages: Vec<Page>,
+    sizes: Vec<Size>,
+    /// Numbers of pages that are not in use.
+    vacant: Vec<usize>,
+    spare: Vec<Box<[u8]>>,
+}
+
+/// The places of a page lie side by side.
+struct Page {
+    /// Nothing, if the page is not in use.
+    bytes: Box<[u8]>,
+    place_bytes: usize,
+}
+
+/// All places of one size.
+#[derive(Clone, Default)]
+struct Size {
+    /// Numbers of its pages.
+    pages: Vec<usize>,
+    records: usize,
 }
 
 impl Arena {
@@ -43,32 +99,66 @@ impl Arena {
     pub const TEXT_BYTES_MAX: usize = u16::MAX as usize;
 
     pub fn new() -> Arena {
-        Arena { chunks: Vec::new(), used: CHUNK_BYTES, free: Vec::new() }
+        let sizes = vec![Size::default(); SIZES];
+        Arena { pages: Vec::new(), sizes, vacant: Vec::new(), spare: Vec::new() }
     }
 
     /// Keeps what `Report::write_fields` has put together; in it, `client` is the client's id.
     pub fn add(&mut self, text: &[u8], client: Range<usize>) -> RecordRef {
-        let place = self.allocate(steps(text.len()));
-        self.write(place, text, client);
-        place
+        let record = self.allocate(steps(text.len()));
+        self.write(record, text, client);
+        record
     }
 
     /// Puts another text in the place of an old one, or in a new place if it is of another size.
-    pub fn replace(&mut self, old: RecordRef, text: &[u8], client: Range<usize>) -> RecordRef {
-        let (had, needs) = (steps(self.text(old).len()), steps(text.len()));
-        let place = if had == needs {
-            old
-        } else {
-            self.release(old, had);
-            self.allocate(needs)
-        };
-        self.write(place, text, client);
-        place
+    pub fn replace(
+        &mut self,
+        old: RecordRef,
+        text: &[u8],
+        client: Range<usize>,
+    ) -> (RecordRef, Option<Moved>) {
+        if self.pages[old.page()].place_bytes == steps(text.len()) * STEP {
+            self.write(old, text, client);
+            return (old, None);
+        }
+        // The new place first: nothing of its size has moved when the old one is given back.
+        let new = self.add(text, client);
+        (new, self.remove(old))
     }
 
-    /// Gives back the place of a record that nobody needs any more.
-    pub fn remove(&mut self, record: RecordRef) {
-        self.release(record, steps(self.text(record).len()));
+    /// Gives back the place of a record that is not needed any more; the last of its size fills
+    /// the gap.
+    pub fn remove(&mut self, record: RecordRef) -> Option<Moved> {
+        let place_bytes = self.pages[record.page()].place_bytes;
+        let size = &mut self.sizes[size_of_steps(place_bytes / STEP)];
+        size.records -= 1;
+        let places = PAGE_BYTES / place_bytes;
+        let (page, place) = (size.records / places, size.records % places);
+        let last = RecordRef::new(size.pages[page], place);
+        let last_page = (place == 0).then(|| size.pages.pop().expect("it has the last record"));
+        let moved = (last != record).then(|| {
+            if last.page() == record.page() {
+                let at = place * place_bytes;
+                let bytes = &mut self.pages[last.page()].bytes;
+                bytes.copy_within(at..at + place_bytes, record.place() * place_bytes);
+            } else {
+                let [from, to] = self
+                    .pages
+                    .get_disjoint_mut([last.page(), record.page()])
+                    .expect("two pages that exist");
+                let to = &mut to.bytes[record.place() * place_bytes..][..place_bytes];
+                to.copy_from_slice(&from.bytes[place * place_bytes..][..place_bytes]);
+            }
+            Moved { from: last, to: record }
+        });
+        if let Some(page) = last_page {
+            let bytes = std::mem::take(&mut self.pages[page].bytes);
+            self.vacant.push(page);
+            if self.spare.len() < SPARE_MAX {
+                self.spare.push(bytes);
+            }
+        }
+        moved
     }
 
     /// Has most of a record brought into the cache: two lines of it. The processor brings their
@@ -97,94 +187,158 @@ impl Arena {
         (&bytes[HEADER_BYTES..][..number(bytes, 0)], start..start + number(bytes, 4))
     }
 
-    fn at(&self, place: RecordRef) -> &[u8] {
-        let (chunk, offset) = locate(place);
-        &self.chunks[chunk][offset..]
+    /// What the pages take of the memory.
+    pub fn bytes(&self) -> usize {
+        (self.pages.len() - self.vacant.len() + self.spare.len()) * PAGE_BYTES
     }
 
-    fn at_mut(&mut self, place: RecordRef) -> &mut [u8] {
-        let (chunk, offset) = locate(place);
-        &mut self.chunks[chunk][offset..]
+    /// Whether a text of this length fits into the place of a record.
+    pub fn fits(&self, record: RecordRef, text_bytes: usize) -> bool {
+        HEADER_BYTES + text_bytes <= self.pages[record.page()].place_bytes
     }
 
-    fn write(&mut self, place: RecordRef, text: &[u8], client: Range<usize>) {
+    fn at(&self, record: RecordRef) -> &[u8] {
+        let page = &self.pages[record.page()];
+        &page.bytes[record.place() * page.place_bytes..]
+    }
+
+    fn write(&mut self, record: RecordRef, text: &[u8], client: Range<usize>) {
         let header = [text.len(), client.start, client.len()].map(|number| {
             u16::try_from(number).expect("limits keep lines below TEXT_BYTES_MAX").to_le_bytes()
         });
-        let (header_place, rest) = self.at_mut(place).split_at_mut(HEADER_BYTES);
+        let page = &mut self.pages[record.page()];
+        let place = &mut page.bytes[record.place() * page.place_bytes..];
+        let (header_place, rest) = place.split_at_mut(HEADER_BYTES);
         header_place.copy_from_slice(header.as_flattened());
         rest[..text.len()].copy_from_slice(text);
     }
 
     fn allocate(&mut self, steps: usize) -> RecordRef {
-        if let Some(place) = self.free.get(steps).copied().flatten() {
-            self.free[steps] = next_free(self.at(place));
-            return place;
+        let places = PAGE_BYTES / (steps * STEP);
+        let size = size_of_steps(steps);
+        let (page, place) = (self.sizes[size].records / places, self.sizes[size].records % places);
+        if place == 0 {
+            let page = self.take_page(steps * STEP);
+            self.sizes[size].pages.push(page);
         }
-        let bytes = steps * STEP;
-        if self.used + bytes > CHUNK_BYTES {
-            self.chunks.push(vec![0; CHUNK_BYTES].into_boxed_slice());
-            self.used = 0;
-        }
-        let start = (self.chunks.len() - 1) * CHUNK_BYTES + self.used;
-        self.used += bytes;
-        let number = u32::try_from(start / STEP + 1).expect("clients_max keeps the arena small");
-        RecordRef(NonZeroU32::new(number).expect("one was added"))
+        self.sizes[size].records += 1;
+        RecordRef::new(self.sizes[size].pages[page], place)
     }
 
-    fn release(&mut self, place: RecordRef, steps: usize) {
-        if self.free.len() <= steps {
-            self.free.resize(steps + 1, None);
-        }
-        let next = self.free[steps].replace(place).map_or(0, |next| next.0.get());
-        self.at_mut(place)[..4].copy_from_slice(&next.to_le_bytes());
-    }
-
-    /// What the chunks take of the memory.
-    #[cfg(test)]
-    pub fn bytes(&self) -> usize {
-        self.chunks.len() * CHUNK_BYTES
-    }
-
-    /// Every place is either one of `used` or free, and no two overlap.
-    pub fn check_invariants(&self, used: &[RecordRef]) {
-        let mut places: Vec<(RecordRef, usize)> =
-            used.iter().map(|&record| (record, steps(self.text(record).len()))).collect();
-        for (steps, &head) in self.free.iter().enumerate() {
-            let mut next = head;
-            while let Some(place) = next {
-                places.push((place, steps));
-                next = next_free(self.at(place));
+    fn take_page(&mut self, place_bytes: usize) -> usize {
+        let bytes = self.spare.pop().unwrap_or_else(|| vec![0; PAGE_BYTES].into());
+        let page = Page { bytes, place_bytes };
+        match self.vacant.pop() {
+            Some(number) => {
+                self.pages[number] = page;
+                number
+            }
+            None => {
+                self.pages.push(page);
+                self.pages.len() - 1
             }
         }
-        places.sort();
-        for pair in places.windows(2) {
-            let end = pair[0].0.0.get() + pair[0].1 as u32;
-            let chunk_steps = (CHUNK_BYTES / STEP) as u32;
-            let same_chunk = (end - 2) / chunk_steps == (pair[1].0.0.get() - 1) / chunk_steps;
-            assert!(end <= pair[1].0.0.get(), "places do not overlap");
-            assert!(!same_chunk || end == pair[1].0.0.get(), "no place is lost");
+    }
+
+    /// `used` are all records, and all pages but the last of each size are full of them.
+    pub fn check_invariants(&self, mut used: Vec<RecordRef>) {
+        let mut expected = Vec::new();
+        for (number, size) in self.sizes.iter().enumerate() {
+            let mut left = size.records;
+            for &page in &size.pages {
+                let place_bytes = self.pages[page].place_bytes;
+                assert_eq!(size_of_steps(place_bytes / STEP), number, "pages have one size");
+                let places = left.min(PAGE_BYTES / place_bytes);
+                assert!(places > 0, "no page is empty");
+                expected.extend((0..places).map(|place| RecordRef::new(page, place)));
+                left -= places;
+            }
+            assert_eq!(left, 0, "every record has a page");
+        }
+        used.sort_unstable();
+        expected.sort_unstable();
+        assert!(used == expected, "every place is some record's, and no place is two records'");
+        for &record in &used {
+            let needs = steps(self.text(record).len()) * STEP;
+            assert_eq!(self.pages[record.page()].place_bytes, needs, "a place of its size");
         }
     }
 }
 
-/// The size of the place for a text. Above 32 steps, only every so many are a size: at most a
-/// sixteenth of the place is unused, and whoever makes its reports ever longer leaves behind places
-/// of a few sizes, not of a thousand.
+/// The size of the place for a text. Above `FINE` steps only every so many are a size: at most a
+/// sixteenth of the place is unused, and there are not many sizes.
 fn steps(text_bytes: usize) -> usize {
     let steps = (HEADER_BYTES + text_bytes).div_ceil(STEP);
     steps.next_multiple_of((steps.next_power_of_two() / 32).max(1))
 }
 
-fn locate(place: RecordRef) -> (usize, usize) {
-    let start = (place.0.get() as usize - 1) * STEP;
-    (start / CHUNK_BYTES, start % CHUNK_BYTES)
+/// The number of a size.
+fn size_of_steps(steps: usize) -> usize {
+    if steps <= FINE {
+        return steps;
+    }
+    let power = (steps - 1).ilog2() as usize;
+    let unit = 1 << (power - 4);
+    FINE + 16 * (power - 5) + steps / unit - 16
 }
 
 fn number(bytes: &[u8], at: usize) -> usize {
     u16::from_le_bytes([bytes[at], bytes[at + 1]]).into()
 }
 
-fn next_free(bytes: &[u8]) -> Option<RecordRef> {
-    NonZeroU32::new(u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])).map(RecordRef)
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::*;
+
+    #[test]
+    fn every_length_has_a_size_of_its_own_or_of_its_neighbours() {
+        let mut sizes = BTreeMap::new();
+        for text_bytes in 0..=Arena::TEXT_BYTES_MAX {
+            let steps = steps(text_bytes);
+            assert!(steps * STEP >= HEADER_BYTES + text_bytes && steps * STEP <= PAGE_BYTES);
+            let size = size_of_steps(steps);
+            assert_eq!(*sizes.entry(size).or_insert(steps), steps);
+        }
+        assert!(sizes.keys().all(|&size| size < SIZES), "{:?}", sizes.last_key_value());
+        assert!(sizes.values().collect::<BTreeSet<_>>().len() == sizes.len());
+        assert!(PAGE_BYTES / (steps(12) * STEP) <= PLACES_MAX as usize);
+    }
+
+    /// Method: an arena and a map, the same random steps; what moved is known by its new place.
+    #[test]
+    fn agrees_with_a_map() {
+        let mut random = fastrand::Rng::with_seed(3);
+        let (mut arena, mut map) = (Arena::new(), BTreeMap::<RecordRef, Vec<u8>>::new());
+        let follow = |map: &mut BTreeMap<_, _>, moved: Option<Moved>| {
+            if let Some(Moved { from, to }) = moved {
+                let text = map.remove(&from).expect("what moves is there");
+                assert!(map.insert(to, text).is_none());
+            }
+        };
+        for _ in 0..20_000 {
+            let text = vec![random.u8(..); random.usize(8..200) << random.usize(0..6)];
+            let any = map.keys().nth(random.usize(0..=map.len())).copied();
+            match any {
+                Some(record) if random.bool() => {
+                    let (new, moved) = arena.replace(record, &text, 0..1);
+                    map.remove(&record);
+                    follow(&mut map, moved.filter(|moved| moved.from != new));
+                    map.insert(new, text);
+                }
+                Some(record) if map.len() > 300 => {
+                    map.remove(&record);
+                    follow(&mut map, arena.remove(record));
+                }
+                _ => {
+                    map.insert(arena.add(&text, 0..1), text);
+                }
+            }
+        }
+        arena.check_invariants(map.keys().copied().collect());
+        assert!(map.iter().all(|(&record, text)| arena.text(record) == text));
+        let text_bytes: usize = map.values().map(Vec::len).sum();
+        assert!(arena.bytes() <= text_bytes * 5 / 4 + (SIZES + SPARE_MAX) * PAGE_BYTES);
+    }
 }

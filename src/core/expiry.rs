@@ -12,13 +12,16 @@ use super::Server;
 use super::border::{Output, Outputs, Timer};
 use super::clock::{Now, PosixTime};
 use super::digest::{LEAVES, Leaf};
+use super::store::Place;
 use super::wire::Report;
 
 /// How often some leaves are looked through.
 const SWEEP_EVERY: Duration = Duration::from_millis(100);
-/// All leaves have been looked through after a minute. With a million clients, each time is
-/// 1,700 reports and well below a millisecond.
+/// All leaves have been looked through after a minute.
 const LEAVES_A_SWEEP: usize = LEAVES.div_ceil(600);
+/// Reports looked at each time, a few more or less: below a millisecond. With more than two million
+/// clients, or many of one leaf, a minute is not enough.
+const REPORTS_A_SWEEP: usize = 4_096;
 
 impl Server {
     pub(super) fn sweep_later(&self, out: &mut Outputs) {
@@ -29,11 +32,19 @@ impl Server {
 
     pub(super) fn sweep(&mut self, now: Now, out: &mut Outputs) {
         let Some(after) = self.settings.expire_after else { return };
+        let mut left = REPORTS_A_SWEEP;
         for _ in 0..LEAVES_A_SWEEP {
-            let leaf = self.swept as Leaf;
-            let removed = self.store.remove_where(leaf, |report| is_over(report, after, now));
+            let place = self.swept;
+            let reports = self.store.len_of(place.leaf);
+            let is_over = |report: &Report<'_>| is_over(report, after, now);
+            let (removed, next) = self.store.remove_where(place, left, is_over);
             self.counters.expired += removed as u64;
-            self.swept = (self.swept + 1) % LEAVES;
+            let leaf = (usize::from(place.leaf) + 1) % LEAVES;
+            self.swept = next.unwrap_or(Place { leaf: leaf as Leaf, tag: 0 });
+            left = left.saturating_sub(reports);
+            if left == 0 {
+                break;
+            }
         }
         self.sweep_later(out);
     }

@@ -16,7 +16,7 @@ use super::border::Outputs;
 use super::clock::Now;
 use super::names::PeerId;
 use super::planted::{Bug, planted};
-use super::store::{Tag, Verdict};
+use super::store::{Key, Verdict};
 use super::wire::Report;
 
 impl Server {
@@ -25,7 +25,7 @@ impl Server {
     pub(super) fn judge(
         &mut self,
         now: Now,
-        (tag, report): (Tag, Report<'_>),
+        (key, report): (Key, Report<'_>),
         teller: Option<PeerId>,
         out: &mut Outputs,
     ) -> Verdict {
@@ -34,7 +34,7 @@ impl Server {
         let start = out.text.len();
         report.write_line(&mut out.text);
         let line = start..out.text.len();
-        let verdict = self.store.put_text(tag, &report, Report::fields_of(&out.text[line.clone()]));
+        let verdict = self.store.put_text(key, &report, Report::fields_of(&out.text[line.clone()]));
         let Verdict::News { leaf } = verdict else {
             self.counters.stale += 1;
             out.text.truncate(start);

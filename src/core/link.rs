@@ -9,6 +9,7 @@ use super::digest::{LEAVES, Leaf, NODES, Node};
 use super::names::{ConnId, PeerId};
 use super::planted::{Bug, planted};
 use super::seal::Seal;
+use super::store::Place;
 
 /// A greeted connection to a peer.
 ///
@@ -27,6 +28,8 @@ pub(super) struct Link {
     owed_max: usize,
     /// Leaves of which the peer has not been told, or may not know.
     pub missed: Marks,
+    /// Where the leaf goes on of which a piece was sent last.
+    pub sending: Option<Place>,
     /// Nodes whose parts were to be told when there was no room for it.
     pub untold: Marks,
     /// The peer's digests can be compared with ours.
@@ -63,6 +66,7 @@ impl Link {
             owed: 0,
             owed_max,
             missed: Marks::none_of(LEAVES),
+            sending: None,
             untold: Marks::none_of(NODES),
             shares_digest: terms.shares_digest,
             begins: terms.begins,
@@ -132,6 +136,18 @@ impl Link {
         self.owed <= self.owed_max
     }
 
+    /// Whether there is anything that the peer must still be told.
+    pub fn is_behind(&self) -> bool {
+        self.sending.is_some() || !self.missed.is_empty() || !self.untold.is_empty()
+    }
+
+    /// What the peer must be sent next: the rest of a leaf, or the whole of the next one. News of
+    /// a leaf that is being sent is flooded again: what the walk has passed, it does not meet.
+    pub fn next_place(&mut self) -> Option<Place> {
+        let leaf = |leaf: usize| Place { leaf: leaf as Leaf, tag: 0 };
+        self.sending.take().or_else(|| self.missed.take().map(leaf))
+    }
+
     /// Remembers that the peer must be sent what this leaf holds.
     pub fn miss(&mut self, leaf: Leaf, out: &mut Outputs) {
         self.missed.add(leaf.into());
@@ -158,7 +174,7 @@ impl Link {
             self.owed = 0;
         }
         self.asked = false;
-        self.is_noted &= !self.missed.is_empty();
+        self.is_noted &= self.is_behind();
     }
 
     fn finish_line(&mut self, start: usize, out: &mut Outputs) {

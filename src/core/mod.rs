@@ -8,6 +8,7 @@
 
 mod arena;
 pub mod border;
+mod bucket;
 pub mod clock;
 pub mod digest;
 mod digits;
@@ -37,12 +38,13 @@ use std::time::Duration;
 use arrayvec::ArrayVec;
 use border::{Input, Output, Outputs, Timer};
 use clock::{Now, PosixTime, Skew};
+use digest::{Hash, Node};
 use line::{Line, Lines, Mark};
 use names::{ConnId, Door, PeerId, Ticket};
 use planted::{Bug, planted};
 use roll::Peers;
 use seal::Keyring;
-use store::{Store, Tag, Verdict};
+use store::{Key, Place, Store, Verdict};
 use whatsat::{TOO_LATE, Waits};
 use wire::{Command, Report};
 
@@ -106,6 +108,8 @@ pub struct Counters {
     pub differences: u64,
     /// Reports that were forgotten because nothing newer came for too long.
     pub expired: u64,
+    /// Reports that were sent because a peer had missed something of their leaf.
+    pub walked: u64,
 }
 
 /// Lines of a client that are looked up together. More would not fit into the processor's queue of
@@ -119,7 +123,7 @@ struct Ahead<'a> {
     line: &'a [u8],
     command: Command<'a>,
     /// Of the client that it is about, if there is one.
-    tag: Tag,
+    key: Key,
 }
 
 /// One server of the herd.
@@ -137,8 +141,8 @@ pub struct Server {
     stamped: PosixTime,
     /// When the store last changed.
     news_at: Duration,
-    /// The leaf that is looked through next for what has expired.
-    swept: usize,
+    /// Where the search for what has expired goes on.
+    swept: Place,
     /// Reasons to refuse somebody, and when the log was last told of them.
     refusals: BTreeMap<&'static str, Duration>,
     /// Told `Leaving`: no peer is dialled again.
@@ -150,14 +154,14 @@ impl Server {
         let Settings { keys, nonce_key, herd, expire_after, .. } = &settings;
         let keyring = Keyring::new(keys, nonce_key, herd, *expire_after);
         Server {
-            store: Store::new(keyring.hash_key),
+            store: Store::new(keyring.hash_keys),
             waits: Waits::new(settings.waits_max),
             peers: Peers::new(&settings.peers, settings.seed),
             keyring,
             counters: Counters::default(),
             stamped: PosixTime::new(0, 0),
             news_at: Duration::ZERO,
-            swept: 0,
+            swept: Place::default(),
             refusals: BTreeMap::new(),
             leaving: false,
             settings,
@@ -187,6 +191,11 @@ impl Server {
 
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// The digest of all reports held: equal at all servers that hold the same.
+    pub fn digest(&self) -> Hash {
+        self.keyring.shown(self.store.digest().hash(Node::ROOT))
     }
 
     pub fn counters(&self) -> Counters {
@@ -260,7 +269,7 @@ impl Server {
             if ahead.is_empty() {
                 return;
             }
-            for Ahead { mark, line, command, tag } in &ahead {
+            for Ahead { mark, line, command, key } in &ahead {
                 let is_full = self.waits.hold_if_full(conn) && !planted(Bug::HoldForgotten);
                 if is_full || out.text.len() > lines.room_bytes() {
                     lines.give_back(*mark);
@@ -270,7 +279,7 @@ impl Server {
                     return;
                 }
                 self.counters.lines_in += 1;
-                let answered = self.command(now, conn, line, (command, *tag), out);
+                let answered = self.command(now, conn, line, (command, *key), out);
                 if answered && self.settings.close_after_reply {
                     lines.hold();
                     self.ended(now, conn, out);
@@ -291,11 +300,11 @@ impl Server {
                 Some(Line::TooLong(start)) => (start, Command::Invalid),
                 None => break,
             };
-            let tag = command.client().map_or(0, |client| self.store.tag(client));
-            ahead.push(Ahead { mark, line, command, tag });
+            let key = command.client().map(|client| self.store.key(client)).unwrap_or_default();
+            ahead.push(Ahead { mark, line, command, key });
         }
         if ahead.len() > 1 {
-            self.store.fetch_ahead(ahead.iter().map(|line| line.tag));
+            self.store.fetch_ahead(ahead.iter().map(|line| line.key));
         }
     }
 
@@ -305,7 +314,7 @@ impl Server {
         now: Now,
         conn: ConnId,
         line: &[u8],
-        (command, tag): (&Command<'_>, Tag),
+        (command, key): (&Command<'_>, Key),
         out: &mut Outputs,
     ) -> bool {
         match *command {
@@ -317,7 +326,7 @@ impl Server {
                 let (server, skew) = (self.settings.name.clone(), Skew::between(heard, stamp));
                 let (server, skew) = (server.as_ref(), skew.as_bytes());
                 let report = Report { server, skew, client, position, time, stamp, told };
-                self.iamat(now, conn, line, (tag, report), out)
+                self.iamat(now, conn, line, (key, report), out)
             }
             Command::Whatsat { client, radius, bound } => {
                 self.whatsat(now, conn, line, (client, radius, bound), out)
@@ -358,7 +367,7 @@ impl Server {
         now: Now,
         conn: ConnId,
         line: &[u8],
-        (tag, report): (Tag, Report<'_>),
+        (key, report): (Key, Report<'_>),
         out: &mut Outputs,
     ) -> bool {
         if !self.may_keep(report.client) {
@@ -369,7 +378,7 @@ impl Server {
             report.write_line(&mut out.text);
             return self.reply(conn, start..out.text.len(), out);
         }
-        let verdict = self.judge(now, (tag, report), None, out);
+        let verdict = self.judge(now, (key, report), None, out);
         if verdict.is_news() {
             // `judge` has written the line, for the peers; behind it may be what they get sealed.
             return self.reply(conn, start..start + report.line_len(), out);

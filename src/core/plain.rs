@@ -128,8 +128,8 @@ impl Server {
         if self.has_expired(&report, now) || !self.may_keep(report.client) {
             return true;
         }
-        let tag = self.store.tag(report.client);
-        if self.judge(now, (tag, report), sender, out) == Verdict::Stale {
+        let key = self.store.key(report.client);
+        if self.judge(now, (key, report), sender, out) == Verdict::Stale {
             self.put_right(&report, sender, out);
         }
         true

@@ -17,11 +17,12 @@
 
 use std::time::Duration;
 
-use polymur_hash::PolymurHash;
 use ring::hmac;
 
+use super::digest::Hash;
 use super::peer_wire::{Greeting, MAC_BYTES, from_hex, write_hex};
 use super::planted::{Bug, planted};
+use super::store::HashKeys;
 
 /// The keys that this server knows, and what follows from them.
 pub(super) struct Keyring {
@@ -29,8 +30,10 @@ pub(super) struct Keyring {
     keys: Vec<Key>,
     nonce_key: hmac::Key,
     nonces: u64,
-    /// The key of the store's hashes.
-    pub hash_key: (u64, u64),
+    /// The keys of the store's hashes.
+    pub hash_keys: HashKeys,
+    /// What digests are hidden with before they are said.
+    digest_key: hmac::Key,
 }
 
 struct Key {
@@ -73,9 +76,15 @@ impl Keyring {
             // A herd without a secret has digests that anybody can calculate.
             None => mac(&keyed(b""), &parts),
         };
-        let half = |at: usize| u64::from_be_bytes(first_bytes(&digest[at..]));
-        let hash_key = (half(0), half(8));
-        Keyring { keys, nonce_key: keyed(nonce_key), nonces: 0, hash_key }
+        let nonce_key = keyed(nonce_key);
+        let index = mac(&nonce_key, &[b"index"]);
+        let halves = |mac: &[u8; MAC_BYTES]| {
+            let half = |at: usize| u64::from_be_bytes(first_bytes(&mac[at..]));
+            (half(0), half(8))
+        };
+        let hash_keys = HashKeys { herd: halves(&digest), process: halves(&index) };
+        let digest_key = keyed(&mac(&keyed(&digest), &[b"shown"]));
+        Keyring { keys, nonce_key, nonces: 0, hash_keys, digest_key }
     }
 
     pub fn is_open(&self) -> bool {
@@ -125,9 +134,17 @@ impl Keyring {
         Some(Claim { key: key.hmac.clone(), transcript: transcript(dialler, acceptor) })
     }
 
+    /// A digest as it may be said aloud: equal for equal ones, and of no use for finding out the
+    /// key of the hashes that it is made of. What is empty stays 0.
+    pub fn shown(&self, digest: Hash) -> Hash {
+        match digest {
+            0 => 0,
+            _ => Hash::from_be_bytes(first_bytes(&mac(&self.digest_key, &[&digest.to_be_bytes()]))),
+        }
+    }
+
     fn digest_id(&self) -> [u8; 8] {
-        let hasher = PolymurHash::from_u64x2_seed(self.hash_key.0, self.hash_key.1);
-        hasher.hash(b"digest").to_be_bytes()
+        first_bytes(&mac(&self.digest_key, &[b"which digest"]))
     }
 }
 

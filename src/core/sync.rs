@@ -28,13 +28,15 @@ use std::time::Duration;
 
 use super::Server;
 use super::border::{Output, Outputs, Timer};
+use super::bucket::Tag;
 use super::clock::Now;
-use super::digest::{Leaf, Node};
+use super::digest::Node;
 use super::line::Line;
 use super::names::{ConnId, PeerId};
 use super::peer_wire::{Parts, PeerLine, write_root};
 use super::planted::{Bug, planted};
 use super::roll::State;
+use super::store::Place;
 use super::wire::Report;
 
 /// How much of what was missed is sent at a time, if a peer may be owed as much.
@@ -82,8 +84,8 @@ impl Server {
         match PeerLine::parse(line) {
             PeerLine::At(report) => {
                 if self.may_hear(&report, now) {
-                    let tag = self.store.tag(report.client);
-                    self.judge(now, (tag, report), Some(peer), out);
+                    let key = self.store.key(report.client);
+                    self.judge(now, (key, report), Some(peer), out);
                 }
             }
             PeerLine::Root { count, hash } => self.root_heard(now, peer, count, hash, out),
@@ -127,7 +129,7 @@ impl Server {
     }
 
     fn tell_root(&mut self, peer: PeerId, out: &mut Outputs) {
-        let (count, hash) = (self.store.len(), self.store.digest().hash(Node::ROOT));
+        let (count, hash) = (self.store.len(), self.digest());
         let State::Up { link, .. } = &mut self.peers.at(peer).state else { return };
         link.say(out, |text| write_root(count, hash, text));
     }
@@ -143,7 +145,7 @@ impl Server {
     pub(super) fn compare_due(&mut self, conn: ConnId, out: &mut Outputs) {
         let Some((peer, link)) = self.peers.link(conn) else { return };
         // A peer that is behind differs in any case.
-        if link.missed.is_empty() && link.untold.is_empty() && link.has_room() {
+        if !link.is_behind() && link.has_room() {
             self.tell_root(peer, out);
         }
         self.compare_later(conn, out);
@@ -157,7 +159,7 @@ impl Server {
         their_hash: u64,
         out: &mut Outputs,
     ) {
-        let our_hash = self.store.digest().hash(Node::ROOT);
+        let our_hash = self.digest();
         let is_equal = our_hash == their_hash
             || planted(Bug::RootCutShort) && our_hash as u8 == their_hash as u8;
         let is_busy = now.monotonic.saturating_sub(self.news_at) < UNDER_WAY;
@@ -187,7 +189,7 @@ impl Server {
 
     fn parts_heard(&mut self, peer: PeerId, parts: Parts<'_>, out: &mut Outputs) {
         for (part, theirs) in parts.of.children().zip(parts.hashes()) {
-            if self.store.digest().hash(part) == theirs {
+            if self.keyring.shown(self.store.digest().hash(part)) == theirs {
                 continue;
             }
             match part.leaf() {
@@ -204,8 +206,9 @@ impl Server {
     /// Tells the digests of a node's parts, now or when there is room.
     fn tell_parts(&mut self, peer: PeerId, node: Node, out: &mut Outputs) {
         let State::Up { link, .. } = &mut self.peers.at(peer).state else { return };
+        let hash = |part| self.keyring.shown(self.store.digest().hash(part));
         match link.has_room() {
-            true => link.say(out, |text| Parts::write(node, self.store.digest(), text)),
+            true => link.say(out, |text| Parts::write(node, hash, text)),
             false => link.owe_parts(node, out),
         }
     }
@@ -221,22 +224,31 @@ impl Server {
         let piece_bytes = PIECE_BYTES.min(self.settings.peer_owed_max);
         let Some((_, link)) = self.peers.link(conn) else { return };
         link.drained();
+        let hash = |part| self.keyring.shown(self.store.digest().hash(part));
         while link.owed < piece_bytes
             && let Some(node) = link.untold.take()
         {
-            link.say(out, |text| Parts::write(Node::numbered(node), self.store.digest(), text));
+            link.say(out, |text| Parts::write(Node::numbered(node), hash, text));
         }
         while (link.owed < piece_bytes || planted(Bug::PieceWithoutBound))
-            && let Some(leaf) = link.missed.take()
+            && let Some(place) = link.next_place()
         {
-            for report in self.store.reports_of(leaf as Leaf) {
+            let mut last: Option<Tag> = None;
+            for (tag, report) in self.store.reports_from(place) {
+                // Reports of one tag are never parted: the next piece begins at a tag.
+                if link.owed >= piece_bytes && last != Some(tag) {
+                    link.sending = Some(Place { tag, ..place });
+                    break;
+                }
                 link.say(out, |text| report.write_at(text));
+                self.counters.walked += 1;
+                last = Some(tag);
                 if planted(Bug::LeafHalfSent) {
                     break;
                 }
             }
         }
-        if !link.missed.is_empty() || !link.untold.is_empty() {
+        if link.is_behind() {
             link.ask(out);
         }
     }

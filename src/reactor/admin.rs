@@ -4,7 +4,6 @@
 use super::Reactor;
 use crate::config::Initiative;
 use crate::core::LinkState;
-use crate::core::digest::Node;
 use crate::core::names::{Door, PeerId};
 use crate::status::{PeerState, PeerStatus, Status};
 
@@ -38,7 +37,7 @@ fn status(reactor: &Reactor) -> Status {
         lines_in: counters.lines_in,
         reports_news: counters.news,
         reports_stale: counters.stale,
-        digest: format!("{:016x}", reactor.server.store().digest().hash(Node::ROOT)),
+        digest: format!("{:016x}", reactor.server.digest()),
         differences: counters.differences,
         refused: counters.refused,
         reports_expired: counters.expired,

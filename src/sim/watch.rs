@@ -12,7 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::body::Body;
 use super::talker::report;
-use crate::core::store::{Store, rank};
+use crate::core::store::{HashKeys, Store, rank};
 use crate::core::wire::Report;
 
 /// A server stamps a report with its clock, or, if that was set back, a little after the last.
@@ -355,7 +355,8 @@ fn is_kept_up(body: &Body) -> Result<(), Violation> {
 /// # Errors
 /// I1.
 fn are_ordered(lines: &[String]) -> Result<(), Violation> {
-    let [mut there, mut back] = [(); 2].map(|()| Store::new((1, 2)));
+    let [mut there, mut back] =
+        [(); 2].map(|()| Store::new(HashKeys { herd: (1, 2), process: (3, 4) }));
     for (at, line) in lines.iter().enumerate() {
         let one = report(line);
         for other_line in &lines[..at] {
