@@ -9,11 +9,11 @@
 //! more each and a cache miss to find its length.
 //!
 //! ```text
-//!   a page      ┌────────┬────────┬────────┬────────┬─ ─ ─       a record
-//!   of one size │ record │ record │ record │ record │            ┌────────┬────────┬────────┬───────┐
-//!               └────────┴────────┴────────┴────────┴─ ─ ─       │ length │ client │ client │ text… │
-//!                             ▲                │                 │  u16   │ at u16 │ len u16│       │
-//!                 removed ────┘ ◀── the last ──┘                 └────────┴────────┴────────┴───────┘
+//!   a page     ┌────────┬────────┬────────┬────────┬─ ─ ─    a record
+//!   of one     │ record │ record │ record │ record │         ┌────────┬────────┬────────┬───────┐
+//!   size       └────────┴────────┴────────┴────────┴─ ─ ─    │ length │ client │ client │ text… │
+//!                            ▲                │              │  u16   │ at u16 │ len u16│       │
+//!                removed ────┘ ◀── the last ──┘              └────────┴────────┴────────┴───────┘
 //! ```
 //!
 //! invariant: of each size, all pages but the last are full, and none is empty

@@ -6,11 +6,11 @@
 //! (no second miss for a stranger), and a record is one piece of text.
 //!
 //! ```text
-//!   leaf, keyed by the herd     tag, keyed by this process     arena: pages of records
-//!   ┌─────┐                     ┌──────────┬──────────┐        ┌───┬──────────────────────────────┐
-//!   │ 225 │────────────────────▶│  empty   │ tag, ref │        │hdr│Hill +0.2 kiwi +34-118 15200… │
-//!   └─────┘                     └──────────┴────┬─────┘        └───┴──────────────────────────────┘
-//!                                               └──────────────▶
+//!   leaf, keyed by the herd    tag, keyed by this process   arena: pages of records
+//!   ┌─────┐                    ┌──────────┬──────────┐      ┌───┬─────────────────────────────┐
+//!   │ 225 │───────────────────▶│  empty   │ tag, ref │      │hdr│Hill +0.2 kiwi +34-118 1520… │
+//!   └─────┘                    └──────────┴────┬─────┘      └───┴─────────────────────────────┘
+//!                                              └────────────▶
 //! ```
 //!
 //! A client has two hashes. The servers of a herd compare what they hold leaf by leaf, so the leaf

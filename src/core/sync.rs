@@ -28,7 +28,6 @@ use std::time::Duration;
 
 use super::Server;
 use super::border::{Output, Outputs, Timer};
-use super::bucket::Tag;
 use super::clock::Now;
 use super::digest::Node;
 use super::line::Line;
@@ -233,7 +232,7 @@ impl Server {
         while (link.owed < piece_bytes || planted(Bug::PieceWithoutBound))
             && let Some(place) = link.next_place()
         {
-            let mut last: Option<Tag> = None;
+            let mut last = None;
             for (tag, report) in self.store.reports_from(place) {
                 // Reports of one tag are never parted: the next piece begins at a tag.
                 if link.owed >= piece_bytes && last != Some(tag) {
