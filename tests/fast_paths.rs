@@ -9,7 +9,7 @@
 use std::cmp::Ordering;
 
 use herd::core::clock::{PosixTime, Skew};
-use herd::core::store::{Store, Verdict, rank};
+use herd::core::store::{HashKeys, Store, Verdict, rank};
 use herd::core::wire::{Command, Report};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -121,7 +121,7 @@ fn nearly_iamat() -> impl Strategy<Value = Vec<u8>> {
 /// A position and a time together may be as long as a time.
 #[test]
 fn a_position_is_no_time() {
-    let mut store = Store::new((1, 2));
+    let mut store = Store::new(HashKeys { herd: (1, 2), process: (3, 4) });
     assert!(store.put(&report("AT A +0 x +1-1 12345.5")).is_news());
     assert_eq!(store.put(&report("AT A +0 x +1-1 0000012344.5")), Verdict::Stale);
 }
@@ -136,7 +136,7 @@ proptest! {
     /// The store takes what it holds apart only if the spelling of the times does not settle it.
     #[test]
     fn the_store_ranks_as_the_order_does(held in at_line(), told in at_line()) {
-        let mut store = Store::new((1, 2));
+        let mut store = Store::new(HashKeys { herd: (1, 2), process: (3, 4) });
         prop_assert!(store.put(&report(&held)).is_news());
         let expected = rank(&report(&told), &report(&held));
         let found = match store.put(&report(&told)) {
