@@ -32,11 +32,11 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-TREE = ROOT / "target/as_typed/herd"
 DOCUMENTS = ["README.md", "NOTES.md"]
 # Generous: the first command builds. Only what never ends takes so long.
 PATIENCE_S = 900
@@ -177,10 +177,10 @@ class Shell:
 # ---- typing ----
 
 class Typist:
-    def __init__(self, document):
+    def __init__(self, document, tree):
         self.document = document
         self.lines = (ROOT / document).read_text().split("\n")
-        self.shell = Shell(TREE)
+        self.shell = Shell(tree)
         self.faults, self.skipped, self.elsewhere, self.typed, self.compared = [], [], set(), 0, 0
         self.printed = []
 
@@ -342,16 +342,19 @@ def isolate():
                 raise SystemExit(f"port {port}, which the documents use, is not free: {error}")
 
 
-def copy_tree():
-    shutil.rmtree(TREE, ignore_errors=True)
+def copy_tree(scratch):
+    """A fresh clone, but for what is not committed yet, that builds where we build."""
+    tree = scratch / "herd"
+    shutil.rmtree(tree, ignore_errors=True)
     listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT,
                             capture_output=True, check=True, text=True).stdout
     for name in filter(None, listed.split("\0")):
         if (ROOT / name).is_file():
-            (TREE / name).parent.mkdir(parents=True, exist_ok=True)
+            (tree / name).parent.mkdir(parents=True, exist_ok=True)
             # With its time, so that cargo knows what it has built.
-            shutil.copy2(ROOT / name, TREE / name)
-    (TREE / "target").symlink_to(ROOT / "target")
+            shutil.copy2(ROOT / name, tree / name)
+    (tree / "target").symlink_to(ROOT / "target")
+    return tree
 
 
 def main():
@@ -363,16 +366,21 @@ def main():
     if not os.environ.get("AS_TYPED_ALONE"):
         subprocess.run(["cargo", "fetch", "--locked", "--quiet"], cwd=ROOT, check=True)
     isolate()
+    with tempfile.TemporaryDirectory() as scratch:
+        check_all(given.documents, given.rewrite, Path(scratch))
+
+
+def check_all(documents, rewrites, scratch):
     faults, told = 0, []
-    for document in given.documents:
-        copy_tree()
-        typist = Typist(document)
+    for document in documents:
+        tree = copy_tree(scratch)
+        typist = Typist(document, tree)
         try:
             typist.all()
         finally:
-            if given.rewrite:
+            if rewrites:
                 typist.rewrite()
-        shell = Shell(TREE)
+        shell = Shell(tree)
         faults += len(typist.faults) + len(check_sentences(document, shell))
         shell.close()
         told.append(f"{document}: {typist.typed} commands typed, of {typist.compared} the output "

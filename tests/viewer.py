@@ -232,14 +232,89 @@ def check_turn(browser, label, turn):
     is_same(browser.ask(f"document.querySelector('{chosen}').dataset.n"), str(n), "the row")
     facts = dict(reversed(fact.split("\n")) for fact in
                  browser.ask("[...document.querySelectorAll('#facts div')].map(f => f.innerText)"))
-    queue = "left over" if engine == "reactor" else "left in _ready"
+    queue = "left over" if engine == "reactor" else "in _ready"
     for fact, arg in {"ready": "ready", "timers": "timers", queue: "unfinished",
                       "owing": "owing", "connections": "open"}.items():
         is_same(facts[fact], str(turn["args"][arg]), f"{label}, turn {n}: {fact}")
 
 
+def check_opening(browser, trace, first):
+    """It opens on what happened: the first turn in which a client was read."""
+    pid = trace.pids[first]
+    fill = next(event for event in sorted(trace.events, key=lambda event: event.get("ts", 0))
+                if event["name"] == "fill" and event["pid"] == pid and event["args"]["bytes"]
+                and event["args"]["conn"].startswith("client"))
+    check_turn(browser, first, trace.turn_of(fill))
+    names = browser.text("#names").split()
+    is_same(names, [word for server in browser.ask("state.servers.map(label)")
+                    for word in server.replace("(", "").replace(")", "").split()], "the lanes")
+    assert "ms" in browser.text(".axis .bar") or "µs" in browser.text(".axis .bar"), "no axis"
+    places = browser.ask("""[...document.querySelectorAll('.turn[data-n] .bar')].map(bar =>
+        [bar.closest('.turn').dataset.n, bar.querySelector('.block')?.offsetWidth ?? 0,
+         bar.clientWidth])""")
+    assert all(drawn <= whole for _, drawn, whole in places), places
+
+
+def check_fits(browser, page):
+    """Nothing is cut off, but for what ends in three dots, at any size and in both themes."""
+    cut = """[...document.querySelectorAll(`.ran, .slept, .n, .facts, .column h2 > *, #name, footer,
+        header, #names div, #lanes .tick`)].filter(found => found.offsetParent !== null &&
+        getComputedStyle(found).textOverflow !== 'ellipsis' &&
+        found.scrollWidth > found.clientWidth + 1 && found.clientWidth > 0)
+        .map(found => found.outerHTML)"""
+    for width, height in [(1024, 768), (1280, 800), (1920, 1080)]:
+        browser.resize(width, height)
+        for keys in [[], ["3", "l"], ["c", "l"]]:
+            browser.open(page)
+            browser.press(*keys)
+            is_same(browser.ask(cut), [], f"cut off at {width} after {keys}")
+            assert browser.ask("document.body.scrollWidth <= innerWidth"), width
+    browser.resize(1280, 800)
+    browser.open(page)
+
+
+def check_long(browser, trace, first):
+    """The longest turn is found by a key, then the next shorter, and back."""
+    turns = sorted(trace.turns(first), key=lambda turn: -awake(trace, turn))
+    browser.press("Home", "l")
+    check_turn(browser, first, turns[0])
+    assert browser.text("#word").startswith(f"The longest turn of {first}"), browser.text("#word")
+    browser.press("l")
+    check_turn(browser, first, turns[1])
+    browser.press("L")
+    check_turn(browser, first, turns[0])
+    browser.press("ArrowDown")
+    is_same(browser.text("#word"), "", "a word lasts until the next key")
+
+
+def awake(trace, turn):
+    asleep = [event for event in trace.events if event["name"] == "sleep"
+              and event["pid"] == turn["pid"] and turn["ts"] - 0.002 <= event["ts"]
+              and event["ts"] + event["dur"] <= turn["ts"] + turn["dur"] + 0.002]
+    return turn["dur"] - sum(sleep["dur"] for sleep in asleep)
+
+
+def check_words(browser, page, folder):
+    """A key for something that is not there says so."""
+    turns = [{"ph": "X", "name": "turn", "cat": "turn", "pid": 1, "tid": 1, "ts": at * 10,
+              "dur": 9, "args": {"n": at, "unfinished": 0, "owing": 0}} for at in range(3)]
+    name = {"ph": "M", "name": "process_name", "pid": 1, "args": {"name": "Lone (reactor)"}}
+    lone = folder / "lone.json"
+    lone.write_text(json.dumps({"otherData": {"schema": "herd-trace/1"},
+                                "traceEvents": [name, *turns]}))
+    browser.open(page)
+    browser.choose_files(lone)
+    until("the lone trace", lambda: browser.text("#name"))
+    for key, word in [("u", "No later turn of Lone (reactor)"), ("U", "No earlier turn"),
+                      ("h", "No report hops"), ("H", "No report hops"),
+                      ("Enter", "No report hops in this turn"), ("Backspace", "Nothing was")]:
+        browser.press("ArrowDown", "ArrowUp", key)
+        assert browser.text("#word").startswith(word), (key, browser.text("#word"))
+
+
 def check_steps(browser, trace, first):
     turns = trace.turns(first)
+    browser.press("Home")
     check_turn(browser, first, turns[0])
     browser.press("ArrowDown", "j", "ArrowDown", "k")
     check_turn(browser, first, turns[2])
@@ -402,8 +477,9 @@ def main():
         with contextlib.closing(Browser(given.browser, folder)) as browser:
             check_all(browser, traces, merged, page, folder)
             if given.picture:
+                browser.prefer("light")
                 browser.open(page)
-                browser.press("u", "u")
+                browser.press("l")
                 browser.picture(given.picture)
     print("viewer: all checks passed")
 
@@ -414,12 +490,16 @@ def check_all(browser, traces, merged, page, folder):
     empty = ROOT / "src/trace/viewer.html"
     checks = [
         (check_names, ()),
+        (check_opening, (trace, labels[0])),
+        (check_fits, (page,)),
         (check_beside, (trace, labels)),
         (check_steps, (trace, labels[0])),
         (check_blocks, (trace, labels[0])),
         (check_hop, (trace, labels[0])),
+        (check_long, (trace, labels[0])),
         (check_themes, ()),
         (check_refusals, (empty, folder, traces)),
+        (check_words, (empty, folder)),
         (check_size, (empty, folder)),
     ]
     browser.open(page)
