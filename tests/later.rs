@@ -109,7 +109,7 @@ fn every_leaf_is_swept() {
     let mut life = Life::of(settings);
     let ends = [0, (LEAVES - 1) as Leaf];
     let mut clients = 0;
-    while !ends.iter().all(|&leaf| life.body.server.store().reports_of(leaf).next().is_some()) {
+    while !ends.iter().all(|&leaf| life.body.server.store().len_of(leaf) > 0) {
         let line = |client| format!("IAMAT {client} +1-1 {EPOCH}\n");
         life.say(&(clients..clients + 1_000).map(line).collect::<String>());
         clients += 1_000;
