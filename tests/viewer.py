@@ -255,6 +255,20 @@ def check_opening(browser, trace, first):
     assert all(drawn <= whole for _, drawn, whole in places), places
 
 
+def check_share(_browser, trace):
+    """What README says of its picture: of one client the reactor takes 256 lines a turn."""
+    taken = {}
+    for event in trace.events:
+        if event["name"] == "tell" and event["args"].get("lines") and "conn" in event["args"]:
+            turns = trace.turns(trace.labels[event["pid"]])
+            turn = next((turn for turn in turns if turn["ts"] - 0.002 <= event["ts"]
+                         < turn["ts"] + turn["dur"]), None)
+            if turn:
+                place = event["pid"], turn["args"]["n"], event["args"]["conn"]
+                taken[place] = taken.get(place, 0) + event["args"]["lines"]
+    is_same(max(taken.values()), 256, "the most lines of one connection in one turn")
+
+
 def check_fits(browser, page):
     """Nothing is cut off, but for what ends in three dots, at any size and in both themes."""
     cut = """[...document.querySelectorAll(`.ran, .slept, .n, .facts, .column h2 > *, #name, footer,
@@ -490,6 +504,7 @@ def check_all(browser, traces, merged, page, folder):
     empty = ROOT / "src/trace/viewer.html"
     checks = [
         (check_names, ()),
+        (check_share, (trace,)),
         (check_opening, (trace, labels[0])),
         (check_fits, (page,)),
         (check_beside, (trace, labels)),
