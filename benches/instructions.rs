@@ -37,7 +37,7 @@ const START_MAX: Duration = Duration::from_secs(120);
 fn main() -> ExitCode {
     let version = Command::new("valgrind").arg("--version").stdout(Stdio::null()).status();
     if !version.is_ok_and(|status| status.success()) {
-        println!("SKIPPED: there is no valgrind to count instructions: apt-get install valgrind");
+        println!("==== SKIPPED: instructions, for valgrind is missing: apt-get install valgrind");
         return ExitCode::SUCCESS;
     }
     let mut is_dearer = false;
