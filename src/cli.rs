@@ -5,10 +5,12 @@
 
 mod bench;
 mod lab;
+mod lives;
+mod running;
 mod trace;
 
 use std::env;
-use std::ops::RangeInclusive;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
@@ -22,18 +24,15 @@ use herd::config::herd::parse_name;
 use herd::config::layers::{Overrides, PlainPeer, Which, configure};
 use herd::config::limits::parse_spin;
 use herd::config::presets::BASE_PORT_MAX;
-use herd::config::settings::{default_run_dir, parse_level};
-use herd::config::{Config, ConfigError, PlacesSource, Secret, StaleReply, address, file};
-use herd::exit::{Exit, Failure};
+use herd::config::settings::parse_level;
+use herd::config::{Config, ConfigError, PlacesSource, Secret, StaleReply, address};
 use herd::places::ATTRIBUTION;
-use herd::sim::faults::Faults;
-use herd::sim::graph::Shape;
-use herd::sim::{Plan, SERVERS_MAX};
 
-use crate::lives::Lives;
-use crate::mutants::{Hunt, SEEDS};
-
-pub use {bench::BenchFlags, lab::LabFlags, trace::TraceCommand};
+pub use bench::BenchFlags;
+pub use lab::LabFlags;
+pub use lives::{MutantsFlags, SimFlags};
+pub use running::{LogsFlags, PlaceFlags, RunningFlags, StartFlags, StatusFlags};
+pub use trace::TraceCommand;
 
 /// The towns' licence (CC BY 4.0) asks for credit wherever they are shown.
 static VERSION: LazyLock<String> =
@@ -42,6 +41,7 @@ static VERSION: LazyLock<String> =
 const EXAMPLES: &str = "\
 Examples:
   herd serve Hill                        run Hill of the newest year that has one
+  herd start                             start a whole herd, in the background
   herd say Hill 'IAMAT kiwi +34.07-118.45 1520023934.918963997'
   herd say Hill 'WHATSAT kiwi 10 5'      ask what is near
   herd status                            who runs, who is joined with whom
@@ -54,8 +54,9 @@ Examples:
   herd keygen                            make a key, so that it may leave this machine
 
 Exit codes: 0 done, 1 a simulated herd broke a promise or an experiment failed, 2 usage, 3 not
-running, 69 nobody answers, 73 no log, run directory, trace or new key file, 78 configuration,
-98 port or name taken.";
+running, 69 nobody answers, 71 the system refuses threads, descriptors or memory, 73 no log, run
+directory, trace or new key file, 77 it is another user's, 78 configuration, 98 port or name
+taken.";
 
 const LEVEL_HELP: &str =
     "How much to log: off, error, warn, info (or events), debug (or traffic), trace";
@@ -63,7 +64,6 @@ const LEVEL_HELP: &str =
 /// A herd of equal servers that tell each other where their clients are.
 #[derive(Debug, Parser)]
 #[command(name = "herd", version = VERSION.as_str(), after_help = EXAMPLES)]
-#[command(disable_help_subcommand = true)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
@@ -77,16 +77,30 @@ pub enum Command {
         #[arg(value_parser = parse_name)]
         name: String,
         #[command(flatten)]
+        trace: TraceFlag,
+        #[command(flatten)]
         flags: ServeFlags,
     },
+    /// Start servers in the background, and return when all of them answer
+    Start(Box<StartFlags>),
+    /// Stop servers that run, after they have answered what they have read
+    Stop(RunningFlags),
+    /// Check what `start` would start, then stop those servers and start them
+    Restart(Box<StartFlags>),
+    /// Have servers that run open their logs anew and read their places again
+    Reload(RunningFlags),
+    /// Print the ends of the servers' logs
+    Logs(LogsFlags),
     /// Check what `serve` with the same flags would run, and describe it
     CheckConfig {
         /// One server, whose addresses and keys are checked too
         #[arg(value_parser = parse_name)]
         name: Option<String>,
-        /// Print only the names of the servers that can be started here, one a line
+        /// Print only the names of the servers whose address is on this machine, one a line
         #[arg(long, conflicts_with = "name")]
         names: bool,
+        #[command(flatten)]
+        trace: TraceFlag,
         #[command(flatten)]
         flags: ServeFlags,
     },
@@ -104,22 +118,13 @@ pub enum Command {
     /// List the herds that need no herd.toml
     Presets,
     /// Show who runs, since when, and who is joined with whom
-    Status {
-        /// Servers to ask [default: all that have run here]
-        #[arg(value_parser = parse_name)]
-        names: Vec<String>,
-        /// Print a JSON array instead of a table
-        #[arg(long)]
-        json: bool,
-        #[command(flatten)]
-        place: PlaceFlags,
-    },
+    Status(StatusFlags),
     /// Send one line to a server as a client would, and print the answer
     Say {
         /// The server's name in its herd
         #[arg(value_parser = parse_name)]
         name: String,
-        /// The line; several words are joined by blanks
+        /// The line; several words are joined by blanks. Flags may follow it, unless `--` leads it
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         line: Vec<String>,
         #[command(flatten)]
@@ -166,10 +171,10 @@ pub enum PlacesCommand {
         /// How many results, at most 20
         bound: String,
         /// Your own places instead of the atlas
-        #[arg(long, value_name = "FILE", env = "HERD_PLACES_FILE", hide_env_values = true)]
+        #[arg(long, value_name = "FILE")]
         file: Option<PathBuf>,
         /// HTML that names their origin
-        #[arg(long, value_name = "HTML", env = "HERD_PLACES_ATTRIBUTION", hide_env_values = true)]
+        #[arg(long, value_name = "HTML", requires = "file")]
         attribution: Option<String>,
     },
 }
@@ -193,7 +198,15 @@ pub struct HerdFlags {
     pub bind: Option<String>,
 }
 
-/// What `serve` takes.
+/// Where a server's trace goes.
+#[derive(Args, Clone, Debug, Default)]
+pub struct TraceFlag {
+    /// Record what the loop does, and write it there at the end and at SIGUSR1; see `herd trace`
+    #[arg(long, value_name = "FILE", env = "HERD_TRACE", hide_env_values = true)]
+    pub trace: Option<PathBuf>,
+}
+
+/// What `serve` takes, and `start` for all that it starts.
 #[derive(Args, Clone, Debug, Default)]
 pub struct ServeFlags {
     #[command(flatten)]
@@ -225,9 +238,6 @@ pub struct ServeFlags {
     /// Directory of pid files and admin sockets [default: run]
     #[arg(long, value_name = "DIR", env = "HERD_RUN_DIR", hide_env_values = true)]
     pub run_dir: Option<PathBuf>,
-    /// Record what the loop does, and write it there at the end and at SIGUSR1; see `herd trace`
-    #[arg(long, value_name = "FILE", env = "HERD_TRACE", hide_env_values = true)]
-    pub trace: Option<PathBuf>,
     /// Look for work so many microseconds before sleeping: sooner answers, a busy core [default: 0]
     #[arg(long, value_name = "N", env = "HERD_SPIN_US", hide_env_values = true)]
     #[arg(value_parser = parse_spin)]
@@ -236,13 +246,15 @@ pub struct ServeFlags {
     #[arg(long, value_name = "own|stored", env = "HERD_STALE_REPLY", hide_env_values = true)]
     pub stale_reply: Option<StaleReply>,
     /// Close after the first answer, for clients that wait for the end of the stream
-    #[arg(long, env = "HERD_CLOSE_AFTER_REPLY", hide_env_values = true)]
-    #[arg(value_parser = parse_switch)]
-    pub close_after_reply: bool,
+    #[arg(long, env = "HERD_CLOSE_AFTER_REPLY", hide_env_values = true, value_name = "1|0")]
+    #[arg(value_parser = parse_switch, num_args = 0..=1, default_missing_value = "1")]
+    #[arg(require_equals = true)]
+    pub close_after_reply: Option<bool>,
     /// Believe AT lines on the client port, as course servers send them (loopback only)
-    #[arg(long, env = "HERD_PLAIN", hide_env_values = true)]
-    #[arg(value_parser = parse_switch)]
-    pub plain: bool,
+    #[arg(long, env = "HERD_PLAIN", hide_env_values = true, value_name = "1|0")]
+    #[arg(value_parser = parse_switch, num_args = 0..=1, default_missing_value = "1")]
+    #[arg(require_equals = true)]
+    pub plain: Option<bool>,
     /// A course server is our neighbour: a member's name or NAME=HOST:PORT, and behind commas what
     /// its AT lines need: crlf, sender (our name), word=WORD; may be repeated, implies --plain
     #[arg(long, value_name = "NAME[=HOST:PORT][,SHAPE]")]
@@ -252,77 +264,52 @@ pub struct ServeFlags {
     pub places_key: Option<Secret>,
 }
 
-/// What `sim` takes.
-#[derive(Args, Clone, Debug)]
-pub struct SimFlags {
-    /// How many servers [default: each seed decides, 2 to 9]
-    #[arg(long, value_name = "N|LO-HI", value_parser = parse_servers)]
-    pub servers: Option<RangeInclusive<usize>>,
-    /// The life to be lived, or the first of several
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub seed: u64,
-    /// How many lives; one is told in rows, several in a line
-    #[arg(long, value_name = "K", default_value_t = 1)]
-    pub seeds: u64,
-    /// What may go wrong: none, or a list such as crash,stall [default: each seed decides]
-    #[arg(long, value_name = "none|LIST", value_parser = Faults::parse)]
-    pub faults: Option<Faults>,
-    /// Who is joined with whom: preset:2023, random, random:DEGREE, ring, star, line or mesh
-    /// [default: each seed decides]
-    #[arg(long, value_name = "GRAPH", value_parser = Shape::parse)]
-    pub graph: Option<Shape>,
-    /// Measure what so many reports cost where nothing goes wrong [default above 64 servers: 100]
-    #[arg(long, value_name = "N", conflicts_with = "faults")]
-    pub reports: Option<usize>,
-    /// Show every line between servers; of several lives, each
-    #[arg(short, long)]
-    pub verbose: bool,
-}
-
-/// What `mutants` takes.
-#[derive(Args, Clone, Debug)]
-pub struct MutantsFlags {
-    /// Names of bugs; of a single one, the life that notices it is told in rows [default: all]
-    #[arg(value_name = "BUG")]
-    pub bugs: Vec<String>,
-    /// The first life of each bug
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub seed: u64,
-    /// How many lives a bug may take to be noticed
-    #[arg(long, value_name = "K", default_value_t = SEEDS)]
-    pub seeds: u64,
-}
-
-/// Where running servers are found.
-#[derive(Args, Clone, Debug, Default)]
-pub struct PlaceFlags {
-    /// Directory of pid files and admin sockets [default: what herd.toml says, or run]
-    #[arg(long, value_name = "DIR", env = "HERD_RUN_DIR", hide_env_values = true)]
-    pub run_dir: Option<PathBuf>,
-    /// The herd.toml that names the run directory
-    #[arg(long, value_name = "FILE", env = "HERD_CONFIG", hide_env_values = true)]
-    pub config: Option<PathBuf>,
-}
-
 impl Cli {
     /// What this process was told. Ends it when that is not understood, or was a cry for help.
     pub fn from_process() -> Cli {
         let mut definition = without_empty_variables(Cli::command());
         definition.build();
-        let matches = definition.clone().try_get_matches();
+        let matches = definition.clone().try_get_matches_from(flags_first(env::args_os()));
         let matches = matches.unwrap_or_else(|error| name_variable(&definition, error).exit());
         let mut cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-        let key = env::var("HERD_PLACES_KEY").ok().filter(|key| !key.trim().is_empty());
-        let key = key.map(|key| {
-            let no_word = "HERD_PLACES_KEY holds more than one word: put the key alone in it";
-            let error = || Cli::command().error(ErrorKind::InvalidValue, no_word);
-            Secret::parse(&key).unwrap_or_else(|| error().exit())
-        });
         if let Some((_, given)) = matches.subcommand() {
-            cli.command.prefer_flags(given, key).unwrap_or_else(|error| error.exit());
+            cli.command.prefer_flags(given).unwrap_or_else(|error| error.exit());
         }
         cli
     }
+}
+
+/// Where `run` and `log` are unless something else is said: herd.sh names its own folder.
+fn home() -> Option<PathBuf> {
+    env::var_os("HERD_HOME").filter(|home| !home.is_empty()).map(PathBuf::from)
+}
+
+/// The rest of a `say` is its line, in which a position may look like a flag. So the flags that it
+/// knows are moved to the front, where clap sees them; after `--`, nothing is one.
+fn flags_first(words: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut words = words;
+    let mut flags: Vec<OsString> = words.by_ref().take(2).collect();
+    let mut rest = Vec::new();
+    if flags.get(1).is_some_and(|command| command == "say") {
+        while let Some(word) = words.next() {
+            let text = word.to_string_lossy().into_owned();
+            let (flag, value) =
+                text.split_once('=').map_or((&*text, false), |(flag, _)| (flag, true));
+            match flag {
+                "--" => {
+                    rest.push(word);
+                    break;
+                }
+                "--config" | "--preset" | "--base-port" | "--bind" => {
+                    flags.push(word);
+                    flags.extend(words.by_ref().take(usize::from(!value)));
+                }
+                "-h" | "--help" => flags.push(word),
+                _ => rest.push(word),
+            }
+        }
+    }
+    flags.into_iter().chain(rest).chain(words).collect()
 }
 
 /// An empty variable is one that is not set, as in shells.
@@ -365,32 +352,24 @@ fn parse_switch(text: &str) -> Result<bool, String> {
     }
 }
 
-/// `5` or `2-9`.
-fn parse_servers(text: &str) -> Result<RangeInclusive<usize>, String> {
-    let (least, most) = text.split_once('-').unwrap_or((text, text));
-    let bounds = least.parse().ok().zip(most.parse().ok());
-    let is_sound = |&(least, most): &(usize, usize)| 2 <= least && least <= most && most <= 5_000;
-    let (least, most) =
-        bounds.filter(is_sound).ok_or("write a number from 2 to 5000, or two as in 2-9")?;
-    Ok(least..=most)
-}
-
 impl Command {
-    /// Forgets what the environment says where a flag that excludes it was given.
-    fn prefer_flags(
-        &mut self,
-        given: &ArgMatches,
-        places_key: Option<Secret>,
-    ) -> Result<(), clap::Error> {
+    /// Forgets what the environment says where a flag that excludes it was given, and hands over
+    /// what is in no flag.
+    fn prefer_flags(&mut self, given: &ArgMatches) -> Result<(), clap::Error> {
         let is_flag = |id: &str| given.value_source(id) == Some(ValueSource::CommandLine);
         let herd = match self {
             Command::Serve { flags, .. } | Command::CheckConfig { flags, .. } => {
-                if !is_flag("places_key_file") {
-                    flags.places_key = places_key;
-                }
+                flags.take_key(is_flag("places_key_file"));
                 &mut flags.herd
             }
+            Command::Start(start) | Command::Restart(start) => {
+                start.remember(given);
+                start.flags.take_key(is_flag("places_key_file"));
+                &mut start.flags.herd
+            }
             Command::Say { herd, .. } => herd,
+            Command::Status(flags) => &mut flags.herd,
+            Command::Logs(flags) => &mut flags.herd,
             Command::Bench(flags) => &mut flags.herd,
             _ => return Ok(()),
         };
@@ -418,6 +397,7 @@ impl HerdFlags {
             base_port: self.base_port,
             bind: self.bind.clone(),
             key_file: None,
+            home: home(),
         }
     }
 }
@@ -431,13 +411,20 @@ impl ServeFlags {
     ///
     /// # Errors
     /// Every mistake that an operator can make before a socket is opened.
-    pub fn config(self, name: &str) -> Result<Config, ConfigError> {
+    pub fn config(self, name: &str, trace: Option<PathBuf>) -> Result<Config, ConfigError> {
         let which = self.which();
         let (herd, settings) = which.herd(Some(name))?;
-        configure(name, herd, settings, &which, self.overrides())
+        configure(name, herd, settings, &which, Overrides { trace, ..self.overrides() })
     }
 
-    fn overrides(self) -> Overrides {
+    /// The key itself comes from the environment only, and a key file that was named beats it.
+    fn take_key(&mut self, is_file_named: bool) {
+        let key = env::var_os("HERD_PLACES_KEY").filter(|_| !is_file_named);
+        let key = key.map(|key| key.to_string_lossy().into_owned());
+        self.places_key = key.filter(|key| !key.trim().is_empty()).map(Secret::new);
+    }
+
+    pub fn overrides(self) -> Overrides {
         Overrides {
             places: self.places,
             places_file: self.places_file,
@@ -448,54 +435,12 @@ impl ServeFlags {
             log_dir: self.log_dir,
             log_level: self.log_level,
             run_dir: self.run_dir,
-            trace: self.trace,
+            trace: None,
             spin_us: self.spin_us,
             stale_reply: self.stale_reply,
             close_after_reply: self.close_after_reply,
-            plain: self.plain,
+            plain: self.plain.unwrap_or(false),
             plain_peers: self.plain_peer,
-        }
-    }
-}
-
-impl SimFlags {
-    /// # Errors
-    /// The flags do not go together.
-    pub fn lives(self) -> Result<Lives, Failure> {
-        let SimFlags { servers, seed, seeds, faults, graph, reports, verbose } = self;
-        if let Some((Shape::Preset(preset), servers)) = graph.zip(servers.as_ref())
-            && !servers.contains(&preset.servers.len())
-        {
-            let sentence = format!("the herd of {} has {}", preset.year, preset.servers.len());
-            return Err(Failure::new(Exit::Usage, sentence + " servers"));
-        }
-        let is_large = servers.as_ref().is_some_and(|servers| *servers.end() > SERVERS_MAX);
-        if is_large && faults.is_some_and(|faults| !faults.is_empty()) {
-            let sentence = format!("nothing goes wrong in herds of more than {SERVERS_MAX}");
-            return Err(Failure::new(Exit::Usage, sentence));
-        }
-        let reports = reports.or(is_large.then_some(100));
-        let plan = Plan { servers, graph, faults, reports };
-        Ok(Lives { plan, seed, seeds, verbose })
-    }
-}
-
-impl MutantsFlags {
-    pub fn hunt(self) -> Hunt {
-        Hunt { bugs: self.bugs, seed: self.seed, seeds: self.seeds }
-    }
-}
-
-impl PlaceFlags {
-    /// The run directory: flag or environment, else herd.toml, else `run`.
-    ///
-    /// # Errors
-    /// herd.toml is asked and wrong.
-    pub fn run_dir(self) -> Result<PathBuf, ConfigError> {
-        match (self.run_dir, self.config) {
-            (Some(run_dir), _) => Ok(run_dir),
-            (None, Some(path)) => Ok(file::read(&path)?.1.run_dir),
-            (None, None) => Ok(default_run_dir()),
         }
     }
 }
@@ -510,11 +455,26 @@ mod tests {
     }
 
     #[test]
-    fn the_rest_of_say_is_one_line() {
-        let words = ["herd", "say", "Hill", "WHATSAT", "kiwi", "-5", "--preset"];
-        let Command::Say { line, .. } = Cli::try_parse_from(words).unwrap().command else {
-            panic!("not say");
+    fn flags_of_say_may_follow_its_line() {
+        let check = |words: &[&str], expected: &[&str], year: Option<&str>| {
+            let words = [&["herd", "say", "Hill"], words].concat();
+            let words = flags_first(words.into_iter().map(OsString::from));
+            let Command::Say { line, herd, .. } = Cli::try_parse_from(words).unwrap().command
+            else {
+                panic!("not say");
+            };
+            assert_eq!(
+                (line, herd.preset.as_deref()),
+                (Vec::from_iter(expected.iter().map(|word| (*word).to_owned())), year)
+            );
         };
-        assert_eq!(line, ["WHATSAT", "kiwi", "-5", "--preset"]);
+        check(&["WHATSAT", "kiwi", "-5", "1"], &["WHATSAT", "kiwi", "-5", "1"], None);
+        check(&["IAMAT x -1-1 5", "--preset", "2020"], &["IAMAT x -1-1 5"], Some("2020"));
+        check(
+            &["--preset=2020", "IAMAT", "x", "-1-1", "5"],
+            &["IAMAT", "x", "-1-1", "5"],
+            Some("2020"),
+        );
+        check(&["--", "WHATSAT", "--preset"], &["WHATSAT", "--preset"], None);
     }
 }

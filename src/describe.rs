@@ -2,8 +2,9 @@
 //!
 //! Apart from `herd::config`, which only says whether one is right. It never shows a key.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
+use std::process;
 
 use herd::config::herd::Member;
 use herd::config::layers::{Which, guard};
@@ -13,6 +14,7 @@ use herd::config::{
     StaleReply,
 };
 
+use crate::here::is_here;
 use crate::table::write_table;
 
 /// The herd that is meant, checked as far as that is possible without asking DNS or reading keys.
@@ -58,13 +60,32 @@ pub fn write_herd(out: &mut impl Write, herd: &Herd, keys: &[HerdKey]) -> io::Re
     write_table(out, &[vec![header], rows.collect()].concat())
 }
 
-/// The servers that `herd serve` can start, one a line: those that are not course servers.
+/// The servers that `herd serve` can start on this machine, one a line: those that are not course
+/// servers and whose address is here.
 ///
 /// # Errors
 /// What `out` says.
 pub fn write_names(out: &mut impl Write, herd: &Herd) -> io::Result<()> {
     let ours = herd.members.iter().filter(|member| member.peers.is_some());
+    let ours = ours.filter(|member| is_here(&member.clients));
     ours.map(|member| &member.name).try_for_each(|name| writeln!(out, "{name}"))
+}
+
+/// What a server says when it has begun to serve: who it is, where, and how to end it.
+pub fn serving(config: &Config, called: &str) -> String {
+    let end = match io::stdout().is_terminal() {
+        true => "Ctrl-C".to_owned(),
+        false => format!("kill {}", process::id()),
+    };
+    let log = match config.log.level {
+        log::LevelFilter::Off => "no log".to_owned(),
+        _ => format!("log {}", config.log.dir.join(format!("{called}.log")).display()),
+    };
+    let (clients, peers) = (config.client_address, config.peer_address);
+    format!(
+        "{called} of herd {} serves clients on {clients}, peers on {peers}; {log}; `{end}` stops it",
+        config.herd
+    )
 }
 
 /// What one server would run with, after a blank line.

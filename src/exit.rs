@@ -6,6 +6,8 @@
 use std::io;
 use std::process::ExitCode;
 
+use rustix::io::Errno;
+
 use crate::config::ConfigError;
 use crate::logging::LogError;
 use crate::reactor::StartError;
@@ -30,10 +32,20 @@ pub enum Exit {
     /// EX_CANTCREAT: the log or the run directory cannot be used, or a key file or a trace not be
     /// made.
     CannotCreate = 73,
+    /// EX_NOPERM: the server, or the run directory, is another user's.
+    NotAllowed = 77,
     /// EX_CONFIG: herd.toml, a key file or the choice of a herd is wrong.
     Config = 78,
     /// A port, or the server's name in its run directory, is taken (98 is EADDRINUSE on Linux).
     Taken = 98,
+}
+
+impl Exit {
+    /// What a server has ended with that was started for somebody, who ends likewise.
+    pub fn of_server(code: i32) -> Exit {
+        let all = [Exit::System, Exit::CannotCreate, Exit::NotAllowed, Exit::Config, Exit::Taken];
+        all.into_iter().find(|exit| *exit as i32 == code).unwrap_or(Exit::Failed)
+    }
 }
 
 impl From<Exit> for ExitCode {
@@ -73,22 +85,52 @@ impl From<ConfigError> for Failure {
 
 impl From<ClaimError> for Failure {
     fn from(error: ClaimError) -> Failure {
-        let exit = match error {
-            ClaimError::Taken { .. } => Exit::Taken,
-            ClaimError::Failed { .. } => Exit::CannotCreate,
-        };
-        Failure::new(exit, error.to_string())
+        let sentence = error.to_string();
+        match error {
+            ClaimError::Taken { .. } => Failure::new(Exit::Taken, sentence),
+            ClaimError::Failed { path, error } => {
+                scarce(&format!("to use {}", path.display()), &error)
+                    .unwrap_or(Failure::new(Exit::CannotCreate, sentence))
+            }
+        }
     }
 }
 
 impl From<LogError> for Failure {
     fn from(error: LogError) -> Failure {
-        Failure::new(Exit::CannotCreate, error.to_string())
+        let failure = Failure::new(Exit::CannotCreate, error.to_string());
+        match error {
+            LogError::File(path, why) | LogError::Directory(path, why) => {
+                scarce(&format!("to open {}", path.display()), &why).unwrap_or(failure)
+            }
+            LogError::Thread(why) => scarce("for the thread of the log", &why).unwrap_or(failure),
+            LogError::Twice => failure,
+        }
     }
+}
+
+/// Where the system has too little of something, no other directory or port will help.
+fn scarce(what: &str, error: &io::Error) -> Option<Failure> {
+    let way_out = match Errno::from_io_error(error)? {
+        Errno::MFILE => "allow it more descriptors (ulimit -n)",
+        Errno::NFILE => "the whole system has no more descriptors: end what is not needed",
+        Errno::AGAIN => "allow its user more processes and threads (ulimit -u)",
+        Errno::NOMEM | Errno::NOBUFS => "end what needs the memory",
+        _ => return None,
+    };
+    let sentence = format!("the system gives this process too little {what} ({error}): {way_out}");
+    Some(Failure::new(Exit::System, sentence))
 }
 
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Failure {
+        if let StartError::CannotListen { error: why, .. }
+        | StartError::AdminSocket { error: why, .. }
+        | StartError::System(_, why) = &error
+            && let Some(failure) = scarce("to start a server", why)
+        {
+            return failure;
+        }
         let exit = match error {
             StartError::Taken { .. } => Exit::Taken,
             StartError::CannotListen { .. } | StartError::Places(_) => Exit::Config,

@@ -7,10 +7,12 @@ use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
 
 use herd::bench::{self, CLIENTS_MAX, Dialect, Plan, Progress};
+use herd::config::settings::default_dir;
 use herd::exit::{Exit, Failure};
 use herd::run_dir::RunDir;
 
 use crate::cli::BenchFlags;
+use crate::sight::{Sight, look};
 
 /// Loads a server as the flags say.
 ///
@@ -94,11 +96,16 @@ fn target(flags: &BenchFlags) -> Result<(SocketAddr, Option<u32>), Failure> {
     let address = clients
         .resolve()
         .map_err(|error| unreachable(format!("{name} cannot be found at {clients}: {error}")))?;
-    let run_dir = RunDir::new(flags.run_dir.clone().unwrap_or(settings.run_dir));
+    let which = flags.herd.which();
+    let run_dir = flags.run_dir.clone().or(settings.run_dir);
+    let run_dir = run_dir.unwrap_or_else(|| default_dir(which.home.as_deref(), "run"));
     // Not the server's account, or no /proc: then there are no costs to tell, but a load all the
-    // same.
-    let pid = run_dir.running(name).ok().flatten().filter(|_| cfg!(target_os = "linux"));
-    Ok((address, pid))
+    // same. Another herd's server of this name is not the one that is loaded.
+    let pid = match look(&RunDir::new(run_dir), name) {
+        Sight::Up(status) if status.client_address == address.to_string() => Some(status.pid),
+        _ => None,
+    };
+    Ok((address, pid.filter(|_| cfg!(target_os = "linux"))))
 }
 
 /// One line that is written over, again and again.

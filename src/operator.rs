@@ -1,26 +1,24 @@
-//! What an operator asks of running servers: `status`, `say` and `pid`.
+//! What an operator asks of running servers: `status`, `say`, `pid` and `logs`.
 //!
-//! Apart from the reactor because it is the other end: plain blocking calls, each bounded by a
-//! deadline, that know a server only by its run directory or its client port.
+//! Apart from `sight`, which looks, because this is how it is told to people and scripts.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Write};
 use std::net::Shutdown;
-use std::path::Path;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process;
+use std::time::Duration;
 
-use serde::Serialize;
-use socket2::{Domain, SockAddr, Socket, Type};
-
+use herd::config::Address;
 use herd::config::layers::Which;
+use herd::config::settings::default_dir;
 use herd::exit::{Exit, Failure};
-use herd::run_dir::RunDir;
-use herd::status::{PeerState, QUESTION, Status};
+use herd::run_dir::{Holder, RunDir};
+use herd::status::{PeerState, Status};
 
+use crate::here;
+use crate::sight::{Call, Sight, find_process, look_at_all};
 use crate::table::write_table;
-
-/// A server answers within a turn; one that needs this long is stuck or stopped (SIGSTOP).
-const STATUS_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What `say` waits above the deadline that the server itself has for a WHATSAT.
 const SAY_MARGIN: Duration = Duration::from_secs(3);
@@ -28,25 +26,11 @@ const SAY_MARGIN: Duration = Duration::from_secs(3);
 /// Enough of a digest to see whether two are equal.
 const DIGEST_DIGITS_SHOWN: usize = 8;
 
-/// Far above any answer; it keeps whoever listens there from filling the memory.
-const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Lines of a log that are printed.
+const LOG_LINES: &str = "50";
 
-/// What can be seen of a server from outside.
-#[derive(Debug, Serialize)]
-#[serde(tag = "state", rename_all = "kebab-case")]
-enum Sight {
-    Up(Box<Status>),
-    Stopped {
-        name: String,
-    },
-    /// It holds its lock, and so lives, but the admin socket does not answer.
-    NotAnswering {
-        name: String,
-        pid: u32,
-    },
-}
-
-/// Prints who runs. Without `names`, everyone who has run here.
+/// Prints who runs: these servers or, if there are none, all who have run here. `herd` are those
+/// that are listed even if they have not.
 ///
 /// # Errors
 /// The run directory cannot be read, or `out` not be written.
@@ -54,26 +38,32 @@ pub fn status(
     out: &mut impl Write,
     run_dir: &RunDir,
     names: Vec<String>,
+    herd: &[(String, Address)],
     json: bool,
 ) -> Result<Exit, Failure> {
-    let unreadable = |error: io::Error| {
-        let path = run_dir.path().display();
-        Failure::new(
-            Exit::CannotCreate,
-            format!("{path} cannot be read ({error}): name another with --run-dir"),
-        )
-    };
-    let names = if names.is_empty() { run_dir.names().map_err(unreadable)? } else { names };
-    // All at once, so that several that do not answer cost one patience and not one each.
-    let sights: Vec<io::Result<Sight>> = thread::scope(|scope| {
-        let looks: Vec<_> =
-            names.iter().map(|name| scope.spawn(move || look(run_dir, name))).collect();
-        let join = |look: thread::ScopedJoinHandle<'_, _>| {
-            look.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        };
-        looks.into_iter().map(join).collect()
+    let is_chosen = !names.is_empty();
+    let mut names = names;
+    if !is_chosen {
+        names.extend(herd.iter().map(|(name, _)| name.clone()));
+        let seen = run_dir.names().map_err(|error| unreadable(run_dir, &error))?;
+        let others: Vec<_> = seen.into_iter().filter(|name| !names.contains(name)).collect();
+        names.extend(others);
+    }
+    let mut sights = look_at_all(run_dir, &names);
+    // Who was of another herd and is gone is nobody's concern here.
+    let is_of_herd = |name: &String| herd.iter().any(|(other, _)| other == name);
+    sights.retain(|sight| match sight {
+        Sight::Stopped { name } => is_chosen || herd.is_empty() || is_of_herd(name),
+        _ => true,
     });
-    let sights: Vec<Sight> = sights.into_iter().collect::<io::Result<_>>().map_err(unreadable)?;
+    for sight in &mut sights {
+        let Sight::Stopped { name } = sight else { continue };
+        let far = herd.iter().find(|(other, address)| other == name && !here::is_here(address));
+        if let Some((name, address)) = far {
+            let (name, client_address) = (name.clone(), address.to_string());
+            *sight = Sight::Elsewhere { name, client_address };
+        }
+    }
 
     let written = if json {
         serde_json::to_writer_pretty(&mut *out, &sights).map_err(io::Error::from).and_then(|()| {
@@ -101,6 +91,15 @@ pub fn status(
     };
     written.and_then(|()| out.flush()).map_err(|error| Failure::of_output(&error))?;
 
+    let unreadable = sights.iter().find_map(|sight| match sight {
+        Sight::Unreadable { name, why } => Some((name, why)),
+        _ => None,
+    });
+    if let Some((name, why)) = unreadable {
+        let path = run_dir.path().display();
+        let sentence = format!("{name} cannot be looked at in {path} ({why}): ask its owner");
+        return Err(Failure::new(Exit::CannotCreate, sentence));
+    }
     let any = |wanted: fn(&Sight) -> bool| sights.iter().any(wanted);
     if sights.is_empty() || any(|sight| matches!(sight, Sight::Stopped { .. })) {
         return Ok(Exit::NotRunning);
@@ -109,6 +108,20 @@ pub fn status(
         return Ok(Exit::Unreachable);
     }
     Ok(Exit::Success)
+}
+
+/// Why the run directory, or a server's files in it, cannot be read.
+pub fn unreadable(run_dir: &RunDir, error: &io::Error) -> Failure {
+    let path = run_dir.path().display();
+    if error.kind() == ErrorKind::PermissionDenied {
+        let sentence = format!(
+            "{path} is another user's ({error}): look as that user or as root, or name another run \
+             directory with --run-dir"
+        );
+        return Failure::new(Exit::NotAllowed, sentence);
+    }
+    let sentence = format!("{path} cannot be read ({error}): name another with --run-dir");
+    Failure::new(Exit::CannotCreate, sentence)
 }
 
 /// Sends `line` to the client port of `name` and prints what comes back until it hangs up.
@@ -147,32 +160,77 @@ pub fn say(out: &mut impl Write, which: &Which, name: &str, line: &str) -> Resul
         }
         _ => unreachable(format!("{name} at {clients} broke off: {error}")),
     })?;
+    // A blank line is the only one that is no question.
+    if answer.is_empty() && !line.trim().is_empty() {
+        return Err(unreachable(format!(
+            "{name} at {clients} hung up without an answer: see its log, or whether it is a herd's \
+             server that listens there"
+        )));
+    }
     Ok(Exit::Success)
 }
 
 /// Prints the process id of `name`.
 ///
 /// # Errors
-/// It is not running, its pid file cannot be read, or `out` not be written.
+/// It is not running, its pid file cannot be read, nobody can say which process it is, or `out`
+/// not be written.
 pub fn pid(out: &mut impl Write, run_dir: &RunDir, name: &str) -> Result<Exit, Failure> {
     let path = run_dir.path().display();
-    match run_dir.running(name) {
-        Ok(Some(pid)) => {
+    match find_process(run_dir, name).map_err(|error| unreadable(run_dir, &error))? {
+        Some(Holder::Process(pid) | Holder::OfAnotherUser(pid)) => {
             let written = writeln!(out, "{pid}").and_then(|()| out.flush());
             written.map_err(|error| Failure::of_output(&error))?;
             Ok(Exit::Success)
         }
-        Ok(None) => {
+        Some(Holder::Elsewhere) => {
+            let sentence = format!("{name} runs in another container: ask for its pid there");
+            Err(Failure::new(Exit::NotAllowed, sentence))
+        }
+        None => {
             let sentence = format!("{name} is not running (run directory {path})");
             Err(Failure::new(Exit::NotRunning, sentence))
         }
-        Err(error) => {
-            let sentence = format!(
-                "{name} in {path} cannot be looked at ({error}): name another place with --run-dir"
-            );
-            Err(Failure::new(Exit::CannotCreate, sentence))
-        }
     }
+}
+
+/// Becomes the program `tail`, which prints the ends of logs and, to follow them, what is added.
+///
+/// # Errors
+/// There are no such logs, or there is no `tail`.
+pub fn logs(dir: &Path, names: &[String], herd: &[String], follow: bool) -> Failure {
+    let file = |name: &String| dir.join(format!("{name}.log"));
+    let there = |path: &PathBuf| path.is_file();
+    let files: Vec<PathBuf> = match names {
+        [] => herd.iter().map(file).filter(there).collect(),
+        names => names.iter().map(file).collect(),
+    };
+    let missing = files.iter().find(|path| !there(path));
+    if let Some(path) = missing.cloned().or_else(|| files.is_empty().then(|| dir.join("NAME.log")))
+    {
+        let sentence = format!(
+            "there is no log {}: has the server been started, and with this log directory?",
+            path.display()
+        );
+        return Failure::new(Exit::Failed, sentence);
+    }
+    let mut tail = process::Command::new("tail");
+    if follow {
+        tail.arg("-F");
+    }
+    let error = tail.args(["-n", LOG_LINES, "--"]).args(files).exec();
+    Failure::new(Exit::Failed, format!("the program `tail` cannot be started: {error}"))
+}
+
+/// Where the logs are, as `which` says if no flag does.
+///
+/// # Errors
+/// herd.toml is wrong.
+pub fn log_dir(which: &Which, flag: Option<PathBuf>) -> Result<(PathBuf, Vec<String>), Failure> {
+    let (herd, settings) = which.herd(None)?;
+    let dir = flag.or(settings.log.dir);
+    let dir = dir.unwrap_or_else(|| default_dir(which.home.as_deref(), "log"));
+    Ok((dir, herd.members.into_iter().map(|member| member.name).collect()))
 }
 
 /// What starts the server that was meant.
@@ -185,69 +243,6 @@ fn serve_command(which: &Which, name: &str) -> String {
     words.join(" ")
 }
 
-/// A connection with a deadline for all that is said on it.
-struct Call {
-    socket: Socket,
-    deadline: Instant,
-}
-
-impl Call {
-    fn open(address: &SockAddr, patience: Duration) -> io::Result<Call> {
-        let deadline = Instant::now() + patience;
-        let socket = Socket::new(Domain::from(i32::from(address.family())), Type::STREAM, None)?;
-        socket.connect_timeout(address, patience)?;
-        socket.set_write_timeout(Some(patience))?;
-        Ok(Call { socket, deadline })
-    }
-
-    fn say(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.socket.write_all(bytes)
-    }
-
-    /// Everything until the far end hangs up; what came before an error is in `heard` too.
-    fn hear_out(&mut self, heard: &mut Vec<u8>) -> io::Result<()> {
-        let mut piece = [0; 16 * 1024];
-        while heard.len() < ANSWER_BYTES_MAX {
-            let left = self.deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(ErrorKind::TimedOut.into());
-            }
-            self.socket.set_read_timeout(Some(left))?;
-            match self.socket.read(&mut piece) {
-                Ok(0) => return Ok(()),
-                Ok(bytes) => heard.extend_from_slice(&piece[..bytes]),
-                // A read timeout shows as WouldBlock (socket(7)); the next round reports it.
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
-                    ) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Err(io::Error::other("it does not stop talking"))
-    }
-}
-
-fn look(run_dir: &RunDir, name: &str) -> io::Result<Sight> {
-    let Some(pid) = run_dir.running(name)? else {
-        return Ok(Sight::Stopped { name: name.to_owned() });
-    };
-    Ok(match ask(&run_dir.socket(name)?) {
-        // Of two servers of one name, one has a longer name here: see `RunDir::claim_beside`.
-        Ok(status) => Sight::Up(Box::new(Status { name: name.to_owned(), ..status })),
-        Err(_) => Sight::NotAnswering { name: name.to_owned(), pid },
-    })
-}
-
-fn ask(socket: &Path) -> io::Result<Status> {
-    let mut call = Call::open(&SockAddr::unix(socket)?, STATUS_PATIENCE)?;
-    let mut answer = Vec::new();
-    call.say(QUESTION.as_bytes())?;
-    call.hear_out(&mut answer)?;
-    Ok(serde_json::from_slice(&answer)?)
-}
-
 fn row(sight: &Sight) -> [String; 10] {
     let short = |name: &String, state: &str, pid: &str| {
         let mut row: [String; 10] = std::array::from_fn(|_| "-".to_owned());
@@ -258,7 +253,16 @@ fn row(sight: &Sight) -> [String; 10] {
     };
     match sight {
         Sight::Stopped { name } => short(name, "stopped", "-"),
-        Sight::NotAnswering { name, pid } => short(name, "not answering", &pid.to_string()),
+        Sight::Unreadable { name, .. } => short(name, "unreadable", "-"),
+        Sight::NotAnswering { name, pid } => {
+            let pid = pid.map_or("-".to_owned(), |pid| pid.to_string());
+            short(name, "not answering", &pid)
+        }
+        Sight::Elsewhere { name, client_address } => {
+            let mut row = short(name, "elsewhere", "-");
+            row[2].clone_from(client_address);
+            row
+        }
         Sight::Up(status) => [
             status.name.clone(),
             if status.draining { "stopping" } else { "up" }.to_owned(),
@@ -317,9 +321,14 @@ fn utc(posix_s: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
     use std::os::unix::net::UnixListener;
+    use std::thread;
+    use std::time::Instant;
 
-    use herd::status::PeerStatus;
+    use herd::status::{PeerStatus, QUESTION};
+
+    use crate::sight::STATUS_PATIENCE;
 
     use super::*;
 
@@ -359,13 +368,15 @@ mod tests {
             log_lines_dropped: 0,
             places: "embedded, loaded".to_owned(),
             draining: false,
+            drain_s: 5,
+            settings: String::new(),
         }
     }
 
     fn shown(run_dir: &RunDir, names: &[&str], json: bool) -> (String, Exit) {
         let mut out = Vec::new();
         let names = names.iter().map(|name| (*name).to_owned()).collect();
-        let exit = status(&mut out, run_dir, names, json).unwrap();
+        let exit = status(&mut out, run_dir, names, &[], json).unwrap();
         (String::from_utf8(out).unwrap(), exit)
     }
 

@@ -50,6 +50,12 @@ pub struct Status {
     pub places: String,
     /// It was told to stop and finishes what it has begun.
     pub draining: bool,
+    /// How long that may take.
+    #[serde(default)]
+    pub drain_s: u64,
+    /// Equal at two servers with the same settings: see `Config::fingerprint`.
+    #[serde(default)]
+    pub settings: String,
 }
 
 /// One neighbour, as the server sees it.

@@ -11,7 +11,7 @@ use herd::logging;
 fn records_land_in_the_file_of_the_server_and_others_do_not() {
     let dir = tempfile::tempdir().unwrap();
     let logs = dir.path().join("not/yet there");
-    let log = logging::start(&logs, "Bailey", log::LevelFilter::Debug).unwrap();
+    let log = logging::start(&logs, "Bailey", log::LevelFilter::Debug, 0o640).unwrap();
     log::info!(target: "herd::reactor", "connection 1 opened");
     log::debug!(target: "ureq", "GET https://example.org/?key=secret");
     log::trace!(target: "herd::reactor", "below the level");
@@ -28,7 +28,7 @@ fn records_land_in_the_file_of_the_server_and_others_do_not() {
     assert!(new.ends_with("Z [WARN] after the rotation\n"), "{new}");
     assert_eq!((old.lines().count(), new.lines().count(), log.dropped()), (1, 1, 0));
 
-    let again = logging::start(&logs, "Bona", log::LevelFilter::Info).err().unwrap();
+    let again = logging::start(&logs, "Bona", log::LevelFilter::Info, 0o640).err().unwrap();
     assert_eq!(again.to_string(), "this process has a log already");
 }
 

@@ -13,8 +13,8 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::herd::{Herd, Link, Member, PEER_PORT_OFFSET, parse_name};
-use super::settings::{Answers, PlacesSettings, default_run_dir};
-use super::{Address, ConfigError, Limits, Log, PlainShape, Settings};
+use super::settings::{Answers, LogSettings, PlacesSettings, RUN_DIR_MODE, mode};
+use super::{Address, ConfigError, Limits, PlainShape, Settings};
 
 /// A herd of a thousand servers needs a tenth of this; a mistyped path must not fill the memory.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -43,6 +43,14 @@ pub fn read(path: &Path) -> Result<(Herd, Settings), ConfigError> {
     parse(path, &text)
 }
 
+/// The run directory that a herd.toml names, however wrong the rest of it is: who looks for servers
+/// that run must find them all the same.
+pub fn run_dir(path: &Path) -> Option<PathBuf> {
+    let text = fs::read_to_string(path).ok()?;
+    let table: toml::Table = text.parse().ok()?;
+    table.get("run_dir")?.as_str().map(PathBuf::from)
+}
+
 /// Understands the text of a herd.toml; `path` is only named in sentences.
 ///
 /// # Errors
@@ -63,6 +71,7 @@ pub fn parse(path: &Path, text: &str) -> Result<(Herd, Settings), ConfigError> {
         limits,
         log: tables.log,
         run_dir: tables.run_dir,
+        run_dir_mode: tables.run_dir_mode,
     };
     Ok((herd, settings))
 }
@@ -77,8 +86,9 @@ struct File {
     #[serde(default)]
     open: bool,
     key_file: Option<PathBuf>,
-    #[serde(default = "default_run_dir")]
-    run_dir: PathBuf,
+    run_dir: Option<PathBuf>,
+    #[serde(default = "run_dir_mode", deserialize_with = "mode")]
+    run_dir_mode: u32,
     #[serde(default)]
     server: Vec<ServerTable>,
     #[serde(default)]
@@ -86,8 +96,12 @@ struct File {
     #[serde(default)]
     places: PlacesSettings,
     #[serde(default)]
-    log: Log,
+    log: LogSettings,
     limits: Option<Spanned<Limits>>,
+}
+
+fn run_dir_mode() -> u32 {
+    RUN_DIR_MODE
 }
 
 /// One `[[server]]`.

@@ -100,11 +100,17 @@ impl Herd {
 pub fn parse_name(text: &str) -> Result<String, String> {
     let unfit = |c: char| c.is_whitespace() || c.is_control() || c == '/';
     if text.is_empty() || text.len() > limits::NAME_BYTES_MAX || text.contains(unfit) {
+        // However long it is, the sentence is one for people.
+        let shown: String = text.chars().take(limits::NAME_BYTES_MAX).collect();
         return Err(format!(
             "`{}` is no name: write one word of at most {} bytes, without `/`",
-            text.escape_debug(),
+            shown.escape_debug(),
             limits::NAME_BYTES_MAX
         ));
+    }
+    // Every command would take it for a flag.
+    if text.starts_with('-') {
+        return Err(format!("`{text}` is no name: begin it with a letter or a digit"));
     }
     Ok(text.to_owned())
 }
@@ -118,7 +124,9 @@ mod tests {
         for good in ["Hill", "é", "a-b.c", &"x".repeat(64)] {
             assert_eq!(parse_name(good).as_deref(), Ok(good));
         }
-        for bad in ["", " ", "a b", "a\n", "a\u{7f}", "a/b", "a\u{2003}b", &"x".repeat(65)] {
+        for bad in
+            ["-x", "--help", "", " ", "a b", "a\n", "a\u{7f}", "a/b", "a\u{2003}b", &"x".repeat(65)]
+        {
             assert!(parse_name(bad).is_err(), "{bad:?}");
         }
     }

@@ -38,10 +38,10 @@ impl Secret {
             .ok_or_else(|| file.wrong("does not hold one word: put the key alone in it"))
     }
 
-    /// A key is one word; white space around it is ignored.
+    /// A key is one word of ASCII; white space around it is ignored.
     pub fn parse(text: &str) -> Option<Secret> {
         let key = text.trim();
-        let is_word = !key.contains(|c: char| c.is_whitespace() || c.is_control());
+        let is_word = key.bytes().all(|byte| byte.is_ascii_graphic());
         (is_word && !key.is_empty()).then(|| Secret(key.to_owned()))
     }
 

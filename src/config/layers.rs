@@ -12,9 +12,9 @@ use log::LevelFilter;
 
 use super::herd::{Herd, Link, Member, parse_name};
 use super::presets::{self, Preset};
-use super::settings::{PlacesSettings, require_file_source};
+use super::settings::{PlacesSettings, default_dir, require_file_source};
 use super::{
-    Address, Config, ConfigError, Limits, LinkKind, Log, PlacesSource, PlainShape, Secret,
+    Address, Config, ConfigError, Limits, LinkKind, Log, Places, PlacesSource, PlainShape, Secret,
     Settings, StaleReply, file,
 };
 
@@ -32,6 +32,8 @@ pub struct Which {
     pub bind: Option<String>,
     /// The herd's keys; it beats the one that herd.toml names.
     pub key_file: Option<PathBuf>,
+    /// Where `log` and `run` are unless something else is said.
+    pub home: Option<PathBuf>,
 }
 
 impl Which {
@@ -114,7 +116,7 @@ pub struct Overrides {
     pub trace: Option<PathBuf>,
     pub spin_us: Option<u32>,
     pub stale_reply: Option<StaleReply>,
-    pub close_after_reply: bool,
+    pub close_after_reply: Option<bool>,
     /// Bare AT lines are believed even without a plain neighbour.
     pub plain: bool,
     pub plain_peers: Vec<PlainPeer>,
@@ -173,18 +175,8 @@ pub fn configure(
     for address in [client_address, peer_address] {
         guard(&herd, !keys.is_empty(), name, address)?;
     }
-    let source = overrides.places.unwrap_or(settings.places.source);
-    if overrides.places.is_none() && overrides.places_file.is_some() {
-        require_file_source(source)?;
-    }
-    let places_settings = PlacesSettings {
-        source,
-        file: overrides.places_file.or(settings.places.file),
-        attribution: overrides.places_attribution.or(settings.places.attribution),
-        url: overrides.places_url.or(settings.places.url),
-        key_file: overrides.places_key_file.or(settings.places.key_file),
-        ..settings.places
-    };
+    let home = which.home.as_deref();
+    let places = places(settings.places, &overrides)?;
     Ok(Config {
         herd: herd.id,
         name: name.to_owned(),
@@ -195,19 +187,43 @@ pub fn configure(
         servers: herd.members.iter().map(|member| member.name.clone()).collect(),
         accept_plain,
         stale_reply: overrides.stale_reply.unwrap_or(settings.answers.stale_reply),
-        close_after_reply: overrides.close_after_reply || settings.answers.close_after_reply,
+        close_after_reply: overrides
+            .close_after_reply
+            .unwrap_or(settings.answers.close_after_reply),
         limits: Limits {
             spin_us: overrides.spin_us.unwrap_or(settings.limits.spin_us),
             ..settings.limits
         },
         log: Log {
-            dir: overrides.log_dir.unwrap_or(settings.log.dir),
+            dir: overrides.log_dir.or(settings.log.dir).unwrap_or_else(|| default_dir(home, "log")),
             level: overrides.log_level.unwrap_or(settings.log.level),
+            mode: settings.log.mode,
         },
         trace: overrides.trace,
-        run_dir: overrides.run_dir.unwrap_or(settings.run_dir),
-        places: places_settings.complete(overrides.places_key)?,
+        run_dir: overrides.run_dir.or(settings.run_dir).unwrap_or_else(|| default_dir(home, "run")),
+        run_dir_mode: settings.run_dir_mode,
+        places,
     })
+}
+
+/// Where answers to WHATSAT come from, for all servers of a herd.
+///
+/// # Errors
+/// An unfit key, URL or file.
+pub fn places(settings: PlacesSettings, overrides: &Overrides) -> Result<Places, ConfigError> {
+    let source = overrides.places.unwrap_or(settings.source);
+    if overrides.places.is_none() && overrides.places_file.is_some() {
+        require_file_source(source)?;
+    }
+    let settings = PlacesSettings {
+        source,
+        file: overrides.places_file.clone().or(settings.file),
+        attribution: overrides.places_attribution.clone().or(settings.attribution),
+        url: overrides.places_url.clone().or(settings.url),
+        key_file: overrides.places_key_file.clone().or(settings.key_file),
+        ..settings
+    };
+    settings.complete(overrides.places_key.clone())
 }
 
 /// Refuses an address that strangers reach, unless peers have keys or the operator accepts that.

@@ -20,6 +20,7 @@ pub mod settings;
 pub mod shape;
 
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -68,6 +69,19 @@ pub struct Config {
     pub trace: Option<PathBuf>,
     /// Holds the admin socket and the pid file.
     pub run_dir: PathBuf,
+    /// Its permissions, if it has to be made.
+    pub run_dir_mode: u32,
+}
+
+impl Config {
+    /// Tells two configurations apart, but for their keys: for `herd start`, which says so if a
+    /// server runs with others than it would be started with.
+    pub fn fingerprint(&self) -> String {
+        let mut hasher = DefaultHasher::new();
+        // What must stay secret has a `Debug` that hides it.
+        format!("{self:?}").hash(&mut hasher);
+        format!("{:016x}", hasher.finish())
+    }
 }
 
 /// One neighbour in the graph of the herd.
@@ -213,20 +227,14 @@ impl std::str::FromStr for PlacesSource {
 }
 
 /// What is written to the log, and where.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug)]
 pub struct Log {
     /// Holds one file for each server.
     pub dir: PathBuf,
     /// `Info` logs connections and peers coming and going, `Debug` every line in and out as well.
-    #[serde(deserialize_with = "settings::level")]
     pub level: log::LevelFilter,
-}
-
-impl Default for Log {
-    fn default() -> Log {
-        Log { dir: PathBuf::from("log"), level: log::LevelFilter::Debug }
-    }
+    /// Permissions of the files.
+    pub mode: u32,
 }
 
 /// Why there is no [`Config`]: one sentence that names the thing and the way out.

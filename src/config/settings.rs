@@ -11,7 +11,7 @@ use log::LevelFilter;
 use serde::{Deserialize, Deserializer, de};
 
 use super::{
-    Address, ConfigError, HerdKey, Limits, Log, Places, PlacesSource, Secret, StaleReply, limits,
+    Address, ConfigError, HerdKey, Limits, Places, PlacesSource, Secret, StaleReply, limits,
 };
 
 /// The sections of herd.toml, or their defaults.
@@ -22,8 +22,10 @@ pub struct Settings {
     pub answers: Answers,
     pub places: PlacesSettings,
     pub limits: Limits,
-    pub log: Log,
-    pub run_dir: PathBuf,
+    pub log: LogSettings,
+    /// `None`: where [`default_dir`] says.
+    pub run_dir: Option<PathBuf>,
+    pub run_dir_mode: u32,
 }
 
 impl Settings {
@@ -34,8 +36,9 @@ impl Settings {
             answers: Answers::default(),
             places: PlacesSettings::default(),
             limits: Limits::PRESET,
-            log: Log::default(),
-            run_dir: default_run_dir(),
+            log: LogSettings::default(),
+            run_dir: None,
+            run_dir_mode: RUN_DIR_MODE,
         }
     }
 
@@ -45,6 +48,30 @@ impl Settings {
     /// The file is unfit.
     pub fn herd_keys(&self) -> Result<Vec<HerdKey>, ConfigError> {
         self.key_file.as_deref().map_or(Ok(Vec::new()), HerdKey::read_all)
+    }
+}
+
+/// Logs hold where clients are: their owner writes them, his group may read them.
+pub const LOG_MODE: u32 = 0o640;
+
+/// Others than the owner and his group have no business among admin sockets.
+pub const RUN_DIR_MODE: u32 = 0o750;
+
+/// The section `[log]`; [`Log`](super::Log) is what becomes of it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogSettings {
+    /// `None`: where [`default_dir`] says.
+    pub dir: Option<PathBuf>,
+    #[serde(deserialize_with = "level")]
+    pub level: LevelFilter,
+    #[serde(deserialize_with = "mode")]
+    pub mode: u32,
+}
+
+impl Default for LogSettings {
+    fn default() -> LogSettings {
+        LogSettings { dir: None, level: LevelFilter::Debug, mode: LOG_MODE }
     }
 }
 
@@ -122,7 +149,11 @@ impl PlacesSettings {
         // A key that nobody needs is best left where it lies.
         if self.source.is_paid() {
             places.key = match (key, self.key_file) {
-                (Some(key), _) => Some(key),
+                (Some(key), _) => Some(Secret::parse(key.reveal()).ok_or_else(|| {
+                    let sentence = "HERD_PLACES_KEY does not hold one word of ASCII: put the key \
+                         alone in it";
+                    ConfigError::new(sentence)
+                })?),
                 (None, Some(path)) => Some(Secret::read(&path)?),
                 (None, None) if self.url.is_none() => {
                     return Err(ConfigError::new(format!(
@@ -175,9 +206,10 @@ impl Default for PlacesSettings {
     }
 }
 
-/// Where pid files and admin sockets go unless somebody says otherwise.
-pub fn default_run_dir() -> PathBuf {
-    PathBuf::from("run")
+/// Where files go of which nobody has said where: to `name` in the directory `home`, or in the
+/// one where the command is started.
+pub fn default_dir(home: Option<&Path>, name: &str) -> PathBuf {
+    home.map_or_else(|| PathBuf::from(name), |home| home.join(name))
 }
 
 /// A log level by its own name or by what it adds: `events` or `traffic`.
@@ -197,6 +229,17 @@ pub fn parse_level(text: &str) -> Result<LevelFilter, String> {
              debug (or traffic) or trace"
         )),
     }
+}
+
+/// Permissions as chmod(1) takes them: `"0640"`.
+pub(super) fn mode<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let mode = u32::from_str_radix(&text, 8).ok().filter(|mode| *mode <= 0o777);
+    // Without these, the server itself could not use what it has made.
+    mode.filter(|mode| mode & 0o600 == 0o600).ok_or_else(|| {
+        let sentence = "is no mode: write octal digits from 0600 to 0777, as in \"0640\"";
+        de::Error::custom(format!("`{text}` {sentence}"))
+    })
 }
 
 pub(super) fn level<'de, D: Deserializer<'de>>(deserializer: D) -> Result<LevelFilter, D::Error> {

@@ -108,6 +108,12 @@ pub enum Note {
     PeerBehind {
         peer: PeerId,
     },
+    /// An IAMAT was refused because its time is so far ahead of our clock. Told once in a while:
+    /// if it is the clock that is wrong, every report is refused.
+    AheadOfClock {
+        conn: ConnId,
+        seconds: u64,
+    },
     /// A course server has been out of reach so long that it will not hear every report.
     PlainOverflow {
         peer: PeerId,

@@ -241,13 +241,21 @@ impl Server {
 
     fn refuse(&mut self, now: Now, conn: ConnId, why: Reason, out: &mut Outputs) {
         self.counters.refused += 1;
-        // Somebody who comes again and again would else fill the disk.
-        let noted = self.refusals.get(why);
-        if noted.is_none_or(|noted| now.monotonic - *noted >= NOTED_EVERY) {
-            self.refusals.insert(why, now.monotonic);
+        if self.may_note(now, why) {
             out.note(Note::Refused { conn, why });
         }
         out.push(Output::HangUp { conn });
+    }
+
+    /// Whether the log is to hear of this reason to refuse something, and notes that it does:
+    /// somebody who comes again and again would else fill the disk.
+    pub(super) fn may_note(&mut self, now: Now, why: Reason) -> bool {
+        let noted = self.refusals.get(why);
+        let is_due = noted.is_none_or(|noted| now.monotonic - *noted >= NOTED_EVERY);
+        if is_due {
+            self.refusals.insert(why, now.monotonic);
+        }
+        is_due
     }
 }
 

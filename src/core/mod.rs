@@ -36,7 +36,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use arrayvec::ArrayVec;
-use border::{Input, Output, Outputs, Timer};
+use border::{Input, Note, Output, Outputs, Timer};
 use clock::{Now, PosixTime, Skew};
 use digest::{Hash, Node};
 use line::{Line, Lines, Mark};
@@ -321,6 +321,7 @@ impl Server {
             Command::Iamat { client, position, time, stamp, told } => {
                 let heard = self.next_stamp(now);
                 if self.is_too_far_ahead(stamp, heard) {
+                    self.note_ahead(now, conn, stamp.seconds() - heard.seconds(), out);
                     return self.reject(conn, line, out);
                 }
                 let (server, skew) = (self.settings.name.clone(), Skew::between(heard, stamp));
@@ -353,6 +354,13 @@ impl Server {
     /// about what they take from each other.
     fn is_too_far_ahead(&self, stamp: PosixTime, heard: PosixTime) -> bool {
         self.settings.ahead_max.is_some_and(|ahead_max| stamp > heard.plus(ahead_max))
+    }
+
+    fn note_ahead(&mut self, now: Now, conn: ConnId, seconds: i128, out: &mut Outputs) {
+        if self.may_note(now, "a time ahead of our clock") {
+            let seconds = u64::try_from(seconds).unwrap_or(u64::MAX);
+            out.note(Note::AheadOfClock { conn, seconds });
+        }
     }
 
     /// Whether there is room for another client, or this one is known. Asked where a report is

@@ -47,7 +47,7 @@ fn log_lines(found: &mut Findings) -> io::Result<()> {
     let dir = env::temp_dir().join(format!("herd-lab-{}", process::id()));
     fs::create_dir(&dir)?;
     let opened = File::create(dir.join("bare")).and_then(|file| {
-        let log = logging::start(&dir, "lab", LevelFilter::Info);
+        let log = logging::start(&dir, "lab", LevelFilter::Info, 0o640);
         Ok((file, log.map_err(|error| io::Error::other(error.to_string()))?))
     });
     // Both files are open, and end with this process.

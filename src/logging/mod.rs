@@ -10,14 +10,15 @@ mod writer;
 
 use std::error::Error;
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use log::LevelFilter;
-use simplelog::{Config, ConfigBuilder, WriteLogger};
+use simplelog::{Config, ConfigBuilder, WriteLogger, format_description};
 
 use sink::Tray;
 use writer::Destination;
@@ -85,32 +86,68 @@ impl Error for LogError {}
 
 /// Makes `dir` if it is missing, opens `dir/server.log` and sends every record there from now on.
 ///
-/// At level `off` nothing is made and nothing is opened. Call it once in a process.
-pub fn start(dir: &Path, server: &str, level: LevelFilter) -> Result<LogHandle, LogError> {
+/// The file gets the permissions `mode`, and so does a directory that is made, which can be entered
+/// besides. At level `off` nothing is made and nothing is opened. Call it once in a process.
+///
+/// # Errors
+/// One of [`LogError`], for the operator.
+pub fn start(
+    dir: &Path,
+    server: &str,
+    level: LevelFilter,
+    mode: u32,
+) -> Result<LogHandle, LogError> {
     if level == LevelFilter::Off {
         log::set_max_level(level);
         return Ok(LogHandle { tray: None });
     }
-    fs::create_dir_all(dir).map_err(|error| LogError::Directory(dir.to_owned(), error))?;
+    make_dir(dir, mode).map_err(|error| LogError::Directory(dir.to_owned(), error))?;
     let path = dir.join(format!("{server}.log"));
-    let file = LogFile::open(&path).map_err(|error| LogError::File(path, error))?;
+    let file = LogFile::open(&path, mode).map_err(|error| LogError::File(path, error))?;
     let (sink, tray) = writer::start(file).map_err(LogError::Thread)?;
     WriteLogger::init(level, record_format(), sink).map_err(|_| LogError::Twice)?;
     Ok(LogHandle { tray: Some(tray) })
 }
 
+/// Makes the directory of files that have the permissions `mode`; one that is there stays as it
+/// is.
+///
+/// # Errors
+/// What the system says.
+pub fn make_dir(dir: &Path, mode: u32) -> io::Result<()> {
+    // Who may read a file in it may enter it (chmod(1): r becomes rx).
+    DirBuilder::new().recursive(true).mode(mode | (mode & 0o444) >> 2).create(dir)
+}
+
+/// Opens a file that only grows: lines stay whole even if two processes share it, and a rotation
+/// that truncates it in place leaves no hole. It has the permissions `mode` from now on, if it is
+/// ours.
+///
+/// # Errors
+/// What the system says, or a sentence if it is no file: to open a pipe could take for ever.
+pub fn open_to_append(path: &Path, mode: u32) -> io::Result<File> {
+    let is_fit = |about: &fs::Metadata| about.is_file() || about.file_type().is_char_device();
+    if fs::metadata(path).is_ok_and(|about| !is_fit(&about)) {
+        return Err(io::Error::other("it is there and is no regular file"));
+    }
+    let file = OpenOptions::new().append(true).create(true).mode(mode).open(path)?;
+    if file.metadata()?.is_file() {
+        // Whose file belongs to another has chosen its permissions.
+        let _ = file.set_permissions(Permissions::from_mode(mode));
+    }
+    Ok(file)
+}
+
 /// The file at a path, which may be moved away under us at any time.
 struct LogFile {
     path: PathBuf,
+    mode: u32,
     file: File,
 }
 
 impl LogFile {
-    /// Opens for appending only: lines stay whole even if two processes share the file, and a
-    /// rotation that truncates the file in place leaves no hole.
-    fn open(path: &Path) -> io::Result<LogFile> {
-        let file = OpenOptions::new().append(true).create(true).open(path)?;
-        Ok(LogFile { path: path.to_owned(), file })
+    fn open(path: &Path, mode: u32) -> io::Result<LogFile> {
+        Ok(LogFile { path: path.to_owned(), mode, file: open_to_append(path, mode)? })
     }
 }
 
@@ -120,7 +157,7 @@ impl Destination for LogFile {
     }
 
     fn reopen(&mut self) -> io::Result<()> {
-        *self = LogFile::open(&self.path)?;
+        self.file = open_to_append(&self.path, self.mode)?;
         Ok(())
     }
 
@@ -130,13 +167,16 @@ impl Destination for LogFile {
     }
 }
 
-/// `2026-11-22T03:24:05.123456789Z [INFO] text`.
+/// `2026-11-22T03:24:05.123456789Z [INFO] text`: every stamp has the same width, so that columns
+/// stay columns.
 ///
 /// Only records of our own crate pass: the trace level of ureq and rustls shows URLs, and a URL
 /// may hold the operator's key.
 fn record_format() -> Config {
     ConfigBuilder::new()
-        .set_time_format_rfc3339()
+        .set_time_format_custom(format_description!(
+            "[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:9]Z"
+        ))
         .set_thread_level(LevelFilter::Off)
         .set_target_level(LevelFilter::Off)
         .set_location_level(LevelFilter::Off)
@@ -149,6 +189,8 @@ mod tests {
     use super::*;
     use log::{Level, Log, Record};
     use std::sync::Mutex;
+
+    const MODE: u32 = 0o640;
 
     /// Collects what simplelog writes.
     #[derive(Clone, Default)]
@@ -175,7 +217,8 @@ mod tests {
             return;
         };
         let (stamp, rest) = text.split_once(' ').unwrap();
-        assert!(stamp.starts_with("20") && stamp.contains('T') && stamp.ends_with('Z'), "{text}");
+        let shape = stamp.replace(|c: char| c.is_ascii_digit(), "0");
+        assert_eq!(shape, "0000-00-00T00:00:00.000000000Z");
         assert_eq!(rest, expected);
     }
 
@@ -191,7 +234,7 @@ mod tests {
     #[test]
     fn level_off_opens_nothing() {
         let dir = tempfile::tempdir().unwrap();
-        let log = start(&dir.path().join("log"), "Bailey", LevelFilter::Off).unwrap();
+        let log = start(&dir.path().join("log"), "Bailey", LevelFilter::Off, MODE).unwrap();
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
         log.reopen();
         log.close(Duration::from_secs(1));
@@ -203,12 +246,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("file");
         fs::write(&file, "").unwrap();
-        let error = start(&file, "Bailey", LevelFilter::Info).err().unwrap().to_string();
+        let error = start(&file, "Bailey", LevelFilter::Info, MODE).err().unwrap().to_string();
         assert!(error.contains("the log directory"), "{error}");
         assert!(error.contains("--log-dir"), "{error}");
 
         fs::create_dir(dir.path().join("Bona.log")).unwrap();
-        let error = start(dir.path(), "Bona", LevelFilter::Info).err().unwrap().to_string();
+        let error = start(dir.path(), "Bona", LevelFilter::Info, MODE).err().unwrap().to_string();
         assert!(error.contains("Bona.log") && error.contains("--log-dir"), "{error}");
     }
 
@@ -216,7 +259,7 @@ mod tests {
     fn a_moved_file_is_opened_anew() {
         let dir = tempfile::tempdir().unwrap();
         let (path, moved) = (dir.path().join("a.log"), dir.path().join("a.log.1"));
-        let mut file = LogFile::open(&path).unwrap();
+        let mut file = LogFile::open(&path, MODE).unwrap();
         file.write(b"one\n").unwrap();
         fs::rename(&path, &moved).unwrap();
         file.write(b"two\n").unwrap();
@@ -226,10 +269,39 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"three\n");
     }
 
+    /// Goal: strangers do not read where clients are, whatever the umask or an older version has
+    /// allowed.
+    #[test]
+    fn a_log_has_the_permissions_that_were_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let path = dir.path().join("a.log");
+        fs::write(&path, "").unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        open_to_append(&path, 0o640).unwrap();
+        assert_eq!(mode(&path), 0o640);
+        open_to_append(&dir.path().join("b.log"), 0o604).unwrap();
+        assert_eq!(mode(&dir.path().join("b.log")), 0o604);
+        make_dir(&dir.path().join("logs"), MODE).unwrap();
+        assert_eq!(mode(&dir.path().join("logs")) & 0o027, 0, "others may not enter");
+    }
+
+    #[test]
+    fn what_is_no_file_is_refused_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("Bailey.log");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+        assert!(made.success());
+        let error = start(dir.path(), "Bailey", LevelFilter::Info, MODE).err().unwrap();
+        let sentence = error.to_string();
+        assert!(sentence.contains("Bailey.log: it is there and is no regular file"), "{sentence}");
+        assert!(open_to_append(&pipe, MODE).is_err());
+    }
+
     /// Linux has a device that is always full; its error must come back as a value.
     #[test]
     fn a_full_disk_is_an_error_and_not_a_panic() {
-        let Ok(mut file) = LogFile::open(Path::new("/dev/full")) else { return };
+        let Ok(mut file) = LogFile::open(Path::new("/dev/full"), MODE) else { return };
         assert_eq!(file.write(b"one\n").unwrap_err().kind(), io::ErrorKind::StorageFull);
     }
 }

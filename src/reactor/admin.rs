@@ -45,6 +45,8 @@ fn status(reactor: &Reactor) -> Status {
         log_lines_dropped: reactor.log.dropped(),
         places: reactor.places.describe(),
         draining: reactor.is_draining(),
+        drain_s: config.limits.drain.as_secs(),
+        settings: config.fingerprint(),
     }
 }
 

@@ -79,6 +79,10 @@ impl Reactor {
         let bound = self.config.limits.drain;
         info!("stopping: no new commands, at most {} ms", bound.as_millis());
         self.drain = Some(Drain::Clients);
+        // A successor may start from now on, and needs the name as it needs the ports.
+        if let Some(give_up_name) = self.give_up_name.take() {
+            give_up_name();
+        }
         self.wheel.start(self.now.monotonic + bound, Due::DrainOver);
         self.slots.remove_listener(self.doors.client);
         self.slots.remove_listener(self.doors.peer);
@@ -103,8 +107,5 @@ impl Reactor {
         self.places.shut_down();
         self.end_trace();
         info!("stopped");
-        // The socket's file is the run directory's; a crash leaves it, and the next start
-        // replaces it.
-        let _ = std::fs::remove_file(&self.doors.admin_path);
     }
 }

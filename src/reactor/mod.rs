@@ -122,6 +122,7 @@ pub struct Reactor {
     doors: start::Doors,
     connections_max: usize,
     drain: Option<Drain>,
+    give_up_name: Option<Box<dyn FnOnce()>>,
     trace: Recorder,
     trace_file: TraceFile,
 }
@@ -391,7 +392,7 @@ mod tests {
             // The ports are free again when this line is over, and nearly always still are later.
             let addresses = [0, 1].map(free).map(|listener| listener.local_addr().unwrap());
             [config.client_address, config.peer_address] = addresses;
-            let log = logging::start(dir, "Bailey", LevelFilter::Off).unwrap();
+            let log = logging::start(dir, "Bailey", LevelFilter::Off, 0o640).unwrap();
             match Reactor::start(config.clone(), dir.join("sock"), log) {
                 Ok(reactor) => return (reactor, addresses),
                 Err(StartError::Taken { .. }) => {}

@@ -102,11 +102,10 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
-/// Where people come in: slots of listeners, and the file of the one that has a file.
+/// Where people come in: slots of the listeners that a drain closes.
 pub struct Doors {
     pub client: usize,
     pub peer: usize,
-    pub admin_path: PathBuf,
 }
 
 impl Reactor {
@@ -160,10 +159,16 @@ impl Reactor {
             doors,
             connections_max,
             drain: None,
+            give_up_name: None,
             trace,
             trace_file,
             config,
         })
+    }
+
+    /// Has `give_up_name` called when a drain begins.
+    pub fn when_stopping(&mut self, give_up_name: Box<dyn FnOnce()>) {
+        self.give_up_name = Some(give_up_name);
     }
 }
 
@@ -178,11 +183,10 @@ fn open_doors(
     // The path is ours by the lock of the run directory; a crash leaves the file behind.
     let _ = fs::remove_file(&admin_path);
     let admin = UnixListener::bind(&admin_path)
-        .map_err(|error| StartError::AdminSocket { path: admin_path.clone(), error })?;
+        .map_err(|error| StartError::AdminSocket { path: admin_path, error })?;
     let doors = Doors {
         client: slots.add_listener(|slot| Listener::tcp(slot, Door::Client, client)),
         peer: slots.add_listener(|slot| Listener::tcp(slot, Door::Peer, peer)),
-        admin_path,
     };
     let admin = slots.add_listener(|slot| Listener::unix(slot, Door::Admin, admin));
     for slot in [doors.client, doors.peer, admin] {

@@ -3,7 +3,9 @@
 //! skipped.
 //!
 //! What strangers send is escaped before it reaches a terminal, and a long line is cut. An
-//! answer's JSON becomes one record.
+//! answer's JSON becomes one record, without its line breaks and indents.
+
+use std::fmt::{self, Write};
 
 use log::{Level, debug, info, log_enabled, warn};
 
@@ -41,11 +43,48 @@ pub fn log_out(conn: ConnId, mut text: &[u8]) {
 fn log_line(conn: ConnId, arrow: &str, line: &[u8]) {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     match line.len() > SHOWN_BYTES_MAX {
-        false => debug!("{conn} {arrow} {}", line.escape_ascii()),
+        false => debug!("{conn} {arrow} {}", Shown(line)),
         true => {
-            let start = line[..SHOWN_BYTES_MAX].escape_ascii();
+            let start = Shown(&line[..SHOWN_BYTES_MAX]);
             debug!("{conn} {arrow} {start}… ({} bytes)", line.len());
         }
+    }
+}
+
+/// Bytes as a terminal may have them: what is no printable ASCII is escaped, and so is the
+/// backslash that escapes. Of a text of several lines, a blank is left of each break and indent.
+struct Shown<'a>(&'a [u8]);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut rest = self.0;
+        while !rest.is_empty() {
+            let is_plain = |byte: &u8| matches!(byte, b' '..=b'~') && *byte != b'\\';
+            let run = rest.iter().position(|byte| !is_plain(byte)).unwrap_or(rest.len());
+            let (plain, others) = rest.split_at(run);
+            f.write_str(std::str::from_utf8(plain).unwrap_or_default())?;
+            rest = match others {
+                [] => break,
+                [b'\n', indented @ ..] => {
+                    f.write_char(' ')?;
+                    indented.trim_ascii_start()
+                }
+                [byte, behind @ ..] => {
+                    write!(f, "{}", byte.escape_ascii())?;
+                    behind
+                }
+            };
+        }
+        Ok(())
+    }
+}
+
+/// A difference of clocks as people say it.
+fn spoken(seconds: u64) -> String {
+    match seconds {
+        0..7_200 => format!("{seconds} s"),
+        7_200..172_800 => format!("{} h", seconds / 3_600),
+        _ => format!("{} days", seconds / 86_400),
     }
 }
 
@@ -61,6 +100,11 @@ impl Reactor {
                 warn!("peer {} cannot be reached; dialling on", name(peer));
             }
             Note::Refused { conn, why } => warn!("{conn} is refused: {why}"),
+            Note::AheadOfClock { conn, seconds } => warn!(
+                "{conn}: an IAMAT is refused, for its time is {} ahead of this machine's clock; set \
+                 the clock that is wrong, or client_ahead_max in herd.toml",
+                spoken(seconds)
+            ),
             Note::PeerBehind { peer } => {
                 warn!("peer {} reads slowly; what it misses is sent later", name(peer));
             }
@@ -68,5 +112,24 @@ impl Reactor {
                 warn!("peer {} was away for too long and will miss reports", name(peer));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shown_is_plain_and_harmless() {
+        let check = |text: &[u8], shown: &str| assert_eq!(Shown(text).to_string(), shown);
+        check(b"IAMAT kiwi +1-1 1.5", "IAMAT kiwi +1-1 1.5");
+        check(b"{\n   \"status\" : \"OK\"\n}\n", "{ \"status\" : \"OK\" } ");
+        check(b"\x1b[2J\r\t\\n\xc3\xa9", "\\x1b[2J\\r\\t\\\\n\\xc3\\xa9");
+        check(b"", "");
+    }
+
+    #[test]
+    fn differences_are_spoken() {
+        assert_eq!([90, 90_000, 1_795_321_086].map(spoken), ["90 s", "25 h", "20779 days"]);
     }
 }

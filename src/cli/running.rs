@@ -1,0 +1,137 @@
+//! The flags of the commands that start servers or look for those that run.
+//!
+//! Apart from `serve`, which is one server and must be right about everything; here, a herd.toml
+//! that is wrong must keep nobody from finding what runs.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args};
+
+use herd::config::herd::parse_name;
+use herd::config::settings::default_dir;
+use herd::config::{Config, ConfigError, file};
+use herd::run_dir::RunDir;
+
+use super::{HerdFlags, ServeFlags, home};
+
+/// What `start` and `restart` take.
+#[derive(Args, Clone, Debug)]
+pub struct StartFlags {
+    /// Servers of the herd [default: all whose address is on this machine]
+    #[arg(value_name = "NAME", value_parser = parse_name)]
+    pub names: Vec<String>,
+    /// Have each server write a trace into this directory, as NAME.json
+    #[arg(long, value_name = "DIR", env = "HERD_TRACE_DIR", hide_env_values = true)]
+    pub trace: Option<PathBuf>,
+    #[command(flatten)]
+    pub flags: ServeFlags,
+    /// The flags of `serve` as they were typed.
+    #[arg(skip)]
+    pub typed: Vec<OsString>,
+}
+
+/// Where running servers are found.
+#[derive(Args, Clone, Debug, Default)]
+pub struct PlaceFlags {
+    /// Directory of pid files and admin sockets [default: what herd.toml says, or run]
+    #[arg(long, value_name = "DIR", env = "HERD_RUN_DIR", hide_env_values = true)]
+    pub run_dir: Option<PathBuf>,
+    /// The herd.toml that names the run directory
+    #[arg(long, value_name = "FILE", env = "HERD_CONFIG", hide_env_values = true)]
+    pub config: Option<PathBuf>,
+}
+
+/// Which servers `stop` and `reload` mean.
+#[derive(Args, Clone, Debug)]
+pub struct RunningFlags {
+    /// Servers [default: all that run here]
+    #[arg(value_name = "NAME", value_parser = parse_name)]
+    pub names: Vec<String>,
+    #[command(flatten)]
+    pub place: PlaceFlags,
+}
+
+/// What `status` takes.
+#[derive(Args, Clone, Debug)]
+pub struct StatusFlags {
+    /// Servers to ask [default: all that have run here]
+    #[arg(value_name = "NAME", value_parser = parse_name)]
+    pub names: Vec<String>,
+    /// All servers of the herd, and whoever else has run here
+    #[arg(long)]
+    pub all: bool,
+    /// Print a JSON array instead of a table
+    #[arg(long)]
+    pub json: bool,
+    /// Directory of pid files and admin sockets [default: what herd.toml says, or run]
+    #[arg(long, value_name = "DIR", env = "HERD_RUN_DIR", hide_env_values = true)]
+    pub run_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub herd: HerdFlags,
+}
+
+/// What `logs` takes.
+#[derive(Args, Clone, Debug)]
+pub struct LogsFlags {
+    /// Servers of the herd [default: all of it that have a log]
+    #[arg(value_name = "NAME", value_parser = parse_name)]
+    pub names: Vec<String>,
+    /// Go on printing what is added
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Directory of the log files [default: what herd.toml says, or log]
+    #[arg(long, value_name = "DIR", env = "HERD_LOG_DIR", hide_env_values = true)]
+    pub log_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub herd: HerdFlags,
+}
+
+impl StartFlags {
+    /// The configuration of a server, with the trace that it is to write.
+    ///
+    /// # Errors
+    /// Every mistake that an operator can make before a socket is opened.
+    pub fn config(&self, name: &str) -> Result<Config, ConfigError> {
+        let trace = self.trace.as_ref().map(|dir| dir.join(format!("{name}.json")));
+        self.flags.clone().config(name, trace)
+    }
+
+    /// Remembers the flags that `serve` is to be given, too. What the environment says it will
+    /// find there by itself.
+    pub(super) fn remember(&mut self, given: &ArgMatches) {
+        let typed = given.ids().map(|id| id.as_str()).filter(|id| {
+            !["names", "trace"].contains(id)
+                && given.value_source(id) == Some(ValueSource::CommandLine)
+        });
+        for id in typed {
+            // Groups have ids as well, and no values of their own.
+            let values = given.try_get_raw(id).ok().flatten();
+            for value in values.into_iter().flatten() {
+                let mut word = OsString::from(format!("--{}=", id.replace('_', "-")));
+                word.push(value);
+                self.typed.push(word);
+            }
+        }
+    }
+}
+
+impl PlaceFlags {
+    /// The run directory: flag or environment, else what herd.toml names, else `run`. And what is
+    /// wrong with herd.toml, if it was asked.
+    pub fn run_dir(self) -> (RunDir, Option<ConfigError>) {
+        let (complaint, named) = match (&self.run_dir, &self.config) {
+            (None, Some(path)) => (file::read(path).err(), file::run_dir(path)),
+            _ => (None, None),
+        };
+        let path = self.run_dir.or(named).unwrap_or_else(|| default_dir(home().as_deref(), "run"));
+        (RunDir::new(path), complaint)
+    }
+}
+
+impl StatusFlags {
+    pub fn place(&self) -> PlaceFlags {
+        PlaceFlags { run_dir: self.run_dir.clone(), config: self.herd.config.clone() }
+    }
+}
