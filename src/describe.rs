@@ -83,7 +83,7 @@ pub fn serving(config: &Config, called: &str) -> String {
     };
     let (clients, peers) = (config.client_address, config.peer_address);
     format!(
-        "{called} of herd {} serves clients on {clients}, peers on {peers}; {log}; `{end}` stops it",
+        "{called} of herd {} serves clients on {clients}, peers on {peers}; {log}; `{end}` ends it",
         config.herd
     )
 }

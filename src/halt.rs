@@ -14,7 +14,7 @@ use herd::exit::{Exit, Failure};
 use herd::run_dir::{Holder, RunDir};
 
 use crate::launch::{PAUSE, lock, me};
-pub use crate::operator::unreadable;
+use crate::operator::unreadable;
 use crate::sight::{Sight, find_process, look_at_all};
 
 /// What a server gets to stop, above what it takes for its drain; and what the system gets to end

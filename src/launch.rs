@@ -30,6 +30,7 @@ use herd::status::{PeerState, Status};
 use crate::cli::StartFlags;
 use crate::halt;
 use crate::here;
+use crate::operator::unreadable;
 use crate::sight::{Sight, ask, look};
 
 /// A server answers a moment after its start; a machine that is busy with something else may need
@@ -83,7 +84,7 @@ pub fn restart(out: &mut impl Write, flags: &StartFlags) -> Result<Exit, Failure
     let _lock = lock(&plan.run_dir)?;
     make_dirs(&plan, flags)?;
     let names = match plan.is_whole {
-        true => plan.run_dir.names().map_err(|error| halt::unreadable(&plan.run_dir, &error))?,
+        true => plan.run_dir.names().map_err(|error| unreadable(&plan.run_dir, &error))?,
         false => plan.configs.iter().map(|config| config.name.clone()).collect(),
     };
     check_ports(&plan, &names)?;
@@ -168,15 +169,16 @@ pub fn lock(run_dir: &RunDir) -> Result<File, Failure> {
                 }
                 thread::sleep(PAUSE);
             }
+            Err(error)
+                if error.kind() == io::ErrorKind::PermissionDenied && run_dir.path().exists() =>
+            {
+                return Err(unreadable(run_dir, &error));
+            }
             Err(error) => {
                 let sentence = format!(
                     "the run directory {path} cannot be used ({error}): set HERD_RUN_DIR to another"
                 );
-                let exit = match error.kind() {
-                    io::ErrorKind::PermissionDenied => Exit::NotAllowed,
-                    _ => Exit::CannotCreate,
-                };
-                return Err(Failure::new(exit, sentence));
+                return Err(Failure::new(Exit::CannotCreate, sentence));
             }
         }
     }

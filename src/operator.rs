@@ -91,6 +91,11 @@ pub fn status(
     };
     written.and_then(|()| out.flush()).map_err(|error| Failure::of_output(&error))?;
 
+    conclude(run_dir, &sights)
+}
+
+/// The exit code for what was seen: the worst of it.
+fn conclude(run_dir: &RunDir, sights: &[Sight]) -> Result<Exit, Failure> {
     let unreadable = sights.iter().find_map(|sight| match sight {
         Sight::Unreadable { name, why } => Some((name, why)),
         _ => None,

@@ -221,8 +221,8 @@ const PARTS: &[(&str, &[&str])] = &[
     (
         "launch",
         &[
-            "cli", "config", "describe", "exit", "halt", "here", "logging", "places", "run_dir",
-            "sight", "status",
+            "cli", "config", "describe", "exit", "halt", "here", "logging", "operator", "places",
+            "run_dir", "sight", "status",
         ],
     ),
     ("lib", &[]),

@@ -259,7 +259,8 @@ impl Herd {
         }
         let path = self.path(&format!("{name}.err"));
         let complaints = fs::File::options().create(true).append(true).open(path).unwrap();
-        command.current_dir(self.dir.path()).stdin(Stdio::null()).stderr(complaints);
+        command.current_dir(self.dir.path()).stdin(Stdio::null());
+        command.stdout(Stdio::null()).stderr(complaints);
     }
 
     pub fn start(&mut self, name: &str, flags: &[&str]) {
