@@ -101,8 +101,8 @@ impl Reactor {
             }
             Note::Refused { conn, why } => warn!("{conn} is refused: {why}"),
             Note::AheadOfClock { conn, seconds } => warn!(
-                "{conn}: an IAMAT is refused, for its time is {} ahead of this machine's clock; set \
-                 the clock that is wrong, or client_ahead_max in herd.toml",
+                "{conn}: an IAMAT is refused, for its time is {} ahead of this machine's clock; \
+                 set the clock that is wrong, or client_ahead_max in herd.toml",
                 spoken(seconds)
             ),
             Note::PeerBehind { peer } => {
