@@ -223,7 +223,13 @@ pub fn places(settings: PlacesSettings, overrides: &Overrides) -> Result<Places,
         key_file: overrides.places_key_file.clone().or(settings.key_file),
         ..settings
     };
-    settings.complete(overrides.places_key.clone())
+    // Where nobody is told it, it need not be right.
+    let key = overrides.places_key.as_ref().filter(|_| source.is_paid());
+    let key = key.map(|key| {
+        let no_word = "HERD_PLACES_KEY does not hold one word of ASCII: put the key alone in it";
+        Secret::parse(key.reveal()).ok_or_else(|| ConfigError::new(no_word))
+    });
+    settings.complete(key.transpose()?)
 }
 
 /// Refuses an address that strangers reach, unless peers have keys or the operator accepts that.
