@@ -73,7 +73,8 @@ pub const IDLE: Duration = Duration::from_secs(300);
 /// Who connects without a word within this time is a scanner or has died.
 pub const FIRST_BYTE: Duration = Duration::from_secs(30);
 
-/// A line once begun is finished soon; dripping is how slow-loris attacks hold connections.
+/// A line once begun is finished soon; dripping is how slow-loris attacks hold connections. What
+/// has come of it by then is taken for all of it, for clients that send no newline.
 pub const PARTIAL_LINE: Duration = Duration::from_secs(10);
 
 /// A far end that takes not one byte of what it is owed for so long has died or attacks.

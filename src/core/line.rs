@@ -221,6 +221,11 @@ impl<'a> Lines<'a> {
         self.held
     }
 
+    /// All the bytes that have come and were not taken before.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
     /// The bytes of the lines taken so far, with their terminators.
     pub fn consumed(&self) -> &'a [u8] {
         &self.bytes[..self.at]

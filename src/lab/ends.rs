@@ -64,7 +64,7 @@ pub const SILENT_END: Experiment = Experiment {
             has been one event, for both.",
     steps: "The far end says a line and closes; then we poll, read the line, and poll again for \
             300 ms. Then we simply read once more.",
-    house: "`Flags::read_closed` is remembered from the event: after it `Connection::fill` reads \
+    house: "`Flags::read_on` is remembered from the event: after it `Connection::fill` reads \
             on until the end.",
     run: silent_end,
 };

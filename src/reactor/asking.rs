@@ -273,7 +273,7 @@ impl Reactor {
         self.trace.end(span, || Note::Dial { peer });
     }
 
-    fn connect(&mut self, peer: PeerId, address: SocketAddr) {
+    pub(super) fn connect(&mut self, peer: PeerId, address: SocketAddr) {
         let door = match self.config.peers[usize::from(peer.0)].kind {
             LinkKind::Herd => Door::Peer,
             LinkKind::Plain => Door::Plain,

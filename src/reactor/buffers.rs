@@ -7,6 +7,7 @@
 //!
 //! asyncio: each StreamReader has its `bytearray`, and each transport another, for life.
 
+use super::deadlines::Moment;
 use crate::core::line::LineBuffer;
 
 /// invariant: between two turns, a connection that owns buffers has something in them
@@ -21,6 +22,8 @@ pub struct Buffers {
 pub struct Outbox {
     bytes: Vec<u8>,
     sent: usize,
+    /// When the kernel last took some of it, or it began to be.
+    pub moved: Moment,
 }
 
 /// Buffers without an owner.

@@ -29,6 +29,15 @@ use crate::core::names::{ConnId, Door, PeerId};
 /// Bytes written for one connection in one turn; the rest waits for the next.
 const WRITE_BUDGET: usize = 256 * 1024;
 
+/// Why a line is taken that has no end: somebody waits for its answer who sends no newline.
+pub const UNFINISHED_LINE: &str = "began a line and did not end it";
+
+/// News of input, urgent data among it where the kernel tells.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const INPUT: Interest = Interest::READABLE.add(Interest::PRIORITY);
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const INPUT: Interest = Interest::READABLE;
+
 /// A hundred thousand of these may lie idle, so what they need only when they do not is elsewhere
 /// (`slots` has the figure).
 pub struct Connection {
@@ -72,7 +81,7 @@ pub enum Phase {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hearing {
     Open,
-    /// The far end has said that it will send no more.
+    /// The far end has said that it will send no more, or has left a line unfinished for too long.
     Ended,
     /// We have stopped listening, at the end of a line.
     Stopped,
@@ -87,8 +96,9 @@ pub enum Hearing {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Flags {
     pub readable: bool,
-    /// The far end has closed its half: read until the very end, or its silence goes unnoticed.
-    pub read_closed: bool,
+    /// A short read says nothing: read until there is nothing. The far end has closed its half, and
+    /// that is seen behind the data only; or it has sent urgent data, where each read stops.
+    pub read_on: bool,
     /// The kernel took no more; its next word will come as a writable event.
     pub write_blocked: bool,
     /// Whole lines lie in the inbox.
@@ -101,10 +111,19 @@ pub struct Flags {
     pub owing: bool,
     /// The core wants to know when nothing is owed.
     pub tell_drained: bool,
-    /// Something was ever received.
-    pub has_spoken: bool,
+    pub heard: Heard,
     /// The far end's last byte has been read.
     pub end_seen: bool,
+}
+
+/// What was ever received.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Heard {
+    #[default]
+    Nothing,
+    /// The first line is not over.
+    Bytes,
+    Line,
 }
 
 /// What came of a read.
@@ -145,7 +164,7 @@ impl Connection {
             flags: Flags::default(),
             active: now,
             line_since: now,
-            registered: Interest::READABLE,
+            registered: INPUT,
         }
     }
 
@@ -189,9 +208,9 @@ impl Connection {
     fn interest(&self) -> Interest {
         let waits_for_room = self.flags.write_blocked && self.owed() > 0;
         match self.phase {
-            Phase::Connecting { .. } => Interest::READABLE | Interest::WRITABLE,
-            _ if waits_for_room => Interest::READABLE | Interest::WRITABLE,
-            _ => Interest::READABLE,
+            Phase::Connecting { .. } => INPUT | Interest::WRITABLE,
+            _ if waits_for_room => INPUT | Interest::WRITABLE,
+            _ => INPUT,
         }
     }
 
@@ -220,8 +239,9 @@ impl Connection {
     }
 
     /// Reads once. A short read empties the socket as surely as one that finds nothing
-    /// (epoll(7), "edge-triggered"), and saves that second call; but an end behind the data is
-    /// seen only by reading again, so when the event has announced one, we do.
+    /// (epoll(7), "edge-triggered"), and saves that second call. But an end behind the data is
+    /// seen only by reading again, and urgent data ends a read before the data does (tcp(7)); so
+    /// when an event has announced one of them, we do.
     ///
     /// asyncio: _SelectorSocketTransport._read_ready__data_received, one `recv` of 256 KiB.
     pub fn fill(&mut self, scratch: &mut [u8], now: Moment) -> Filled {
@@ -237,12 +257,14 @@ impl Connection {
                     return Filled::End;
                 }
                 Ok(count) => {
-                    self.flags.readable = count == scratch.len() || self.flags.read_closed;
+                    self.flags.readable = count == scratch.len() || self.flags.read_on;
                     if self.phase == Phase::Open {
                         // After our last word, dripping buys no time.
                         self.active = now;
                     }
-                    self.flags.has_spoken = true;
+                    if self.flags.heard == Heard::Nothing {
+                        self.flags.heard = Heard::Bytes;
+                    }
                     return Filled::Bytes(count);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -255,9 +277,12 @@ impl Connection {
         }
     }
 
-    /// Notes when the line that is now in the inbox began.
-    pub fn mark_line(&mut self, was_partial: bool, now: Moment) {
-        if !was_partial {
+    /// So many lines were taken: notes when the line that is now in the inbox began.
+    pub fn mark_line(&mut self, was_partial: bool, taken: usize, now: Moment) {
+        if taken > 0 {
+            self.flags.heard = Heard::Line;
+        }
+        if !was_partial || taken > 0 {
             self.line_since = now;
         }
     }
@@ -277,7 +302,7 @@ impl Connection {
     pub fn owe(&mut self, text: &[u8], spare: &mut Spare, now: Moment) {
         let outbox = &mut self.buffers.get_or_insert_with(|| spare.lend()).outbox;
         if outbox.owed() == 0 {
-            self.active = now;
+            outbox.moved = now;
         }
         outbox.push(text);
     }
@@ -307,6 +332,7 @@ impl Connection {
             match written {
                 Ok(count) => {
                     outbox.advance(count);
+                    outbox.moved = now;
                     self.active = now;
                     budget -= count;
                 }
@@ -399,29 +425,37 @@ impl Connection {
             Phase::Connecting { .. } => since(self.active, patience.dial, "did not answer in time"),
             Phase::Lingering { .. } => since(self.active, patience.linger, "closed"),
             Phase::Dead => None,
-            Phase::Open | Phase::Closing if self.owed() > 0 => {
-                since(self.active, patience.write_stall, "takes nothing of what it is owed")
-            }
-            // Nothing is owed, and the last answer is still being looked for: that has a
+            // Where nothing is owed, the last answer is still being looked for: that has a
             // deadline of its own.
-            Phase::Closing => None,
-            Phase::Open => self.reading_deadline(patience),
+            Phase::Closing => self.writing_deadline(patience),
+            // What the far end says does not excuse what it does not take, nor the reverse.
+            Phase::Open => {
+                let both = [self.writing_deadline(patience), self.reading_deadline(patience)];
+                both.into_iter().flatten().min()
+            }
         }
+    }
+
+    fn writing_deadline(&self, patience: &Patience) -> Option<(Moment, &'static str)> {
+        let outbox = &self.buffers.as_ref()?.outbox;
+        let wait = patience.write_stall;
+        (outbox.owed() > 0).then(|| (outbox.moved + wait, "takes nothing of what it is owed"))
     }
 
     fn reading_deadline(&self, patience: &Patience) -> Option<(Moment, &'static str)> {
         match self.id.door() {
             // Links are looked after by the core: greetings, pings.
             Door::Peer => None,
+            Door::Plain if self.owed() > 0 => None,
             Door::Plain => Some((self.active + patience.linger, "closed")),
             _ if self.hearing != Hearing::Open || self.flags.held => None,
-            // It waits for its turn, not we for it.
-            _ if self.flags.queued => None,
-            _ if !self.flags.has_spoken => {
+            // More has come than was read: it waits for us.
+            _ if self.flags.queued || self.flags.readable => None,
+            _ if self.flags.heard == Heard::Nothing => {
                 Some((self.line_since + patience.first_byte, "said nothing"))
             }
             _ if self.has_begun_line() && !self.flags.lines_left => {
-                Some((self.line_since + patience.partial_line, "began a line and did not end it"))
+                Some((self.line_since + patience.partial_line, UNFINISHED_LINE))
             }
             _ => Some((self.active + patience.idle, "was idle")),
         }

@@ -36,6 +36,7 @@ mod connection;
 mod deadlines;
 mod dialer;
 mod drain;
+mod foreign;
 mod listener;
 mod owing;
 mod serving;
@@ -371,53 +372,4 @@ impl Reactor {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::Write;
-    use std::net::{SocketAddr, TcpListener, TcpStream};
-
-    use log::LevelFilter;
-
-    use super::*;
-    use crate::config::layers::{Overrides, Which, configure};
-    use crate::logging;
-
-    /// A server on ports that are free, for clients and for the peers, who would dial it; to be
-    /// turned by hand.
-    pub(super) fn reactor(dir: &std::path::Path) -> (Reactor, [SocketAddr; 2]) {
-        let which = Which::default();
-        let (herd, settings) = which.herd(Some("Bailey")).unwrap();
-        let mut config = configure("Bailey", herd, settings, &which, Overrides::default()).unwrap();
-        let free = |_| TcpListener::bind("127.0.0.1:0").unwrap();
-        for _ in 0..100 {
-            // The ports are free again when this line is over, and nearly always still are later.
-            let addresses = [0, 1].map(free).map(|listener| listener.local_addr().unwrap());
-            [config.client_address, config.peer_address] = addresses;
-            let log = logging::start(dir, "Bailey", LevelFilter::Off, 0o640).unwrap();
-            match Reactor::start(config.clone(), dir.join("sock"), log) {
-                Ok(reactor) => return (reactor, addresses),
-                Err(StartError::Taken { .. }) => {}
-                Err(error) => panic!("{error}"),
-            }
-        }
-        panic!("no port is free")
-    }
-
-    /// Goal: whoever pipelines without pause gets one turn in a turn of the loop, not one more
-    /// for each event. Method: events about a connection that is already in the queue.
-    #[test]
-    fn nobody_queues_twice() {
-        let dir = tempfile::tempdir().unwrap();
-        let (mut reactor, [address, _]) = reactor(dir.path());
-        let mut events = Events::with_capacity(EVENTS_MAX);
-        let mut hog = TcpStream::connect(address).unwrap();
-        let lines = b"\n".repeat(4096);
-        let mut longest = 0;
-        for _ in 0..100 {
-            hog.write_all(&lines).unwrap();
-            reactor.turn(&mut events).unwrap();
-            longest = longest.max(reactor.unfinished.len());
-            assert!(reactor.work.lines <= 256, "{} lines in a turn", reactor.work.lines);
-        }
-        assert_eq!(longest, 1);
-    }
-}
+mod tests;

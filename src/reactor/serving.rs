@@ -7,11 +7,11 @@
 //!
 //! asyncio has no such budget: `_read_ready` takes 256 KiB and the coroutine handles all of it.
 
-use log::{debug, info};
+use log::{debug, info, warn};
 use mio::event::Event;
 
-use super::connection::{Filled, Hearing, Phase};
-use super::{READ_BUDGET, Reactor, Slot, Unfinished, admin};
+use super::connection::{Filled, Heard, Hearing, Phase};
+use super::{READ_BUDGET, Reactor, Slot, Unfinished, admin, foreign};
 use crate::core::border::Input;
 use crate::core::line::{LineLimits, Lines};
 use crate::core::names::{ConnId, Door};
@@ -25,8 +25,9 @@ impl Reactor {
         let conn = match self.slots.at(slot) {
             Some(Slot::Listener(_)) => return self.offer_accept(slot),
             Some(Slot::Connection(connection)) => {
-                connection.flags.read_closed |= event.is_read_closed() || event.is_error();
-                connection.flags.readable |= event.is_readable() || connection.flags.read_closed;
+                let read_on = event.is_read_closed() || event.is_error() || event.is_priority();
+                connection.flags.read_on |= read_on;
+                connection.flags.readable |= event.is_readable() || connection.flags.read_on;
                 connection.flags.write_blocked &= !event.is_writable();
                 connection.id()
             }
@@ -135,6 +136,13 @@ impl Reactor {
         if has_ended && conn.door() != Door::Peer {
             lines = lines.ended();
         }
+        if connection.flags.heard != Heard::Line
+            && conn.door() == Door::Client
+            && let Some(other) = foreign::language(lines.bytes(), limits.line_bytes_max)
+        {
+            warn!("{conn} speaks {other} on the port for clients; nothing of it is taken");
+            return self.kill(conn);
+        }
         match conn.door() {
             Door::Admin => self.answer_admin(conn, &mut lines),
             _ => self.tell_lines(conn, &mut lines),
@@ -144,7 +152,7 @@ impl Reactor {
         self.work.heard(read.len(), outcome.taken);
 
         let Some(connection) = self.slots.connection(conn) else { return };
-        connection.mark_line(was_partial && outcome.taken == 0, now);
+        connection.mark_line(was_partial, outcome.taken, now);
         connection.flags.lines_left = outcome.lines_left;
         let is_endless = inbox.is_endless(limits);
         connection.keep_inbox(inbox, &mut self.spare);
