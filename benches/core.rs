@@ -76,6 +76,7 @@ fn settings(peers: Vec<PeerSettings>) -> Settings {
         close_after_reply: false,
         answer_patience: Duration::from_secs(5),
         waits_max: 64,
+        strangers_max: 64,
         clients_max: 1_000_000,
         peer_owed_max: 256 * 1024,
         greeting_patience: Duration::from_secs(2),

@@ -30,7 +30,7 @@ use herd::exit::{Exit, Failure};
 use herd::lab;
 use herd::logging;
 use herd::places::{Local, Supply};
-use herd::reactor::{Reactor, StartError};
+use herd::reactor::{self, Reactor, StartError};
 use herd::run_dir::RunDir;
 
 /// How long the log may take to reach the disk at the very end.
@@ -146,6 +146,9 @@ fn serve(config: Config, out: &mut impl Write) -> Result<Exit, Failure> {
     let admin_path = run_dir
         .socket(&called)
         .map_err(|error| Failure::new(Exit::CannotCreate, error.to_string()))?;
+    reactor::outlive_full_files().map_err(|error| {
+        Failure::new(Exit::System, format!("cannot set up the signals: {error}"))
+    })?;
     let log = logging::start(&config.log.dir, &called, config.log.level, config.log.mode)?;
     let greeting = describe::serving(&config, &called);
     let claim = Rc::new(RefCell::new(claim));

@@ -200,28 +200,83 @@ fn a_dripping_client_keeps_nobody() {
     assert!(dripping.line().ends_with(b" drip +1-1 7\n"));
 }
 
-/// Goal: when the system has no descriptor to give, nobody is forgotten. Method: strangers on the
-/// peer port, who have no cap of their own, take what there is; then they leave.
+/// Goal: when the system has no descriptor to give, nobody is forgotten, however long that lasts.
+/// Method: the limit is lowered while the server runs, for several of its pauses.
 #[test]
+#[cfg(target_os = "linux")]
 fn a_system_without_descriptors_is_survived() {
-    let mut herd = Herd::of_file(&["Hill"], &[], "[limits]\ngreeting = \"10 min\"\n");
-    let command = herd.command_after("ulimit -n 64", "Hill", &quiet_and_placeless());
-    herd.launch("Hill", command);
+    let herd = Herd::of_one("", &quiet_and_placeless());
     let mut first = herd.connect("Hill");
     check_served(&mut first);
-    let strangers: Vec<_> = (0..64).map(|_| herd.connect_peer("Hill")).collect();
-    herd.until_logged("Hill", "cannot accept: ");
-    check_served(&mut first);
+    let pid = rustix::process::Pid::from_raw(herd.pid("Hill") as i32);
+    let none = Rlimit { current: Some(1), maximum: getrlimit(Resource::Nofile).maximum };
+    let before = rustix::process::prlimit(pid, Resource::Nofile, none).unwrap();
 
-    // They wait in the kernel, more than there is room for, and send all the same.
+    // They wait in the kernel and send all the same.
     let mut clients: Vec<_> = (0..40).map(|_| herd.connect("Hill")).collect();
     clients.iter_mut().for_each(|client| client.send("IAMAT kiwi +1-1 7\n"));
-    drop(strangers);
-    for client in clients.drain(..) {
-        let mut client = client;
+    herd.until_logged("Hill", "cannot accept: ");
+    thread::sleep(Duration::from_secs(1));
+    check_served(&mut first);
+    assert!(clients.iter_mut().all(Client::is_silent));
+    rustix::process::prlimit(pid, Resource::Nofile, before).unwrap();
+    for mut client in clients.drain(..) {
         assert!(client.line().ends_with(b" kiwi +1-1 7\n"));
     }
     check_served(&mut first);
+}
+
+/// Goal: whoever else comes, clients find the room that was promised. Method: few descriptors,
+/// strangers on the peer port and askers at the admin socket who say nothing.
+#[test]
+fn silent_crowds_take_no_client_s_place() {
+    let mut herd = Herd::of_file(&["Hill"], &[], "[limits]\ngreeting = \"10 min\"\n");
+    let command = herd.command_after("ulimit -n 128", "Hill", &quiet_and_placeless());
+    herd.launch("Hill", command);
+    let log = herd.log("Hill");
+    let promised = log.split(" connections at most").next().unwrap();
+    let promised: usize = promised.rsplit(' ').next().unwrap().parse().unwrap();
+    assert!(promised >= 40, "{promised} connections");
+    let _strangers = Vec::from_iter((0..80).map(|_| herd.connect_peer("Hill")));
+    let admin = herd.path("run/Hill.sock");
+    let ask = |_| std::os::unix::net::UnixStream::connect(&admin).unwrap();
+    let askers = Vec::from_iter((0..40).map(ask));
+    let mut clients = Vec::from_iter((0..promised).map(|_| herd.connect("Hill")));
+    for client in &mut clients {
+        assert_eq!(client.ask("NOPE"), "? NOPE");
+    }
+    drop(askers);
+    assert_eq!(herd.status("Hill").connections as usize, promised);
+    assert!(!herd.log("Hill").contains("cannot accept"), "{}", herd.log("Hill"));
+}
+
+/// Goal: a log that may not grow costs lines of the log and nothing else.
+#[test]
+fn a_limit_on_files_ends_nobody() {
+    let mut herd = Herd::of_file(&["Hill"], &[], "");
+    // In blocks of 512 or of 1024 bytes.
+    let command = herd.command_after("ulimit -f 40", "Hill", PLACELESS);
+    herd.launch("Hill", command);
+    let mut client = herd.connect("Hill");
+    for number in 0..400 {
+        let nonsense = format!("{number} {}", "x".repeat(400));
+        assert_eq!(client.ask(&nonsense), format!("? {nonsense}"));
+    }
+    check_served(&mut client);
+}
+
+/// Goal: who may wait for one answer only gets the next when that has come.
+#[test]
+fn questions_may_have_to_wait_for_each_other() {
+    let herd = Herd::of_one("[limits]\nwaits_max = 1\n", QUIET);
+    let line = herd.report("Hill", "kiwi", "+60.1699+24.9384", "7");
+    let mut client = herd.connect("Hill");
+    client.send("WHATSAT kiwi 1 1\n".repeat(5) + "NOPE\n");
+    for _ in 0..5 {
+        assert_eq!(client.line(), format!("{line}\n").as_bytes());
+        assert!(client.through(b"\n\n").starts_with(b"{"));
+    }
+    assert_eq!(client.line(), b"? NOPE\n");
 }
 
 /// Goal: at the cap, people wait at the door, and each who leaves lets somebody in.

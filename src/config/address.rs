@@ -26,7 +26,7 @@ impl Address {
         if self.host == "localhost" {
             return Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
         }
-        self.host.parse().ok()
+        self.host.parse().ok().map(|ip: IpAddr| ip.to_canonical())
     }
 
     /// True if it surely stays on this machine. A DNS name does not: it may change its meaning.
@@ -163,6 +163,7 @@ mod tests {
         assert!(address("localhost:1").is_loopback());
         assert!(address("127.9.9.9:1").is_loopback());
         assert!(address("[::1]:1").is_loopback());
+        assert!(address("[::ffff:127.0.0.1]:1").is_loopback());
         assert!(!address("0.0.0.0:1").is_loopback());
         assert!(!address("loopback.example:1").is_loopback());
         assert!(address("localhost:1").same_as(&address("127.0.0.1:1")));

@@ -165,7 +165,7 @@ pub fn configure(
     let (client_address, peer_address) = listening(&herd, name, which.bind.as_deref())?;
     let peers = herd.neighbours(name);
     let accept_plain = overrides.plain || peers.iter().any(|peer| peer.kind == LinkKind::Plain);
-    if accept_plain && !client_address.ip().is_loopback() {
+    if accept_plain && !client_address.ip().to_canonical().is_loopback() {
         return Err(ConfigError::new(format!(
             "{name} would believe plain AT lines from anybody who reaches {client_address}: \
              plain links need loopback, so bind 127.0.0.1 or leave them out"
@@ -242,7 +242,7 @@ pub fn guard(
     name: &str,
     address: SocketAddr,
 ) -> Result<(), ConfigError> {
-    if has_keys || herd.open || address.ip().is_loopback() {
+    if has_keys || herd.open || address.ip().to_canonical().is_loopback() {
         return Ok(());
     }
     Err(ConfigError::new(format!(

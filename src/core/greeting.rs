@@ -25,9 +25,6 @@ use super::planted::{Bug, planted};
 use super::roll::{Claims, State, Stranger};
 use super::seal::Role;
 
-/// Connections on the peer port that have not shown who they are. Each lasts for the greeting's
-/// patience at most; beyond this many, the oldest must go.
-const STRANGERS_MAX: usize = 64;
 /// A reason to refuse somebody is told to the log once in this time, however many come.
 const NOTED_EVERY: Duration = Duration::from_secs(60);
 
@@ -62,7 +59,7 @@ impl Server {
     pub(super) fn stranger_came(&mut self, now: Now, conn: ConnId, out: &mut Outputs) {
         self.peers.strangers.push_back(Stranger { conn, claims: None });
         self.await_greeting(conn, out);
-        if self.peers.strangers.len() > STRANGERS_MAX
+        if self.peers.strangers.len() > self.settings.strangers_max
             && let Some(oldest) = self.peers.strangers.pop_front()
         {
             self.refuse(now, oldest.conn, "too many have not greeted", out);

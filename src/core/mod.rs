@@ -72,6 +72,9 @@ pub struct Settings {
     pub close_after_reply: bool,
     pub answer_patience: Duration,
     pub waits_max: usize,
+    /// Connections on the peer port that have not shown who they are. Each lasts for the
+    /// greeting's patience at most; beyond so many, the oldest must go.
+    pub strangers_max: usize,
     pub clients_max: usize,
     /// Bytes owed to a peer above which floods to it are held back.
     pub peer_owed_max: usize,

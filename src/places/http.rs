@@ -227,7 +227,9 @@ fn endpoint(address: &Address, base: &str) -> Result<(String, bool), SourceError
 fn is_loopback(host: &str) -> bool {
     let digits = host.trim_start_matches('[').trim_end_matches(']');
     let address: Result<IpAddr, _> = digits.parse();
-    address.map_or(host.eq_ignore_ascii_case("localhost"), |address| address.is_loopback())
+    address.map_or(host.eq_ignore_ascii_case("localhost"), |address| {
+        address.to_canonical().is_loopback()
+    })
 }
 
 #[cfg(test)]

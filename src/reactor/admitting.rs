@@ -6,7 +6,7 @@ use log::{debug, info, warn};
 use super::connection::{Connection, Phase};
 use super::listener::{Accepted, Arrival};
 use super::slots::Slot;
-use super::{Due, Reactor, Unfinished};
+use super::{Due, Reactor, Unfinished, descriptors};
 use crate::core::border::Input;
 use crate::core::names::{ConnId, Door};
 use crate::trace::Note;
@@ -25,11 +25,15 @@ impl Reactor {
             }
         }
         for _ in 0..ACCEPTS_MAX {
-            let full = self.is_full();
+            if self.slots.dead() >= descriptors::DEAD_MAX {
+                break;
+            }
             let Some(Slot::Listener(listener)) = self.slots.at(slot) else { return };
             let door = listener.door();
-            listener.is_full = full && door == Door::Client;
-            if listener.is_full {
+            let is_full = self.room(door) == 0;
+            let Some(Slot::Listener(listener)) = self.slots.at(slot) else { return };
+            listener.is_full = is_full;
+            if is_full {
                 return;
             }
             match listener.accept(now) {
@@ -69,26 +73,36 @@ impl Reactor {
         self.offer_accept(slot);
     }
 
-    /// At the cap, whoever comes waits in the kernel's backlog.
-    fn is_full(&self) -> bool {
-        self.slots.alive(Door::Client) >= self.connections_max
+    /// How many connections may come through a door. While there is no room, whoever comes waits in
+    /// the kernel's backlog. On the peer port there always is, for a peer could be the next who
+    /// comes: the core sends the oldest stranger away.
+    fn room(&self, door: Door) -> usize {
+        let most = match door {
+            Door::Client => self.shares.clients,
+            Door::Admin => self.shares.admins,
+            Door::Peer | Door::Plain => usize::MAX,
+        };
+        most.saturating_sub(self.slots.alive(door))
     }
 
     /// Accepts again at doors that were full, once a tenth of the places is free. Nobody would
     /// tell us that people are waiting there.
     pub(super) fn open_doors_again(&mut self) {
-        let free = self.connections_max.saturating_sub(self.slots.alive(Door::Client));
-        if free < self.connections_max.div_ceil(10) {
-            return;
-        }
-        let door = self.doors.client;
-        if let Some(Slot::Listener(listener)) = self.slots.at(door)
-            && listener.is_full
-            && !listener.queued
-        {
-            listener.is_full = false;
-            listener.queued = true;
-            self.unfinished.push_back(Unfinished::Door(door));
+        let doors = [
+            (self.doors.client, Door::Client, self.shares.clients),
+            (self.doors.admin, Door::Admin, self.shares.admins),
+        ];
+        for (slot, door, most) in doors {
+            let has_room = self.room(door) >= most.div_ceil(10);
+            if let Some(Slot::Listener(listener)) = self.slots.at(slot)
+                && listener.is_full
+                && has_room
+                && !listener.queued
+            {
+                listener.is_full = false;
+                listener.queued = true;
+                self.unfinished.push_back(Unfinished::Door(slot));
+            }
         }
     }
 

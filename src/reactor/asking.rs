@@ -298,6 +298,11 @@ impl Reactor {
         let Some(connection) = self.slots.connection(conn) else { return false };
         let Phase::Connecting { peer } = connection.phase() else { return true };
         match connection.dialled() {
+            Ok(true) if connection.is_its_own_peer() => {
+                connection.reset_when_dropped();
+                self.dial_over(conn, peer, "nobody listens there: the dial came back to itself");
+                false
+            }
             Ok(true) => {
                 connection.open(now);
                 self.look(conn);

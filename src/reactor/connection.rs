@@ -16,6 +16,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown};
+use std::time::Duration;
 
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
@@ -351,10 +352,12 @@ impl Connection {
         (WRITE_BUDGET - budget, flushed)
     }
 
-    /// Where the far end is; nowhere for a Unix socket.
+    /// Where the far end is, an address of IPv4 as such; nowhere for a Unix socket.
     pub fn peer_ip(&self) -> Option<IpAddr> {
         match &self.socket {
-            Socket::Tcp(stream) => stream.peer_addr().ok().map(|address| address.ip()),
+            Socket::Tcp(stream) => {
+                stream.peer_addr().ok().map(|address| address.ip().to_canonical())
+            }
             Socket::Unix(_) => None,
         }
     }
@@ -363,6 +366,20 @@ impl Connection {
     pub fn ports(&self) -> Option<[u16; 2]> {
         let Socket::Tcp(stream) = &self.socket else { return None };
         Some([stream.local_addr().ok()?.port(), stream.peer_addr().ok()?.port()])
+    }
+
+    /// Whether a dial has come back to itself: to a port from which the system lets connections go
+    /// out, with nobody listening there, it may give that very port (RFC 9293, simultaneous open).
+    pub fn is_its_own_peer(&self) -> bool {
+        let Socket::Tcp(stream) = &self.socket else { return false };
+        matches!((stream.local_addr(), stream.peer_addr()), (Ok(one), Ok(other)) if one == other)
+    }
+
+    /// Ends in a reset, so that the port is free at once.
+    pub fn reset_when_dropped(&self) {
+        if let Socket::Tcp(stream) = &self.socket {
+            let _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
+        }
     }
 
     /// Is the dial through? The three questions of a non-blocking connect: is there an error, is

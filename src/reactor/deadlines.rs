@@ -4,7 +4,7 @@
 //!
 //! No connection has a timer. Now and then a round goes along the slab: whoever has passed a
 //! deadline is hung up on, and the earliest of the others' deadlines is when the next round
-//! begins, but not sooner than `Patience::pause` and not later than `Patience::look_every`. So a byte
+//! begins, but not sooner than `Patience::pause` and not later than `Patience::look_every`. A byte
 //! that arrives costs a store to a field, a connection that waits costs nothing but its place, and
 //! a server without connections has no rounds and sleeps.
 //!

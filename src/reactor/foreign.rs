@@ -70,7 +70,7 @@ mod tests {
             check(format!("{line}\n").as_bytes(), None);
             check(
                 format!("{line}\r\nPOST / HTTP/1.1\r\n").as_bytes(),
-                (line == "").then_some("HTTP"),
+                line.is_empty().then_some("HTTP"),
             );
         }
         for line in ["GET /", "HTTP/1.1", "a HTTP/1.1", "hostile: 1", "EHLO a.example", "SSH"] {

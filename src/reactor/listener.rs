@@ -102,7 +102,7 @@ impl Listener {
         loop {
             let accepted = match &self.socket {
                 Socket::Tcp(socket) => {
-                    socket.accept().map(|(stream, from)| Arrival::Tcp(stream, from))
+                    socket.accept().map(|(stream, from)| Arrival::Tcp(stream, canonical(from)))
                 }
                 Socket::Unix(socket) => socket.accept().map(|(stream, _)| Arrival::Unix(stream)),
             };
@@ -131,4 +131,9 @@ impl Listener {
         self.backoff = (wait * 2).min(Self::BACKOFF_MAX);
         Accepted::Exhausted { error, wait, is_first }
     }
+}
+
+/// An address of IPv4 as such, though it has come to a socket of IPv6.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }

@@ -34,6 +34,7 @@ mod buffers;
 mod clocks;
 mod connection;
 mod deadlines;
+mod descriptors;
 mod dialer;
 mod drain;
 mod foreign;
@@ -69,6 +70,7 @@ use asking::Places;
 use buffers::Spare;
 use clocks::Clocks;
 use deadlines::{Moment, Patience, Round};
+use descriptors::Shares;
 use dialer::Routes;
 use drain::Drain;
 use slots::{Slot, Slots};
@@ -76,7 +78,7 @@ use traced::TraceFile;
 use work::Work;
 use worker::{Postbox, Results};
 
-pub use start::StartError;
+pub use start::{StartError, outlive_full_files};
 
 /// Events of one turn; the kernel keeps the rest for the next.
 const EVENTS_MAX: usize = 1024;
@@ -121,7 +123,7 @@ pub struct Reactor {
     places: Places,
     routes: Routes,
     doors: start::Doors,
-    connections_max: usize,
+    shares: Shares,
     drain: Option<Drain>,
     give_up_name: Option<Box<dyn FnOnce()>>,
     trace: Recorder,

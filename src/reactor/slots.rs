@@ -117,6 +117,11 @@ impl Slots {
         dead
     }
 
+    /// Connections that have ended and are not buried.
+    pub fn dead(&self) -> usize {
+        self.graveyard.len()
+    }
+
     pub fn remove_listener(&mut self, slot: usize) -> Option<Listener> {
         match self.slab.try_remove(slot) {
             Some(Slot::Listener(listener)) => Some(*listener),

@@ -5,14 +5,14 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::{fmt, fs, io};
 
 use log::info;
 use mio::net::{TcpListener, UnixListener};
 use mio::{Poll, Waker};
 use ring::rand::{self, SystemRandom};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 use signal_hook_mio::v1_0::Signals;
 
 use super::asked::Asked;
@@ -20,6 +20,7 @@ use super::asking::Places;
 use super::buffers::Spare;
 use super::clocks::Clocks;
 use super::deadlines::{Patience, Round};
+use super::descriptors::Shares;
 use super::dialer::Routes;
 use super::listener::Listener;
 use super::slots::{Slot, Slots};
@@ -29,7 +30,7 @@ use super::{READ_BUDGET, Reactor, SIGNALS, WAKER, traced};
 use crate::config::limits::{self, PEER_LINE_BYTES_CEILING};
 use crate::config::{Config, HerdKey, Initiative, LinkKind, PlainShape, StaleReply};
 use crate::core::border::Outputs;
-use crate::core::names::{ConnId, Door};
+use crate::core::names::Door;
 use crate::core::store::Store;
 use crate::core::timer_wheel::TimerWheel;
 use crate::core::{Frame, PeerSettings, SEAL_BYTES, Server, Settings};
@@ -37,13 +38,6 @@ use crate::logging::LogHandle;
 use crate::places::Supply;
 use crate::places::desk::Rules;
 
-/// Descriptors that are not clients' connections: standard streams, doors, log, epoll, the
-/// signals' and the waker's, and a few to spare.
-const DESCRIPTORS_RESERVED: usize = 32;
-/// More than this is never asked of the system: each connection also costs the kernel memory.
-const DESCRIPTORS_WANTED: u64 = 200_000;
-/// What macOS grants at most, whatever its hard limit says (setrlimit(2) there, OPEN_MAX).
-const DESCRIPTORS_MACOS: u64 = 10_240;
 /// Connections that may wait in the kernel until they are accepted: as many as Linux allows by
 /// default. mio asks for 128, which a few hundred clients at once overflow, and whoever finds it
 /// full knocks again after a whole second.
@@ -106,6 +100,16 @@ impl std::error::Error for StartError {}
 pub struct Doors {
     pub client: usize,
     pub peer: usize,
+    pub admin: usize,
+}
+
+/// Lets a write beyond the system's limit on the size of files fail as one to a full disk does.
+/// Unless asked not to, the system ends the process (setrlimit(2), RLIMIT_FSIZE).
+///
+/// # Errors
+/// The system's.
+pub fn outlive_full_files() -> io::Result<()> {
+    signal_hook::flag::register(SIGXFSZ, Arc::default()).map(drop)
 }
 
 impl Reactor {
@@ -125,12 +129,12 @@ impl Reactor {
         let signals = watch_signals(&poll)?;
         let (postbox, results) = make_postbox(&poll)?;
         let places = open_places(&config, &postbox)?;
-        let connections_max = connections_max(&config);
-        let server = Server::new(settings(&config)?);
+        let shares = Shares::claim(&config);
+        let server = Server::new(settings(&config, shares)?);
         let (trace, trace_file) = traced::start(&config)?;
         info!(
             "{} of herd {} listens for clients on {} and for peers on {}, {} connections at most",
-            config.name, config.herd, config.client_address, config.peer_address, connections_max
+            config.name, config.herd, config.client_address, config.peer_address, shares.clients
         );
         Ok(Reactor {
             poll,
@@ -157,7 +161,7 @@ impl Reactor {
             places,
             routes: Routes::new(config.peers.iter().map(|peer| peer.address.clone())),
             doors,
-            connections_max,
+            shares,
             drain: None,
             give_up_name: None,
             trace,
@@ -187,9 +191,9 @@ fn open_doors(
     let doors = Doors {
         client: slots.add_listener(|slot| Listener::tcp(slot, Door::Client, client)),
         peer: slots.add_listener(|slot| Listener::tcp(slot, Door::Peer, peer)),
+        admin: slots.add_listener(|slot| Listener::unix(slot, Door::Admin, admin)),
     };
-    let admin = slots.add_listener(|slot| Listener::unix(slot, Door::Admin, admin));
-    for slot in [doors.client, doors.peer, admin] {
+    for slot in [doors.client, doors.peer, doors.admin] {
         if let Some(Slot::Listener(listener)) = slots.at(slot) {
             listener
                 .register(poll.registry())
@@ -256,28 +260,6 @@ fn rules(places: &crate::config::Places) -> Rules {
     }
 }
 
-/// As many connections as the configuration wants, but no more than there are descriptors for.
-fn connections_max(config: &Config) -> usize {
-    let descriptors = raise_descriptors();
-    let kept = DESCRIPTORS_RESERVED + 2 * config.peers.len() + 2 * config.places.workers;
-    let possible = descriptors.saturating_sub(kept).clamp(1, ConnId::SLOTS_MAX / 2);
-    config.limits.connections_max.map_or(possible, |wanted| wanted.min(possible))
-}
-
-/// Takes as many descriptors as the system grants, and says how many those are.
-fn raise_descriptors() -> usize {
-    let limit = getrlimit(Resource::Nofile);
-    let hard = limit.maximum.unwrap_or(DESCRIPTORS_WANTED);
-    for wanted in [hard.min(DESCRIPTORS_WANTED), DESCRIPTORS_MACOS] {
-        let raised = Rlimit { current: Some(wanted), maximum: limit.maximum };
-        let is_more = limit.current.is_some_and(|soft| soft < wanted);
-        if is_more && wanted <= hard && setrlimit(Resource::Nofile, raised).is_ok() {
-            return wanted as usize;
-        }
-    }
-    limit.current.unwrap_or(DESCRIPTORS_WANTED) as usize
-}
-
 /// What we put around an AT line for a course server.
 fn frame(name: &str, shape: &PlainShape) -> Frame {
     let mut behind = String::new();
@@ -290,7 +272,7 @@ fn frame(name: &str, shape: &PlainShape) -> Frame {
 }
 
 /// What the core is told; randomness among it, because it has none of its own.
-fn settings(config: &Config) -> Result<Settings, StartError> {
+fn settings(config: &Config, shares: Shares) -> Result<Settings, StartError> {
     let limits = &config.limits;
     let peer = |peer: &crate::config::Peer| PeerSettings {
         name: peer.name.clone().into_bytes(),
@@ -314,6 +296,7 @@ fn settings(config: &Config) -> Result<Settings, StartError> {
         close_after_reply: config.close_after_reply,
         answer_patience: config.places.deadline,
         waits_max: limits.waits_max,
+        strangers_max: shares.strangers,
         clients_max: limits.clients_max,
         peer_owed_max: limits.peer_outbox_bytes_max,
         greeting_patience: limits.greeting,
@@ -342,7 +325,9 @@ mod tests {
         let which = Which::default();
         let (herd, preset) = which.herd(Some("Hill")).unwrap();
         let mut config = configure("Hill", herd, preset, &which, Overrides::default()).unwrap();
-        let told = settings(&config).unwrap();
+        let shares = Shares { clients: 9, strangers: 7, admins: 5 };
+        let told = settings(&config, shares).unwrap();
+        assert_eq!(told.strangers_max, 7);
         assert_eq!((told.keys.len(), told.ahead_max, told.expire_after), (0, None, None));
         assert_eq!(told.compare_every, Some(limits::COMPARE_EVERY));
 
@@ -350,7 +335,7 @@ mod tests {
         config.keys = vec![HerdKey::new([7; 32]), HerdKey::new([5; 32])];
         (config.limits.client_ahead_max, config.limits.expire_after) = (day, day);
         config.limits.compare_every = None;
-        let again = settings(&config).unwrap();
+        let again = settings(&config, shares).unwrap();
         assert_eq!(again.keys, [[7; 32], [5; 32]]);
         assert_eq!((again.ahead_max, again.expire_after, again.compare_every), (day, day, None));
         assert_ne!(told.nonce_key, again.nonce_key, "nobody may foresee a nonce");

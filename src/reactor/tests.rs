@@ -7,7 +7,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use log::LevelFilter;
 
-use super::connection::Phase;
+use super::connection::{Connection, Phase};
+use super::listener::{Accepted, Arrival, Listener};
 use super::*;
 use crate::config::layers::{Overrides, Which, configure};
 use crate::core::LinkState;
@@ -349,4 +350,44 @@ fn the_oldest_stranger_makes_room() {
     let (_peer, conn) = house.come_as_bona();
     assert!(house.lives(conn));
     drop(strangers);
+}
+
+/// Goal: a dial that has come back to itself ends, and leaves the port to whom it belongs.
+#[test]
+fn a_dial_does_not_keep_the_port_of_a_peer() {
+    let mut house = House::new();
+    let own = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    own.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let address = own.local_addr().unwrap();
+    own.connect(&address).unwrap();
+    own.set_nonblocking(true).unwrap();
+    let stream = mio::net::TcpStream::from_std(own.into());
+    let (phase, now) = (Phase::Connecting { peer: PeerId(0) }, house.reactor.moment());
+    let dial = |id| Connection::tcp(id, stream, phase, now);
+    let conn = house.reactor.slots.admit(Door::Peer, dial).unwrap();
+    assert!(house.reactor.register(conn));
+    house.turn_until(|reactor| reactor.slots.connection(conn).is_none());
+    assert_eq!(links_up(&house.reactor), 0);
+    house.turn();
+    TcpListener::bind(address.as_socket().unwrap()).expect("the port is free");
+}
+
+/// Goal: whoever comes over IPv4 to a socket of IPv6 comes from the same address as always.
+#[test]
+fn an_address_has_one_form() {
+    let Ok(listener) = TcpListener::bind("[::]:0") else { return };
+    listener.set_nonblocking(true).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let mut listener = Listener::tcp(0, Door::Client, mio::net::TcpListener::from_std(listener));
+    let _client = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let (stream, from) = loop {
+        match listener.accept(Moment::default()) {
+            Accepted::Arrived(Arrival::Tcp(stream, from)) => break (stream, from),
+            _ => std::thread::yield_now(),
+        }
+    };
+    assert!(from.is_ipv4() && from.ip().is_loopback());
+    let id = ConnId::new(Door::Client, 1, 0);
+    let connection = Connection::tcp(id, stream, Phase::Open, Moment::default());
+    assert_eq!(connection.peer_ip(), Some(from.ip()));
 }

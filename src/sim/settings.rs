@@ -21,6 +21,7 @@ pub fn settings(name: &str, peers: Vec<PeerSettings>, seed: u64) -> Settings {
         close_after_reply: false,
         answer_patience: PATIENCE,
         waits_max: WAITS_MAX,
+        strangers_max: 64,
         clients_max: 100_000,
         peer_owed_max: 256 * 1024,
         greeting_patience: Duration::from_millis(500),
