@@ -441,6 +441,7 @@ mod tests {
         let (table, exit) = shown(&run_dir, &[], false);
         assert_eq!(exit, Exit::Unreachable);
         assert_eq!(table.matches("not answering").count(), 2, "{table}");
-        assert!(began.elapsed() < 2 * STATUS_PATIENCE);
+        // One that asked without patience would wait for ever.
+        assert!(began.elapsed() < 15 * STATUS_PATIENCE);
     }
 }

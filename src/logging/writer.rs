@@ -194,13 +194,12 @@ mod tests {
             self.0.1.notify_all();
         }
 
-        /// Waits until the disk looks as demanded, five seconds at most.
+        /// Waits until the disk looks as demanded.
         fn wait_until(&self, what: &str, mut true_of: impl FnMut(&Disk) -> bool) {
-            let patience = Duration::from_secs(5);
             let (disk, timeout) = self
                 .0
                 .1
-                .wait_timeout_while(self.0.0.lock().unwrap(), patience, |disk| !true_of(disk))
+                .wait_timeout_while(self.0.0.lock().unwrap(), PATIENCE, |disk| !true_of(disk))
                 .unwrap();
             assert!(!timeout.timed_out(), "no {what}: {:?}", disk.complaints);
         }
@@ -245,8 +244,8 @@ mod tests {
         }
     }
 
-    /// Longer than any test takes.
-    const PATIENCE: Duration = Duration::from_secs(10);
+    /// Longer than any test takes, however busy the machine is.
+    const PATIENCE: Duration = Duration::from_secs(60);
 
     /// A line of 100 bytes, in pieces as simplelog writes them.
     fn write_line(sink: &mut LogSink, number: usize) {
@@ -296,7 +295,8 @@ mod tests {
         // The writer holds line 0; of the next 20,000 the tray has room for a mebibyte.
         let began = Instant::now();
         (1..=20_000).for_each(|number| write_line(&mut sink, number));
-        assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+        // Who waited for the disk even a millisecond for each line would need twice as long.
+        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
         let kept = TRAY_BYTES_MAX / 100;
         assert_eq!(tray.dropped(), (20_000 - kept) as u64);
         tray.close(Duration::from_millis(50));
@@ -315,13 +315,16 @@ mod tests {
         write_line(&mut sink, 0);
         disk.wait_until("first line", |disk| disk.files[0].len() == 100);
         disk.turn(Mood::Full);
+        let began = Instant::now();
         write_line(&mut sink, 1);
         disk.wait_until("complaint", |disk| disk.complaints.len() == 1);
         write_line(&mut sink, 2);
         // However much comes meanwhile, the disk is asked again only now and then.
         (0..20_000).for_each(|_| write_line(&mut sink, 3));
         disk.wait_until("second refusal", |disk| disk.writes >= 34 + 2);
-        assert_eq!(disk.0.0.lock().unwrap().writes, 34 + 2);
+        let asked_again = u64::from(disk.0.0.lock().unwrap().writes - 34 - 1);
+        let pauses = began.elapsed().as_secs() / RETRY.as_secs();
+        assert!((1..=1 + pauses).contains(&asked_again), "{asked_again} in {pauses} pauses");
         assert!(disk.complaints()[0].starts_with("cannot be written"));
 
         disk.turn(Mood::Works);
