@@ -302,8 +302,9 @@ fn a_full_house_lets_people_in_as_others_leave() {
 /// Goal: each kind of silence has its deadline, which comes, and never early.
 #[test]
 fn silence_has_deadlines() {
-    let limits = "[limits]\nfirst_byte = \"300 ms\"\npartial_line = \"500 ms\"\nidle = \"900 ms\"\n\
-                  write_stall = \"700 ms\"\n";
+    // Long enough for a client on a busy machine to say what it has to say.
+    let limits = "[limits]\nfirst_byte = \"1500 ms\"\npartial_line = \"2 s\"\nidle = \"3 s\"\n\
+                  write_stall = \"2 s\"\n";
     let herd = Herd::of_one(limits, QUIET);
     herd.report("Hill", "kiwi", "+60.1699+24.9384", "7");
     let check = |what: &str, wait_ms: u64, act: &mut dyn FnMut(&mut Client)| {
@@ -314,19 +315,19 @@ fn silence_has_deadlines() {
         assert!(begin.elapsed() >= Duration::from_millis(wait_ms), "{what}: too early");
         herd.until_logged("Hill", what);
     };
-    check("said nothing", 300, &mut |_| {});
-    check("began a line and did not end it", 500, &mut |client| client.send("IAMAT"));
-    check("was idle", 900, &mut |client| {
+    check("said nothing", 1_500, &mut |_| {});
+    check("began a line and did not end it", 2_000, &mut |client| client.send("IAMAT"));
+    check("was idle", 3_000, &mut |client| {
         assert_eq!(client.ask("NOPE"), "? NOPE");
     });
-    check("began a line and did not end it", 500, &mut |client| {
+    check("began a line and did not end it", 2_000, &mut |client| {
         // Dripping does not begin the line anew.
         let mut byte = client.stream();
         while byte.write_all(b"x").is_ok() {
             thread::sleep(Duration::from_millis(20));
         }
     });
-    check("takes nothing of what it is owed", 700, &mut |client| {
+    check("takes nothing of what it is owed", 2_000, &mut |client| {
         let mut stream = client.stream();
         let _ = stream.write_all("WHATSAT kiwi 50 20\n".repeat(4_000).as_bytes());
         herd.until_logged("Hill", "takes nothing of what it is owed");
