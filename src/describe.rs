@@ -128,6 +128,8 @@ pub fn write_config(out: &mut impl Write, config: &Config) -> io::Result<()> {
         ["older IAMATs get", stale],
         ["closes after an answer", if config.close_after_reply { "yes" } else { "no" }],
         ["places", &format!("{}{file}{places}", config.places.source.name())],
+        ["origin of places", config.places.attribution.as_deref().unwrap_or("as the source says")],
+        ["looks before it sleeps", &format!("{} µs", config.limits.spin_us)],
         ["log", &format!("{}, {level}", config.log.dir.display())],
         ["trace", &config.trace.as_ref().map_or("none".into(), |path| path.display().to_string())],
         ["run directory", &config.run_dir.display().to_string()],

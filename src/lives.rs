@@ -45,7 +45,8 @@ pub fn show(out: &mut impl Write, lives: &Lives) -> Result<Exit, Failure> {
 fn tell(out: &mut impl Write, lives: &Lives) -> io::Result<bool> {
     let detail = if lives.verbose { Detail::Lines } else { Detail::Events };
     let life = lives.plan.live(lives.seed, detail);
-    writeln!(out, "seed {}: {} servers, {} links", life.seed, life.servers, life.links)?;
+    let s = if life.links == 1 { "" } else { "s" };
+    writeln!(out, "seed {}: {} servers, {} link{s}", life.seed, life.servers, life.links)?;
     life.rows.iter().try_for_each(|row| writeln!(out, "{row}"))?;
     let Counts { events, commands, link_faults, crashes, time } = life.counts;
     writeln!(

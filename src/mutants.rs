@@ -80,7 +80,8 @@ mod with_bugs {
     /// Of a single bug, the life that noticed it, in rows.
     fn tell(out: &mut impl Write, mutant: &Mutant, caught: &Catch) -> io::Result<()> {
         let life = relive(mutant.bug, caught.seed);
-        writeln!(out, "seed {}: {} servers, {} links", life.seed, life.servers, life.links)?;
+        let s = if life.links == 1 { "" } else { "s" };
+        writeln!(out, "seed {}: {} servers, {} link{s}", life.seed, life.servers, life.links)?;
         life.rows.iter().try_for_each(|row| writeln!(out, "{row}"))?;
         writeln!(out, "BROKEN {}", caught.violation)?;
         writeln!(out, "the same life without the bug: herd sim --seed {}\n", caught.seed)

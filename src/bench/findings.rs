@@ -160,15 +160,15 @@ impl Findings {
             write!(f, " at {} a second", grouped(rate))?;
         }
         if self.connections > 0 {
-            let connections = grouped(self.connections as u64);
-            write!(f, ", {connections} connections, pipeline {}", self.pipeline)?;
-            write!(f, ", {} clients", grouped(self.clients))?;
+            let connections = counted(self.connections as u64, "connection");
+            write!(f, ", {connections}, pipeline {}", self.pipeline)?;
+            write!(f, ", {}", counted(self.clients, "client"))?;
         }
         if self.whatsat_percent > 0 {
             write!(f, ", {} % WHATSAT", self.whatsat_percent)?;
         }
         if self.idle > 0 {
-            write!(f, ", {} idle connections", grouped(self.idle as u64))?;
+            write!(f, ", {}", counted(self.idle as u64, "idle connection"))?;
         }
         writeln!(f, "; {:.1} s after {:.1} s of warm-up", self.seconds, self.warm_up_s)
     }
@@ -206,21 +206,18 @@ impl Findings {
             (wrong, "wrong"),
             (missing, "missing"),
             (unasked, "unasked"),
-            (lost, "connections lost"),
+            (lost, if lost == 1 { "connection lost" } else { "connections lost" }),
         ];
         let found = kinds.iter().filter(|(count, _)| *count > 0);
         let found: Vec<_> =
             found.map(|(count, kind)| format!("{} {kind}", grouped(*count))).collect();
-        let asked = grouped(self.asked);
+        let asked = counted(self.asked, "request");
         match (&*found, &self.first_error) {
-            ([], _) => writeln!(f, "errors    none in {asked} requests"),
-            (_, None) => writeln!(f, "errors    {} of {asked} requests", found.join(", ")),
+            ([], _) if self.asked == 0 => writeln!(f, "errors    none; nothing was asked"),
+            ([], _) => writeln!(f, "errors    none in {asked}"),
+            (_, None) => writeln!(f, "errors    {} of {asked}", found.join(", ")),
             (_, Some(first)) => {
-                writeln!(
-                    f,
-                    "errors    {} of {asked} requests; the first: {first}",
-                    found.join(", ")
-                )
+                writeln!(f, "errors    {} of {asked}; the first: {first}", found.join(", "))
             }
         }
     }
@@ -237,6 +234,11 @@ pub fn grouped(number: u64) -> String {
         text.push(digit);
     }
     text
+}
+
+/// So many of a thing, in words.
+fn counted(number: u64, thing: &str) -> String {
+    format!("{} {thing}{}", grouped(number), if number == 1 { "" } else { "s" })
 }
 
 fn spoken_us(us: f64) -> String {

@@ -83,7 +83,11 @@ impl<D: Destination> Writer<D> {
     fn take_orders(&mut self) -> bool {
         let orders = self.tray.take(&mut self.batch);
         if orders.missing > 0 {
-            note(&mut self.batch, &format!("{} lines are missing here", orders.missing));
+            let lines = match orders.missing {
+                1 => "1 line is".to_owned(),
+                missing => format!("{missing} lines are"),
+            };
+            note(&mut self.batch, &format!("{lines} missing here"));
         }
         if orders.reopen {
             self.reopen();
