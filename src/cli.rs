@@ -160,6 +160,9 @@ pub enum PlacesCommand {
     Check {
         /// CSV or GeoJSON, packed with gzip or not
         file: PathBuf,
+        /// The file that it is to replace: fail if less than half of its places are left
+        #[arg(long, value_name = "FILE")]
+        against: Option<PathBuf>,
     },
     /// Print what a WHATSAT would be answered with, without a server
     Near {

@@ -95,7 +95,9 @@ fn run(command: Command) -> Result<Exit, Failure> {
             let next = if rotate { keygen::rotate(&file)? } else { keygen::create(&file)? };
             out.write_all(next.as_bytes())
         }
-        Command::Places(PlacesCommand::Check { file }) => return survey::check(&mut out, &file),
+        Command::Places(PlacesCommand::Check { file, against }) => {
+            return survey::check(&mut out, &file, against.as_deref());
+        }
         Command::Places(PlacesCommand::Near { position, radius, bound, file, attribution }) => {
             let local = match file {
                 Some(path) => Local::File { path, attribution },

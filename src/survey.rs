@@ -8,16 +8,19 @@ use std::path::Path;
 
 use herd::core::wire::{self, Command};
 use herd::exit::{Exit, Failure};
-use herd::places::{Local, PlacesFile, counted};
+use herd::places::file::Survey;
+use herd::places::{Local, PlacesFile, counted, has_shrunk};
 
-/// Says what a file holds, and what is wrong with it.
+/// Says what a file holds, and what is wrong with it; and whether it can replace the file
+/// `against`, if there is one.
 ///
 /// # Errors
-/// The file cannot be used, or holds no usable place, or `out` cannot be written.
-pub fn check(out: &mut impl Write, path: &Path) -> Result<Exit, Failure> {
+/// A file cannot be used, holds no usable place, or has less than half of the places of `against`;
+/// or `out` cannot be written.
+pub fn check(out: &mut impl Write, path: &Path, against: Option<&Path>) -> Result<Exit, Failure> {
     let shown = path.display();
-    let (_, survey) = PlacesFile::load(path, None)
-        .map_err(|error| Failure::new(Exit::Config, format!("{shown} cannot be used: {error}")))?;
+    let survey = survey(path)?;
+    let before = against.map(|old| self::survey(old).map(|survey| (old, survey))).transpose()?;
     let written = (|| {
         let (places, rows) = (counted(survey.places, "place"), counted(survey.skipped(), "row"));
         writeln!(out, "{places}, {rows} skipped")?;
@@ -33,7 +36,24 @@ pub fn check(out: &mut impl Write, path: &Path) -> Result<Exit, Failure> {
     if survey.places == 0 {
         return Err(Failure::new(Exit::Config, format!("{shown} holds no usable place")));
     }
+    if let Some((old, before)) = before
+        && has_shrunk(before.places, survey.places)
+    {
+        let (now, before) = (survey.places, counted(before.places, "place"));
+        let sentence = format!(
+            "{shown} has less than half of what {} has, {now} instead of {before}",
+            old.display()
+        );
+        return Err(Failure::new(Exit::Config, sentence));
+    }
     Ok(Exit::Success)
+}
+
+fn survey(path: &Path) -> Result<Survey, Failure> {
+    let loaded = PlacesFile::load(path, None).map_err(|error| {
+        Failure::new(Exit::Config, format!("{} cannot be used: {error}", path.display()))
+    })?;
+    Ok(loaded.1)
 }
 
 /// Prints what these places answer to the question that the operands of a WHATSAT ask at a

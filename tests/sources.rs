@@ -56,6 +56,10 @@ fn a_file_is_swapped_in_one_step() {
     };
     let two = format!("{header},1,2\nTwo,60.17,24.94\n");
     swap(&two, "the places are loaded: 1 place, 1 row skipped (1 × no name: line 2)", "Two");
+    let many = format!("{header}{}", "Many,60.17,24.94\n".repeat(5));
+    swap(&many, "the places are loaded: 5 places of", "Many");
+    assert!(!herd.log("Hill").contains("less than half"));
+    swap(&two, "the new places are less than half of the old, 1 instead of 5: if that is", "Two");
     swap("name:lat:lon\n", "places.csv cannot be used: its header (line 1) names no", "Two");
     swap(header, "places.csv holds no usable place: 0 places", "Two");
     fs::remove_file(&path).unwrap();
@@ -64,6 +68,26 @@ fn a_file_is_swapped_in_one_step() {
     write(&two.replace("Two", "Three"));
     herd.signal("Hill", Signal::HUP);
     until("the last file is in use", || first_name(&whatsat(&herd, "5 20")) == "Three");
+}
+
+/// Goal: a reload never waits for what is no file, and the server says so. Method: a pipe that nobody
+/// writes to.
+#[test]
+fn a_pipe_in_place_of_a_file_is_refused_at_once() {
+    let mut herd = Herd::of_file(&["Hill"], &[], "");
+    let path = herd.path("places.csv");
+    fs::write(&path, "name,lat,lon\nOne,60.17,24.94\n").unwrap();
+    herd.start("Hill", &["--places", "file", "--places-file", "places.csv"]);
+    assert_eq!(first_name(&whatsat(&herd, "5 20")), "One");
+    fs::remove_file(&path).unwrap();
+    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    herd.signal("Hill", Signal::HUP);
+    herd.until_logged("Hill", "places.csv cannot be used: it is no regular file but a pipe");
+    assert_eq!(first_name(&whatsat(&herd, "5 20")), "One");
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, "name,lat,lon\nTwo,60.17,24.94\n").unwrap();
+    herd.signal("Hill", Signal::HUP);
+    until("the next file is in use", || first_name(&whatsat(&herd, "5 20")) == "Two");
 }
 
 /// Goal: a server that has no places says so, names no file to its clients, and recovers.
@@ -110,6 +134,19 @@ fn files_are_checked() {
          latitudes -1.5 to 1, longitudes 2 to 20\n",
         "",
     );
+    fs::write(dir.path().join("old"), "name,lat,lon\nA,1,2\nB,1,2\nC,1,2\n").unwrap();
+    let replaces = |rows: usize| {
+        fs::write(dir.path().join("p"), "name,lat,lon\n".to_owned() + &"A,1,2\n".repeat(rows))
+            .unwrap();
+        run(dir.path(), &["places", "check", "p", "--against", "old"])
+    };
+    let (code, _, complaint) = replaces(1);
+    assert_eq!(code, Some(78));
+    assert_eq!(complaint, "herd: p has less than half of what old has, 1 instead of 3 places\n");
+    assert_eq!((replaces(2).0, replaces(9).0), (Some(0), Some(0)));
+    let (code, _, complaint) = run(dir.path(), &["places", "check", "p", "--against", "none"]);
+    assert_eq!(code, Some(78));
+    assert!(complaint.starts_with("herd: none cannot be used: it cannot be read: "), "{complaint}");
     let none = "herd: p holds no usable place\n";
     check("name,lat,lon\n,1,2\n", 78, "0 places, 1 row skipped\n  1 × no name: line 2\n", none);
     let (code, out, complaint) = run(dir.path(), &["places", "check", "missing"]);

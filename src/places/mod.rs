@@ -101,8 +101,15 @@ pub enum Local {
 /// What `Local::load` gives.
 pub struct Loaded {
     pub source: Box<dyn Source>,
+    pub places: usize,
     /// How many places, and what was wrong with others: for the log and for `herd status`.
     pub summary: String,
+}
+
+/// Whether so many places have been lost that somebody should look: the file may be half written,
+/// or made from another region.
+pub fn has_shrunk(before: usize, now: usize) -> bool {
+    now < before.div_ceil(2)
 }
 
 impl Supply {
@@ -148,8 +155,8 @@ impl Local {
         match self {
             Local::Atlas => {
                 let atlas = Atlas::load().map_err(|error| error.to_string())?;
-                let summary = format!("{} places", atlas.len());
-                Ok(Loaded { source: Box::new(atlas), summary })
+                let (places, summary) = (atlas.len(), format!("{} places", atlas.len()));
+                Ok(Loaded { source: Box::new(atlas), places, summary })
             }
             Local::File { path, attribution } => {
                 let shown = path.display();
@@ -158,7 +165,8 @@ impl Local {
                 if places.is_empty() {
                     return Err(format!("{shown} holds no usable place: {survey}"));
                 }
-                Ok(Loaded { source: Box::new(places), summary: format!("{survey} of {shown}") })
+                let summary = format!("{survey} of {shown}");
+                Ok(Loaded { source: Box::new(places), places: survey.places, summary })
             }
         }
     }

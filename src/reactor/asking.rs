@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use log::{debug, error, info};
+use log::{debug, error, info, warn};
 use mio::net::TcpStream;
 
 use super::connection::{Connection, Phase};
@@ -18,7 +18,7 @@ use crate::core::names::{ConnId, Door, PeerId, Ticket};
 use crate::core::whatsat::Question;
 use crate::places::desk::{CallId, Desk, Reception, Rules};
 use crate::places::render::status::UNKNOWN_ERROR;
-use crate::places::{Loaded, Local, Told, render};
+use crate::places::{Loaded, Local, Told, has_shrunk, render};
 use crate::trace::{self, Note};
 
 /// Questions of one connection that are answered from memory without a look at the others'.
@@ -241,10 +241,19 @@ impl Reactor {
             (Err(why), Held::Here(old)) => {
                 error!("the places stay as they are, {}: {why}", old.summary);
             }
-            (loaded, _) => {
+            (loaded, old) => {
                 let new = match loaded {
                     Ok(loaded) => {
                         info!("the places are loaded: {}", loaded.summary);
+                        if let Held::Here(old) = old
+                            && has_shrunk(old.places, loaded.places)
+                        {
+                            warn!(
+                                "the new places are less than half of the old, {} instead of {}: \
+                                 if that is a mistake, mend the file and send SIGHUP again",
+                                loaded.places, old.places
+                            );
+                        }
                         Held::Here(loaded)
                     }
                     Err(why) => {
