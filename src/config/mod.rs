@@ -149,6 +149,8 @@ pub struct Places {
     pub limits_loopback: bool,
     /// Remote sources are asked through the proxy that the environment names.
     pub proxy_from_env: bool,
+    /// Certificates that a remote source's must come from, instead of the usual ones.
+    pub ca_file: Option<PathBuf>,
     /// Answers of Overpass that are kept, and how long.
     pub kept_max: usize,
     pub kept: Duration,

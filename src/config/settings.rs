@@ -106,6 +106,7 @@ pub struct PlacesSettings {
     pub questions_at_once: usize,
     pub limits_loopback: bool,
     pub proxy_from_env: bool,
+    pub ca_file: Option<PathBuf>,
     #[serde(deserialize_with = "limits::count")]
     pub kept_max: usize,
     #[serde(deserialize_with = "limits::duration")]
@@ -133,6 +134,7 @@ impl PlacesSettings {
             questions_at_once: self.questions_at_once,
             limits_loopback: self.limits_loopback,
             proxy_from_env: self.proxy_from_env,
+            ca_file: self.ca_file,
             kept_max: self.kept_max,
             kept: self.kept,
         };
@@ -196,6 +198,7 @@ impl Default for PlacesSettings {
             questions_at_once: limits::PLACES_QUESTIONS_AT_ONCE,
             limits_loopback: false,
             proxy_from_env: false,
+            ca_file: None,
             kept_max: limits::PLACES_KEPT_MAX,
             kept: limits::PLACES_KEPT,
         }

@@ -6,12 +6,14 @@
 //! ("Pro"); ratings and opening hours would make every question dearer.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use serde_json::value::RawValue;
 use ureq::http::Response;
 use ureq::{Agent, Body};
 
 use super::Place;
 use super::http::{Address, Failure, Reply};
-use super::remote::{Extent, Protocol, metres, nearest_first};
+use super::remote::{self, Protocol, Said, metres};
 use super::render;
 use crate::config::Secret;
 use crate::core::whatsat::{Position, Question};
@@ -65,36 +67,34 @@ impl Protocol for GoogleNew {
         call.content_type("application/json").send(&body)
     }
 
-    fn read(
-        &self,
-        reply: &Reply,
-        question: &Question,
-        out: &mut Vec<u8>,
-    ) -> Result<Extent, Failure> {
+    fn read(&self, reply: &Reply, question: &Question, out: &mut Vec<u8>) -> Result<Said, Failure> {
         if !reply.code.is_success() {
             return refused(reply, out);
         }
-        let search: Search =
+        let search: Search<'_> =
             serde_json::from_slice(&reply.body).map_err(|_| Failure::of_status(reply.code))?;
-        let types: Vec<String> = search.places.iter().map(|found| found.types.join(";")).collect();
-        let mut near: Vec<Place<'_>> =
-            search.places.iter().zip(&types).map(|(found, types)| found.place(types)).collect();
-        nearest_first(&mut near, question);
-        render::found(&[ATTRIBUTION], &near, question.bound, out);
-        Ok(Extent::Whole)
+        let all = search.places.iter().flatten();
+        let rows: Vec<Row> = all.clone().filter_map(|found| Row::of(found)).collect();
+        let unread = all.count() - rows.len();
+        let near = rows.iter().map(Row::place).collect();
+        let unfit = remote::found(ATTRIBUTION, near, question, out);
+        Ok(Said { skipped: unread as u64 + unfit, ..Said::default() })
     }
 }
 
 /// The service's own "no" is an answer; a web server's that is no such document is a failure. The
-/// words are ours: the service may repeat the key in its own.
-fn refused(reply: &Reply, out: &mut Vec<u8>) -> Result<Extent, Failure> {
+/// words for clients are ours: the service may repeat the key or our address in its own.
+fn refused(reply: &Reply, out: &mut Vec<u8>) -> Result<Said, Failure> {
     let failure = Failure::of_status(reply.code);
-    let is_no: Result<Refusal, _> = serde_json::from_slice(&reply.body);
-    if !reply.code.is_client_error() || is_no.is_err() {
+    let refusal: Result<Refusal<'_>, _> = serde_json::from_slice(&reply.body);
+    let Some(Refusal { error }) = refusal.ok().filter(|_| reply.code.is_client_error()) else {
         return Err(failure);
-    }
+    };
     render::failure(failure.status, &failure.message, out);
-    Ok(Extent::Whole)
+    let error: Option<Value> = serde_json::from_str(error.get()).ok();
+    let text = error.as_ref().and_then(|error| error["message"].as_str()).unwrap_or_default();
+    let refusal = format!("{} {}: {text}", failure.status, reply.code.as_u16());
+    Ok(Said { refusal: Some(refusal), ..Said::default() })
 }
 
 #[derive(Serialize)]
@@ -116,7 +116,7 @@ struct Circle {
     radius: f64,
 }
 
-#[derive(Serialize, Deserialize, Default)]
+#[derive(Clone, Copy, Serialize, Deserialize, Default)]
 #[serde(default)]
 struct Point {
     latitude: f64,
@@ -130,47 +130,61 @@ struct Point {
 /// answer of somebody else.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Search {
-    #[serde(default)]
-    places: Vec<Found>,
+struct Search<'a> {
+    #[serde(borrow)]
+    places: Option<Vec<&'a RawValue>>,
 }
 
+/// A place as it comes. `null` means what is left out means.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Found {
     id: String,
-    #[serde(default)]
-    display_name: DisplayName,
     location: Point,
-    #[serde(default)]
-    types: Vec<String>,
-    #[serde(default)]
-    short_formatted_address: String,
-}
-
-impl Found {
-    fn place<'a>(&'a self, types: &'a str) -> Place<'a> {
-        let Point { latitude, longitude } = self.location;
-        Place {
-            authority: "",
-            id: &self.id,
-            name: &self.display_name.text,
-            position: Position { latitude, longitude },
-            vicinity: &self.short_formatted_address,
-            types,
-        }
-    }
+    display_name: Option<DisplayName>,
+    types: Option<Vec<Value>>,
+    short_formatted_address: Option<String>,
 }
 
 #[derive(Deserialize, Default)]
-#[serde(default)]
 struct DisplayName {
-    text: String,
+    text: Option<String>,
 }
 
-/// What every Google API says when it says no; only that it is one is of interest.
+/// What is told of it.
+struct Row {
+    id: String,
+    name: String,
+    position: Position,
+    types: String,
+    vicinity: String,
+}
+
+impl Row {
+    /// `None` if it cannot be used.
+    fn of(found: &RawValue) -> Option<Row> {
+        let found: Found = serde_json::from_str(found.get()).ok()?;
+        let Point { latitude, longitude } = found.location;
+        let types = found.types.unwrap_or_default();
+        let types: Vec<&str> = types.iter().filter_map(Value::as_str).collect();
+        Some(Row {
+            id: found.id,
+            name: found.display_name.and_then(|name| name.text).unwrap_or_default(),
+            position: Position { latitude, longitude },
+            types: types.join(";"),
+            vicinity: found.short_formatted_address.unwrap_or_default(),
+        })
+    }
+
+    fn place(&self) -> Place<'_> {
+        let Row { id, name, position, types, vicinity } = self;
+        Place { authority: "", id, name, position: *position, vicinity, types }
+    }
+}
+
+/// What every Google API says when it says no.
 #[derive(Deserialize)]
-struct Refusal {
-    #[serde(rename = "error")]
-    _error: serde::de::IgnoredAny,
+struct Refusal<'a> {
+    #[serde(borrow)]
+    error: &'a RawValue,
 }

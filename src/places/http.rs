@@ -8,22 +8,33 @@
 //! says in words of our own what went wrong. (ureq's log quotes URLs too, at the level Trace; the
 //! logger leaves ureq out.)
 
-use std::fmt;
-use std::io::Read;
+use std::ffi::OsString;
+use std::io::{self, Read};
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+use std::{env, fmt, fs};
 
 use ureq::config::Config;
 use ureq::http::{Response, StatusCode, Uri};
+use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::unversioned::transport::DefaultConnector;
-use ureq::{Agent, Body, Proxy};
+use ureq::{Agent, Body, Proxy, ProxyProtocol};
 
 use super::render::status;
 use super::resolver::Remembering;
+use crate::config::Places;
 
 /// Longest body that is read, in bytes and unpacked: twenty results of Google come in about 25 kB,
-/// five hundred of Overpass in about 300 kB.
-const BODY_BYTES_MAX: u64 = 1 << 20;
+/// a thousand of Overpass in about 600 kB.
+pub const BODY_BYTES_MAX: u64 = 2 << 20;
+
+/// Longest file of certificates, in bytes: all that Mozilla trusts are a quarter of it.
+const CA_FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// Where the environment may name a proxy, in ureq's order: the first that does counts.
+const PROXY_VARIABLES: [&str; 6] =
+    ["ALL_PROXY", "all_proxy", "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"];
 
 /// Idle connections that are kept. A new one costs two or three round trips for TLS, so there are
 /// more than there are workers by default.
@@ -71,25 +82,29 @@ pub enum SourceError {
     NoKey(&'static str),
     /// There is no file to read places from.
     NoFile,
+    /// A proxy is wanted, and this variable names none that can be used; whether it is SOCKS.
+    Proxy { variable: &'static str, is_socks: bool },
+    /// The certificates to trust cannot be read.
+    CaFile { path: PathBuf, why: String },
 }
 
 impl Http {
     /// Prepares to ask; nothing is sent yet. No call takes longer than `deadline`, from the look-up
     /// of the name to the last byte of the body.
     ///
-    /// `base` is what stands before the path of `address`, `None` being the service's own. It has
-    /// the scheme https, or http if its host is loopback; user, query and fragment are refused.
-    pub fn new(
-        address: &Address,
-        base: Option<&str>,
-        deadline: Duration,
-        proxy_from_env: bool,
-    ) -> Result<Http, SourceError> {
-        let (endpoint, is_loopback) = endpoint(address, base.unwrap_or(address.home))?;
+    /// The URL of `places` is what stands before the path of `address`, `None` being the service's
+    /// own. It has the scheme https, or http if its host is loopback; user, query and fragment are
+    /// refused.
+    pub fn new(address: &Address, places: &Places) -> Result<Http, SourceError> {
+        let base = places.url.as_deref().unwrap_or(address.home);
+        let (endpoint, is_loopback) = endpoint(address, base)?;
         // What stays on this machine needs no help to get there.
-        let proxy = if proxy_from_env && !is_loopback { Proxy::try_from_env() } else { None };
+        let wants_proxy = places.proxy_from_env && !is_loopback;
+        let proxy = if wants_proxy { proxy_of(|name| env::var_os(name))? } else { None };
+        let roots = places.ca_file.as_deref().map(read_roots).transpose()?;
         let (connector, resolver) = (DefaultConnector::default(), Remembering::default());
-        let agent = Agent::with_parts(config(deadline, proxy), connector, resolver);
+        let config = config(places.deadline, proxy, roots);
+        let agent = Agent::with_parts(config, connector, resolver);
         Ok(Http { agent, endpoint })
     }
 
@@ -137,7 +152,10 @@ impl Failure {
     fn of_call(error: ureq::Error) -> Failure {
         Failure::unknown(match error {
             ureq::Error::Timeout(_) => "the places service did not answer in time".to_owned(),
-            ureq::Error::HostNotFound => "the places service has no address".to_owned(),
+            ureq::Error::HostNotFound => {
+                "the name of the places service is not found: it is wrong, or no name server answers"
+                    .to_owned()
+            }
             // The kind of an I/O error is one of a fixed set of phrases; its text need not be.
             ureq::Error::Io(error) => format!("the places service failed: {}", error.kind()),
             ureq::Error::Rustls(_) | ureq::Error::Tls(_) => {
@@ -177,18 +195,81 @@ impl fmt::Display for SourceError {
             SourceError::NoFile => {
                 f.write_str("places source file needs a file: name it with --places-file")
             }
+            SourceError::Proxy { variable, is_socks } => {
+                let what = if *is_socks { "a SOCKS proxy" } else { "no proxy that can be used" };
+                write!(
+                    f,
+                    "proxy_from_env wants a proxy, but {variable} names {what}: set it to \
+                     http://HOST:PORT or https://HOST:PORT, unset it, or set proxy_from_env = false"
+                )
+            }
+            SourceError::CaFile { path, why } => {
+                let path = path.display();
+                write!(f, "ca_file {path} {why}: name a file of PEM certificates")
+            }
         }
     }
 }
 
 impl std::error::Error for SourceError {}
 
+/// The proxy that the environment names. One that cannot be used is no reason to go without: an
+/// operator who wants a proxy wants nothing to go past it.
+fn proxy_of(
+    variable: impl Fn(&'static str) -> Option<OsString>,
+) -> Result<Option<Proxy>, SourceError> {
+    let mut named = PROXY_VARIABLES.into_iter().filter_map(|name| Some((name, variable(name)?)));
+    let Some((variable, value)) = named.find(|(_, value)| !value.is_empty()) else {
+        return Ok(None);
+    };
+    let value = value.to_string_lossy();
+    let has_port = |proxy: &Proxy| {
+        let authority = proxy.uri().authority().map_or("", |authority| authority.as_str());
+        let host = authority.rsplit('@').next().unwrap_or_default();
+        // ureq takes the usual port in place of one that is none.
+        host.ends_with(proxy.host()) || proxy.uri().port_u16().is_some()
+    };
+    let proxy = Proxy::new(&value).ok().filter(has_port);
+    match proxy.as_ref().map(Proxy::protocol) {
+        // ureq reads it again, because only then it knows NO_PROXY as well.
+        Some(ProxyProtocol::Http | ProxyProtocol::Https) => Ok(Proxy::try_from_env().or(proxy)),
+        _ => {
+            let is_socks = value.trim_start().to_ascii_lowercase().starts_with("socks");
+            Err(SourceError::Proxy { variable, is_socks })
+        }
+    }
+}
+
+/// The certificates of a file, which then are the only ones that are trusted.
+fn read_roots(path: &Path) -> Result<RootCerts, SourceError> {
+    let fail = |why: String| SourceError::CaFile { path: path.to_owned(), why };
+    let cannot = |error: io::Error| fail(format!("cannot be read ({error})"));
+    if !fs::metadata(path).map_err(cannot)?.is_file() {
+        return Err(fail("is no regular file".to_owned()));
+    }
+    let mut pem = Vec::new();
+    let file = fs::File::open(path).map_err(cannot)?;
+    file.take(CA_FILE_BYTES_MAX).read_to_end(&mut pem).map_err(cannot)?;
+    let certificates = parse_pem(&pem).filter_map(|item| match item {
+        Ok(PemItem::Certificate(certificate)) => Some(Ok(certificate)),
+        Ok(_) => None,
+        Err(_) => Some(Err(fail("is damaged".to_owned()))),
+    });
+    let certificates = certificates.collect::<Result<Vec<_>, _>>()?;
+    if certificates.is_empty() {
+        return Err(fail("holds no certificate".to_owned()));
+    }
+    Ok(RootCerts::new_with_certs(&certificates))
+}
+
 /// The rules of every call.
-fn config(deadline: Duration, proxy: Option<Proxy>) -> Config {
+fn config(deadline: Duration, proxy: Option<Proxy>, roots: Option<RootCerts>) -> Config {
     // The global deadline bounds the whole call; every part is bounded, too, so that none is ever
     // without one. A proxy sees where clients are, so only the operator can want one.
     let deadline = Some(deadline);
+    let tls = TlsConfig::builder().root_certs(roots.unwrap_or(RootCerts::WebPki)).build();
     Agent::config_builder()
+        .tls_config(tls)
         .timeout_global(deadline)
         .timeout_resolve(deadline)
         .timeout_connect(deadline)
@@ -242,6 +323,76 @@ mod tests {
         path: "/maps/api/place/nearbysearch/json",
         path_end: "/json",
     };
+
+    /// Goal: an operator who wants a proxy gets it or is told; nothing goes past it silently.
+    #[test]
+    fn proxies_of_the_environment() {
+        fn check(set: &[(&'static str, &str)], expected: Result<Option<&str>, (&str, bool)>) {
+            let value = |name: &'static str| {
+                let found = set.iter().find(|(other, _)| *other == name);
+                found.map(|(_, value)| OsString::from(value))
+            };
+            let found = proxy_of(value);
+            match (&found, expected) {
+                (Ok(None), Ok(None)) => {}
+                (Ok(Some(proxy)), Ok(Some(host))) => assert_eq!(proxy.host(), host),
+                (Err(SourceError::Proxy { variable, is_socks }), Err(expected)) => {
+                    assert_eq!((*variable, *is_socks), expected);
+                    let sentence = found.as_ref().unwrap_err().to_string();
+                    assert!(sentence.contains(expected.0), "{sentence}");
+                    assert!(!sentence.contains("secret"), "{sentence}");
+                }
+                _ => panic!("{set:?}: {found:?}"),
+            }
+        }
+        check(&[], Ok(None));
+        check(&[("ALL_PROXY", "")], Ok(None));
+        check(&[("HTTPS_PROXY", "http://p.test:3128")], Ok(Some("p.test")));
+        check(&[("http_proxy", "p.test:3128")], Ok(Some("p.test")));
+        for socks in ["socks5://u:secret@p.test:1080", "socks5h://p.test", "SOCKS4://p.test"] {
+            check(&[("ALL_PROXY", socks)], Err(("ALL_PROXY", true)));
+            let both = [("all_proxy", socks), ("https_proxy", "http://p.test:1")];
+            check(&both, Err(("all_proxy", true)));
+        }
+        for bad in [
+            "http://",
+            "ftp://u:secret@p.test",
+            "http://p.test:99999",
+            "http://p.test:",
+            "two words",
+            "\u{e9}",
+        ] {
+            check(&[("HTTP_PROXY", bad)], Err(("HTTP_PROXY", false)));
+        }
+        check(
+            &[("ALL_PROXY", "http://p.test:1"), ("HTTP_PROXY", "socks5://q")],
+            Ok(Some("p.test")),
+        );
+    }
+
+    #[test]
+    fn certificates_come_from_a_file_of_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ca.pem");
+        let refused = |text: &str, part: &str| {
+            std::fs::write(&path, text).unwrap();
+            let sentence = read_roots(&path).unwrap_err().to_string();
+            assert!(sentence.contains(part), "{sentence}");
+        };
+        refused("", "ca.pem holds no certificate: name a file of PEM certificates");
+        refused("hello", "holds no certificate");
+        let key = "-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----\n";
+        refused(key, "holds no certificate");
+        refused("-----BEGIN CERTIFICATE-----\nMAA=\n", "is damaged");
+        let good = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
+        std::fs::write(&path, format!("{key}{good}{good}")).unwrap();
+        let RootCerts::Specific(roots) = read_roots(&path).unwrap() else { panic!("others") };
+        assert_eq!(roots.len(), 2);
+        std::fs::remove_file(&path).unwrap();
+        let sentence = read_roots(&path).unwrap_err().to_string();
+        assert!(sentence.contains("cannot be read ("), "{sentence}");
+        assert!(read_roots(dir.path()).unwrap_err().to_string().contains("is no regular file"));
+    }
 
     #[test]
     fn bases() {

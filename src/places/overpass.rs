@@ -15,21 +15,27 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use ureq::http::Response;
 use ureq::{Agent, Body};
 
 use super::Place;
-use super::http::{Address, Failure, Reply};
+use super::http::{Address, BODY_BYTES_MAX, Failure, Reply};
 use super::osm::{self, KEYS};
-use super::remote::{Extent, Protocol, metres, nearest_first};
-use super::render;
+use super::remote::{self, Protocol, Said, metres};
 use crate::core::whatsat::{Position, Question};
 
 /// The inner circle.
 const NEAR_METRES: f64 = 500.0;
 
-/// Places that each circle may give: about 600 bytes each, so that both fit well into a body.
+/// Places that each circle may give.
 const FOUND_MAX: u32 = 500;
+
+/// Bytes that a place may take if all are to fit into a body: about 600 are usual, and what has a
+/// name in forty languages has the most.
+const ELEMENT_BYTES: u64 = 2_000;
+
+const _: () = assert!(2 * FOUND_MAX as u64 * ELEMENT_BYTES <= BODY_BYTES_MAX);
 
 pub struct Overpass {
     /// How long the server may work on a question.
@@ -44,12 +50,13 @@ impl Overpass {
         let keys = KEYS.join("|");
         // It counts whole seconds, and takes no 0. Working longer than we wait helps nobody.
         let mut query = format!("[out:json][timeout:{}];", self.deadline.as_secs().max(1));
+        // Ways and relations tell their centres and not what they are made of.
         let circles = [NEAR_METRES.min(metres), metres];
         for radius in &circles[usize::from(metres <= NEAR_METRES)..] {
             let _ = write!(
                 query,
                 "nwr(around:{radius},{latitude},{longitude})[~\"^({keys})$\"~\".\"][name];\
-                 out center {FOUND_MAX};"
+                 out tags center {FOUND_MAX};"
             );
         }
         query
@@ -75,86 +82,116 @@ impl Protocol for Overpass {
         agent.post(endpoint).send_form([("data", self.query(question))])
     }
 
-    fn read(
-        &self,
-        reply: &Reply,
-        question: &Question,
-        out: &mut Vec<u8>,
-    ) -> Result<Extent, Failure> {
+    fn read(&self, reply: &Reply, question: &Question, out: &mut Vec<u8>) -> Result<Said, Failure> {
         if !reply.code.is_success() {
             return Err(Failure::of_status(reply.code));
         }
         let found: Found<'_> =
             serde_json::from_slice(&reply.body).map_err(|_| Failure::of_status(reply.code))?;
         // A server that runs out of time says so with status 200 and what it has until then.
-        let is_partial = found.remark.is_some_and(|remark| remark.contains("error"));
+        let remark = found.remark.map(|remark| remark.get().to_owned());
+        let is_partial = remark.is_some_and(|remark| remark.contains("error"));
         if is_partial && found.elements.is_empty() {
             return Err(Failure::unknown("the places service could not finish its work"));
         }
         // By id: what both circles hold becomes one, and what is equally far has an order.
-        let rows: BTreeMap<_, _> = found.elements.iter().filter_map(Row::of).collect();
-        let mut near: Vec<Place<'_>> = rows.iter().map(|(id, row)| row.place(id)).collect();
-        nearest_first(&mut near, question);
-        render::found(&[osm::ATTRIBUTION], &near, question.bound, out);
-        Ok(if is_partial { Extent::Partial } else { Extent::Whole })
+        let (mut rows, mut unread) = (BTreeMap::new(), 0);
+        for element in &found.elements {
+            match Row::of(element) {
+                Ok(row) => rows.extend(row),
+                Err(Odd) => unread += 1,
+            }
+        }
+        let near = rows.iter().map(|(id, row)| row.place(id)).collect();
+        let unfit = remote::found(osm::ATTRIBUTION, near, question, out);
+        Ok(Said { is_partial, skipped: unread + unfit, refusal: None })
     }
 }
 
 #[derive(Deserialize)]
 struct Found<'a> {
     #[serde(borrow)]
-    elements: Vec<Element<'a>>,
+    elements: Vec<&'a RawValue>,
     #[serde(borrow)]
-    remark: Option<Cow<'a, str>>,
+    remark: Option<&'a RawValue>,
 }
 
-/// A node has a position, a way or a relation a centre.
+/// A node has a position, a way or a relation a centre. Their members are looked at one by one,
+/// because a server may say `"60.17"` for 60.17, or 1 for the text `"1"`.
 #[derive(Deserialize)]
 struct Element<'a> {
     #[serde(rename = "type", borrow)]
     kind: Cow<'a, str>,
-    id: u64,
-    lat: Option<f64>,
-    lon: Option<f64>,
-    center: Option<Center>,
-    #[serde(default)]
-    tags: HashMap<String, String>,
+    #[serde(borrow)]
+    id: &'a RawValue,
+    #[serde(borrow)]
+    lat: Option<&'a RawValue>,
+    #[serde(borrow)]
+    lon: Option<&'a RawValue>,
+    #[serde(borrow)]
+    center: Option<Center<'a>>,
+    #[serde(borrow)]
+    tags: Option<HashMap<Cow<'a, str>, &'a RawValue>>,
 }
 
 #[derive(Deserialize)]
-struct Center {
-    lat: f64,
-    lon: f64,
+struct Center<'a> {
+    #[serde(borrow)]
+    lat: &'a RawValue,
+    #[serde(borrow)]
+    lon: &'a RawValue,
 }
 
 /// What is told of an element.
 struct Row<'a> {
-    name: &'a str,
+    name: Cow<'a, str>,
     position: Position,
     types: String,
     vicinity: String,
 }
 
+/// It is no element, or its members do not mean what they should.
+struct Odd;
+
 impl<'a> Row<'a> {
     /// With its id; `None` if it is not a place.
-    fn of(element: &'a Element<'_>) -> Option<(String, Row<'a>)> {
-        let tag = |key: &str| element.tags.get(key).map(String::as_str);
+    fn of(element: &'a RawValue) -> Result<Option<(String, Row<'a>)>, Odd> {
+        let element: Element<'a> = serde_json::from_str(element.get()).map_err(|_| Odd)?;
+        let tags = element.tags.iter().flatten();
+        let tags: HashMap<&str, Cow<'a, str>> =
+            tags.filter_map(|(key, value)| Some((key.as_ref(), spelled(value)?))).collect();
+        let tag = |key: &str| tags.get(key).map(AsRef::as_ref);
+        let name = tags.get("name").filter(|name| !name.trim().is_empty());
         let (latitude, longitude) = match (&element.center, element.lat, element.lon) {
             (Some(center), ..) => (center.lat, center.lon),
             (None, Some(lat), Some(lon)) => (lat, lon),
-            _ => return None,
+            _ => return Ok(None),
         };
-        let position = Position { latitude, longitude };
-        let mut row =
-            Row { name: tag("name")?, position, types: String::new(), vicinity: String::new() };
-        osm::write_types(tag, &mut row.types);
-        osm::write_vicinity(tag, &mut row.vicinity);
-        Some((format!("{}/{}", element.kind, element.id), row))
+        let Some(name) = name else { return Ok(None) };
+        let degrees = |value: &'a RawValue| -> Result<f64, Odd> {
+            spelled(value).and_then(|text| text.trim().parse().ok()).ok_or(Odd)
+        };
+        let position = Position { latitude: degrees(latitude)?, longitude: degrees(longitude)? };
+        let (mut types, mut vicinity) = (String::new(), String::new());
+        osm::write_types(tag, &mut types);
+        osm::write_vicinity(tag, &mut vicinity);
+        let id = spelled(element.id).ok_or(Odd)?;
+        let id = format!("{}/{id}", element.kind);
+        Ok(Some((id, Row { name: name.clone(), position, types, vicinity })))
     }
 
     fn place<'b>(&'b self, id: &'b str) -> Place<'b> {
         let Row { name, position, types, vicinity } = self;
         Place { authority: "osm", id, name, position: *position, types, vicinity }
+    }
+}
+
+/// A text, or a number as it is spelled; `None` for what is neither.
+fn spelled(value: &RawValue) -> Option<Cow<'_, str>> {
+    match value.get().as_bytes() {
+        [b'"', ..] => serde_json::from_str(value.get()).ok().map(Cow::<str>::Owned),
+        [b'-' | b'0'..=b'9', ..] => Some(Cow::Borrowed(value.get())),
+        _ => None,
     }
 }
 
@@ -174,7 +211,7 @@ mod tests {
             format!(
                 "nwr(around:{metres},60.17,-24.94)\
                  [~\"^(amenity|shop|tourism|leisure|office|craft|historic)$\"~\".\"][name];\
-                 out center 500;"
+                 out tags center 500;"
             )
         };
         check(0.0, &circle("0"));

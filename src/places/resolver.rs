@@ -56,8 +56,13 @@ impl Resolver for Remembering {
                 *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(fresh);
                 Ok(addresses)
             }
-            // An old address is a better guess than none.
-            Err(error) => known.map(|known| known.addresses).ok_or(error),
+            // An old address is a better guess than none. Without one, the system's error is of no
+            // kind that a caller could tell from others.
+            Err(error) => match (known, error) {
+                (Some(known), _) => Ok(known.addresses),
+                (None, Error::Io(_)) => Err(Error::HostNotFound),
+                (None, error) => Err(error),
+            },
         }
     }
 }
@@ -74,6 +79,15 @@ mod tests {
 
     fn since(resolver: &Remembering) -> Option<Instant> {
         resolver.known.lock().unwrap().as_ref().map(|known| known.since)
+    }
+
+    /// Method: a name that no name server may know (RFC 6761, section 6.4).
+    #[test]
+    fn a_name_that_is_not_found_is_told_as_such() {
+        let timeout = NextTimeout { after: FRESH.into(), ..NextTimeout::default() };
+        let uri = "https://places.invalid".parse().unwrap();
+        let found = Remembering::default().resolve(&uri, &Config::default(), timeout);
+        assert!(matches!(found, Err(Error::HostNotFound)), "{found:?}");
     }
 
     #[test]

@@ -9,54 +9,99 @@
 //! { … "results" : [⏎  A  ,⏎  B         ⏎], "status" : "OK" }     nearest first, at most two
 //! ```
 
+use std::borrow::Cow;
+
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::core::whatsat::{Position, Question};
 use crate::places::globe;
 
-/// The document is not a Nearby Search: not UTF-8, not JSON, no object, without a `status`, or its
-/// `results` are no list.
+/// The document is not a Nearby Search: not UTF-8, not JSON, no object, without a `status` that is
+/// one, or its `results` are no list.
 #[derive(Debug, PartialEq, Eq)]
 pub struct NotASearch;
 
-/// Appends `document` with at most `question.bound` results, nearest first.
+/// What was read of a document.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// In capital letters.
+    pub status: String,
+    /// The service's own words, which are not in what was appended.
+    pub message: String,
+    /// Results that are no objects.
+    pub skipped: u64,
+}
+
+/// Longest `status`, in bytes.
+const STATUS_BYTES_MAX: usize = 40;
+
+/// Appends `document` with at most `question.bound` results, nearest first, and without messages.
 ///
 /// The service sorts by prominence and takes an order by distance only in place of a radius, so
-/// the order is made here. Results that do not say where they are come last.
-pub fn cut(document: &[u8], question: &Question, out: &mut Vec<u8>) -> Result<(), NotASearch> {
+/// the order is made here. Results that do not say where they are come last; what is no object is
+/// none.
+pub fn cut(document: &[u8], question: &Question, out: &mut Vec<u8>) -> Result<Cut, NotASearch> {
     let document = str::from_utf8(document).map_err(|_| NotASearch)?;
     let search: Search<'_> = serde_json::from_str(document).map_err(|_| NotASearch)?;
-    let Some(results) = search.results.map(RawValue::get) else {
-        out.extend_from_slice(document.as_bytes());
-        return Ok(());
-    };
+    let is_status = |byte: u8| byte.is_ascii_uppercase() || byte == b'_';
+    if search.status.len() > STATUS_BYTES_MAX || !search.status.bytes().all(is_status) {
+        return Err(NotASearch);
+    }
+    let message: Option<String> =
+        search.error_message.and_then(|message| serde_json::from_str(message.get()).ok());
+    let results = search.results.filter(|results| results.get() != "null");
+    let (results_cut, skipped) =
+        results.map(|results| nearest(results.get(), question)).transpose()?.unwrap_or_default();
+    // What stays as it came, with what was put in place of the rest.
+    let mut pieces: Vec<(&RawValue, &[u8])> = Vec::new();
+    pieces.extend(results.map(|results| (results, &*results_cut)));
+    pieces.extend(search.error_message.map(|message| (message, &b"\"\""[..])));
+    pieces.extend(search.info_messages.map(|messages| (messages, &b"[]"[..])));
+    pieces.sort_by_key(|(old, _)| offset(document, old.get()));
+    let mut end = 0;
+    for (old, new) in pieces {
+        let begin = offset(document, old.get());
+        out.extend_from_slice(&document.as_bytes()[end..begin]);
+        out.extend_from_slice(new);
+        end = begin + old.get().len();
+    }
+    out.extend_from_slice(&document.as_bytes()[end..]);
+    let (status, message) = (search.status.into_owned(), message.unwrap_or_default());
+    Ok(Cut { status, message, skipped })
+}
+
+/// The list `results` with those that the question wants, and how many were none.
+fn nearest(results: &str, question: &Question) -> Result<(Vec<u8>, u64), NotASearch> {
     let slots: Vec<&RawValue> = serde_json::from_str(results).map_err(|_| NotASearch)?;
     let from = globe::unit_vector(question.at);
+    let objects = slots.iter().filter(|slot| slot.get().starts_with('{'));
     let mut nearest: Vec<(f64, &str)> =
-        slots.iter().map(|slot| (chord_squared(from, slot), slot.get())).collect();
+        objects.map(|slot| (chord_squared(from, slot), slot.get())).collect();
+    let skipped = (slots.len() - nearest.len()) as u64;
     nearest.sort_by(|a, b| a.0.total_cmp(&b.0));
     nearest.truncate(usize::from(question.bound));
-
-    let begin = offset(document, results);
-    out.extend_from_slice(&document.as_bytes()[..begin]);
+    let mut out = Vec::new();
     if nearest.is_empty() {
         out.extend_from_slice(b"[]");
     } else {
-        put_back(results, &slots, &nearest, out);
+        put_back(results, &slots, &nearest, &mut out);
     }
-    out.extend_from_slice(&document.as_bytes()[begin + results.len()..]);
-    Ok(())
+    Ok((out, skipped))
 }
 
 /// What this server reads of a document; the rest stays unread.
 #[derive(Deserialize)]
 struct Search<'a> {
-    /// Only that there is one: it tells a Nearby Search from whatever else a web server says.
-    #[serde(rename = "status")]
-    _status: String,
+    /// That there is one tells a Nearby Search from whatever else a web server says.
+    #[serde(borrow)]
+    status: Cow<'a, str>,
     #[serde(borrow)]
     results: Option<&'a RawValue>,
+    #[serde(borrow)]
+    error_message: Option<&'a RawValue>,
+    #[serde(borrow)]
+    info_messages: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -110,11 +155,15 @@ fn offset(whole: &str, part: &str) -> usize {
 mod tests {
     use super::*;
 
-    fn cut_at_zero(document: &str, bound: u8) -> Result<String, NotASearch> {
+    fn cut_all(document: &str, bound: u8) -> Result<(String, Cut), NotASearch> {
         let at = Position { latitude: 0.0, longitude: 0.0 };
         let mut out = Vec::new();
-        cut(document.as_bytes(), &Question { at, radius_km: 1.0, bound }, &mut out)?;
-        Ok(String::from_utf8(out).unwrap())
+        let cut = cut(document.as_bytes(), &Question { at, radius_km: 1.0, bound }, &mut out)?;
+        Ok((String::from_utf8(out).unwrap(), cut))
+    }
+
+    fn cut_at_zero(document: &str, bound: u8) -> Result<String, NotASearch> {
+        cut_all(document, bound).map(|(text, _)| text)
     }
 
     #[test]
@@ -143,7 +192,7 @@ mod tests {
         check("[\n ①,\n\n ② ,③\n]", 1, "[\n ①\n]");
         check("[\n ①,\n\n ② ,③\n]", 0, "[]");
         check("[③, ②,①]", 20, "[①, ②,③]");
-        check("[④,② ,7,①]", 4, "[①,② ,④,7]");
+        check("[④,② ,7,①]", 4, "[①,② ,④]");
         check("[④,② ,7,①]", 3, "[①,② ,④]");
         check("[②,②,①]", 2, "[①,②]");
         check("[]", 5, "[]");
@@ -156,6 +205,19 @@ mod tests {
         assert_eq!(cut_at_zero(denied, 5), Ok(denied.to_owned()));
     }
 
+    /// Goal: the service's own words, which name this server's address, reach no client.
+    #[test]
+    fn messages_are_taken_out() {
+        let document = "{\"error_message\" : \"from IP 192.0.2.7\",\n\"results\":[7,{},null],\
+            \"info_messages\" : [ \"192.0.2.7\" ], \"status\":\"OK\"}";
+        let (text, cut) = cut_all(document, 5).unwrap();
+        let expected = "{\"error_message\" : \"\",\n\"results\":[{}],\
+            \"info_messages\" : [], \"status\":\"OK\"}";
+        assert_eq!(text, expected);
+        let (status, message) = ("OK".to_owned(), "from IP 192.0.2.7".to_owned());
+        assert_eq!(cut, Cut { status, message, skipped: 2 });
+    }
+
     #[test]
     fn other_documents_are_told_apart() {
         fn check(document: &str) {
@@ -166,6 +228,8 @@ mod tests {
         check("[]");
         check("{}");
         check("{\"status\":1}");
+        check("{\"status\":\"error\"}");
+        check("{\"status\":\"NO 192.0.2.7\"}");
         check("{\"error\":{\"code\":403}}");
         check("{\"status\":\"OK\",\"results\":{}}");
         check("{\"status\":\"OK\",\"results\":[1,]}");
@@ -177,7 +241,7 @@ mod tests {
     #[test]
     fn deep_nesting_costs_no_stack() {
         let deep = "[".repeat(400_000) + &"]".repeat(400_000);
-        let document = format!("{{\"status\":\"OK\",\"results\":[{deep}],\"x\":{deep}}}");
+        let document = format!("{{\"status\":\"OK\",\"results\":[{{\"x\":{deep}}}],\"x\":{deep}}}");
         assert_eq!(cut_at_zero(&document, 5), Ok(document));
     }
 }

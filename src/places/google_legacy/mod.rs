@@ -1,7 +1,8 @@
 //! The legacy Nearby Search of Google Places, or whatever speaks like it.
 //!
 //! It is apart from the other protocols because its answers are passed on as they come: digits,
-//! order of members and layout stay the service's. It stores no answers: the terms of the service
+//! order of members and layout stay the service's. What it says when it says no is not: clients get
+//! its status and words of ours. It stores no answers: the terms of the service
 //! forbid it. The key travels in the query of the URL, because the service takes it nowhere else.
 
 mod cut;
@@ -10,8 +11,8 @@ use ureq::http::Response;
 use ureq::{Agent, Body};
 
 use super::http::{Address, Failure, Reply};
-use super::remote::{Extent, Protocol, metres};
-use super::render;
+use super::remote::{Protocol, Said, metres};
+use super::render::{self, status};
 use crate::config::Secret;
 use crate::core::whatsat::Question;
 
@@ -45,17 +46,32 @@ impl Protocol for GoogleLegacy {
             .call()
     }
 
-    fn read(
-        &self,
-        reply: &Reply,
-        question: &Question,
-        out: &mut Vec<u8>,
-    ) -> Result<Extent, Failure> {
+    fn read(&self, reply: &Reply, question: &Question, out: &mut Vec<u8>) -> Result<Said, Failure> {
         let mut answer = Vec::with_capacity(reply.body.len());
         // A refusal may come with any HTTP status: the status in the body is what counts.
-        cut::cut(&reply.body, question, &mut answer)
+        let cut = cut::cut(&reply.body, question, &mut answer)
             .map_err(|cut::NotASearch| Failure::of_status(reply.code))?;
-        render::normalise_newlines(&answer, out);
-        Ok(Extent::Whole)
+        let refusal = match &*cut.status {
+            status::OK | status::ZERO_RESULTS => {
+                render::normalise_newlines(&answer, out);
+                None
+            }
+            refused => {
+                // Its own words are the operator's: they name this server's address.
+                render::failure(refused, words(refused), out);
+                Some(format!("{refused}: {}", cut.message))
+            }
+        };
+        Ok(Said { skipped: cut.skipped, refusal, is_partial: false })
+    }
+}
+
+/// What a client is told about a status of the service.
+fn words(status: &str) -> &'static str {
+    match status {
+        status::INVALID_REQUEST => "the places service calls the question invalid",
+        status::OVER_QUERY_LIMIT => "the places service answers no more questions for now",
+        status::REQUEST_DENIED => "the places service denies an answer to this server",
+        _ => "the places service has no answer",
     }
 }

@@ -6,6 +6,8 @@
 //! calls. What differs from service to service is a [`Protocol`]; how all of them are reached is
 //! in `http`.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use ureq::http::Response;
@@ -16,8 +18,9 @@ use super::http::{Address, Failure, Http, Reply, SourceError};
 use super::memory::Memory;
 use super::render;
 use super::{Place, Source, Told};
+use crate::config::limits::{PLACE_BYTES_MAX, PLACES_ANSWER_BYTES_MAX};
 use crate::config::{Places, Secret};
-use crate::core::whatsat::Question;
+use crate::core::whatsat::{Position, Question};
 
 /// A shorter key may stand in an answer by chance. Real ones have 39 characters.
 const KEY_BYTES_MIN: usize = 16;
@@ -35,22 +38,24 @@ pub trait Protocol: Send + Sync {
         question: &Question,
     ) -> Result<Response<Body>, ureq::Error>;
 
-    /// Appends to `out` what the reply says, as `Source::answer` wants it.
-    fn read(
-        &self,
-        reply: &Reply,
-        question: &Question,
-        out: &mut Vec<u8>,
-    ) -> Result<Extent, Failure>;
+    /// Appends to `out` what the reply says, as `Source::answer` wants it. An element that cannot
+    /// be used costs itself and no other.
+    fn read(&self, reply: &Reply, question: &Question, out: &mut Vec<u8>) -> Result<Said, Failure>;
 }
 
-/// Whether the service has said all it had to say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Extent {
-    Whole,
+/// What a service has said.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Said {
     /// It ran out of time: better than nothing, and not to be kept.
-    Partial,
+    pub is_partial: bool,
+    /// Elements that could not be used.
+    pub skipped: u64,
+    /// It says no; in words for the operator, which may be the service's own.
+    pub refusal: Option<String>,
 }
+
+/// Longest text of a service that the operator is shown, in bytes.
+const REFUSAL_BYTES_MAX: usize = 300;
 
 /// A way to ask a service.
 pub struct Remote {
@@ -58,6 +63,19 @@ pub struct Remote {
     protocol: Box<dyn Protocol>,
     key: Option<Secret>,
     memory: Option<Memory>,
+    /// Elements of answers that could not be used, since the start.
+    skipped: AtomicU64,
+    trouble: Mutex<Option<Trouble>>,
+}
+
+/// What went wrong last, if nothing has gone right since. It is the operator's: it may name what no
+/// client needs to know, but never the key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// The service says no.
+    Refusal(String),
+    /// It does not answer, or not with places.
+    Failure(String),
 }
 
 impl Remote {
@@ -68,9 +86,9 @@ impl Remote {
         places: &Places,
         memory: Option<Memory>,
     ) -> Result<Remote, SourceError> {
-        let (base, proxy) = (places.url.as_deref(), places.proxy_from_env);
-        let http = Http::new(&protocol.address(), base, places.deadline, proxy)?;
-        Ok(Remote { http, protocol, key: places.key.clone(), memory })
+        let http = Http::new(&protocol.address(), places)?;
+        let (key, skipped, trouble) = (places.key.clone(), AtomicU64::new(0), Mutex::new(None));
+        Ok(Remote { http, protocol, key, memory, skipped, trouble })
     }
 
     /// Appends the answer to `question` if one is kept that may be given again: at once, so it
@@ -85,28 +103,70 @@ impl Remote {
         self.http.shutdown();
     }
 
-    fn ask(&self, question: &Question, out: &mut Vec<u8>) -> Result<(), Failure> {
+    /// Elements of answers that could not be used, since the start.
+    pub fn skipped(&self) -> u64 {
+        self.skipped.load(Ordering::Relaxed)
+    }
+
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn ask(&self, question: &Question, out: &mut Vec<u8>) -> Result<Said, Failure> {
         let reply =
             self.http.ask(|agent, endpoint| self.protocol.call(agent, endpoint, question))?;
         let begin = out.len();
-        let extent = self.protocol.read(&reply, question, out)?;
-        if self.key.as_ref().is_some_and(|key| holds(&out[begin..], key)) {
+        let said = self.protocol.read(&reply, question, out)?;
+        let length = out.len() - begin;
+        let wrong = if self.key.as_ref().is_some_and(|key| holds(&out[begin..], key)) {
+            Some("the places service repeated what must stay secret")
+        } else if length > PLACES_ANSWER_BYTES_MAX {
+            Some("the places service answered at too great a length")
+        } else {
+            None
+        };
+        if let Some(wrong) = wrong {
             out.truncate(begin);
-            return Err(Failure::unknown("the places service repeated what must stay secret"));
+            return Err(Failure::unknown(wrong));
         }
         if let Some(memory) = &self.memory
-            && extent == Extent::Whole
+            && !said.is_partial
         {
             memory.keep(question, Instant::now(), &out[begin..]);
         }
-        Ok(())
+        Ok(said)
+    }
+
+    /// Notes how a call has ended.
+    fn note(&self, said: &Result<Said, Failure>) {
+        let trouble = match said {
+            Ok(said) => {
+                self.skipped.fetch_add(said.skipped, Ordering::Relaxed);
+                said.refusal.as_deref().map(|text| Trouble::Refusal(self.shown(text)))
+            }
+            Err(failure) => Some(Trouble::Failure(failure.message.clone())),
+        };
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    }
+
+    /// What an operator may be shown of a service's text.
+    fn shown(&self, text: &str) -> String {
+        let secret = self.key.as_ref().map_or("", Secret::reveal);
+        let text = if secret.is_empty() { text.to_owned() } else { text.replace(secret, "…") };
+        let mut end = text.len().min(REFUSAL_BYTES_MAX);
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        text[..end].chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
     }
 }
 
 impl Source for Remote {
     fn answer(&self, question: &Question, out: &mut Vec<u8>) -> Told {
-        match self.ask(question, out) {
-            Ok(()) => Told::Answer,
+        let said = self.ask(question, out);
+        self.note(&said);
+        match said {
+            Ok(_) => Told::Answer,
             Err(Failure { status, message }) => {
                 render::failure(status, &message, out);
                 Told::Excuse
@@ -127,11 +187,25 @@ pub fn metres(question: &Question) -> f64 {
     (question.radius_km * 10_000.0).round() / 10.0
 }
 
-/// Sorts places by distance; of those that are equally far, the first stays first.
-pub fn nearest_first(places: &mut [Place<'_>], question: &Question) {
+/// Appends the answer that holds the nearest of `near`; of those that are equally far, the first
+/// stays first. Gives how many could not be used: they lie nowhere, or are too long.
+pub fn found(
+    attribution: &str,
+    mut near: Vec<Place<'_>>,
+    question: &Question,
+    out: &mut Vec<u8>,
+) -> u64 {
+    let all = near.len();
+    near.retain(|place| {
+        let Position { latitude, longitude } = place.position;
+        let is_here = latitude.abs() <= 90.0 && longitude.abs() <= 180.0;
+        is_here && render::place_bytes(place) <= PLACE_BYTES_MAX
+    });
     let from = globe::unit_vector(question.at);
     let chord = |place: &Place<'_>| globe::chord_squared(from, globe::unit_vector(place.position));
-    places.sort_by(|a, b| chord(a).total_cmp(&chord(b)));
+    near.sort_by(|a, b| chord(a).total_cmp(&chord(b)));
+    render::found(&[attribution], &near, question.bound, out);
+    (all - near.len()) as u64
 }
 
 #[cfg(test)]

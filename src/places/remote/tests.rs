@@ -142,22 +142,38 @@ fn spelled(request: &str) -> String {
 
 #[test]
 fn the_request_to_google_legacy_is_the_documented_one() {
-    let body = "{\"results\":[3,\n\n4],\n\n\"status\":\"OK\"}\n\n";
+    let body = "{\"results\":[{\"n\":3},\n\n{}],\n\n\"status\":\"OK\"}\n\n";
     let (told, answer, request) = exchange(PlacesSource::GoogleLegacy, &SYDNEY, "200 OK", body);
-    assert_eq!((told, answer.as_str()), (Told::Answer, "{\"results\":[3],\n\"status\":\"OK\"}"));
+    let expected = "{\"results\":[{\"n\":3}],\n\"status\":\"OK\"}";
+    assert_eq!((told, answer.as_str()), (Told::Answer, expected));
     let line = "GET /maps/api/place/nearbysearch/json?location=-33.8670522%2C151.1957362\
                 &radius=1500&key=AIza%20top%2Bsecret%2F%26%3D%C3%A9 HTTP/1.1";
     assert_eq!(request.lines().next(), Some(line));
 }
 
+/// Goal: a client hears the service's status, and nothing of its words, which may hold our address
+/// or the key; the operator hears both, without the key.
 #[test]
 fn a_status_of_the_service_is_passed_on() {
     for code in ["200 OK", "403 Forbidden", "500 Internal Server Error", "302 Found"] {
-        let body = "{\n   \"results\" : [],\n   \"status\" : \"OVER_QUERY_LIMIT\"\n}\n";
-        let bytes = response(code, body.as_bytes());
-        let (base, service) = serve(move |socket| socket.write_all(&bytes).unwrap());
-        assert_eq!(ask(&base), body.trim_end(), "{code}");
-        service.join().unwrap();
+        for status in ["OVER_QUERY_LIMIT", "REQUEST_DENIED", "INVALID_REQUEST", "SOMETHING_NEW"] {
+            let body = format!(
+                "{{\"results\":[],\"x\":\"192.0.2.7\",\"error_message\":\"IP\\n192.0.2.7, \
+                 {KEY}\",\"status\":\"{status}\"}}\n"
+            );
+            let bytes = response(code, body.as_bytes());
+            let (base, service) = serve(move |socket| socket.write_all(&bytes).unwrap());
+            let source = remote(PlacesSource::GoogleLegacy, &base, DEADLINE);
+            let mut out = Vec::new();
+            assert_eq!(source.answer(&SYDNEY, &mut out), Told::Answer);
+            let answer: serde_json::Value = serde_json::from_slice(&out).unwrap();
+            assert_eq!(answer["status"], status, "{code}");
+            assert!(answer["error_message"].as_str().unwrap().starts_with("the places service"));
+            assert!(!answer.to_string().contains("192.0.2.7") && !answer.to_string().contains(KEY));
+            let told = format!("{status}: IP 192.0.2.7, …");
+            assert_eq!(source.trouble(), Some(Trouble::Refusal(told)));
+            service.join().unwrap();
+        }
     }
 }
 
@@ -192,7 +208,7 @@ fn other_answers() {
     check_bytes(response("200 OK", b"{\"status\":\"\xff\"}"), "UNKNOWN_ERROR", not_places);
     check_bytes(response("204 No Content", b""), "UNKNOWN_ERROR", not_places);
 
-    let large = "the places service answered with more than 1048576 bytes";
+    let large = "the places service answered with more than 2097152 bytes";
     check_bytes(response("200 OK", &vec![b' '; 3 << 20]), "UNKNOWN_ERROR", large);
     let mut bomb = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
     bomb.write_all(&vec![b' '; 3 << 20]).unwrap();
@@ -347,7 +363,8 @@ fn what_google_new_refuses_has_a_legacy_status() {
     check("302 Found\r\nLocation: http://127.0.0.1:9/", "{}", Told::Excuse, "UNKNOWN_ERROR");
     check("200 OK", "<html>", Told::Excuse, "UNKNOWN_ERROR");
     check("200 OK", "{\"login\":\"please\"}", Told::Excuse, "UNKNOWN_ERROR");
-    check("200 OK", "{\"places\":[{}]}", Told::Excuse, "UNKNOWN_ERROR");
+    check("200 OK", "{\"places\":[{}]}", Told::Answer, "ZERO_RESULTS");
+    check("200 OK", "{\"places\":{}}", Told::Excuse, "UNKNOWN_ERROR");
     check("200 OK", "{\"places\":[", Told::Excuse, "UNKNOWN_ERROR");
 }
 
@@ -371,7 +388,7 @@ fn the_request_to_overpass_is_the_documented_one() {
     let body = "data=%5Bout%3Ajson%5D%5Btimeout%3A60%5D%3B\
          nwr(around%3A400%2C60.17%2C24.94)\
          %5B~%22%5E(amenity%7Cshop%7Ctourism%7Cleisure%7Coffice%7Ccraft%7Chistoric)\
-         %24%22~%22.%22%5D%5Bname%5D%3Bout+center+500%3B";
+         %24%22~%22.%22%5D%5Bname%5D%3Bout+tags+center+500%3B";
     assert_eq!(
         spelled(&request),
         format!(
@@ -442,11 +459,97 @@ fn only_answers_that_may_be_kept_are() {
 
 #[test]
 fn a_key_in_an_answer_is_not_passed_on() {
-    let body =
-        format!("{{\"results\":[],\"status\":\"REQUEST_DENIED\",\"error_message\":\"{KEY}\"}}");
+    let body = format!("{{\"results\":[{{\"name\":\"{KEY}\"}}],\"status\":\"OK\"}}");
     let (told, answer, _) = exchange(PlacesSource::GoogleLegacy, &SYDNEY, "200 OK", &body);
     assert_eq!(told, Told::Excuse);
     assert!(!answer.contains(KEY) && answer.contains("\"UNKNOWN_ERROR\""), "{answer}");
+}
+
+/// Goal: one odd element costs itself, is counted, and says nothing about the service. Method: it
+/// stands between two good ones.
+#[test]
+fn an_odd_element_costs_itself() {
+    fn check(source: PlacesSource, whole: impl Fn(&str) -> String, good: [&str; 2], odd: &[&str]) {
+        for odd in odd {
+            let body = whole(&format!("{},{odd},{}", good[0], good[1]));
+            let bytes = response("200 OK", body.as_bytes());
+            let (base, service) = serve(move |socket| socket.write_all(&bytes).unwrap());
+            let source = remote(source, &base, DEADLINE);
+            let mut out = Vec::new();
+            assert_eq!(source.answer(&KAMPPI, &mut out), Told::Answer, "{body}");
+            service.join().unwrap();
+            let answer: serde_json::Value = serde_json::from_slice(&out).unwrap();
+            let results = answer["results"].as_array().unwrap().iter();
+            let names: Vec<_> = results.map(|result| result["name"].as_str().unwrap()).collect();
+            assert_eq!((names, &answer["status"]), (vec!["A", "B"], &"OK".into()), "{body}");
+            assert_eq!((source.skipped(), source.trouble()), (1, None), "{body}");
+        }
+    }
+    let long = "x".repeat(5000);
+    check(
+        PlacesSource::GoogleNew,
+        |places| format!("{{\"places\":[{places}]}}"),
+        [
+            r#"{"id":"a","displayName":{"text":"A"},"location":{"latitude":60.17,"longitude":24.94}}"#,
+            r#"{"id":"b","displayName":{"text":"B"},"location":{"latitude":60.18,"longitude":24.94},
+                "types":null,"shortFormattedAddress":null}"#,
+        ],
+        &[
+            r#"{"id":"x","displayName":{"text":"X"}}"#,
+            r#"{"id":"x","location":null}"#,
+            r#"{"id":"x","location":{"latitude":"60"}}"#,
+            r#"{"id":"x","location":{"latitude":91}}"#,
+            r#"{"displayName":{"text":"X"},"location":{"latitude":60.17}}"#,
+            r#"{"id":1,"location":{"latitude":60.17}}"#,
+            r#"{"id":"x","displayName":"X","location":{"latitude":60.17}}"#,
+            r#"{"id":"\ud83d","location":{"latitude":60.17}}"#,
+            &format!("{{\"id\":\"{long}\",\"location\":{{}}}}"),
+            "null",
+            "7",
+        ],
+    );
+    check(
+        PlacesSource::Overpass,
+        |elements| format!("{{\"elements\":[{elements}]}}"),
+        [
+            r#"{"type":"node","id":-5,"lat":"60.17","lon":24.94,"tags":{"name":"A","level":1,"x":null}}"#,
+            r#"{"type":"node","id":"6","lat":6018e-2,"lon":" 24.94","tags":{"name":"B","note":"\ud83d"}}"#,
+        ],
+        &[
+            r#"{"type":"node","lat":60.17,"lon":24.94,"tags":{"name":"X"}}"#,
+            r#"{"type":7,"id":1,"lat":60.17,"lon":24.94,"tags":{"name":"X"}}"#,
+            r#"{"type":"node","id":1,"lat":60.17,"lon":24.94,"tags":["name"]}"#,
+            r#"{"type":"way","id":1,"center":{"lat":60.17},"tags":{"name":"X"}}"#,
+            r#"{"type":"node","id":1,"lat":91,"lon":24.94,"tags":{"name":"X"}}"#,
+            r#"{"type":"node","id":1,"lat":60.17,"lon":"east","tags":{"name":"X"}}"#,
+            &format!(r#"{{"type":"node","id":1,"lat":60,"lon":24,"tags":{{"name":"{long}"}}}}"#),
+            "null",
+            "[]",
+        ],
+    );
+    check(
+        PlacesSource::GoogleLegacy,
+        |results| format!("{{\"results\":[{results}],\"status\":\"OK\"}}"),
+        [
+            r#"{"name":"A","geometry":{"location":{"lat":60.17,"lng":24.94}}}"#,
+            r#"{"name":"B","geometry":{"location":{"lat":"60.18"}}}"#,
+        ],
+        &["null", "7", "\"x\"", "[{}]"],
+    );
+}
+
+/// Goal: no answer of a service is longer than answers may be.
+#[test]
+fn an_answer_has_a_bound() {
+    let place = format!("{{\"name\":\"{}\"}}", "x".repeat(90_000));
+    let whole = |places: &str| format!("{{\"results\":[{places}],\"status\":\"OK\"}}");
+    let (told, _, _) = exchange(PlacesSource::GoogleLegacy, &SYDNEY, "200 OK", &whole(&place));
+    assert_eq!(told, Told::Answer);
+    let question = Question { bound: 20, ..SYDNEY };
+    let two = whole(&format!("{place},{place}"));
+    let (told, answer, _) = exchange(PlacesSource::GoogleLegacy, &question, "200 OK", &two);
+    assert_eq!(told, Told::Excuse);
+    assert!(answer.contains("answered at too great a length"), "{}", answer.len());
 }
 
 #[test]
