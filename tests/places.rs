@@ -389,8 +389,8 @@ fn services_are_asked_as_their_documents_say() {
         &["POST /api/interpreter HTTP/1.1", "content-type: application/x-www-form-urlencoded"],
         "data=%5Bout%3Ajson%5D%5Btimeout%3A5%5D%3B\
          nwr(around%3A500%2C60.17%2C24.94)%5B~%22%5E(amenity%7Cshop%7Ctourism%7Cleisure%7Coffice\
-         %7Ccraft%7Chistoric)%24%22~%22.%22%5D%5Bname%5D%3Bout+center+500%3B\
+         %7Ccraft%7Chistoric)%24%22~%22.%22%5D%5Bname%5D%3Bout+tags+center+500%3B\
          nwr(around%3A1000%2C60.17%2C24.94)%5B~%22%5E(amenity%7Cshop%7Ctourism%7Cleisure%7Coffice\
-         %7Ccraft%7Chistoric)%24%22~%22.%22%5D%5Bname%5D%3Bout+center+500%3B",
+         %7Ccraft%7Chistoric)%24%22~%22.%22%5D%5Bname%5D%3Bout+tags+center+500%3B",
     );
 }

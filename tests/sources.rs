@@ -283,3 +283,23 @@ fn a_proxy_is_asked_only_on_request() {
     ask(true);
     assert_eq!(heard.join().unwrap(), "CONNECT places.invalid:443 HTTP/1.1\r\n");
 }
+
+/// Goal: a proxy that cannot be used is told before anything is sent, and never gone past. Method:
+/// one that speaks SOCKS, whose address holds a password.
+#[test]
+fn a_proxy_that_cannot_be_used_is_refused() {
+    let sections = "[places]\nsource = \"overpass\"\nurl = \"https://places.invalid\"\n\
+        proxy_from_env = true\n";
+    for variable in ["ALL_PROXY", "https_proxy"] {
+        let herd = Herd::of_file(&["Hill"], &[], sections);
+        let mut command = herd.command("Hill", &[]);
+        for other in ["ALL_PROXY", "all_proxy", "HTTPS_PROXY", "https_proxy"] {
+            command.env_remove(other);
+        }
+        let status = command.env(variable, "socks5://me:secret@127.0.0.1:9").status().unwrap();
+        let complaint = herd.complaints("Hill");
+        assert_eq!(status.code(), Some(78), "{complaint}");
+        let part = format!("proxy_from_env wants a proxy, but {variable} names a SOCKS proxy: set");
+        assert!(complaint.contains(&part) && !complaint.contains("secret"), "{complaint}");
+    }
+}

@@ -100,7 +100,7 @@ impl Http {
         let (endpoint, is_loopback) = endpoint(address, base)?;
         // What stays on this machine needs no help to get there.
         let wants_proxy = places.proxy_from_env && !is_loopback;
-        let proxy = if wants_proxy { proxy_of(|name| env::var_os(name))? } else { None };
+        let proxy = if wants_proxy { proxy_of(env::var_os)? } else { None };
         let roots = places.ca_file.as_deref().map(read_roots).transpose()?;
         let (connector, resolver) = (DefaultConnector::default(), Remembering::default());
         let config = config(places.deadline, proxy, roots);
