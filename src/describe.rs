@@ -9,6 +9,7 @@ use std::process;
 use herd::config::herd::Member;
 use herd::config::layers::{Which, guard};
 use herd::config::presets::{BASE_PORT, PRESETS};
+use herd::config::url::shown;
 use herd::config::{
     Address, Config, ConfigError, Herd, HerdKey, Initiative, LinkKind, PlacesSource, Settings,
     StaleReply,
@@ -103,8 +104,8 @@ pub fn write_config(out: &mut impl Write, config: &Config) -> io::Result<()> {
     let file = config.places.file.iter().filter(|_| config.places.source == PlacesSource::File);
     let file = file.map(|path| format!(" {}", path.display())).collect::<String>();
     let places = match (&config.places.url, &config.places.key) {
-        (Some(url), Some(_)) => format!(" at {url}, with a key"),
-        (Some(url), None) => format!(" at {url}, without a key"),
+        (Some(url), Some(_)) => format!(" at {}, with a key", shown(url)),
+        (Some(url), None) => format!(" at {}, without a key", shown(url)),
         (None, Some(_)) => ", with a key".to_owned(),
         (None, None) => String::new(),
     };

@@ -14,7 +14,7 @@ use toml::Spanned;
 
 use super::herd::{Herd, Link, Member, PEER_PORT_OFFSET, parse_name};
 use super::settings::{Answers, LogSettings, PlacesSettings, RUN_DIR_MODE, mode};
-use super::{Address, ConfigError, Limits, PlainShape, Settings};
+use super::{Address, ConfigError, Limits, PlainShape, Settings, url};
 
 /// A herd of a thousand servers needs a tenth of this; a mistyped path must not fill the memory.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -148,7 +148,8 @@ impl Source<'_> {
         if message.contains("key `") || line.is_empty() {
             return self.error(span, &message);
         }
-        let shown: String = line.chars().take(LINE_CHARS_SHOWN).collect();
+        // Somebody may have pasted a key there.
+        let shown: String = url::shown(line).chars().take(LINE_CHARS_SHOWN).collect();
         self.error(span, &format!("in `{shown}`: {message}"))
     }
 
@@ -376,6 +377,10 @@ mod tests {
         );
         let single = "herd = \"a\"\n[server]\n";
         check(single, "herd.toml:2: in `[server]`: invalid type: table, expected an array, as in");
+        let key = "AIzaSyA-0123456789_abcdefghijklmnopqrst";
+        let pasted = format!("{HILL}[places]\nurl = https://a.example/json?key={key}\n");
+        check(&pasted, "herd.toml:6: in `url = https://a.example/json?…`: ");
+        check(&format!("{HILL}[places]\nkey = {key}\n"), "herd.toml:6: in `key = …`: ");
         check("open = true\n", "herd.toml:1: missing key `herd`");
         check("herd = \"demo\"\n[[server]]\nname = \"A\"\n", "herd.toml:2: missing key `clients`");
         check("\nherd = \"demo\"\n", "herd.toml:2: this herd has no servers");
@@ -450,6 +455,17 @@ mod tests {
         check(&limits("ping_after = \"31 s\""), "herd.toml:5: in [limits], silence_max must be");
         check(&limits("compare_every = 0"), "herd.toml:6: in `compare_every = 0`: invalid type: ");
         check(&limits("expire_after = \"90 s\""), "herd.toml:5: in [limits], expire_after must be");
-        check(&format!("{HILL}[places]\nworkers = 0\n"), "herd.toml:6: in `workers = 0`: 0 is not");
+        let places = |line: &str, part: &str| {
+            let sentence = format!("herd.toml:6: in `{line}`: {part}");
+            check(&format!("{HILL}[places]\n{line}\n"), &sentence);
+        };
+        places("workers = 0", "0 is not between 1 and 64");
+        places("workers = 1000000000", "1000000000 is not between 1 and 64");
+        places("queue_max = 100001", "100001 is not between 1 and 100000");
+        places("kept_max = 0", "0 is not between 1 and 100000");
+        places("questions_per_second = -1", "-1 is not between 1 and 1000000");
+        places("questions_at_once = 1000001", "1000001 is not between 1 and 1000000");
+        places("calls_per_day = 0", "0 is not between 1 and");
+        places("deadline = \"2 d\"", "`2 d` is no duration");
     }
 }

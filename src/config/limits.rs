@@ -123,6 +123,15 @@ pub const PLACES_ANSWER_BYTES_MAX: usize = 96 * KIB;
 /// Threads that ask remote sources: at 100 ms an answer they give 40 a second.
 pub const PLACES_WORKERS: usize = 4;
 
+/// More threads than a service lets one client have connections, each with two descriptors.
+const PLACES_WORKERS_MAX: i64 = 64;
+
+/// What `queue_max` and `kept_max` may be at most: some kilobytes each.
+const PLACES_MEMORY_MAX: i64 = 100_000;
+
+/// What questions of one address may be set to at most: more than a loop has time for.
+const PLACES_RATE_MAX: i64 = 1_000_000;
+
 /// Questions that wait for a thread. At 40 a second the last of them would wait longer than its
 /// deadline, so more of them would only be refused later.
 pub const PLACES_QUEUE_MAX: usize = 256;
@@ -281,6 +290,14 @@ impl Limits {
         if self.outbox_bytes_max <= self.high_water_bytes {
             return Some("outbox_bytes_max must be above high_water_bytes");
         }
+        // The answers that wait on a connection may all come at once.
+        let answer = PLACES_ANSWER_BYTES_MAX + self.line_bytes_max + AT_OVERHEAD_BYTES;
+        if self.outbox_bytes_max / answer < self.waits_max {
+            return Some(
+                "outbox_bytes_max must hold waits_max answers of 96 KiB, each with a line of \
+                 line_bytes_max",
+            );
+        }
         if self.peer_outbox_bytes_max < self.peer_line_bytes_max {
             return Some("peer_outbox_bytes_max must be at least peer_line_bytes_max");
         }
@@ -318,7 +335,7 @@ const _: () = {
     assert!(!longer(PLACES_DEADLINE, DRAIN), "a drain waits for the questions in flight");
     assert!(longer(IDLE, FIRST_BYTE) && longer(IDLE, PARTIAL_LINE), "else they say nothing");
     assert!(20 * PLACE_BYTES_MAX + PLACES_ATTRIBUTION_BYTES_MAX < PLACES_ANSWER_BYTES_MAX);
-    assert!(WAITS_MAX * (PLACES_ANSWER_BYTES_MAX + 2 * LINE_BYTES_MAX) < OUTBOX_BYTES_MAX);
+    assert!(PLACES_ANSWER_BYTES_MAX == 96 * KIB, "a sentence of broken_rule names it");
     assert!(WAITS_MAX < PLACES_QUEUE_MAX, "else one connection could fill the queue");
 };
 
@@ -332,6 +349,26 @@ pub(super) fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize,
         number @ 1..=1_000_000_000 => Ok(number as usize),
         number => Err(de::Error::custom(format!("{number} is not between 1 and 1,000,000,000"))),
     }
+}
+
+/// As [`count`], with a bound of its own.
+fn count_to<'de, D: Deserializer<'de>>(deserializer: D, max: i64) -> Result<usize, D::Error> {
+    match i64::deserialize(deserializer)? {
+        number if (1..=max).contains(&number) => Ok(number as usize),
+        number => Err(de::Error::custom(format!("{number} is not between 1 and {max}"))),
+    }
+}
+
+pub(super) fn places_workers<'de, D: Deserializer<'de>>(from: D) -> Result<usize, D::Error> {
+    count_to(from, PLACES_WORKERS_MAX)
+}
+
+pub(super) fn places_memory<'de, D: Deserializer<'de>>(from: D) -> Result<usize, D::Error> {
+    count_to(from, PLACES_MEMORY_MAX)
+}
+
+pub(super) fn places_rate<'de, D: Deserializer<'de>>(from: D) -> Result<usize, D::Error> {
+    count_to(from, PLACES_RATE_MAX)
 }
 
 /// A duration as people write it: `"300 s"`, `"100 ms"` or `"5 min"`.
@@ -458,6 +495,13 @@ mod tests {
         check(Limits { peer_line_bytes_max: 8192 + 161, ..default() }, "at least 162 above");
         check(Limits { peer_line_bytes_max: 8192 + 162, ..default() }, "none");
         check(Limits { high_water_bytes: OUTBOX_BYTES_MAX, ..default() }, "outbox_bytes_max");
+        let many = Limits { waits_max: 2 * WAITS_MAX, ..default() };
+        check(many.clone(), "waits_max answers");
+        check(Limits { outbox_bytes_max: 2 * OUTBOX_BYTES_MAX, ..many }, "none");
+        check(
+            Limits { line_bytes_max: 32 * KIB, peer_line_bytes_max: 48 * KIB, ..default() },
+            "waits",
+        );
         check(Limits { peer_outbox_bytes_max: 1, ..default() }, "peer_outbox_bytes_max");
         check(Limits { ping_after: SILENCE_MAX, ..default() }, "silence_max");
         check(Limits { backoff_max: Duration::from_millis(99), ..default() }, "backoff_min");

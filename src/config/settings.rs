@@ -11,7 +11,7 @@ use log::LevelFilter;
 use serde::{Deserialize, Deserializer, de};
 
 use super::{
-    Address, ConfigError, HerdKey, Limits, Places, PlacesSource, Secret, StaleReply, limits,
+    Address, ConfigError, HerdKey, Limits, Places, PlacesSource, Secret, StaleReply, limits, url,
 };
 
 /// The sections of herd.toml, or their defaults.
@@ -94,20 +94,20 @@ pub struct PlacesSettings {
     pub key_file: Option<PathBuf>,
     #[serde(deserialize_with = "limits::duration")]
     pub deadline: Duration,
-    #[serde(deserialize_with = "limits::count")]
+    #[serde(deserialize_with = "limits::places_workers")]
     pub workers: usize,
-    #[serde(deserialize_with = "limits::count")]
+    #[serde(deserialize_with = "limits::places_memory")]
     pub queue_max: usize,
     #[serde(deserialize_with = "limits::some_count")]
     pub calls_per_day: Option<usize>,
-    #[serde(deserialize_with = "limits::count")]
+    #[serde(deserialize_with = "limits::places_rate")]
     pub questions_per_second: usize,
-    #[serde(deserialize_with = "limits::count")]
+    #[serde(deserialize_with = "limits::places_rate")]
     pub questions_at_once: usize,
     pub limits_loopback: bool,
     pub proxy_from_env: bool,
     pub ca_file: Option<PathBuf>,
-    #[serde(deserialize_with = "limits::count")]
+    #[serde(deserialize_with = "limits::places_memory")]
     pub kept_max: usize,
     #[serde(deserialize_with = "limits::duration")]
     pub kept: Duration,
@@ -280,7 +280,8 @@ fn check_file(path: Option<&Path>) -> Result<(), ConfigError> {
 
 /// Lets a base URL pass that keeps the key and the answers private.
 fn check_url(url: String) -> Result<String, ConfigError> {
-    let fail = |why: &str| Err(ConfigError::new(format!("places URL `{url}` {why}")));
+    let shown = url::shown(&url);
+    let fail = |why: &str| Err(ConfigError::new(format!("places URL `{shown}` {why}")));
     if url.contains(|c: char| c.is_whitespace() || c.is_control()) {
         return fail("holds white space: write one word");
     }
@@ -289,7 +290,10 @@ fn check_url(url: String) -> Result<String, ConfigError> {
         (None, Some(rest)) => (false, rest),
         (None, None) => return fail("must begin with https://"),
     };
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    if rest.contains(['?', '#']) {
+        return fail("must not hold a query or a fragment: a key belongs in --places-key-file");
+    }
+    let authority = rest.split('/').next().unwrap_or_default();
     if authority.contains('@') {
         return fail("must not hold a user or a password: a key belongs in --places-key-file");
     }
@@ -335,6 +339,11 @@ mod tests {
         refused(Some("https://u:p@a.example"), "must not hold a user");
         refused(Some("http://127.0.0.1@a.example/"), "must not hold a user");
         refused(Some("https://a.example/ x"), "holds white space");
+        refused(
+            Some("https://a.example/json?key=AIza"),
+            "`https://a.example/json?…` must not hold",
+        );
+        refused(Some("https://a.example/#AIza"), "must not hold a query or a fragment");
     }
 
     #[test]
