@@ -153,7 +153,7 @@ impl Failure {
         Failure::unknown(match error {
             ureq::Error::Timeout(_) => "the places service did not answer in time".to_owned(),
             ureq::Error::HostNotFound => {
-                "the name of the places service is not found: it is wrong, or no name server answers"
+                "the name of the places service is not found: it is wrong, or DNS is down"
                     .to_owned()
             }
             // The kind of an I/O error is one of a fixed set of phrases; its text need not be.
