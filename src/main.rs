@@ -95,16 +95,7 @@ fn run(command: Command) -> Result<Exit, Failure> {
             let next = if rotate { keygen::rotate(&file)? } else { keygen::create(&file)? };
             out.write_all(next.as_bytes())
         }
-        Command::Places(PlacesCommand::Check { file, against }) => {
-            return survey::check(&mut out, &file, against.as_deref());
-        }
-        Command::Places(PlacesCommand::Near { position, radius, bound, file, attribution }) => {
-            let local = match file {
-                Some(path) => Local::File { path, attribution },
-                None => Local::Atlas,
-            };
-            return survey::near(&mut out, [&position, &radius, &bound], &local);
-        }
+        Command::Places(command) => return look_at_places(&mut out, command),
         Command::Presets => describe::write_presets(&mut out),
         Command::Trace(command) => return traces::run(&mut out, &command),
         Command::Lab(flags) => match (flags.name, flags.alone) {
@@ -137,6 +128,19 @@ fn listed(which: &Which) -> Vec<(String, Address)> {
     let members = which.herd(None).map(|(herd, _)| herd.members).unwrap_or_default();
     let ours = members.into_iter().filter(|member| member.peers.is_some());
     ours.map(|member| (member.name, member.clients)).collect()
+}
+
+fn look_at_places(out: &mut impl Write, command: PlacesCommand) -> Result<Exit, Failure> {
+    match command {
+        PlacesCommand::Check { file, against } => survey::check(out, &file, against.as_deref()),
+        PlacesCommand::Near { position, radius, bound, file, attribution } => {
+            let local = match file {
+                Some(path) => Local::File { path, attribution },
+                None => Local::Atlas,
+            };
+            survey::near(out, [&position, &radius, &bound], &local)
+        }
+    }
 }
 
 /// Runs one server until it is told to stop.

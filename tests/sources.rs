@@ -70,8 +70,8 @@ fn a_file_is_swapped_in_one_step() {
     until("the last file is in use", || first_name(&whatsat(&herd, "5 20")) == "Three");
 }
 
-/// Goal: a reload never waits for what is no file, and the server says so. Method: a pipe that nobody
-/// writes to.
+/// Goal: a reload never waits for what is no file, and the server says so. Method: a pipe that
+/// nobody writes to.
 #[test]
 fn a_pipe_in_place_of_a_file_is_refused_at_once() {
     let mut herd = Herd::of_file(&["Hill"], &[], "");

@@ -188,3 +188,60 @@ struct Refusal<'a> {
     #[serde(borrow)]
     error: &'a RawValue,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PROTOCOL: GoogleNew = GoogleNew { key: None };
+
+    /// `null` means what is left out means.
+    const BODY: &str = r#"{"places":[
+        {"id":"b","displayName":{"text":"B"},"location":{"latitude":60.18,"longitude":24.94},
+         "types":null,"shortFormattedAddress":null},
+        ODD,
+        {"id":"a","displayName":{"text":"A"},"location":{"latitude":60.17,"longitude":24.94},
+         "types":["bar",7]}]}"#;
+
+    /// Goal: one odd element costs itself, and is counted. Method: it stands between two good ones.
+    #[test]
+    fn an_odd_element_costs_itself() {
+        let check = |odd: &str| {
+            let body = BODY.replace("ODD", odd).into_bytes();
+            let reply = Reply { code: ureq::http::StatusCode::OK, body };
+            let at = Position { latitude: 60.17, longitude: 24.94 };
+            let question = Question { at, radius_km: 5.0, bound: 20 };
+            let mut out = Vec::new();
+            let said = PROTOCOL.read(&reply, &question, &mut out).ok();
+            assert_eq!(said, Some(Said { skipped: 1, ..Said::default() }), "{odd}");
+            let answer: serde_json::Value = serde_json::from_slice(&out).unwrap();
+            let results = answer["results"].as_array().unwrap().iter();
+            let names: Vec<_> = results.map(|result| result["name"].as_str().unwrap()).collect();
+            assert_eq!((names, &answer["status"]), (vec!["A", "B"], &"OK".into()), "{odd}");
+        };
+        check(r#"{"id":"x","displayName":{"text":"X"}}"#);
+        check(r#"{"id":"x","location":null}"#);
+        check(r#"{"id":"x","location":{"latitude":"60"}}"#);
+        check(r#"{"id":"x","location":{"latitude":91}}"#);
+        check(r#"{"displayName":{"text":"X"},"location":{"latitude":60.17}}"#);
+        check(r#"{"id":1,"location":{"latitude":60.17}}"#);
+        check(r#"{"id":"x","displayName":"X","location":{"latitude":60.17}}"#);
+        check(r#"{"id":"\ud83d","location":{"latitude":60.17}}"#);
+        check(&format!("{{\"id\":\"{}\",\"location\":{{}}}}", "x".repeat(5000)));
+        check("null");
+        check("7");
+    }
+
+    /// A place on the equator at Greenwich has an empty location, and may have no name.
+    #[test]
+    fn what_is_left_out_has_its_default() {
+        let body = br#"{"places":[{"id":"x","displayName":null,"location":{}}]}"#.to_vec();
+        let reply = Reply { code: ureq::http::StatusCode::OK, body };
+        let at = Position { latitude: 0.0, longitude: 0.0 };
+        let mut out = Vec::new();
+        let question = Question { at, radius_km: 5.0, bound: 20 };
+        assert_eq!(PROTOCOL.read(&reply, &question, &mut out).ok(), Some(Said::default()));
+        let answer: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!(answer["results"][0]["geometry"]["location"]["lng"], 0.0);
+    }
+}

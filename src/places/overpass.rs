@@ -219,4 +219,41 @@ mod tests {
         check(0.5001, &(circle("500") + &circle("500.1")));
         check(10.0, &(circle("500") + &circle("10000")));
     }
+
+    const PROTOCOL: Overpass = Overpass { deadline: Duration::from_secs(5) };
+
+    const BODY: &str = r#"{"elements":[
+        {"type":"node","id":"6","lat":6018e-2,"lon":" 24.94","tags":{"name":"B","note":"\ud83d"}},
+        ODD,
+        {"type":"node","id":8,"lat":60.17,"lon":24.94,"tags":null},
+        {"type":"node","id":-5,"lat":"60.17","lon":24.94,"tags":{"name":"A","level":1,"x":null}}]}"#;
+
+    /// Goal: one odd element costs itself, and is counted. Method: it stands between two good ones.
+    #[test]
+    fn an_odd_element_costs_itself() {
+        let check = |odd: &str| {
+            let body = BODY.replace("ODD", odd).into_bytes();
+            let reply = Reply { code: ureq::http::StatusCode::OK, body };
+            let at = Position { latitude: 60.17, longitude: 24.94 };
+            let question = Question { at, radius_km: 5.0, bound: 20 };
+            let mut out = Vec::new();
+            let said = PROTOCOL.read(&reply, &question, &mut out).ok();
+            assert_eq!(said, Some(Said { skipped: 1, ..Said::default() }), "{odd}");
+            let answer: serde_json::Value = serde_json::from_slice(&out).unwrap();
+            let results = answer["results"].as_array().unwrap().iter();
+            let names: Vec<_> = results.map(|result| result["name"].as_str().unwrap()).collect();
+            assert_eq!((names, &answer["status"]), (vec!["A", "B"], &"OK".into()), "{odd}");
+        };
+        check(r#"{"type":"node","lat":60.17,"lon":24.94,"tags":{"name":"X"}}"#);
+        check(r#"{"type":7,"id":1,"lat":60.17,"lon":24.94,"tags":{"name":"X"}}"#);
+        check(r#"{"type":"node","id":[],"lat":60.17,"lon":24.94,"tags":{"name":"X"}}"#);
+        check(r#"{"type":"node","id":1,"lat":60.17,"lon":24.94,"tags":["name"]}"#);
+        check(r#"{"type":"way","id":1,"center":{"lat":60.17},"tags":{"name":"X"}}"#);
+        check(r#"{"type":"node","id":1,"lat":91,"lon":24.94,"tags":{"name":"X"}}"#);
+        check(r#"{"type":"node","id":1,"lat":60.17,"lon":"east","tags":{"name":"X"}}"#);
+        let long = "x".repeat(5000);
+        check(&format!(r#"{{"type":"node","id":1,"lat":60,"lon":24,"tags":{{"name":"{long}"}}}}"#));
+        check("null");
+        check("[]");
+    }
 }
