@@ -226,7 +226,8 @@ mod tests {
         {"type":"node","id":"6","lat":6018e-2,"lon":" 24.94","tags":{"name":"B","note":"\ud83d"}},
         ODD,
         {"type":"node","id":8,"lat":60.17,"lon":24.94,"tags":null},
-        {"type":"node","id":-5,"lat":"60.17","lon":24.94,"tags":{"name":"A","level":1,"x":null}}]}"#;
+        {"type":"node","id":-5,"lat":"60.17","lon":24.94,"tags":{"name":"A","level":1,"x":null}}
+    ]}"#;
 
     /// Goal: one odd element costs itself, and is counted. Method: it stands between two good ones.
     #[test]
