@@ -180,19 +180,8 @@ complain() {
     echo "herd.sh: $*" >&2
 }
 
-# Runs the binary, without the descriptors that our caller may have opened: a server would keep
-# them for as long as it lives, and with them locks and pipes.
 herd() {
-    (
-        for descriptor in /dev/fd/*; do
-            descriptor=${descriptor##*/}
-            case $descriptor in
-                0 | 1 | 2 | *[!0-9]*) ;;
-                *) eval "exec $descriptor>&-" ;;
-            esac
-        done
-        exec "$binary" "$@"
-    )
+    "$binary" "$@"
 }
 
 # ---- the tour --------------------------------------------------------------------------------

@@ -36,7 +36,11 @@ pub fn stop(out: &mut impl Write, run_dir: &RunDir, names: &[String]) -> Result<
     if !run_dir.path().exists() {
         return told_of_none(out, names);
     }
-    let _lock = lock(run_dir)?;
+    // A disk that takes nothing must keep nobody from being stopped.
+    let is_unwritable = run_dir.lock().is_err_and(|error| {
+        matches!(error.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::StorageFull)
+    });
+    let _lock = if is_unwritable { None } else { Some(lock(run_dir)?) };
     let is_chosen = !names.is_empty();
     let all = run_dir.names().map_err(|error| unreadable(run_dir, &error))?;
     stop_all(out, run_dir, if is_chosen { names } else { &all }, is_chosen)?;

@@ -15,7 +15,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -280,12 +280,13 @@ fn launch_missing(out: &mut impl Write, plan: &Plan, flags: &StartFlags) -> Resu
         })
     });
     if let Err(failure) = came_up {
+        say(&failure.sentence);
         roll_back(&mut started);
         if stopping.load(Ordering::Relaxed) {
             // As the signal would have ended it, so that a shell's loop ends as well.
             let _ = signal_hook::low_level::emulate_default_handler(SIGINT);
         }
-        return Err(failure);
+        return Err(Failure::new(failure.exit, ""));
     }
     if plan.is_whole {
         await_peers(plan, deadline, &stopping);
@@ -316,6 +317,19 @@ fn running_already(config: &Config, status: &Status) -> Result<String, Failure> 
     })
 }
 
+/// Becomes the program that is named behind it, without the files that our caller has open: a
+/// server would keep them for as long as it lives, and with them locks and pipes. Only a shell can
+/// close what it does not own, and only bash those above 9.
+const WITHOUT_FILES: &str = r#"
+for file in /dev/fd/*; do
+    file=${file##*/}
+    case $file in
+        0 | 1 | 2 | *[!0-9]*) ;;
+        *) eval "exec $file>&-" ;;
+    esac
+done
+exec "$@""#;
+
 /// A process group of its own keeps Ctrl-C here from reaching it.
 fn launch<'a>(config: &'a Config, flags: &StartFlags) -> Result<Started<'a>, Failure> {
     let path = said(config);
@@ -325,15 +339,22 @@ fn launch<'a>(config: &'a Config, flags: &StartFlags) -> Result<Started<'a>, Fai
     };
     let file = logging::open_to_append(&path, config.log.mode).map_err(|error| cannot(&error))?;
     let said_from = file.metadata().map_err(|error| cannot(&error))?.len();
-    let both = file.try_clone().map_err(|error| cannot(&error))?;
     let program = std::env::current_exe().map_err(|error| {
         Failure::new(Exit::System, format!("herd does not find itself: {error}"))
     })?;
-    let mut command = Command::new(program);
-    command.arg("serve").arg(&config.name).args(&flags.typed).env_remove("HERD_TRACE");
-    command.args(config.trace.iter().flat_map(|path| ["--trace".as_ref(), path.as_os_str()]));
-    command.stdin(Stdio::null()).stdout(file).stderr(both).process_group(0);
-    let child = command.spawn().map_err(|error| {
+    let spawn = |command: &mut Command| {
+        command.arg("serve").arg(&config.name).args(&flags.typed);
+        command.args(config.trace.iter().flat_map(|path| ["--trace".as_ref(), path.as_os_str()]));
+        command.env_remove("HERD_TRACE").env_remove("BASH_ENV");
+        command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file.try_clone()?);
+        command.process_group(0).spawn()
+    };
+    let mut shell = Command::new("bash");
+    let child = match spawn(shell.args(["-c", WITHOUT_FILES, "bash"]).arg(&program)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => spawn(&mut Command::new(program)),
+        spawned => spawned,
+    };
+    let child = child.map_err(|error| {
         Failure::new(Exit::System, format!("{} cannot be started: {error}", config.name))
     })?;
     Ok(Started { config, child, said_from })
@@ -417,11 +438,8 @@ fn await_peers(plan: &Plan, deadline: Instant, stopping: &AtomicBool) {
 
 /// A start leaves nothing half done. Each of these is our child, so its number is nobody else's
 /// until it has been waited for.
-fn roll_back(started: &mut [Started<'_>]) {
-    if started.is_empty() {
-        return;
-    }
-    say("undoing this start");
+fn roll_back(started: &mut Vec<Started<'_>>) {
+    started.retain_mut(|server| matches!(server.child.try_wait(), Ok(None)));
     for server in started.iter() {
         let _ = kill_process(Pid::from_child(&server.child), Signal::TERM);
     }
@@ -435,7 +453,7 @@ fn roll_back(started: &mut [Started<'_>]) {
             }
             thread::sleep(PAUSE);
         }
-        say(&format!("{name}: stopped (pid {})", server.child.id()));
+        say(&format!("{name}: stopped again (pid {})", server.child.id()));
     }
 }
 
@@ -449,6 +467,7 @@ fn suggest(out: &mut impl Write, plan: &Plan) -> io::Result<()> {
         false => address,
     });
     let address = near(first.client_address);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let (first, last) = (&first.name, &last.name);
     let tell = match first == last {
         true => format!("Tell {first} where you are, ask it what is near"),
@@ -457,7 +476,7 @@ fn suggest(out: &mut impl Write, plan: &Plan) -> io::Result<()> {
     writeln!(
         out,
         "\nReady. {tell}:\n    \
-         {me} say {first} \"IAMAT kiwi +60.1699+24.9384 $(date +%s)\"\n    \
+         {me} say {first} 'IAMAT kiwi +60.1699+24.9384 {now}'\n    \
          {me} say {last} 'WHATSAT kiwi 10 3'\n\
          or type lines yourself (Ctrl-C leaves):\n    \
          nc {} {}\n\

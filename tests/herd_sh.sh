@@ -338,7 +338,7 @@ undo_a_start_that_fails() {
     output=$(in_another_herd start $MIDDLE 2>&1) || fail 'one server of another herd'
     run 98 start
     says "$MIDDLE did not start" 'a taken port is complained about'
-    says "$FIRST: stopped" 'a start that fails is undone'
+    says "$FIRST: stopped again" 'a start that fails is undone'
     run 3 status $FIRST
     output=$(in_another_herd status $MIDDLE) || fail 'the other herd was stopped as well'
     output=$(in_another_herd stop) || fail 'the other herd cannot be stopped'

@@ -2,6 +2,7 @@
 //! come of them is for the tests.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
 use herd::status::Status;
@@ -99,6 +100,20 @@ pub fn end(command: &mut Command) -> Ended {
         out: String::from_utf8(stdout).unwrap(),
         complaint: String::from_utf8(stderr).unwrap(),
     }
+}
+
+/// The same command, given by a shell that first says `script`.
+pub fn in_a_shell(given: &Command, dir: &Path, script: &str) -> Command {
+    let mut command = Command::new("sh");
+    command.arg("-c").arg(format!("{script} \"$0\" \"$@\""));
+    command.arg(given.get_program()).args(given.get_args()).current_dir(dir);
+    for (name, value) in given.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command
 }
 
 /// Names and pids of a line such as `Bona: started (pid 17)`.
