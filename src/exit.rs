@@ -32,6 +32,8 @@ pub enum Exit {
     /// EX_CANTCREAT: the log or the run directory cannot be used, or a key file or a trace not be
     /// made.
     CannotCreate = 73,
+    /// EX_TEMPFAIL: the server has stopped, and no peer has said that it keeps all its reports.
+    NotHandedOver = 75,
     /// EX_NOPERM: the server, or the run directory, is another user's.
     NotAllowed = 77,
     /// EX_CONFIG: herd.toml, a key file or the choice of a herd is wrong.

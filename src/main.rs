@@ -173,5 +173,9 @@ fn serve(config: Config, out: &mut impl Write) -> Result<Exit, Failure> {
     };
     log.close(LOG_PATIENCE);
     drop(claim);
-    ran.map(|()| Exit::Success)
+    let hand_over = ran?;
+    match hand_over.has_failed() {
+        true => Err(Failure::new(Exit::NotHandedOver, hand_over.warning())),
+        false => Ok(Exit::Success),
+    }
 }

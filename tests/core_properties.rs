@@ -361,7 +361,9 @@ fn hurt(body: &mut Body, conns: &mut Vec<ConnId>, random: &mut fastrand::Rng) {
             }
             Act::Dial { peer } => body.dial_failed(peer),
             Act::Ask { .. } => {}
-            Act::Finish { conn } | Act::Reset { conn } => assert!(conns.contains(&conn)),
+            Act::Finish { conn } | Act::Reset { conn } | Act::Over { conn } => {
+                assert!(conns.contains(&conn));
+            }
             Act::Noted(note) => assert!(!matches!(note, Note::PlainOverflow { .. })),
             Act::Broken(violation) => panic!("{violation}"),
         }

@@ -31,13 +31,17 @@ pub enum Input<'a, 'b> {
     Ended { conn: ConnId },
     /// The connection is gone.
     Closed { conn: ConnId },
+    /// The far end of a peer's connection has taken so many bytes of what was owed.
+    Taken { conn: ConnId, bytes: usize },
     /// Nothing is owed to the connection any more (`Output::TellDrained`).
     Drained { conn: ConnId },
     /// A question was answered, possibly with the reason why it cannot be.
     PlacesArrived { ticket: Ticket, body: &'a [u8] },
     /// A timer fired. It may be about something that is gone.
     TimerFired { timer: Timer },
-    /// The process is about to end: say good-bye to the peers.
+    /// The process is about to end: its doors are closed, and clients hear their last answers.
+    Draining,
+    /// No client is left: hand over what is known, and say good-bye to the peers.
     Leaving,
 }
 
@@ -103,6 +107,12 @@ pub enum Note {
     Refused {
         conn: ConnId,
         why: &'static str,
+    },
+    /// Two processes of one name are alive: one is joined, and the other one is refused.
+    TwoOfOneName {
+        peer: PeerId,
+        conn: ConnId,
+        joined: ConnId,
     },
     /// A peer is slow; what it misses will be sent when it has caught up.
     PeerBehind {

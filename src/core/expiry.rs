@@ -12,6 +12,7 @@ use super::Server;
 use super::border::{Output, Outputs, Timer};
 use super::clock::{Now, PosixTime};
 use super::digest::{LEAVES, Leaf};
+use super::handover::Stage;
 use super::store::Place;
 use super::wire::Report;
 
@@ -25,7 +26,7 @@ const REPORTS_A_SWEEP: usize = 4_096;
 
 impl Server {
     pub(super) fn sweep_later(&self, out: &mut Outputs) {
-        if self.settings.expire_after.is_some() && !self.leaving {
+        if self.settings.expire_after.is_some() && self.stage < Stage::Leaving {
             out.push(Output::StartTimer { timer: Timer::Sweep, after: SWEEP_EVERY });
         }
     }

@@ -20,16 +20,18 @@ use super::clock::Now;
 use super::line::{Line, Lines};
 use super::link::Terms;
 use super::names::{ConnId, PeerId};
-use super::peer_wire::{Greeting, MAC_BYTES, PeerLine, write_hex};
+use super::peer_wire::{Greeting, MAC_BYTES, PeerLine, Refusal, write_hex};
 use super::planted::{Bug, planted};
 use super::roll::{Claims, State, Stranger};
-use super::seal::Role;
+use super::seal::{Keyring, Role};
 
 /// A reason to refuse somebody is told to the log once in this time, however many come.
 const NOTED_EVERY: Duration = Duration::from_secs(60);
 
 /// Why somebody is refused.
 type Reason = &'static str;
+
+const NO_COMMON_KEY: Reason = "does not share a key with us";
 
 impl Server {
     /// Lines on the peer port, from peers and from those who may become one.
@@ -107,21 +109,23 @@ impl Server {
         }
         let key = self.keyring.common(theirs.caps);
         if key.is_none() && !self.keyring.is_open() {
-            return Err("it has no key of this herd");
+            self.peers.at(peer).trouble = Some(NO_COMMON_KEY);
+            return Err(NO_COMMON_KEY);
         }
         let (nonce, caps) = (self.keyring.nonce(), self.keyring.caps(key));
         let shares_digest = self.keyring.shares_digest(theirs.caps);
+        let run = Keyring::run(theirs.caps);
         let mut ours = self.greeting(peer, nonce, &caps);
         let claim = key.and_then(|key| self.keyring.claim(key, &theirs, &ours));
         ours.mac = claim.as_ref().map(|claim| claim.proof(Role::Acceptor));
         out.say(conn, |text| ours.write_line(text));
         match claim {
             None => {
-                let terms = Terms { begins: false, seal: None, shares_digest };
+                let terms = Terms { begins: false, seal: None, shares_digest, run };
                 self.link_up(now, peer, conn, terms, out);
             }
             Some(claim) => {
-                let claims = Some(Claims { peer, claim, shares_digest });
+                let claims = Some(Claims { peer, claim, shares_digest, run });
                 self.peers.strangers.push_back(Stranger { conn, claims });
             }
         }
@@ -137,13 +141,13 @@ impl Server {
         line: PeerLine<'_>,
         out: &mut Outputs,
     ) -> Result<(), Reason> {
-        let Claims { peer, claim, shares_digest } = claims;
+        let Claims { peer, claim, shares_digest, run } = claims;
         match line {
             PeerLine::Auth { mac }
                 if claim.is_proven(Role::Dialler, &mac) || planted(Bug::ProofUnchecked) =>
             {
                 let seal = Some(claim.seal(Role::Acceptor));
-                let terms = Terms { begins: false, seal, shares_digest };
+                let terms = Terms { begins: false, seal, shares_digest, run };
                 self.link_up(now, peer, conn, terms, out);
                 Ok(())
             }
@@ -183,6 +187,7 @@ impl Server {
                 true
             }
             Err(why) => {
+                self.peers.at(peer).trouble = Some(why);
                 self.refuse(now, conn, why, out);
                 false
             }
@@ -195,7 +200,11 @@ impl Server {
         peer: PeerId,
         line: PeerLine<'_>,
     ) -> Result<(Terms, Option<[u8; MAC_BYTES]>), Reason> {
-        let PeerLine::Greeting(theirs) = line else { return Err("not a greeting") };
+        let theirs = match line {
+            PeerLine::Greeting(theirs) => theirs,
+            PeerLine::Refused { why } => return Err(why),
+            _ => return Err("not a greeting"),
+        };
         if self.check_names(&theirs)? != peer {
             return Err("not the peer that was dialled");
         }
@@ -203,19 +212,20 @@ impl Server {
             return Err("it was greeted before");
         };
         let shares_digest = self.keyring.shares_digest(theirs.caps);
+        let run = Keyring::run(theirs.caps);
         let Some(mac) = theirs.mac else {
             let is_open = self.keyring.is_open();
-            let terms = Terms { begins: true, seal: None, shares_digest };
-            return is_open.then_some((terms, None)).ok_or("it has no key of this herd");
+            let terms = Terms { begins: true, seal: None, shares_digest, run };
+            return is_open.then_some((terms, None)).ok_or(NO_COMMON_KEY);
         };
-        let key = self.keyring.common(theirs.caps).ok_or("it has no key in common with us")?;
+        let key = self.keyring.common(theirs.caps).ok_or(NO_COMMON_KEY)?;
         let caps = self.keyring.caps(None);
         let ours = self.greeting(peer, nonce, &caps);
         let claim = self.keyring.claim(key, &ours, &theirs);
         let claim = claim.filter(|claim| claim.is_proven(Role::Acceptor, &mac));
         let claim = claim.ok_or("its proof is wrong")?;
         let seal = Some(claim.seal(Role::Dialler));
-        let terms = Terms { begins: true, seal, shares_digest };
+        let terms = Terms { begins: true, seal, shares_digest, run };
         Ok((terms, Some(claim.proof(Role::Dialler))))
     }
 
@@ -241,7 +251,17 @@ impl Server {
         if self.may_note(now, why) {
             out.note(Note::Refused { conn, why });
         }
-        out.push(Output::HangUp { conn });
+        match why {
+            // It knows our names: it may know this, too, and its own log will have the reason.
+            NO_COMMON_KEY => {
+                out.say(conn, |text| {
+                    Refusal::Key.write(text);
+                    text.push(b'\n');
+                });
+                out.push(Output::Close { conn });
+            }
+            _ => out.push(Output::HangUp { conn }),
+        }
     }
 
     /// Whether the log is to hear of this reason to refuse something, and notes that it does:

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use super::border::{Note, Output, Outputs};
 use super::digest::{LEAVES, Leaf, NODES, Node};
+use super::handover::Farewell;
 use super::names::{ConnId, PeerId};
 use super::planted::{Bug, planted};
-use super::seal::Seal;
+use super::seal::{RunId, Seal};
 use super::store::Place;
 
 /// A greeted connection to a peer.
@@ -22,7 +23,7 @@ pub(super) struct Link {
     pub since: Duration,
     /// When the peer last said anything.
     pub heard: Duration,
-    /// Bytes sent since nothing was owed for the last time.
+    /// Bytes sent that the far end has not taken.
     pub owed: usize,
     /// Above it, what is not yet said waits (`Settings::peer_owed_max`).
     owed_max: usize,
@@ -32,8 +33,12 @@ pub(super) struct Link {
     pub sending: Option<Place>,
     /// Nodes whose parts were to be told when there was no room for it.
     pub untold: Marks,
+    /// The digest of everything was to be told when there was no room for it.
+    pub root_owed: bool,
     /// The peer's digests can be compared with ours.
     pub shares_digest: bool,
+    /// The peer's process, if it names it.
+    pub run: Option<RunId>,
     /// We dialled, and so it is us who tell our digest first.
     pub begins: bool,
     /// The peer has told its digest on this link.
@@ -41,7 +46,10 @@ pub(super) struct Link {
     /// Digests in a row that differed while reports were under way.
     pub doubts: u8,
     /// Signs of life asked for.
-    pub pings: u64,
+    pings: u64,
+    /// The number of a ping that was not answered yet, for there was no room.
+    pong: Option<Box<[u8]>>,
+    pub farewell: Farewell,
     /// `Drained` was asked for.
     asked: bool,
     /// The log knows that the peer is slow.
@@ -55,6 +63,8 @@ pub(super) struct Terms {
     pub begins: bool,
     pub seal: Option<Box<Seal>>,
     pub shares_digest: bool,
+    /// The far end's process, if it names it.
+    pub run: Option<RunId>,
 }
 
 impl Link {
@@ -68,11 +78,15 @@ impl Link {
             missed: Marks::none_of(LEAVES),
             sending: None,
             untold: Marks::none_of(NODES),
+            root_owed: false,
             shares_digest: terms.shares_digest,
+            run: terms.run,
             begins: terms.begins,
             compared: false,
             doubts: 0,
             pings: 0,
+            pong: None,
+            farewell: Farewell::None,
             asked: false,
             is_noted: false,
             seal: terms.seal,
@@ -101,6 +115,10 @@ impl Link {
     /// Sends news, or remembers that it was not sent. A peer that is behind with a leaf gets its
     /// newest reports later, each once, however often they change meanwhile.
     pub fn flood(&mut self, peer: PeerId, leaf: Leaf, line: Range<usize>, out: &mut Outputs) {
+        // Behind a last word, nothing is heard.
+        if self.farewell == Farewell::Said {
+            return;
+        }
         if planted(Bug::SyncBeforeFlood) && self.begins && self.heard == self.since {
             return;
         }
@@ -131,6 +149,44 @@ impl Link {
         }
     }
 
+    /// Asks for a sign of life.
+    pub fn ping(&mut self, out: &mut Outputs) {
+        self.pings += 1;
+        let number = self.pings;
+        self.say(out, |text| text.extend_from_slice(format!("PING {number}").as_bytes()));
+    }
+
+    /// Gives a sign of life, now or when there is room. Who hears it has heard before it what it
+    /// had asked for before.
+    pub fn pong(&mut self, number: &[u8], out: &mut Outputs) {
+        if self.has_room() && self.untold.is_empty() && !self.root_owed {
+            self.say(out, |text| {
+                text.extend_from_slice(b"PONG ");
+                text.extend_from_slice(number);
+            });
+        } else {
+            self.pong = Some(number.into());
+            self.ask(out);
+        }
+    }
+
+    /// Gives the sign of life that there was no room for.
+    pub fn pong_late(&mut self, out: &mut Outputs) {
+        if self.untold.is_empty()
+            && !self.root_owed
+            && let Some(number) = self.pong.take()
+        {
+            self.pong(&number, out);
+        }
+    }
+
+    /// The far end has taken so many bytes.
+    pub fn taken(&mut self, bytes: usize) {
+        if !planted(Bug::OwedForEver) {
+            self.owed = self.owed.saturating_sub(bytes);
+        }
+    }
+
     /// Whether there is room for what can also be said later.
     pub fn has_room(&self) -> bool {
         self.owed <= self.owed_max
@@ -138,7 +194,8 @@ impl Link {
 
     /// Whether there is anything that the peer must still be told.
     pub fn is_behind(&self) -> bool {
-        self.sending.is_some() || !self.missed.is_empty() || !self.untold.is_empty()
+        let is_told = self.untold.is_empty() && !self.root_owed;
+        !is_told || self.sending.is_some() || !self.missed.is_empty()
     }
 
     /// What the peer must be sent next: the rest of a leaf, or the whole of the next one. News of
@@ -151,6 +208,12 @@ impl Link {
     /// Remembers that the peer must be sent what this leaf holds.
     pub fn miss(&mut self, leaf: Leaf, out: &mut Outputs) {
         self.missed.add(leaf.into());
+        self.ask(out);
+    }
+
+    /// Remembers that the peer must be told the digest of everything.
+    pub fn owe_root(&mut self, out: &mut Outputs) {
+        self.root_owed = true;
         self.ask(out);
     }
 
@@ -170,9 +233,7 @@ impl Link {
 
     /// Nothing is owed any more.
     pub fn drained(&mut self) {
-        if !planted(Bug::OwedForEver) {
-            self.owed = 0;
-        }
+        self.taken(self.owed);
         self.asked = false;
         self.is_noted &= self.is_behind();
     }
@@ -228,6 +289,10 @@ impl Marks {
         let (word, bit) = place(number);
         self.count -= usize::from(self.bits[word] & bit != 0);
         self.bits[word] &= !bit;
+    }
+
+    pub fn list(&self) -> impl Iterator<Item = usize> {
+        (0..self.bits.len() * u64::BITS as usize).filter(|&number| self.has(number))
     }
 
     /// Takes one out.

@@ -15,6 +15,7 @@ mod digits;
 mod expiry;
 mod flood;
 mod greeting;
+mod handover;
 pub mod line;
 mod link;
 pub mod names;
@@ -39,6 +40,7 @@ use arrayvec::ArrayVec;
 use border::{Input, Note, Output, Outputs, Timer};
 use clock::{Now, PosixTime, Skew};
 use digest::{Hash, Node};
+use handover::Stage;
 use line::{Line, Lines, Mark};
 use names::{ConnId, Door, PeerId, Ticket};
 use planted::{Bug, planted};
@@ -48,6 +50,7 @@ use store::{Key, Place, Store, Verdict};
 use whatsat::{TOO_LATE, Waits};
 use wire::{Command, Report};
 
+pub use handover::HandOver;
 pub use plain::Frame;
 pub use roll::{LinkState, PeerSettings, PeerView};
 
@@ -148,8 +151,7 @@ pub struct Server {
     swept: Place,
     /// Reasons to refuse somebody, and when the log was last told of them.
     refusals: BTreeMap<&'static str, Duration>,
-    /// Told `Leaving`: no peer is dialled again.
-    leaving: bool,
+    stage: Stage,
 }
 
 impl Server {
@@ -166,7 +168,7 @@ impl Server {
             news_at: Duration::ZERO,
             swept: Place::default(),
             refusals: BTreeMap::new(),
-            leaving: false,
+            stage: Stage::Serving,
             settings,
         }
     }
@@ -185,9 +187,11 @@ impl Server {
             Input::Lines { conn, lines } => self.lines(now, conn, lines, out),
             Input::Ended { conn } => self.ended(now, conn, out),
             Input::Closed { conn } => self.closed(now, conn, out),
+            Input::Taken { conn, bytes } => self.taken(conn, bytes),
             Input::Drained { conn } => self.drained(conn, out),
             Input::PlacesArrived { ticket, body } => self.places_arrived(ticket, body, out),
             Input::TimerFired { timer } => self.timer_fired(now, timer, out),
+            Input::Draining => self.drain(out),
             Input::Leaving => self.leave(out),
         }
     }

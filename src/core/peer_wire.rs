@@ -7,7 +7,9 @@
 //!   AT …                                                 a report, as `wire` spells it
 //!   ROOT <count> <hash>                                  how many clients, and the digest of all
 //!   L1 <32 hashes>  L2 <at> <32 hashes>  L3 <at> <16 hashes>      digests of parts
-//!   PING <n>  PONG <n>  BYE
+//!   PING <n>  PONG <n>
+//!   BYE  KEPT                                            the sender leaves; all was heard and is kept
+//!   REFUSED <word>                                       no link will come of this, and why
 //! ```
 
 use super::digest::{Hash, Node};
@@ -28,6 +30,8 @@ pub enum PeerLine<'a> {
     Ping { number: &'a [u8] },
     Pong,
     Bye,
+    Kept,
+    Refused { why: &'static str },
     Blank,
     Invalid,
 }
@@ -48,6 +52,11 @@ impl<'a> PeerLine<'a> {
                 fields.next().filter(|number| digits::are_all(number)).map(|_| PeerLine::Pong)
             }
             b"BYE" => Some(PeerLine::Bye),
+            b"KEPT" => Some(PeerLine::Kept),
+            b"REFUSED" => {
+                let refusal = fields.next().and_then(Refusal::parse);
+                refusal.map(|refusal| PeerLine::Refused { why: refusal.why() })
+            }
             b"ROOT" => Self::root(&mut fields),
             b"L1" | b"L2" | b"L3" => {
                 // The hashes are taken out of the line later, one by one.
@@ -109,6 +118,37 @@ impl<'a> Greeting<'a> {
             write_hex(mac, out);
         }
         out.push(b'\n');
+    }
+}
+
+/// Why a server that could be a peer is not let in: said to it, for its own log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The two have no key in common.
+    Key,
+    /// Another process of that name is joined.
+    Name,
+}
+
+impl Refusal {
+    const ALL: [(Refusal, &'static str); 2] = [(Refusal::Key, "key"), (Refusal::Name, "name")];
+
+    fn parse(word: &[u8]) -> Option<Refusal> {
+        Self::ALL.into_iter().find(|(_, name)| name.as_bytes() == word).map(|(refusal, _)| refusal)
+    }
+
+    pub fn write(self, out: &mut Vec<u8>) {
+        let word = Self::ALL.into_iter().find(|(refusal, _)| *refusal == self);
+        out.extend_from_slice(b"REFUSED ");
+        out.extend_from_slice(word.map_or("", |(_, name)| name).as_bytes());
+    }
+
+    /// What it means to the one who is refused.
+    fn why(self) -> &'static str {
+        match self {
+            Refusal::Key => "does not share a key with us",
+            Refusal::Name => "another server with our name has joined it",
+        }
     }
 }
 

@@ -22,8 +22,10 @@ use std::time::Duration;
 use super::Server;
 use super::border::{Note, Output, Outputs, Timer};
 use super::clock::Now;
+use super::handover::{Heir, Stage};
 use super::link::{Link, Terms};
 use super::names::{ConnId, PeerId};
+use super::peer_wire::Refusal;
 use super::planted::{Bug, planted};
 use super::roll::State;
 
@@ -47,7 +49,7 @@ impl Server {
 
     pub(super) fn redial(&mut self, peer: PeerId, attempt: u32, out: &mut Outputs) {
         match &self.peers.at(peer).state {
-            State::Waiting { attempt: awaited } if *awaited == attempt && !self.leaving => {
+            State::Waiting { attempt: awaited } if *awaited == attempt => {
                 self.peers.at(peer).redials += 1;
                 self.dial(peer, attempt, out);
             }
@@ -89,7 +91,7 @@ impl Server {
     /// the same peer. Whoever is to be dialled by the peer waits for that.
     fn wait(&mut self, peer: PeerId, attempt: u32, out: &mut Outputs) {
         let gives_up = planted(Bug::RedialGivesUp) && attempt > 5;
-        if !self.peers.at(peer).dials || self.leaving || gives_up {
+        if !self.peers.at(peer).dials || self.stage > Stage::Serving || gives_up {
             self.peers.at(peer).state = State::Down;
             return;
         }
@@ -124,9 +126,16 @@ impl Server {
         terms: Terms,
         out: &mut Outputs,
     ) {
-        let attempt = match &self.peers.at(peer).state {
+        if let Some(joined) = self.is_double(peer, &terms) {
+            self.refuse_double(now, (peer, joined), conn, terms, out);
+            return;
+        }
+        let attempt = match &mut self.peers.at(peer).state {
             State::Up { link, attempt } => {
-                let (old, attempt) = (link.conn, *attempt);
+                let (old, run, attempt) = (link.conn, link.run, *attempt);
+                if run != terms.run {
+                    self.peers.at(peer).replaced = run;
+                }
                 let why = "replaced by a newer connection";
                 out.note(Note::PeerDown { peer, conn: old, why });
                 if !planted(Bug::OldLinkKept) {
@@ -145,13 +154,44 @@ impl Server {
             State::Down | State::Plain(_) => 0,
         };
         let link = Link::new(conn, now.monotonic, self.settings.peer_owed_max, terms);
-        self.peers.at(peer).state = State::Up { link, attempt };
+        let entry = self.peers.at(peer);
+        entry.state = State::Up { link, attempt };
+        entry.trouble = None;
+        entry.heir = Heir::Owed;
         out.note(Note::PeerUp { peer, conn });
         let after = self.settings.ping_after;
         out.push(Output::StartTimer { timer: Timer::Ping { conn }, after });
         // From here on news is flooded on this link, and only now begins what it has missed:
         // the other order would lose what comes in between.
         self.begin_sync(peer, out);
+    }
+
+    /// The connection on which another process of this name is joined, if this one was joined
+    /// before it: then both are alive, and would replace each other for ever.
+    fn is_double(&mut self, peer: PeerId, terms: &Terms) -> Option<ConnId> {
+        let entry = self.peers.at(peer);
+        let was_replaced = terms.run.is_some() && entry.replaced == terms.run;
+        match &entry.state {
+            State::Up { link, .. } if was_replaced && link.run != terms.run => Some(link.conn),
+            _ => None,
+        }
+    }
+
+    fn refuse_double(
+        &mut self,
+        now: Now,
+        (peer, joined): (PeerId, ConnId),
+        conn: ConnId,
+        terms: Terms,
+        out: &mut Outputs,
+    ) {
+        self.counters.refused += 1;
+        let mut link = Link::new(conn, now.monotonic, self.settings.peer_owed_max, terms);
+        link.say(out, |text| Refusal::Name.write(text));
+        out.push(Output::Close { conn });
+        if self.may_note(now, "another server of that name is joined") {
+            out.note(Note::TwoOfOneName { peer, conn, joined });
+        }
     }
 
     /// Ends a link that is up or being greeted, for a reason of ours.
@@ -171,7 +211,13 @@ impl Server {
         self.link_lost(now, conn, "connection lost", out);
     }
 
-    fn link_lost(&mut self, now: Now, conn: ConnId, why: &'static str, out: &mut Outputs) {
+    pub(super) fn link_lost(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        why: &'static str,
+        out: &mut Outputs,
+    ) {
         let Some(peer) = self.peers.peer_on(conn) else { return };
         let attempt = match &self.peers.at(peer).state {
             State::Up { link, attempt } => {
@@ -183,25 +229,6 @@ impl Server {
             _ => return,
         };
         self.wait(peer, attempt, out);
-    }
-
-    pub(super) fn leave(&mut self, out: &mut Outputs) {
-        self.leaving = true;
-        while let Some(stranger) = self.peers.strangers.pop_front() {
-            out.push(Output::HangUp { conn: stranger.conn });
-        }
-        for peer in self.peers.ids() {
-            match &mut self.peers.at(peer).state {
-                State::Up { link, .. } => {
-                    link.say(out, |text| text.extend_from_slice(b"BYE"));
-                    out.push(Output::Close { conn: link.conn });
-                }
-                State::Greeting { conn, .. } => out.push(Output::HangUp { conn: *conn }),
-                State::Plain(_) => continue,
-                _ => {}
-            }
-            self.peers.at(peer).state = State::Down;
-        }
     }
 
     /// Looks after a link: asks a silent peer for a sign of life, and gives up on a dead one.
@@ -217,9 +244,7 @@ impl Server {
             return;
         }
         let after = if silence >= ping_after {
-            link.pings += 1;
-            let number = link.pings;
-            link.say(out, |text| text.extend_from_slice(format!("PING {number}").as_bytes()));
+            link.ping(out);
             ping_after.min(silence_max - silence)
         } else {
             ping_after - silence

@@ -6,10 +6,11 @@ use std::ops::Range;
 
 use super::border::Outputs;
 use super::digest::Leaf;
+use super::handover::Heir;
 use super::link::Link;
 use super::names::{ConnId, PeerId};
 use super::plain::{Frame, PlainPeer};
-use super::seal::Claim;
+use super::seal::{Claim, RunId};
 use super::wire::Report;
 
 /// What a server must be told of a peer.
@@ -41,6 +42,8 @@ pub struct PeerView {
     pub state: LinkState,
     /// Dials after the first.
     pub redials: u64,
+    /// Why there is no link, if one of the two has said so.
+    pub trouble: Option<&'static str>,
 }
 
 /// Everyone this server is linked with.
@@ -62,6 +65,7 @@ pub(super) struct Claims {
     pub peer: PeerId,
     pub claim: Claim,
     pub shares_digest: bool,
+    pub run: Option<RunId>,
 }
 
 pub(super) struct Peer {
@@ -69,6 +73,12 @@ pub(super) struct Peer {
     pub dials: bool,
     pub redials: u64,
     pub state: State,
+    /// The process that was last replaced by another one while its link was up.
+    pub replaced: Option<RunId>,
+    /// Why there is no link, if one of the two has said so.
+    pub trouble: Option<&'static str>,
+    /// Whether it would have our reports if we were gone.
+    pub heir: Heir,
 }
 
 /// `attempt` counts the dials since the peer was last up for long.
@@ -87,6 +97,9 @@ impl Peers {
             name: settings.name.clone(),
             dials: settings.dials && settings.plain.is_none(),
             redials: 0,
+            replaced: None,
+            trouble: None,
+            heir: Heir::None,
             state: match &settings.plain {
                 Some(frame) => State::Plain(PlainPeer::new(frame.clone())),
                 None => State::Down,
@@ -113,7 +126,16 @@ impl Peers {
             State::Up { .. } => LinkState::Up,
             State::Plain(_) => LinkState::Plain,
         };
-        PeerView { state, redials: peer.redials }
+        PeerView { state, redials: peer.redials, trouble: peer.trouble }
+    }
+
+    /// Whether a peer would have our reports if we were gone, and its link if that is still up.
+    pub fn heir(&self, peer: PeerId) -> (Heir, Option<&Link>) {
+        let peer = &self.list[usize::from(peer.0)];
+        match &peer.state {
+            State::Up { link, .. } => (peer.heir, Some(link)),
+            _ => (peer.heir, None),
+        }
     }
 
     /// Passes news on to one peer, if it can hear.

@@ -32,6 +32,7 @@ pub(super) struct Keyring {
     nonces: u64,
     /// The keys of the store's hashes.
     pub hash_keys: HashKeys,
+    run: RunId,
     /// What digests are hidden with before they are said.
     digest_key: hmac::Key,
 }
@@ -43,6 +44,9 @@ struct Key {
 }
 
 type KeyId = [u8; 4];
+
+/// Names a process, so that two of one name can be told from one that has started again.
+pub(super) type RunId = [u8; 8];
 
 /// Which end of a connection a server is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,8 +87,9 @@ impl Keyring {
             (half(0), half(8))
         };
         let hash_keys = HashKeys { herd: halves(&digest), process: halves(&index) };
+        let run = first_bytes(&mac(&nonce_key, &[b"run"]));
         let digest_key = keyed(&mac(&keyed(&digest), &[b"shown"]));
-        Keyring { keys, nonce_key, nonces: 0, hash_keys, digest_key }
+        Keyring { keys, nonce_key, nonces: 0, hash_keys, run, digest_key }
     }
 
     pub fn is_open(&self) -> bool {
@@ -109,6 +114,8 @@ impl Keyring {
         }
         caps.extend_from_slice(b"digest:");
         write_hex(&self.digest_id(), &mut caps);
+        caps.extend_from_slice(b",run:");
+        write_hex(&self.run, &mut caps);
         caps
     }
 
@@ -121,6 +128,11 @@ impl Keyring {
     /// Whether the far end's digests can be compared with ours.
     pub fn shares_digest(&self, caps: &[u8]) -> bool {
         words(caps, b"digest:").any(|word| from_hex(word) == Some(self.digest_id()))
+    }
+
+    /// The process at the far end, if it names it.
+    pub fn run(caps: &[u8]) -> Option<RunId> {
+        words(caps, b"run:").find_map(from_hex)
     }
 
     /// What two greetings claim, to be proven with this key.

@@ -30,6 +30,7 @@ use super::Server;
 use super::border::{Output, Outputs, Timer};
 use super::clock::Now;
 use super::digest::Node;
+use super::handover::Farewell;
 use super::line::Line;
 use super::names::{ConnId, PeerId};
 use super::peer_wire::{Parts, PeerLine, write_root};
@@ -89,21 +90,23 @@ impl Server {
             }
             PeerLine::Root { count, hash } => self.root_heard(now, peer, count, hash, out),
             PeerLine::Parts(parts) => self.parts_heard(peer, parts, out),
-            PeerLine::Ping { number } => {
-                // Whoever is owed so much hears from us without a pong.
-                if link.has_room() {
-                    link.say(out, |text| {
-                        text.extend_from_slice(b"PONG ");
-                        text.extend_from_slice(number);
-                    });
-                }
-            }
-            PeerLine::Pong | PeerLine::Blank => {}
+            PeerLine::Ping { number } => link.pong(number, out),
+            PeerLine::Pong => self.pong_heard(peer, out),
+            PeerLine::Blank => {}
             PeerLine::Bye => {
-                self.drop_link(now, conn, "it said good-bye", out);
+                self.bye_heard(now, peer, conn, out);
                 return false;
             }
-            PeerLine::Greeting(_) | PeerLine::Auth { .. } | PeerLine::Invalid => {
+            PeerLine::Kept if link.farewell == Farewell::Said => {
+                self.kept_heard(now, peer, conn, out);
+                return false;
+            }
+            PeerLine::Refused { why } => {
+                self.peers.at(peer).trouble = Some(why);
+                self.drop_link(now, conn, why, out);
+                return false;
+            }
+            PeerLine::Greeting(_) | PeerLine::Auth { .. } | PeerLine::Kept | PeerLine::Invalid => {
                 return self.break_link(now, conn, "it does not speak our language", out);
             }
         }
@@ -176,7 +179,11 @@ impl Server {
             }
             link.doubts = 0;
             if !planted(Bug::OneWayRepair) {
-                self.tell_root(peer, out);
+                match link.has_room() {
+                    true => self.tell_root(peer, out),
+                    // It goes on asking and does not read: once is enough.
+                    false => link.owe_root(out),
+                }
             }
         }
         if their_count == 0 && !planted(Bug::EmptyNotRefilled) {
@@ -218,11 +225,22 @@ impl Server {
         self.store.digest().filled(node).for_each(|leaf| link.miss(leaf, out));
     }
 
+    /// The far end of a link has taken some of what it was owed.
+    pub(super) fn taken(&mut self, conn: ConnId, bytes: usize) {
+        if let Some((_, link)) = self.peers.link(conn) {
+            link.taken(bytes);
+        }
+    }
+
     /// Nothing is owed to this connection any more: says the next of what there was no room for.
     pub(super) fn drained(&mut self, conn: ConnId, out: &mut Outputs) {
         let piece_bytes = PIECE_BYTES.min(self.settings.peer_owed_max);
-        let Some((_, link)) = self.peers.link(conn) else { return };
+        let Some((peer, link)) = self.peers.link(conn) else { return };
         link.drained();
+        if std::mem::take(&mut link.root_owed) {
+            self.tell_root(peer, out);
+        }
+        let Some((peer, link)) = self.peers.link(conn) else { return };
         let hash = |part| self.keyring.shown(self.store.digest().hash(part));
         while link.owed < piece_bytes
             && let Some(node) = link.untold.take()
@@ -247,8 +265,10 @@ impl Server {
                 }
             }
         }
+        link.pong_late(out);
         if link.is_behind() {
-            link.ask(out);
+            return link.ask(out);
         }
+        self.say_bye(peer, out);
     }
 }

@@ -15,6 +15,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 
 use super::connection::{Hearing, Phase};
 use super::{Due, Reactor};
+use crate::core::HandOver;
 use crate::core::border::Input;
 use crate::core::names::Door;
 use crate::trace::Note;
@@ -84,6 +85,7 @@ impl Reactor {
             give_up_name();
         }
         self.wheel.start(self.now.monotonic + bound, Due::DrainOver);
+        self.tell(Input::Draining);
         self.slots.remove_listener(self.doors.client);
         self.slots.remove_listener(self.doors.peer);
         for conn in self.slots.names() {
@@ -103,9 +105,22 @@ impl Reactor {
     }
 
     /// The last words of a process.
-    pub(super) fn end(mut self) {
+    pub(super) fn end(mut self) -> HandOver {
+        let hand_over = self.server.hand_over();
+        self.log_hand_over(&hand_over);
         self.places.shut_down();
         self.end_trace();
         info!("stopped");
+        hand_over
+    }
+
+    fn log_hand_over(&self, hand_over: &HandOver) {
+        for (peer, _) in &hand_over.owed {
+            let name = &self.config.peers[usize::from(peer.0)].name;
+            info!("peer {name} has not confirmed that it keeps all our reports");
+        }
+        if hand_over.has_failed() {
+            warn!("{}", hand_over.warning());
+        }
     }
 }

@@ -57,12 +57,12 @@ use mio::{Events, Poll, Token};
 use signal_hook_mio::v1_0::Signals;
 
 use crate::config::Config;
-use crate::core::Server;
 use crate::core::border::{Input, Output, Outputs, Timer};
 use crate::core::clock::Now;
 use crate::core::line::Lines;
 use crate::core::names::{ConnId, PeerId, Ticket};
 use crate::core::timer_wheel::TimerWheel;
+use crate::core::{HandOver, Server};
 use crate::logging::LogHandle;
 use crate::trace::{Note, Recorder, Told};
 use asked::Asked;
@@ -153,13 +153,15 @@ enum Mail {
     Connected { peer: PeerId, conn: ConnId },
     DialFailed { peer: PeerId },
     Closed { conn: ConnId },
+    Taken { conn: ConnId, bytes: usize },
     Drained { conn: ConnId },
     Answered { ticket: Ticket, body: Rc<[u8]> },
 }
 
 impl Reactor {
-    /// Turns until a signal ends it. An error means that the kernel's queue itself has failed.
-    pub fn run(mut self) -> io::Result<()> {
+    /// Turns until a signal ends it, and says what has become of the reports. An error means that
+    /// the kernel's queue itself has failed.
+    pub fn run(mut self) -> io::Result<HandOver> {
         let mut events = Events::with_capacity(EVENTS_MAX);
         let turn = self.trace.begin();
         self.tell(Input::Started);
@@ -167,8 +169,7 @@ impl Reactor {
         while !self.is_over() {
             self.turn(&mut events)?;
         }
-        self.end();
-        Ok(())
+        Ok(self.end())
     }
 
     /// asyncio: BaseEventLoop._run_once.
@@ -334,6 +335,7 @@ impl Reactor {
                 Mail::Connected { peer, conn } => Input::Connected { peer: *peer, conn: *conn },
                 Mail::DialFailed { peer } => Input::DialFailed { peer: *peer },
                 Mail::Closed { conn } => Input::Closed { conn: *conn },
+                Mail::Taken { conn, bytes } => Input::Taken { conn: *conn, bytes: *bytes },
                 Mail::Drained { conn } => Input::Drained { conn: *conn },
                 Mail::Answered { ticket, body } => Input::PlacesArrived { ticket: *ticket, body },
             };

@@ -105,6 +105,18 @@ impl Reactor {
                  set the clock that is wrong, or client_ahead_max in herd.toml",
                 spoken(seconds)
             ),
+            Note::TwoOfOneName { peer, conn, joined } => {
+                let from = |conn: ConnId| {
+                    let connection = self.slots.tenant(conn.slot());
+                    let ip = connection.and_then(|connection| connection.peer_ip());
+                    ip.map_or("an unknown address".to_owned(), |ip| ip.to_string())
+                };
+                let (joined, refused, name) = (from(joined), from(conn), name(peer));
+                warn!(
+                    "two servers are called {name}: one has joined from {joined}, another dials \
+                     from {refused} and is refused; give each a name of its own"
+                );
+            }
             Note::PeerBehind { peer } => {
                 warn!("peer {} reads slowly; what it misses is sent later", name(peer));
             }

@@ -35,6 +35,10 @@ const PIECE_BYTES: usize = 64 * 1024;
 const WORDS_BYTES: usize = 512;
 /// What comes at once of one input: some mail for each connection, and not for ever.
 const MAILS_MAX: usize = 10_000;
+/// How long it is waited for a peer to close as well.
+const LINGER: Duration = Duration::from_secs(2);
+/// Deadlines of a server that has left, and not for ever.
+const TIMERS_LEFT_MAX: usize = 1_000;
 /// The Unix time at which the simulated world begins.
 pub const EPOCH: u64 = 1_800_000_000;
 pub const NANOS: u64 = 1_000_000_000;
@@ -56,6 +60,10 @@ pub enum Act {
     },
     /// The connection was hung up on.
     Reset {
+        conn: ConnId,
+    },
+    /// The connection of a peer is over at this end.
+    Over {
         conn: ConnId,
     },
     Noted(Note),
@@ -85,10 +93,13 @@ pub struct Body {
     /// When clients were heard, on its own clock.
     stamps: Vec<i128>,
     timers_fired: u64,
+    /// Peers that are to close, too, and until when.
+    lingering: VecDeque<(Duration, ConnId)>,
 }
 
 enum Mail {
     Closed { conn: ConnId },
+    Taken { conn: ConnId, bytes: usize },
     Drained { conn: ConnId },
 }
 
@@ -131,6 +142,7 @@ impl Body {
             next_inbox: LineBuffer::default(),
             stamps: Vec::new(),
             timers_fired: 0,
+            lingering: VecDeque::new(),
         }
     }
 
@@ -155,6 +167,7 @@ impl Body {
 
     /// No more commands are taken: clients hear the answers that they are owed, and go.
     pub fn dismiss_clients(&mut self) {
+        self.tell(Input::Draining);
         let conns: Vec<ConnId> = self.sockets.keys().copied().collect();
         for conn in conns.into_iter().filter(|conn| conn.door() == Door::Client) {
             if let Some(socket) = self.sockets.get_mut(&conn) {
@@ -173,6 +186,15 @@ impl Body {
     pub fn lose_all(&mut self) {
         while let Some((&conn, _)) = self.sockets.first_key_value() {
             self.lose(conn);
+        }
+    }
+
+    /// The timers of a server that has left fire in vain: none of them starts another one.
+    pub fn outlive_timers(&mut self) {
+        for _ in 0..TIMERS_LEFT_MAX {
+            let Some(deadline) = self.wheel.next_deadline() else { return };
+            self.now.monotonic = self.now.monotonic.max(deadline);
+            self.expire();
         }
     }
 
@@ -232,16 +254,28 @@ impl Body {
 
     pub fn expire(&mut self) {
         let mut fired = Vec::new();
+        let now = self.now.monotonic;
         self.wheel.expire(self.now.monotonic, &mut fired);
         self.timers_fired += fired.len() as u64;
         for timer in fired {
             self.tell(Input::TimerFired { timer });
         }
+        while let Some(&(end, conn)) = self.lingering.front()
+            && end <= now
+        {
+            self.lingering.pop_front();
+            if self.bury(conn) {
+                self.acts.push(Act::Reset { conn });
+            }
+        }
+        self.empty_mailbox();
     }
 
     /// In the world's time.
     pub fn next_deadline(&self) -> Option<Duration> {
-        self.wheel.next_deadline().map(|deadline| self.born + deadline)
+        let linger = self.lingering.front().map(|(end, _)| *end);
+        let deadlines = [self.wheel.next_deadline(), linger];
+        deadlines.into_iter().flatten().min().map(|deadline| self.born + deadline)
     }
 
     /// Bytes have come.
@@ -287,6 +321,9 @@ impl Body {
         let Some(socket) = self.sockets.get_mut(&conn) else { return Vec::new() };
         let rest = socket.outbox.split_off(room.min(socket.outbox.len()));
         let sent = std::mem::replace(&mut socket.outbox, rest);
+        if conn.door() == Door::Peer && !sent.is_empty() {
+            self.mailbox.push_back(Mail::Taken { conn, bytes: sent.len() });
+        }
         if socket.outbox.is_empty() {
             if std::mem::take(&mut socket.tell_drained) {
                 self.mailbox.push_back(Mail::Drained { conn });
@@ -333,6 +370,7 @@ impl Body {
             }
             let input = match mail {
                 Mail::Closed { conn } => Input::Closed { conn },
+                Mail::Taken { conn, bytes } => Input::Taken { conn, bytes },
                 Mail::Drained { conn } => Input::Drained { conn },
             };
             self.server.handle(self.now, input, &mut self.out);
@@ -348,6 +386,9 @@ impl Body {
                 Output::Close { conn } => {
                     let Some(socket) = self.sockets.get_mut(&conn) else { continue };
                     socket.closing = true;
+                    if conn.door() == Door::Peer {
+                        self.lingering.push_back((self.now.monotonic + LINGER, conn));
+                    }
                     self.finish_if_sent(conn);
                 }
                 Output::HangUp { conn } => {
@@ -430,6 +471,9 @@ impl Body {
         let Some(socket) = self.sockets.remove(&conn) else { return false };
         if planted(Bug::PartialLineKept) && conn.door() == Door::Peer {
             self.next_inbox = socket.inbox;
+        }
+        if conn.door() == Door::Peer {
+            self.acts.push(Act::Over { conn });
         }
         self.mailbox.push_back(Mail::Closed { conn });
         true

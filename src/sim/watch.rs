@@ -223,6 +223,7 @@ impl Watch {
         body: &Body,
         living: impl Iterator<Item = &'a Body> + Clone,
         names: &[String],
+        is_handed_over: bool,
     ) -> Result<(), Violation> {
         is_kept_up(body)?;
         let seen = &mut self.seats[server];
@@ -232,9 +233,21 @@ impl Watch {
         seen.forgotten.clear();
         seen.changes = 0;
         let lines = lines_of(body.server.store());
+        let is_held = |line: &String| living.clone().any(|body| holds(body.server.store(), line));
+        if is_handed_over {
+            let may_be_over = |line: &&String| {
+                is_forgotten(body, line) || living.clone().any(|body| is_forgotten(body, line))
+            };
+            let is_lost = |line: &&String| {
+                holds(body.server.store(), line) && !is_held(line) && !may_be_over(line)
+            };
+            let lost = self.acknowledged.iter().find(is_lost);
+            Invariant::Keeping.demand(lost.is_none(), || {
+                format!("it has left, a peer said that it keeps everything, and {lost:?} is gone")
+            })?;
+        }
         // What it alone had is lost, and nobody promised otherwise.
-        self.acknowledged
-            .retain(|line| living.clone().any(|body| holds(body.server.store(), line)));
+        self.acknowledged.retain(is_held);
         self.is_true(&lines, names)
     }
 
@@ -379,7 +392,12 @@ fn are_ordered(lines: &[String]) -> Result<(), Violation> {
 
 /// Whether a server holds what this AT line says, or better, or need not any more.
 fn keeps(body: &Body, line: &str) -> bool {
-    holds(body.server.store(), line) || may_be_forgotten(body, &report(line))
+    holds(body.server.store(), line) || is_forgotten(body, line)
+}
+
+/// Whether what this AT line says may have been forgotten by now.
+fn is_forgotten(body: &Body, line: &str) -> bool {
+    may_be_forgotten(body, &report(line))
 }
 
 /// Whether a store holds what this AT line says, or better.

@@ -68,6 +68,8 @@ struct Seat {
     body: Option<Body>,
     /// Its doors are closed.
     is_leaving: bool,
+    /// Another server has died since it began to leave.
+    has_lost_heirs: bool,
     /// The deadline that is on the agenda.
     deadline: Option<Duration>,
 }
@@ -123,6 +125,7 @@ impl World {
             life: 0,
             body: None,
             is_leaving: false,
+            has_lost_heirs: false,
             deadline: None,
         };
         let mut world = World {
@@ -407,6 +410,10 @@ impl World {
                     let after = self.latency(self.wires[at.wire].slow);
                     self.plan(after, Event::Lost(at.far()));
                 }
+            }
+            Act::Over { conn } => {
+                let at = At::of(conn);
+                self.wires[at.wire].ends[at.end].alive = false;
             }
             Act::Noted(note) => self.note_of(server, note)?,
             Act::Broken(violation) => return Err(violation),

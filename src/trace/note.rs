@@ -65,9 +65,11 @@ pub enum Told {
     Lines(ConnId),
     Ended(ConnId),
     Closed(ConnId),
+    Taken(ConnId),
     Drained(ConnId),
     PlacesArrived,
     TimerFired,
+    Draining,
     Leaving,
 }
 
@@ -106,9 +108,11 @@ impl Told {
             Told::Lines(conn) => ("Lines", Some(conn)),
             Told::Ended(conn) => ("Ended", Some(conn)),
             Told::Closed(conn) => ("Closed", Some(conn)),
+            Told::Taken(conn) => ("Taken", Some(conn)),
             Told::Drained(conn) => ("Drained", Some(conn)),
             Told::PlacesArrived => ("PlacesArrived", None),
             Told::TimerFired => ("TimerFired", None),
+            Told::Draining => ("Draining", None),
             Told::Leaving => ("Leaving", None),
         }
     }
@@ -124,9 +128,11 @@ impl From<&Input<'_, '_>> for Told {
             Input::Lines { conn, .. } => Told::Lines(conn),
             Input::Ended { conn } => Told::Ended(conn),
             Input::Closed { conn } => Told::Closed(conn),
+            Input::Taken { conn, .. } => Told::Taken(conn),
             Input::Drained { conn } => Told::Drained(conn),
             Input::PlacesArrived { .. } => Told::PlacesArrived,
             Input::TimerFired { .. } => Told::TimerFired,
+            Input::Draining => Told::Draining,
             Input::Leaving => Told::Leaving,
         }
     }

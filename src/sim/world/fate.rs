@@ -47,6 +47,7 @@ impl World {
         seat.life += 1;
         seat.deadline = None;
         seat.is_leaving = false;
+        seat.has_lost_heirs = false;
         seat.body = Some(Body::new(settings, self.now, ahead_ms));
         let life = seat.life;
         self.row(server, || match life {
@@ -240,6 +241,7 @@ impl World {
 
     pub(super) fn be_gone(&mut self, server: usize) -> Result<(), Violation> {
         self.tell(server, Body::lose_all)?;
+        self.tell(server, Body::outlive_timers)?;
         let seat = &self.seats[server];
         if let Some(body) = &seat.body {
             body.has_left(seat.peers.len())?;
@@ -252,8 +254,15 @@ impl World {
     fn end_life(&mut self, server: usize, how: Fault) -> Result<(), Violation> {
         let life = self.seats[server].life;
         let Some(body) = self.seats[server].body.take() else { return Ok(()) };
+        let is_handed_over = how == Fault::Leave
+            && !self.seats[server].has_lost_heirs
+            && body.server.hand_over().kept_by > 0;
+        // The peer that keeps the reports of one that leaves may be the one that is gone now.
+        for seat in &mut self.seats {
+            seat.has_lost_heirs |= seat.is_leaving;
+        }
         let living = self.seats.iter().filter_map(|seat| seat.body.as_ref());
-        self.watch.bury(server, &body, living, &self.chance.graph.names)?;
+        self.watch.bury(server, &body, living, &self.chance.graph.names, is_handed_over)?;
         for wire in 0..self.wires.len() {
             let ends = &self.wires[wire].ends;
             let me = Party::Server { server, life };
