@@ -91,8 +91,8 @@ impl HandOver {
             _ => format!(", and {owed} of them were still to be sent"),
         };
         format!(
-            "no peer has confirmed that it keeps the reports of this server's {} clients{at_least}: \
-             some may be lost; start a peer first, or give `drain` more time",
+            "no peer has confirmed that it keeps the reports of this server's {} clients\
+             {at_least}: some may be lost; start a peer first, or give `drain` more time",
             self.clients,
         )
     }

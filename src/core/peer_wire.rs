@@ -8,7 +8,7 @@
 //!   ROOT <count> <hash>                                  how many clients, and the digest of all
 //!   L1 <32 hashes>  L2 <at> <32 hashes>  L3 <at> <16 hashes>      digests of parts
 //!   PING <n>  PONG <n>
-//!   BYE  KEPT                                            the sender leaves; all was heard and is kept
+//!   BYE  KEPT                                            the sender leaves; all it said is kept
 //!   REFUSED <word>                                       no link will come of this, and why
 //! ```
 

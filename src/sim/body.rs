@@ -12,14 +12,15 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 pub use super::settings::settings;
+pub use super::socket::Act;
+use super::socket::Socket;
 use super::watch::{Invariant, Violation, nanos};
-use crate::core::border::{Input, Note, Output, Outputs, Timer};
+use crate::core::border::{Input, Output, Outputs, Timer};
 use crate::core::clock::{Now, PosixTime};
 use crate::core::line::{LineBuffer, LineLimits};
 use crate::core::names::{ConnId, Door, PeerId, Ticket};
 use crate::core::planted::{Bug, planted};
 use crate::core::timer_wheel::TimerWheel;
-use crate::core::whatsat::Question;
 use crate::core::wire::Report;
 use crate::core::{LinkState, Server, Settings};
 
@@ -42,34 +43,6 @@ const TIMERS_LEFT_MAX: usize = 1_000;
 /// The Unix time at which the simulated world begins.
 pub const EPOCH: u64 = 1_800_000_000;
 pub const NANOS: u64 = 1_000_000_000;
-
-/// What the world must do or know.
-#[derive(Clone, Debug)]
-pub enum Act {
-    Dial {
-        peer: PeerId,
-    },
-    Ask {
-        conn: ConnId,
-        ticket: Ticket,
-        question: Question,
-    },
-    /// Nothing will follow what was sent on this connection.
-    Finish {
-        conn: ConnId,
-    },
-    /// The connection was hung up on.
-    Reset {
-        conn: ConnId,
-    },
-    /// The connection of a peer is over at this end.
-    Over {
-        conn: ConnId,
-    },
-    Noted(Note),
-    /// The mind asked for something that no reactor could do.
-    Broken(Violation),
-}
 
 pub struct Body {
     pub server: Server,
@@ -101,26 +74,6 @@ enum Mail {
     Closed { conn: ConnId },
     Taken { conn: ConnId, bytes: usize },
     Drained { conn: ConnId },
-}
-
-#[derive(Default)]
-struct Socket {
-    inbox: LineBuffer,
-    outbox: Vec<u8>,
-    /// Came while lines were held back.
-    unread: Vec<u8>,
-    lines_left: bool,
-    held: bool,
-    /// The far end will send no more.
-    ended: bool,
-    /// It may have more to say, but nobody reads it: half a line stays half a line.
-    dismissed: bool,
-    end_told: bool,
-    /// Nothing is heard any more, and after the outbox is sent, nothing is said.
-    closing: bool,
-    /// The last word was said.
-    finished: bool,
-    tell_drained: bool,
 }
 
 impl Body {

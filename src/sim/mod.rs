@@ -18,6 +18,7 @@ pub mod graph;
 #[cfg(feature = "mutants")]
 pub mod mutants;
 mod settings;
+mod socket;
 mod talker;
 mod tellings;
 pub mod watch;
