@@ -126,6 +126,16 @@ pub fn median(mut found: Vec<f64>) -> Option<f64> {
     }
 }
 
+/// The least and the most behind a median, in brackets; nothing if there was only one.
+pub fn spread(found: &[f64], spoken: impl Fn(f64) -> String) -> String {
+    let least = found.iter().copied().fold(f64::INFINITY, f64::min);
+    let most = found.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    match found.len() {
+        0 | 1 => String::new(),
+        _ => format!(" [{}–{}]", spoken(least), spoken(most)),
+    }
+}
+
 /// 2.05 M, 152 k, 98.
 pub fn short(number: f64) -> String {
     match number {

@@ -1,5 +1,6 @@
-//! What clients notice when somebody is killed: one of two servers that flood, or the store that
-//! two servers ask. Apart from the loads, which end when they are not answered.
+//! What clients notice when somebody is killed: one of two servers that flood. Apart from the
+//! loads, which end when they are not answered. A central store is not killed beside it: alone, it
+//! would leave nothing, and a second one and who decides between them are another design.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
@@ -9,7 +10,6 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::herd::{Herd, Plan};
-use crate::sides::Store;
 use crate::trial::Found;
 
 /// Who is not answered for so long hangs up and comes again.
@@ -20,14 +20,6 @@ pub fn herd(pause: Duration) -> Result<Found, String> {
     let mut herd = Herd::start(&Plan::of(2, 0))?;
     let port = herd.servers[1].clients;
     Ok(watch(port, pause, || drop(herd.servers.remove(0))))
-}
-
-/// A client asks one of two servers, and the store is killed.
-pub fn central(pause: Duration) -> Result<Found, String> {
-    let store = Store::start()?;
-    let (port, _server) = store.server()?;
-    let (_, _other) = store.server()?;
-    Ok(watch(port, pause, || drop(store)))
 }
 
 /// Asks for as long as `pause`, lets `kill` happen, and asks for as long again.

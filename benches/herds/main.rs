@@ -93,7 +93,10 @@ fn main() -> io::Result<()> {
     println!("{}", table::write(&trials, &results));
     let Span { warm_up, measure } = span;
     let machine = machine::description();
-    println!("{machine}; medians of {rounds} rounds of {measure:?} after {warm_up:?}.");
+    println!(
+        "{machine}; medians of {rounds} rounds of {measure:?} after {warm_up:?}, and in brackets \
+         the least and the\nmost; without a log of lines but where it says so."
+    );
     fs::write(out.join("herds.csv"), table::csv(&trials, &results))?;
     eprintln!("{}", out.join("herds.csv").display());
     let failed = results.iter().filter(|result| result.found.is_err()).count();

@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use crate::machine::{fine, median, short};
+use crate::machine::{fine, median, short, spread};
 use crate::trial::{CPU, DONE, FREE, Found, Goal, P50, P99, RATE, Trial};
 
 /// One side of a trial in one round.
@@ -77,10 +77,14 @@ impl Results<'_> {
         self.all.iter().filter(of_both).filter_map(|result| result.found.as_ref().ok())
     }
 
+    fn all_of(&self, trial: usize, side: usize, figure: &str) -> Vec<f64> {
+        let figures = self.found(trial, side).flatten();
+        figures.filter(|(name, _)| *name == figure).map(|(_, value)| *value).collect()
+    }
+
     /// The median of one figure; `None` if it was never found.
     fn of(&self, trial: usize, side: usize, figure: &str) -> Option<f64> {
-        let figures = self.found(trial, side).flatten();
-        median(figures.filter(|(name, _)| *name == figure).map(|(_, value)| *value).collect())
+        median(self.all_of(trial, side, figure))
     }
 
     fn names(&self, trial: usize, side: usize) -> Vec<&'static str> {
@@ -88,7 +92,8 @@ impl Results<'_> {
     }
 
     fn plain_cell(&self, (trial, side): (usize, usize), figure: &str) -> String {
-        self.of(trial, side, figure).map_or_else(|| NOTHING.to_owned(), plain)
+        let spread = spread(&self.all_of(trial, side, figure), plain);
+        self.of(trial, side, figure).map_or_else(|| NOTHING.to_owned(), plain) + &spread
     }
 
     fn cell(
@@ -98,9 +103,10 @@ impl Results<'_> {
         spoken: fn(f64) -> String,
     ) -> String {
         let Some(value) = self.of(trial, side, figure) else { return NOTHING.to_owned() };
+        let spread = spread(&self.all_of(trial, side, figure), spoken);
         match self.of(trial, 0, figure).filter(|_| side > 0) {
-            Some(first) => format!("{} ({:.2})", spoken(value), value / first),
-            None => spoken(value),
+            Some(first) => format!("{} ({:.2}){spread}", spoken(value), value / first),
+            None => spoken(value) + &spread,
         }
     }
 

@@ -116,12 +116,7 @@ pub fn all(is_quick: bool) -> Vec<Trial> {
     trials.push(trial(
         "somebody is killed",
         None,
-        vec![
-            side("a herd of two: one of them", |span| crate::deaths::herd(pause(span))),
-            with_store(side("a central store: the store", |span| {
-                crate::deaths::central(pause(span))
-            })),
-        ],
+        vec![side("a herd of two: one of them", |span| crate::deaths::herd(pause(span)))],
     ));
     trials
 }

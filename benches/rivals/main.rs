@@ -38,7 +38,7 @@ struct Flags {
     /// How long each time
     #[arg(long, value_name = "S", default_value_t = 3.0)]
     seconds: f64,
-    /// And how long before that: two compilers and some caches have to get warm
+    /// And how long before that, for Java five times: two compilers and some caches get warm
     #[arg(long, value_name = "S", default_value_t = 2.0)]
     warm_up: f64,
     /// Only rivals whose names contain one of these, beside the herd and the limit
@@ -108,7 +108,9 @@ fn machine(course: &Course, rivals: &[Rival]) -> String {
     }
     let (rounds, Span { warm_up, measure }) = (course.rounds, course.span);
     format!(
-        "{}; medians of {rounds} rounds of {measure:?} after {warm_up:?}; {}.",
+        "{}; medians of {rounds} rounds of {measure:?} after {warm_up:?}, for Java five times as \
+         long, and in\nbrackets the least and the most; the herd without its log of lines, Redis \
+         and memcached in memory\nonly; {}.",
         machine::description(),
         versions.join(", "),
     )

@@ -113,7 +113,8 @@ impl Course {
         thread::sleep(self.span.warm_up.max(Duration::from_millis(100)) / 2);
         let flags = format!("{} --protocol {}", load.flags, rival.protocol);
         let bench = pinned(1, machine::herd());
-        Loading::begin(bench, (port, &[server.pid()]), &flags, self.span)?.end()
+        let span = Span { warm_up: rival.warm_ups * self.span.warm_up, ..self.span };
+        Loading::begin(bench, (port, &[server.pid()]), &flags, span)?.end()
     }
 }
 
@@ -127,6 +128,17 @@ fn told(figures: &Figures) -> String {
     format!("{rate:.0}/s, {us:.2} µs of CPU, p50 {:.0} µs", figure("/latency_us/p50"))
 }
 
+/// One figure of a rival in each round in which it is known.
+pub fn all_of(
+    results: &[Measurement],
+    rival: usize,
+    load: usize,
+    figure: impl Fn(&Measurement) -> Option<f64>,
+) -> Vec<f64> {
+    let of_both = |result: &&Measurement| result.rival == rival && result.load == load;
+    results.iter().filter(of_both).filter_map(figure).collect()
+}
+
 /// The median of one figure of a rival over the rounds; `None` if nobody knows it.
 pub fn median_of(
     results: &[Measurement],
@@ -134,8 +146,7 @@ pub fn median_of(
     load: usize,
     figure: impl Fn(&Measurement) -> Option<f64>,
 ) -> Option<f64> {
-    let of_both = |result: &&Measurement| result.rival == rival && result.load == load;
-    median(results.iter().filter(of_both).filter_map(figure).collect())
+    median(all_of(results, rival, load, figure))
 }
 
 /// The median of a number that `herd bench` tells.

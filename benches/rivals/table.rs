@@ -3,8 +3,8 @@
 
 use std::fmt::Write;
 
-use crate::machine::{fine, short};
-use crate::race::{Aim, Load, Measurement, median_number, median_of};
+use crate::machine::{fine, short, spread};
+use crate::race::{Aim, Load, Measurement, all_of, median_number, median_of};
 use crate::rivals::Rival;
 
 /// What a table is made of, and who is in it.
@@ -97,7 +97,18 @@ impl Results<'_> {
         path: &str,
         spoken: impl Fn(f64) -> String,
     ) -> String {
-        told(median_number(self.all, rival, load, path), spoken)
+        let figure = median_number(self.all, rival, load, path);
+        told(figure, &spoken) + &self.spread(rival, load, path, spoken)
+    }
+
+    fn spread(
+        &self,
+        rival: usize,
+        load: usize,
+        path: &str,
+        spoken: impl Fn(f64) -> String,
+    ) -> String {
+        spread(&all_of(self.all, rival, load, |it| it.found.as_ref().ok()?.number(path)), spoken)
     }
 
     /// A figure, and its ratio to the limit's.
@@ -111,9 +122,12 @@ impl Results<'_> {
         let limit = self.rivals.iter().position(|rival| rival.is_limit);
         let figure = |rival| median_number(self.all, rival, load, path);
         let Some(number) = figure(rival) else { return NOTHING.to_owned() };
+        let spread = self.spread(rival, load, path, &spoken);
         match limit.filter(|limit| *limit != rival).and_then(figure) {
-            Some(limit) if limit > 0.0 => format!("{} ({:.2})", spoken(number), number / limit),
-            _ => spoken(number),
+            Some(limit) if limit > 0.0 => {
+                format!("{} ({:.2}){spread}", spoken(number), number / limit)
+            }
+            _ => spoken(number) + &spread,
         }
     }
 }

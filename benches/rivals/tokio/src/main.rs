@@ -31,7 +31,8 @@ async fn main() -> io::Result<()> {
 
 async fn serve(mut stream: TcpStream, newest: Newest) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    let mut heard = Vec::with_capacity(4096);
+    // As much at a time as the others read.
+    let mut heard = Vec::with_capacity(64 * 1024);
     let mut answers = Vec::new();
     while stream.read_buf(&mut heard).await? > 0 {
         let whole = heard.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
