@@ -88,10 +88,25 @@ pub fn status(
         ];
         let rows = sights.iter().map(row).collect();
         write_table(out, &[vec![header.map(str::to_owned)], rows].concat())
+            .and_then(|()| write_places(out, &sights))
     };
     written.and_then(|()| out.flush()).map_err(|error| Failure::of_output(&error))?;
 
     conclude(run_dir, &sights)
+}
+
+/// A line below the table for each server whose places cost money or are in trouble.
+fn write_places(out: &mut impl Write, sights: &[Sight]) -> io::Result<()> {
+    let up = sights.iter().filter_map(|sight| match sight {
+        Sight::Up(status) => Some(status),
+        _ => None,
+    });
+    let told = up.filter(|it| it.places_service.is_some() || it.places.contains(", broken: "));
+    for (number, status) in told.enumerate() {
+        let before = if number == 0 { "\n" } else { "" };
+        writeln!(out, "{before}{} has places of {}", status.name, status.places)?;
+    }
+    Ok(())
 }
 
 /// The exit code for what was seen: the worst of it.
@@ -372,6 +387,7 @@ mod tests {
             questions_waiting: 0,
             log_lines_dropped: 0,
             places: "embedded, loaded".to_owned(),
+            places_service: None,
             draining: false,
             drain_s: 5,
             settings: String::new(),

@@ -3,6 +3,8 @@
 //! Apart from both ends: the reactor fills a [`Status`], the command `herd status` shows it, and
 //! `--json` passes it on to scripts. The exchange is one line each way: `status`, then the JSON.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// The line that asks for a [`Status`].
@@ -46,8 +48,11 @@ pub struct Status {
     pub questions_waiting: u64,
     /// Log lines lost because the disk was too slow or full.
     pub log_lines_dropped: u64,
-    /// The source of places and whether it is loaded.
+    /// The source of places, and whether it is loaded or how it is.
     pub places: String,
+    /// How a remote source of places is, and what it has cost.
+    #[serde(default)]
+    pub places_service: Option<ServiceStatus>,
     /// It was told to stop and finishes what it has begun.
     pub draining: bool,
     /// How long that may take.
@@ -56,6 +61,51 @@ pub struct Status {
     /// Equal at two servers with the same settings: see `Config::fingerprint`.
     #[serde(default)]
     pub settings: String,
+}
+
+/// A service that is asked for places, as one server sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceStatus {
+    pub state: ServiceState,
+    pub calls_under_way: u64,
+    /// Calls counted today (UTC), and how many more this server may make; `None`: any number.
+    pub calls_today: u64,
+    pub calls_left_today: Option<u64>,
+    /// Elements of answers that could not be used, since the start.
+    pub elements_skipped: u64,
+    /// What went wrong last, if nothing has gone right since.
+    pub trouble: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ServiceState {
+    Well,
+    /// It answers, and says no.
+    Refuses,
+    /// It has failed repeatedly: one call tries it now and then.
+    LeftAlone,
+}
+
+impl fmt::Display for ServiceStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.state {
+            ServiceState::Well => "well",
+            ServiceState::Refuses => "refuses",
+            ServiceState::LeftAlone => "fails and is left alone",
+        })?;
+        if let Some(trouble) = &self.trouble {
+            write!(f, " ({trouble})")?;
+        }
+        write!(f, ", calls: {} under way, {} today", self.calls_under_way, self.calls_today)?;
+        if let Some(left) = self.calls_left_today {
+            write!(f, ", {left} left")?;
+        }
+        if self.elements_skipped > 0 {
+            write!(f, ", {} odd places skipped", self.elements_skipped)?;
+        }
+        Ok(())
+    }
 }
 
 /// One neighbour, as the server sees it.

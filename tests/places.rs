@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use common::fake_places::{Call, FakePlaces, GOOGLE_LEGACY, GOOGLE_NEW, OVERPASS, Protocol};
 use common::{Client, Herd, until};
+use herd::status::ServiceState;
 use serde_json::Value;
 
 const TIME: &str = "1520023934.918963997";
@@ -241,6 +242,87 @@ fn a_dead_service_is_left_alone() {
     }
     client.send("WHATSAT kiwi 10 5\n");
     check_failure(&mut client, &line, "UNKNOWN_ERROR");
+}
+
+/// Goal: an operator sees that a service has died, why, and that it is well again: once each in the
+/// log, and in the status. Method: as above; then it hears no more, and refuses.
+#[test]
+fn a_dead_service_is_seen() {
+    let fake = FakePlaces::start();
+    let herd = asking(&fake, "deadline = \"10 min\"\ncalls_per_day = 100\n");
+    herd.report("Hill", "kiwi", "+34.0-118.0", TIME);
+    let mut client = herd.connect("Hill");
+    let service = || herd.status("Hill").places_service.unwrap();
+    assert_eq!((service().state, service().calls_left_today), (ServiceState::Well, Some(100)));
+    for _ in 0..5 {
+        client.send("WHATSAT kiwi 10 5\n");
+        drop(fake.call());
+        answer(&mut client);
+    }
+    let why = "the places service failed: unexpected end of file";
+    herd.until_logged(
+        "Hill",
+        &format!(
+            "[WARN] the places service fails and is left alone, but for a try now and then: {why}"
+        ),
+    );
+    let seen = service();
+    assert_eq!((seen.state, seen.trouble.as_deref()), (ServiceState::LeftAlone, Some(why)));
+    assert_eq!((seen.calls_today, seen.calls_left_today), (5, Some(95)));
+    assert!(herd.status("Hill").places.contains("fails and is left alone"));
+}
+
+/// Goal: so he does if it refuses, and the client does not hear the service's own words.
+#[test]
+fn a_service_that_refuses_is_seen() {
+    let fake = FakePlaces::start();
+    let herd = asking(&fake, "");
+    herd.report("Hill", "kiwi", "+34.0-118.0", TIME);
+    let mut client = herd.connect("Hill");
+    let mut ask = |reply: &str| {
+        client.send("WHATSAT kiwi 10 5\n");
+        fake.call().answer("200 OK", reply);
+        answer(&mut client).1
+    };
+    let refusal = r#"{"status":"REQUEST_DENIED","error_message":"IP 192.0.2.7 is not allowed"}"#;
+    for _ in 0..3 {
+        let heard = ask(refusal);
+        assert_eq!(heard["status"], "REQUEST_DENIED");
+        assert!(!heard.to_string().contains("192.0.2.7"), "{heard}");
+    }
+    let told = "the places service refuses to answer: REQUEST_DENIED: IP 192.0.2.7 is not allowed";
+    herd.until_logged("Hill", told);
+    let seen = herd.status("Hill").places_service.unwrap();
+    assert_eq!(seen.state, ServiceState::Refuses);
+    ask(r#"{"results":[7],"status":"OK"}"#);
+    herd.until_logged("Hill", "the places service refuses no more");
+    assert_eq!(herd.log("Hill").matches(told).count(), 1, "once is enough");
+    let seen = herd.status("Hill").places_service.unwrap();
+    assert_eq!((seen.state, seen.elements_skipped, seen.trouble), (ServiceState::Well, 1, None));
+}
+
+/// Goal: a process that is killed and started again finds no new budget. Method: a budget of two
+/// calls, and a kill after the first.
+#[test]
+fn a_budget_outlives_its_process() {
+    let fake = FakePlaces::start();
+    let mut herd = asking(&fake, "calls_per_day = 2\n");
+    let ask = |herd: &Herd, radius: u32, is_called: bool| {
+        herd.report("Hill", "kiwi", "+34.0-118.0", TIME);
+        let mut client = herd.connect("Hill");
+        client.send(format!("WHATSAT kiwi {radius} 5\n"));
+        if is_called {
+            fake.call().answer_nothing_there();
+        }
+        answer(&mut client).1["status"].clone()
+    };
+    assert_eq!(ask(&herd, 1, true), "ZERO_RESULTS");
+    herd.signal("Hill", rustix::process::Signal::KILL);
+    herd.ended("Hill");
+    herd.start("Hill", &[]);
+    assert_eq!(herd.status("Hill").places_service.unwrap().calls_left_today, Some(1));
+    assert_eq!(ask(&herd, 2, true), "ZERO_RESULTS");
+    assert_eq!(ask(&herd, 3, false), "OVER_QUERY_LIMIT");
 }
 
 /// Goal: one address gets its share and no more. Method: loopback is limited like everybody else.

@@ -13,6 +13,7 @@ use log::LevelFilter;
 use super::herd::{Herd, Link, Member, parse_name};
 use super::presets::{self, Preset};
 use super::settings::{PlacesSettings, default_dir, require_file_source};
+use super::share::share;
 use super::{
     Address, Config, ConfigError, Limits, LinkKind, Log, Places, PlacesSource, PlainShape, Secret,
     Settings, StaleReply, file,
@@ -176,7 +177,7 @@ pub fn configure(
         guard(&herd, !keys.is_empty(), name, address)?;
     }
     let home = which.home.as_deref();
-    let places = places(settings.places, &overrides)?;
+    let places = share(places(settings.places, &overrides)?, &herd, name)?;
     Ok(Config {
         herd: herd.id,
         name: name.to_owned(),

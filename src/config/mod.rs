@@ -18,6 +18,7 @@ pub mod limits;
 pub mod presets;
 pub mod settings;
 pub mod shape;
+pub mod share;
 pub mod url;
 
 use std::fmt;

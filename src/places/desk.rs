@@ -25,6 +25,7 @@ use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
+use super::budget::{Budget, Spent};
 use super::render::status::{OVER_QUERY_LIMIT, UNKNOWN_ERROR};
 use crate::core::clock::Now;
 use crate::core::names::Ticket;
@@ -81,19 +82,20 @@ pub struct Desk {
     queue: VecDeque<Key>,
     at_work: usize,
     health: Health,
-    day: Day,
+    budget: Budget,
     askers: Askers,
 }
 
 impl Desk {
-    pub fn new(rules: Rules) -> Desk {
+    /// A desk that has spent so much already.
+    pub fn new(rules: Rules, spent: Spent) -> Desk {
         Desk {
             rules,
             calls: HashMap::new(),
             queue: VecDeque::new(),
             at_work: 0,
             health: Health::Well { failures: 0 },
-            day: Day::default(),
+            budget: Budget::new(rules.calls_per_day, spent),
             askers: Askers::default(),
         }
     }
@@ -128,7 +130,7 @@ impl Desk {
             let why = "too many questions are waiting; ask again later";
             return Reception::Refused(OVER_QUERY_LIMIT, why);
         }
-        if !self.day.may_call(now, self.rules.calls_per_day) {
+        if !self.budget.may_call(now) {
             let why = "today's budget of questions is used up";
             return Reception::Refused(OVER_QUERY_LIMIT, why);
         }
@@ -149,7 +151,7 @@ impl Desk {
             }
             self.calls.remove(&key);
             self.health.call_dropped(now);
-            self.day.call_dropped();
+            self.budget.call_dropped();
         }
         None
     }
@@ -165,6 +167,20 @@ impl Desk {
     /// Calls that are on their way.
     pub fn calls(&self) -> usize {
         self.calls.len()
+    }
+
+    /// Whether the service has failed so often that it is left alone.
+    pub fn is_resting(&self) -> bool {
+        !matches!(self.health, Health::Well { .. })
+    }
+
+    pub fn spent(&self) -> Spent {
+        self.budget.spent()
+    }
+
+    /// Calls counted today, and how many may be.
+    pub fn today(&self, now: Now) -> (usize, Option<usize>) {
+        (self.budget.spent_today(now).calls, self.rules.calls_per_day)
     }
 }
 
@@ -239,31 +255,6 @@ impl Health {
             (Health::Resting { until }, false) => Health::Resting { until: *until },
             (_, false) => Health::Resting { until: now + rules.rest },
         };
-    }
-}
-
-/// How many calls were made today.
-#[derive(Default)]
-struct Day {
-    number: i128,
-    calls: usize,
-}
-
-impl Day {
-    fn may_call(&mut self, now: Now, calls_per_day: Option<usize>) -> bool {
-        let Some(calls_max) = calls_per_day else { return true };
-        let number = now.posix.seconds() / 86_400;
-        if number != self.number {
-            *self = Day { number, calls: 0 };
-        }
-        let may = self.calls < calls_max;
-        self.calls += usize::from(may);
-        may
-    }
-
-    /// A call that was counted has not been made.
-    fn call_dropped(&mut self) {
-        self.calls = self.calls.saturating_sub(1);
     }
 }
 
@@ -374,7 +365,7 @@ mod tests {
 
     #[test]
     fn the_same_question_is_asked_once() {
-        let mut desk = Desk::new(RULES);
+        let mut desk = Desk::new(RULES, Spent::default());
         let call = call(&mut desk, 0, 7);
         desk.receive(now(1), None, Ticket(8), &about(7.0), PATIENCE);
         assert_eq!(desk.next(Duration::ZERO), None, "the second joins the first");
@@ -386,7 +377,7 @@ mod tests {
 
     #[test]
     fn no_more_calls_than_allowed() {
-        let mut desk = Desk::new(RULES);
+        let mut desk = Desk::new(RULES, Spent::default());
         let first = call(&mut desk, 0, 1);
         call(&mut desk, 0, 2);
         assert_eq!(ask(&mut desk, 0, 3), Reception::Accepted);
@@ -400,7 +391,8 @@ mod tests {
 
     #[test]
     fn what_nobody_waits_for_is_not_asked() {
-        let mut desk = Desk::new(Rules { queue_max: 9, calls_per_day: Some(5), ..RULES });
+        let mut desk =
+            Desk::new(Rules { queue_max: 9, calls_per_day: Some(5), ..RULES }, Spent::default());
         let stuck = [call(&mut desk, 0, 1), call(&mut desk, 0, 2)];
         ask(&mut desk, 1, 3);
         ask(&mut desk, 2, 4);
@@ -422,7 +414,7 @@ mod tests {
 
     #[test]
     fn a_probe_that_is_dropped_makes_room_for_another() {
-        let mut desk = Desk::new(Rules { workers: 3, queue_max: 9, ..RULES });
+        let mut desk = Desk::new(Rules { workers: 3, queue_max: 9, ..RULES }, Spent::default());
         let stuck = [1, 2, 3].map(|number| call(&mut desk, 0, number));
         for call in &stuck[..2] {
             desk.finished(Duration::ZERO, *call, false);
@@ -440,7 +432,7 @@ mod tests {
 
     #[test]
     fn a_dead_service_is_left_alone_and_then_tried_once() {
-        let mut desk = Desk::new(RULES);
+        let mut desk = Desk::new(RULES, Spent::default());
         for number in 0..3 {
             let call = call(&mut desk, 0, number);
             desk.finished(Duration::ZERO, call, false);
@@ -458,7 +450,7 @@ mod tests {
 
     #[test]
     fn a_day_has_its_budget() {
-        let mut desk = Desk::new(Rules { calls_per_day: Some(2), ..RULES });
+        let mut desk = Desk::new(Rules { calls_per_day: Some(2), ..RULES }, Spent::default());
         for number in 0..2 {
             let call = call(&mut desk, 0, number);
             desk.finished(Duration::ZERO, call, true);
@@ -478,20 +470,20 @@ mod tests {
             });
             answers.filter(|answer| !matches!(answer, Reception::Refused(..))).count()
         };
-        let mut desk = Desk::new(rules);
+        let mut desk = Desk::new(rules, Spent::default());
         assert_eq!(asks(&mut desk, 0, "192.0.2.1", 20), 10);
         assert_eq!(asks(&mut desk, 0, "192.0.2.2", 20), 10);
         assert_eq!(asks(&mut desk, 1_000, "192.0.2.1", 20), 5);
         assert_eq!(asks(&mut desk, 0, "127.0.0.1", 20), 20);
         assert_eq!(asks(&mut desk, 0, "2001:db8::1", 6), 6);
         assert_eq!(asks(&mut desk, 0, "2001:db8::2", 20), 4, "the same network");
-        let mut strict = Desk::new(Rules { limits_loopback: true, ..rules });
+        let mut strict = Desk::new(Rules { limits_loopback: true, ..rules }, Spent::default());
         assert_eq!(asks(&mut strict, 0, "127.0.0.1", 20), 10);
     }
 
     #[test]
     fn addresses_are_remembered_in_a_bound() {
-        let mut desk = Desk::new(Rules { queue_max: 1_000_000, ..RULES });
+        let mut desk = Desk::new(Rules { queue_max: 1_000_000, ..RULES }, Spent::default());
         let from = |n: u32| Some(IpAddr::from(n.to_be_bytes()));
         for n in 0..20_000 {
             desk.receive(now(0), from(n + (1 << 24)), Ticket(0), &about(1.0), PATIENCE);

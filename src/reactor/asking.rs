@@ -14,11 +14,14 @@ use super::worker::{Finished, PlacesPool};
 use super::{Due, Mail, Reactor};
 use crate::config::LinkKind;
 use crate::core::border::{Input, Timer};
+use crate::core::clock::Now;
 use crate::core::names::{ConnId, Door, PeerId, Ticket};
 use crate::core::whatsat::Question;
-use crate::places::desk::{CallId, Desk, Reception, Rules};
+use crate::places::desk::{CallId, Desk, Reception};
+use crate::places::remote::Trouble;
 use crate::places::render::status::UNKNOWN_ERROR;
 use crate::places::{Loaded, Local, Told, has_shrunk, render};
+use crate::status::{ServiceState, ServiceStatus};
 use crate::trace::{self, Note};
 
 /// Questions of one connection that are answered from memory without a look at the others'.
@@ -34,8 +37,17 @@ pub struct Places {
 }
 
 enum Answerer {
-    Local { local: Local, held: Held, load: Load },
-    Remote { pool: PlacesPool, desk: Box<Desk> },
+    Local {
+        local: Local,
+        held: Held,
+        load: Load,
+    },
+    Remote {
+        pool: PlacesPool,
+        desk: Box<Desk>,
+        /// The service has said no, and the operator has been told.
+        refuses: bool,
+    },
 }
 
 /// The places in memory.
@@ -62,9 +74,9 @@ impl Places {
         Places { name, source: Answerer::Local { local, held, load }, body: Vec::new() }
     }
 
-    pub fn remote(name: &'static str, pool: PlacesPool, rules: Rules) -> Places {
-        let desk = Box::new(Desk::new(rules));
-        Places { name, source: Answerer::Remote { pool, desk }, body: Vec::new() }
+    pub fn remote(name: &'static str, pool: PlacesPool, desk: Desk) -> Places {
+        let source = Answerer::Remote { pool, desk: Box::new(desk), refuses: false };
+        Places { name, source, body: Vec::new() }
     }
 
     /// Whether there are answers from memory to be had.
@@ -91,7 +103,7 @@ impl Places {
     }
 
     /// For the status: what answers, and whether it is ready.
-    pub fn describe(&self) -> String {
+    pub fn describe(&self, now: Now) -> String {
         let name = self.name;
         match &self.source {
             Answerer::Local { held: Held::NotYet, .. } => format!("{name}, loading"),
@@ -99,8 +111,31 @@ impl Places {
                 format!("{name}, {}", loaded.summary)
             }
             Answerer::Local { held: Held::Nothing(why), .. } => format!("{name}, broken: {why}"),
-            Answerer::Remote { desk, .. } => format!("{name}, {} calls", desk.calls()),
+            Answerer::Remote { .. } => match self.service(now) {
+                Some(service) => format!("{name}, {service}"),
+                None => name.to_owned(),
+            },
         }
+    }
+
+    /// For the status: how a remote source is, and what it has cost.
+    pub fn service(&self, now: Now) -> Option<ServiceStatus> {
+        let Answerer::Remote { pool, desk, .. } = &self.source else { return None };
+        let (calls_today, calls_per_day) = desk.today(now);
+        let trouble = pool.trouble();
+        let is_refused = matches!(trouble, Some(Trouble::Refusal(_)));
+        Some(ServiceStatus {
+            state: match (desk.is_resting(), is_refused) {
+                (true, _) => ServiceState::LeftAlone,
+                (false, true) => ServiceState::Refuses,
+                (false, false) => ServiceState::Well,
+            },
+            calls_under_way: desk.calls() as u64,
+            calls_today: calls_today as u64,
+            calls_left_today: calls_per_day.map(|max| max.saturating_sub(calls_today) as u64),
+            elements_skipped: pool.skipped(),
+            trouble: trouble.map(|trouble| trouble.to_string()),
+        })
     }
 
     pub fn shut_down(&self) {
@@ -125,7 +160,7 @@ impl Reactor {
                     return;
                 }
             }
-            Answerer::Remote { pool, desk } => {
+            Answerer::Remote { pool, desk, .. } => {
                 let mut body = Vec::new();
                 if pool.recall(&question, &mut body) {
                     self.mailbox.push_back(Mail::Answered { ticket, body: body.into() });
@@ -208,12 +243,14 @@ impl Reactor {
 
     /// One answer for everybody who asked the same.
     fn call_finished(&mut self, call: CallId, told: Told, body: Vec<u8>) {
-        let Answerer::Remote { pool, desk } = &mut self.places.source else { return };
+        let Answerer::Remote { pool, desk, refuses } = &mut self.places.source else { return };
         let has_answered = told == Told::Answer;
+        let was_resting = desk.is_resting();
         let body: Rc<[u8]> = body.into();
         for ticket in desk.finished(self.now.monotonic, call, has_answered) {
             self.mailbox.push_back(Mail::Answered { ticket, body: body.clone() });
         }
+        tell_of_service(pool.trouble(), was_resting, desk.is_resting(), refuses);
         pool.ask_next(desk, self.now.monotonic);
     }
 
@@ -339,4 +376,29 @@ impl Reactor {
         debug!("cannot reach {} at {address}: {why}", self.config.peers[usize::from(peer.0)].name);
         self.mailbox.push_back(Mail::DialFailed { peer });
     }
+}
+
+/// Logs when a service dies or refuses, and when it is well again: once each, whatever the traffic.
+fn tell_of_service(
+    trouble: Option<Trouble>,
+    was_resting: bool,
+    is_resting: bool,
+    refuses: &mut bool,
+) {
+    let why = trouble.as_ref().map_or_else(String::new, |trouble| format!(": {trouble}"));
+    match (was_resting, is_resting) {
+        (false, true) => {
+            warn!("the places service fails and is left alone, but for a try now and then{why}");
+        }
+        (true, false) => warn!("the places service answers again"),
+        _ => {}
+    }
+    let is_refused = matches!(trouble, Some(Trouble::Refusal(_)));
+    if is_refused && !*refuses {
+        warn!("the places service refuses to answer{why}");
+    } else if *refuses && trouble.is_none() {
+        warn!("the places service refuses no more");
+    }
+    // A failure says nothing about that.
+    *refuses = is_refused || *refuses && trouble.is_some();
 }

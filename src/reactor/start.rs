@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::{fmt, fs, io};
 
-use log::info;
+use log::{info, warn};
 use mio::net::{TcpListener, UnixListener};
 use mio::{Poll, Waker};
 use ring::rand::{self, SystemRandom};
@@ -36,7 +36,8 @@ use crate::core::timer_wheel::TimerWheel;
 use crate::core::{Frame, PeerSettings, SEAL_BYTES, Server, Settings};
 use crate::logging::LogHandle;
 use crate::places::Supply;
-use crate::places::desk::Rules;
+use crate::places::budget::{Ledger, Spent};
+use crate::places::desk::{Desk, Rules};
 
 /// Connections that may wait in the kernel until they are accepted: as many as Linux allows by
 /// default. mio asks for 128, which a few hundred clients at once overflow, and whoever finds it
@@ -240,10 +241,24 @@ fn open_places(config: &Config, postbox: &Postbox) -> Result<Places, StartError>
             Ok(Places::loading(name, local))
         }
         Supply::Remote(remote) => {
-            let pool = PlacesPool::start(remote, places.workers, postbox).map_err(no_thread)?;
-            Ok(Places::remote(name, pool, rules(places)))
+            let (ledger, spent) = open_ledger(config).unzip();
+            let pool = PlacesPool::start(remote, ledger, places.workers, postbox);
+            let desk = Desk::new(rules(places), spent.unwrap_or_default());
+            Ok(Places::remote(name, pool.map_err(no_thread)?, desk))
         }
     }
+}
+
+/// What was spent today at a source that has a budget. The file is of this server of this herd,
+/// whichever process it is: one that drains and the next one share it.
+fn open_ledger(config: &Config) -> Option<(Ledger, Spent)> {
+    config.places.calls_per_day?;
+    let path = config.run_dir.join(format!("{}@{}.calls", config.name, config.herd));
+    let (ledger, spent, complaint) = Ledger::open(path, config.places.source.name());
+    if let Some(complaint) = complaint {
+        warn!("{complaint}");
+    }
+    Some((ledger, spent))
 }
 
 /// What the desk in front of a remote source allows.

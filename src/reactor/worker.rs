@@ -22,12 +22,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
+use log::error;
 use mio::Waker;
 
 use crate::config::Address;
 use crate::core::names::PeerId;
 use crate::core::whatsat::Question;
+use crate::places::budget::{Ledger, Spent};
 use crate::places::desk::{CallId, Desk};
+use crate::places::remote::Trouble;
 use crate::places::render::status::UNKNOWN_ERROR;
 use crate::places::{Loaded, Local, Remote, Source, Told, render};
 use crate::trace::{Call, Row};
@@ -52,8 +55,18 @@ pub struct Results(Receiver<(Call, Finished)>);
 
 /// Threads that ask a remote source, one question at a time each.
 pub struct PlacesPool {
-    questions: Sender<(CallId, Question)>,
+    questions: Sender<Job>,
     source: Arc<Remote>,
+}
+
+/// A call to make, and what is spent with it.
+type Job = (CallId, Question, Spent);
+
+/// Who asks, and what is written down before.
+struct Asker {
+    source: Arc<Remote>,
+    /// `None` if the source has no budget.
+    ledger: Option<Arc<Ledger>>,
 }
 
 impl Postbox {
@@ -106,15 +119,21 @@ impl Results {
 }
 
 impl PlacesPool {
-    pub fn start(source: Remote, threads: usize, postbox: &Postbox) -> io::Result<PlacesPool> {
-        let source = Arc::new(source);
+    pub fn start(
+        source: Remote,
+        ledger: Option<Ledger>,
+        threads: usize,
+        postbox: &Postbox,
+    ) -> io::Result<PlacesPool> {
+        let (source, ledger) = (Arc::new(source), ledger.map(Arc::new));
         let (questions, receiver) = mpsc::channel();
         let receiver = Arc::new(Mutex::new(receiver));
         for number in 0..threads {
-            let (source, receiver, postbox) = (source.clone(), receiver.clone(), postbox.clone());
+            let asker = Asker { source: source.clone(), ledger: ledger.clone() };
+            let (receiver, postbox) = (receiver.clone(), postbox.clone());
             thread::Builder::new().name(format!("herd-places-{number}")).spawn(move || {
                 let row = Row::Places(number as u16);
-                ask_for_ever(row, &source, &receiver, &postbox);
+                ask_for_ever(row, &asker, &receiver, &postbox);
             })?;
         }
         Ok(PlacesPool { questions, source })
@@ -127,10 +146,20 @@ impl PlacesPool {
 
     /// Hands the desk's next calls to the threads that are free.
     pub fn ask_next(&self, desk: &mut Desk, now: Duration) {
-        while let Some(call) = desk.next(now) {
+        while let Some((call, question)) = desk.next(now) {
             // The threads live as long as this end of the channel.
-            let _ = self.questions.send(call);
+            let _ = self.questions.send((call, question, desk.spent()));
         }
+    }
+
+    /// Elements of answers that could not be used, since the start.
+    pub fn skipped(&self) -> u64 {
+        self.source.skipped()
+    }
+
+    /// What went wrong last, if nothing has gone right since.
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.source.trouble()
     }
 
     /// Ends the calls under way, so that the process can.
@@ -141,15 +170,21 @@ impl PlacesPool {
 
 fn ask_for_ever(
     row: Row,
-    source: &Remote,
-    questions: &Mutex<Receiver<(CallId, Question)>>,
+    Asker { source, ledger }: &Asker,
+    questions: &Mutex<Receiver<Job>>,
     postbox: &Postbox,
 ) {
     loop {
         // The lock is held while waiting: the others wait for the lock, which comes to the same.
         let next = questions.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok((call, question)) = next else { return };
+        let Ok((call, question, spent)) = next else { return };
         let began = Instant::now();
+        // Before the call: one that was made and not counted would cost money twice.
+        if let Some(Err(error)) = ledger.as_ref().map(|ledger| ledger.record(spent)) {
+            error!(
+                "the calls of today are forgotten at a restart: they cannot be written ({error})"
+            );
+        }
         let mut body = Vec::new();
         // A panic in a library must cost one answer, not one thread of the pool.
         let asked = catch_unwind(AssertUnwindSafe(|| source.answer(&question, &mut body)));

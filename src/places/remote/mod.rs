@@ -6,6 +6,7 @@
 //! calls. What differs from service to service is a [`Protocol`]; how all of them are reached is
 //! in `http`.
 
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -172,6 +173,13 @@ impl Source for Remote {
                 Told::Excuse
             }
         }
+    }
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Trouble::Refusal(text) | Trouble::Failure(text)) = self;
+        f.write_str(text)
     }
 }
 
