@@ -12,6 +12,7 @@ What a block is says the line that opens it:
                                    where the text shows nothing, anything may be printed
     ```console varies: skew pid    the same, but for these kinds of figures: see VARIES
     ```console types: 1 3          a dialogue: the first command's input is lines 1 and 3 after it
+    ```sh needs: ogr2ogr FILE      what a machine may lack, and a file that the test brings (FILES)
     ```sh not run: REASON          what a test must not do; told and counted
 
 A block without a language is no command. What takes minutes is run by `.ci/run`, and ELSEWHERE says
@@ -62,8 +63,21 @@ ELSEWHERE = {
         "step cargo run --locked --release --features mutants --target-dir target/mutants"
         " -- mutants",
 }
-# What a machine may lack.
+# What a machine may lack, wherever it is typed.
 TOOLS = ["nc", "python3"]
+# What a reader has and a test does not, and how to make it.
+FILES = {"region.osm.pbf": """osmium cat -f pbf -o region.osm.pbf -F osm - <<'END'
+<osm version="0.6">
+<node id="1" version="1" lat="60.1" lon="24.1">
+<tag k="amenity" v="cafe"/><tag k="name" v="A"/></node>
+<node id="2" version="1" lat="60.2" lon="24.2">
+<tag k="shop" v="books"/><tag k="name" v="B"/></node>
+<node id="3" version="1" lat="60.2" lon="24.3"/>
+<node id="4" version="1" lat="60.3" lon="24.3"/>
+<way id="5" version="1"><nd ref="2"/><nd ref="3"/><nd ref="4"/><nd ref="2"/>
+<tag k="building" v="yes"/><tag k="amenity" v="school"/><tag k="name" v="C"/></way>
+</osm>
+END"""}
 
 
 # ---- documents ----
@@ -124,7 +138,8 @@ def blocks_of(lines):
             assert not typed, f"line {begin}: is this to be typed? {typed}"
             continue
         key, _, value = mark.partition(": ")
-        assert key in ("", "varies", "types", "not run"), f"line {begin}: what is `{mark}`?"
+        known = ("", "varies", "types", "needs", "not run")
+        assert key in known, f"line {begin}: what is `{mark}`?"
         yield key, value, list(commands_of(lines, begin, end, language == "console"))
 
 
@@ -205,8 +220,9 @@ class Typist:
         bare = re.sub(r"\s+# .*$", "", command.text)
         place = next((line for pattern, line in ELSEWHERE.items() if re.fullmatch(pattern, bare)),
                      None)
-        lacking = [tool for tool in TOOLS
-                   if re.search(rf"\b{tool} ", bare) and shutil.which(tool) is None]
+        needed = [tool for tool in TOOLS if re.search(rf"\b{tool} ", bare)]
+        needed += value.split() if key == "needs" else []
+        lacking = [tool for tool in needed if tool not in FILES and shutil.which(tool) is None]
         if key == "not run":
             self.skip(command, value)
         elif lacking:
@@ -218,6 +234,8 @@ class Typist:
         elif key == "types":
             self.talk(command, [int(word) for word in value.split()])
         else:
+            for name in set(needed) & set(FILES):
+                self.shell.type(f"[ -e {name} ] || {FILES[name]}")
             self.run(command, value.split() if key == "varies" else [])
 
     def run(self, command, kinds):
