@@ -13,6 +13,7 @@ use std::env;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use clap::builder::{Resettable, StyledStr};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -22,7 +23,7 @@ use log::LevelFilter;
 
 use herd::config::herd::parse_name;
 use herd::config::layers::{Overrides, PlainPeer, Which, configure};
-use herd::config::limits::parse_spin;
+use herd::config::limits::{parse_spin, parse_wait};
 use herd::config::presets::BASE_PORT_MAX;
 use herd::config::settings::parse_level;
 use herd::config::{Config, ConfigError, PlacesSource, Secret, StaleReply, address};
@@ -245,6 +246,10 @@ pub struct ServeFlags {
     #[arg(long, value_name = "N", env = "HERD_SPIN_US", hide_env_values = true)]
     #[arg(value_parser = parse_spin)]
     pub spin_us: Option<u32>,
+    /// How long a line may lack its end before it is answered as it stands [default: 10 s]
+    #[arg(long, value_name = "DURATION", env = "HERD_PARTIAL_LINE", hide_env_values = true)]
+    #[arg(value_parser = parse_wait)]
+    pub partial_line: Option<Duration>,
     /// Answer the sender of an older IAMAT with its own line (the default) or the stored one
     #[arg(long, value_name = "own|stored", env = "HERD_STALE_REPLY", hide_env_values = true)]
     pub stale_reply: Option<StaleReply>,
@@ -440,6 +445,7 @@ impl ServeFlags {
             run_dir: self.run_dir,
             trace: None,
             spin_us: self.spin_us,
+            partial_line: self.partial_line,
             stale_reply: self.stale_reply,
             close_after_reply: self.close_after_reply,
             plain: self.plain.unwrap_or(false),

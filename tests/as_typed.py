@@ -327,6 +327,19 @@ def check_sentences(document, shell):
     return faults
 
 
+def check_links(document):
+    """What a link within the repository leads to is there."""
+    text = (ROOT / document).read_text()
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"^```.*?^```$", "", text, flags=re.S | re.M), re.M)
+    slugs = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    faults = [link for link in re.findall(r"\]\(([^)]+)\)", text) if not (
+        link[1:] in slugs if link[0] == "#" else link.startswith("https:") or
+        (ROOT / link).exists())]
+    for link in faults:
+        print(f"not ok: {document}: the link {link} leads nowhere")
+    return faults
+
+
 def is_of_herd(words, shell):
     depth = 2 if words[0] in ("places", "trace") and len(words) > 1 else 1
     code, help_text = shell.type(f"target/release/herd {' '.join(words[:depth])} --help")
@@ -399,7 +412,8 @@ def check_all(documents, rewrites, scratch):
             if rewrites:
                 typist.rewrite()
         shell = Shell(tree)
-        faults += len(typist.faults) + len(check_sentences(document, shell))
+        faults += len(typist.faults) + len(check_links(document))
+        faults += len(check_sentences(document, shell))
         shell.close()
         told.append(f"{document}: {typist.typed} commands typed, of {typist.compared} the output "
                     f"compared, {len(typist.skipped)} SKIPPED, {len(typist.elsewhere)} lines of "

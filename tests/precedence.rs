@@ -93,6 +93,12 @@ const KNOBS: &[Knob] = &[
         shown: ["  3 µs", "  2 µs", "  1 µs", "  0 µs"],
     },
     Knob {
+        flag: "partial-line",
+        file: ["", "[limits]\npartial_line = \"{}\""],
+        values: ["300 ms", "2 s", "1s"],
+        shown: ["  300ms\n", "  2s\n", "  1s\n", "  10s\n"],
+    },
+    Knob {
         flag: "stale-reply",
         file: ["", "[answers]\nstale_reply = \"{}\""],
         values: ["stored", "own", "stored"],

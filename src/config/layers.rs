@@ -7,6 +7,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use log::LevelFilter;
 
@@ -116,6 +117,7 @@ pub struct Overrides {
     pub run_dir: Option<PathBuf>,
     pub trace: Option<PathBuf>,
     pub spin_us: Option<u32>,
+    pub partial_line: Option<Duration>,
     pub stale_reply: Option<StaleReply>,
     pub close_after_reply: Option<bool>,
     /// Bare AT lines are believed even without a plain neighbour.
@@ -193,6 +195,7 @@ pub fn configure(
             .unwrap_or(settings.answers.close_after_reply),
         limits: Limits {
             spin_us: overrides.spin_us.unwrap_or(settings.limits.spin_us),
+            partial_line: overrides.partial_line.unwrap_or(settings.limits.partial_line),
             ..settings.limits
         },
         log: Log {

@@ -379,6 +379,14 @@ pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Dur
     parse_duration(&String::deserialize(deserializer)?, TIMER_DAYS_MAX).map_err(de::Error::custom)
 }
 
+/// What `--partial-line` takes.
+///
+/// # Errors
+/// As [`duration`]'s.
+pub fn parse_wait(text: &str) -> Result<Duration, String> {
+    parse_duration(text, TIMER_DAYS_MAX)
+}
+
 /// As [`duration`], or `"off"`.
 fn duration_or_off<'de, D: Deserializer<'de>>(
     deserializer: D,
