@@ -204,7 +204,9 @@ class Typist:
         self.faults.append(command)
 
     def skip(self, command, reason):
-        print(f"SKIPPED: {self.document}:{command.line}: {command.text}: {reason}", flush=True)
+        first, *more = command.text.splitlines()
+        what = f"{first}{' …' if more else ''}"
+        print(f"==== SKIPPED: {self.document}:{command.line}: {what}: {reason}", flush=True)
         self.skipped.append(command)
 
     def all(self):
