@@ -21,9 +21,10 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use log::LevelFilter;
 
+use herd::config::durations::parse_wait;
 use herd::config::herd::parse_name;
 use herd::config::layers::{Overrides, PlainPeer, Which, configure};
-use herd::config::limits::{parse_spin, parse_wait};
+use herd::config::limits::parse_spin;
 use herd::config::presets::BASE_PORT_MAX;
 use herd::config::settings::parse_level;
 use herd::config::{Config, ConfigError, PlacesSource, Secret, StaleReply, address};

@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, de};
 
+use super::durations;
+
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
-const SECONDS_A_DAY: u64 = 24 * 60 * 60;
+pub(super) const SECONDS_A_DAY: u64 = 24 * 60 * 60;
 
 /// Longest name of a server or herd, in bytes: it stands in every AT line and in file names.
 pub const NAME_BYTES_MAX: usize = 64;
@@ -165,11 +167,11 @@ pub const PLACES_REST: Duration = Duration::from_secs(10);
 const SPIN_US_MAX: u32 = 1_000;
 
 /// The longest duration that may be configured: timers beyond a day are a slip of the pen.
-const TIMER_DAYS_MAX: u64 = 1;
+pub(super) const TIMER_DAYS_MAX: u64 = 1;
 
 /// The longest time that may lie between two clocks' readings. No timer waits so long; ten years
 /// of nanoseconds fit into 64 bits.
-const SPAN_DAYS_MAX: u64 = 3650;
+pub(super) const SPAN_DAYS_MAX: u64 = 3650;
 
 /// A bound on everything; each default and its reason stands in this file.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -203,38 +205,38 @@ pub struct Limits {
     #[serde(deserialize_with = "count")]
     pub clients_max: usize,
     /// How far ahead of our clock the time of an IAMAT may be. `None`: as far as it likes.
-    #[serde(deserialize_with = "span_or_off")]
+    #[serde(deserialize_with = "durations::span_or_off")]
     pub client_ahead_max: Option<Duration>,
     /// How long after its server heard it a report is forgotten. `None`: never.
-    #[serde(deserialize_with = "span_or_off")]
+    #[serde(deserialize_with = "durations::span_or_off")]
     pub expire_after: Option<Duration>,
     /// How often the two ends of a link compare what they hold. `None`: when it comes up only.
-    #[serde(deserialize_with = "duration_or_off")]
+    #[serde(deserialize_with = "durations::duration_or_off")]
     pub compare_every: Option<Duration>,
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "durations::duration")]
     pub idle: Duration,
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "durations::duration")]
     pub first_byte: Duration,
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "durations::duration")]
     pub partial_line: Duration,
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "durations::duration")]
     pub write_stall: Duration,
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "durations::duration")]
     pub dial: Duration,
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "durations::duration")]
     pub greeting: Duration,
     /// Silence of a peer after which it is asked for a sign of life.
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "durations::duration")]
     pub ping_after: Duration,
     /// Silence of a peer after which it counts as dead.
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "durations::duration")]
     pub silence_max: Duration,
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "durations::duration")]
     pub backoff_min: Duration,
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "durations::duration")]
     pub backoff_max: Duration,
     /// How long a drain may take before the process exits all the same.
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "durations::duration")]
     pub drain: Duration,
     /// How long the loop looks for events before it sleeps, in microseconds.
     #[serde(deserialize_with = "spin")]
@@ -371,34 +373,6 @@ pub(super) fn places_rate<'de, D: Deserializer<'de>>(from: D) -> Result<usize, D
     count_to(from, PLACES_RATE_MAX)
 }
 
-/// A duration as people write it: `"300 s"`, `"100 ms"` or `"5 min"`.
-///
-/// # Errors
-/// Serde's, and a sentence if it is zero, longer than a day, or no duration at all.
-pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    parse_duration(&String::deserialize(deserializer)?, TIMER_DAYS_MAX).map_err(de::Error::custom)
-}
-
-/// What `--partial-line` takes.
-///
-/// # Errors
-/// As [`duration`]'s.
-pub fn parse_wait(text: &str) -> Result<Duration, String> {
-    parse_duration(text, TIMER_DAYS_MAX)
-}
-
-/// As [`duration`], or `"off"`.
-fn duration_or_off<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<Duration>, D::Error> {
-    parse_or_off(&String::deserialize(deserializer)?, TIMER_DAYS_MAX).map_err(de::Error::custom)
-}
-
-/// A time between two clocks' readings, or `"off"`.
-fn span_or_off<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-    parse_or_off(&String::deserialize(deserializer)?, SPAN_DAYS_MAX).map_err(de::Error::custom)
-}
-
 fn spin<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     check_spin(u32::deserialize(deserializer)?).map_err(de::Error::custom)
 }
@@ -424,34 +398,6 @@ pub(super) fn some_count<'de, D: Deserializer<'de>>(
     count(deserializer).map(Some)
 }
 
-fn parse_or_off(text: &str, days_max: u64) -> Result<Option<Duration>, String> {
-    if text == "off" {
-        return Ok(None);
-    }
-    parse_duration(text, days_max).map(Some).map_err(|why| format!("{why}, or \"off\""))
-}
-
-fn parse_duration(text: &str, days_max: u64) -> Result<Duration, String> {
-    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-    let (number, unit) = text.split_at(digits);
-    let unit_ms = match unit.trim_start_matches(' ') {
-        "ms" => 1,
-        "s" => 1000,
-        "min" => 60_000,
-        "h" => 3_600_000,
-        "d" => 1000 * SECONDS_A_DAY,
-        _ => 0,
-    };
-    let ms = number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit_ms));
-    match ms {
-        Some(ms @ 1..) if ms <= days_max * 1000 * SECONDS_A_DAY => Ok(Duration::from_millis(ms)),
-        _ => Err(format!(
-            "`{text}` is no duration: write a number above 0 with its unit, \
-             as in \"100 ms\", \"30 s\", \"5 min\", \"12 h\" or \"1 d\", at most {days_max} d"
-        )),
-    }
-}
-
 const fn longer(one: Duration, other: Duration) -> bool {
     one.as_nanos() > other.as_nanos()
 }
@@ -459,37 +405,6 @@ const fn longer(one: Duration, other: Duration) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn durations_have_units() {
-        let check = |text: &str, ms: Option<u64>| {
-            assert_eq!(parse_duration(text, 1).ok(), ms.map(Duration::from_millis), "{text:?}");
-        };
-        check("100 ms", Some(100));
-        check("5s", Some(5000));
-        check("1440 min", Some(86_400_000));
-        check("24 h", Some(86_400_000));
-        check("1 d", Some(86_400_000));
-        for bad in ["", "5", "s", "0 s", "-1 s", "1.5 s", "1 w", "1441 min", "2 d", "off"] {
-            check(bad, None);
-        }
-        check("99999999999999999 s", None);
-    }
-
-    #[test]
-    fn some_durations_can_be_off() {
-        let check = |text: &str, expected: Option<Option<u64>>| {
-            let expected = expected.map(|seconds| seconds.map(Duration::from_secs));
-            assert_eq!(parse_or_off(text, SPAN_DAYS_MAX).ok(), expected, "{text:?}");
-        };
-        check("off", Some(None));
-        check("3650 d", Some(Some(3650 * SECONDS_A_DAY)));
-        for bad in ["3651 d", "0 s", "0", "Off", ""] {
-            check(bad, None);
-        }
-        let sentence = parse_or_off("0 s", SPAN_DAYS_MAX).unwrap_err();
-        assert!(sentence.ends_with("at most 3650 d, or \"off\""), "{sentence}");
-    }
 
     #[test]
     fn rules_between_limits_are_kept() {

@@ -9,6 +9,7 @@
 //! [`layers`] lays flags and environment over them and takes one server's view: the [`Config`].
 
 pub mod address;
+pub mod durations;
 pub mod file;
 pub mod herd;
 pub mod herd_key;

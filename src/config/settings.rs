@@ -11,7 +11,8 @@ use log::LevelFilter;
 use serde::{Deserialize, Deserializer, de};
 
 use super::{
-    Address, ConfigError, HerdKey, Limits, Places, PlacesSource, Secret, StaleReply, limits, url,
+    Address, ConfigError, HerdKey, Limits, Places, PlacesSource, Secret, StaleReply, durations,
+    limits, url,
 };
 
 /// The sections of herd.toml, or their defaults.
@@ -92,7 +93,7 @@ pub struct PlacesSettings {
     pub attribution: Option<String>,
     pub url: Option<String>,
     pub key_file: Option<PathBuf>,
-    #[serde(deserialize_with = "limits::duration")]
+    #[serde(deserialize_with = "durations::duration")]
     pub deadline: Duration,
     #[serde(deserialize_with = "limits::places_workers")]
     pub workers: usize,
@@ -109,7 +110,7 @@ pub struct PlacesSettings {
     pub ca_file: Option<PathBuf>,
     #[serde(deserialize_with = "limits::places_memory")]
     pub kept_max: usize,
-    #[serde(deserialize_with = "limits::duration")]
+    #[serde(deserialize_with = "durations::duration")]
     pub kept: Duration,
 }
 
