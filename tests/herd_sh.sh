@@ -228,12 +228,13 @@ keep_running_in_spite_of_mistakes() {
 }
 
 start_two_at_once() {
-    "$herd_sh" start >"$scratch/one" 2>&1 &
-    "$herd_sh" start >"$scratch/other" 2>&1 || fail 'one of two starts at once fails'
+    "$herd_sh" start >"$scratch/first start" 2>&1 &
+    "$herd_sh" start >"$scratch/second start" 2>&1 || fail 'one of two starts at once fails'
     wait $! || fail 'the other of two starts at once fails'
     local name pid
     for name in $NAMES; do
-        pid=$(sed -n "s/^$name: started (pid \\([0-9]*\\))\$/\\1/p" "$scratch/one" "$scratch/other")
+        pid=$(sed -n "s/^$name: started (pid \\([0-9]*\\))\$/\\1/p" "$scratch/first start" \
+            "$scratch/second start")
         [ "$(pid_of "$name")" = "$pid" ] || fail "$name: said to be started as $pid"
     done
     echo 'ok: two starts at once start each server once'

@@ -356,6 +356,43 @@ fn a_server_in_the_foreground_says_where_it_is() {
     assert!(said.contains("; log log/Bona.log; `kill "), "{said}");
 }
 
+/// Goal: what `check-config` lets pass, `serve` takes, and they say the same of what they do not.
+#[test]
+fn a_url_is_judged_once() {
+    let home = Home::new();
+    for (url, is_fit) in [
+        ("http://127.0.0.1:9/maps", true),
+        ("https://maps.example.org:8443/a/b", true),
+        ("https://[::1/", false),
+        ("https://[::1]x/", false),
+        ("https://a.example/?q=1", false),
+        ("https://a.example/#x", false),
+        ("https://a.example:99999/", false),
+        ("https://u@a.example/", false),
+        ("https://", false),
+        ("https:///x", false),
+        ("http://a.example/", false),
+        ("a.example", false),
+        ("https://a.example/ b", false),
+    ] {
+        let flags = ["--places", "overpass", "--places-url", url];
+        let whole = home.run(&[&["check-config"][..], &flags].concat());
+        let one = home.run(&[&["check-config", "Bona"][..], &flags].concat());
+        assert_eq!((whole.code, &whole.complaint), (one.code, &one.complaint), "{url}");
+        if is_fit {
+            assert_eq!(one.code, Some(0), "{url}: {}", one.complaint);
+            home.check(&[&["start", "Bona"][..], &flags].concat(), 0, "Bona: started");
+            home.check(&["stop"], 0, "stopped");
+        } else {
+            assert_eq!(one.code, Some(78), "{url}");
+            let served = home.run(&[&["serve", "Bona"][..], &flags].concat());
+            assert_eq!(served.code, Some(78), "{url}");
+            assert_eq!(one.complaint, served.complaint);
+            assert!(one.complaint.contains("URL"), "{}", one.complaint);
+        }
+    }
+}
+
 /// Goal: a lock that the caller holds is not the servers' for as long as they live.
 #[test]
 fn servers_keep_nothing_that_the_caller_had_open() {
