@@ -90,6 +90,30 @@ fn a_pipe_in_place_of_a_file_is_refused_at_once() {
     until("the next file is in use", || first_name(&whatsat(&herd, "5 20")) == "Two");
 }
 
+/// Goal: no answer is cut, however long the places are. Method: twenty places that are as long as a
+/// place may be, asked for by a client that sends all it may and reads afterwards.
+#[test]
+fn the_longest_answers_are_whole() {
+    let mut herd = Herd::of_file(&["Hill"], &[], "");
+    let row = format!("{},60.17,24.94\n", "x".repeat(3_800));
+    fs::write(herd.path("places.csv"), format!("name,lat,lon\n{}", row.repeat(20))).unwrap();
+    herd.start("Hill", &["--places", "file", "--places-file", "places.csv"]);
+    let mut client = herd.connect("Hill");
+    client.ask("IAMAT demo +60.17+24.94 1520023934.918963997");
+    client.send("WHATSAT demo 5 20\n".repeat(300));
+    client.half_close();
+    let all = String::from_utf8(client.rest()).unwrap();
+    let mut answers = 0;
+    for answer in all.split_terminator("\n\n") {
+        let (line, body) = answer.split_once('\n').unwrap();
+        assert!(line.starts_with("AT Hill "), "{line}");
+        let body: Value = serde_json::from_str(body).unwrap();
+        assert_eq!(body["results"].as_array().unwrap().len(), 20);
+        answers += 1;
+    }
+    assert_eq!(answers, 300);
+}
+
 /// Goal: a server that has no places says so, names no file to its clients, and recovers.
 #[test]
 fn a_file_may_become_good() {

@@ -280,9 +280,42 @@ pub(super) fn is_space(byte: u8) -> bool {
 }
 
 /// What a checked position means, for those who calculate with it.
+///
+/// It is in decimal degrees, unless it has exactly the digits by which ISO 6709 tells degrees and
+/// minutes (`+0012.5-00015.5`), or degrees, minutes and seconds: four or six of latitude and five
+/// or seven of longitude. More than sixty minutes are none.
 pub fn position(text: &[u8]) -> Option<Position> {
     let (latitude, longitude) = split_position(text)?;
-    Some(Position { latitude: float(latitude)?, longitude: float(longitude)? })
+    let sexagesimal = || {
+        let places = match (digits::count(&latitude[1..]), digits::count(&longitude[1..])) {
+            (4, 5) => 1,
+            (6, 7) => 2,
+            _ => return None,
+        };
+        Some(Position {
+            latitude: of_minutes(latitude, 2, places)?,
+            longitude: of_minutes(longitude, 3, places)?,
+        })
+    };
+    sexagesimal()
+        .or_else(|| Some(Position { latitude: float(latitude)?, longitude: float(longitude)? }))
+}
+
+/// Degrees of a coordinate that has so many digits of degrees, and then `places` times two of a
+/// sixtieth each, of which the last may have a fraction.
+fn of_minutes(text: &[u8], degrees: usize, places: usize) -> Option<f64> {
+    let (sign, digits) = text.split_at(1);
+    let (degrees, mut rest) = digits.split_at(degrees);
+    let mut value = float(degrees)?;
+    let mut unit = 1.0;
+    for place in 1..=places {
+        let (part, behind) = rest.split_at(if place == places { rest.len() } else { 2 });
+        let part = float(part).filter(|part| *part < 60.0)?;
+        unit /= 60.0;
+        value += part * unit;
+        rest = behind;
+    }
+    Some(if sign == b"-" { -value } else { value })
 }
 
 /// What a checked radius and position ask. The numbers become floats here and not earlier:
@@ -372,6 +405,31 @@ mod tests {
         }
         for bad in ["+1e1+1", "+1+1+1", "+1+1e1", "+nan+1", "+1,5+2", "+1_0+2", "+1 +2"] {
             check(bad, false);
+        }
+    }
+
+    /// Goal: what ISO 6709 calls minutes is never read as degrees, and padding stays padding.
+    #[test]
+    fn minutes_are_told_by_their_digits() {
+        fn check(text: &str, latitude: f64, longitude: f64) {
+            let at = position(text.as_bytes()).unwrap();
+            let is_near = |one: f64, other: f64| (one - other).abs() < 1e-12;
+            assert!(is_near(at.latitude, latitude) && is_near(at.longitude, longitude), "{at:?}");
+        }
+        check("+0012.5-00015.5", 12.5 / 60.0, -15.5 / 60.0);
+        check("-0030+00115", -0.5, 1.25);
+        check("-000030.5+0000100", -30.5 / 3600.0, 1.0 / 60.0);
+        check("+0000+00000", 0.0, 0.0);
+        for (padded, latitude, longitude) in [
+            ("+0034.5-0118.25", 34.5, -118.25),
+            ("+034.5-00118.25", 34.5, -118.25),
+            ("+0000034.5-000118.25", 34.5, -118.25),
+            ("+012.5-015.5", 12.5, -15.5),
+            ("+0060-00015", 60.0, -15.0),
+            ("+0012-00175", 12.0, -175.0),
+            ("+000060-0000000", 60.0, 0.0),
+        ] {
+            check(padded, latitude, longitude);
         }
     }
 
