@@ -179,8 +179,9 @@ impl Columns {
     }
 }
 
-/// What a cell says; nothing if it spells that there is nothing.
+/// What a cell says; nothing if it spells that there is nothing. A byte order mark comes between
+/// two files that `cat` has joined.
 fn said(cell: &str) -> &str {
-    let cell = cell.trim();
+    let cell = cell.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
     if NOTHING.contains(&cell) { "" } else { cell }
 }

@@ -199,6 +199,11 @@ impl<R: BufRead> Json<R> {
                 return Err(Halt::Broken);
             }
             self.take();
+            // One comma too many at the end is a slip of whoever wrote the list by hand.
+            if byte == b',' && self.need()? == close {
+                self.take();
+                return Ok(());
+            }
             if byte == close {
                 return Ok(());
             }

@@ -152,6 +152,7 @@ fn gather(unpacked: impl BufRead) -> Result<Gathered, FileError> {
     unpack::check_kind(unpacked.fill_buf().map_err(FileError::Read)?)?;
     let (first, lines) = skip_blank(&mut unpacked)?;
     match first {
+        None => return Err(FileError::Foreign("it is empty")),
         Some(b'{' | b'[' | geojson::RECORD_SEPARATOR) => {
             geojson::gather(&mut unpacked, lines + 1, &mut gathered)?;
         }

@@ -119,8 +119,8 @@ fn what_cannot_be_used_at_all() {
         let sentence = told(bytes).unwrap_err();
         assert!(sentence.contains(part), "{sentence}\n  lacks {part}");
     };
-    refused(b"", "its header (line 1) names no column `name`");
-    refused(b" \n\n", "names no column `name`");
+    refused(b"", "it is empty");
+    refused(b" \n\n", "it is empty");
     refused(b"\n\nName:lat:lon\n", "its header (line 3) names no column `name`");
     refused(b"name,lon\n", "names no column `lat`");
     refused(b"\x89PNG\r\n\x1a\n", "names no column `name`");
@@ -240,6 +240,7 @@ fn geojson_of_any_layout() {
     );
     check(&collection, ["line:6", "line:7"]);
     check(&collection.replace('\n', ""), ["line:1", "line:1.2"]);
+    check(&collection.replace("\n]", ",\n]"), ["line:6", "line:7"]);
     let pretty: serde_json::Value = serde_json::from_str(&collection).unwrap();
     // Its members are in the order of the alphabet: features come first and `type` last.
     let pretty = serde_json::to_string_pretty(&pretty).unwrap();
@@ -370,6 +371,8 @@ fn csv_of_other_programs() {
     // The last column is empty, and its row ends with both.
     check("name,lat,lon,id\r\nA,1e1,2,\r\n", &["line:2|A|1e1|2||"].map(|_| "line:2|A|10|2||"), &[]);
     check("name,lat,lon,name\nA,1,2,B\n", &["line:2|A|1|2||"], &[]);
+    let joined = format!("{text}\u{feff}C,3,4\n");
+    check(&joined, &[places[0], places[1], "line:4|C|3|4||"], &[]);
 }
 
 #[test]
