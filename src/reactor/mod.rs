@@ -60,7 +60,7 @@ use crate::config::Config;
 use crate::core::border::{Input, Output, Outputs, Timer};
 use crate::core::clock::Now;
 use crate::core::line::Lines;
-use crate::core::names::{ConnId, PeerId, Ticket};
+use crate::core::names::{ConnId, Door, PeerId, Ticket};
 use crate::core::timer_wheel::TimerWheel;
 use crate::core::{HandOver, Server};
 use crate::logging::LogHandle;
@@ -108,7 +108,10 @@ pub struct Reactor {
     out: Outputs,
     /// What the core must be told next, once everything it wanted is done.
     mailbox: VecDeque<Mail>,
+    /// What is being carried out comes of `Drained`.
+    is_catching_up: bool,
     unfinished: VecDeque<Unfinished>,
+    unfinished_peers: VecDeque<ConnId>,
     /// Questions for places in memory.
     asked: Asked,
     /// Connections that are owed something, in the order in which they came to be.
@@ -196,17 +199,18 @@ impl Reactor {
             }
         }
 
+        // A peer may have several turns in one: it may have heard as many clients as we have.
+        while !self.work.is_enough(Door::Peer)
+            && let Some(peer) = self.unfinished_peers.pop_front()
+        {
+            self.go_on_with(Unfinished::Connection(peer));
+        }
         for at in 0..unfinished {
-            if at > 0 && self.work.is_enough() {
+            if at > 0 && self.work.is_enough(Door::Client) {
                 break;
             }
             let Some(next) = self.unfinished.pop_front() else { break };
-            let span = self.trace.begin();
-            match next {
-                Unfinished::Connection(conn) => self.take_turn(conn),
-                Unfinished::Door(slot) => self.accept(slot),
-            }
-            self.trace.end(span, || traced::unfinished(&next));
+            self.go_on_with(next);
         }
 
         self.answer_questions();
@@ -271,12 +275,22 @@ impl Reactor {
     /// asyncio: BaseEventLoop._run_once, "Compute the desired timeout".
     fn patience(&self) -> Option<Duration> {
         let asked = self.asked.is_waiting() && self.places.are_here();
-        if !self.unfinished.is_empty() || !self.owing.is_empty() || asked {
+        let unfinished = !self.unfinished.is_empty() || !self.unfinished_peers.is_empty();
+        if unfinished || !self.owing.is_empty() || asked {
             return Some(Duration::ZERO);
         }
         let deadlines = [self.wheel.next_deadline(), self.round.next_deadline()];
         let deadline = deadlines.into_iter().flatten().min()?;
         Some(deadline.saturating_sub(self.clocks.elapsed()))
+    }
+
+    fn go_on_with(&mut self, next: Unfinished) {
+        let span = self.trace.begin();
+        match next {
+            Unfinished::Connection(conn) => self.take_turn(conn),
+            Unfinished::Door(slot) => self.accept(slot),
+        }
+        self.trace.end(span, || traced::unfinished(&next));
     }
 
     fn fire_timers(&mut self) {
@@ -340,9 +354,11 @@ impl Reactor {
                 Mail::Answered { ticket, body } => Input::PlacesArrived { ticket: *ticket, body },
             };
             let (span, told) = (self.trace.begin(), Told::from(&input));
+            self.is_catching_up = matches!(mail, Mail::Drained { .. });
             self.server.handle(self.now, input, &mut self.out);
             let outputs = self.out.list.len() as u32;
             self.carry_out();
+            self.is_catching_up = false;
             self.trace.end(span, || Note::Tell { told, lines: 0, outputs });
         }
     }

@@ -23,7 +23,10 @@ impl Reactor {
         self.trace.hop(conn, text, || connection.ports());
         connection.owe(text, &mut self.spare, now);
         match connection.owed() > FLUSH_EARLY {
-            true => self.write(conn),
+            true => {
+                self.write(conn);
+                self.tell_if_drained_early(conn);
+            }
             false => self.mark_owing(conn),
         }
         let owed_max = self.config.limits.outbox_bytes_max;
@@ -99,12 +102,20 @@ impl Reactor {
         }
     }
 
-    /// The core hears of it when a turn ends, never at once: a peer that catches up and reads fast
-    /// would get the whole store in one turn.
+    /// The core hears of it when a turn ends, or where much was written within it.
     pub(super) fn tell_when_drained(&mut self, conn: ConnId) {
         let Some(connection) = self.slots.connection(conn) else { return };
         connection.flags.tell_drained = true;
         self.mark_owing(conn);
+    }
+
+    /// News beyond the bound of what a peer may be owed would go by whole leaves, and later, though
+    /// the peer has taken all that came before. What the core says when it is told is no reason to
+    /// tell it again: a peer that catches up and reads fast would get the whole store in one turn.
+    fn tell_if_drained_early(&mut self, conn: ConnId) {
+        if !self.is_catching_up {
+            self.tell_if_drained(conn);
+        }
     }
 
     fn tell_if_drained(&mut self, conn: ConnId) {

@@ -17,8 +17,14 @@ use crate::core::line::{LineLimits, Lines};
 use crate::core::names::{ConnId, Door};
 use crate::trace::Note;
 
-/// Lines taken from one connection in one turn.
+/// Lines taken from one client in one turn.
 const LINES_MAX: usize = 256;
+/// Lines taken from a peer at a time: about as many as are read at a time.
+const PEER_LINES_MAX: usize = 1024;
+
+fn lines_alone(door: Door) -> usize {
+    if door == Door::Peer { PEER_LINES_MAX } else { LINES_MAX }
+}
 
 impl Reactor {
     pub(super) fn on_ready(&mut self, slot: usize, event: &Event) {
@@ -72,7 +78,10 @@ impl Reactor {
         let Some(connection) = self.slots.connection(conn) else { return };
         if connection.wants_turn(high_water) && !connection.flags.queued {
             connection.flags.queued = true;
-            self.unfinished.push_back(Unfinished::Connection(conn));
+            match conn.door() {
+                Door::Peer => self.unfinished_peers.push_back(conn),
+                _ => self.unfinished.push_back(Unfinished::Connection(conn)),
+            }
         }
     }
 
@@ -100,7 +109,7 @@ impl Reactor {
         let mut scratch = std::mem::take(&mut self.scratch);
         let mut count = 0;
         if !connection.flags.lines_left && connection.hearing == Hearing::Open {
-            let read_max = self.work.read_max(READ_BUDGET);
+            let read_max = self.work.read_max(conn.door(), READ_BUDGET);
             match connection.fill(&mut scratch[..read_max], now) {
                 Filled::Bytes(bytes) => count = bytes,
                 Filled::Nothing => {}
@@ -129,7 +138,7 @@ impl Reactor {
         if read.is_empty() && !was_partial {
             return;
         }
-        let lines_max = self.work.lines_max(LINES_MAX);
+        let lines_max = self.work.lines_max(conn.door(), lines_alone(conn.door()));
         let mut lines = inbox.lines(read, limits).bounded(lines_max, room);
         // A client's half-close stands for its last newline; a peer whose connection ends in the
         // middle of a line has not said it.
@@ -149,7 +158,7 @@ impl Reactor {
         }
         let outcome = lines.outcome();
         inbox.settle(read, outcome);
-        self.work.heard(read.len(), outcome.taken);
+        self.work.heard(conn.door(), read.len(), outcome.taken);
 
         let Some(connection) = self.slots.connection(conn) else { return };
         connection.mark_line(was_partial, outcome.taken, now);

@@ -12,6 +12,7 @@ use super::listener::{Accepted, Arrival, Listener};
 use super::*;
 use crate::config::layers::{Overrides, Which, configure};
 use crate::core::LinkState;
+use crate::core::line::LineLimits;
 use crate::core::names::Door;
 use crate::logging;
 
@@ -390,4 +391,62 @@ fn an_address_has_one_form() {
     let id = ConnId::new(Door::Client, 1, 0);
     let connection = Connection::tcp(id, stream, Phase::Open, Moment::default());
     assert_eq!(connection.peer_ip(), Some(from.ip()));
+}
+
+// ---- peers ----
+
+/// Reports of 1,000 clients, each with this time.
+fn reports(time: usize) -> String {
+    (0..1_000).map(|client| format!("IAMAT client-{client} +1.5-1.5 {time}\n")).collect()
+}
+
+/// Goal: a peer that reads hears every report by itself, also of a turn that has more news than a
+/// peer may be owed. Method: what it is behind with it would hear once, as it is then.
+#[test]
+fn a_peer_that_reads_hears_everything() {
+    let mut house = House::new();
+    let (mut peer, conn) = house.come_as_bona();
+    let nobody = ConnId::new(Door::Client, 0, 99);
+    let limits = LineLimits { line_bytes_max: 8192, endless_bytes_max: 1 << 20 };
+    read_some(&mut peer, 1 << 20);
+    let mut heard = 0;
+    // More than a megabyte of news, and not one turn.
+    for time in 0..10 {
+        let text = reports(time);
+        house.reactor.tell_lines(nobody, &mut Lines::new(text.as_bytes(), limits));
+        heard += read_some(&mut peer, 1 << 20);
+    }
+    house.turn_until(|reactor| {
+        heard += read_some(&mut peer, 1 << 20);
+        owed(reactor, conn) == 0
+    });
+    let line_bytes = "AT Bailey +0.123456789 client-100 +1.5-1.5 1\n".len();
+    assert!(heard >= 10_000 * line_bytes, "{heard} bytes");
+}
+
+/// Goal: a peer is heard beside clients who have as much to say as we can take.
+#[test]
+fn a_peer_is_heard_beside_a_crowd() {
+    let mut house = House::new();
+    let (mut peer, _) = house.come_as_bona();
+    let hogs = Vec::from_iter((0..30).map(|_| {
+        let mut hog = TcpStream::connect(house.clients).unwrap();
+        hog.write_all("\n".repeat(60_000).as_bytes()).unwrap();
+        hog
+    }));
+    house.turn_until(|reactor| reactor.slots.alive(Door::Client) == 30);
+    let news = (0..8_000).map(|client| format!("AT Bona +0 client-{client} +1-1 7\n"));
+    let news = news.collect::<String>();
+    let telling = std::thread::spawn(move || {
+        peer.write_all(news.as_bytes()).unwrap();
+        peer
+    });
+    let mut most = 0;
+    house.turn_until(|reactor| {
+        most = most.max(reactor.work.peer_lines);
+        reactor.server.store().len() == 8_000
+    });
+    // One turn takes more of it than one read.
+    assert!(most > 1_024, "{most} lines at most");
+    drop((hogs, telling.join().unwrap()));
 }

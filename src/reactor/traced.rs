@@ -79,7 +79,7 @@ impl Reactor {
     #[cold]
     pub(super) fn end_turn(&mut self, turn: Span) {
         self.trace.end_turn(turn, || Turn {
-            unfinished: self.unfinished.len() as u32,
+            unfinished: (self.unfinished.len() + self.unfinished_peers.len()) as u32,
             owing: self.owing.len() as u32,
             open: self.slots.open() as u32,
             ..Turn::default()

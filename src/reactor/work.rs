@@ -8,10 +8,14 @@
 //!
 //! asyncio: `_run_once` runs each handle that is ready, and each runs for as long as it likes.
 
+use crate::core::names::Door;
+
 /// What one turn has done so far.
 #[derive(Default)]
 pub struct Work {
+    /// Lines of clients, and of peers.
     pub lines: usize,
+    pub peer_lines: usize,
     pub read: usize,
     pub answers: usize,
     pub answer_bytes: usize,
@@ -19,7 +23,8 @@ pub struct Work {
 }
 
 impl Work {
-    /// Lines of all connections, after which those with work left wait: some two milliseconds.
+    /// Lines of all clients, after which those with work left wait: some two milliseconds. Peers
+    /// have a share of their own, as great: each speaks for many clients.
     const LINES_MAX: usize = 4096;
     /// Lines that the turn of one connection counts for at least: a system call.
     const LINES_A_TURN: usize = 16;
@@ -33,9 +38,12 @@ impl Work {
     const WRITTEN_MAX: usize = 4 << 20;
 
     /// A connection has had a turn, in which so many bytes of it were read and so many lines taken.
-    pub fn heard(&mut self, bytes: usize, lines: usize) {
-        self.read += bytes;
-        self.lines += lines.max(Self::LINES_A_TURN);
+    pub fn heard(&mut self, door: Door, bytes: usize, lines: usize) {
+        let lines = lines.max(Self::LINES_A_TURN);
+        match door {
+            Door::Peer => self.peer_lines += lines,
+            _ => (self.read, self.lines) = (self.read + bytes, self.lines + lines),
+        }
     }
 
     /// An answer of so many bytes was given.
@@ -45,19 +53,22 @@ impl Work {
     }
 
     /// Whether whoever has work left must wait for the next turn.
-    pub fn is_enough(&self) -> bool {
-        self.lines >= Self::LINES_MAX || self.read >= Self::READ_MAX
+    pub fn is_enough(&self, door: Door) -> bool {
+        match door {
+            Door::Peer => self.peer_lines >= Self::LINES_MAX,
+            _ => self.lines >= Self::LINES_MAX || self.read >= Self::READ_MAX,
+        }
     }
 
     /// How many lines of one connection may be taken, who would have so many in a turn without
     /// others.
-    pub fn lines_max(&self, alone: usize) -> usize {
-        if self.is_enough() { Self::LINES_A_TURN } else { alone }
+    pub fn lines_max(&self, door: Door, alone: usize) -> usize {
+        if self.is_enough(door) { Self::LINES_A_TURN } else { alone }
     }
 
     /// How many bytes of one connection may be read, likewise.
-    pub fn read_max(&self, alone: usize) -> usize {
-        if self.is_enough() { Self::READ_A_TURN } else { alone }
+    pub fn read_max(&self, door: Door, alone: usize) -> usize {
+        if self.is_enough(door) { Self::READ_A_TURN } else { alone }
     }
 
     pub fn may_answer(&self) -> bool {
@@ -78,7 +89,6 @@ mod tests {
     use mio::Events;
 
     use super::*;
-    use crate::core::names::Door;
     use crate::reactor::tests::reactor;
     use crate::reactor::{EVENTS_MAX, Reactor};
 
