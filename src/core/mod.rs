@@ -209,6 +209,17 @@ impl Server {
         self.counters
     }
 
+    /// Whether answers to this client have to wait for another.
+    pub fn is_waiting(&self, conn: ConnId) -> bool {
+        self.waits.is_waiting(conn)
+    }
+
+    /// Bytes that a peer is owed on this link, by the core's account: never less than by the
+    /// reactor's.
+    pub fn owed_to(&self, conn: ConnId) -> Option<usize> {
+        self.peers.owed(conn)
+    }
+
     /// Questions that wait for an answer.
     pub fn questions_waiting(&self) -> usize {
         self.waits.len()

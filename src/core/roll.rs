@@ -211,6 +211,14 @@ impl Peers {
         }
     }
 
+    /// Bytes sent on this link since nothing was owed for the last time.
+    pub fn owed(&self, conn: ConnId) -> Option<usize> {
+        self.list.iter().find_map(|peer| match &peer.state {
+            State::Up { link, .. } if link.conn == conn => Some(link.owed),
+            _ => None,
+        })
+    }
+
     /// The peer of this name, unless it is a course server, which never greets.
     pub fn named(&self, name: &[u8]) -> Option<PeerId> {
         let is_named = |peer: &Peer| peer.name == name && !matches!(peer.state, State::Plain(_));

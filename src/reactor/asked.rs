@@ -68,6 +68,11 @@ impl Asked {
         }
     }
 
+    /// Whether a connection has asked and its turn will not come by itself.
+    pub fn is_passed_over(&self, conn: ConnId) -> bool {
+        self.queues.get(&conn).is_some_and(|queue| !queue.has_turn)
+    }
+
     /// Forgets a connection that has gone. Its turn, if it has one, comes in vain.
     pub fn forget(&mut self, conn: ConnId) {
         self.queues.remove(&conn);

@@ -478,6 +478,10 @@ impl Connection {
         }
     }
 
+    pub fn owns_no_empty_buffers(&self) -> bool {
+        self.buffers.as_ref().is_none_or(|buffers| !buffers.are_empty())
+    }
+
     fn has_begun_line(&self) -> bool {
         self.buffers.as_ref().is_some_and(|buffers| buffers.inbox.is_partial())
     }

@@ -38,6 +38,7 @@ mod descriptors;
 mod dialer;
 mod drain;
 mod foreign;
+mod invariants;
 mod listener;
 mod owing;
 mod serving;
@@ -233,6 +234,9 @@ impl Reactor {
         }
         self.open_doors_again();
         self.step_drain();
+        if cfg!(debug_assertions) {
+            self.check_invariants();
+        }
 
         if self.trace.is_on() {
             self.end_turn(turn);

@@ -149,11 +149,15 @@ impl Slots {
 
     /// The names of all connections alive, in the order of their slots.
     pub fn names(&self) -> Vec<ConnId> {
-        let living = self.slab.iter().filter_map(|(_, slot)| match slot {
-            Slot::Connection(connection) if !connection.is_dead() => Some(connection.id()),
+        self.living().map(Connection::id).collect()
+    }
+
+    /// All connections alive, in the order of their slots.
+    pub fn living(&self) -> impl Iterator<Item = &Connection> {
+        self.slab.iter().filter_map(|(_, slot)| match slot {
+            Slot::Connection(connection) if !connection.is_dead() => Some(connection),
             _ => None,
-        });
-        living.collect()
+        })
     }
 
     /// Connections that have ever come through this door.
