@@ -43,9 +43,6 @@ pub fn checked_herd(which: &Which, name: Option<&str>) -> Result<(Herd, Settings
 /// # Errors
 /// What `out` says.
 pub fn write_herd(out: &mut impl Write, herd: &Herd, keys: &[HerdKey]) -> io::Result<()> {
-    let count = |number: usize, thing: &str| {
-        format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
-    };
     let servers = count(herd.members.len(), "server");
     writeln!(out, "herd {}: {servers}, {}", herd.id, count(herd.links.len(), "link"))?;
     match keys.len() {
@@ -109,6 +106,9 @@ pub fn write_config(out: &mut impl Write, config: &Config) -> io::Result<()> {
         (None, Some(_)) => ", with a key".to_owned(),
         (None, None) => String::new(),
     };
+    let budget = config.places.calls_per_day.filter(|_| config.places.source.is_remote());
+    let budget = budget.map(|calls| format!(", {} a day", count(calls, "call")));
+    let places = places + &budget.unwrap_or_default();
     let level = match config.log.level {
         log::LevelFilter::Info => "events".to_owned(),
         log::LevelFilter::Debug => "traffic".to_owned(),
@@ -181,4 +181,8 @@ fn member_row(herd: &Herd, member: &Member) -> [String; 5] {
 fn listed(words: impl Iterator<Item = String>) -> String {
     let words: Vec<String> = words.collect();
     if words.is_empty() { "-".to_owned() } else { words.join(" ") }
+}
+
+fn count(number: usize, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
 }

@@ -327,3 +327,47 @@ fn a_proxy_that_cannot_be_used_is_refused() {
         assert!(complaint.contains(&part) && !complaint.contains("secret"), "{complaint}");
     }
 }
+
+/// Goal: `check-config` refuses what `serve` refuses, in the same words. Method: certificates that
+/// are none, a URL with a key in it, and fewer calls than servers.
+#[test]
+fn a_source_is_checked_once() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("ca.pem"), "hello").unwrap();
+    let check = |places: &str, part: &str| {
+        let servers = ["Hill", "Old"].map(|name| {
+            let port = 22_900 + name.len();
+            format!("[[server]]\nname = \"{name}\"\nclients = \"127.0.0.1:{port}\"\n")
+        });
+        let text = format!("herd = \"x\"\n{}[places]\n{places}", servers.concat());
+        fs::write(dir.path().join("herd.toml"), text).unwrap();
+        for command in ["check-config", "serve"] {
+            let (code, _, complaint) = run(dir.path(), &[command, "Hill", "--config", "herd.toml"]);
+            assert_eq!(code, Some(78), "{command}: {complaint}");
+            assert!(complaint.contains(part) && !complaint.contains("AIza"), "{complaint}");
+        }
+    };
+    let overpass = "source = \"overpass\"\n";
+    check(&format!("{overpass}ca_file = \"ca.pem\"\n"), "ca_file ca.pem holds no certificate");
+    check(&format!("{overpass}ca_file = \"none\"\n"), "ca_file none cannot be read (");
+    let url = "url = \"https://a.example/json?key=AIzaSyNobodyMaySeeThis\"\n";
+    check(&format!("{overpass}{url}"), "`https://a.example/json?…` must not hold a query");
+    check(&format!("{overpass}calls_per_day = 1\n"), "is to be shared by 2 servers");
+}
+
+/// Goal: a person sees what a service costs, and that its files have gone bad, below the table.
+#[test]
+fn the_status_tells_of_places() {
+    let told = |sections: &str, flags: &[&str], part: &str| {
+        let mut herd = Herd::of_file(&["Hill"], &[], sections);
+        herd.start("Hill", flags);
+        let run_dir = herd.path("run");
+        let (_, out, _) = run(run_dir.parent().unwrap(), &["status", "--run-dir", "run"]);
+        assert!(out.contains(part), "{out}");
+    };
+    let overpass = "[places]\nsource = \"overpass\"\ncalls_per_day = 7\n";
+    let well = "Hill has places of overpass, well, calls: 0 under way, 0 today, 7 left\n";
+    told(overpass, &[], well);
+    let pipe = ["--places", "file", "--places-file", "herd.toml"];
+    told("", &pipe, "Hill has places of file, broken: ");
+}
