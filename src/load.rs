@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use herd::bench::{self, CLIENTS_MAX, Dialect, Plan, Progress};
 use herd::config::settings::default_dir;
 use herd::exit::{Exit, Failure};
-use herd::run_dir::RunDir;
+use herd::run_dir::{Holder, RunDir};
 
 use crate::cli::BenchFlags;
 use crate::sight::{Sight, look};
@@ -101,9 +101,16 @@ fn target(flags: &BenchFlags) -> Result<(SocketAddr, Option<u32>), Failure> {
     let run_dir = run_dir.unwrap_or_else(|| default_dir(which.home.as_deref(), "run"));
     // Not the server's account, or no /proc: then there are no costs to tell, but a load all the
     // same. Another herd's server of this name is not the one that is loaded.
-    let pid = match look(&RunDir::new(run_dir), name) {
-        Sight::Up(status) if status.client_address == address.to_string() => Some(status.pid),
+    let run_dir = RunDir::new(run_dir);
+    let holder = match look(&run_dir, name) {
+        Sight::Up(status) if status.client_address == address.to_string() => {
+            Some(run_dir.check(name, status.pid))
+        }
         _ => None,
+    };
+    let pid = match holder {
+        Some(Holder::Process(pid) | Holder::OfAnotherUser(pid)) => Some(pid),
+        Some(Holder::Elsewhere) | None => None,
     };
     Ok((address, pid.filter(|_| cfg!(target_os = "linux"))))
 }
