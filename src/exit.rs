@@ -137,7 +137,7 @@ impl From<StartError> for Failure {
             StartError::Taken { .. } => Exit::Taken,
             StartError::CannotListen { .. } | StartError::Places(_) => Exit::Config,
             StartError::AdminSocket { .. } | StartError::Trace { .. } => Exit::CannotCreate,
-            StartError::System(..) => Exit::System,
+            StartError::System(..) | StartError::Descriptors { .. } => Exit::System,
         };
         Failure::new(exit, error.to_string())
     }

@@ -7,6 +7,7 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use super::StartError;
 use crate::config::Config;
 use crate::core::names::ConnId;
 
@@ -42,12 +43,19 @@ pub struct Shares {
 
 impl Shares {
     /// Takes as many descriptors as the system grants, and shares them out.
-    pub fn claim(config: &Config) -> Shares {
-        Shares::of(raise_limit(), config)
+    ///
+    /// # Errors
+    /// They are too few for one of each kind: such a server would listen and answer nobody.
+    pub fn claim(config: &Config) -> Result<Shares, StartError> {
+        let (granted, needed) = (raise_limit(), ours(config) + 3);
+        match granted < needed {
+            true => Err(StartError::Descriptors { granted, needed }),
+            false => Ok(Shares::of(granted, config)),
+        }
     }
 
     fn of(descriptors: usize, config: &Config) -> Shares {
-        let ours = HOUSE + FOR_EACH * (config.peers.len() + config.places.workers);
+        let ours = ours(config);
         let people = descriptors.saturating_sub(ours);
         let strangers = (people / PART).clamp(1, STRANGERS_MAX);
         let admins = (people / PART).clamp(1, ADMINS_MAX);
@@ -55,6 +63,11 @@ impl Shares {
         let wanted = config.limits.connections_max.unwrap_or(possible);
         Shares { clients: wanted.min(possible), strangers, admins }
     }
+}
+
+/// What a server needs before anybody has come.
+fn ours(config: &Config) -> usize {
+    HOUSE + FOR_EACH * (config.peers.len() + config.places.workers)
 }
 
 /// Says how many descriptors there are then.
@@ -83,7 +96,7 @@ mod tests {
         let which = Which::default();
         let (herd, preset) = which.herd(Some("Bona")).unwrap();
         let mut config = configure("Bona", herd, preset, &which, Overrides::default()).unwrap();
-        let ours = HOUSE + 2 * config.peers.len() + 2 * config.places.workers;
+        let ours = ours(&config);
         for descriptors in 0..3_000 {
             let Shares { clients, strangers, admins } = Shares::of(descriptors, &config);
             assert!(clients > 0 && strangers > 0 && admins > 0);

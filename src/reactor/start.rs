@@ -60,6 +60,8 @@ pub enum StartError {
     Trace { path: PathBuf, error: io::Error },
     /// The source of places is misconfigured.
     Places(String),
+    /// The system grants fewer descriptors than there are uses for.
+    Descriptors { granted: usize, needed: usize },
     /// The system refuses something that every process may have.
     System(&'static str, io::Error),
 }
@@ -90,6 +92,11 @@ impl fmt::Display for StartError {
                 path.display()
             ),
             StartError::Places(why) => f.write_str(why),
+            StartError::Descriptors { granted, needed } => write!(
+                f,
+                "this server needs {needed} descriptors at least, and the system grants {granted}: \
+                 allow it more (ulimit -n)"
+            ),
             StartError::System(what, error) => write!(f, "cannot set up {what}: {error}"),
         }
     }
@@ -123,6 +130,7 @@ impl Reactor {
         admin_path: PathBuf,
         log: LogHandle,
     ) -> Result<Reactor, StartError> {
+        let shares = Shares::claim(&config)?;
         let mut clocks = Clocks::new();
         let poll = Poll::new().map_err(|error| StartError::System("the event queue", error))?;
         let mut slots = Slots::new();
@@ -130,7 +138,6 @@ impl Reactor {
         let signals = watch_signals(&poll)?;
         let (postbox, results) = make_postbox(&poll)?;
         let places = open_places(&config, &postbox)?;
-        let shares = Shares::claim(&config);
         let server = Server::new(settings(&config, shares)?);
         let (trace, trace_file) = traced::start(&config)?;
         info!(
