@@ -25,7 +25,7 @@ const LONG: Duration = Duration::from_secs(120);
 /// What may pass beyond the deadline. Only what hangs comes near it.
 const SLACK: Duration = Duration::from_secs(60);
 
-/// What all of it may cost a server of four workers that read no body beyond a megabyte.
+/// What all of it may cost a server of four workers that read no body beyond two megabytes.
 const GROWTH_BYTES_MAX: usize = 16 << 20;
 
 /// What a flood offers: more than sockets hold, and than a server may take.
@@ -109,7 +109,7 @@ const QUICK: &[(&str, &str, &[Reply])] = &[
     ),
     (
         "UNKNOWN_ERROR",
-        "the places service answered with more than 1048576 bytes",
+        "the places service answered with more than 2097152 bytes",
         &[
             ("sends a huge body", |call| {
                 flood(call, &format!("Content-Length: {FLOOD_BYTES}\r\n\r\n"), &[b' '; 1 << 16]);
