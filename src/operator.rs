@@ -383,6 +383,7 @@ mod tests {
             digest: "0123456789abcdef".into(),
             differences: 0,
             refused: 0,
+            newcomers_refused: 0,
             reports_expired: 0,
             questions_waiting: 0,
             log_lines_dropped: 0,

@@ -42,6 +42,9 @@ pub struct Status {
     pub differences: u64,
     /// Connections to the peer port that were nobody's, and links that broke the protocol.
     pub refused: u64,
+    /// Reports of new clients that were one too many of their address.
+    #[serde(default)]
+    pub newcomers_refused: u64,
     /// Reports that were forgotten because nothing newer came.
     pub reports_expired: u64,
     /// WHATSATs whose places are not there yet.

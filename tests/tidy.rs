@@ -273,6 +273,7 @@ const CORE: &[(&str, &[&str])] = &[
     ("line", &[]),
     ("link", &["border", "digest", "handover", "names", "planted", "seal", "store"]),
     ("names", &[]),
+    ("newcomers", &["Server", "border", "clock", "names"]),
     ("peer_wire", &["digest", "digits", "wire"]),
     (
         "peers",

@@ -57,6 +57,11 @@ pub const WAITS_MAX: usize = 64;
 /// them disagree. (A herd of N servers that fill up at the same time may hold N times as many.)
 pub const CLIENTS_MAX: usize = 1_000_000;
 
+/// New clients of one address in a second, and at once. An address may be a gateway of thousands; a
+/// program that makes up ids fills no herd in less than hours.
+pub const NEW_CLIENTS_PER_S: usize = 100;
+pub const NEW_CLIENTS_AT_ONCE: usize = 10_000;
+
 /// How far ahead of its server's clock a client's may be. A report from the year 9999 would keep
 /// out all that its client says later, so one is refused where it is first told; a day forgives
 /// every time zone that somebody took for another.
@@ -204,6 +209,14 @@ pub struct Limits {
     /// Clients known; IAMATs of new ones are refused beyond it, reports of peers are not.
     #[serde(deserialize_with = "count")]
     pub clients_max: usize,
+    /// Clients that one address may make known in a second, in the long run.
+    #[serde(deserialize_with = "count")]
+    pub new_clients_per_s: usize,
+    /// And at once, if it has made none known for a while.
+    #[serde(deserialize_with = "count")]
+    pub new_clients_at_once: usize,
+    /// Whether this machine's own addresses are limited, too.
+    pub new_clients_limit_loopback: bool,
     /// How far ahead of our clock the time of an IAMAT may be. `None`: as far as it likes.
     #[serde(deserialize_with = "durations::span_or_off")]
     pub client_ahead_max: Option<Duration>,
@@ -255,6 +268,9 @@ impl Limits {
         peer_outbox_bytes_max: PEER_OUTBOX_BYTES_MAX,
         waits_max: WAITS_MAX,
         clients_max: CLIENTS_MAX,
+        new_clients_per_s: NEW_CLIENTS_PER_S,
+        new_clients_at_once: NEW_CLIENTS_AT_ONCE,
+        new_clients_limit_loopback: false,
         client_ahead_max: Some(CLIENT_AHEAD_MAX),
         expire_after: None,
         compare_every: Some(COMPARE_EVERY),

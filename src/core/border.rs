@@ -118,6 +118,10 @@ pub enum Note {
     PeerBehind {
         peer: PeerId,
     },
+    /// An address has made so many clients known that it must wait before others are.
+    TooManyNewcomers {
+        conn: ConnId,
+    },
     /// An IAMAT was refused because its time is so far ahead of our clock. Told once in a while:
     /// if it is the clock that is wrong, every report is refused.
     AheadOfClock {

@@ -118,6 +118,7 @@ pub struct Lines<'a> {
     limits: LineLimits,
     lines_max: usize,
     room_bytes: usize,
+    newcomers_max: usize,
     last_is_whole: bool,
     skipped: u32,
     taken: usize,
@@ -152,6 +153,7 @@ impl<'a> Lines<'a> {
             limits,
             lines_max: usize::MAX,
             room_bytes: usize::MAX,
+            newcomers_max: usize::MAX,
             last_is_whole: false,
             skipped: 0,
             taken: 0,
@@ -163,6 +165,12 @@ impl<'a> Lines<'a> {
     pub fn bounded(mut self, lines_max: usize, room_bytes: usize) -> Lines<'a> {
         self.lines_max = lines_max;
         self.room_bytes = room_bytes;
+        self
+    }
+
+    /// At most so many clients may become known by them.
+    pub fn introducing(mut self, newcomers_max: usize) -> Lines<'a> {
+        self.newcomers_max = newcomers_max;
         self
     }
 
@@ -205,6 +213,10 @@ impl<'a> Lines<'a> {
     /// As if nothing had been taken since the mark.
     pub fn give_back(&mut self, mark: Mark) {
         (self.at, self.taken, self.skipped) = (mark.at, mark.taken, mark.skipped);
+    }
+
+    pub fn newcomers_max(&self) -> usize {
+        self.newcomers_max
     }
 
     /// Bytes of answers for which there is room.

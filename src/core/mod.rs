@@ -19,6 +19,7 @@ mod handover;
 pub mod line;
 mod link;
 pub mod names;
+mod newcomers;
 pub mod peer_wire;
 mod peers;
 mod plain;
@@ -110,6 +111,8 @@ pub struct Counters {
     pub stale: u64,
     /// Connections to the peer port that were not a peer's, and links that broke the protocol.
     pub refused: u64,
+    /// IAMATs of new clients that were one too many of an address.
+    pub newcomers_refused: u64,
     /// Leaves of the digest that differed from a peer's.
     pub differences: u64,
     /// Reports that were forgotten because nothing newer came for too long.
@@ -145,6 +148,8 @@ pub struct Server {
     counters: Counters,
     /// The stamp that a report was last given.
     stamped: PosixTime,
+    /// The size of the store at which clients become known no more by the lines at hand.
+    newcomers_until: usize,
     /// When the store last changed.
     news_at: Duration,
     /// Where the search for what has expired goes on.
@@ -165,6 +170,7 @@ impl Server {
             keyring,
             counters: Counters::default(),
             stamped: PosixTime::new(0, 0),
+            newcomers_until: usize::MAX,
             news_at: Duration::ZERO,
             swept: Place::default(),
             refusals: BTreeMap::new(),
@@ -238,7 +244,10 @@ impl Server {
 
     fn lines(&mut self, now: Now, conn: ConnId, lines: &mut Lines<'_>, out: &mut Outputs) {
         match conn.door() {
-            Door::Client => self.client_lines(now, conn, lines, out),
+            Door::Client => {
+                self.newcomers_until = self.store.len().saturating_add(lines.newcomers_max());
+                self.client_lines(now, conn, lines, out);
+            }
             Door::Peer => self.peer_lines(now, conn, lines, out),
             // A course server may answer what we sent it; there is nothing to learn from it.
             Door::Plain => while lines.take().is_some() {},
@@ -397,6 +406,9 @@ impl Server {
         out: &mut Outputs,
     ) -> bool {
         if !self.may_keep(report.client) {
+            return self.reject(conn, line, out);
+        }
+        if !self.may_introduce(now, conn, report.client, out) {
             return self.reject(conn, line, out);
         }
         let start = out.text.len();

@@ -40,6 +40,7 @@ fn status(reactor: &Reactor) -> Status {
         digest: format!("{:016x}", reactor.server.digest()),
         differences: counters.differences,
         refused: counters.refused,
+        newcomers_refused: counters.newcomers_refused,
         reports_expired: counters.expired,
         questions_waiting: reactor.server.questions_waiting() as u64,
         log_lines_dropped: reactor.log.dropped(),

@@ -40,6 +40,7 @@ mod drain;
 mod foreign;
 mod invariants;
 mod listener;
+mod newcomers;
 mod owing;
 mod serving;
 mod slots;
@@ -74,6 +75,7 @@ use deadlines::{Moment, Patience, Round};
 use descriptors::Shares;
 use dialer::Routes;
 use drain::Drain;
+use newcomers::Newcomers;
 use slots::{Slot, Slots};
 use traced::TraceFile;
 use work::Work;
@@ -105,6 +107,7 @@ pub struct Reactor {
     round: Round,
     /// What has been done in this turn.
     work: Work,
+    newcomers: Newcomers,
     /// What the core wants done; its memory is used again for each input.
     out: Outputs,
     /// What the core must be told next, once everything it wanted is done.
@@ -329,7 +332,11 @@ impl Reactor {
     /// Tells the core the lines of one read.
     fn tell_lines(&mut self, conn: ConnId, lines: &mut Lines<'_>) {
         let span = self.trace.begin();
+        let known = self.server.store().len();
         self.server.handle(self.now, Input::Lines { conn, lines }, &mut self.out);
+        if conn.door() == Door::Client && self.server.store().len() > known {
+            self.charge_newcomers(conn, self.server.store().len() - known);
+        }
         let outputs = self.out.list.len() as u32;
         if traffic::is_logged() {
             traffic::log_in(conn, lines.consumed());

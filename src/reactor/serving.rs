@@ -132,6 +132,8 @@ impl Reactor {
         let Some(connection) = self.slots.connection(conn) else { return };
         let has_ended = connection.hearing == Hearing::Ended;
         let room = high_water.saturating_sub(connection.owed());
+        let newcomers_max = self.newcomers_max(conn);
+        let Some(connection) = self.slots.connection(conn) else { return };
         // The buffer is borrowed from the connection while the core may want it closed.
         let mut inbox = connection.take_inbox();
         let was_partial = inbox.is_partial();
@@ -139,7 +141,8 @@ impl Reactor {
             return;
         }
         let lines_max = self.work.lines_max(conn.door(), lines_alone(conn.door()));
-        let mut lines = inbox.lines(read, limits).bounded(lines_max, room);
+        let mut lines =
+            inbox.lines(read, limits).bounded(lines_max, room).introducing(newcomers_max);
         // A client's half-close stands for its last newline; a peer whose connection ends in the
         // middle of a line has not said it.
         if has_ended && conn.door() != Door::Peer {
@@ -169,6 +172,25 @@ impl Reactor {
         if is_endless {
             info!("{conn} sends a line without an end");
             self.kill(conn);
+        }
+    }
+
+    /// How many clients may become known by a connection's lines. From where it has come is asked
+    /// of the kernel, and only if it matters: an address kept for each would cost more memory.
+    fn newcomers_max(&mut self, conn: ConnId) -> usize {
+        let now = self.now.monotonic;
+        if !self.newcomers.anybody_is_short(now) || conn.door() != Door::Client {
+            return usize::MAX;
+        }
+        let from = self.slots.connection(conn).and_then(|connection| connection.peer_ip());
+        from.map_or(usize::MAX, |from| self.newcomers.left(now, from))
+    }
+
+    /// Charges an address for clients that it has made known.
+    pub(super) fn charge_newcomers(&mut self, conn: ConnId, count: usize) {
+        let from = self.slots.connection(conn).and_then(|connection| connection.peer_ip());
+        if let Some(from) = from {
+            self.newcomers.spend(self.now.monotonic, from, count);
         }
     }
 

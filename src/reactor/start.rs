@@ -23,6 +23,7 @@ use super::deadlines::{Patience, Round};
 use super::descriptors::Shares;
 use super::dialer::Routes;
 use super::listener::Listener;
+use super::newcomers::Newcomers;
 use super::slots::{Slot, Slots};
 use super::work::Work;
 use super::worker::{PlacesPool, Postbox, Results};
@@ -155,6 +156,7 @@ impl Reactor {
             patience: Patience::new(&config.limits),
             round: Round::default(),
             work: Work::default(),
+            newcomers: Newcomers::new(&config.limits),
             out: Outputs::default(),
             mailbox: VecDeque::new(),
             is_catching_up: false,

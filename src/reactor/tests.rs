@@ -10,6 +10,7 @@ use log::LevelFilter;
 use super::connection::{Connection, Phase};
 use super::listener::{Accepted, Arrival, Listener};
 use super::*;
+use crate::config::Limits;
 use crate::config::layers::{Overrides, Which, configure};
 use crate::core::LinkState;
 use crate::core::line::LineLimits;
@@ -449,4 +450,36 @@ fn a_peer_is_heard_beside_a_crowd() {
     // One turn takes more of it than one read.
     assert!(most > 1_024, "{most} lines at most");
     drop((hogs, telling.join().unwrap()));
+}
+
+// ---- newcomers ----
+
+/// Goal: one address does not fill the herd: beyond what it may, new clients are refused, those
+/// that are known are served, and in time there is room again.
+#[test]
+fn an_address_introduces_so_many_and_no_more() {
+    let mut house = House::new();
+    let limits = Limits {
+        new_clients_per_s: 10,
+        new_clients_at_once: 300,
+        new_clients_limit_loopback: true,
+        ..house.reactor.config.limits.clone()
+    };
+    house.reactor.newcomers = Newcomers::new(&limits);
+    let (mut client, conn) = house.come(Door::Client);
+    client.write_all(reports(7).as_bytes()).unwrap();
+    house.turn_until(|reactor| reactor.server.counters().lines_in == 1_000);
+    // What one turn of a connection may introduce before it is known to whom it belongs.
+    let known = house.reactor.server.store().len();
+    assert!((300..=512).contains(&known), "{known} are known");
+    let refused = house.reactor.server.counters().newcomers_refused;
+    assert_eq!(refused as usize + known, 1_000);
+
+    client.write_all(b"IAMAT client-0 +2-2 8\n").unwrap();
+    house.turn_until(|reactor| reactor.server.counters().lines_in == 1_001);
+    assert_eq!(house.reactor.server.store().find(b"client-0").unwrap().time, b"8");
+    house.pass(Duration::from_secs(60));
+    client.write_all(b"IAMAT late +2-2 8\n").unwrap();
+    house.turn_until(|reactor| reactor.server.counters().lines_in == 1_002);
+    assert!(house.knows("late") && house.lives(conn));
 }

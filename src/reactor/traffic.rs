@@ -100,6 +100,10 @@ impl Reactor {
                 warn!("peer {} cannot be reached; dialling on", name(peer));
             }
             Note::Refused { conn, why } => warn!("{conn} is refused: {why}"),
+            Note::TooManyNewcomers { conn } => warn!(
+                "{conn} and others of its address report more new clients than one may; those \
+                 beyond new_clients_per_s in herd.toml are answered `?`"
+            ),
             Note::AheadOfClock { conn, seconds } => warn!(
                 "{conn}: an IAMAT is refused, for its time is {} ahead of this machine's clock; \
                  set the clock that is wrong, or client_ahead_max in herd.toml",

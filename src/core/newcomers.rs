@@ -1,0 +1,28 @@
+//! How many clients may become known by one batch of lines. Apart because the bound is not the
+//! core's: the reactor knows from where somebody has come, and how many that address has introduced
+//! before (`reactor::newcomers`). Here it is kept, and what it costs is counted.
+
+use super::Server;
+use super::border::{Note, Outputs};
+use super::clock::Now;
+use super::names::ConnId;
+
+impl Server {
+    /// Whether this client is known, or may become so by this batch.
+    pub(super) fn may_introduce(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        client: &[u8],
+        out: &mut Outputs,
+    ) -> bool {
+        if self.store.len() < self.newcomers_until || self.store.find(client).is_some() {
+            return true;
+        }
+        self.counters.newcomers_refused += 1;
+        if self.may_note(now, "too many new clients of one address") {
+            out.note(Note::TooManyNewcomers { conn });
+        }
+        false
+    }
+}

@@ -1,0 +1,160 @@
+//! How many clients one address may introduce. Apart because it is a tool: it counts for addresses
+//! and knows neither clients nor connections.
+//!
+//! An id costs its sender thirty bytes and every server of the herd a hundred, for as long as it
+//! runs. So each address has so many to spend, and gets so many back in a second (a token bucket).
+//! Who reports clients that are known spends nothing, and is never asked from where it comes.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::time::Duration;
+
+use crate::config::Limits;
+
+/// What addresses have spent.
+///
+/// invariant: an address that is not in the table has all that there is to have
+pub struct Newcomers {
+    per_second: f64,
+    at_once: f64,
+    limits_loopback: bool,
+    spent: BTreeMap<IpAddr, Spent>,
+    /// Until then, somebody may have spent everything.
+    short_until: Duration,
+}
+
+#[derive(Clone, Copy)]
+struct Spent {
+    count: f64,
+    /// When that was so.
+    at: Duration,
+}
+
+impl Newcomers {
+    /// Addresses that are counted for. If there are more, those who come last share one account.
+    const ADDRESSES_MAX: usize = 4096;
+    const OTHERS: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+
+    pub fn new(limits: &Limits) -> Newcomers {
+        Newcomers {
+            per_second: limits.new_clients_per_s as f64,
+            at_once: limits.new_clients_at_once as f64,
+            limits_loopback: limits.new_clients_limit_loopback,
+            spent: BTreeMap::new(),
+            short_until: Duration::ZERO,
+        }
+    }
+
+    /// Whether anybody has spent so much that it matters who is asking.
+    pub fn anybody_is_short(&self, now: Duration) -> bool {
+        now < self.short_until
+    }
+
+    /// How many clients this address may introduce now.
+    pub fn left(&self, now: Duration, from: IpAddr) -> usize {
+        match self.account(from) {
+            Some(account) => (self.at_once - self.spent_by(now, account)).max(0.0) as usize,
+            None => usize::MAX,
+        }
+    }
+
+    /// It has introduced so many. More than were left is a debt.
+    pub fn spend(&mut self, now: Duration, from: IpAddr, count: usize) {
+        let Some(mut account) = self.account(from) else { return };
+        if !self.spent.contains_key(&account) && self.spent.len() >= Self::ADDRESSES_MAX {
+            self.forget_settled(now);
+            if self.spent.len() >= Self::ADDRESSES_MAX {
+                account = Self::OTHERS;
+            }
+        }
+        let count = self.spent_by(now, account) + count as f64;
+        self.spent.insert(account, Spent { count, at: now });
+        // One batch may spend a little more than is left, so whoever is near it counts as short.
+        let excess = count - self.at_once / 2.0;
+        if excess > 0.0 {
+            let settled = now + Duration::from_secs_f64(excess / self.per_second);
+            self.short_until = self.short_until.max(settled);
+        }
+    }
+
+    /// The one who pays for this address; nobody for one of this machine. Of IPv6, whoever has one
+    /// address of a network has all of them.
+    fn account(&self, from: IpAddr) -> Option<IpAddr> {
+        if from.is_loopback() && !self.limits_loopback {
+            return None;
+        }
+        Some(match from {
+            IpAddr::V4(_) => from,
+            IpAddr::V6(ip) => IpAddr::V6((ip.to_bits() >> 64 << 64).into()),
+        })
+    }
+
+    fn spent_by(&self, now: Duration, account: IpAddr) -> f64 {
+        let spent = self.spent.get(&account).or_else(|| {
+            let is_full = self.spent.len() >= Self::ADDRESSES_MAX;
+            is_full.then(|| self.spent.get(&Self::OTHERS)).flatten()
+        });
+        spent.map_or(0.0, |spent| {
+            let back = now.saturating_sub(spent.at).as_secs_f64() * self.per_second;
+            (spent.count - back).max(0.0)
+        })
+    }
+
+    fn forget_settled(&mut self, now: Duration) {
+        let per_second = self.per_second;
+        self.spent.retain(|_, spent| {
+            spent.count > now.saturating_sub(spent.at).as_secs_f64() * per_second
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn newcomers(limits_loopback: bool) -> Newcomers {
+        Newcomers::new(&Limits {
+            new_clients_per_s: 10,
+            new_clients_at_once: 100,
+            new_clients_limit_loopback: limits_loopback,
+            ..Limits::DEFAULT
+        })
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn an_address_has_so_many_and_gets_them_back() {
+        let mut newcomers = newcomers(false);
+        let [now, later] = [10, 15].map(Duration::from_secs);
+        let (one, other) = (ip("192.0.2.1"), ip("192.0.2.2"));
+        assert_eq!(newcomers.left(now, one), 100);
+        newcomers.spend(now, one, 40);
+        assert!(!newcomers.anybody_is_short(now), "nobody need be asked");
+        newcomers.spend(now, one, 80);
+        assert!(newcomers.anybody_is_short(now));
+        assert_eq!((newcomers.left(now, one), newcomers.left(now, other)), (0, 100));
+        assert_eq!(newcomers.left(later, one), 30, "a debt of 20 is paid first");
+        assert!(!newcomers.anybody_is_short(Duration::from_secs(18)));
+
+        newcomers.spend(now, ip("2001:db8::1"), 100);
+        assert_eq!(newcomers.left(now, ip("2001:db8::2")), 0, "the same network");
+        newcomers.spend(now, ip("127.0.0.1"), 1_000);
+        assert_eq!(newcomers.left(now, ip("127.0.0.1")), usize::MAX);
+    }
+
+    #[test]
+    fn the_table_is_bounded() {
+        let mut newcomers = newcomers(true);
+        let now = Duration::from_secs(10);
+        for number in 0..10_000_u32 {
+            newcomers.spend(now, IpAddr::V4((0x0a00_0000 + number).into()), 1);
+        }
+        assert!(newcomers.spent.len() <= Newcomers::ADDRESSES_MAX + 1);
+        assert_eq!(newcomers.left(now, ip("192.0.2.1")), 0, "one account for all others");
+        newcomers.spend(Duration::from_secs(2_000), ip("192.0.2.1"), 1);
+        assert_eq!(newcomers.spent.len(), 1, "what is settled is forgotten");
+    }
+}
