@@ -99,6 +99,12 @@ const KNOBS: &[Knob] = &[
         shown: ["  300ms\n", "  2s\n", "  1s\n", "  10s\n"],
     },
     Knob {
+        flag: "partial-line",
+        file: ["", "[limits]\npartial_line = \"{}\""],
+        values: ["3 s", "2 s", "1 s"],
+        shown: ["end    3s", "end    2s", "end    1s", "end    10s"],
+    },
+    Knob {
         flag: "stale-reply",
         file: ["", "[answers]\nstale_reply = \"{}\""],
         values: ["stored", "own", "stored"],
