@@ -104,13 +104,17 @@ fn twin_traced(herd: &mut Herd, name: &str) {
     herd.start_traced_twin(name, &["--trace", file.to_str().unwrap()]);
 }
 
-/// Ends all servers and waits until they have.
+/// What a server ends with that none of its peers has outlived: nobody keeps its reports.
+const NOT_HANDED_OVER: i32 = 75;
+
+/// Ends all servers and waits until they have. They go together, so who is the last is chance.
 fn end_all(herd: &mut Herd, names: &[&str]) {
     for name in names {
         herd.signal(name, Signal::TERM);
     }
     for name in names {
-        assert!(herd.ended(name).success(), "{}", herd.complaints(name));
+        let code = herd.ended(name).code();
+        assert!(matches!(code, Some(0 | NOT_HANDED_OVER)), "{code:?}: {}", herd.complaints(name));
     }
 }
 
