@@ -8,6 +8,7 @@ use std::process;
 
 use herd::config::herd::Member;
 use herd::config::layers::{Which, guard};
+use herd::config::outgoing;
 use herd::config::presets::{BASE_PORT, PRESETS};
 use herd::config::url::shown;
 use herd::config::{
@@ -137,7 +138,12 @@ pub fn write_config(out: &mut impl Write, config: &Config) -> io::Result<()> {
         ["run directory", &config.run_dir.display().to_string()],
     ];
     writeln!(out)?;
-    write_table(out, &rows.map(|row| row.map(str::to_owned)))
+    write_table(out, &rows.map(|row| row.map(str::to_owned)))?;
+    let ports = [config.client_address.port(), config.peer_address.port()];
+    match outgoing::range().and_then(|range| outgoing::warning(&ports, &range)) {
+        Some(warning) => writeln!(out, "\n{warning}"),
+        None => Ok(()),
+    }
 }
 
 /// The years, with their ports and who dials whom.

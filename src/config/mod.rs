@@ -16,6 +16,7 @@ pub mod herd_key;
 pub mod key;
 pub mod layers;
 pub mod limits;
+pub mod outgoing;
 pub mod presets;
 pub mod settings;
 pub mod shape;
