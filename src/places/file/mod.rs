@@ -94,8 +94,8 @@ struct Gathered {
 }
 
 impl PlacesFile {
-    /// Reads and indexes a file. It takes about 100 ms for a quarter of a million places, so
-    /// a server does it on a thread of its own.
+    /// Reads and indexes a file. It takes 0.15 s for a quarter of a million places of CSV and 0.5 s
+    /// for as many of GeoJSON, so a server does it on a thread of its own.
     ///
     /// `attribution` is HTML: whom a reader of the answers must be shown as the places' origin.
     ///
