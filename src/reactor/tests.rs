@@ -310,6 +310,7 @@ fn lingering_has_bounds() {
     }
     assert!(!house.lives(conn), "two seconds are over");
 
+    house.reactor.patience.linger = Duration::from_secs(3600);
     let (mut flooding, conn) = house.come(Door::Client);
     house.reactor.close_when_sent(conn);
     for sent in 0..=64 {
