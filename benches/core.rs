@@ -78,6 +78,8 @@ fn settings(peers: Vec<PeerSettings>) -> Settings {
         waits_max: 64,
         strangers_max: 64,
         clients_max: 1_000_000,
+        store_bytes_max: usize::MAX,
+        id_bytes_max: 1_024,
         peer_owed_max: 256 * 1024,
         greeting_patience: Duration::from_secs(2),
         ping_after: Duration::from_secs(10),

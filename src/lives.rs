@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use herd::exit::{Exit, Failure};
 use herd::sim::chronicle::{Counts, Detail};
+use herd::sim::crowd::{self, Crowd, Price, Shape};
 use herd::sim::{Life, Plan};
 
 use crate::table::write_table;
@@ -21,6 +22,8 @@ pub struct Lives {
     pub plan: Plan,
     pub seed: u64,
     pub seeds: u64,
+    /// So many clients at two servers, instead of herds.
+    pub crowd: Option<usize>,
     pub verbose: bool,
 }
 
@@ -29,10 +32,11 @@ pub struct Lives {
 /// # Errors
 /// A promise was broken, or `out` cannot be written.
 pub fn show(out: &mut impl Write, lives: &Lives) -> Result<Exit, Failure> {
-    let shown = match (lives.plan.reports, lives.seeds) {
-        (Some(_), _) => measure(out, lives),
-        (None, 1) => tell(out, lives),
-        (None, _) => count(out, lives),
+    let shown = match (lives.crowd, lives.plan.reports, lives.seeds) {
+        (Some(clients), ..) => crowds(out, clients, lives.seed),
+        (None, Some(_), _) => measure(out, lives),
+        (None, None, 1) => tell(out, lives),
+        (None, None, _) => count(out, lives),
     };
     let kept = shown.and_then(|kept| out.flush().map(|()| kept));
     match kept.map_err(|error| Failure::of_output(&error))? {
@@ -91,6 +95,33 @@ fn count(out: &mut impl Write, lives: &Lives) -> io::Result<bool> {
         lives.seeds as f64 * 60.0 / seconds
     )?;
     Ok(violations == 0)
+}
+
+/// Crowds of all kinds, a row for each. Long lines and searched ids are fewer, for they cost more.
+/// Says whether all promises were kept.
+fn crowds(out: &mut impl Write, clients: usize, seed: u64) -> io::Result<bool> {
+    let header = ["CLIENTS", "KIND", "MB HELD", "MB TO REFILL", "TRIPS", "MB OF HALF", "TRIPS"];
+    let mut rows = vec![header.map(str::to_owned)];
+    let mut broken = Vec::new();
+    for (clients, shape, kind) in [
+        (clients, Shape::Usual, "usual lines"),
+        (clients.div_ceil(20), Shape::LongLines, "long lines"),
+        (clients.div_ceil(100), Shape::HeavyLeaf, "long lines, one leaf"),
+    ] {
+        match crowd::live(Crowd { clients, shape }, seed) {
+            Ok(Price { held, said, trips }) => {
+                let mb = |bytes: usize| format!("{:.1}", bytes as f64 / 1e6);
+                let [refill, half] = said.map(mb);
+                let [trips, half_trips] = trips.map(|trips| trips.to_string());
+                let clients = clients.to_string();
+                rows.push([clients, kind.to_owned(), mb(held), refill, trips, half, half_trips]);
+            }
+            Err(violation) => broken.push(format!("{clients} clients, {kind}: BROKEN {violation}")),
+        }
+    }
+    write_table(out, &rows)?;
+    broken.iter().try_for_each(|line| writeln!(out, "{line}"))?;
+    Ok(broken.is_empty())
 }
 
 /// What reports cost, a row for each life.

@@ -79,6 +79,10 @@ mod with_bugs {
 
     /// Of a single bug, the life that noticed it, in rows.
     fn tell(out: &mut impl Write, mutant: &Mutant, caught: &Catch) -> io::Result<()> {
+        if caught.is_crowd {
+            writeln!(out, "BROKEN {}", caught.violation)?;
+            return writeln!(out, "crowds without the bug: herd sim --crowd 20000\n");
+        }
         let life = relive(mutant.bug, caught.seed);
         let s = if life.links == 1 { "" } else { "s" };
         writeln!(out, "seed {}: {} servers, {} link{s}", life.seed, life.servers, life.links)?;

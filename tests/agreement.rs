@@ -491,3 +491,25 @@ fn stamps_never_go_back() {
     let second = skew(&pair.say(A, "IAMAT x +1-1 0\n"));
     assert!(second >= first && second < first + 0.001, "{first} {second}");
 }
+
+/// Goal: a clock that was a year ahead for a moment leaves its mark on nothing but what was said in
+/// that moment, and no client is heard in another order than it spoke.
+#[test]
+fn stamps_return_with_the_clock() {
+    let mut pair = Pair::with(|_, _| {});
+    let heard = |answer: &str| {
+        let skew = answer.split(' ').nth(2).unwrap();
+        skew.parse::<f64>().unwrap()
+    };
+    let before = heard(&pair.say(A, "IAMAT x +1-1 0\n"));
+    const YEAR: Duration = Duration::from_secs(365 * 86_400);
+    pair.now += YEAR;
+    pair.bodies[A].set_time(pair.now);
+    let glitch = heard(&pair.say(A, "IAMAT moved +1-1 1\n"));
+    pair.now -= YEAR;
+    pair.bodies[A].set_time(pair.now);
+    let after = heard(&pair.say(A, "IAMAT x +1-1 2\n")) + 2.0;
+    assert!(glitch > before + 3e7 && after >= before && after < before + 60.0, "{after}");
+    let again = heard(&pair.say(A, "IAMAT moved +1-1 2\n")) + 1.0;
+    assert!(again >= glitch - 1e-3, "{again} is before {glitch}");
+}

@@ -246,6 +246,7 @@ const PARTS: &[(&str, &[&str])] = &[
 
 /// What the files of `core` name of each other; `Server` is the one that all of it is about.
 const CORE: &[(&str, &[&str])] = &[
+    ("admission", &["Server", "border", "clock", "names", "planted", "store", "wire"]),
     ("arena", &[]),
     ("border", &["line", "names", "whatsat"]),
     ("bucket", &["arena"]),

@@ -31,6 +31,9 @@ pub struct SimFlags {
     /// [default: each seed decides]
     #[arg(long, value_name = "GRAPH", value_parser = Shape::parse)]
     pub graph: Option<Shape>,
+    /// Instead of herds: two servers and so many clients of each kind, and what each input costs
+    #[arg(long, value_name = "CLIENTS", conflicts_with_all = ["servers", "graph", "faults", "reports"])]
+    pub crowd: Option<usize>,
     /// Measure what so many reports cost where nothing goes wrong [default above 64 servers: 100]
     #[arg(long, value_name = "N", conflicts_with = "faults")]
     pub reports: Option<usize>,
@@ -67,7 +70,7 @@ impl SimFlags {
     /// # Errors
     /// The flags do not go together.
     pub fn lives(self) -> Result<Lives, Failure> {
-        let SimFlags { servers, seed, seeds, faults, graph, reports, verbose } = self;
+        let SimFlags { servers, seed, seeds, faults, graph, reports, crowd, verbose } = self;
         if let Some((Shape::Preset(preset), servers)) = graph.zip(servers.as_ref())
             && !servers.contains(&preset.servers.len())
         {
@@ -81,7 +84,7 @@ impl SimFlags {
         }
         let reports = reports.or(is_large.then_some(100));
         let plan = Plan { servers, graph, faults, reports };
-        Ok(Lives { plan, seed, seeds, verbose })
+        Ok(Lives { plan, seed, seeds, crowd, verbose })
     }
 }
 

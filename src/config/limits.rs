@@ -57,6 +57,16 @@ pub const WAITS_MAX: usize = 64;
 /// them disagree. (A herd of N servers that fill up at the same time may hold N times as many.)
 pub const CLIENTS_MAX: usize = 1_000_000;
 
+/// Memory for the reports of a million clients that say as much as phones do, nine times over.
+/// Whoever spells a position with thousands of digits is refused before the machine runs out.
+pub const STORE_BYTES_MAX: usize = 1_000_000_000;
+
+/// What `store_bytes_max` may be set to at most: places of records are counted in 32 bits.
+const STORE_BYTES_CEILING: i64 = 32 << 30;
+
+/// Client ids of 1,000 bytes must work, and nobody has asked for longer ones.
+pub const ID_BYTES_MAX: usize = KIB;
+
 /// New clients of one address in a second, and at once. An address may be a gateway of thousands; a
 /// program that makes up ids fills no herd in less than hours.
 pub const NEW_CLIENTS_PER_S: usize = 100;
@@ -209,6 +219,12 @@ pub struct Limits {
     /// Clients known; IAMATs of new ones are refused beyond it, reports of peers are not.
     #[serde(deserialize_with = "count")]
     pub clients_max: usize,
+    /// Memory for reports and their index, in bytes; new and longer IAMATs are refused beyond it.
+    #[serde(deserialize_with = "store_bytes")]
+    pub store_bytes_max: usize,
+    /// Longest client id of an IAMAT, in bytes.
+    #[serde(deserialize_with = "count")]
+    pub id_bytes_max: usize,
     /// Clients that one address may make known in a second, in the long run.
     #[serde(deserialize_with = "count")]
     pub new_clients_per_s: usize,
@@ -268,6 +284,8 @@ impl Limits {
         peer_outbox_bytes_max: PEER_OUTBOX_BYTES_MAX,
         waits_max: WAITS_MAX,
         clients_max: CLIENTS_MAX,
+        store_bytes_max: STORE_BYTES_MAX,
+        id_bytes_max: ID_BYTES_MAX,
         new_clients_per_s: NEW_CLIENTS_PER_S,
         new_clients_at_once: NEW_CLIENTS_AT_ONCE,
         new_clients_limit_loopback: false,
@@ -375,6 +393,10 @@ fn count_to<'de, D: Deserializer<'de>>(deserializer: D, max: i64) -> Result<usiz
         number if (1..=max).contains(&number) => Ok(number as usize),
         number => Err(de::Error::custom(format!("{number} is not between 1 and {max}"))),
     }
+}
+
+fn store_bytes<'de, D: Deserializer<'de>>(from: D) -> Result<usize, D::Error> {
+    count_to(from, STORE_BYTES_CEILING)
 }
 
 pub(super) fn places_workers<'de, D: Deserializer<'de>>(from: D) -> Result<usize, D::Error> {

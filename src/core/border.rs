@@ -114,6 +114,11 @@ pub enum Note {
         conn: ConnId,
         joined: ConnId,
     },
+    /// A report of a client was refused: the store may not become larger.
+    Full {
+        clients: usize,
+        bytes: usize,
+    },
     /// A peer is slow; what it misses will be sent when it has caught up.
     PeerBehind {
         peer: PeerId,

@@ -24,7 +24,7 @@ pub struct Now {
 /// A moment in POSIX time, exact to the nanosecond.
 ///
 /// Bounds: as many seconds as 38 digits can say, which is longer than the universe will last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PosixTime {
     seconds: u128,
     nanos: u32,
@@ -121,6 +121,29 @@ impl PosixTime {
     /// Whole seconds since 1970. A value of 38 digits fits an `i128`.
     pub fn seconds(self) -> i128 {
         self.seconds.try_into().unwrap_or(i128::MAX)
+    }
+
+    /// Whether it is at least so many seconds after another time.
+    pub fn is_seconds_after(self, other: PosixTime, seconds: u128) -> bool {
+        self.seconds >= other.seconds + seconds
+    }
+
+    /// When a report was heard, if its skew is spelled as we spell it.
+    pub fn heard_at(stamp: PosixTime, skew: &[u8]) -> Option<PosixTime> {
+        let (sign, size) = skew.split_first()?;
+        let size = PosixTime::parse(size)?;
+        let is_later = *sign == b'+';
+        let borrow = !is_later && stamp.nanos < size.nanos;
+        let nanos = match is_later {
+            true => stamp.nanos + size.nanos,
+            false => stamp.nanos + u32::from(borrow) * NANOS_PER_SECOND - size.nanos,
+        };
+        let seconds = match is_later {
+            true => stamp.seconds.checked_add(size.seconds)?,
+            false => stamp.seconds.checked_sub(size.seconds)?.checked_sub(borrow.into())?,
+        };
+        let carry = u128::from(nanos / NANOS_PER_SECOND);
+        Some(PosixTime { seconds: seconds + carry, nanos: nanos % NANOS_PER_SECOND })
     }
 
     /// When a report was heard, in whole seconds, a second more or less: the client's stamp and

@@ -40,6 +40,7 @@ impl Server {
             let is_over = |report: &Report<'_>| is_over(report, after, now);
             let (removed, next) = self.store.remove_where(place, left, is_over);
             self.counters.expired += removed as u64;
+            self.counters.walked += reports.min(left) as u64;
             let leaf = (usize::from(place.leaf) + 1) % LEAVES;
             self.swept = next.unwrap_or(Place { leaf: leaf as Leaf, tag: 0 });
             left = left.saturating_sub(reports);

@@ -176,8 +176,13 @@ impl Server {
     /// The peer leaves, and all that it had to say was said.
     pub(super) fn bye_heard(&mut self, now: Now, peer: PeerId, conn: ConnId, out: &mut Outputs) {
         let State::Up { link, .. } = &mut self.peers.at(peer).state else { return };
-        if self.stage == Stage::Serving {
-            link.say(out, |text| text.extend_from_slice(b"KEPT"));
+        match self.stage {
+            Stage::Serving => link.say(out, |text| text.extend_from_slice(b"KEPT")),
+            // It shall know that we leave, too.
+            _ if link.farewell != Farewell::Said => {
+                link.say(out, |text| text.extend_from_slice(b"BYE"));
+            }
+            _ => {}
         }
         self.peers.at(peer).heir = Heir::None;
         out.push(Output::Close { conn });

@@ -6,6 +6,7 @@
 //! Reading order: `border` (all that can happen), this file (what a client's command does),
 //! `flood` (who must hear it), `peers` (a link's life), then the tools as they are met.
 
+mod admission;
 mod arena;
 pub mod border;
 mod bucket;
@@ -37,9 +38,10 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
 
+use admission::Stamps;
 use arrayvec::ArrayVec;
-use border::{Input, Note, Output, Outputs, Timer};
-use clock::{Now, PosixTime, Skew};
+use border::{Input, Output, Outputs, Timer};
+use clock::{Now, Skew};
 use digest::{Hash, Node};
 use handover::Stage;
 use line::{Line, Lines, Mark};
@@ -80,6 +82,11 @@ pub struct Settings {
     /// greeting's patience at most; beyond so many, the oldest must go.
     pub strangers_max: usize,
     pub clients_max: usize,
+    /// Memory for reports and their index, in bytes. As `clients_max`, it holds where reports are
+    /// first heard, and not for what peers tell.
+    pub store_bytes_max: usize,
+    /// Longest client id that is taken from a client.
+    pub id_bytes_max: usize,
     /// Bytes owed to a peer above which floods to it are held back.
     pub peer_owed_max: usize,
     pub greeting_patience: Duration,
@@ -115,9 +122,12 @@ pub struct Counters {
     pub newcomers_refused: u64,
     /// Leaves of the digest that differed from a peer's.
     pub differences: u64,
+    /// Reports of clients that were refused because the store is full.
+    pub full: u64,
     /// Reports that were forgotten because nothing newer came for too long.
     pub expired: u64,
-    /// Reports that were sent because a peer had missed something of their leaf.
+    /// Reports that were looked at one by one: to be sent to a peer that had missed something of
+    /// their leaf, or to be forgotten.
     pub walked: u64,
 }
 
@@ -146,8 +156,7 @@ pub struct Server {
     peers: Peers,
     keyring: Keyring,
     counters: Counters,
-    /// The stamp that a report was last given.
-    stamped: PosixTime,
+    stamps: Stamps,
     /// The size of the store at which clients become known no more by the lines at hand.
     newcomers_until: usize,
     /// When the store last changed.
@@ -169,7 +178,7 @@ impl Server {
             peers: Peers::new(&settings.peers, settings.seed),
             keyring,
             counters: Counters::default(),
-            stamped: PosixTime::new(0, 0),
+            stamps: Stamps::default(),
             newcomers_until: usize::MAX,
             news_at: Duration::ZERO,
             swept: Place::default(),
@@ -346,7 +355,7 @@ impl Server {
     ) -> bool {
         match *command {
             Command::Iamat { client, position, time, stamp, told } => {
-                let heard = self.next_stamp(now);
+                let heard = self.next_stamp(now, client);
                 if self.is_too_far_ahead(stamp, heard) {
                     self.note_ahead(now, conn, stamp.seconds() - heard.seconds(), out);
                     return self.reject(conn, line, out);
@@ -366,36 +375,6 @@ impl Server {
         }
     }
 
-    /// The moment at which a report is heard. It goes on when the clock is set back, and no two
-    /// reports have the same, so a server never contradicts itself.
-    fn next_stamp(&mut self, now: Now) -> PosixTime {
-        if planted(Bug::StampGoesBack) {
-            return now.posix;
-        }
-        self.stamped = now.posix.max(self.stamped.next());
-        self.stamped
-    }
-
-    /// A time far in the future would make every true report of its client stale. It is refused
-    /// where it is first heard and nowhere else: servers whose clocks differ must not differ
-    /// about what they take from each other.
-    fn is_too_far_ahead(&self, stamp: PosixTime, heard: PosixTime) -> bool {
-        self.settings.ahead_max.is_some_and(|ahead_max| stamp > heard.plus(ahead_max))
-    }
-
-    fn note_ahead(&mut self, now: Now, conn: ConnId, seconds: i128, out: &mut Outputs) {
-        if self.may_note(now, "a time ahead of our clock") {
-            let seconds = u64::try_from(seconds).unwrap_or(u64::MAX);
-            out.note(Note::AheadOfClock { conn, seconds });
-        }
-    }
-
-    /// Whether there is room for another client, or this one is known. Asked where a report is
-    /// first heard and nowhere else, for the same reason.
-    fn may_keep(&self, client: &[u8]) -> bool {
-        self.store.len() < self.settings.clients_max || self.store.find(client).is_some()
-    }
-
     /// Stores, floods and answers, in this order.
     fn iamat(
         &mut self,
@@ -405,7 +384,8 @@ impl Server {
         (key, report): (Key, Report<'_>),
         out: &mut Outputs,
     ) -> bool {
-        if !self.may_keep(report.client) {
+        if !self.may_keep(key, &report) {
+            self.note_full(now, out);
             return self.reject(conn, line, out);
         }
         if !self.may_introduce(now, conn, report.client, out) {

@@ -125,10 +125,10 @@ impl Server {
     /// course links, none is.
     pub(super) fn plain_line(&mut self, now: Now, line: &[u8], out: &mut Outputs) -> bool {
         let Some((report, sender)) = self.plain_report(line) else { return false };
-        if self.has_expired(&report, now) || !self.may_keep(report.client) {
+        let key = self.store.key(report.client);
+        if self.has_expired(&report, now) || !self.may_keep(key, &report) {
             return true;
         }
-        let key = self.store.key(report.client);
         if self.judge(now, (key, report), sender, out) == Verdict::Stale {
             self.put_right(&report, sender, out);
         }

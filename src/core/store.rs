@@ -72,6 +72,12 @@ pub struct Key {
     tag: Tag,
 }
 
+impl Key {
+    pub fn leaf(self) -> Leaf {
+        self.leaf
+    }
+}
+
 /// How far a walk through all reports has come. What changes meanwhile is met or not; what does
 /// not change is met once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -250,7 +256,11 @@ impl Store {
     /// Where a client is or would be kept.
     pub fn key(&self, client: &[u8]) -> Key {
         let leaf = self.leaf_hasher.hash(client) >> (u64::BITS - LEAVES.ilog2());
-        let tag = self.tag_hasher.hash(client) >> (u64::BITS - Tag::BITS);
+        let hasher = match planted(Bug::TagByHerdKey) {
+            true => &self.leaf_hasher,
+            false => &self.tag_hasher,
+        };
+        let tag = hasher.hash(client) >> (u64::BITS - Tag::BITS);
         Key { leaf: leaf as Leaf, tag: tag as Tag }
     }
 

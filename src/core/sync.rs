@@ -117,7 +117,7 @@ impl Server {
     /// question may be asked here, for two servers could answer it differently.
     fn may_hear(&self, report: &Report<'_>, now: Now) -> bool {
         if planted(Bug::AheadRefusedByPeers) && self.is_too_far_ahead(report.stamp, now.posix)
-            || planted(Bug::FullForPeers) && !self.may_keep(report.client)
+            || planted(Bug::FullForPeers) && !self.may_keep(self.store.key(report.client), report)
         {
             return false;
         }
@@ -253,8 +253,10 @@ impl Server {
             let mut last = None;
             for (tag, report) in self.store.reports_from(place) {
                 // Reports of one tag are never parted: the next piece begins at a tag.
-                if link.owed >= piece_bytes && last != Some(tag) {
-                    link.sending = Some(Place { tag, ..place });
+                let is_piece = link.owed >= piece_bytes && last != Some(tag);
+                if is_piece && !planted(Bug::LeafSentWhole) {
+                    link.sending =
+                        Some(Place { tag, ..place }).filter(|_| !planted(Bug::RestOfLeafForgotten));
                     break;
                 }
                 link.say(out, |text| report.write_at(text));

@@ -324,6 +324,8 @@ fn settings(config: &Config, shares: Shares) -> Result<Settings, StartError> {
         waits_max: limits.waits_max,
         strangers_max: shares.strangers,
         clients_max: limits.clients_max,
+        store_bytes_max: limits.store_bytes_max,
+        id_bytes_max: limits.id_bytes_max,
         peer_owed_max: limits.peer_outbox_bytes_max,
         greeting_patience: limits.greeting,
         ping_after: limits.ping_after,

@@ -121,6 +121,11 @@ impl Reactor {
                      from {refused} and is refused; give each a name of its own"
                 );
             }
+            Note::Full { clients, bytes } => warn!(
+                "reports are refused: {clients} clients are known and take {} MB; raise clients_max \
+                 or store_bytes_max in herd.toml, or forget old ones by expire_after",
+                bytes / 1_000_000
+            ),
             Note::PeerBehind { peer } => {
                 warn!("peer {} reads slowly; what it misses is sent later", name(peer));
             }

@@ -32,6 +32,8 @@ pub const LIMITS: LineLimits = LineLimits { line_bytes_max: 2_000, endless_bytes
 /// How much of the store a peer is told at a time, if it may be owed as much; without the last
 /// line.
 const PIECE_BYTES: usize = 64 * 1024;
+/// Reports that are walked by for one input: those of a piece, or of a sweep.
+const WALK_MAX: u64 = 8_192;
 /// Greetings and signs of life, beside the reports.
 const WORDS_BYTES: usize = 512;
 /// What comes at once of one input: some mail for each connection, and not for ever.
@@ -52,6 +54,10 @@ pub struct Body {
     now: Now,
     /// The same on the clock of the day, in nanoseconds.
     posix_nanos: u64,
+    /// The latest that this clock has shown.
+    latest_nanos: u64,
+    /// It was seen to be behind that by seconds.
+    pub was_set_back: bool,
     wheel: TimerWheel<Timer>,
     mailbox: VecDeque<Mail>,
     out: Outputs,
@@ -66,6 +72,9 @@ pub struct Body {
     /// When clients were heard, on its own clock.
     stamps: Vec<i128>,
     timers_fired: u64,
+    /// Reports that the server has walked by so far.
+    walked: u64,
+    peers: usize,
     /// Peers that are to close, too, and until when.
     lingering: VecDeque<(Duration, ConnId)>,
 }
@@ -79,6 +88,7 @@ enum Mail {
 impl Body {
     pub fn new(settings: Settings, born: Duration, ahead_ms: i64) -> Body {
         Body {
+            peers: settings.peers.len(),
             peer_owed_max: settings.peer_owed_max,
             expire_after: settings.expire_after,
             server: Server::new(settings),
@@ -86,6 +96,8 @@ impl Body {
             ahead_ms,
             now: Now { monotonic: Duration::ZERO, posix: PosixTime::new(0, 0) },
             posix_nanos: 0,
+            latest_nanos: 0,
+            was_set_back: false,
             wheel: TimerWheel::new(),
             mailbox: VecDeque::new(),
             out: Outputs::default(),
@@ -95,6 +107,7 @@ impl Body {
             next_inbox: LineBuffer::default(),
             stamps: Vec::new(),
             timers_fired: 0,
+            walked: 0,
             lingering: VecDeque::new(),
         }
     }
@@ -103,6 +116,8 @@ impl Body {
     pub fn set_time(&mut self, now: Duration) {
         let since = EPOCH * NANOS + now.as_nanos() as u64;
         self.posix_nanos = since.saturating_add_signed(self.ahead_ms * 1_000_000);
+        self.latest_nanos = self.latest_nanos.max(self.posix_nanos);
+        self.was_set_back |= self.posix_nanos + NANOS < self.latest_nanos;
         self.now = Now {
             monotonic: now - self.born,
             posix: PosixTime::new(self.posix_nanos / NANOS, (self.posix_nanos % NANOS) as u32),
@@ -331,7 +346,32 @@ impl Body {
         }
     }
 
+    /// One input costs no more than a piece of the store, whatever is held.
+    fn count_work(&mut self) {
+        let walked = self.server.counters().walked;
+        let walk = walked - std::mem::replace(&mut self.walked, walked);
+        let said_max = PIECE_BYTES + (self.peers + 2) * LINES_MAX * 2 * LIMITS.line_bytes_max;
+        let is_bounded = self.out.text.len() <= said_max
+            && walk <= WALK_MAX
+            && self.out.list.len() <= PIECE_BYTES / 16;
+        if !is_bounded {
+            let (said, wants) = (self.out.text.len(), self.out.list.len());
+            self.acts.push(Act::Broken(Invariant::Bounded.broken(format!(
+                "one input: {said} bytes said, {walk} reports walked, {wants} outputs"
+            ))));
+        }
+    }
+
+    /// The first promise that was broken by what was asked of the world since the last call.
+    pub fn first_violation(&mut self) -> Option<Violation> {
+        self.take_acts().into_iter().find_map(|act| match act {
+            Act::Broken(violation) => Some(violation),
+            _ => None,
+        })
+    }
+
     fn carry_out(&mut self) {
+        self.count_work();
         let mut out = std::mem::take(&mut self.out);
         for output in out.list.drain(..) {
             match output {

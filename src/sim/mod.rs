@@ -13,6 +13,7 @@ mod agenda;
 pub mod body;
 mod chance;
 pub mod chronicle;
+pub mod crowd;
 pub mod faults;
 pub mod graph;
 #[cfg(feature = "mutants")]

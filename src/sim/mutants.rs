@@ -2,6 +2,7 @@
 //! simulator and no herd: the bugs are in `core::planted`.
 
 use super::chronicle::Detail;
+use super::crowd::{self, Crowd, Shape};
 use super::watch::Violation;
 use super::{Life, Plan};
 use crate::core::planted::{Bug, plant};
@@ -12,7 +13,16 @@ pub struct Catch {
     pub lives: u64,
     pub seed: u64,
     pub violation: Violation,
+    /// It was a crowd that noticed, before any other life.
+    pub is_crowd: bool,
 }
+
+/// What a bug of size must not survive.
+const CROWDS: [Crowd; 3] = [
+    Crowd { clients: 20_000, shape: Shape::Usual },
+    Crowd { clients: 500, shape: Shape::LongLines },
+    Crowd { clients: 120, shape: Shape::HeavyLeaf },
+];
 
 /// Lives the life again that noticed the bug, to be read.
 pub fn relive(bug: Bug, seed: u64) -> Life {
@@ -25,10 +35,14 @@ pub fn relive(bug: Bug, seed: u64) -> Life {
 /// Plants a bug and lives so many lives, beginning with `seed`, until one goes wrong.
 pub fn hunt(bug: Bug, seed: u64, seeds: u64) -> Option<Catch> {
     plant(Some(bug));
+    if let Some(violation) = CROWDS.into_iter().find_map(|crowd| crowd::live(crowd, seed).err()) {
+        plant(None);
+        return Some(Catch { lives: 1, seed, violation, is_crowd: true });
+    }
     let caught = (1..=seeds).find_map(|lives| {
         let seed = seed.wrapping_add(lives - 1);
         let Life { outcome, .. } = Plan::default().live(seed, Detail::Silent);
-        outcome.err().map(|violation| Catch { lives, seed, violation })
+        outcome.err().map(|violation| Catch { lives, seed, violation, is_crowd: false })
     });
     plant(None);
     caught

@@ -1,0 +1,119 @@
+//! What is taken from a client, and when it was heard. Apart from `Server`, because these questions
+//! are asked where a report is first heard and nowhere else: servers whose clocks or memories
+//! differ must not differ about what they take from each other.
+
+use super::Server;
+use super::border::{Note, Outputs};
+use super::clock::{Now, PosixTime};
+use super::names::ConnId;
+use super::planted::{Bug, planted};
+use super::store::Key;
+use super::wire::Report;
+
+/// A clock that is so far behind the last stamp was set back; else stamps wait for it.
+const SET_BACK_SECONDS_MIN: u128 = 2;
+
+/// When reports were heard.
+///
+/// No two reports have the same stamp while the clock goes on, and those of one client never go
+/// back. Nothing is behind the clock for long: a clock that was a year ahead for a second must not
+/// leave its mark on all reports until the next start.
+#[derive(Default)]
+pub(super) struct Stamps {
+    /// The last one that was given.
+    last: PosixTime,
+    /// The latest one that was ever given.
+    latest: PosixTime,
+}
+
+impl Stamps {
+    fn next(&mut self, now: PosixTime) -> PosixTime {
+        let next = self.last.next();
+        self.last = match now >= next || next.is_seconds_after(now, SET_BACK_SECONDS_MIN) {
+            true => now,
+            false => next,
+        };
+        self.latest = self.latest.max(self.last);
+        self.last
+    }
+}
+
+impl Server {
+    /// The moment at which a report of this client is heard.
+    pub(super) fn next_stamp(&mut self, now: Now, client: &[u8]) -> PosixTime {
+        if planted(Bug::StampGoesBack) {
+            return now.posix;
+        }
+        let stamp = self.stamps.next(now.posix);
+        if stamp == self.stamps.latest {
+            return stamp;
+        }
+        // The clock was set back, so this client may have been heard later than now.
+        let held = self.store.find(client).filter(|held| *held.server == *self.settings.name);
+        let heard = held.and_then(|held| PosixTime::heard_at(held.stamp, held.skew));
+        heard.map_or(stamp, |heard| stamp.max(heard.next()))
+    }
+
+    /// A time far in the future would make every true report of its client stale.
+    pub(super) fn is_too_far_ahead(&self, stamp: PosixTime, heard: PosixTime) -> bool {
+        self.settings.ahead_max.is_some_and(|ahead_max| stamp > heard.plus(ahead_max))
+    }
+
+    pub(super) fn note_ahead(&mut self, now: Now, conn: ConnId, seconds: i128, out: &mut Outputs) {
+        if self.may_note(now, "a time ahead of our clock") {
+            let seconds = u64::try_from(seconds).unwrap_or(u64::MAX);
+            out.note(Note::AheadOfClock { conn, seconds });
+        }
+    }
+
+    /// Whether there is room for this report: for a client more, or for a longer text.
+    pub(super) fn may_keep(&self, key: Key, report: &Report<'_>) -> bool {
+        if report.client.len() > self.settings.id_bytes_max {
+            return false;
+        }
+        let has_bytes = self.store.bytes() < self.settings.store_bytes_max;
+        if has_bytes && self.store.len() < self.settings.clients_max {
+            return true;
+        }
+        let fields_len = if has_bytes { 0 } else { report.fields_len() };
+        self.store.has_place(key, report.client, fields_len)
+    }
+
+    /// A report was refused; if that is because the store is full, it is counted, and the log
+    /// hears of it now and then.
+    pub(super) fn note_full(&mut self, now: Now, out: &mut Outputs) {
+        let is_full = self.store.len() >= self.settings.clients_max
+            || self.store.bytes() >= self.settings.store_bytes_max;
+        if is_full {
+            self.counters.full += 1;
+            if self.may_note(now, "the store is full") {
+                let (clients, bytes) = (self.store.len(), self.store.bytes());
+                out.note(Note::Full { clients, bytes });
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: stamps rise while the clock stands or is set back a little, and return with it when
+    /// it was wrong by far.
+    #[test]
+    fn stamps_follow_a_clock_that_was_wrong() {
+        let mut stamps = Stamps::default();
+        let mut check = |now: (u64, u32), expected: (u64, u32)| {
+            let [now, expected] = [now, expected].map(|(secs, nanos)| PosixTime::new(secs, nanos));
+            assert_eq!(stamps.next(now), expected);
+        };
+        check((100, 5), (100, 5));
+        check((100, 5), (100, 6));
+        check((99, 0), (100, 7));
+        check((101, 0), (101, 0));
+        check((32_000_000, 0), (32_000_000, 0));
+        check((102, 0), (102, 0));
+        check((102, 0), (102, 1));
+        check((90, 0), (90, 0));
+    }
+}

@@ -1,0 +1,262 @@
+//! Two servers at their claimed size: what one input may cost, however much is held and whatever
+//! strangers have chosen. Apart from `world`, whose herds are small so that many can be lived:
+//! here nothing goes wrong but what was missed, and the work is counted.
+//!
+//! The promise is `Invariant::Bounded`: no input makes a server say more than a piece of its store,
+//! or walk more of it than that (`Body` counts each), and all inputs together cost what is missed
+//! and not more.
+
+use std::time::Duration;
+
+use super::body::{Body, settings};
+use super::watch::{Invariant, Violation, agree, is_kept_up, lines_of};
+use crate::core::names::{ConnId, Door, PeerId};
+use crate::core::{LinkState, PeerSettings, Settings};
+
+/// What clients have chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// Short lines, spread over all leaves.
+    Usual,
+    /// Lines as long as may be.
+    LongLines,
+    /// Long lines, all of one leaf: ids that somebody has searched for.
+    HeavyLeaf,
+}
+
+/// How many there are, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Crowd {
+    pub clients: usize,
+    pub shape: Shape,
+}
+
+/// What it cost to tell somebody who knew nothing, and to tell somebody who had missed half.
+#[derive(Clone, Copy, Debug)]
+pub struct Price {
+    /// Bytes of all reports.
+    pub held: usize,
+    /// Bytes that both ends said.
+    pub said: [usize; 2],
+    /// Times that the bytes of both were carried over.
+    pub trips: [usize; 2],
+}
+
+const A: usize = 0;
+const B: usize = 1;
+/// What a turn of the loop takes from a link at most.
+const READ_BYTES: usize = 64 * 1024;
+/// Digits of a position that make a line long.
+const LONG_DIGITS: usize = 1_800;
+/// What repair may say beside what was missed: the digests of all parts, and of each leaf that
+/// differs the reports that do not.
+const EXTRA_BYTES: usize = 1_200_000;
+/// A client's share of the memory beside its report: its place in the index, and what a place is
+/// larger than its record.
+const SHARE_BYTES: usize = 48;
+/// One page of each size, and the lists of leaves that have hardly begun.
+const BASE_BYTES: usize = 16 << 20;
+
+struct Pair {
+    bodies: [Body; 2],
+    links: u64,
+    now: Duration,
+    said: usize,
+    trips: usize,
+}
+
+/// Lives through the refilling of an empty server and of one that has missed half, while a client
+/// goes on reporting.
+///
+/// # Errors
+/// The promise that was broken first.
+pub fn live(crowd: Crowd, seed: u64) -> Result<Price, Violation> {
+    let ids = ids(crowd, seed);
+    let mut pair = Pair::new(seed);
+    pair.report(A, &ids, crowd.shape, 1)?;
+    let held: usize = lines_of(pair.bodies[A].server.store()).iter().map(String::len).sum();
+    pair.is_small(held)?;
+
+    pair.meet()?;
+    let refilled = (pair.said, pair.trips);
+    pair.are_equal()?;
+    Invariant::Bounded.demand(refilled.0 <= held + EXTRA_BYTES, || {
+        format!("{} bytes were said to tell of {held}", refilled.0)
+    })?;
+
+    pair.part()?;
+    pair.report(B, &ids[..ids.len() / 2], crowd.shape, 2)?;
+    pair.meet()?;
+    pair.are_equal()?;
+    let said = pair.said;
+    // Whole leaves are sent, by both: those that have missed something.
+    Invariant::Bounded.demand(said <= 3 * held + EXTRA_BYTES, || {
+        format!("{said} bytes were said to tell of half of {held}")
+    })?;
+
+    pair.forget()?;
+    Ok(Price { held, said: [refilled.0, said], trips: [refilled.1, pair.trips] })
+}
+
+fn ids(crowd: Crowd, seed: u64) -> Vec<String> {
+    let all = (0u64..).map(|number| format!("{:x}", number.wrapping_mul(0x9e37_79b9) ^ seed));
+    match crowd.shape {
+        Shape::Usual | Shape::LongLines => all.take(crowd.clients).collect(),
+        Shape::HeavyLeaf => {
+            let judge = Body::new(settings("A", Vec::new(), 0), Duration::ZERO, 0);
+            let store = judge.server.store();
+            let mut leaf = None;
+            let is_heavy = |id: &String| {
+                let own = store.key(id.as_bytes()).leaf();
+                *leaf.get_or_insert(own) == own
+            };
+            all.filter(is_heavy).take(crowd.clients).collect()
+        }
+    }
+}
+
+impl Pair {
+    fn new(seed: u64) -> Pair {
+        let body = |at: usize| {
+            let (name, other) = [("A", "B"), ("B", "A")][at];
+            let peer = PeerSettings { name: other.into(), dials: at == A, plain: None };
+            let settings = Settings {
+                nonce_key: [at as u8 + 1; 32],
+                expire_after: Some(Duration::from_secs(3_600)),
+                ..settings(name, vec![peer], seed)
+            };
+            Body::new(settings, Duration::ZERO, 0)
+        };
+        let now = Duration::from_secs(1);
+        let mut pair = Pair { bodies: [body(A), body(B)], links: 0, now, said: 0, trips: 0 };
+        for body in &mut pair.bodies {
+            body.set_time(now);
+            body.start();
+        }
+        pair
+    }
+
+    /// Clients report to one of the two, at this time on their clocks.
+    fn report(
+        &mut self,
+        at: usize,
+        ids: &[String],
+        shape: Shape,
+        time: u32,
+    ) -> Result<(), Violation> {
+        let conn = ConnId::new(Door::Client, u64::from(time), at + 1);
+        self.bodies[at].accept(conn);
+        let digits = match shape {
+            Shape::Usual => "5".to_owned(),
+            Shape::LongLines | Shape::HeavyLeaf => "1".repeat(LONG_DIGITS),
+        };
+        // A report is forgotten an hour after it was heard, and this is when.
+        let seconds = super::body::EPOCH + u64::from(time);
+        for id in ids {
+            let line = format!("IAMAT {id} +1.{digits}-1.5 {seconds}\n");
+            self.bodies[at].arrive(conn, line.as_bytes());
+            self.bodies[at].flush(conn, usize::MAX);
+        }
+        self.bodies[at].lose(conn);
+        self.check(at)
+    }
+
+    /// Demands that nothing was asked of the world that may not be.
+    fn check(&mut self, at: usize) -> Result<(), Violation> {
+        self.bodies[at].first_violation().map_or(Ok(()), Err)
+    }
+
+    /// A new link, over which everything is carried that the two have to say; a client of A goes
+    /// on reporting meanwhile.
+    fn meet(&mut self) -> Result<(), Violation> {
+        self.links += 1;
+        (self.said, self.trips) = (0, 0);
+        let conn = ConnId::new(Door::Peer, self.links, 0);
+        self.bodies[B].accept(conn);
+        while self.bodies[A].server.peer(PeerId(0)).state != LinkState::Dialing {
+            self.pass(Duration::from_millis(300));
+        }
+        self.bodies[A].connected(PeerId(0), conn);
+        loop {
+            let mut carried = 0;
+            for from in [A, B] {
+                let text = self.bodies[from].flush(conn, READ_BYTES);
+                carried += text.len();
+                self.bodies[1 - from].arrive(conn, &text);
+                self.check(from)?;
+                self.check(1 - from)?;
+            }
+            if carried == 0 {
+                return Ok(());
+            }
+            (self.said, self.trips) = (self.said + carried, self.trips + 1);
+            let trips_max = 1_000 + self.bodies[A].server.store().len();
+            Invariant::Endless.demand(self.trips < trips_max, || "they go on and on".to_owned())?;
+            if self.trips < 50 {
+                self.report(A, &["walker".to_owned()], Shape::Usual, 1_000 + self.trips as u32)?;
+            }
+        }
+    }
+
+    fn part(&mut self) -> Result<(), Violation> {
+        let conn = ConnId::new(Door::Peer, self.links, 0);
+        self.bodies.iter_mut().for_each(|body| body.lose(conn));
+        self.check(A)?;
+        self.check(B)
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now += time;
+        for body in &mut self.bodies {
+            body.set_time(self.now);
+            body.expire();
+        }
+    }
+
+    fn are_equal(&self) -> Result<(), Violation> {
+        let [ones, others] = [A, B].map(|at| lines_of(self.bodies[at].server.store()));
+        agree(("A", &ones), ("B", &others))?;
+        self.bodies.iter().try_for_each(is_kept_up)
+    }
+
+    /// Memory is what is held and a bounded share.
+    fn is_small(&self, held: usize) -> Result<(), Violation> {
+        let store = self.bodies[A].server.store();
+        let bytes_max = held + held / 8 + SHARE_BYTES * store.len() + BASE_BYTES;
+        Invariant::Bounded.demand(store.bytes() <= bytes_max, || {
+            format!("{} bytes for {held}, and {bytes_max} are many", store.bytes())
+        })
+    }
+
+    /// All reports become too old, and are forgotten a few at a time.
+    fn forget(&mut self) -> Result<(), Violation> {
+        self.part()?;
+        self.now += Duration::from_secs(7_200);
+        let clients = self.bodies[A].server.store().len();
+        let mut sweeps = 0;
+        while !self.bodies[A].server.store().is_empty() {
+            self.pass(Duration::from_millis(100));
+            self.check(A)?;
+            sweeps += 1;
+            let is_ending = sweeps < 700 + clients / 1_000;
+            Invariant::Bounded.demand(is_ending, || "they are not forgotten".to_owned())?;
+        }
+        self.is_small(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_crowd_costs_what_it_must() {
+        for (clients, shape) in
+            [(20_000, Shape::Usual), (1_000, Shape::LongLines), (200, Shape::HeavyLeaf)]
+        {
+            let price =
+                live(Crowd { clients, shape }, 1).unwrap_or_else(|broken| panic!("{broken}"));
+            assert!(price.trips[0] <= 50 + price.held / 1_000, "{price:?}");
+        }
+    }
+}
