@@ -240,15 +240,25 @@ impl Watch {
         let lines = lines_of(body.server.store());
         let is_held = |line: &String| living.clone().any(|body| holds(body.server.store(), line));
         if is_handed_over {
-            let may_be_over = |line: &&String| {
-                is_forgotten(body, line) || living.clone().any(|body| is_forgotten(body, line))
+            // What it holds may be better than the line, and be over at the others by now.
+            let may_be_over = |held: &Report<'_>| {
+                may_be_forgotten(body, held)
+                    || living.clone().any(|body| may_be_forgotten(body, held))
             };
             let is_lost = |line: &&String| {
-                holds(body.server.store(), line) && !is_held(line) && !may_be_over(line)
+                let held = body.server.store().find(report(line).client);
+                let is_kept = held.is_some_and(|held| {
+                    rank(&held, &report(line)) != Ordering::Less && !may_be_over(&held)
+                });
+                is_kept && !is_held(line)
             };
             let lost = self.acknowledged.iter().find(is_lost);
             Invariant::Keeping.demand(lost.is_none(), || {
-                format!("it has left, a peer said that it keeps everything, and {lost:?} is gone")
+                let held = lost.and_then(|line| body.server.store().find(report(line).client));
+                let mut text = Vec::new();
+                held.inspect(|held| held.write_fields(&mut text));
+                let held = text.escape_ascii();
+                format!("it has left with {held}, a peer keeps everything, and {lost:?} is gone")
             })?;
         }
         // What it alone had is lost, and nobody promised otherwise.
@@ -397,12 +407,7 @@ fn are_ordered(lines: &[String]) -> Result<(), Violation> {
 
 /// Whether a server holds what this AT line says, or better, or need not any more.
 fn keeps(body: &Body, line: &str) -> bool {
-    holds(body.server.store(), line) || is_forgotten(body, line)
-}
-
-/// Whether what this AT line says may have been forgotten by now.
-fn is_forgotten(body: &Body, line: &str) -> bool {
-    may_be_forgotten(body, &report(line))
+    holds(body.server.store(), line) || may_be_forgotten(body, &report(line))
 }
 
 /// Whether a store holds what this AT line says, or better.
