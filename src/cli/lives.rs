@@ -32,7 +32,8 @@ pub struct SimFlags {
     #[arg(long, value_name = "GRAPH", value_parser = Shape::parse)]
     pub graph: Option<Shape>,
     /// Instead of herds: two servers and so many clients of each kind, and what each input costs
-    #[arg(long, value_name = "CLIENTS", conflicts_with_all = ["servers", "graph", "faults", "reports"])]
+    #[arg(long, value_name = "CLIENTS")]
+    #[arg(conflicts_with_all = ["servers", "graph", "faults", "reports"])]
     pub crowd: Option<usize>,
     /// Measure what so many reports cost where nothing goes wrong [default above 64 servers: 100]
     #[arg(long, value_name = "N", conflicts_with = "faults")]
