@@ -130,8 +130,10 @@ impl Bucket {
 
     /// Gives memory back if most of it is not used any more.
     pub fn shrink(&mut self) {
-        if self.slots.len() > Self::SLOTS_MIN && self.len() < self.slots.len() / 4 {
-            *self = self.resized((self.slots.len() / 2).max(Self::SLOTS_MIN));
+        if self.used == 0 {
+            *self = Bucket::default();
+        } else if self.slots.len() > Self::SLOTS_MIN && self.len() < self.slots.len() / 4 {
+            *self = self.resized((2 * self.len()).max(Self::SLOTS_MIN));
         }
     }
 

@@ -199,6 +199,11 @@ impl Store {
         self.arena.bytes() + self.bucket_bytes
     }
 
+    /// What of that is the index.
+    pub fn index_bytes(&self) -> usize {
+        self.bucket_bytes
+    }
+
     pub fn digest(&self) -> &Digest {
         &self.digest
     }

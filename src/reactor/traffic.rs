@@ -122,8 +122,8 @@ impl Reactor {
                 );
             }
             Note::Full { clients, bytes } => warn!(
-                "reports are refused: {clients} clients are known and take {} MB; raise clients_max \
-                 or store_bytes_max in herd.toml, or forget old ones by expire_after",
+                "reports are refused: {clients} clients are known and take {} MB; raise \
+                 clients_max or store_bytes_max in herd.toml, or forget old ones by expire_after",
                 bytes / 1_000_000
             ),
             Note::PeerBehind { peer } => {

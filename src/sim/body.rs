@@ -8,13 +8,15 @@
 //!
 //! What it cannot do alone, it leaves as an `Act` for the world outside.
 
+mod checks;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 pub use super::settings::settings;
 pub use super::socket::Act;
 use super::socket::Socket;
-use super::watch::{Invariant, Violation, nanos};
+use super::watch::{Invariant, nanos};
 use crate::core::border::{Input, Output, Outputs, Timer};
 use crate::core::clock::{Now, PosixTime};
 use crate::core::line::{LineBuffer, LineLimits};
@@ -22,7 +24,7 @@ use crate::core::names::{ConnId, Door, PeerId, Ticket};
 use crate::core::planted::{Bug, planted};
 use crate::core::timer_wheel::TimerWheel;
 use crate::core::wire::Report;
-use crate::core::{LinkState, Server, Settings};
+use crate::core::{Server, Settings};
 
 /// Lines taken from one connection before another input may come.
 const LINES_MAX: usize = 8;
@@ -32,16 +34,12 @@ pub const LIMITS: LineLimits = LineLimits { line_bytes_max: 2_000, endless_bytes
 /// How much of the store a peer is told at a time, if it may be owed as much; without the last
 /// line.
 const PIECE_BYTES: usize = 64 * 1024;
-/// Reports that are walked by for one input: those of a piece, or of a sweep.
-const WALK_MAX: u64 = 8_192;
 /// Greetings and signs of life, beside the reports.
 const WORDS_BYTES: usize = 512;
 /// What comes at once of one input: some mail for each connection, and not for ever.
 const MAILS_MAX: usize = 10_000;
 /// How long it is waited for a peer to close as well.
 const LINGER: Duration = Duration::from_secs(2);
-/// Deadlines of a server that has left, and not for ever.
-const TIMERS_LEFT_MAX: usize = 1_000;
 /// The Unix time at which the simulated world begins.
 pub const EPOCH: u64 = 1_800_000_000;
 pub const NANOS: u64 = 1_000_000_000;
@@ -155,30 +153,6 @@ impl Body {
         while let Some((&conn, _)) = self.sockets.first_key_value() {
             self.lose(conn);
         }
-    }
-
-    /// The timers of a server that has left fire in vain: none of them starts another one.
-    pub fn outlive_timers(&mut self) {
-        for _ in 0..TIMERS_LEFT_MAX {
-            let Some(deadline) = self.wheel.next_deadline() else { return };
-            self.now.monotonic = self.now.monotonic.max(deadline);
-            self.expire();
-        }
-    }
-
-    /// What is left of a server that has left, had all its time and lost its last connection.
-    ///
-    /// # Errors
-    /// I10.
-    pub fn has_left(&self, peers: usize) -> Result<(), Violation> {
-        let is_down = |peer| self.server.peer(PeerId(peer as u16)).state == LinkState::Down;
-        let demand = |is_so: bool, what: &str| {
-            Invariant::Leaving.demand(is_so, || format!("who has left still has {what}"))
-        };
-        demand(self.sockets.is_empty(), "a connection")?;
-        demand(self.wheel.is_empty(), "a timer")?;
-        demand(self.server.questions_waiting() == 0, "a question")?;
-        demand((0..peers).all(is_down), "a link")
     }
 
     pub fn accept(&mut self, conn: ConnId) {
@@ -344,30 +318,6 @@ impl Body {
             self.server.handle(self.now, input, &mut self.out);
             self.carry_out();
         }
-    }
-
-    /// One input costs no more than a piece of the store, whatever is held.
-    fn count_work(&mut self) {
-        let walked = self.server.counters().walked;
-        let walk = walked - std::mem::replace(&mut self.walked, walked);
-        let said_max = PIECE_BYTES + (self.peers + 2) * LINES_MAX * 2 * LIMITS.line_bytes_max;
-        let is_bounded = self.out.text.len() <= said_max
-            && walk <= WALK_MAX
-            && self.out.list.len() <= PIECE_BYTES / 16;
-        if !is_bounded {
-            let (said, wants) = (self.out.text.len(), self.out.list.len());
-            self.acts.push(Act::Broken(Invariant::Bounded.broken(format!(
-                "one input: {said} bytes said, {walk} reports walked, {wants} outputs"
-            ))));
-        }
-    }
-
-    /// The first promise that was broken by what was asked of the world since the last call.
-    pub fn first_violation(&mut self) -> Option<Violation> {
-        self.take_acts().into_iter().find_map(|act| match act {
-            Act::Broken(violation) => Some(violation),
-            _ => None,
-        })
     }
 
     fn carry_out(&mut self) {

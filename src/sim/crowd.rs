@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::body::{Body, settings};
 use super::watch::{Invariant, Violation, agree, is_kept_up, lines_of};
+use crate::core::digest::Node;
 use crate::core::names::{ConnId, Door, PeerId};
 use crate::core::{LinkState, PeerSettings, Settings};
 
@@ -54,6 +55,10 @@ const EXTRA_BYTES: usize = 1_200_000;
 /// A client's share of the memory beside its report: its place in the index, and what a place is
 /// larger than its record.
 const SHARE_BYTES: usize = 48;
+/// A client's share of the index, and what the list of a leaf has at least: with more of them, ids
+/// could be chosen so that lists stay empty but for one place.
+const INDEX_BYTES: usize = 24;
+const LEAF_BYTES: usize = 64;
 /// One page of each size, and the lists of leaves that have hardly begun.
 const BASE_BYTES: usize = 16 << 20;
 
@@ -74,6 +79,10 @@ pub fn live(crowd: Crowd, seed: u64) -> Result<Price, Violation> {
     let ids = ids(crowd, seed);
     let mut pair = Pair::new(seed);
     pair.report(A, &ids, crowd.shape, 1)?;
+    if crowd.shape == Shape::HeavyLeaf {
+        let leaves = pair.bodies[A].server.store().digest().filled(Node::ROOT).count();
+        assert_eq!(leaves, 1, "all of them are of one leaf");
+    }
     let held: usize = lines_of(pair.bodies[A].server.store()).iter().map(String::len).sum();
     pair.is_small(held)?;
 
@@ -95,6 +104,23 @@ pub fn live(crowd: Crowd, seed: u64) -> Result<Price, Violation> {
     })?;
 
     pair.forget()?;
+
+    // A server leaves whose link has just come up, and one whose peer has not read for long.
+    for is_joined in [false, true] {
+        let mut pair = Pair::new(seed);
+        if is_joined {
+            pair.connect();
+            pair.carry(false)?;
+            pair.report(A, &ids, crowd.shape, 1)?;
+        } else {
+            pair.report(A, &ids, crowd.shape, 1)?;
+            pair.connect();
+            while pair.bodies[A].server.peer(PeerId(0)).state != LinkState::Up {
+                pair.trip()?;
+            }
+        }
+        pair.leave()?;
+    }
     Ok(Price { held, said: [refilled.0, said], trips: [refilled.1, pair.trips] })
 }
 
@@ -103,8 +129,8 @@ fn ids(crowd: Crowd, seed: u64) -> Vec<String> {
     match crowd.shape {
         Shape::Usual | Shape::LongLines => all.take(crowd.clients).collect(),
         Shape::HeavyLeaf => {
-            let judge = Body::new(settings("A", Vec::new(), 0), Duration::ZERO, 0);
-            let store = judge.server.store();
+            let pair = Pair::new(seed);
+            let store = pair.bodies[A].server.store();
             let mut leaf = None;
             let is_heavy = |id: &String| {
                 let own = store.key(id.as_bytes()).leaf();
@@ -169,37 +195,67 @@ impl Pair {
     /// A new link, over which everything is carried that the two have to say; a client of A goes
     /// on reporting meanwhile.
     fn meet(&mut self) -> Result<(), Violation> {
+        self.connect();
+        self.carry(true)
+    }
+
+    /// A leaves: if B says that it keeps everything, it must have it; and it must say so.
+    fn leave(&mut self) -> Result<(), Violation> {
+        let lines = lines_of(self.bodies[A].server.store());
+        self.bodies[A].dismiss_clients();
+        self.bodies[A].leave();
+        self.carry(false)?;
+        let is_kept = self.bodies[A].server.hand_over().kept_by == 1;
+        Invariant::Keeping.demand(is_kept, || "no one keeps what a leaver knew".to_owned())?;
+        let others = lines_of(self.bodies[B].server.store());
+        Invariant::Keeping.demand(others == lines, || {
+            format!("of {} reports of a leaver, {} are kept", lines.len(), others.len())
+        })
+    }
+
+    fn connect(&mut self) {
         self.links += 1;
         (self.said, self.trips) = (0, 0);
-        let conn = ConnId::new(Door::Peer, self.links, 0);
+        let conn = self.conn();
         self.bodies[B].accept(conn);
         while self.bodies[A].server.peer(PeerId(0)).state != LinkState::Dialing {
             self.pass(Duration::from_millis(300));
         }
         self.bodies[A].connected(PeerId(0), conn);
-        loop {
-            let mut carried = 0;
-            for from in [A, B] {
-                let text = self.bodies[from].flush(conn, READ_BYTES);
-                carried += text.len();
-                self.bodies[1 - from].arrive(conn, &text);
-                self.check(from)?;
-                self.check(1 - from)?;
-            }
-            if carried == 0 {
-                return Ok(());
-            }
-            (self.said, self.trips) = (self.said + carried, self.trips + 1);
+    }
+
+    fn conn(&self) -> ConnId {
+        ConnId::new(Door::Peer, self.links, 0)
+    }
+
+    /// Carries everything over that the two have to say.
+    fn carry(&mut self, is_busy: bool) -> Result<(), Violation> {
+        while self.trip()? > 0 {
             let trips_max = 1_000 + self.bodies[A].server.store().len();
             Invariant::Endless.demand(self.trips < trips_max, || "they go on and on".to_owned())?;
-            if self.trips < 50 {
+            if is_busy && self.trips < 50 {
                 self.report(A, &["walker".to_owned()], Shape::Usual, 1_000 + self.trips as u32)?;
             }
         }
+        Ok(())
+    }
+
+    /// Carries over once what each has to say. Says how many bytes that were.
+    fn trip(&mut self) -> Result<usize, Violation> {
+        let (conn, mut carried) = (self.conn(), 0);
+        for from in [A, B] {
+            let text = self.bodies[from].flush(conn, READ_BYTES);
+            carried += text.len();
+            self.bodies[1 - from].arrive(conn, &text);
+            self.check(from)?;
+            self.check(1 - from)?;
+        }
+        (self.said, self.trips) = (self.said + carried, self.trips + 1);
+        Ok(carried)
     }
 
     fn part(&mut self) -> Result<(), Violation> {
-        let conn = ConnId::new(Door::Peer, self.links, 0);
+        let conn = self.conn();
         self.bodies.iter_mut().for_each(|body| body.lose(conn));
         self.check(A)?;
         self.check(B)
@@ -222,6 +278,11 @@ impl Pair {
     /// Memory is what is held and a bounded share.
     fn is_small(&self, held: usize) -> Result<(), Violation> {
         let store = self.bodies[A].server.store();
+        let index_max =
+            INDEX_BYTES * store.len() + LEAF_BYTES * store.digest().filled(Node::ROOT).count();
+        Invariant::Bounded.demand(store.index_bytes() <= index_max, || {
+            format!("an index of {} bytes, and {index_max} are many", store.index_bytes())
+        })?;
         let bytes_max = held + held / 8 + SHARE_BYTES * store.len() + BASE_BYTES;
         Invariant::Bounded.demand(store.bytes() <= bytes_max, || {
             format!("{} bytes for {held}, and {bytes_max} are many", store.bytes())
