@@ -275,7 +275,7 @@ fn a_slow_peer_is_told_the_newest_once() {
 fn a_low_bound_does_not_keep_them_from_agreeing() {
     let mut pair = Pair::with(|_, settings| settings.peer_owed_max = 1_000);
     let long = |from: usize, to: usize| -> String {
-        let padding = "x".repeat(1_500);
+        let padding = "x".repeat(1_015);
         (from..to).map(|client| format!("IAMAT {client}-{padding} +1-1 5\n")).collect()
     };
     for (to, from) in [(A, 0), (B, 200)] {
