@@ -79,7 +79,7 @@ fn settings(peers: Vec<PeerSettings>) -> Settings {
         strangers_max: 64,
         clients_max: 1_000_000,
         store_bytes_max: usize::MAX,
-        id_bytes_max: 1_024,
+        id_bytes_max: 8_192,
         peer_owed_max: 256 * 1024,
         greeting_patience: Duration::from_secs(2),
         ping_after: Duration::from_secs(10),

@@ -64,8 +64,8 @@ pub const STORE_BYTES_MAX: usize = 1_000_000_000;
 /// What `store_bytes_max` may be set to at most: places of records are counted in 32 bits.
 const STORE_BYTES_CEILING: i64 = 32 << 30;
 
-/// Client ids of 1,000 bytes must work, and nobody has asked for longer ones.
-pub const ID_BYTES_MAX: usize = KIB;
+/// An id may be as long as a line has room for; an operator who knows the clients may want less.
+pub const ID_BYTES_MAX: usize = LINE_BYTES_MAX;
 
 /// New clients of one address in a second, and at once. An address may be a gateway of thousands; a
 /// program that makes up ids fills no herd in less than hours.

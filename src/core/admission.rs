@@ -22,18 +22,21 @@ const SET_BACK_SECONDS_MIN: u128 = 2;
 pub(super) struct Stamps {
     /// The last one that was given.
     last: PosixTime,
-    /// The latest one that was ever given.
-    latest: PosixTime,
+    /// The latest one that was ever given, if the clock was set back from there.
+    set_back_from: Option<PosixTime>,
 }
 
 impl Stamps {
     fn next(&mut self, now: PosixTime) -> PosixTime {
         let next = self.last.next();
-        self.last = match now >= next || next.is_seconds_after(now, SET_BACK_SECONDS_MIN) {
-            true => now,
-            false => next,
-        };
-        self.latest = self.latest.max(self.last);
+        if now >= next {
+            self.last = now;
+        } else if !next.is_seconds_after(now, SET_BACK_SECONDS_MIN) {
+            self.last = next;
+        } else {
+            self.set_back_from = self.set_back_from.max(Some(self.last));
+            self.last = now;
+        }
         self.last
     }
 }
@@ -45,10 +48,19 @@ impl Server {
             return now.posix;
         }
         let stamp = self.stamps.next(now.posix);
-        if stamp == self.stamps.latest {
+        match self.stamps.set_back_from {
+            None => stamp,
+            Some(latest) => self.stamp_after(latest, stamp, client),
+        }
+    }
+
+    /// The clock was set back, so this client may have been heard later than now.
+    #[cold]
+    fn stamp_after(&mut self, latest: PosixTime, stamp: PosixTime, client: &[u8]) -> PosixTime {
+        if stamp > latest {
+            self.stamps.set_back_from = None;
             return stamp;
         }
-        // The clock was set back, so this client may have been heard later than now.
         let held = self.store.find(client).filter(|held| *held.server == *self.settings.name);
         let heard = held.and_then(|held| PosixTime::heard_at(held.stamp, held.skew));
         heard.map_or(stamp, |heard| stamp.max(heard.next()))
@@ -81,6 +93,7 @@ impl Server {
 
     /// A report was refused; if that is because the store is full, it is counted, and the log
     /// hears of it now and then.
+    #[cold]
     pub(super) fn note_full(&mut self, now: Now, out: &mut Outputs) {
         let is_full = self.store.len() >= self.settings.clients_max
             || self.store.bytes() >= self.settings.store_bytes_max;

@@ -24,7 +24,7 @@ pub fn settings(name: &str, peers: Vec<PeerSettings>, seed: u64) -> Settings {
         strangers_max: 64,
         clients_max: 1_000_000,
         store_bytes_max: usize::MAX,
-        id_bytes_max: 1_024,
+        id_bytes_max: 8_192,
         peer_owed_max: 256 * 1024,
         greeting_patience: Duration::from_millis(500),
         ping_after: Duration::from_secs(1),
