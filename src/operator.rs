@@ -306,7 +306,10 @@ fn peers(status: &Status) -> String {
         match peer.state {
             PeerState::Up => joined.push(peer.name.clone()),
             PeerState::Plain => joined.push(format!("{} (plain)", peer.name)),
-            _ => missing.push(peer.name.clone()),
+            _ => missing.push(match &peer.trouble {
+                Some(trouble) => format!("{} ({trouble})", peer.name),
+                None => peer.name.clone(),
+            }),
         }
     }
     let missing = match missing.as_slice() {
@@ -359,6 +362,7 @@ mod tests {
             dials: true,
             address: "127.0.0.1:12101".to_owned(),
             redials: 0,
+            trouble: (state == PeerState::Waiting).then(|| "does not share a key".to_owned()),
         };
         Status {
             name: "Hill".to_owned(),
@@ -384,6 +388,7 @@ mod tests {
             differences: 0,
             refused: 0,
             newcomers_refused: 0,
+            reports_refused_full: 0,
             reports_expired: 0,
             questions_waiting: 0,
             log_lines_dropped: 0,
@@ -433,9 +438,9 @@ mod tests {
         assert_eq!(exit, Exit::NotRunning);
         let lines: Vec<&str> = table.lines().collect();
         assert!(lines[1].starts_with("Hill    up       127.0.0.1:12000  127.0.0.1:12100  "));
-        assert!(
-            lines[1].ends_with("17     01234567  4          Jaquez Old (plain), missing: Smith")
-        );
+        assert!(lines[1].ends_with(
+            "17     01234567  4          Jaquez Old (plain), missing: Smith (does not share a key)"
+        ));
         assert!(lines[2].starts_with("Smith   stopped  -  "));
 
         let (json, exit) = shown(&run_dir, &[], true);

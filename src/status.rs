@@ -45,6 +45,9 @@ pub struct Status {
     /// Reports of new clients that were one too many of their address.
     #[serde(default)]
     pub newcomers_refused: u64,
+    /// Reports of clients that were refused because the store is full.
+    #[serde(default)]
+    pub reports_refused_full: u64,
     /// Reports that were forgotten because nothing newer came.
     pub reports_expired: u64,
     /// WHATSATs whose places are not there yet.
@@ -121,6 +124,9 @@ pub struct PeerStatus {
     pub address: String,
     /// How often the link was dialled again.
     pub redials: u64,
+    /// Why there is no link, if one of the two has said so.
+    #[serde(default)]
+    pub trouble: Option<String>,
 }
 
 /// A peer's life; `core::peers` is what moves it.

@@ -41,6 +41,7 @@ fn status(reactor: &Reactor) -> Status {
         differences: counters.differences,
         refused: counters.refused,
         newcomers_refused: counters.newcomers_refused,
+        reports_refused_full: counters.full,
         reports_expired: counters.expired,
         questions_waiting: reactor.server.questions_waiting() as u64,
         log_lines_dropped: reactor.log.dropped(),
@@ -68,5 +69,6 @@ fn peer_status(reactor: &Reactor, at: usize) -> PeerStatus {
         dials: peer.initiative == Initiative::Ours,
         address: peer.address.to_string(),
         redials: view.redials,
+        trouble: view.trouble.map(str::to_owned),
     }
 }
