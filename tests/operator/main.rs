@@ -264,7 +264,10 @@ fn another_user_is_told_whose_it_is() {
     home.check(&["start", "Bona"], 0, "Bona: started");
     // Somebody else may be unable to reach the folder of the build.
     let program = home.path("herd");
-    fs::copy(env!("CARGO_BIN_EXE_herd"), &program).unwrap();
+    // By a process of its own: a copy that this one still had open for writing when another test
+    // forks could not be run.
+    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_herd")).arg(&program).status();
+    assert!(copied.unwrap().success());
     let nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
     let as_nobody = |arguments: &[&str]| {
         let mut command = home.command(arguments);
