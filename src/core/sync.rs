@@ -254,7 +254,8 @@ impl Server {
             for (tag, report) in self.store.reports_from(place) {
                 // Reports of one tag are never parted: the next piece begins at a tag.
                 let is_piece = link.owed >= piece_bytes && last != Some(tag);
-                if is_piece && !planted(Bug::LeafSentWhole) {
+                let goes_on = planted(Bug::LeafSentWhole) || planted(Bug::PieceWithoutBound);
+                if is_piece && !goes_on {
                     link.sending =
                         Some(Place { tag, ..place }).filter(|_| !planted(Bug::RestOfLeafForgotten));
                     break;
