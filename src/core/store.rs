@@ -217,8 +217,10 @@ impl Store {
 
     /// All reports.
     pub fn reports(&self) -> impl Iterator<Item = Report<'_>> {
-        let places = (0..LEAVES).map(|leaf| Place { leaf: leaf as Leaf, tag: 0 });
-        places.flat_map(|place| self.reports_from(place)).map(|(_, report)| report)
+        // In a small herd nearly all leaves are empty.
+        let filled = self.buckets.iter().filter(|bucket| bucket.len() > 0);
+        let records = filled.flat_map(|bucket| bucket.from(0));
+        records.map(|(_, record)| Report::from_fields(self.arena.text(record)))
     }
 
     /// Takes out the report of a client; says whether there was one.
