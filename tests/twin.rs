@@ -86,12 +86,12 @@ fn a_twin_that_comes_back_is_told_everything() {
     let mover = herd.report("Clark", "mover", "+1-1", "7");
     herd.until_all_hold("kiwi", &kiwi);
     herd.until_all_hold("mover", &mover);
-    for name in herd.names.clone() {
+    for (at, name) in herd.names.clone().into_iter().enumerate() {
         herd.kill(&name);
         // Of what happens while it is away it must hear the last.
         let other = if name == "Bona" { "Jaquez" } else { "Bona" };
-        herd.report(other, "mover", "+2-2", &format!("8.{}", herd.pid(other)));
-        let mover = herd.report(other, "mover", "+3-3", &format!("9.{}", herd.pid(other)));
+        herd.report(other, "mover", "+2-2", &format!("{at}8"));
+        let mover = herd.report(other, "mover", "+3-3", &format!("{at}9"));
         herd.start_twin(&name, &[]);
         herd.until_all_hold("kiwi", &kiwi);
         herd.until_all_hold("mover", &mover);
