@@ -13,12 +13,10 @@
 //!                                              └────────────▶
 //! ```
 //!
-//! A client has two hashes. The servers of a herd compare what they hold leaf by leaf, so the leaf
-//! is a hash that all of them calculate alike. Where in the leaf a client lies is nobody else's
-//! business: that hash has a key that this process drew when it started. So neither ids that
-//! somebody has chosen nor the order in which they come make a search long (`bucket`), and "send
-//! all of this leaf" is a walk along one list. A leaf's list grows alone: no growth looks at all
-//! clients.
+//! A client has two hashes. Servers compare what they hold leaf by leaf, so the leaf is a hash that
+//! all of them calculate alike. Where in the leaf a client lies is hashed with a key that this
+//! process drew when it started: neither chosen ids nor the order in which they come make a search
+//! long (`bucket`). "Send all of this leaf" is a walk along one list, and each list grows alone.
 //!
 //! There is no deletion in the protocol, so there are no tombstones; a record that has expired is
 //! taken out.
@@ -89,7 +87,7 @@ pub struct Place {
 /// The keys of a store's hashes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HashKeys {
-    /// The same at all servers of the herd, for only then have their leaves the same clients.
+    /// The same at all servers of the herd, so that their leaves have the same clients.
     pub herd: (u64, u64),
     /// Of this process alone. It keeps strangers, who choose the ids, from choosing the hashes.
     pub process: (u64, u64),
@@ -217,10 +215,10 @@ impl Store {
 
     /// All reports.
     pub fn reports(&self) -> impl Iterator<Item = Report<'_>> {
-        // In a small herd nearly all leaves are empty.
         let filled = self.buckets.iter().filter(|bucket| bucket.len() > 0);
-        let records = filled.flat_map(|bucket| bucket.from(0));
-        records.map(|(_, record)| Report::from_fields(self.arena.text(record)))
+        filled
+            .flat_map(|bucket| bucket.from(0))
+            .map(|(_, record)| Report::from_fields(self.arena.text(record)))
     }
 
     /// Takes out the report of a client; says whether there was one.
