@@ -211,7 +211,7 @@ impl Peers {
         }
     }
 
-    /// Bytes sent on this link since nothing was owed for the last time.
+    /// Bytes sent on this link that the far end has not taken.
     pub fn owed(&self, conn: ConnId) -> Option<usize> {
         self.list.iter().find_map(|peer| match &peer.state {
             State::Up { link, .. } if link.conn == conn => Some(link.owed),
