@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 
 use chatter::Chatter;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use herd::core::border::{Input, Output, Outputs};
-use herd::core::clock::{Now, PosixTime};
-use herd::core::line::{LineLimits, Lines};
-use herd::core::names::{ConnId, Door};
-use herd::core::{PeerSettings, Server, Settings};
+use herd_core::border::{Input, Output, Outputs};
+use herd_core::clock::{Now, PosixTime};
+use herd_core::line::{LineLimits, Lines};
+use herd_core::names::{ConnId, Door};
+use herd_core::{PeerSettings, Server, Settings};
 
 const CLIENTS: u64 = 100_000;
 const BATCH: usize = 16;

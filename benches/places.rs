@@ -6,9 +6,9 @@ use std::hint::black_box;
 use std::num::NonZeroUsize;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use herd::core::whatsat::{Position, Question};
 use herd::places::index::Index;
 use herd::places::{Atlas, Source, globe};
+use herd_core::whatsat::{Position, Question};
 
 /// Nothing on the globe is farther away.
 const HALF_GIRTH_KM: f64 = 20_100.0;

@@ -5,9 +5,9 @@
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use herd::core::clock::PosixTime;
-use herd::core::store::{HashKeys, Store, Verdict};
-use herd::core::wire::Report;
+use herd_core::clock::PosixTime;
+use herd_core::store::{HashKeys, Store, Verdict};
+use herd_core::wire::Report;
 
 /// The half of a million clients is more than any cache holds.
 const SIZES: [usize; 3] = [1_000, 100_000, 1_000_000];

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use herd::core::timer_wheel::{TICK, TimerWheel};
+use herd_core::timer_wheel::{TICK, TimerWheel};
 
 /// Timers wait longer than any bench lasts on the wheel's clock, so their number stays.
 const FAR: Duration = Duration::from_secs(1 << 30);

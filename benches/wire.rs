@@ -5,10 +5,10 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use herd::core::clock::{PosixTime, Skew};
-use herd::core::line::{LineLimits, Lines};
-use herd::core::peer_wire::{Greeting, PeerLine};
-use herd::core::wire::Command;
+use herd_core::clock::{PosixTime, Skew};
+use herd_core::line::{LineLimits, Lines};
+use herd_core::peer_wire::{Greeting, PeerLine};
+use herd_core::wire::Command;
 
 const AT: &[u8] =
     b"AT Goloman +0.263873386 kiwi.cs.ucla.edu +34.068930-118.445127 1520023934.918963997";

@@ -4,10 +4,10 @@
 
 use std::time::Duration;
 
-use herd::core::digest::Node;
-use herd::core::names::{ConnId, Door, PeerId};
-use herd::core::{LinkState, PeerSettings, Settings};
-use herd::sim::body::{Body, EPOCH, settings};
+use herd_core::digest::Node;
+use herd_core::names::{ConnId, Door, PeerId};
+use herd_core::{LinkState, PeerSettings, Settings};
+use herd_sim::body::{Body, EPOCH, settings};
 
 const KEY: [u8; 32] = [1; 32];
 const OTHER_KEY: [u8; 32] = [2; 32];

@@ -6,12 +6,12 @@
 
 use std::time::Duration;
 
-use herd::core::border::{Input, Output, Outputs};
-use herd::core::clock::{Now, PosixTime};
-use herd::core::line::{LineLimits, Lines};
-use herd::core::names::{ConnId, Door};
-use herd::core::{PeerSettings, Server};
-use herd::sim::body::settings;
+use herd_core::border::{Input, Output, Outputs};
+use herd_core::clock::{Now, PosixTime};
+use herd_core::line::{LineLimits, Lines};
+use herd_core::names::{ConnId, Door};
+use herd_core::{PeerSettings, Server};
+use herd_sim::body::settings;
 
 const LIMITS: LineLimits = LineLimits { line_bytes_max: 8 << 10, endless_bytes_max: 1 << 20 };
 

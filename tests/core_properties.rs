@@ -6,15 +6,15 @@
 use std::cmp::Ordering;
 use std::time::Duration;
 
-use herd::core::border::{Input, Note, Outputs};
-use herd::core::clock::{Now, PosixTime, Skew};
-use herd::core::line::{Line, LineBuffer, LineLimits, Lines};
-use herd::core::names::{ConnId, Door, PeerId};
-use herd::core::store::{HashKeys, Store, Verdict, rank};
-use herd::core::timer_wheel::{TICK, TimerWheel};
-use herd::core::wire::{Command, Report};
-use herd::core::{Frame, PeerSettings, Server, Settings};
-use herd::sim::body::{Act, Body, LIMITS, settings};
+use herd_core::border::{Input, Note, Outputs};
+use herd_core::clock::{Now, PosixTime, Skew};
+use herd_core::line::{Line, LineBuffer, LineLimits, Lines};
+use herd_core::names::{ConnId, Door, PeerId};
+use herd_core::store::{HashKeys, Store, Verdict, rank};
+use herd_core::timer_wheel::{TICK, TimerWheel};
+use herd_core::wire::{Command, Report};
+use herd_core::{Frame, PeerSettings, Server, Settings};
+use herd_sim::body::{Act, Body, LIMITS, settings};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;

@@ -8,9 +8,9 @@
 
 use std::cmp::Ordering;
 
-use herd::core::clock::{PosixTime, Skew};
-use herd::core::store::{HashKeys, Store, Verdict, rank};
-use herd::core::wire::{Command, Report};
+use herd_core::clock::{PosixTime, Skew};
+use herd_core::store::{HashKeys, Store, Verdict, rank};
+use herd_core::wire::{Command, Report};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};

@@ -10,7 +10,7 @@ use std::net::TcpStream;
 use std::{fs, thread};
 
 use common::{Herd, PLACELESS, until};
-use herd::config::presets::PRESETS;
+use herd_core::presets::PRESETS;
 use rustix::process::Signal;
 
 /// Names of this herd that can be reached from `start` when the servers in `down` are not there.

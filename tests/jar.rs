@@ -3,11 +3,11 @@
 //! eventful as `sim::chance` says; some dozens of them here, and as many as there is time for with
 //! `herd sim --seeds`. A life that goes wrong prints the command that lives it again.
 
-use herd::config::presets::PRESETS;
-use herd::sim::chronicle::Detail;
-use herd::sim::faults::Faults;
-use herd::sim::graph::Shape;
-use herd::sim::{Life, Plan};
+use herd_core::presets::PRESETS;
+use herd_sim::chronicle::Detail;
+use herd_sim::faults::Faults;
+use herd_sim::graph::Shape;
+use herd_sim::{Life, Plan};
 
 const SEEDS: u64 = 60;
 
@@ -81,8 +81,8 @@ fn each_fault_happens_where_it_is_asked_for() {
 #[cfg(feature = "mutants")]
 #[test]
 fn planted_bugs_are_noticed_for_what_they_break() {
-    use herd::core::planted::{Bug, MUTANTS};
-    use herd::sim::mutants::hunt;
+    use herd_core::planted::{Bug, MUTANTS};
+    use herd_sim::mutants::hunt;
 
     for bug in [
         Bug::NoRepair,

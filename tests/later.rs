@@ -4,11 +4,11 @@
 
 use std::time::Duration;
 
-use herd::core::border::Note;
-use herd::core::digest::{LEAVES, Leaf};
-use herd::core::names::{ConnId, Door, PeerId};
-use herd::core::{PeerSettings, Settings};
-use herd::sim::body::{Act, Body, EPOCH, settings};
+use herd_core::border::Note;
+use herd_core::digest::{LEAVES, Leaf};
+use herd_core::names::{ConnId, Door, PeerId};
+use herd_core::{PeerSettings, Settings};
+use herd_sim::body::{Act, Body, EPOCH, settings};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 const JAQUEZ: PeerId = PeerId(0);

@@ -16,7 +16,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 fn demo() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("src/places/demo/helsinki.csv")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src/herd/places/demo/helsinki.csv")
 }
 
 /// What a WHATSAT is answered with, below its AT line.

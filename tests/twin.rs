@@ -1,4 +1,4 @@
-//! The asyncio twin, `src/twin/herd_twin.py`: it follows the rules of the wire, and joins a herd of
+//! The asyncio twin, `src/teach/twin/herd_twin.py`: it follows the rules of the wire, and joins a herd of
 //! ours as the course's servers do. Apart from `conformance` and `herd`, which must run where there
 //! is no Python.
 
@@ -14,7 +14,7 @@ use common::fake_places::FakePlaces;
 use common::transcripts::TRANSCRIPTS;
 use common::twin::{SOURCE, have_python};
 use common::{Client, Herd, skip};
-use herd::config::presets::PRESETS;
+use herd_core::presets::PRESETS;
 use rustix::process::Signal;
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-"""The viewer, `src/trace/viewer.html`, as a browser shows it: `tests/viewer.sh` runs this.
+"""The viewer, `src/teach/trace/viewer.html`, as a browser shows it: `tests/viewer.sh` runs this.
 
     python3 tests/viewer.py HERD BROWSER [--picture FILE.png]
 
@@ -102,7 +102,7 @@ def record(herd, folder):
     log = ["--log-dir", f"{folder}/log", "--trace"]
     rust = [[herd, "serve", name, "--base-port", f"{REACTOR_PORT}", "--run-dir", f"{folder}/run",
              *log, f"{folder}/{name}.json"] for name in NAMES]
-    twin = [sys.executable, f"{ROOT}/src/twin/traced.py"]
+    twin = [sys.executable, f"{ROOT}/src/teach/twin/traced.py"]
     twins = [[*twin, name, "--base-port", f"{ASYNCIO_PORT}", *log, f"{folder}/{name}-twin.json"]
              for name in NAMES]
     with running(rust + twins, folder):
@@ -503,7 +503,7 @@ def main():
 def check_all(browser, traces, merged, page, folder):
     trace = Trace(merged)
     labels = ["Bailey (reactor)", "Bailey (asyncio)"]
-    empty = ROOT / "src/trace/viewer.html"
+    empty = ROOT / "src/teach/trace/viewer.html"
     checks = [
         (check_names, ()),
         (check_share, (trace,)),

@@ -11,8 +11,8 @@ use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use herd::core::clock::{PosixTime, Skew};
-use herd::core::wire::{Command, Report};
+use herd_core::clock::{PosixTime, Skew};
+use herd_core::wire::{Command, Report};
 use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};

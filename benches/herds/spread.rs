@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hdrhistogram::Histogram;
-use herd::config::presets::Preset;
+use herd::config::presets;
 
 use crate::herd::{Herd, Plan};
 use crate::load::Span;
@@ -66,7 +66,7 @@ pub fn run(rate: u64, span: Span) -> Result<Found, String> {
 
 /// The preset's servers and links, and a stranger beside each server but the first.
 fn plan() -> Plan {
-    let preset = Preset::of_year(PRESET).expect("it is built in");
+    let preset = presets::of_year(PRESET).expect("it is built in");
     let link = |(one, other): &(&str, &str)| ((*one).to_owned(), (*other).to_owned());
     let mut plan = Plan {
         servers: preset.servers.iter().map(|name| (*name).to_owned()).collect(),

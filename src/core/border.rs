@@ -196,7 +196,7 @@ impl Outputs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::names::Door;
+    use crate::names::Door;
 
     #[test]
     fn ranges_that_follow_each_other_become_one() {

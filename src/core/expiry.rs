@@ -74,7 +74,7 @@ fn is_over(report: &Report<'_>, after: Duration, now: Now) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::wire::Command;
+    use crate::wire::Command;
 
     #[test]
     fn a_report_is_over_some_time_after_it_was_heard() {

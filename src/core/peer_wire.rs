@@ -251,7 +251,7 @@ fn number(digits: &[u8]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::digest::Digest;
+    use crate::digest::Digest;
 
     #[test]
     fn greetings() {

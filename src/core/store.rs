@@ -353,8 +353,8 @@ pub fn rank(a: &Report<'_>, b: &Report<'_>) -> Ordering {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::digest::Node;
-    use crate::core::wire::Command;
+    use crate::digest::Node;
+    use crate::wire::Command;
 
     const KEYS: HashKeys = HashKeys { herd: (1, 2), process: (5, 6) };
 

@@ -210,7 +210,7 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::names::Door;
+    use crate::names::Door;
 
     fn conn(serial: u64) -> ConnId {
         ConnId::new(Door::Client, serial, 0)

@@ -17,14 +17,14 @@ pub use super::settings::settings;
 pub use super::socket::Act;
 use super::socket::Socket;
 use super::watch::{Invariant, nanos};
-use crate::core::border::{Input, Output, Outputs, Timer};
-use crate::core::clock::{Now, PosixTime};
-use crate::core::line::{LineBuffer, LineLimits};
-use crate::core::names::{ConnId, Door, PeerId, Ticket};
-use crate::core::planted::{Bug, planted};
-use crate::core::timer_wheel::TimerWheel;
-use crate::core::wire::Report;
-use crate::core::{Server, Settings};
+use herd_core::border::{Input, Output, Outputs, Timer};
+use herd_core::clock::{Now, PosixTime};
+use herd_core::line::{LineBuffer, LineLimits};
+use herd_core::names::{ConnId, Door, PeerId, Ticket};
+use herd_core::planted::{Bug, planted};
+use herd_core::timer_wheel::TimerWheel;
+use herd_core::wire::Report;
+use herd_core::{Server, Settings};
 
 /// Lines taken from one connection before another input may come.
 const LINES_MAX: usize = 8;

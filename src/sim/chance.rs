@@ -12,7 +12,7 @@ use fastrand::Rng;
 use super::Plan;
 use super::faults::{Fault, Faults};
 use super::graph::{Graph, Shape};
-use crate::config::presets::{PRESETS, SERVERS};
+use herd_core::presets::{PRESETS, SERVERS};
 
 pub const MS: Duration = Duration::from_millis(1);
 /// Servers of a random herd, if nobody says how many.

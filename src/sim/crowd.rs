@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use super::body::{Body, settings};
 use super::watch::{Invariant, Violation, agree, is_kept_up, lines_of};
-use crate::core::digest::Node;
-use crate::core::names::{ConnId, Door, PeerId};
-use crate::core::{LinkState, PeerSettings, Settings};
+use herd_core::digest::Node;
+use herd_core::names::{ConnId, Door, PeerId};
+use herd_core::{LinkState, PeerSettings, Settings};
 
 /// What clients have chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

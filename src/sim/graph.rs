@@ -6,7 +6,7 @@ use std::fmt;
 
 use fastrand::Rng;
 
-use crate::config::presets::{PRESETS, Preset, SERVERS};
+use herd_core::presets::{PRESETS, Preset, SERVERS};
 
 /// A herd's servers and links. Of a link, the first-named server dials.
 #[derive(Clone, Debug)]

@@ -5,7 +5,7 @@ use super::chronicle::Detail;
 use super::crowd::{self, Crowd, Shape};
 use super::watch::Violation;
 use super::{Life, Plan};
-use crate::core::planted::{Bug, plant};
+use herd_core::planted::{Bug, plant};
 
 /// The first life that broke a promise, and which one.
 pub struct Catch {

@@ -2,10 +2,10 @@
 //! which moves all of this: here it only stands.
 
 use super::watch::Violation;
-use crate::core::border::Note;
-use crate::core::line::LineBuffer;
-use crate::core::names::{ConnId, PeerId, Ticket};
-use crate::core::whatsat::Question;
+use herd_core::border::Note;
+use herd_core::line::LineBuffer;
+use herd_core::names::{ConnId, PeerId, Ticket};
+use herd_core::whatsat::Question;
 
 /// What the world must do or know.
 #[derive(Clone, Debug)]

@@ -12,8 +12,8 @@ use super::body::EPOCH;
 use super::chance::Chance;
 use super::settings::WAITS_MAX;
 use super::watch::{Invariant, Violation};
-use crate::core::store::rank;
-use crate::core::wire::{Command, Report};
+use herd_core::store::rank;
+use herd_core::wire::{Command, Report};
 
 /// How the time of a client begins whose clock is not decades behind.
 const AHEAD_DIGITS: &str = "18";

@@ -10,7 +10,7 @@ use super::graph::Graph;
 use super::talker::report;
 use super::watch::{Invariant, Violation, nanos};
 use super::wire::At;
-use crate::core::SEAL_BYTES;
+use herd_core::SEAL_BYTES;
 
 /// What became of one report.
 pub struct Spread {

@@ -12,8 +12,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::body::Body;
 use super::talker::report;
-use crate::core::store::{HashKeys, Store, rank};
-use crate::core::wire::Report;
+use herd_core::store::{HashKeys, Store, rank};
+use herd_core::wire::Report;
 
 /// A server stamps a report with its clock, or, if that was set back, a little after the last.
 const STAMP_LATE_MAX: i128 = 1_000_000;

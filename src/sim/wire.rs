@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::core::names::{ConnId, Door};
+use herd_core::names::{ConnId, Door};
 
 /// Who is at one end of a wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

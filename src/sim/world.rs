@@ -30,8 +30,8 @@ use super::talker::{Talker, finale};
 use super::tellings::Tellings;
 use super::watch::{Invariant, Violation, Watch};
 use super::wire::{At, Party, Wire};
-use crate::core::border::Note;
-use crate::core::names::{ConnId, Door, PeerId, Ticket};
+use herd_core::border::Note;
+use herd_core::names::{ConnId, Door, PeerId, Ticket};
 
 /// Ten servers that do so much have lost themselves in a loop: some hundred times what most lives
 /// take.

@@ -23,7 +23,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use std::{fs, thread};
 
-use herd::config::presets::Preset;
+use herd::config::presets;
 use herd::status::{PeerState, QUESTION, Status};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -114,7 +114,7 @@ pub const PLACELESS: &[&str] = &["--places", "google-legacy", "--places-url", "h
 impl Herd {
     /// A preset. Nothing runs yet.
     pub fn of_year(year: &str) -> Herd {
-        let preset = Preset::of_year(year).unwrap();
+        let preset = presets::of_year(year).unwrap();
         let ports = Ports::claim();
         let base = ports.base.to_string();
         let which = ["--preset", year, "--base-port", &base].map(str::to_owned).to_vec();

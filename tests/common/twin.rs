@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use super::Herd;
 
 /// The twin's source, from the root of the repository.
-pub const SOURCE: &str = "src/twin/herd_twin.py";
+pub const SOURCE: &str = "src/teach/twin/herd_twin.py";
 
 /// Python's standard library has all that the twin needs, from this version on.
 pub fn have_python() -> bool {
@@ -24,7 +24,7 @@ impl Herd {
 
     /// The same, watched by `traced.py`.
     pub fn start_traced_twin(&mut self, name: &str, flags: &[&str]) {
-        self.start_source("src/twin/traced.py", name, flags);
+        self.start_source("src/teach/twin/traced.py", name, flags);
     }
 
     fn start_source(&mut self, source: &str, name: &str, flags: &[&str]) {

@@ -9,7 +9,7 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use herd::core::store::rank;
+use herd_core::store::rank;
 
 use crate::record::{Connection, Exchange, History, Life, report};
 

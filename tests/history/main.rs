@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 use std::{env, thread};
 
 use common::{Client, Herd, PATIENCE};
-use herd::config::presets::Preset;
+use herd::config::presets;
 use record::History;
 use talker::{CLIENTS, Field, Talker};
 use trouble::Trouble;
@@ -71,7 +71,7 @@ impl Drop for Closing<'_> {
 }
 
 fn live(seed: u64) -> History {
-    let preset = Preset::of_year("2023").unwrap();
+    let preset = presets::of_year("2023").unwrap();
     let (mut herd, proxies) = Herd::with_proxies(&preset.servers, preset.links, SECTIONS);
     herd.write_keys("herd.key", "a");
     // Sealed lines in every second life.

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use herd::core::wire::{Command, Report};
+use herd_core::wire::{Command, Report};
 
 /// One request. Times count from the beginning of the history.
 #[derive(Clone, Debug)]

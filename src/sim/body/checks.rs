@@ -2,9 +2,9 @@
 //! left when it has gone. Apart from `body`, which only does what the reactor does.
 
 use super::{Act, Body, LIMITS, LINES_MAX, PIECE_BYTES};
-use crate::core::LinkState;
-use crate::core::names::PeerId;
-use crate::sim::watch::{Invariant, Violation};
+use crate::watch::{Invariant, Violation};
+use herd_core::LinkState;
+use herd_core::names::PeerId;
 
 /// Reports that are walked by for one input: those of a piece, or of a sweep.
 const WALK_MAX: u64 = 8_192;

@@ -5,13 +5,13 @@
 use std::time::Duration;
 
 use super::{Event, World};
-use crate::core::PeerSettings;
-use crate::core::names::{Door, PeerId};
-use crate::sim::body::{Body, settings};
-use crate::sim::faults::{Fault, Faults};
-use crate::sim::talker::Talker;
-use crate::sim::watch::Violation;
-use crate::sim::wire::{At, Party, Wire};
+use crate::body::{Body, settings};
+use crate::faults::{Fault, Faults};
+use crate::talker::Talker;
+use crate::watch::Violation;
+use crate::wire::{At, Party, Wire};
+use herd_core::PeerSettings;
+use herd_core::names::{Door, PeerId};
 
 /// A far end that vanished without a word is noticed within this time, if it ever is.
 const LOSS_NOTICED_MAX: Duration = Duration::from_secs(5);

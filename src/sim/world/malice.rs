@@ -3,12 +3,12 @@
 //! strangers know everything but the keys.
 
 use super::World;
-use crate::core::border::Note;
-use crate::core::names::{ConnId, Door, PeerId};
-use crate::sim::chance::Keys;
-use crate::sim::faults::{Fault, Faults};
-use crate::sim::watch::Violation;
-use crate::sim::wire::{At, Party};
+use crate::chance::Keys;
+use crate::faults::{Fault, Faults};
+use crate::watch::Violation;
+use crate::wire::{At, Party};
+use herd_core::border::Note;
+use herd_core::names::{ConnId, Door, PeerId};
 
 /// What strangers remember of a link.
 const TAPE_BYTES_MAX: usize = 16 * 1024;

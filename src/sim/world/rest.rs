@@ -4,12 +4,12 @@
 use std::time::Duration;
 
 use super::{Event, World};
-use crate::core::LinkState;
-use crate::core::names::PeerId;
-use crate::sim::body::Body;
-use crate::sim::talker::report;
-use crate::sim::watch::{Invariant, Violation, agree, lines_of, may_be_forgotten};
-use crate::sim::wire::Wire;
+use crate::body::Body;
+use crate::talker::report;
+use crate::watch::{Invariant, Violation, agree, lines_of, may_be_forgotten};
+use crate::wire::Wire;
+use herd_core::LinkState;
+use herd_core::names::PeerId;
 
 /// How often somebody looks whether the herd is at rest.
 const LOOK_EVERY: Duration = Duration::from_millis(500);

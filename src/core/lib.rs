@@ -1,0 +1,475 @@
+//! What one server of a herd decides: a state machine, pure. [`border::Input`]s go in,
+//! [`border::Output`]s come out. There is no socket, no thread, no clock, no log, and no randomness
+//! that was not handed in, so a whole herd can be simulated, fuzzed and taught without a network.
+//! The half that owns the sockets and the time is the `reactor` of the crate `herd`.
+//!
+//! A herd of two servers, in one function and without a socket:
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use herd_core::border::{Input, Output, Outputs};
+//! use herd_core::clock::{Now, PosixTime};
+//! use herd_core::line::{LineLimits, Lines};
+//! use herd_core::names::{ConnId, Door};
+//! use herd_core::{PeerSettings, Server, Settings};
+//!
+//! fn link() -> ConnId {
+//!     ConnId::new(Door::Peer, 0, 0)
+//! }
+//!
+//! /// Tells a server something, and the other one what it sends. Gives what clients are answered.
+//! fn tell(herd: &mut [Server; 2], to: usize, input: Input) -> String {
+//!     let now = Now { monotonic: Duration::ZERO, posix: PosixTime::new(1_520_023_935, 0) };
+//!     let limits = LineLimits { line_bytes_max: 1_000, endless_bytes_max: 10_000 };
+//!     let (mut out, mut answers) = (Outputs::default(), String::new());
+//!     herd[to].handle(now, input, &mut out);
+//!     for output in out.list {
+//!         answers += &match output {
+//!             Output::Send { conn, text } if conn.door() == Door::Peer => {
+//!                 let lines = &mut Lines::new(&out.text[text], limits);
+//!                 tell(herd, 1 - to, Input::Lines { conn, lines })
+//!             }
+//!             Output::Send { text, .. } => String::from_utf8_lossy(&out.text[text]).into(),
+//!             Output::Dial { peer } => {
+//!                 tell(herd, 1 - to, Input::Accepted { conn: link() })
+//!                     + &tell(herd, to, Input::Connected { peer, conn: link() })
+//!             }
+//!             Output::TellDrained { conn } => tell(herd, to, Input::Drained { conn }),
+//!             _ => String::new(),
+//!         };
+//!     }
+//!     answers
+//! }
+//!
+//! let server = |name, peer: &str, dials| {
+//!     let peer = PeerSettings { name: peer.into(), dials, plain: None };
+//!     Server::new(Settings::new(name, "example", vec![peer]))
+//! };
+//! let mut herd = [server("Anna", "Bert", true), server("Bert", "Anna", false)];
+//! tell(&mut herd, 0, Input::Started);
+//!
+//! let limits = LineLimits { line_bytes_max: 1_000, endless_bytes_max: 10_000 };
+//! let lines = &mut Lines::new(b"IAMAT kiwi +34.1-118.4 1520023934.5\n", limits);
+//! let conn = ConnId::new(Door::Client, 1, 1);
+//! let answer = tell(&mut herd, 0, Input::Lines { conn, lines });
+//! assert_eq!(answer, "AT Anna +0.500000000 kiwi +34.1-118.4 1520023934.5\n");
+//! assert_eq!(herd[0].digest(), herd[1].digest(), "both know it");
+//! ```
+//!
+//! Reading order: `border` (all that can happen), this file (what a client's command does),
+//! `flood` (which peers hear it), `peers` (a link's life), then the tools as they are met.
+
+mod admission;
+mod arena;
+pub mod border;
+mod bucket;
+pub mod clock;
+pub mod digest;
+mod digits;
+mod expiry;
+mod flood;
+mod greeting;
+mod handover;
+pub mod line;
+mod link;
+pub mod names;
+mod newcomers;
+pub mod peer_wire;
+mod peers;
+mod plain;
+pub mod planted;
+pub mod presets;
+mod roll;
+mod seal;
+mod settings;
+pub mod store;
+mod sync;
+pub mod timer_wheel;
+pub mod whatsat;
+pub mod wire;
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::time::Duration;
+
+use admission::Stamps;
+use arrayvec::ArrayVec;
+use border::{Input, Output, Outputs, Timer};
+use clock::{Now, Skew};
+use digest::{Hash, Node};
+use handover::Stage;
+use line::{Line, Lines, Mark};
+use names::{ConnId, Door, PeerId, Ticket};
+use planted::{Bug, planted};
+use roll::Peers;
+use seal::Keyring;
+use store::{Key, Place, Store, Verdict};
+use whatsat::{TOO_LATE, Waits};
+use wire::{Command, Report};
+
+pub use handover::HandOver;
+pub use plain::Frame;
+pub use roll::{LinkState, PeerSettings, PeerView};
+pub use settings::Settings;
+
+/// What a link that is proven adds to each line, in bytes.
+pub const SEAL_BYTES: usize = seal::Seal::BYTES;
+
+/// What a server has counted since it started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    pub lines_in: u64,
+    /// Reports that were better than what was held, from clients and from peers.
+    pub news: u64,
+    /// Reports that were not.
+    pub stale: u64,
+    /// Connections to the peer port that were not a peer's, and links that broke the protocol.
+    pub refused: u64,
+    /// IAMATs of new clients that were one too many of an address.
+    pub newcomers_refused: u64,
+    /// Leaves of the digest that differed from a peer's.
+    pub differences: u64,
+    /// Reports of clients that were refused because the store is full.
+    pub full: u64,
+    /// Reports that were forgotten because nothing newer came for too long.
+    pub expired: u64,
+    /// Reports that were looked at one by one: to be sent to a peer that had missed something of
+    /// their leaf, or to be forgotten.
+    pub walked: u64,
+}
+
+/// Lines of a client that are looked up together. More would not fit into the processor's queue of
+/// loads that wait for memory.
+const LINES_AHEAD: usize = 16;
+
+/// A line that was taken and parsed, and is not yet handled.
+struct Ahead<'a> {
+    /// The place before it.
+    mark: Mark,
+    line: &'a [u8],
+    command: Command<'a>,
+    /// Of the client that it is about, if there is one.
+    key: Key,
+}
+
+/// One server of the herd.
+///
+/// invariant: `handle` is called with empty `Outputs`, and they are carried out before the next
+/// invariant: what reaches an `Output` never depends on the order of a hash table
+pub struct Server {
+    settings: Settings,
+    store: Store,
+    waits: Waits,
+    peers: Peers,
+    keyring: Keyring,
+    counters: Counters,
+    stamps: Stamps,
+    /// The size of the store at which clients become known no more by the lines at hand.
+    newcomers_until: usize,
+    /// When the store last changed.
+    news_at: Duration,
+    /// Where the search for what has expired goes on.
+    swept: Place,
+    /// Reasons to refuse somebody, and when the log was last told of them.
+    refusals: BTreeMap<&'static str, Duration>,
+    stage: Stage,
+}
+
+impl Server {
+    pub fn new(settings: Settings) -> Server {
+        let Settings { keys, nonce_key, herd, expire_after, .. } = &settings;
+        let keyring = Keyring::new(keys, nonce_key, herd, *expire_after);
+        Server {
+            store: Store::new(keyring.hash_keys),
+            waits: Waits::new(settings.waits_max),
+            peers: Peers::new(&settings.peers, settings.seed),
+            keyring,
+            counters: Counters::default(),
+            stamps: Stamps::default(),
+            newcomers_until: usize::MAX,
+            news_at: Duration::ZERO,
+            swept: Place::default(),
+            refusals: BTreeMap::new(),
+            stage: Stage::Serving,
+            settings,
+        }
+    }
+
+    /// The one way in. `out` is empty before, and holds what must be done after.
+    pub fn handle(&mut self, now: Now, input: Input<'_, '_>, out: &mut Outputs) {
+        debug_assert!(out.list.is_empty() && out.text.is_empty(), "drain before the next input");
+        match input {
+            Input::Started => {
+                self.dial_all(out);
+                self.sweep_later(out);
+            }
+            Input::Accepted { conn } => self.accepted(now, conn, out),
+            Input::Connected { peer, conn } => self.connected(peer, conn, out),
+            Input::DialFailed { peer } => self.dial_failed(peer, out),
+            Input::Lines { conn, lines } => self.lines(now, conn, lines, out),
+            Input::Ended { conn } => self.ended(now, conn, out),
+            Input::Closed { conn } => self.closed(now, conn, out),
+            Input::Taken { conn, bytes } => self.taken(conn, bytes),
+            Input::Drained { conn } => self.drained(conn, out),
+            Input::PlacesArrived { ticket, body } => self.places_arrived(ticket, body, out),
+            Input::TimerFired { timer } => self.timer_fired(now, timer, out),
+            Input::Draining => self.drain(out),
+            Input::Leaving => self.leave(out),
+        }
+    }
+
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The digest of all reports held: equal at all servers that hold the same.
+    pub fn digest(&self) -> Hash {
+        self.keyring.shown(self.store.digest().hash(Node::ROOT))
+    }
+
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// Whether answers to this client have to wait for another.
+    pub fn is_waiting(&self, conn: ConnId) -> bool {
+        self.waits.is_waiting(conn)
+    }
+
+    /// Bytes that a peer is owed on this link, by the core's account: never less than by the
+    /// reactor's.
+    pub fn owed_to(&self, conn: ConnId) -> Option<usize> {
+        self.peers.owed(conn)
+    }
+
+    /// Questions that wait for an answer.
+    pub fn questions_waiting(&self) -> usize {
+        self.waits.len()
+    }
+
+    /// What there is to see of a peer.
+    pub fn peer(&self, peer: PeerId) -> PeerView {
+        self.peers.view(peer)
+    }
+
+    fn accepted(&mut self, now: Now, conn: ConnId, out: &mut Outputs) {
+        if conn.door() == Door::Peer {
+            self.stranger_came(now, conn, out);
+        }
+    }
+
+    fn lines(&mut self, now: Now, conn: ConnId, lines: &mut Lines<'_>, out: &mut Outputs) {
+        match conn.door() {
+            Door::Client => {
+                self.newcomers_until = self.store.len().saturating_add(lines.newcomers_max());
+                self.client_lines(now, conn, lines, out);
+            }
+            Door::Peer => self.peer_lines(now, conn, lines, out),
+            // A course server may answer what we sent it; there is nothing to learn from it.
+            Door::Plain => while lines.take().is_some() {},
+            Door::Admin => unreachable!("the reactor answers the admin socket itself"),
+        }
+    }
+
+    fn ended(&mut self, now: Now, conn: ConnId, out: &mut Outputs) {
+        match conn.door() {
+            // A client that half-closes still waits for its answers.
+            Door::Client if self.waits.end(conn) => {}
+            // A peer that half-closes does not, and news must not be put behind a last word.
+            Door::Peer => self.drop_link(now, conn, "it has closed", out),
+            _ => out.push(Output::Close { conn }),
+        }
+    }
+
+    fn closed(&mut self, now: Now, conn: ConnId, out: &mut Outputs) {
+        match conn.door() {
+            Door::Client => self.waits.forget(conn),
+            Door::Peer => self.link_closed(now, conn, out),
+            Door::Plain => self.plain_closed(conn, out),
+            Door::Admin => {}
+        }
+    }
+
+    fn timer_fired(&mut self, now: Now, timer: Timer, out: &mut Outputs) {
+        match timer {
+            Timer::Redial { peer, attempt } => self.redial(peer, attempt, out),
+            Timer::Greeting { conn } => self.greeting_due(now, conn, out),
+            Timer::Ping { conn } => self.ping_due(now, conn, out),
+            Timer::Compare { conn } => self.compare_due(conn, out),
+            Timer::Sweep => self.sweep(now, out),
+            Timer::Answer { ticket } => self.places_arrived(ticket, TOO_LATE, out),
+        }
+    }
+
+    /// Takes lines until enough is owed to the client or it waits for too many answers.
+    ///
+    /// Several are taken at once and looked up together (`Store::fetch_ahead`), then handled one
+    /// by one, in order; those that cannot be handled yet are given back.
+    fn client_lines(&mut self, now: Now, conn: ConnId, lines: &mut Lines<'_>, out: &mut Outputs) {
+        let mut ahead = ArrayVec::<Ahead<'_>, LINES_AHEAD>::new();
+        loop {
+            self.look_ahead(lines, &mut ahead);
+            if ahead.is_empty() {
+                return;
+            }
+            for Ahead { mark, line, command, key } in &ahead {
+                let is_full = self.waits.hold_if_full(conn) && !planted(Bug::HoldForgotten);
+                if is_full || out.text.len() > lines.room_bytes() {
+                    lines.give_back(*mark);
+                    if is_full {
+                        lines.hold();
+                    }
+                    return;
+                }
+                self.counters.lines_in += 1;
+                let answered = self.command(now, conn, line, (command, *key), out);
+                if answered && self.settings.close_after_reply {
+                    lines.hold();
+                    self.ended(now, conn, out);
+                    return;
+                }
+            }
+            ahead.clear();
+        }
+    }
+
+    fn look_ahead<'a>(&self, lines: &mut Lines<'a>, ahead: &mut ArrayVec<Ahead<'a>, LINES_AHEAD>) {
+        // Behind an answer that closes the connection, nothing may be taken.
+        let lines_max = if self.settings.close_after_reply { 1 } else { LINES_AHEAD };
+        while ahead.len() < lines_max {
+            let mark = lines.mark();
+            let (line, command) = match lines.take() {
+                Some(Line::Whole(line)) => (line, Command::parse(line)),
+                Some(Line::TooLong(start)) => (start, Command::Invalid),
+                None => break,
+            };
+            let key = command.client().map(|client| self.store.key(client)).unwrap_or_default();
+            ahead.push(Ahead { mark, line, command, key });
+        }
+        if ahead.len() > 1 {
+            self.store.fetch_ahead(ahead.iter().map(|line| line.key));
+        }
+    }
+
+    /// Handles one line of a client. Says whether the line gets an answer, now or later.
+    fn command(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        line: &[u8],
+        (command, key): (&Command<'_>, Key),
+        out: &mut Outputs,
+    ) -> bool {
+        match *command {
+            Command::Iamat { client, position, time, stamp, told } => {
+                let heard = self.next_stamp(now, client);
+                if self.is_too_far_ahead(stamp, heard) {
+                    self.note_ahead(now, conn, stamp.seconds() - heard.seconds(), out);
+                    return self.reject(conn, line, out);
+                }
+                let (server, skew) = (self.settings.name.clone(), Skew::between(heard, stamp));
+                let (server, skew) = (server.as_ref(), skew.as_bytes());
+                let report = Report { server, skew, client, position, time, stamp, told };
+                self.iamat(now, conn, line, (key, report), out)
+            }
+            Command::Whatsat { client, radius, bound } => {
+                self.whatsat(now, conn, line, (client, radius, bound), out)
+            }
+            Command::Blank => false,
+            Command::At(_) | Command::Invalid => {
+                !self.plain_line(now, line, out) && self.reject(conn, line, out)
+            }
+        }
+    }
+
+    /// Stores, floods and answers, in this order.
+    fn iamat(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        line: &[u8],
+        (key, report): (Key, Report<'_>),
+        out: &mut Outputs,
+    ) -> bool {
+        if !self.may_keep(key, &report) {
+            self.note_full(now, out);
+            return self.reject(conn, line, out);
+        }
+        if !self.may_introduce(now, conn, report.client, out) {
+            return self.reject(conn, line, out);
+        }
+        let start = out.text.len();
+        if planted(Bug::AckBeforeStore) && self.waits.is_waiting(conn) {
+            report.write_line(&mut out.text);
+            return self.reply(conn, start..out.text.len(), out);
+        }
+        let verdict = self.judge(now, (key, report), None, out);
+        if verdict.is_news() {
+            // `judge` has written the line, for the peers; behind it may be what they get sealed.
+            return self.reply(conn, start..start + report.line_len(), out);
+        }
+        if verdict == Verdict::Stale && self.settings.stale_reply_stored {
+            let held = self.store.find(report.client).expect("something made the report stale");
+            held.write_line(&mut out.text);
+        } else {
+            report.write_line(&mut out.text);
+        }
+        self.reply(conn, start..out.text.len(), out)
+    }
+
+    fn whatsat(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        line: &[u8],
+        (client, radius, bound): (&[u8], &[u8], u8),
+        out: &mut Outputs,
+    ) -> bool {
+        let held = self.store.find(client);
+        let Some((held, question)) = held
+            .filter(|held| !self.has_expired(held, now))
+            .and_then(|held| Some((held, wire::question(held.position, radius, bound)?)))
+        else {
+            return self.reject(conn, line, out);
+        };
+        let mut at_line = Vec::with_capacity(held.fields_len() + 4);
+        held.write_line(&mut at_line);
+        let ticket = self.waits.open(conn, at_line);
+        let patience = self.settings.answer_patience;
+        out.push(Output::AskPlaces { conn, ticket, question, patience });
+        true
+    }
+
+    fn reject(&mut self, conn: ConnId, line: &[u8], out: &mut Outputs) -> bool {
+        let start = out.text.len();
+        out.text.extend_from_slice(b"? ");
+        out.text.extend_from_slice(line);
+        out.text.push(b'\n');
+        self.reply(conn, start..out.text.len(), out)
+    }
+
+    /// Sends a range of the text to the client, behind the answers that it waits for.
+    fn reply(&mut self, conn: ConnId, text: Range<usize>, out: &mut Outputs) -> bool {
+        if self.waits.is_waiting(conn) && !planted(Bug::QuestionOvertakes) {
+            self.waits.queue(conn, &out.text[text]);
+        } else {
+            out.send(conn, text);
+        }
+        true
+    }
+
+    fn places_arrived(&mut self, ticket: Ticket, body: &[u8], out: &mut Outputs) {
+        let start = out.text.len();
+        let Some(release) = self.waits.close(ticket, body, &mut out.text) else { return };
+        let conn = release.conn;
+        if release.answers > 0 {
+            out.send(conn, start..out.text.len());
+        }
+        if release.finished {
+            out.push(Output::Close { conn });
+        } else if release.resume {
+            out.push(Output::ResumeReading { conn });
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! What a server is told once, when it is made. Apart from `lib.rs` because it is a list.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::roll::PeerSettings;
+
+/// What a server must be told once. `config` is where the values and their reasons come from.
+///
+/// There is no `Debug`: keys must not be shown.
+#[derive(Clone)]
+pub struct Settings {
+    /// Counted, because every report of a client borrows it while the store changes.
+    pub name: Rc<[u8]>,
+    pub herd: Vec<u8>,
+    /// In the order of their `PeerId`s.
+    pub peers: Vec<PeerSettings>,
+    /// Servers of which bare AT lines on the client port are believed; without any, none is.
+    pub plain_names: Vec<Vec<u8>>,
+    /// Answer an older IAMAT with the newer report that is held.
+    pub stale_reply_stored: bool,
+    /// Close after the first answer.
+    pub close_after_reply: bool,
+    pub answer_patience: Duration,
+    pub waits_max: usize,
+    /// Connections on the peer port that have not shown who they are. Each lasts for the
+    /// greeting's patience at most; beyond so many, the oldest must go.
+    pub strangers_max: usize,
+    pub clients_max: usize,
+    /// Memory for reports and their index, in bytes. As `clients_max`, it holds where reports are
+    /// first heard, and not for what peers tell.
+    pub store_bytes_max: usize,
+    /// Longest client id that is taken from a client.
+    pub id_bytes_max: usize,
+    /// Bytes owed to a peer above which floods to it are held back.
+    pub peer_owed_max: usize,
+    pub greeting_patience: Duration,
+    pub ping_after: Duration,
+    pub silence_max: Duration,
+    pub backoff_min: Duration,
+    pub backoff_max: Duration,
+    /// Keys of the herd, the newest first. Without any, peers are believed by their names.
+    pub keys: Vec<[u8; 32]>,
+    /// How far ahead of our clock a client's may be, if there is a bound.
+    pub ahead_max: Option<Duration>,
+    /// A report is forgotten so long after its server heard it, if ever. The same at all servers.
+    pub expire_after: Option<Duration>,
+    /// How often a link's two ends look whether they hold the same; `None` for once.
+    pub compare_every: Option<Duration>,
+    /// Where jitter comes from: the same seed, the same life.
+    pub seed: u64,
+    /// What nonces are made of; nobody else may know it.
+    pub nonce_key: [u8; 32],
+}
+
+impl Settings {
+    /// A server without keys and without limits, whose times are short: for simulations, tests and
+    /// first steps. An operator's come from the configuration.
+    pub fn new(name: &str, herd: &str, peers: Vec<PeerSettings>) -> Settings {
+        Settings {
+            name: name.as_bytes().into(),
+            herd: herd.as_bytes().to_vec(),
+            peers,
+            plain_names: Vec::new(),
+            stale_reply_stored: false,
+            close_after_reply: false,
+            answer_patience: Duration::from_secs(1),
+            waits_max: 16,
+            strangers_max: 64,
+            clients_max: usize::MAX,
+            store_bytes_max: usize::MAX,
+            id_bytes_max: 8_192,
+            peer_owed_max: 256 * 1024,
+            greeting_patience: Duration::from_millis(500),
+            ping_after: Duration::from_secs(1),
+            silence_max: Duration::from_secs(3),
+            backoff_min: Duration::from_millis(100),
+            backoff_max: Duration::from_millis(200),
+            keys: Vec::new(),
+            ahead_max: None,
+            expire_after: None,
+            compare_every: None,
+            seed: 0,
+            nonce_key: [7; 32],
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! The command `herd bench`: finds the server, shows how it goes, prints what came of it.
+//!
+//! Apart from the load itself, which knows addresses and process ids but neither names nor
+//! terminals.
+
+use std::io::{self, IsTerminal, Write};
+use std::net::SocketAddr;
+
+use super::exit::{Exit, Failure};
+use herd::config::settings::default_dir;
+use herd::run_dir::{Holder, RunDir};
+use herd_load::{CLIENTS_MAX, Dialect, Plan, Progress};
+
+use super::flags::BenchFlags;
+use super::sight::{Sight, look};
+
+/// Loads a server as the flags say.
+///
+/// # Errors
+/// There is no such server, it cannot be loaded, some answers were wrong, or `out` cannot be
+/// written.
+pub fn bench(out: &mut impl Write, flags: &BenchFlags) -> Result<Exit, Failure> {
+    let plan = plan(flags)?;
+    let shows = io::stderr().is_terminal();
+    let findings = herd_load::run(&plan, |progress| {
+        if shows {
+            show(&plan, progress);
+        }
+    });
+    if shows {
+        // The line of progress makes way.
+        let _ = write!(io::stderr(), "\r\x1b[K");
+    }
+    let findings = findings?;
+    let written = if flags.json {
+        serde_json::to_writer_pretty(&mut *out, &findings)
+            .map_err(io::Error::from)
+            .and_then(|()| writeln!(out))
+    } else {
+        write!(out, "{findings}")
+    };
+    written.and_then(|()| out.flush()).map_err(|error| Failure::of_output(&error))?;
+    match findings.errors_total {
+        0 => Ok(Exit::Success),
+        errors => {
+            let first = findings.first_error.as_deref().unwrap_or("an answer is missing");
+            let sentence = format!("{errors} errors, so the figures are worth nothing: {first}");
+            Err(Failure::new(Exit::Unreachable, sentence))
+        }
+    }
+}
+
+fn plan(flags: &BenchFlags) -> Result<Plan, Failure> {
+    let (address, found) = target(flags)?;
+    let usage = |sentence| Err(Failure::new(Exit::Usage, sentence));
+    if flags.whatsat > 0 && flags.dialect() != Dialect::Herd {
+        return usage("--whatsat is for --protocol herd");
+    }
+    if flags.connections() == 0 && flags.idle == 0 {
+        return usage("without connections there is nothing to measure: leave --connections out");
+    }
+    let clients = flags.clients_from..flags.clients_from.saturating_add(flags.clients);
+    if clients.end > CLIENTS_MAX {
+        return usage(
+            "there are no clients above 1,000,000: make --clients or --clients-from less",
+        );
+    }
+    Ok(Plan {
+        address,
+        pids: if flags.pid.is_empty() { found.into_iter().collect() } else { flags.pid.clone() },
+        dialect: flags.dialect(),
+        pace: flags.pace(),
+        connections: flags.connections(),
+        pipeline: flags.pipeline,
+        clients,
+        whatsat_percent: flags.whatsat,
+        idle: flags.idle,
+        awake: flags.awake,
+        warm_up: flags.warm_up,
+        duration: flags.seconds,
+    })
+}
+
+/// Where the server listens, and its process if its name tells.
+fn target(flags: &BenchFlags) -> Result<(SocketAddr, Option<u32>), Failure> {
+    let unreachable = |sentence: String| Failure::new(Exit::Unreachable, sentence);
+    let Some(name) = &flags.name else {
+        let address = flags.connect.as_ref().expect("invariant: clap wants a name or this");
+        let address = address.resolve();
+        let address = address.map_err(|error| unreachable(format!("no such host: {error}")))?;
+        return Ok((address, None));
+    };
+    let (herd, settings) = flags.herd.which().herd(Some(name))?;
+    let member = herd.member(name).expect("invariant: Which::herd gives a herd with this name");
+    let clients = &member.clients;
+    let address = clients
+        .resolve()
+        .map_err(|error| unreachable(format!("{name} cannot be found at {clients}: {error}")))?;
+    let which = flags.herd.which();
+    let run_dir = flags.run_dir.clone().or(settings.run_dir);
+    let run_dir = run_dir.unwrap_or_else(|| default_dir(which.home.as_deref(), "run"));
+    // Not the server's account, or no /proc: then there are no costs to tell, but a load all the
+    // same. Another herd's server of this name is not the one that is loaded.
+    let run_dir = RunDir::new(run_dir);
+    let holder = match look(&run_dir, name) {
+        Sight::Up(status) if status.client_address == address.to_string() => {
+            Some(run_dir.check(name, status.pid))
+        }
+        _ => None,
+    };
+    let pid = match holder {
+        Some(Holder::Process(pid) | Holder::OfAnotherUser(pid)) => Some(pid),
+        Some(Holder::Elsewhere) | None => None,
+    };
+    Ok((address, pid.filter(|_| cfg!(target_os = "linux"))))
+}
+
+/// One line that is written over, again and again.
+fn show(plan: &Plan, progress: Progress) {
+    let seconds = progress.elapsed.as_secs_f64();
+    let rate = progress.answers as f64 / seconds.max(f64::MIN_POSITIVE);
+    let whole = plan.duration.as_secs_f64();
+    // Nobody is hurt if it cannot be shown.
+    let _ =
+        write!(io::stderr(), "\r\x1b[K{seconds:.1} of {whole:.1} s: {rate:.0} answers a second");
+}

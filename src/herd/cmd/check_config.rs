@@ -1,0 +1,153 @@
+//! Shows configurations to people: `check-config` and `presets`.
+//!
+//! Apart from `herd::config`, which only says whether one is right. It never shows a key.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+
+use herd::config::herd::Member;
+use herd::config::layers::{Which, guard};
+use herd::config::outgoing;
+use herd::config::url::shown;
+use herd::config::{
+    Address, Config, ConfigError, Herd, HerdKey, Initiative, LinkKind, PlacesSource, Settings,
+    StaleReply,
+};
+
+use super::here::is_here;
+use super::table::write_table;
+
+/// The herd that is meant, checked as far as that is possible without asking DNS or reading keys.
+///
+/// # Errors
+/// Mistakes in the file or the flags, or a member that strangers would reach.
+pub fn checked_herd(which: &Which, name: Option<&str>) -> Result<(Herd, Settings), ConfigError> {
+    let (herd, settings) = which.herd(name)?;
+    let has_keys = settings.key_file.is_some();
+    for member in &herd.members {
+        let Some(peers) = &member.peers else { continue };
+        for address in [&member.clients, peers] {
+            let host = which.bind.as_ref().unwrap_or(&address.host).clone();
+            let listens = Address { host, port: address.port };
+            if let Some(ip) = listens.ip() {
+                guard(&herd, has_keys, &member.name, SocketAddr::new(ip, listens.port))?;
+            }
+        }
+    }
+    Ok((herd, settings))
+}
+
+/// Servers, addresses, and who dials whom; whether by one key, by two or by name alone.
+///
+/// # Errors
+/// What `out` says.
+pub fn write_herd(out: &mut impl Write, herd: &Herd, keys: &[HerdKey]) -> io::Result<()> {
+    let servers = count(herd.members.len(), "server");
+    writeln!(out, "herd {}: {servers}, {}", herd.id, count(herd.links.len(), "link"))?;
+    match keys.len() {
+        0 if herd.open => {
+            writeln!(out, "open: whoever reaches a port may forge reports")?;
+        }
+        0 => writeln!(out, "peers are not authenticated: servers listen on loopback only")?,
+        keys => writeln!(out, "peers are authenticated, with {}", count(keys, "key"))?,
+    }
+    writeln!(out)?;
+    let header = ["SERVER", "CLIENTS", "PEERS", "DIALS", "IS DIALLED BY"].map(str::to_owned);
+    let rows = herd.members.iter().map(|member| member_row(herd, member));
+    write_table(out, &[vec![header], rows.collect()].concat())
+}
+
+/// The servers that `herd serve` can start on this machine, one a line: those that are not course
+/// servers and whose address is here.
+///
+/// # Errors
+/// What `out` says.
+pub fn write_names(out: &mut impl Write, herd: &Herd) -> io::Result<()> {
+    let ours = herd.members.iter().filter(|member| member.peers.is_some());
+    let ours = ours.filter(|member| is_here(&member.clients));
+    ours.map(|member| &member.name).try_for_each(|name| writeln!(out, "{name}"))
+}
+
+/// What one server would run with, after a blank line.
+///
+/// # Errors
+/// What `out` says.
+pub fn write_config(out: &mut impl Write, config: &Config) -> io::Result<()> {
+    let neighbours = |wanted: fn(&herd::config::Peer) -> bool| {
+        let peers = config.peers.iter().filter(|peer| wanted(peer));
+        listed(peers.map(|peer| match peer.kind {
+            LinkKind::Herd => format!("{} ({})", peer.name, peer.address),
+            LinkKind::Plain => format!("{} ({}, {})", peer.name, peer.address, peer.shape),
+        }))
+    };
+    let file = config.places.file.iter().filter(|_| config.places.source == PlacesSource::File);
+    let file = file.map(|path| format!(" {}", path.display())).collect::<String>();
+    let places = match (&config.places.url, &config.places.key) {
+        (Some(url), Some(_)) => format!(" at {}, with a key", shown(url)),
+        (Some(url), None) => format!(" at {}, without a key", shown(url)),
+        (None, Some(_)) => ", with a key".to_owned(),
+        (None, None) => String::new(),
+    };
+    let budget = config.places.calls_per_day.filter(|_| config.places.source.is_remote());
+    let budget = budget.map(|calls| format!(", {} a day", count(calls, "call")));
+    let places = places + &budget.unwrap_or_default();
+    let level = match config.log.level {
+        log::LevelFilter::Info => "events".to_owned(),
+        log::LevelFilter::Debug => "traffic".to_owned(),
+        level => level.to_string().to_lowercase(),
+    };
+    let stale = match config.stale_reply {
+        StaleReply::Own => "their own line back, stamped",
+        StaleReply::Stored => "the stored line",
+    };
+    writeln!(out, "\nserver {}", config.name)?;
+    let rows = [
+        ["clients", &config.client_address.to_string()],
+        ["peers", &config.peer_address.to_string()],
+        ["dials", &neighbours(|p| (p.kind, p.initiative) == (LinkKind::Herd, Initiative::Ours))],
+        ["is dialled by", &neighbours(|p| p.initiative == Initiative::Theirs)],
+        ["plain links", &neighbours(|p| p.kind == LinkKind::Plain)],
+        ["believes AT from clients", if config.accept_plain { "yes" } else { "no" }],
+        ["older IAMATs get", stale],
+        ["closes after an answer", if config.close_after_reply { "yes" } else { "no" }],
+        ["places", &format!("{}{file}{places}", config.places.source.name())],
+        ["origin of places", config.places.attribution.as_deref().unwrap_or("as the source says")],
+        ["waits for a line's end", &format!("{:?}", config.limits.partial_line)],
+        ["looks before it sleeps", &format!("{} µs", config.limits.spin_us)],
+        ["log", &format!("{}, {level}", config.log.dir.display())],
+        ["trace", &config.trace.as_ref().map_or("none".into(), |path| path.display().to_string())],
+        ["run directory", &config.run_dir.display().to_string()],
+    ];
+    writeln!(out)?;
+    write_table(out, &rows.map(|row| row.map(str::to_owned)))?;
+    let ports = [config.client_address.port(), config.peer_address.port()];
+    match outgoing::range().and_then(|range| outgoing::warning(&ports, &range)) {
+        Some(warning) => writeln!(out, "\n{warning}"),
+        None => Ok(()),
+    }
+}
+
+fn member_row(herd: &Herd, member: &Member) -> [String; 5] {
+    let peers = match &member.peers {
+        Some(peers) => peers.to_string(),
+        None => "course server".to_owned(),
+    };
+    let dials = herd.links.iter().filter(|link| link.dials == member.name);
+    let accepts = herd.links.iter().filter(|link| link.accepts == member.name);
+    [
+        member.name.clone(),
+        member.clients.to_string(),
+        peers,
+        listed(dials.map(|link| link.accepts.clone())),
+        listed(accepts.map(|link| link.dials.clone())),
+    ]
+}
+
+pub fn listed(words: impl Iterator<Item = String>) -> String {
+    let words: Vec<String> = words.collect();
+    if words.is_empty() { "-".to_owned() } else { words.join(" ") }
+}
+
+fn count(number: usize, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
+}

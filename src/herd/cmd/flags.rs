@@ -1,0 +1,490 @@
+//! The command line: flags, the environment that stands in for them, help.
+//!
+//! Apart from what the commands do. A flag beats its `HERD_*` variable (clap sees to that, except
+//! where two flags exclude each other); what both beat is decided by `herd::config::layers`.
+
+mod bench;
+mod lab;
+mod running;
+mod sim;
+mod trace;
+
+use std::env;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use clap::builder::{Resettable, StyledStr};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use log::LevelFilter;
+
+use herd::config::durations::parse_wait;
+use herd::config::herd::parse_name;
+use herd::config::layers::{Overrides, PlainPeer, Which, configure};
+use herd::config::limits::parse_spin;
+use herd::config::presets::BASE_PORT_MAX;
+use herd::config::settings::parse_level;
+use herd::config::{Config, ConfigError, PlacesSource, Secret, StaleReply, address};
+use herd::places::ATTRIBUTION;
+
+pub use bench::BenchFlags;
+pub use lab::LabFlags;
+pub use running::{LogsFlags, PlaceFlags, RunningFlags, StartFlags, StatusFlags};
+pub use sim::{MutantsFlags, SimFlags};
+pub use trace::TraceCommand;
+
+/// The towns' licence (CC BY 4.0) asks for credit wherever they are shown.
+static VERSION: LazyLock<String> =
+    LazyLock::new(|| format!("{}\n{ATTRIBUTION}", env!("CARGO_PKG_VERSION")));
+
+const EXAMPLES: &str = "\
+Examples:
+  herd serve Hill                        run Hill of the newest year that has one
+  herd start                             start a whole herd, in the background
+  herd say Hill 'IAMAT kiwi +34.07-118.45 1520023934.918963997'
+  herd say Hill 'WHATSAT kiwi 10 5'      ask what is near
+  herd status                            who runs, who is joined with whom
+  herd places near +60.17+24.94 5 3      ask what is near, without a server
+  herd bench Hill -p 16                  how many requests a second it answers
+  herd sim --seed 17                     a life of a herd in virtual time, and its faults
+  herd lab --list                        experiments for a lecture
+  herd example-config > herd.toml        begin a herd of your own
+  herd serve Hill --config herd.toml     run it
+  herd keygen                            make a key, so that it may leave this machine
+
+Exit codes: 0 done, 1 a simulated herd broke a promise or an experiment failed, 2 usage, 3 not
+running, 69 nobody answers, 71 the system refuses threads, descriptors or memory, 73 no log, run
+directory, trace or new key file, 77 it is another user's, 78 configuration, 98 port or name
+taken.";
+
+const LEVEL_HELP: &str =
+    "How much to log: off, error, warn, info (or events), debug (or traffic), trace";
+
+/// A herd of equal servers that tell each other where their clients are.
+#[derive(Debug, Parser)]
+#[command(name = "herd", version = VERSION.as_str(), after_help = EXAMPLES)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run one server of a herd, until it is told to stop (SIGTERM, Ctrl-C)
+    Serve {
+        /// The server's name in its herd
+        #[arg(value_parser = parse_name)]
+        name: String,
+        #[command(flatten)]
+        trace: TraceFlag,
+        #[command(flatten)]
+        flags: ServeFlags,
+    },
+    /// Start servers in the background, and return when all of them answer
+    Start(Box<StartFlags>),
+    /// Stop servers that run, after they have answered what they have read
+    Stop(RunningFlags),
+    /// Check what `start` would start, then stop those servers and start them
+    Restart(Box<StartFlags>),
+    /// Have servers that run open their logs anew and read their places again
+    Reload(RunningFlags),
+    /// Print the ends of the servers' logs
+    Logs(LogsFlags),
+    /// Check what `serve` with the same flags would run, and describe it
+    CheckConfig {
+        /// One server, whose addresses and keys are checked too
+        #[arg(value_parser = parse_name)]
+        name: Option<String>,
+        /// Print only the names of the servers whose address is on this machine, one a line
+        #[arg(long, conflicts_with = "name")]
+        names: bool,
+        #[command(flatten)]
+        trace: TraceFlag,
+        #[command(flatten)]
+        flags: ServeFlags,
+    },
+    /// Print a complete herd.toml that explains every key
+    ExampleConfig,
+    /// Make a key by which the servers of a herd know each other
+    Keygen {
+        /// Where the key goes, or is
+        #[arg(default_value = "herd.key")]
+        file: PathBuf,
+        /// Put a new key before the newest of the file, and drop those that are older
+        #[arg(long)]
+        rotate: bool,
+    },
+    /// List the herds that need no herd.toml
+    Presets,
+    /// Show who runs, since when, and who is joined with whom
+    Status(StatusFlags),
+    /// Send one line to a server as a client would, and print the answer
+    Say {
+        /// The server's name in its herd
+        #[arg(value_parser = parse_name)]
+        name: String,
+        /// The line; several words are joined by blanks. Flags may follow it, unless `--` leads it
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        line: Vec<String>,
+        #[command(flatten)]
+        herd: HerdFlags,
+    },
+    /// Print the process id of a running server
+    Pid {
+        /// The server's name in its herd
+        #[arg(value_parser = parse_name)]
+        name: String,
+        #[command(flatten)]
+        place: PlaceFlags,
+    },
+    /// Put a load on a server and measure it
+    Bench(Box<BenchFlags>),
+    /// Look at places: what a file holds, what is near a position
+    #[command(subcommand)]
+    Places(PlacesCommand),
+    /// Look at what servers have recorded (`serve --trace`)
+    #[command(subcommand)]
+    Trace(TraceCommand),
+    /// Show a fact that this house rests on, as a small experiment; without a name, list them
+    Lab(LabFlags),
+    /// Simulate herds, with faults, and check that they keep what they promise
+    Sim(SimFlags),
+    /// Plant bugs in simulated herds, and show how soon each is noticed (in a build for it)
+    Mutants(MutantsFlags),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum PlacesCommand {
+    /// Say how many places a file holds, where they are, and what is wrong with others
+    Check {
+        /// CSV or GeoJSON, packed with gzip or not
+        file: PathBuf,
+        /// The file that it is to replace: fail if less than half of its places are left
+        #[arg(long, value_name = "FILE")]
+        against: Option<PathBuf>,
+    },
+    /// Print what a WHATSAT would be answered with, without a server
+    Near {
+        /// As in IAMAT: +60.1699+24.9384
+        #[arg(allow_hyphen_values = true)]
+        position: String,
+        /// Kilometres, at most 50
+        radius: String,
+        /// How many results, at most 20
+        bound: String,
+        /// Your own places instead of the atlas
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
+        /// HTML that names their origin
+        #[arg(long, value_name = "HTML", requires = "file")]
+        attribution: Option<String>,
+    },
+}
+
+/// Which herd is meant.
+#[derive(Args, Clone, Debug, Default)]
+pub struct HerdFlags {
+    /// A herd of your own; see `herd example-config`
+    #[arg(long, value_name = "FILE", env = "HERD_CONFIG", hide_env_values = true)]
+    pub config: Option<PathBuf>,
+    /// The herd of a year; see `herd presets` [default: the newest with that server]
+    #[arg(long, value_name = "YEAR", env = "HERD_PRESET", hide_env_values = true)]
+    pub preset: Option<String>,
+    /// First client port of a preset [default: 12000]; peer ports are 100 above
+    #[arg(long, value_name = "PORT", env = "HERD_BASE_PORT", hide_env_values = true)]
+    #[arg(value_parser = parse_port)]
+    pub base_port: Option<u16>,
+    /// Host to listen on instead of the configured one (127.0.0.1 in a preset)
+    #[arg(long, value_name = "ADDR", env = "HERD_BIND", hide_env_values = true)]
+    #[arg(value_parser = address::parse_host)]
+    pub bind: Option<String>,
+}
+
+/// Where a server's trace goes.
+#[derive(Args, Clone, Debug, Default)]
+pub struct TraceFlag {
+    /// Record what the loop does, and write it there at the end and at SIGUSR1; see `herd trace`
+    #[arg(long, value_name = "FILE", env = "HERD_TRACE", hide_env_values = true)]
+    pub trace: Option<PathBuf>,
+}
+
+/// What `serve` takes, and `start` for all that it starts.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ServeFlags {
+    #[command(flatten)]
+    pub herd: HerdFlags,
+    /// File with the herd's keys, mode 600, the same for all its servers; see `herd keygen`
+    #[arg(long, value_name = "FILE", env = "HERD_KEY_FILE", hide_env_values = true)]
+    pub key_file: Option<PathBuf>,
+    /// Who knows what is near: embedded (the default), file, google-new, google-legacy, overpass
+    #[arg(long, value_name = "SOURCE", env = "HERD_PLACES", hide_env_values = true)]
+    pub places: Option<PlacesSource>,
+    /// Your own places, for source `file`: CSV or GeoJSON; see `herd places check`
+    #[arg(long, value_name = "FILE", env = "HERD_PLACES_FILE", hide_env_values = true)]
+    pub places_file: Option<PathBuf>,
+    /// HTML that names the origin of your own places in every answer, if their licence wants that
+    #[arg(long, value_name = "HTML", env = "HERD_PLACES_ATTRIBUTION", hide_env_values = true)]
+    pub places_attribution: Option<String>,
+    /// Base URL of the places service, if it is not the service's own
+    #[arg(long, value_name = "URL", env = "HERD_PLACES_URL", hide_env_values = true)]
+    pub places_url: Option<String>,
+    /// File with the service's key, mode 600; HERD_PLACES_KEY may hold the key itself
+    #[arg(long, value_name = "FILE", env = "HERD_PLACES_KEY_FILE", hide_env_values = true)]
+    pub places_key_file: Option<PathBuf>,
+    /// Directory of the log files [default: log]
+    #[arg(long, value_name = "DIR", env = "HERD_LOG_DIR", hide_env_values = true)]
+    pub log_dir: Option<PathBuf>,
+    #[arg(long, value_name = "LEVEL", env = "HERD_LOG_LEVEL", hide_env_values = true)]
+    #[arg(value_parser = parse_level, help = LEVEL_HELP)]
+    pub log_level: Option<LevelFilter>,
+    /// Directory of pid files and admin sockets [default: run]
+    #[arg(long, value_name = "DIR", env = "HERD_RUN_DIR", hide_env_values = true)]
+    pub run_dir: Option<PathBuf>,
+    /// Look for work so many microseconds before sleeping: sooner answers, a busy core [default: 0]
+    #[arg(long, value_name = "N", env = "HERD_SPIN_US", hide_env_values = true)]
+    #[arg(value_parser = parse_spin)]
+    pub spin_us: Option<u32>,
+    /// How long a line may lack its end before it is answered as it stands [default: 10 s]
+    #[arg(long, value_name = "DURATION", env = "HERD_PARTIAL_LINE", hide_env_values = true)]
+    #[arg(value_parser = parse_wait)]
+    pub partial_line: Option<Duration>,
+    /// Answer the sender of an older IAMAT with its own line (the default) or the stored one
+    #[arg(long, value_name = "own|stored", env = "HERD_STALE_REPLY", hide_env_values = true)]
+    pub stale_reply: Option<StaleReply>,
+    /// Close after the first answer, for clients that wait for the end of the stream
+    #[arg(long, env = "HERD_CLOSE_AFTER_REPLY", hide_env_values = true, value_name = "1|0")]
+    #[arg(value_parser = parse_switch, num_args = 0..=1, default_missing_value = "1")]
+    #[arg(require_equals = true)]
+    pub close_after_reply: Option<bool>,
+    /// Believe AT lines on the client port, as course servers send them (loopback only)
+    #[arg(long, env = "HERD_PLAIN", hide_env_values = true, value_name = "1|0")]
+    #[arg(value_parser = parse_switch, num_args = 0..=1, default_missing_value = "1")]
+    #[arg(require_equals = true)]
+    pub plain: Option<bool>,
+    /// A course server is our neighbour: a member's name or NAME=HOST:PORT, and behind commas what
+    /// its AT lines need: crlf, sender (our name), word=WORD; may be repeated, implies --plain
+    #[arg(long, value_name = "NAME[=HOST:PORT][,SHAPE]")]
+    pub plain_peer: Vec<PlainPeer>,
+    /// The key itself comes from the environment only: everybody can read a command line.
+    #[arg(skip)]
+    pub places_key: Option<Secret>,
+}
+
+impl Cli {
+    /// What this process was told. Ends it when that is not understood, or was a cry for help.
+    pub fn from_process() -> Cli {
+        let mut definition = without_empty_variables(Cli::command());
+        definition.build();
+        let matches = definition.clone().try_get_matches_from(flags_first(env::args_os()));
+        let matches = matches.unwrap_or_else(|error| name_variable(&definition, error).exit());
+        let mut cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+        if let Some((_, given)) = matches.subcommand() {
+            cli.command.prefer_flags(given).unwrap_or_else(|error| error.exit());
+        }
+        cli
+    }
+}
+
+/// Where `run` and `log` are unless something else is said: herd.sh names its own folder.
+fn home() -> Option<PathBuf> {
+    env::var_os("HERD_HOME").filter(|home| !home.is_empty()).map(PathBuf::from)
+}
+
+/// The rest of a `say` is its line, in which a position may look like a flag. So the flags that it
+/// knows are moved to the front, where clap sees them; after `--`, nothing is one.
+fn flags_first(words: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut words = words;
+    let mut flags: Vec<OsString> = words.by_ref().take(2).collect();
+    let mut rest = Vec::new();
+    if flags.get(1).is_some_and(|command| command == "say") {
+        while let Some(word) = words.next() {
+            let text = word.to_string_lossy().into_owned();
+            let (flag, value) =
+                text.split_once('=').map_or((&*text, false), |(flag, _)| (flag, true));
+            match flag {
+                "--" => {
+                    rest.push(word);
+                    break;
+                }
+                "--config" | "--preset" | "--base-port" | "--bind" => {
+                    flags.push(word);
+                    flags.extend(words.by_ref().take(usize::from(!value)));
+                }
+                "-h" | "--help" => flags.push(word),
+                _ => rest.push(word),
+            }
+        }
+    }
+    flags.into_iter().chain(rest).chain(words).collect()
+}
+
+/// An empty variable is one that is not set, as in shells.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let command = command.mut_args(|arg| {
+        let value = arg.get_env().and_then(env::var_os);
+        if value.is_some_and(|value| value.is_empty()) { arg.env(Resettable::Reset) } else { arg }
+    });
+    command.mut_subcommands(without_empty_variables)
+}
+
+/// Clap blames the flag even if it was never typed: its variable may have been exported long ago.
+fn name_variable(definition: &clap::Command, mut error: clap::Error) -> clap::Error {
+    let Some(ContextValue::String(blamed)) = error.get(ContextKind::InvalidArg) else {
+        return error;
+    };
+    let mut args = definition.get_subcommands().flat_map(clap::Command::get_arguments);
+    let Some(arg) = args.find(|arg| arg.to_string() == *blamed) else { return error };
+    let flag = format!("--{}", arg.get_long().unwrap_or_default());
+    let is_typed = env::args_os().any(|word| word.to_string_lossy().starts_with(&flag));
+    if let Some(variable) = arg.get_env().filter(|name| !is_typed && env::var_os(name).is_some()) {
+        let tip = format!("this comes from the variable {}", variable.display());
+        let tip = ContextValue::StyledStrs(vec![StyledStr::from(tip)]);
+        error.insert(ContextKind::Suggested, tip);
+    }
+    error
+}
+
+/// Whether so many ports fit above it is the preset's affair.
+fn parse_port(text: &str) -> Result<u16, String> {
+    text.parse().map_err(|_| format!("`{text}` is no port: write 1 to {BASE_PORT_MAX}"))
+}
+
+/// What the variable of a flag without a value may say.
+fn parse_switch(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "1" | "true" | "yes" | "on" => Ok(true),
+        "0" | "false" | "no" | "off" => Ok(false),
+        _ => Err("write 1 or 0".into()),
+    }
+}
+
+impl Command {
+    /// Forgets what the environment says where a flag that excludes it was given, and hands over
+    /// what is in no flag.
+    fn prefer_flags(&mut self, given: &ArgMatches) -> Result<(), clap::Error> {
+        let is_flag = |id: &str| given.value_source(id) == Some(ValueSource::CommandLine);
+        let herd = match self {
+            Command::Serve { flags, .. } | Command::CheckConfig { flags, .. } => {
+                flags.take_key(is_flag("places_key_file"));
+                &mut flags.herd
+            }
+            Command::Start(start) | Command::Restart(start) => {
+                start.remember(given);
+                start.flags.take_key(is_flag("places_key_file"));
+                &mut start.flags.herd
+            }
+            Command::Say { herd, .. } => herd,
+            Command::Status(flags) => &mut flags.herd,
+            Command::Logs(flags) => &mut flags.herd,
+            Command::Bench(flags) => &mut flags.herd,
+            _ => return Ok(()),
+        };
+        match (is_flag("config"), is_flag("preset")) {
+            (true, true) => {
+                let sentence = "--config and --preset name two herds: leave one out";
+                return Err(Cli::command().error(ErrorKind::ArgumentConflict, sentence));
+            }
+            (true, false) => {
+                herd.preset = None;
+                herd.base_port = herd.base_port.filter(|_| is_flag("base_port"));
+            }
+            (false, true) => herd.config = None,
+            (false, false) => {}
+        }
+        Ok(())
+    }
+}
+
+impl HerdFlags {
+    pub fn which(&self) -> Which {
+        Which {
+            config: self.config.clone(),
+            preset: self.preset.clone(),
+            base_port: self.base_port,
+            bind: self.bind.clone(),
+            key_file: None,
+            home: home(),
+        }
+    }
+}
+
+impl ServeFlags {
+    pub fn which(&self) -> Which {
+        Which { key_file: self.key_file.clone(), ..self.herd.which() }
+    }
+
+    /// The configuration of the server `name`.
+    ///
+    /// # Errors
+    /// Every mistake that an operator can make before a socket is opened.
+    pub fn config(self, name: &str, trace: Option<PathBuf>) -> Result<Config, ConfigError> {
+        let which = self.which();
+        let (herd, settings) = which.herd(Some(name))?;
+        configure(name, herd, settings, &which, Overrides { trace, ..self.overrides() })
+    }
+
+    /// The key itself comes from the environment only, and a key file that was named beats it.
+    fn take_key(&mut self, is_file_named: bool) {
+        let key = env::var_os("HERD_PLACES_KEY").filter(|_| !is_file_named);
+        let key = key.map(|key| key.to_string_lossy().into_owned());
+        self.places_key = key.filter(|key| !key.trim().is_empty()).map(Secret::new);
+    }
+
+    pub fn overrides(self) -> Overrides {
+        Overrides {
+            places: self.places,
+            places_file: self.places_file,
+            places_attribution: self.places_attribution,
+            places_url: self.places_url,
+            places_key_file: self.places_key_file,
+            places_key: self.places_key,
+            log_dir: self.log_dir,
+            log_level: self.log_level,
+            run_dir: self.run_dir,
+            trace: None,
+            spin_us: self.spin_us,
+            partial_line: self.partial_line,
+            stale_reply: self.stale_reply,
+            close_after_reply: self.close_after_reply,
+            plain: self.plain.unwrap_or(false),
+            plain_peers: self.plain_peer,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_of_say_may_follow_its_line() {
+        let check = |words: &[&str], expected: &[&str], year: Option<&str>| {
+            let words = [&["herd", "say", "Hill"], words].concat();
+            let words = flags_first(words.into_iter().map(OsString::from));
+            let Command::Say { line, herd, .. } = Cli::try_parse_from(words).unwrap().command
+            else {
+                panic!("not say");
+            };
+            assert_eq!(
+                (line, herd.preset.as_deref()),
+                (Vec::from_iter(expected.iter().map(|word| (*word).to_owned())), year)
+            );
+        };
+        check(&["WHATSAT", "kiwi", "-5", "1"], &["WHATSAT", "kiwi", "-5", "1"], None);
+        check(&["IAMAT x -1-1 5", "--preset", "2020"], &["IAMAT x -1-1 5"], Some("2020"));
+        check(
+            &["--preset=2020", "IAMAT", "x", "-1-1", "5"],
+            &["IAMAT", "x", "-1-1", "5"],
+            Some("2020"),
+        );
+        check(&["--", "WHATSAT", "--preset"], &["WHATSAT", "--preset"], None);
+    }
+}

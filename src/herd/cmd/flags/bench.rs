@@ -1,0 +1,127 @@
+//! The flags of `herd bench`, and the plan that they make.
+//!
+//! Apart from the other commands' because they are many and concern nobody else.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgGroup, Args, ValueEnum};
+
+use herd::config::Address;
+use herd::config::herd::parse_name;
+use herd_load::{CLIENTS_MAX, Dialect, Pace};
+
+use super::HerdFlags;
+
+/// The server, the load, and how to tell of it.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = EXAMPLES)]
+#[command(group(ArgGroup::new("server").required(true).args(["name", "connect"])))]
+pub struct BenchFlags {
+    /// The server's name in its herd
+    #[arg(value_parser = parse_name)]
+    pub name: Option<String>,
+    /// Where the server listens, instead of a name
+    #[arg(long, value_name = "HOST:PORT")]
+    pub connect: Option<Address>,
+    /// What the server speaks
+    #[arg(long, value_enum, default_value_t = Protocol::Herd)]
+    pub protocol: Protocol,
+    /// Connections that ask [default: 50, or none beside --idle]
+    #[arg(short, long, value_name = "N")]
+    pub connections: Option<usize>,
+    /// Requests of a connection that may be unanswered
+    #[arg(short, long, value_name = "N", default_value_t = 1)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    pub pipeline: u64,
+    /// Different clients that are reported
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=CLIENTS_MAX))]
+    pub clients: u64,
+    /// Number of the first of them: two loads at a time report different ones
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub clients_from: u64,
+    /// Of a hundred requests, so many are WHATSATs
+    #[arg(long, value_name = "PERCENT", default_value_t = 0, conflicts_with = "reconnect")]
+    #[arg(value_parser = clap::value_parser!(u64).range(0..=100))]
+    pub whatsat: u64,
+    /// Requests a second, sent when they are due and not when the last is answered
+    #[arg(short, long, value_name = "N")]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    pub rate: Option<u64>,
+    /// A new connection for each request
+    #[arg(long, conflicts_with_all = ["rate", "pipeline"])]
+    pub reconnect: bool,
+    /// Connections that say one report and then nothing
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub idle: usize,
+    /// Never sleep: for latencies without the time that it takes to wake this client
+    #[arg(long)]
+    pub awake: bool,
+    /// How long to measure
+    #[arg(short, long, value_name = "S", default_value = "10", value_parser = parse_seconds)]
+    pub seconds: Duration,
+    /// How long to load before that
+    #[arg(long, value_name = "S", default_value = "1", value_parser = parse_seconds)]
+    pub warm_up: Duration,
+    /// The server's processes, for their CPU time and memory [default: found by its name]
+    #[arg(long, value_name = "PID", value_delimiter = ',')]
+    pub pid: Vec<u32>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Directory of pid files [default: what herd.toml says, or run]
+    #[arg(long, value_name = "DIR", env = "HERD_RUN_DIR", hide_env_values = true)]
+    pub run_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub herd: HerdFlags,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  herd bench Hill                        50 connections, each asks when it is answered
+  herd bench Hill -p 16 -c 1000          16 requests a write, on 1,000 connections
+  herd bench Hill --rate 10000           latency at 10,000 requests a second
+  herd bench Hill --reconnect            connect, ask, read, close
+  herd bench Hill --idle 10000           memory of connections that say nothing
+  herd bench --connect 127.0.0.1:6379 --protocol redis-set --pid $(pidof redis-server)";
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Protocol {
+    Herd,
+    RedisSet,
+    RedisGeoadd,
+    Memcached,
+}
+
+const CONNECTIONS: usize = 50;
+const SECONDS_MAX: f64 = 86_400.0;
+
+fn parse_seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().filter(|seconds| (0.0..=SECONDS_MAX).contains(seconds));
+    seconds.map(Duration::from_secs_f64).ok_or_else(|| format!("write 0 to {SECONDS_MAX} seconds"))
+}
+
+impl BenchFlags {
+    pub fn dialect(&self) -> Dialect {
+        match self.protocol {
+            Protocol::Herd => Dialect::Herd,
+            Protocol::RedisSet => Dialect::RedisSet,
+            Protocol::RedisGeoadd => Dialect::RedisGeoadd,
+            Protocol::Memcached => Dialect::Memcached,
+        }
+    }
+
+    pub fn pace(&self) -> Pace {
+        match self.rate {
+            Some(rate) => Pace::PerSecond(rate),
+            None if self.reconnect => Pace::Reconnect,
+            None => Pace::Closed,
+        }
+    }
+
+    pub fn connections(&self) -> usize {
+        let default = if self.idle > 0 { 0 } else { CONNECTIONS };
+        self.connections.unwrap_or(default)
+    }
+}

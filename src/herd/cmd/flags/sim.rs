@@ -1,0 +1,96 @@
+//! The flags of `sim` and `mutants`. Apart because simulated herds concern no other command.
+
+use std::ops::RangeInclusive;
+
+use clap::Args;
+
+use super::super::exit::{Exit, Failure};
+use herd_sim::faults::Faults;
+use herd_sim::graph::Shape;
+use herd_sim::{Plan, SERVERS_MAX};
+
+use super::super::mutants::{Hunt, SEEDS};
+use super::super::sim::Lives;
+
+/// What `sim` takes.
+#[derive(Args, Clone, Debug)]
+pub struct SimFlags {
+    /// How many servers [default: each seed decides, 2 to 9]
+    #[arg(long, value_name = "N|LO-HI", value_parser = parse_servers)]
+    pub servers: Option<RangeInclusive<usize>>,
+    /// The life to be lived, or the first of several
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// How many lives; one is told in rows, several in a line
+    #[arg(long, value_name = "K", default_value_t = 1)]
+    pub seeds: u64,
+    /// What may go wrong: none, or a list such as crash,stall [default: each seed decides]
+    #[arg(long, value_name = "none|LIST", value_parser = Faults::parse)]
+    pub faults: Option<Faults>,
+    /// Who is joined with whom: preset:2023, random, random:DEGREE, ring, star, line or mesh
+    /// [default: each seed decides]
+    #[arg(long, value_name = "GRAPH", value_parser = Shape::parse)]
+    pub graph: Option<Shape>,
+    /// Instead of herds: two servers and so many clients of each kind, and what each input costs
+    #[arg(long, value_name = "CLIENTS")]
+    #[arg(conflicts_with_all = ["servers", "graph", "faults", "reports"])]
+    pub crowd: Option<usize>,
+    /// Measure what so many reports cost where nothing goes wrong [default above 64 servers: 100]
+    #[arg(long, value_name = "N", conflicts_with = "faults")]
+    pub reports: Option<usize>,
+    /// Show every line between servers; of several lives, each
+    #[arg(short, long)]
+    pub verbose: bool,
+}
+
+/// What `mutants` takes.
+#[derive(Args, Clone, Debug)]
+pub struct MutantsFlags {
+    /// Names of bugs; of a single one, the life that notices it is told in rows [default: all]
+    #[arg(value_name = "BUG")]
+    pub bugs: Vec<String>,
+    /// The first life of each bug
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// How many lives a bug may take to be noticed
+    #[arg(long, value_name = "K", default_value_t = SEEDS)]
+    pub seeds: u64,
+}
+
+/// `5` or `2-9`.
+fn parse_servers(text: &str) -> Result<RangeInclusive<usize>, String> {
+    let (least, most) = text.split_once('-').unwrap_or((text, text));
+    let bounds = least.parse().ok().zip(most.parse().ok());
+    let is_sound = |&(least, most): &(usize, usize)| 2 <= least && least <= most && most <= 5_000;
+    let (least, most) =
+        bounds.filter(is_sound).ok_or("write a number from 2 to 5000, or two as in 2-9")?;
+    Ok(least..=most)
+}
+
+impl SimFlags {
+    /// # Errors
+    /// The flags do not go together.
+    pub fn lives(self) -> Result<Lives, Failure> {
+        let SimFlags { servers, seed, seeds, faults, graph, reports, crowd, verbose } = self;
+        if let Some((Shape::Preset(preset), servers)) = graph.zip(servers.as_ref())
+            && !servers.contains(&preset.servers.len())
+        {
+            let sentence = format!("the herd of {} has {}", preset.year, preset.servers.len());
+            return Err(Failure::new(Exit::Usage, sentence + " servers"));
+        }
+        let is_large = servers.as_ref().is_some_and(|servers| *servers.end() > SERVERS_MAX);
+        if is_large && faults.is_some_and(|faults| !faults.is_empty()) {
+            let sentence = format!("nothing goes wrong in herds of more than {SERVERS_MAX}");
+            return Err(Failure::new(Exit::Usage, sentence));
+        }
+        let reports = reports.or(is_large.then_some(100));
+        let plan = Plan { servers, graph, faults, reports };
+        Ok(Lives { plan, seed, seeds, crowd, verbose })
+    }
+}
+
+impl MutantsFlags {
+    pub fn hunt(self) -> Hunt {
+        Hunt { bugs: self.bugs, seed: self.seed, seeds: self.seeds }
+    }
+}

@@ -1,0 +1,52 @@
+//! The command `herd logs`: the ends of the logs, and what is added to them.
+
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process;
+
+use herd::config::layers::Which;
+use herd::config::settings::default_dir;
+
+use super::exit::{Exit, Failure};
+
+/// Lines of a log that are printed.
+const LOG_LINES: &str = "50";
+
+/// Becomes the program `tail`, which prints the ends of logs and, to follow them, what is added.
+///
+/// # Errors
+/// There are no such logs, or there is no `tail`.
+pub fn logs(dir: &Path, names: &[String], herd: &[String], follow: bool) -> Failure {
+    let file = |name: &String| dir.join(format!("{name}.log"));
+    let there = |path: &PathBuf| path.is_file();
+    let files: Vec<PathBuf> = match names {
+        [] => herd.iter().map(file).filter(there).collect(),
+        names => names.iter().map(file).collect(),
+    };
+    let missing = files.iter().find(|path| !there(path));
+    if let Some(path) = missing.cloned().or_else(|| files.is_empty().then(|| dir.join("NAME.log")))
+    {
+        let sentence = format!(
+            "there is no log {}: has the server been started, and with this log directory?",
+            path.display()
+        );
+        return Failure::new(Exit::Failed, sentence);
+    }
+    let mut tail = process::Command::new("tail");
+    if follow {
+        tail.arg("-F");
+    }
+    let error = tail.args(["-n", LOG_LINES, "--"]).args(files).exec();
+    Failure::new(Exit::Failed, format!("the program `tail` cannot be started: {error}"))
+}
+
+/// Where the logs are, as `which` says if no flag does.
+///
+/// # Errors
+/// herd.toml is wrong.
+pub fn log_dir(which: &Which, flag: Option<PathBuf>) -> Result<(PathBuf, Vec<String>), Failure> {
+    let (herd, settings) = which.herd(None)?;
+    let dir = flag.or(settings.log.dir);
+    let dir = dir.unwrap_or_else(|| default_dir(which.home.as_deref(), "log"));
+    Ok((dir, herd.members.into_iter().map(|member| member.name).collect()))
+}

@@ -1,0 +1,129 @@
+//! The command line: a file for each command, named as it is typed, and what several of them need:
+//! `flags` and `exit` for all, `sight` for those that look at running servers.
+
+pub mod exit;
+pub mod flags;
+
+mod bench;
+mod check_config;
+mod here;
+mod keygen;
+mod lab;
+mod logs;
+mod mutants;
+mod pid;
+mod places;
+mod presets;
+mod reload;
+mod restart;
+mod say;
+mod serve;
+mod sight;
+mod sim;
+mod start;
+mod status;
+mod stop;
+mod table;
+mod trace;
+
+use std::io::{self, BufWriter, Write};
+
+use herd::config::layers::{Which, places as configured_places};
+use herd::config::{self, Address, ConfigError};
+use herd::places::{Local, Supply};
+use herd::run_dir::RunDir;
+
+use exit::{Exit, Failure};
+use flags::{Command, PlaceFlags, PlacesCommand};
+
+/// Does what a command says.
+///
+/// # Errors
+/// What kept it from being done, in a sentence.
+pub fn run(command: Command) -> Result<Exit, Failure> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    let written = match command {
+        Command::Serve { name, trace, flags } => {
+            return serve::serve(flags.config(&name, trace.trace)?, &mut out);
+        }
+        Command::Start(flags) => return start::start(&mut out, &flags),
+        Command::Restart(flags) => return restart::restart(&mut out, &flags),
+        Command::Stop(flags) => return stop::stop(&mut out, &found(flags.place), &flags.names),
+        Command::Reload(flags) => {
+            return reload::reload(&mut out, &found(flags.place), &flags.names);
+        }
+        Command::Logs(flags) => {
+            let (dir, herd) = logs::log_dir(&flags.herd.which(), flags.log_dir)?;
+            return Err(logs::logs(&dir, &flags.names, &herd, flags.follow));
+        }
+        Command::Status(flags) => {
+            let herd = if flags.all { listed(&flags.herd.which()) } else { Vec::new() };
+            let run_dir = found(flags.place());
+            return status::status(&mut out, &run_dir, flags.names, &herd, flags.json);
+        }
+        Command::Say { name, line, herd } => {
+            return say::say(&mut out, &herd.which(), &name, &line.join(" "));
+        }
+        Command::Pid { name, place } => {
+            return pid::pid(&mut out, &found(place), &name);
+        }
+        Command::Bench(flags) => return bench::bench(&mut out, &flags),
+        Command::CheckConfig { names: true, flags, .. } => check_config::write_names(
+            &mut out,
+            &check_config::checked_herd(&flags.which(), None)?.0,
+        ),
+        Command::CheckConfig { name, trace, flags, .. } => {
+            let (herd, settings) = check_config::checked_herd(&flags.which(), name.as_deref())?;
+            let keys = settings.herd_keys()?;
+            let places = configured_places(settings.places, &flags.clone().overrides())?;
+            Supply::of(&places).map_err(|error| ConfigError::new(error.to_string()))?;
+            let config = name.map(|name| flags.config(&name, trace.trace)).transpose()?;
+            check_config::write_herd(&mut out, &herd, &keys).and_then(|()| match &config {
+                Some(config) => check_config::write_config(&mut out, config),
+                None => Ok(()),
+            })
+        }
+        Command::ExampleConfig => out.write_all(config::EXAMPLE.as_bytes()),
+        Command::Keygen { file, rotate } => {
+            let next = if rotate { keygen::rotate(&file)? } else { keygen::create(&file)? };
+            out.write_all(next.as_bytes())
+        }
+        Command::Places(command) => return look_at_places(&mut out, command),
+        Command::Presets => presets::write_presets(&mut out),
+        Command::Trace(command) => return trace::run(&mut out, &command),
+        Command::Lab(flags) => return lab::run(&mut out, flags),
+        Command::Sim(flags) => return sim::show(&mut out, &flags.lives()?),
+        Command::Mutants(flags) => return mutants::show(&mut out, &flags.hunt()),
+    };
+    written.and_then(|()| out.flush()).map_err(|error| Failure::of_output(&error))?;
+    Ok(Exit::Success)
+}
+
+/// The run directory that is meant. What is wrong with herd.toml is told, and in nobody's way.
+fn found(place: PlaceFlags) -> RunDir {
+    let (run_dir, complaint) = place.run_dir();
+    if let Some(complaint) = complaint {
+        start::say(&format!("{complaint}; looking in {} all the same", run_dir.path().display()));
+    }
+    run_dir
+}
+
+/// The servers of the herd that is meant, with their addresses; none if nobody can tell.
+fn listed(which: &Which) -> Vec<(String, Address)> {
+    let members = which.herd(None).map(|(herd, _)| herd.members).unwrap_or_default();
+    let ours = members.into_iter().filter(|member| member.peers.is_some());
+    ours.map(|member| (member.name, member.clients)).collect()
+}
+
+fn look_at_places(out: &mut impl Write, command: PlacesCommand) -> Result<Exit, Failure> {
+    match command {
+        PlacesCommand::Check { file, against } => places::check(out, &file, against.as_deref()),
+        PlacesCommand::Near { position, radius, bound, file, attribution } => {
+            let local = match file {
+                Some(path) => Local::File { path, attribution },
+                None => Local::Atlas,
+            };
+            places::near(out, [&position, &radius, &bound], &local)
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! The command `herd pid`: the process id of a server, for scripts.
+
+use std::io::Write;
+
+use herd::run_dir::{Holder, RunDir};
+
+use super::exit::{Exit, Failure};
+use super::sight::{find_process, unreadable};
+
+/// Prints the process id of `name`.
+///
+/// # Errors
+/// It is not running, its pid file cannot be read, nobody can say which process it is, or `out`
+/// not be written.
+pub fn pid(out: &mut impl Write, run_dir: &RunDir, name: &str) -> Result<Exit, Failure> {
+    let path = run_dir.path().display();
+    match find_process(run_dir, name).map_err(|error| unreadable(run_dir, &error))? {
+        Some(Holder::Process(pid) | Holder::OfAnotherUser(pid)) => {
+            let written = writeln!(out, "{pid}").and_then(|()| out.flush());
+            written.map_err(|error| Failure::of_output(&error))?;
+            Ok(Exit::Success)
+        }
+        Some(Holder::Elsewhere) => {
+            let sentence = format!("{name} runs in another container: ask for its pid there");
+            Err(Failure::new(Exit::NotAllowed, sentence))
+        }
+        None => {
+            let sentence = format!("{name} is not running (run directory {path})");
+            Err(Failure::new(Exit::NotRunning, sentence))
+        }
+    }
+}

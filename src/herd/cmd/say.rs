@@ -1,0 +1,69 @@
+//! The command `herd say`: one line to a server, and what it answers.
+
+use std::io::{ErrorKind, Write};
+use std::net::Shutdown;
+use std::time::Duration;
+
+use herd::config::layers::Which;
+
+use super::exit::{Exit, Failure};
+use super::sight::Call;
+
+/// What it waits above the deadline that the server itself has for a WHATSAT.
+const MARGIN: Duration = Duration::from_secs(3);
+
+/// Sends `line` to the client port of `name` and prints what comes back until it hangs up.
+///
+/// # Errors
+/// There is no such server, nobody listens or answers in time, or `out` cannot be written.
+pub fn say(out: &mut impl Write, which: &Which, name: &str, line: &str) -> Result<Exit, Failure> {
+    let (herd, settings) = which.herd(Some(name))?;
+    let member = herd.member(name).expect("invariant: Which::herd gives a herd with this name");
+    let clients = &member.clients;
+    let unreachable = |sentence: String| Failure::new(Exit::Unreachable, sentence);
+    let address = clients
+        .resolve()
+        .map_err(|error| unreachable(format!("{name} cannot be found at {clients}: {error}")))?;
+    let patience = settings.places.deadline + MARGIN;
+    let mut call = Call::open(&address.into(), patience).map_err(|error| match error.kind() {
+        ErrorKind::ConnectionRefused => unreachable(format!(
+            "nobody listens on {clients}, where {name} of herd {} should: start it with `{}`",
+            herd.id,
+            serve_command(which, name)
+        )),
+        _ => unreachable(format!("{name} cannot be reached at {clients}: {error}")),
+    })?;
+    let mut answer = Vec::new();
+    let heard = call
+        .say(format!("{line}\n").as_bytes())
+        .and_then(|()| call.socket.shutdown(Shutdown::Write))
+        .and_then(|()| call.hear_out(&mut answer));
+    // What did arrive is worth showing, whatever happened afterwards.
+    out.write_all(&answer)
+        .and_then(|()| out.flush())
+        .map_err(|error| Failure::of_output(&error))?;
+    heard.map_err(|error| match error.kind() {
+        ErrorKind::TimedOut => {
+            unreachable(format!("{name} at {clients} did not answer within {patience:?}"))
+        }
+        _ => unreachable(format!("{name} at {clients} broke off: {error}")),
+    })?;
+    // A blank line is the only one that is no question.
+    if answer.is_empty() && !line.trim().is_empty() {
+        return Err(unreachable(format!(
+            "{name} at {clients} hung up without an answer: see its log, or whether it is a herd's \
+             server that listens there"
+        )));
+    }
+    Ok(Exit::Success)
+}
+
+/// What starts the server that was meant.
+fn serve_command(which: &Which, name: &str) -> String {
+    let mut words = vec![format!("herd serve {name}")];
+    words.extend(which.config.iter().map(|path| format!("--config {}", path.display())));
+    words.extend(which.preset.iter().map(|year| format!("--preset {year}")));
+    words.extend(which.base_port.iter().map(|port| format!("--base-port {port}")));
+    words.extend(which.bind.iter().map(|host| format!("--bind {host}")));
+    words.join(" ")
+}

@@ -1,0 +1,71 @@
+//! The command `herd serve`: one server, until it is told to stop.
+
+use std::cell::RefCell;
+use std::io::{self, IsTerminal, Write};
+use std::process;
+use std::rc::Rc;
+use std::time::Duration;
+
+use herd::config::Config;
+use herd::logging;
+use herd::reactor::{self, Reactor, StartError};
+use herd::run_dir::RunDir;
+
+use super::exit::{Exit, Failure};
+
+/// How long the log may take to reach the disk at the very end.
+const LOG_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Runs one server until it is told to stop.
+pub fn serve(config: Config, out: &mut impl Write) -> Result<Exit, Failure> {
+    let run_dir = RunDir::new(config.run_dir.clone()).with_mode(config.run_dir_mode);
+    let port = config.client_address.port();
+    let (claim, rival) = run_dir.claim_beside(&config.name, port)?;
+    let called = claim.name().to_owned();
+    let admin_path = run_dir
+        .socket(&called)
+        .map_err(|error| Failure::new(Exit::CannotCreate, error.to_string()))?;
+    reactor::outlive_full_files().map_err(|error| {
+        Failure::new(Exit::System, format!("cannot set up the signals: {error}"))
+    })?;
+    let log = logging::start(&config.log.dir, &called, config.log.level, config.log.mode)?;
+    let greeting = serving(&config, &called);
+    let claim = Rc::new(RefCell::new(claim));
+    let ran = match (Reactor::start(config, admin_path, log.clone()), rival) {
+        (Ok(mut reactor), _) => {
+            let claim = Rc::clone(&claim);
+            reactor.when_stopping(Box::new(move || claim.borrow_mut().give_up_name()));
+            // Where nobody listens, it serves all the same.
+            let _ = writeln!(out, "{greeting}").and_then(|()| out.flush());
+            reactor.run().map_err(|error| {
+                Failure::new(Exit::System, format!("the event queue has failed: {error}"))
+            })
+        }
+        (Err(StartError::Taken { .. }), Some(rival)) => Err(Failure::from(rival)),
+        (Err(error), _) => Err(Failure::from(error)),
+    };
+    log.close(LOG_PATIENCE);
+    drop(claim);
+    let hand_over = ran?;
+    match hand_over.has_failed() {
+        true => Err(Failure::new(Exit::NotHandedOver, hand_over.warning())),
+        false => Ok(Exit::Success),
+    }
+}
+
+/// What a server says when it has begun to serve: who it is, where, and how to end it.
+fn serving(config: &Config, called: &str) -> String {
+    let end = match io::stdout().is_terminal() {
+        true => "Ctrl-C".to_owned(),
+        false => format!("kill {}", process::id()),
+    };
+    let log = match config.log.level {
+        log::LevelFilter::Off => "no log".to_owned(),
+        _ => format!("log {}", config.log.dir.join(format!("{called}.log")).display()),
+    };
+    let (clients, peers) = (config.client_address, config.peer_address);
+    format!(
+        "{called} of herd {} serves clients on {clients}, peers on {peers}; {log}; `{end}` ends it",
+        config.herd
+    )
+}

@@ -1,0 +1,178 @@
+//! What can be seen of a server from outside: by its files in the run directory, and by asking it.
+//!
+//! Apart from the commands that want to know (`status`, `pid`, `bench`, `stop`). It makes plain
+//! blocking calls, each bounded by a deadline, and changes nothing.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use herd::run_dir::{Holder, RunDir};
+use herd::status::{QUESTION, Status};
+
+use super::exit::{Exit, Failure};
+
+/// A server answers within a turn; one that needs this long is stuck or stopped (SIGSTOP).
+pub const STATUS_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Far above any answer; it keeps whoever listens there from filling the memory.
+const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// What can be seen of a server.
+#[derive(Debug, Serialize)]
+#[serde(tag = "state", rename_all = "kebab-case")]
+pub enum Sight {
+    Up(Box<Status>),
+    Stopped {
+        name: String,
+    },
+    /// It lives, but the admin socket does not answer.
+    NotAnswering {
+        name: String,
+        /// Unknown if it runs in another container, or its pid file is gone.
+        pid: Option<u32>,
+    },
+    /// Its address is another machine's.
+    Elsewhere {
+        name: String,
+        client_address: String,
+    },
+    /// Its files cannot be read.
+    Unreadable {
+        name: String,
+        why: String,
+    },
+}
+
+/// Looks at several at once, so that those who do not answer cost one patience and not one each.
+pub fn look_at_all(run_dir: &RunDir, names: &[String]) -> Vec<Sight> {
+    thread::scope(|scope| {
+        let looks: Vec<_> =
+            names.iter().map(|name| scope.spawn(move || look(run_dir, name))).collect();
+        let join = |look: thread::ScopedJoinHandle<'_, _>| {
+            look.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        looks.into_iter().map(join).collect()
+    })
+}
+
+/// Looks at one server. It takes [`STATUS_PATIENCE`] if that is stuck.
+pub fn look(run_dir: &RunDir, name: &str) -> Sight {
+    let asked = run_dir.socket(name).and_then(|socket| ask(&socket));
+    // The lock is looked at last: who has been starting meanwhile is not taken for stopped.
+    match (asked, run_dir.holder(name)) {
+        // Of two servers of one name, one has a longer name here: see `RunDir::claim_beside`.
+        (Ok(status), _) => Sight::Up(Box::new(Status { name: name.to_owned(), ..status })),
+        (Err(error), Ok(None)) if error.kind() != ErrorKind::TimedOut => {
+            Sight::Stopped { name: name.to_owned() }
+        }
+        (Err(_), Ok(holder)) => {
+            let pid = match holder {
+                Some(Holder::Process(pid) | Holder::OfAnotherUser(pid)) => Some(pid),
+                Some(Holder::Elsewhere) | None => None,
+            };
+            Sight::NotAnswering { name: name.to_owned(), pid }
+        }
+        (Err(_), Err(why)) => Sight::Unreadable { name: name.to_owned(), why: why.to_string() },
+    }
+}
+
+/// Which process is the server `name`; `None` if none is.
+///
+/// # Errors
+/// Its files cannot be read, or it lives and nothing says which process it is.
+pub fn find_process(run_dir: &RunDir, name: &str) -> io::Result<Option<Holder>> {
+    if let Some(holder) = run_dir.holder(name)? {
+        return Ok(Some(holder));
+    }
+    // Its pid file may have been removed, or it is stopping and has let go of its name.
+    match run_dir.socket(name).and_then(|socket| ask(&socket)) {
+        Ok(status) => Ok(Some(run_dir.check(name, status.pid))),
+        Err(error) if error.kind() == ErrorKind::TimedOut => Err(io::Error::other(
+            "it does not answer, and without its pid file nothing says which process it is",
+        )),
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(error),
+        Err(_) => Ok(None),
+    }
+}
+
+/// What a server says of itself.
+///
+/// # Errors
+/// Nobody listens, or answers in time, or the answer is none.
+pub fn ask(socket: &Path) -> io::Result<Status> {
+    let mut call = Call::open(&SockAddr::unix(socket)?, STATUS_PATIENCE)?;
+    let mut answer = Vec::new();
+    call.say(QUESTION.as_bytes())?;
+    call.hear_out(&mut answer)?;
+    Ok(serde_json::from_slice(&answer)?)
+}
+
+/// A connection with a deadline for all that is said on it.
+pub struct Call {
+    pub socket: Socket,
+    deadline: Instant,
+}
+
+impl Call {
+    /// # Errors
+    /// Nobody listens there.
+    pub fn open(address: &SockAddr, patience: Duration) -> io::Result<Call> {
+        let deadline = Instant::now() + patience;
+        let socket = Socket::new(Domain::from(i32::from(address.family())), Type::STREAM, None)?;
+        socket.connect_timeout(address, patience)?;
+        socket.set_write_timeout(Some(patience))?;
+        Ok(Call { socket, deadline })
+    }
+
+    /// # Errors
+    /// What the system says.
+    pub fn say(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.socket.write_all(bytes)
+    }
+
+    /// Everything until the far end hangs up; what came before an error is in `heard` too.
+    ///
+    /// # Errors
+    /// `TimedOut` at the deadline, or what the system says.
+    pub fn hear_out(&mut self, heard: &mut Vec<u8>) -> io::Result<()> {
+        let mut piece = [0; 16 * 1024];
+        while heard.len() < ANSWER_BYTES_MAX {
+            let left = self.deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(ErrorKind::TimedOut.into());
+            }
+            self.socket.set_read_timeout(Some(left))?;
+            match self.socket.read(&mut piece) {
+                Ok(0) => return Ok(()),
+                Ok(bytes) => heard.extend_from_slice(&piece[..bytes]),
+                // A read timeout shows as WouldBlock (socket(7)); the next round reports it.
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
+                    ) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(io::Error::other("it does not stop talking"))
+    }
+}
+
+/// Why the run directory, or a server's files in it, cannot be read.
+pub fn unreadable(run_dir: &RunDir, error: &io::Error) -> Failure {
+    let path = run_dir.path().display();
+    if error.kind() == ErrorKind::PermissionDenied {
+        let sentence = format!(
+            "{path} is another user's ({error}): look as that user or as root, or name another run \
+             directory with --run-dir"
+        );
+        return Failure::new(Exit::NotAllowed, sentence);
+    }
+    let sentence = format!("{path} cannot be read ({error}): name another with --run-dir");
+    Failure::new(Exit::CannotCreate, sentence)
+}

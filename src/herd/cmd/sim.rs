@@ -1,0 +1,177 @@
+//! Shows simulated lives to people: `sim`.
+//!
+//! Apart from `herd_sim`, which lives them, because this is only how a person asks for them and
+//! reads what came of it. It alone looks at a clock: how long a simulation takes is no part of it.
+
+use std::io::{self, Write};
+use std::time::Instant;
+
+use super::exit::{Exit, Failure};
+use herd_sim::chronicle::{Counts, Detail};
+use herd_sim::crowd::{self, Crowd, Price, Shape};
+use herd_sim::{Life, Plan};
+
+use super::table::write_table;
+
+/// Violations that are shown; a bug breaks many seeds, and a few of them say it all.
+const SHOWN_MAX: u64 = 10;
+
+/// What is to be lived.
+#[derive(Clone, Debug)]
+pub struct Lives {
+    pub plan: Plan,
+    pub seed: u64,
+    pub seeds: u64,
+    /// So many clients at two servers, instead of herds.
+    pub crowd: Option<usize>,
+    pub verbose: bool,
+}
+
+/// Lives them, and shows one in rows or many in a line.
+///
+/// # Errors
+/// A promise was broken, or `out` cannot be written.
+pub fn show(out: &mut impl Write, lives: &Lives) -> Result<Exit, Failure> {
+    let shown = match (lives.crowd, lives.plan.reports, lives.seeds) {
+        (Some(clients), ..) => crowds(out, clients, lives.seed),
+        (None, Some(_), _) => measure(out, lives),
+        (None, None, 1) => tell(out, lives),
+        (None, None, _) => count(out, lives),
+    };
+    let kept = shown.and_then(|kept| out.flush().map(|()| kept));
+    match kept.map_err(|error| Failure::of_output(&error))? {
+        true => Ok(Exit::Success),
+        false => Err(Failure::new(Exit::Failed, "")),
+    }
+}
+
+/// One life in rows. Says whether all promises were kept.
+fn tell(out: &mut impl Write, lives: &Lives) -> io::Result<bool> {
+    let detail = if lives.verbose { Detail::Lines } else { Detail::Events };
+    let life = lives.plan.live(lives.seed, detail);
+    let s = if life.links == 1 { "" } else { "s" };
+    writeln!(out, "seed {}: {} servers, {} link{s}", life.seed, life.servers, life.links)?;
+    life.rows.iter().try_for_each(|row| writeln!(out, "{row}"))?;
+    let Counts { events, commands, link_faults, crashes, time } = life.counts;
+    writeln!(
+        out,
+        "{events} events in {:.1} s; {commands} commands, {link_faults} link faults, {crashes} \
+         crashes; trace {:016x}",
+        time.as_secs_f64(),
+        life.hash
+    )?;
+    write_verdict(out, lives, &life)
+}
+
+/// Many lives in one line, and those that broke a promise in two each.
+fn count(out: &mut impl Write, lives: &Lives) -> io::Result<bool> {
+    let begun = Instant::now();
+    let (mut total, mut violations) = (Counts::default(), 0);
+    for number in 0..lives.seeds {
+        let life = lives.plan.live_one_of_many(lives.seed.wrapping_add(number), number);
+        total.events += life.counts.events;
+        total.commands += life.counts.commands;
+        total.link_faults += life.counts.link_faults;
+        total.crashes += life.counts.crashes;
+        total.time += life.counts.time;
+        violations += u64::from(life.outcome.is_err());
+        if lives.verbose || life.outcome.is_err() && violations <= SHOWN_MAX {
+            write!(out, "seed {}: ", life.seed)?;
+            write_verdict(out, lives, &life)?;
+            out.flush()?;
+        }
+    }
+    let seconds = begun.elapsed().as_secs_f64();
+    writeln!(
+        out,
+        "{} seeds, {violations} violations: {:.1} hours of {} events, {} commands, {} link faults \
+         and {} crashes in {seconds:.1} s, {:.0} seeds a minute",
+        lives.seeds,
+        total.time.as_secs_f64() / 3_600.0,
+        total.events,
+        total.commands,
+        total.link_faults,
+        total.crashes,
+        lives.seeds as f64 * 60.0 / seconds
+    )?;
+    Ok(violations == 0)
+}
+
+/// Crowds of all kinds, a row for each. Long lines and searched ids are fewer, for they cost more.
+/// Says whether all promises were kept.
+fn crowds(out: &mut impl Write, clients: usize, seed: u64) -> io::Result<bool> {
+    let header = ["CLIENTS", "KIND", "MB HELD", "MB TO REFILL", "TRIPS", "MB OF HALF", "TRIPS"];
+    let mut rows = vec![header.map(str::to_owned)];
+    let mut broken = Vec::new();
+    for (clients, shape, kind) in [
+        (clients, Shape::Usual, "usual lines"),
+        (clients.div_ceil(20), Shape::LongLines, "long lines"),
+        (clients.div_ceil(100), Shape::HeavyLeaf, "long lines, one leaf"),
+    ] {
+        match crowd::live(Crowd { clients, shape }, seed) {
+            Ok(Price { held, said, trips }) => {
+                let mb = |bytes: usize| format!("{:.1}", bytes as f64 / 1e6);
+                let [refill, half] = said.map(mb);
+                let [trips, half_trips] = trips.map(|trips| trips.to_string());
+                let clients = clients.to_string();
+                rows.push([clients, kind.to_owned(), mb(held), refill, trips, half, half_trips]);
+            }
+            Err(violation) => broken.push(format!("{clients} clients, {kind}: BROKEN {violation}")),
+        }
+    }
+    write_table(out, &rows)?;
+    broken.iter().try_for_each(|line| writeln!(out, "{line}"))?;
+    Ok(broken.is_empty())
+}
+
+/// What reports cost, a row for each life.
+fn measure(out: &mut impl Write, lives: &Lives) -> io::Result<bool> {
+    let header = [
+        "SERVERS",
+        "LINKS",
+        "REPORTS",
+        "LINES EACH",
+        "2E-N+1",
+        "BYTES EACH",
+        "ROUNDS MEAN",
+        "MAX",
+        "AGREED AFTER MEAN",
+        "MAX",
+    ];
+    let mut rows = vec![header.map(str::to_owned)];
+    let mut broken = Vec::new();
+    for seed in (0..lives.seeds).map(|number| lives.seed.wrapping_add(number)) {
+        let life = lives.plan.live(seed, Detail::Silent);
+        let reports = life.cost.reports.max(1) as f64;
+        let ms = |seconds: f64| format!("{:.1} ms", 1_000.0 * seconds);
+        rows.push([
+            life.servers.to_string(),
+            life.links.to_string(),
+            life.cost.reports.to_string(),
+            format!("{:.2}", life.cost.lines as f64 / reports),
+            (2 * life.links + 1 - life.servers).to_string(),
+            format!("{:.0}", life.cost.bytes as f64 / reports),
+            format!("{:.1}", f64::from(life.cost.rounds_sum) / reports),
+            life.cost.rounds_max.to_string(),
+            ms(life.cost.time_sum.as_secs_f64() / reports),
+            ms(life.cost.time_max.as_secs_f64()),
+        ]);
+        broken.extend(Some(life).filter(|life| life.outcome.is_err()));
+    }
+    write_table(out, &rows)?;
+    for life in &broken {
+        write_verdict(out, lives, life)?;
+    }
+    Ok(broken.is_empty())
+}
+
+fn write_verdict(out: &mut impl Write, lives: &Lives, life: &Life) -> io::Result<bool> {
+    match &life.outcome {
+        Ok(()) => writeln!(out, "all promises kept")?,
+        Err(violation) => {
+            writeln!(out, "BROKEN {violation}")?;
+            writeln!(out, "live it again: {}", lives.plan.command(life.seed))?;
+        }
+    }
+    Ok(life.outcome.is_ok())
+}

@@ -1,0 +1,517 @@
+//! Flags over environment over file over defaults, and one server's view of what comes out.
+//!
+//! Apart from the command line so that precedence is a pure function that a test can call: whoever
+//! parses the flags (and lets the environment stand in for those not given) fills [`Which`] and
+//! [`Overrides`], and gets a [`Config`].
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use log::LevelFilter;
+
+use super::herd::{Herd, Link, Member, parse_name};
+use super::presets;
+use super::settings::{PlacesSettings, default_dir, require_file_source};
+use super::share::share;
+use super::{
+    Address, Config, ConfigError, Limits, LinkKind, Log, Places, PlacesSource, PlainShape, Secret,
+    Settings, StaleReply, file,
+};
+
+/// Which herd is meant, on which addresses, and how its servers know each other.
+#[derive(Clone, Debug, Default)]
+pub struct Which {
+    /// A herd.toml. At most one of this and `preset` is given.
+    pub config: Option<PathBuf>,
+    /// A year.
+    pub preset: Option<String>,
+    /// First client port; for presets only.
+    pub base_port: Option<u16>,
+    /// Host to listen on, as `address::parse_host` gives it. A preset's servers share it; in a
+    /// herd.toml each has an address that others dial, and this one concerns ours alone.
+    pub bind: Option<String>,
+    /// The herd's keys; it beats the one that herd.toml names.
+    pub key_file: Option<PathBuf>,
+    /// Where `log` and `run` are unless something else is said.
+    pub home: Option<PathBuf>,
+}
+
+impl Which {
+    /// The herd that is meant. `name` finds the preset when neither file nor year is given.
+    ///
+    /// # Errors
+    /// Mistakes in the file, an unknown year or name, a base port that does not fit.
+    pub fn herd(&self, name: Option<&str>) -> Result<(Herd, Settings), ConfigError> {
+        let (herd, mut settings, whose) = match (&self.config, &self.preset) {
+            (Some(_), Some(_)) => {
+                return Err(ConfigError::new(
+                    "--config (HERD_CONFIG) and --preset (HERD_PRESET) name two herds: \
+                     leave one out",
+                ));
+            }
+            (Some(path), None) => {
+                if self.base_port.is_some() {
+                    return Err(ConfigError::new(format!(
+                        "--base-port (HERD_BASE_PORT) is for presets: {} names its own ports",
+                        path.display()
+                    )));
+                }
+                let (herd, settings) = file::read(path)?;
+                (herd, settings, path.display().to_string())
+            }
+            (None, year) => {
+                let preset = match year {
+                    Some(year) => presets::of_year(year)?,
+                    None => presets::with_server(name)?,
+                };
+                let herd = presets::herd(preset, self.preset_host(), self.preset_port()?);
+                (herd, Settings::preset(), format!("preset {}", preset.year))
+            }
+        };
+        if let Some(name) = name
+            && herd.member(name).is_none()
+        {
+            let names = herd.names();
+            return Err(ConfigError::new(format!("{whose} has no server {name}: it has {names}")));
+        }
+        settings.key_file = self.key_file.clone().or(settings.key_file);
+        Ok((herd, settings))
+    }
+
+    /// Where a preset's servers find each other. `--bind 0.0.0.0` says nothing about that.
+    fn preset_host(&self) -> &str {
+        let bind = self
+            .bind
+            .as_deref()
+            .filter(|host| !host.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified()));
+        bind.unwrap_or(presets::HOST)
+    }
+
+    fn preset_port(&self) -> Result<u16, ConfigError> {
+        let port = self.base_port.unwrap_or(presets::BASE_PORT);
+        if port == 0 || port > presets::BASE_PORT_MAX {
+            let max = presets::BASE_PORT_MAX;
+            return Err(ConfigError::new(format!(
+                "base port {port} does not fit: write 1 to {max}, \
+                 so that five client ports and the peer ports 100 above them are free"
+            )));
+        }
+        Ok(port)
+    }
+}
+
+/// What flags and environment say about one server; `None` leaves the word to the file.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    pub places: Option<PlacesSource>,
+    pub places_file: Option<PathBuf>,
+    pub places_attribution: Option<String>,
+    pub places_url: Option<String>,
+    pub places_key_file: Option<PathBuf>,
+    /// The key itself, which comes from the environment only. It beats a key file.
+    pub places_key: Option<Secret>,
+    pub log_dir: Option<PathBuf>,
+    pub log_level: Option<LevelFilter>,
+    pub run_dir: Option<PathBuf>,
+    pub trace: Option<PathBuf>,
+    pub spin_us: Option<u32>,
+    pub partial_line: Option<Duration>,
+    pub stale_reply: Option<StaleReply>,
+    pub close_after_reply: Option<bool>,
+    /// Bare AT lines are believed even without a plain neighbour.
+    pub plain: bool,
+    pub plain_peers: Vec<PlainPeer>,
+}
+
+/// A course server among the neighbours; behind the first comma is the shape of its lines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PlainPeer {
+    /// `NAME`: a course server runs in the place of this member of the herd.
+    Member(String, Option<PlainShape>),
+    /// `NAME=HOST:PORT`: a course server outside the herd, or elsewhere than the herd says. It
+    /// becomes our neighbour.
+    At(String, Address, Option<PlainShape>),
+}
+
+impl FromStr for PlainPeer {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<PlainPeer, String> {
+        let (text, shape) = match text.split_once(',') {
+            Some((text, shape)) => (text, Some(shape.parse()?)),
+            None => (text, None),
+        };
+        Ok(match text.split_once('=') {
+            None => PlainPeer::Member(parse_name(text)?, shape),
+            Some((name, address)) => PlainPeer::At(parse_name(name)?, address.parse()?, shape),
+        })
+    }
+}
+
+/// The configuration of the server `name`, which is a member of `herd` as [`Which::herd`] gave it.
+///
+/// # Errors
+/// A listening host that cannot be resolved or where strangers could forge, a course server
+/// outside loopback, an unfit key file or URL.
+pub fn configure(
+    name: &str,
+    mut herd: Herd,
+    settings: Settings,
+    which: &Which,
+    overrides: Overrides,
+) -> Result<Config, ConfigError> {
+    for peer in &overrides.plain_peers {
+        join_plain(&mut herd, name, peer)?;
+    }
+    let (client_address, peer_address) = listening(&herd, name, which.bind.as_deref())?;
+    let peers = herd.neighbours(name);
+    let accept_plain = overrides.plain || peers.iter().any(|peer| peer.kind == LinkKind::Plain);
+    if accept_plain && !client_address.ip().to_canonical().is_loopback() {
+        return Err(ConfigError::new(format!(
+            "{name} would believe plain AT lines from anybody who reaches {client_address}: \
+             plain links need loopback, so bind 127.0.0.1 or leave them out"
+        )));
+    }
+    let keys = settings.herd_keys()?;
+    for address in [client_address, peer_address] {
+        guard(&herd, !keys.is_empty(), name, address)?;
+    }
+    let home = which.home.as_deref();
+    let places = share(places(settings.places, &overrides)?, &herd, name)?;
+    Ok(Config {
+        herd: herd.id,
+        name: name.to_owned(),
+        client_address,
+        peer_address,
+        peers,
+        keys,
+        servers: herd.members.iter().map(|member| member.name.clone()).collect(),
+        accept_plain,
+        stale_reply: overrides.stale_reply.unwrap_or(settings.answers.stale_reply),
+        close_after_reply: overrides
+            .close_after_reply
+            .unwrap_or(settings.answers.close_after_reply),
+        limits: Limits {
+            spin_us: overrides.spin_us.unwrap_or(settings.limits.spin_us),
+            partial_line: overrides.partial_line.unwrap_or(settings.limits.partial_line),
+            ..settings.limits
+        },
+        log: Log {
+            dir: overrides.log_dir.or(settings.log.dir).unwrap_or_else(|| default_dir(home, "log")),
+            level: overrides.log_level.unwrap_or(settings.log.level),
+            mode: settings.log.mode,
+        },
+        trace: overrides.trace,
+        run_dir: overrides.run_dir.or(settings.run_dir).unwrap_or_else(|| default_dir(home, "run")),
+        run_dir_mode: settings.run_dir_mode,
+        places,
+    })
+}
+
+/// Where answers to WHATSAT come from, for all servers of a herd.
+///
+/// # Errors
+/// An unfit key, URL or file.
+pub fn places(settings: PlacesSettings, overrides: &Overrides) -> Result<Places, ConfigError> {
+    let source = overrides.places.unwrap_or(settings.source);
+    if overrides.places.is_none() && overrides.places_file.is_some() {
+        require_file_source(source)?;
+    }
+    let settings = PlacesSettings {
+        source,
+        file: overrides.places_file.clone().or(settings.file),
+        attribution: overrides.places_attribution.clone().or(settings.attribution),
+        url: overrides.places_url.clone().or(settings.url),
+        key_file: overrides.places_key_file.clone().or(settings.key_file),
+        ..settings
+    };
+    // Where nobody is told it, it need not be right.
+    let key = overrides.places_key.as_ref().filter(|_| source.is_paid());
+    let key = key.map(|key| {
+        let no_word = "HERD_PLACES_KEY does not hold one word of ASCII: put the key alone in it";
+        Secret::parse(key.reveal()).ok_or_else(|| ConfigError::new(no_word))
+    });
+    settings.complete(key.transpose()?)
+}
+
+/// Refuses an address that strangers reach, unless peers have keys or the operator accepts that.
+///
+/// # Errors
+/// A sentence with the reason and the two ways out.
+pub fn guard(
+    herd: &Herd,
+    has_keys: bool,
+    name: &str,
+    address: SocketAddr,
+) -> Result<(), ConfigError> {
+    if has_keys || herd.open || address.ip().to_canonical().is_loopback() {
+        return Ok(());
+    }
+    Err(ConfigError::new(format!(
+        "{name} would listen on {address}, where anybody could forge reports, because its herd \
+         has no key: make one with `herd keygen` and name it with --key-file (`key_file` in \
+         herd.toml), or accept forgeries with `open = true` in herd.toml"
+    )))
+}
+
+fn join_plain(herd: &mut Herd, name: &str, peer: &PlainPeer) -> Result<(), ConfigError> {
+    let (other, address, shape) = match peer {
+        PlainPeer::Member(other, shape) => (other, None, shape),
+        PlainPeer::At(other, address, shape) => (other, Some(address), shape),
+    };
+    if other == name {
+        let sentence = format!("{name} cannot be its own plain peer: name another server");
+        return Err(ConfigError::new(sentence));
+    }
+    let position = herd.members.iter().position(|member| member.name == *other);
+    let known = position.map(|position| herd.members.remove(position));
+    let usual = known.as_ref().map(|member| member.shape.clone());
+    let shape = shape.clone().or(usual).unwrap_or_default();
+    let clients = match (address, known) {
+        (Some(address), _) => address.clone(),
+        (None, Some(member)) => member.clients,
+        (None, None) => {
+            return Err(ConfigError::new(format!(
+                "there is no server {other} in this herd ({}): \
+                 say where it is with --plain-peer {other}=HOST:PORT",
+                herd.names()
+            )));
+        }
+    };
+    if !clients.is_loopback() {
+        return Err(ConfigError::new(format!(
+            "plain peer {other} must be on loopback, not on {clients}: \
+             anybody can forge plain AT lines"
+        )));
+    }
+    if let Some(taken) = herd.taken_by(&clients) {
+        let taken = &taken.name;
+        return Err(ConfigError::new(format!(
+            "plain peer {other} cannot be on {clients}, which belongs to {taken}"
+        )));
+    }
+    herd.members.push(Member { name: other.clone(), clients, peers: None, shape });
+    if address.is_some() && !herd.are_linked(name, other) {
+        herd.links.push(Link { dials: name.to_owned(), accepts: other.clone() });
+    }
+    Ok(())
+}
+
+/// Where `name` listens for clients and for peers.
+fn listening(
+    herd: &Herd,
+    name: &str,
+    bind: Option<&str>,
+) -> Result<(SocketAddr, SocketAddr), ConfigError> {
+    let Some(Member { clients, peers: Some(peers), .. }) = herd.member(name) else {
+        return Err(ConfigError::new(format!(
+            "{name} is a course server (plain = true), which is started by its own means: \
+             start another server of the herd"
+        )));
+    };
+    let resolve = |address: &Address| {
+        let host = bind.unwrap_or(&address.host).to_owned();
+        let address = Address { host, port: address.port };
+        address.resolve().map_err(|error| {
+            ConfigError::new(format!(
+                "{name} cannot listen on {address}, which names no address of this machine \
+                 ({error}): correct it, or name one with --bind ADDR"
+            ))
+        })
+    };
+    Ok((resolve(clients)?, resolve(peers)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::time::Duration;
+
+    use super::super::Initiative;
+    use super::*;
+
+    const FILE: &str = "herd = \"demo\"\n\
+        links = [[\"Hill\", \"Far\"], [\"Old\", \"Hill\"]]\n\
+        run_dir = \"/file/run\"\n\
+        [[server]]\nname = \"Hill\"\nclients = \"127.0.0.1:1000\"\n\
+        [[server]]\nname = \"Far\"\nclients = \"far.example.org:1000\"\n\
+        [[server]]\nname = \"Old\"\nclients = \"127.0.0.1:1001\"\nplain = true\n\
+        [answers]\nstale_reply = \"stored\"\nclose_after_reply = true\n\
+        [log]\ndir = \"/file/log\"\nlevel = \"warn\"\n\
+        [places]\nsource = \"google-legacy\"\nurl = \"https://file.example/\"\n\
+        deadline = \"1 s\"\n";
+
+    fn from_file(text: &str, which: &Which, overrides: Overrides) -> Result<Config, ConfigError> {
+        let (herd, settings) = file::parse(Path::new("herd.toml"), text)?;
+        configure("Hill", herd, settings, which, overrides)
+    }
+
+    fn from_preset(which: &Which, overrides: Overrides) -> Result<Config, ConfigError> {
+        let (herd, settings) = which.herd(Some("Hill"))?;
+        configure("Hill", herd, settings, which, overrides)
+    }
+
+    fn refused(found: Result<Config, ConfigError>, part: &str) {
+        let sentence = found.expect_err(part).to_string();
+        assert!(sentence.contains(part), "{sentence}\n  lacks {part}");
+    }
+
+    fn plain(peers: &[&str]) -> Overrides {
+        let plain_peers = peers.iter().map(|text| text.parse().unwrap()).collect();
+        Overrides { plain_peers, ..Overrides::default() }
+    }
+
+    #[test]
+    fn a_name_alone_is_a_complete_configuration() {
+        let config = from_preset(&Which::default(), Overrides::default()).unwrap();
+        assert_eq!(config.herd, "2020");
+        assert_eq!(config.client_address.to_string(), "127.0.0.1:12000");
+        assert_eq!(config.peer_address.to_string(), "127.0.0.1:12100");
+        assert_eq!(config.peers.len(), 2);
+        assert_eq!(config.limits.backoff_max, Duration::from_millis(200));
+        assert_eq!(config.places.source, PlacesSource::Embedded);
+        assert_eq!((config.log.level, config.accept_plain), (LevelFilter::Debug, false));
+        assert_eq!((config.log.dir, config.run_dir), ("log".into(), "run".into()));
+    }
+
+    #[test]
+    fn the_file_is_heard_where_nobody_else_speaks() {
+        let config = from_file(FILE, &Which::default(), Overrides::default()).unwrap();
+        assert_eq!((config.herd.as_str(), config.name.as_str()), ("demo", "Hill"));
+        assert_eq!((config.stale_reply, config.close_after_reply), (StaleReply::Stored, true));
+        assert_eq!(config.log.dir, PathBuf::from("/file/log"));
+        assert_eq!(config.log.level, LevelFilter::Warn);
+        assert_eq!(config.run_dir, PathBuf::from("/file/run"));
+        assert_eq!(config.places.url.as_deref(), Some("https://file.example/"));
+        assert_eq!(config.places.deadline, Duration::from_secs(1));
+        assert_eq!(config.limits.backoff_max, Duration::from_secs(5));
+        let far = &config.peers[0];
+        assert_eq!(far.address.to_string(), "far.example.org:1100");
+        assert_eq!((far.initiative, far.kind), (Initiative::Ours, LinkKind::Herd));
+        let old = &config.peers[1];
+        assert_eq!(old.address.to_string(), "127.0.0.1:1001");
+        assert_eq!((old.initiative, old.kind), (Initiative::Ours, LinkKind::Plain));
+        assert!(config.accept_plain);
+    }
+
+    #[test]
+    fn flags_and_environment_beat_the_file() {
+        let overrides = Overrides {
+            places: Some(PlacesSource::GoogleLegacy),
+            places_attribution: Some("<b>us</b>".to_owned()),
+            places_url: Some("http://127.0.0.1:9/".to_owned()),
+            places_key: Some(Secret::new("AIza".to_owned())),
+            log_dir: Some("/flag/log".into()),
+            log_level: Some(LevelFilter::Error),
+            run_dir: Some("/flag/run".into()),
+            ..Overrides::default()
+        };
+        let which = Which { bind: Some("127.0.0.7".to_owned()), ..Which::default() };
+        let config = from_file(FILE, &which, overrides).unwrap();
+        assert_eq!(config.client_address.to_string(), "127.0.0.7:1000");
+        assert_eq!(config.peer_address.to_string(), "127.0.0.7:1100");
+        assert_eq!(config.places.attribution.as_deref(), Some("<b>us</b>"));
+        assert_eq!(config.places.url.as_deref(), Some("http://127.0.0.1:9/"));
+        assert_eq!(config.places.key.as_ref().map(Secret::reveal), Some("AIza"));
+        assert_eq!(config.log.dir, PathBuf::from("/flag/log"));
+        assert_eq!(config.log.level, LevelFilter::Error);
+        assert_eq!(config.run_dir, PathBuf::from("/flag/run"));
+        let embedded = Overrides { places: Some(PlacesSource::Embedded), ..Overrides::default() };
+        let config = from_file(FILE, &Which::default(), embedded).unwrap();
+        assert_eq!((config.places.source, config.places.url), (PlacesSource::Embedded, None));
+    }
+
+    #[test]
+    fn one_herd_is_named_at_a_time() {
+        let year = |year: &str| Some(year.to_owned());
+        let default = Which::default;
+        let both = Which { config: Some("x".into()), preset: year("2018"), ..default() };
+        refused(from_preset(&both, Overrides::default()), "leave one out");
+        let port = Which { config: Some("x".into()), base_port: Some(1), ..default() };
+        refused(from_preset(&port, Overrides::default()), "x names its own ports");
+        let missing = Which { config: Some("no/herd.toml".into()), ..default() };
+        refused(from_preset(&missing, Overrides::default()), "no/herd.toml cannot be read");
+        let other = Which { preset: year("2019"), ..default() };
+        let sentence = "preset 2018 has no server Hill: it has Goloman, Hands, ";
+        refused(from_preset(&other, Overrides::default()), sentence);
+        for base_port in [0, 65432] {
+            let which = Which { base_port: Some(base_port), ..default() };
+            refused(from_preset(&which, Overrides::default()), "does not fit: write 1 to 65431");
+        }
+    }
+
+    #[test]
+    fn a_preset_moves_as_a_whole() {
+        let which = Which {
+            base_port: Some(20000),
+            bind: Some("127.0.0.9".to_owned()),
+            preset: Some("2014".to_owned()),
+            ..Which::default()
+        };
+        let config = from_preset(&which, Overrides::default()).unwrap();
+        assert_eq!(config.client_address.to_string(), "127.0.0.9:20002");
+        assert_eq!(config.peers[0].address.to_string(), "127.0.0.9:20103");
+    }
+
+    #[test]
+    fn strangers_are_kept_out_unless_the_operator_opens() {
+        let wide = Which { bind: Some("0.0.0.0".to_owned()), ..Which::default() };
+        let sentence = "Hill would listen on 0.0.0.0:12000, where anybody could forge reports";
+        refused(from_preset(&wide, Overrides::default()), sentence);
+        let closed = FILE.replace("plain = true", "");
+        refused(from_file(&closed, &wide, Overrides::default()), "`open = true` in herd.toml");
+        let open = format!("open = true\n{closed}");
+        let config = from_file(&open, &wide, Overrides::default()).unwrap();
+        assert_eq!(config.peer_address.to_string(), "0.0.0.0:1100");
+        // A key file that is only named opens nothing.
+        let keyed = Which { key_file: Some("no.key".into()), ..wide.clone() };
+        refused(from_preset(&keyed, Overrides::default()), "no.key cannot be read");
+        // Not even an open herd believes bare AT lines of strangers.
+        let open = format!("open = true\n{FILE}");
+        refused(from_file(&open, &wide, Overrides::default()), "plain links need loopback");
+        let bind = Which { bind: Some("no-such-host.invalid".to_owned()), ..Which::default() };
+        refused(from_preset(&bind, Overrides::default()), "Hill cannot listen on no-such-host");
+    }
+
+    #[test]
+    fn a_course_server_takes_a_place_or_gets_a_new_one() {
+        let which = Which::default();
+        let config = from_preset(&which, plain(&["Jaquez"])).unwrap();
+        let seen: Vec<_> = config.peers.iter().map(|p| (p.name.as_str(), p.kind)).collect();
+        assert_eq!(seen, [("Jaquez", LinkKind::Plain), ("Smith", LinkKind::Herd)]);
+        assert_eq!(config.peers[0].address.to_string(), "127.0.0.1:12001");
+        assert!(config.accept_plain);
+
+        assert_eq!(config.peers[0].shape.to_string(), "lf");
+        assert_eq!(config.servers.len(), 5);
+
+        let config = from_preset(&which, plain(&["Mine=localhost:9,crlf,sender"])).unwrap();
+        assert_eq!(config.peers[2].address.to_string(), "localhost:9");
+        assert_eq!(config.peers[2].kind, LinkKind::Plain);
+        assert_eq!(config.peers[2].shape.to_string(), "crlf,sender");
+        assert_eq!(config.servers.last().map(String::as_str), Some("Mine"));
+
+        let twisted = Which { preset: Some("2014".to_owned()), ..Which::default() };
+        for (flag, shape) in [("Meeks", "crlf"), ("Meeks,lf", "lf"), ("Mine=localhost:9", "lf")] {
+            let config = from_preset(&twisted, plain(&[flag])).unwrap();
+            let plain = config.peers.iter().find(|peer| peer.kind == LinkKind::Plain).unwrap();
+            assert_eq!(plain.shape.to_string(), shape, "{flag}");
+        }
+
+        // Hill and Singleton are not linked: the graph is kept.
+        let config = from_preset(&which, plain(&["Singleton"])).unwrap();
+        assert_eq!((config.peers.len(), config.accept_plain), (2, false));
+
+        refused(from_preset(&which, plain(&["Hill"])), "cannot be its own plain peer");
+        refused(from_preset(&which, plain(&["Mine"])), "--plain-peer Mine=HOST:PORT");
+        refused(from_preset(&which, plain(&["Mine=10.0.0.1:9"])), "must be on loopback");
+        let taken = "cannot be on 127.0.0.1:12100, which belongs to Hill";
+        refused(from_preset(&which, plain(&["Mine=127.0.0.1:12100"])), taken);
+
+        let (herd, settings) = file::parse(Path::new("herd.toml"), FILE).unwrap();
+        let old = configure("Old", herd, settings, &which, Overrides::default());
+        refused(old, "Old is a course server");
+    }
+}

@@ -1,0 +1,168 @@
+//! The herds of the course's years, all on loopback.
+//!
+//! Apart from herd.toml so that `herd serve Hill` works on a fresh machine without any file.
+
+use herd_core::presets::{PRESETS, Preset, SERVERS};
+
+use super::herd::{Herd, Link, Member, PEER_PORT_OFFSET};
+use super::{Address, ConfigError, PlainShape};
+
+/// The client port of a preset's first server; the others follow in their order.
+pub const BASE_PORT: u16 = 12000;
+
+/// The host of a preset's servers.
+pub const HOST: &str = "127.0.0.1";
+
+/// The last base port whose herd still fits below 65536, peer ports included.
+pub const BASE_PORT_MAX: u16 = u16::MAX - PEER_PORT_OFFSET - (SERVERS as u16 - 1);
+
+/// Until this year the course was about Twisted, whose `LineReceiver` knows only CR LF.
+const TWISTED_UNTIL: &str = "2017";
+
+/// The preset of a year.
+///
+/// # Errors
+/// A sentence that lists the years.
+pub fn of_year(year: &str) -> Result<&'static Preset, ConfigError> {
+    let found = PRESETS.iter().find(|preset| preset.year == year || preset.alias == Some(year));
+    found.ok_or_else(|| {
+        let years = PRESETS.map(|preset| preset.year).join(", ");
+        ConfigError::new(format!("there is no preset `{year}`: the years are {years}"))
+    })
+}
+
+/// The newest preset with a server of this name, or simply the newest.
+///
+/// # Errors
+/// A sentence if no year had such a server.
+pub fn with_server(name: Option<&str>) -> Result<&'static Preset, ConfigError> {
+    let has = |preset: &&Preset| name.is_none_or(|name| preset.servers.contains(&name));
+    PRESETS.iter().rev().find(has).ok_or_else(|| {
+        let name = name.unwrap_or_default();
+        ConfigError::new(format!(
+            "no preset has a server called {name}: `herd presets` lists them, \
+             and --config names a herd of your own"
+        ))
+    })
+}
+
+/// Its herd, on `host`, from `base_port` (at most [`BASE_PORT_MAX`]) upwards.
+pub fn herd(preset: &Preset, host: &str, base_port: u16) -> Herd {
+    let address = |port| Address { host: host.to_owned(), port };
+    let shape = PlainShape { crlf: preset.year <= TWISTED_UNTIL, ..PlainShape::default() };
+    let members = preset.servers.iter().zip(base_port..).map(|(name, port)| Member {
+        name: (*name).to_owned(),
+        clients: address(port),
+        peers: Some(address(port + PEER_PORT_OFFSET)),
+        shape: shape.clone(),
+    });
+    let links = preset.links.iter().map(|(dials, accepts)| Link {
+        dials: (*dials).to_owned(),
+        accepts: (*accepts).to_owned(),
+    });
+    Herd {
+        id: preset.year.to_owned(),
+        members: members.collect(),
+        links: links.collect(),
+        open: false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Initiative, LinkKind};
+    use super::*;
+
+    /// The table of the course, in its own spelling.
+    const SPEC: &str = "\
+        2014 | Farmar Gasol Hill Meeks Young | Farmar–Meeks, Farmar–Young, Gasol–Meeks, \
+               Gasol–Young, Hill–Meeks\n\
+        2015 | Alford Bolden Hamilton Parker Powell | Alford–Parker, Alford–Powell, \
+               Bolden–Parker, Bolden–Powell, Hamilton–Parker\n\
+        2017 | Alford Ball Hamilton Holiday Welsh | Alford–Hamilton, Alford–Welsh, \
+               Ball–Holiday, Ball–Welsh, Hamilton–Holiday\n\
+        2018 | Goloman Hands Holiday Welsh Wilkes | Goloman–Hands, Goloman–Holiday, \
+               Goloman–Wilkes, Hands–Wilkes, Holiday–Welsh, Holiday–Wilkes\n\
+        2020 | Hill Jaquez Smith Campbell Singleton | Hill–Jaquez, Hill–Smith, \
+               Singleton–Jaquez, Singleton–Smith, Singleton–Campbell, Smith–Campbell\n\
+        2021 | Riley Jaquez Juzang Campbell Bernard | Riley–Jaquez, Riley–Juzang, \
+               Bernard–Jaquez, Bernard–Juzang, Bernard–Campbell, Juzang–Campbell\n\
+        2022 | Juzang Bernard Jaquez Johnson Clark | Clark–Jaquez, Clark–Juzang, \
+               Bernard–Juzang, Bernard–Jaquez, Bernard–Johnson, Juzang–Johnson\n\
+        2023 | Bailey Bona Campbell Clark Jaquez | Clark–Jaquez, Clark–Bona, \
+               Campbell–Bailey, Campbell–Bona, Campbell–Jaquez, Bona–Bailey";
+
+    #[test]
+    fn every_year_is_as_the_specification_has_it() {
+        let spelled = PRESETS.map(|preset| {
+            let herd = super::herd(&preset, HOST, BASE_PORT);
+            let links = herd.links.iter().map(|link| format!("{}–{}", link.dials, link.accepts));
+            let names = herd.names().replace(',', "");
+            format!("{} | {names} | {}", herd.id, links.collect::<Vec<_>>().join(", "))
+        });
+        assert_eq!(spelled.join("\n"), SPEC);
+    }
+
+    #[test]
+    fn ports_count_up_from_the_base() {
+        for preset in &PRESETS {
+            let herd = super::herd(preset, "127.0.0.5", 20000);
+            for (position, member) in herd.members.iter().enumerate() {
+                let clients = format!("127.0.0.5:{}", 20000 + position);
+                let peers = format!("127.0.0.5:{}", 20100 + position);
+                assert_eq!(member.clients.to_string(), clients);
+                assert_eq!(member.peers.as_ref().map(Address::to_string), Some(peers));
+            }
+        }
+        let last = herd(&PRESETS[0], HOST, BASE_PORT_MAX);
+        assert_eq!(last.members[4].peers.as_ref().map(|peers| peers.port), Some(65535));
+    }
+
+    #[test]
+    fn links_join_members_once_and_one_side_dials() {
+        for preset in &PRESETS {
+            let herd = super::herd(preset, HOST, BASE_PORT);
+            let mut ends = 0;
+            for member in &herd.members {
+                for peer in herd.neighbours(&member.name) {
+                    ends += 1;
+                    let back = herd.neighbours(&peer.name);
+                    let back: Vec<_> = back.iter().filter(|p| p.name == member.name).collect();
+                    assert_eq!(back.len(), 1, "{}: {}, {}", preset.year, member.name, peer.name);
+                    assert_ne!(back[0].initiative, peer.initiative);
+                    assert_eq!(peer.kind, LinkKind::Herd);
+                }
+            }
+            assert_eq!(ends, 2 * preset.links.len(), "{}: a link to nobody", preset.year);
+        }
+        let bona = super::herd(of_year("2023").unwrap(), HOST, BASE_PORT).neighbours("Bona");
+        let seen: Vec<_> = bona.iter().map(|peer| (peer.name.as_str(), peer.initiative)).collect();
+        let expected = [
+            ("Clark", Initiative::Theirs),
+            ("Campbell", Initiative::Theirs),
+            ("Bailey", Initiative::Ours),
+        ];
+        assert_eq!(seen, expected);
+    }
+
+    #[test]
+    fn a_name_alone_finds_its_year() {
+        let check = |name: &str, year: &str| {
+            assert_eq!(with_server(Some(name)).unwrap().year, year, "{name}");
+        };
+        check("Jaquez", "2023");
+        check("Bona", "2023");
+        check("Juzang", "2022");
+        check("Bernard", "2022");
+        check("Riley", "2021");
+        check("Hill", "2020");
+        check("Goloman", "2018");
+        check("Alford", "2017");
+        check("Powell", "2015");
+        check("Gasol", "2014");
+        assert!(with_server(Some("Nobody")).is_err());
+        assert_eq!(with_server(None).unwrap().year, "2023");
+        assert_eq!(of_year("2019").unwrap().year, "2018");
+        assert!(of_year("2016").unwrap_err().to_string().contains("2014, 2015, 2017"));
+    }
+}

@@ -1,0 +1,20 @@
+//! Arguments in, one command out. What a command does stands in `cmd`, in the file of its name.
+
+mod cmd;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let exit = match cmd::run(cmd::flags::Cli::from_process().command) {
+        Ok(exit) => exit,
+        Err(failure) => {
+            if !failure.sentence.is_empty() {
+                // Where nobody listens to complaints, the exit code must do.
+                let _ = writeln!(io::stderr(), "herd: {}", failure.sentence);
+            }
+            failure.exit
+        }
+    };
+    exit.into()
+}

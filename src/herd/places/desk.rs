@@ -1,0 +1,495 @@
+//! The front desk of a remote source: which questions become calls. Apart from the sources, which
+//! only know how to ask, and from the reactor, which only carries questions and answers; it opens
+//! no socket, starts no thread and reads no clock, so its rules can be tested in no time.
+//!
+//! In use, a crowd asks about the same square, a scraper asks about everything, and now and then
+//! the service dies. Each could cost the operator money or the clients their patience, so every
+//! question passes the rules below, in this order. A refusal is an answer, given at once.
+//!
+//! ```text
+//!   question ─▶ patience of this address? ─▶ same question on its way? ─▶ is the service well?
+//!                    no: refused                  yes: joins it              no: refused
+//!            ─▶ room for another call? ─▶ money left for today? ─▶ queue ─▶ worker
+//!                    no: refused               no: refused        │
+//!                                                   nobody waits for it any more: dropped
+//! ```
+//!
+//! The queue is here and not with the workers, because only here is known who still waits. A
+//! service that hangs lets a queue grow old, and once it is well again it should hear the questions
+//! of now, not those whose askers were told long ago that nobody knows.
+//!
+//! invariant: a ticket waits at one call at most
+//! invariant: every call is in the queue or with a worker, and `at_work` counts the latter
+
+use std::collections::{HashMap, VecDeque};
+use std::net::{IpAddr, Ipv6Addr};
+use std::time::Duration;
+
+use super::budget::{Budget, Spent};
+use super::render::status::{OVER_QUERY_LIMIT, UNKNOWN_ERROR};
+use herd_core::clock::Now;
+use herd_core::names::Ticket;
+use herd_core::whatsat::Question;
+
+/// What an operator allows.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// Calls at the service at a time: one for each worker.
+    pub workers: usize,
+    /// Calls that may wait for a worker.
+    pub queue_max: usize,
+    /// Calls a day, in UTC; `None` for a service that costs nothing.
+    pub calls_per_day: Option<usize>,
+    /// Questions a second that one address may ask for long.
+    pub questions_per_second: f64,
+    /// Questions that it may ask at once.
+    pub questions_at_once: f64,
+    /// Clients on this machine are not strangers; only a test or a proxy wants them limited.
+    pub limits_loopback: bool,
+    /// Failed calls in a row after which the service counts as dead.
+    pub failures_max: u32,
+    /// How long a dead service is left alone before one call tries it again.
+    pub rest: Duration,
+}
+
+/// What becomes of a question.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Reception {
+    /// There will be an answer, unless the service takes longer than the asker waits.
+    Accepted,
+    /// The status and the reason.
+    Refused(&'static str, &'static str),
+}
+
+/// Names a call until it is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct CallId(Key);
+
+/// Two questions are the same if their answers must be: the numbers are compared by their bits, so
+/// what is asked in other words is another question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    latitude: u64,
+    longitude: u64,
+    radius_km: u64,
+    bound: u8,
+}
+
+pub struct Desk {
+    rules: Rules,
+    calls: HashMap<Key, Call>,
+    /// Calls that no worker has yet, oldest first.
+    queue: VecDeque<Key>,
+    at_work: usize,
+    health: Health,
+    budget: Budget,
+    askers: Askers,
+}
+
+impl Desk {
+    /// A desk that has spent so much already.
+    pub fn new(rules: Rules, spent: Spent) -> Desk {
+        Desk {
+            rules,
+            calls: HashMap::new(),
+            queue: VecDeque::new(),
+            at_work: 0,
+            health: Health::Well { failures: 0 },
+            budget: Budget::new(rules.calls_per_day, spent),
+            askers: Askers::default(),
+        }
+    }
+
+    /// Decides about a question. `from` is the address of the client, if it has one; `patience` is
+    /// how long it waits. Then ask `Desk::next`.
+    pub fn receive(
+        &mut self,
+        now: Now,
+        from: Option<IpAddr>,
+        ticket: Ticket,
+        question: &Question,
+        patience: Duration,
+    ) -> Reception {
+        let until = now.monotonic + patience;
+        let limited = from.filter(|ip| self.rules.limits_loopback || !ip.is_loopback());
+        if limited.is_some_and(|ip| !self.askers.may_ask(ip, now.monotonic, &self.rules)) {
+            let why = "too many questions from this address; ask again in a second";
+            return Reception::Refused(OVER_QUERY_LIMIT, why);
+        }
+        let key = Key::of(question);
+        if let Some(call) = self.calls.get_mut(&key) {
+            call.tickets.push(ticket);
+            call.until = call.until.max(until);
+            return Reception::Accepted;
+        }
+        if !self.health.allows_call(now.monotonic) {
+            let why = "the places service has failed repeatedly and is left alone for a moment";
+            return Reception::Refused(UNKNOWN_ERROR, why);
+        }
+        if self.calls.len() >= self.rules.workers + self.rules.queue_max {
+            let why = "too many questions are waiting; ask again later";
+            return Reception::Refused(OVER_QUERY_LIMIT, why);
+        }
+        if !self.budget.may_call(now) {
+            let why = "today's budget of questions is used up";
+            return Reception::Refused(OVER_QUERY_LIMIT, why);
+        }
+        self.health.call_begins();
+        self.calls.insert(key, Call { question: *question, tickets: vec![ticket], until });
+        self.queue.push_back(key);
+        Reception::Accepted
+    }
+
+    /// The next call to make, if a worker is free for it. Tell `Desk::finished` when it is over.
+    pub fn next(&mut self, now: Duration) -> Option<(CallId, Question)> {
+        while self.at_work < self.rules.workers {
+            let key = self.queue.pop_front()?;
+            let call = self.calls.get(&key)?;
+            if call.until > now {
+                self.at_work += 1;
+                return Some((CallId(key), call.question));
+            }
+            self.calls.remove(&key);
+            self.health.call_dropped(now);
+            self.budget.call_dropped();
+        }
+        None
+    }
+
+    /// Ends a call. Gives everyone who waits for its answer, in the order in which they came.
+    pub fn finished(&mut self, now: Duration, call: CallId, has_answered: bool) -> Vec<Ticket> {
+        self.health.call_ends(has_answered, now, &self.rules);
+        let Some(call) = self.calls.remove(&call.0) else { return Vec::new() };
+        self.at_work -= 1;
+        call.tickets
+    }
+
+    /// Calls that are on their way.
+    pub fn calls(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// Whether the service has failed so often that it is left alone.
+    pub fn is_resting(&self) -> bool {
+        !matches!(self.health, Health::Well { .. })
+    }
+
+    pub fn spent(&self) -> Spent {
+        self.budget.spent()
+    }
+
+    /// Calls counted today, and how many may be.
+    pub fn today(&self, now: Now) -> (usize, Option<usize>) {
+        (self.budget.spent_today(now).calls, self.rules.calls_per_day)
+    }
+}
+
+/// A question that becomes a call, and all who wait for its answer.
+struct Call {
+    question: Question,
+    tickets: Vec<Ticket>,
+    /// Until when anybody waits.
+    until: Duration,
+}
+
+impl Key {
+    pub fn of(question: &Question) -> Key {
+        Key {
+            latitude: question.at.latitude.to_bits(),
+            longitude: question.at.longitude.to_bits(),
+            radius_km: question.radius_km.to_bits(),
+            bound: question.bound,
+        }
+    }
+}
+
+/// A circuit breaker.
+///
+/// ```text
+///            failures_max in a row                rest is over
+///   Well ───────────────────────────▶ Resting ──────────────────▶ Probed
+///    ▲                                   ▲ ─────── failed ─────────┘ │
+///    └────────────────────────── answered ───────────────────────────┘
+/// ```
+enum Health {
+    Well {
+        failures: u32,
+    },
+    Resting {
+        until: Duration,
+    },
+    /// One call is on its way to find out.
+    Probed,
+}
+
+impl Health {
+    fn allows_call(&self, now: Duration) -> bool {
+        match self {
+            Health::Well { .. } => true,
+            Health::Resting { until } => now >= *until,
+            Health::Probed => false,
+        }
+    }
+
+    fn call_begins(&mut self) {
+        if let Health::Resting { .. } = self {
+            *self = Health::Probed;
+        }
+    }
+
+    /// Nobody waited for a call any more before it began: if it was to find out how the service
+    /// is, another must.
+    fn call_dropped(&mut self, now: Duration) {
+        if let Health::Probed = self {
+            *self = Health::Resting { until: now };
+        }
+    }
+
+    fn call_ends(&mut self, has_answered: bool, now: Duration, rules: &Rules) {
+        *self = match (&*self, has_answered) {
+            (_, true) => Health::Well { failures: 0 },
+            (Health::Well { failures }, false) if failures + 1 < rules.failures_max => {
+                Health::Well { failures: failures + 1 }
+            }
+            // A call that began before the service died says nothing new about it.
+            (Health::Resting { until }, false) => Health::Resting { until: *until },
+            (_, false) => Health::Resting { until: now + rules.rest },
+        };
+    }
+}
+
+/// A token bucket for each address that has asked lately.
+#[derive(Default)]
+struct Askers {
+    buckets: HashMap<IpAddr, Bucket>,
+    /// When the full buckets were last thrown out.
+    swept: Duration,
+}
+
+struct Bucket {
+    tokens: f64,
+    at: Duration,
+}
+
+impl Askers {
+    /// Addresses remembered at a time. Who asks rarely is forgotten first: a full bucket is no
+    /// different from none.
+    const REMEMBERED_MAX: usize = 10_000;
+    const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+    fn may_ask(&mut self, from: IpAddr, now: Duration, rules: &Rules) -> bool {
+        let from = network(from);
+        if self.buckets.len() >= Self::REMEMBERED_MAX && !self.buckets.contains_key(&from) {
+            if now - self.swept >= Self::SWEEP_EVERY {
+                self.swept = now;
+                self.buckets.retain(|_, bucket| bucket.level(now, rules) < rules.questions_at_once);
+            }
+            if self.buckets.len() >= Self::REMEMBERED_MAX {
+                // Ten thousand addresses that all ask at once are one attacker.
+                return false;
+            }
+        }
+        let full = Bucket { tokens: rules.questions_at_once, at: now };
+        let bucket = self.buckets.entry(from).or_insert(full);
+        let tokens = bucket.level(now, rules);
+        let may = tokens >= 1.0;
+        *bucket = Bucket { tokens: tokens - if may { 1.0 } else { 0.0 }, at: now };
+        may
+    }
+}
+
+impl Bucket {
+    fn level(&self, now: Duration, rules: &Rules) -> f64 {
+        let gained = (now - self.at).as_secs_f64() * rules.questions_per_second;
+        (self.tokens + gained).min(rules.questions_at_once)
+    }
+}
+
+/// Whoever has one IPv6 address has 2⁶⁴ of them (RFC 4291 section 2.5.1).
+fn network(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V6(v6) if v6.to_ipv4_mapped().is_none() => {
+            IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64))
+        }
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use herd_core::clock::PosixTime;
+    use herd_core::whatsat::Position;
+
+    const RULES: Rules = Rules {
+        workers: 2,
+        queue_max: 1,
+        calls_per_day: None,
+        questions_per_second: 5.0,
+        questions_at_once: 10.0,
+        limits_loopback: false,
+        failures_max: 3,
+        rest: Duration::from_secs(10),
+    };
+
+    const PATIENCE: Duration = Duration::from_secs(5);
+
+    fn now(ms: u64) -> Now {
+        let posix = PosixTime::new(86_400 + ms / 1000, 0);
+        Now { monotonic: Duration::from_millis(ms), posix }
+    }
+
+    fn about(latitude: f64) -> Question {
+        Question { at: Position { latitude, longitude: 0.0 }, radius_km: 1.0, bound: 5 }
+    }
+
+    /// Asks about a place of its own for each number.
+    fn ask(desk: &mut Desk, ms: u64, number: u64) -> Reception {
+        desk.receive(now(ms), None, Ticket(number), &about(number as f64), PATIENCE)
+    }
+
+    /// The same, and a worker takes it at once.
+    fn call(desk: &mut Desk, ms: u64, number: u64) -> CallId {
+        assert_eq!(ask(desk, ms, number), Reception::Accepted, "question {number} at {ms} ms");
+        let (call, question) = desk.next(Duration::from_millis(ms)).expect("a worker is free");
+        assert_eq!(question, about(number as f64));
+        call
+    }
+
+    fn refusal(reception: Reception) -> &'static str {
+        match reception {
+            Reception::Refused(_, why) => why,
+            other => panic!("not refused: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_same_question_is_asked_once() {
+        let mut desk = Desk::new(RULES, Spent::default());
+        let call = call(&mut desk, 0, 7);
+        desk.receive(now(1), None, Ticket(8), &about(7.0), PATIENCE);
+        assert_eq!(desk.next(Duration::ZERO), None, "the second joins the first");
+        let now = Duration::from_millis(5);
+        assert_eq!(desk.finished(now, call, true), [Ticket(7), Ticket(8)]);
+        assert_eq!(desk.finished(now, call, true), []);
+        assert_eq!(desk.calls(), 0);
+    }
+
+    #[test]
+    fn no_more_calls_than_allowed() {
+        let mut desk = Desk::new(RULES, Spent::default());
+        let first = call(&mut desk, 0, 1);
+        call(&mut desk, 0, 2);
+        assert_eq!(ask(&mut desk, 0, 3), Reception::Accepted);
+        assert_eq!(desk.next(Duration::ZERO), None, "no worker is free");
+        assert!(refusal(ask(&mut desk, 0, 4)).contains("waiting"));
+        desk.finished(Duration::ZERO, first, true);
+        let next = desk.next(Duration::ZERO).expect("now one is");
+        assert_eq!(next.1, about(3.0));
+        assert_eq!(ask(&mut desk, 0, 4), Reception::Accepted);
+    }
+
+    #[test]
+    fn what_nobody_waits_for_is_not_asked() {
+        let mut desk =
+            Desk::new(Rules { queue_max: 9, calls_per_day: Some(5), ..RULES }, Spent::default());
+        let stuck = [call(&mut desk, 0, 1), call(&mut desk, 0, 2)];
+        ask(&mut desk, 1, 3);
+        ask(&mut desk, 2, 4);
+        // Somebody else asks the same, and will still wait.
+        desk.receive(now(3_000), None, Ticket(5), &about(4.0), PATIENCE);
+        for call in stuck {
+            desk.finished(Duration::from_secs(5), call, false);
+        }
+        let now = Duration::from_secs(6);
+        let (fourth, question) = desk.next(now).expect("somebody still waits");
+        assert_eq!(question, about(4.0), "and for the third nobody does");
+        assert_eq!(desk.next(now), None);
+        assert_eq!(desk.finished(now, fourth, true), [Ticket(4), Ticket(5)]);
+        // Three calls were made, so the day has two left.
+        call(&mut desk, 6_000, 6);
+        call(&mut desk, 6_000, 7);
+        assert!(refusal(ask(&mut desk, 6_000, 8)).contains("budget"));
+    }
+
+    #[test]
+    fn a_probe_that_is_dropped_makes_room_for_another() {
+        let mut desk = Desk::new(Rules { workers: 3, queue_max: 9, ..RULES }, Spent::default());
+        let stuck = [1, 2, 3].map(|number| call(&mut desk, 0, number));
+        for call in &stuck[..2] {
+            desk.finished(Duration::ZERO, *call, false);
+        }
+        let more = [4, 5].map(|number| call(&mut desk, 0, number));
+        desk.finished(Duration::ZERO, more[0], false);
+        assert!(refusal(ask(&mut desk, 0, 6)).contains("left alone"));
+        // Two workers still hang, and a third is kept busy until the probe is too old.
+        desk.at_work = 3;
+        assert_eq!(ask(&mut desk, 10_000, 7), Reception::Accepted);
+        desk.at_work = 2;
+        assert_eq!(desk.next(Duration::from_secs(15)), None, "it is dropped");
+        call(&mut desk, 15_000, 8);
+    }
+
+    #[test]
+    fn a_dead_service_is_left_alone_and_then_tried_once() {
+        let mut desk = Desk::new(RULES, Spent::default());
+        for number in 0..3 {
+            let call = call(&mut desk, 0, number);
+            desk.finished(Duration::ZERO, call, false);
+        }
+        assert!(refusal(ask(&mut desk, 9_999, 4)).contains("left alone"));
+        let probe = call(&mut desk, 10_000, 5);
+        assert!(refusal(ask(&mut desk, 10_001, 6)).contains("left alone"));
+        desk.finished(Duration::from_millis(10_500), probe, false);
+        assert!(refusal(ask(&mut desk, 20_499, 7)).contains("left alone"));
+        let probe = call(&mut desk, 20_500, 8);
+        desk.finished(Duration::from_millis(20_600), probe, true);
+        call(&mut desk, 20_600, 9);
+        call(&mut desk, 20_600, 10);
+    }
+
+    #[test]
+    fn a_day_has_its_budget() {
+        let mut desk = Desk::new(Rules { calls_per_day: Some(2), ..RULES }, Spent::default());
+        for number in 0..2 {
+            let call = call(&mut desk, 0, number);
+            desk.finished(Duration::ZERO, call, true);
+        }
+        assert!(refusal(ask(&mut desk, 86_399_999, 3)).contains("budget"));
+        call(&mut desk, 86_400_000, 4);
+    }
+
+    #[test]
+    fn each_address_has_its_patience() {
+        let rules = Rules { queue_max: 1_000_000, ..RULES };
+        let asks = |desk: &mut Desk, ms, from: &str, count: u64| {
+            let from: IpAddr = from.parse().unwrap();
+            let answers = (0..count).map(|n| {
+                let question = about(ms as f64 + n as f64 / 100.0);
+                desk.receive(now(ms), Some(from), Ticket(n), &question, PATIENCE)
+            });
+            answers.filter(|answer| !matches!(answer, Reception::Refused(..))).count()
+        };
+        let mut desk = Desk::new(rules, Spent::default());
+        assert_eq!(asks(&mut desk, 0, "192.0.2.1", 20), 10);
+        assert_eq!(asks(&mut desk, 0, "192.0.2.2", 20), 10);
+        assert_eq!(asks(&mut desk, 1_000, "192.0.2.1", 20), 5);
+        assert_eq!(asks(&mut desk, 0, "127.0.0.1", 20), 20);
+        assert_eq!(asks(&mut desk, 0, "2001:db8::1", 6), 6);
+        assert_eq!(asks(&mut desk, 0, "2001:db8::2", 20), 4, "the same network");
+        let mut strict = Desk::new(Rules { limits_loopback: true, ..rules }, Spent::default());
+        assert_eq!(asks(&mut strict, 0, "127.0.0.1", 20), 10);
+    }
+
+    #[test]
+    fn addresses_are_remembered_in_a_bound() {
+        let mut desk = Desk::new(Rules { queue_max: 1_000_000, ..RULES }, Spent::default());
+        let from = |n: u32| Some(IpAddr::from(n.to_be_bytes()));
+        for n in 0..20_000 {
+            desk.receive(now(0), from(n + (1 << 24)), Ticket(0), &about(1.0), PATIENCE);
+        }
+        assert_eq!(desk.askers.buckets.len(), Askers::REMEMBERED_MAX);
+        let later = desk.receive(now(2_000), from(7 << 24), Ticket(1), &about(1.0), PATIENCE);
+        assert_eq!((later, desk.askers.buckets.len()), (Reception::Accepted, 1));
+    }
+}

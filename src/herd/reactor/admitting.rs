@@ -1,0 +1,140 @@
+//! Who comes in: accepting at the doors, and the cap on connections. Apart from `serving` because
+//! it ends where a connection has its name and its first deadline.
+
+use log::{debug, info, warn};
+
+use super::connection::{Connection, Phase};
+use super::listener::{Accepted, Arrival};
+use super::slots::Slot;
+use super::{Due, Reactor, Unfinished, descriptors};
+use crate::trace::Note;
+use herd_core::border::Input;
+use herd_core::names::{ConnId, Door};
+
+/// Connections accepted at one door in one turn.
+const ACCEPTS_MAX: usize = 32;
+
+impl Reactor {
+    /// Admits whoever waits at a door, a bounded number of them; the rest has another turn.
+    pub(super) fn accept(&mut self, slot: usize) {
+        let now = self.moment();
+        if let Some(Slot::Listener(listener)) = self.slots.at(slot) {
+            listener.queued = false;
+            if listener.is_resting {
+                return;
+            }
+        }
+        for _ in 0..ACCEPTS_MAX {
+            if self.slots.dead() >= descriptors::DEAD_MAX {
+                break;
+            }
+            let Some(Slot::Listener(listener)) = self.slots.at(slot) else { return };
+            let door = listener.door();
+            let is_full = self.room(door) == 0;
+            let Some(Slot::Listener(listener)) = self.slots.at(slot) else { return };
+            listener.is_full = is_full;
+            if is_full {
+                return;
+            }
+            match listener.accept(now) {
+                Accepted::Arrived(arrival) => self.admit(door, arrival),
+                Accepted::Nobody => return,
+                Accepted::Exhausted { error, wait, is_first } => {
+                    if is_first {
+                        warn!("cannot accept: {error}; whoever comes waits, and is accepted later");
+                    }
+                    self.wheel.start(self.now.monotonic + wait, Due::Accept { slot });
+                    return;
+                }
+            }
+        }
+        if let Some(Slot::Listener(listener)) = self.slots.at(slot)
+            && !listener.queued
+        {
+            listener.queued = true;
+            self.unfinished.push_back(Unfinished::Door(slot));
+        }
+    }
+
+    /// Accepts, unless that is coming with the unfinished.
+    pub(super) fn offer_accept(&mut self, slot: usize) {
+        if let Some(Slot::Listener(listener)) = self.slots.at(slot)
+            && !listener.queued
+        {
+            self.accept(slot);
+        }
+    }
+
+    /// The rest of a door is over that found the system exhausted.
+    pub(super) fn accept_after_rest(&mut self, slot: usize) {
+        if let Some(Slot::Listener(listener)) = self.slots.at(slot) {
+            listener.is_resting = false;
+        }
+        self.offer_accept(slot);
+    }
+
+    /// How many connections may come through a door. While there is no room, whoever comes waits in
+    /// the kernel's backlog. On the peer port there always is, for a peer could be the next who
+    /// comes: the core sends the oldest stranger away.
+    fn room(&self, door: Door) -> usize {
+        let most = match door {
+            Door::Client => self.shares.clients,
+            Door::Admin => self.shares.admins,
+            Door::Peer | Door::Plain => usize::MAX,
+        };
+        most.saturating_sub(self.slots.alive(door))
+    }
+
+    /// Accepts again at doors that were full, once a tenth of the places is free. Nobody would
+    /// tell us that people are waiting there.
+    pub(super) fn open_doors_again(&mut self) {
+        let doors = [
+            (self.doors.client, Door::Client, self.shares.clients),
+            (self.doors.admin, Door::Admin, self.shares.admins),
+        ];
+        for (slot, door, most) in doors {
+            let has_room = self.room(door) >= most.div_ceil(10);
+            if let Some(Slot::Listener(listener)) = self.slots.at(slot)
+                && listener.is_full
+                && has_room
+                && !listener.queued
+            {
+                listener.is_full = false;
+                listener.queued = true;
+                self.unfinished.push_back(Unfinished::Door(slot));
+            }
+        }
+    }
+
+    fn admit(&mut self, door: Door, arrival: Arrival) {
+        let (span, now) = (self.trace.begin(), self.moment());
+        let (admitted, from) = match arrival {
+            Arrival::Tcp(stream, from) => {
+                let make = |id| Connection::tcp(id, stream, Phase::Open, now);
+                (self.slots.admit(door, make), Some(from))
+            }
+            Arrival::Unix(stream) => {
+                (self.slots.admit(door, |id| Connection::unix(id, stream, now)), None)
+            }
+        };
+        let Some(conn) = admitted.filter(|&conn| self.register(conn)) else { return };
+        match from {
+            Some(from) => info!("{conn} has come from {from}"),
+            None => debug!("{conn} has come"),
+        }
+        self.tell(Input::Accepted { conn });
+        self.trace.end(span, || Note::Accept { conn });
+    }
+
+    /// Makes a new connection known to the kernel and to the wheel. Says whether that worked.
+    pub(super) fn register(&mut self, conn: ConnId) -> bool {
+        let Some(connection) = self.slots.connection(conn) else { return false };
+        if let Err(error) = connection.register(self.poll.registry()) {
+            warn!("{conn} cannot be watched: {error}");
+            self.kill(conn);
+            return false;
+        }
+        self.look(conn);
+        true
+    }
+}

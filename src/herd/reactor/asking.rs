@@ -1,0 +1,404 @@
+//! What takes longer than a turn: questions about places, and dials. Apart because each begins in
+//! one turn and ends in another, with only a ticket or a peer's name to tie them together.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use log::{debug, error, info, warn};
+use mio::net::TcpStream;
+
+use super::connection::{Connection, Phase};
+use super::dialer::Route;
+use super::worker::{Finished, PlacesPool};
+use super::{Due, Mail, Reactor};
+use crate::config::LinkKind;
+use crate::places::desk::{CallId, Desk, Reception};
+use crate::places::remote::Trouble;
+use crate::places::render::status::UNKNOWN_ERROR;
+use crate::places::{Loaded, Local, Told, has_shrunk, render};
+use crate::status::{ServiceState, ServiceStatus};
+use crate::trace::{self, Note};
+use herd_core::border::{Input, Timer};
+use herd_core::clock::Now;
+use herd_core::names::{ConnId, Door, PeerId, Ticket};
+use herd_core::whatsat::Question;
+
+/// Questions of one connection that are answered from memory without a look at the others'.
+const ANSWERS_MAX: usize = 8;
+
+/// Whoever answers questions.
+pub struct Places {
+    /// What the operator calls the source.
+    name: &'static str,
+    source: Answerer,
+    /// Reused for every answer of places in memory.
+    body: Vec<u8>,
+}
+
+enum Answerer {
+    Local {
+        local: Local,
+        held: Held,
+        load: Load,
+    },
+    Remote {
+        pool: PlacesPool,
+        desk: Box<Desk>,
+        /// The service has said no, and the operator has been told.
+        refuses: bool,
+    },
+}
+
+/// The places in memory.
+enum Held {
+    /// They are on their way for the first time.
+    NotYet,
+    Here(Loaded),
+    /// They cannot be loaded; why.
+    Nothing(String),
+}
+
+/// Whether a thread is loading places. One at a time: else an older file could overtake a newer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Load {
+    No,
+    UnderWay,
+    /// And the file has changed since it began.
+    Again,
+}
+
+impl Places {
+    pub fn loading(name: &'static str, local: Local) -> Places {
+        let (held, load) = (Held::NotYet, Load::UnderWay);
+        Places { name, source: Answerer::Local { local, held, load }, body: Vec::new() }
+    }
+
+    pub fn remote(name: &'static str, pool: PlacesPool, desk: Desk) -> Places {
+        let source = Answerer::Remote { pool, desk: Box::new(desk), refuses: false };
+        Places { name, source, body: Vec::new() }
+    }
+
+    /// Whether there are answers from memory to be had.
+    pub fn are_here(&self) -> bool {
+        matches!(&self.source, Answerer::Local { held, .. } if !matches!(held, Held::NotYet))
+    }
+
+    /// The body of an answer that needs no waiting: from memory, microseconds away.
+    pub fn answer_now(&mut self, question: &Question) -> Option<&[u8]> {
+        self.body.clear();
+        let Answerer::Local { held, .. } = &self.source else { return None };
+        match held {
+            Held::NotYet => return None,
+            Held::Here(loaded) => {
+                loaded.source.answer(question, &mut self.body);
+            }
+            // Why it cannot is the operator's business: it may name a file.
+            Held::Nothing(_) => {
+                let why = "this server has no places to tell of";
+                render::failure(UNKNOWN_ERROR, why, &mut self.body);
+            }
+        }
+        Some(&self.body)
+    }
+
+    /// For the status: what answers, and whether it is ready.
+    pub fn describe(&self, now: Now) -> String {
+        let name = self.name;
+        match &self.source {
+            Answerer::Local { held: Held::NotYet, .. } => format!("{name}, loading"),
+            Answerer::Local { held: Held::Here(loaded), .. } => {
+                format!("{name}, {}", loaded.summary)
+            }
+            Answerer::Local { held: Held::Nothing(why), .. } => format!("{name}, broken: {why}"),
+            Answerer::Remote { .. } => match self.service(now) {
+                Some(service) => format!("{name}, {service}"),
+                None => name.to_owned(),
+            },
+        }
+    }
+
+    /// For the status: how a remote source is, and what it has cost.
+    pub fn service(&self, now: Now) -> Option<ServiceStatus> {
+        let Answerer::Remote { pool, desk, .. } = &self.source else { return None };
+        let (calls_today, calls_per_day) = desk.today(now);
+        let trouble = pool.trouble();
+        let is_refused = matches!(trouble, Some(Trouble::Refusal(_)));
+        Some(ServiceStatus {
+            state: match (desk.is_resting(), is_refused) {
+                (true, _) => ServiceState::LeftAlone,
+                (false, true) => ServiceState::Refuses,
+                (false, false) => ServiceState::Well,
+            },
+            calls_under_way: desk.calls() as u64,
+            calls_today: calls_today as u64,
+            calls_left_today: calls_per_day.map(|max| max.saturating_sub(calls_today) as u64),
+            elements_skipped: pool.skipped(),
+            trouble: trouble.map(|trouble| trouble.to_string()),
+        })
+    }
+
+    pub fn shut_down(&self) {
+        if let Answerer::Remote { pool, .. } = &self.source {
+            pool.shut_down();
+        }
+    }
+}
+
+impl Reactor {
+    pub(super) fn ask_places(
+        &mut self,
+        conn: ConnId,
+        ticket: Ticket,
+        question: Question,
+        patience: Duration,
+    ) {
+        match &mut self.places.source {
+            Answerer::Local { held, .. } => {
+                self.asked.push(conn, ticket, question);
+                if !matches!(held, Held::NotYet) {
+                    return;
+                }
+            }
+            Answerer::Remote { pool, desk, .. } => {
+                let mut body = Vec::new();
+                if pool.recall(&question, &mut body) {
+                    self.mailbox.push_back(Mail::Answered { ticket, body: body.into() });
+                    return;
+                }
+                // Asked only now and here: an address kept for each connection would cost more
+                // memory than all the system calls for those who ask.
+                let from = self.slots.connection(conn).and_then(|asker| asker.peer_ip());
+                match desk.receive(self.now, from, ticket, &question, patience) {
+                    Reception::Accepted => pool.ask_next(desk, self.now.monotonic),
+                    Reception::Refused(status, why) => {
+                        render::failure(status, why, &mut body);
+                        self.mailbox.push_back(Mail::Answered { ticket, body: body.into() });
+                        return;
+                    }
+                }
+            }
+        }
+        let timer = Timer::Answer { ticket };
+        self.wheel.start(self.now.monotonic + patience, Due::Core(timer));
+    }
+
+    /// Answers from memory, as many as a turn may, a few for each who asks.
+    pub(super) fn answer_questions(&mut self) {
+        if !self.places.are_here() {
+            return;
+        }
+        while self.work.may_answer()
+            && let Some(conn) = self.asked.next()
+        {
+            self.answer_some(conn);
+        }
+    }
+
+    /// Answers the next few questions of one connection. Who is owed much already is passed over
+    /// until it has read (`Reactor::write`): its outbox would grow by whatever it has asked.
+    fn answer_some(&mut self, conn: ConnId) {
+        let high_water = self.config.limits.high_water_bytes;
+        for _ in 0..ANSWERS_MAX {
+            let connection = self.slots.connection(conn);
+            if connection.is_none_or(|connection| connection.owed() > high_water) {
+                return;
+            }
+            let Some((ticket, question)) = self.asked.take(conn) else { return };
+            let Some(body) = self.places.answer_now(&question) else { return };
+            self.work.answered(body.len());
+            let input = Input::PlacesArrived { ticket, body };
+            let (span, told) = (self.trace.begin(), trace::Told::from(&input));
+            self.server.handle(self.now, input, &mut self.out);
+            let outputs = self.out.list.len() as u32;
+            self.carry_out();
+            self.trace.end(span, || Note::Tell { told, lines: 0, outputs });
+            self.empty_mailbox();
+        }
+        self.asked.call(conn);
+    }
+
+    /// Many wakes may have become one event: takes all that lies there.
+    pub(super) fn pick_up_results(&mut self) {
+        let (span, mut results) = (self.trace.begin(), 0);
+        while let Some((call, finished)) = self.results.next() {
+            self.trace.call(call);
+            results += 1;
+            match finished {
+                Finished::Places { call, told, body } => self.call_finished(call, told, body),
+                Finished::Loaded(loaded) => self.places_loaded(loaded),
+                Finished::TraceWritten => self.trace_written(),
+                Finished::Resolved { peer, addresses } => match addresses {
+                    Ok(addresses) => match self.routes.resolved(peer, addresses) {
+                        Some(address) => self.connect(peer, address),
+                        None => self.dial_failed(peer, "its name has no address"),
+                    },
+                    Err(error) => self.dial_failed(peer, &error.to_string()),
+                },
+            }
+        }
+        self.empty_mailbox();
+        self.trace.end(span, || Note::Waker { results });
+    }
+
+    /// One answer for everybody who asked the same.
+    fn call_finished(&mut self, call: CallId, told: Told, body: Vec<u8>) {
+        let Answerer::Remote { pool, desk, refuses } = &mut self.places.source else { return };
+        let has_answered = told == Told::Answer;
+        let was_resting = desk.is_resting();
+        let body: Rc<[u8]> = body.into();
+        for ticket in desk.finished(self.now.monotonic, call, has_answered) {
+            self.mailbox.push_back(Mail::Answered { ticket, body: body.clone() });
+        }
+        tell_of_service(pool.trouble(), was_resting, desk.is_resting(), refuses);
+        pool.ask_next(desk, self.now.monotonic);
+    }
+
+    /// Reads an operator's file anew. What answers now goes on until the new places are there.
+    pub(super) fn load_places_again(&mut self) {
+        let Answerer::Local { local, load, .. } = &mut self.places.source else { return };
+        if let Local::Atlas = local {
+            return;
+        }
+        if *load != Load::No {
+            *load = Load::Again;
+            return;
+        }
+        match self.postbox.load(local.clone()) {
+            Ok(()) => *load = Load::UnderWay,
+            Err(error) => error!("the places are not loaded again: no thread ({error})"),
+        }
+    }
+
+    /// Swaps the places in one step. Bad ones replace none that answer.
+    fn places_loaded(&mut self, loaded: Result<Loaded, String>) {
+        let Answerer::Local { held, load, .. } = &mut self.places.source else { return };
+        let is_outdated = std::mem::replace(load, Load::No) == Load::Again;
+        match (loaded, &mut *held) {
+            (Err(why), Held::Here(old)) => {
+                error!("the places stay as they are, {}: {why}", old.summary);
+            }
+            (loaded, old) => {
+                let new = match loaded {
+                    Ok(loaded) => {
+                        info!("the places are loaded: {}", loaded.summary);
+                        if let Held::Here(old) = old
+                            && has_shrunk(old.places, loaded.places)
+                        {
+                            warn!(
+                                "the new places are less than half of the old, {} instead of {}: \
+                                 if that is a mistake, mend the file and send SIGHUP again",
+                                loaded.places, old.places
+                            );
+                        }
+                        Held::Here(loaded)
+                    }
+                    Err(why) => {
+                        error!("there are no places: {why}");
+                        Held::Nothing(why)
+                    }
+                };
+                *held = new;
+            }
+        }
+        if is_outdated {
+            self.load_places_again();
+        }
+    }
+
+    pub(super) fn dial(&mut self, peer: PeerId) {
+        let span = self.trace.begin();
+        match self.routes.next(peer) {
+            Route::Connect(address) => self.connect(peer, address),
+            Route::Resolve(address) => {
+                if let Err(error) = self.postbox.resolve(peer, address) {
+                    self.dial_failed(peer, &error.to_string());
+                }
+            }
+        }
+        self.trace.end(span, || Note::Dial { peer });
+    }
+
+    pub(super) fn connect(&mut self, peer: PeerId, address: SocketAddr) {
+        let door = match self.config.peers[usize::from(peer.0)].kind {
+            LinkKind::Herd => Door::Peer,
+            LinkKind::Plain => Door::Plain,
+        };
+        let stream = match TcpStream::connect(address) {
+            Ok(stream) => stream,
+            Err(error) => return self.dial_failed(peer, &error.to_string()),
+        };
+        // Reports are small and must not wait for each other (tcp(7), TCP_NODELAY).
+        let _ = stream.set_nodelay(true);
+        let phase = Phase::Connecting { peer };
+        let now = self.moment();
+        match self.slots.admit(door, |id| Connection::tcp(id, stream, phase, now)) {
+            Some(conn) if self.register(conn) => debug!("{conn} dials {address}"),
+            _ => self.dial_failed(peer, "this server has no place left"),
+        }
+    }
+
+    /// Says whether the connection is more than a dial. A dial that is through becomes one here.
+    pub(super) fn is_dialled(&mut self, conn: ConnId) -> bool {
+        let now = self.moment();
+        let Some(connection) = self.slots.connection(conn) else { return false };
+        let Phase::Connecting { peer } = connection.phase() else { return true };
+        match connection.dialled() {
+            Ok(true) if connection.is_its_own_peer() => {
+                connection.reset_when_dropped();
+                self.dial_over(conn, peer, "nobody listens there: the dial came back to itself");
+                false
+            }
+            Ok(true) => {
+                connection.open(now);
+                self.look(conn);
+                self.mailbox.push_back(Mail::Connected { peer, conn });
+                self.empty_mailbox();
+                true
+            }
+            Ok(false) => false,
+            Err(error) => {
+                self.dial_over(conn, peer, &error.to_string());
+                false
+            }
+        }
+    }
+
+    /// A dial under way has come to nothing.
+    pub(super) fn dial_over(&mut self, conn: ConnId, peer: PeerId, why: &str) {
+        self.slots.kill(conn);
+        self.dial_failed(peer, why);
+        self.empty_mailbox();
+    }
+
+    fn dial_failed(&mut self, peer: PeerId, why: &str) {
+        let address = self.routes.address(peer);
+        debug!("cannot reach {} at {address}: {why}", self.config.peers[usize::from(peer.0)].name);
+        self.mailbox.push_back(Mail::DialFailed { peer });
+    }
+}
+
+/// Logs when a service dies or refuses, and when it is well again: once each, whatever the traffic.
+fn tell_of_service(
+    trouble: Option<Trouble>,
+    was_resting: bool,
+    is_resting: bool,
+    refuses: &mut bool,
+) {
+    let why = trouble.as_ref().map_or_else(String::new, |trouble| format!(": {trouble}"));
+    match (was_resting, is_resting) {
+        (false, true) => {
+            warn!("the places service fails and is left alone, but for a try now and then{why}");
+        }
+        (true, false) => warn!("the places service answers again"),
+        _ => {}
+    }
+    let is_refused = matches!(trouble, Some(Trouble::Refusal(_)));
+    if is_refused && !*refuses {
+        warn!("the places service refuses to answer{why}");
+    } else if *refuses && trouble.is_none() {
+        warn!("the places service refuses no more");
+    }
+    // A failure says nothing about that.
+    *refuses = is_refused || *refuses && trouble.is_some();
+}

@@ -1,0 +1,111 @@
+//! How the descriptors that the system grants are shared out. Apart because everything that holds
+//! one must be in one sum: whoever is not counted takes somebody else's.
+//!
+//! ```text
+//!   ├ the house's ┼ peers, places ┼ strangers ┼ admin ┼──────────── clients ────────────┤
+//! ```
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use super::StartError;
+use crate::config::Config;
+use herd_core::names::ConnId;
+
+/// Streams of the process, doors, log, epoll, the signals' and the waker's, and some to spare for
+/// files that are open for a moment.
+const FILES: usize = 24;
+/// Connections that have ended in this turn: nobody is accepted beyond them before they are buried.
+pub const DEAD_MAX: usize = 8;
+const HOUSE: usize = FILES + DEAD_MAX;
+/// Each peer may have an old connection and a new one; each thread, a socket and a resolver's.
+const FOR_EACH: usize = 2;
+/// Connections to the peer port that have not greeted: each lasts for the greeting's patience.
+const STRANGERS_MAX: usize = 64;
+/// Connections to the admin socket; each is answered at once.
+const ADMINS_MAX: usize = 16;
+/// Of what is left for people, strangers and admins get a part of so many where it is little.
+const PART: usize = 8;
+/// More than this is never asked of the system: each connection also costs the kernel memory.
+const WANTED: u64 = 200_000;
+/// What macOS grants at most, whatever its hard limit says (setrlimit(2) there, OPEN_MAX).
+const MACOS: u64 = 10_240;
+
+// At what most systems grant without being asked, strangers have all that they may.
+const _: () = assert!(1024 / PART >= STRANGERS_MAX && STRANGERS_MAX >= ADMINS_MAX);
+
+/// How many connections there may be of each kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shares {
+    pub clients: usize,
+    pub strangers: usize,
+    pub admins: usize,
+}
+
+impl Shares {
+    /// Takes as many descriptors as the system grants, and shares them out.
+    ///
+    /// # Errors
+    /// They are too few for one of each kind: such a server would listen and answer nobody.
+    pub fn claim(config: &Config) -> Result<Shares, StartError> {
+        let (granted, needed) = (raise_limit(), ours(config) + 3);
+        match granted < needed {
+            true => Err(StartError::Descriptors { granted, needed }),
+            false => Ok(Shares::of(granted, config)),
+        }
+    }
+
+    fn of(descriptors: usize, config: &Config) -> Shares {
+        let ours = ours(config);
+        let people = descriptors.saturating_sub(ours);
+        let strangers = (people / PART).clamp(1, STRANGERS_MAX);
+        let admins = (people / PART).clamp(1, ADMINS_MAX);
+        let possible = people.saturating_sub(strangers + admins).clamp(1, ConnId::SLOTS_MAX / 2);
+        let wanted = config.limits.connections_max.unwrap_or(possible);
+        Shares { clients: wanted.min(possible), strangers, admins }
+    }
+}
+
+/// What a server needs before anybody has come.
+fn ours(config: &Config) -> usize {
+    HOUSE + FOR_EACH * (config.peers.len() + config.places.workers)
+}
+
+/// Says how many descriptors there are then.
+fn raise_limit() -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    let hard = limit.maximum.unwrap_or(WANTED);
+    for wanted in [hard.min(WANTED), MACOS] {
+        let raised = Rlimit { current: Some(wanted), maximum: limit.maximum };
+        let is_more = limit.current.is_some_and(|soft| soft < wanted);
+        if is_more && wanted <= hard && setrlimit(Resource::Nofile, raised).is_ok() {
+            return wanted as usize;
+        }
+    }
+    limit.current.unwrap_or(WANTED) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::layers::{Overrides, Which, configure};
+
+    /// Goal: all of them together never need more than there is, unless it is too little for a
+    /// server at all.
+    #[test]
+    fn the_shares_are_a_whole() {
+        let which = Which::default();
+        let (herd, preset) = which.herd(Some("Bona")).unwrap();
+        let mut config = configure("Bona", herd, preset, &which, Overrides::default()).unwrap();
+        let ours = ours(&config);
+        for descriptors in 0..3_000 {
+            let Shares { clients, strangers, admins } = Shares::of(descriptors, &config);
+            assert!(clients > 0 && strangers > 0 && admins > 0);
+            let all = ours + clients + strangers + admins;
+            assert!(all <= descriptors.max(ours + 3), "{all} of {descriptors}");
+            assert!(descriptors < 3 * ours || clients > (descriptors - ours) / 2);
+        }
+        assert_eq!(Shares::of(2_000, &config).strangers, STRANGERS_MAX);
+        config.limits.connections_max = Some(7);
+        assert_eq!(Shares::of(2_000, &config).clients, 7);
+    }
+}

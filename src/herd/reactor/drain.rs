@@ -1,0 +1,126 @@
+//! Signals, and the orderly end. Apart because it happens once, and every other file may then
+//! pretend that the loop turns for ever.
+//!
+//! ```text
+//!   TERM, INT ──▶ doors closed, no more lines ──▶ answers sent ──▶ BYE to peers ──▶ all gone: 0
+//!                          └──────────── at most `limits.drain` ─────────────▶ exit all the same
+//! ```
+//!
+//! Reading on until the far end has closed too (`Phase::Lingering`) matters most here: a process
+//! that exits with unread input resets its connections, and answers already given to the kernel
+//! are thrown away with them.
+
+use log::{info, warn};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+
+use super::connection::{Hearing, Phase};
+use super::{Due, Reactor};
+use crate::trace::Note;
+use herd_core::HandOver;
+use herd_core::border::Input;
+use herd_core::names::Door;
+
+/// How far the end has come.
+pub enum Drain {
+    /// Clients still hear their answers.
+    Clients,
+    /// Only peers are left, and have been told.
+    Peers,
+    /// There is no more patience.
+    Over,
+}
+
+impl Reactor {
+    pub(super) fn heed_signals(&mut self) {
+        let span = self.trace.begin();
+        let signals: Vec<_> = self.signals.pending().collect();
+        for signal in signals {
+            match signal {
+                SIGHUP => {
+                    info!("SIGHUP: the log is opened anew");
+                    self.log.reopen();
+                    self.load_places_again();
+                }
+                SIGUSR1 => self.want_trace(),
+                SIGTERM | SIGINT if self.drain.is_none() => self.begin_drain(),
+                SIGTERM | SIGINT => {
+                    warn!("a second signal: exiting at once");
+                    self.drain = Some(Drain::Over);
+                }
+                _ => {}
+            }
+        }
+        self.trace.end(span, || Note::Signals);
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.drain.is_some()
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.drain, Some(Drain::Over))
+    }
+
+    /// Takes the drain's next steps once a turn has made them possible.
+    pub(super) fn step_drain(&mut self) {
+        if let Some(Drain::Clients) = self.drain
+            && self.slots.alive(Door::Client) == 0
+        {
+            self.drain = Some(Drain::Peers);
+            self.tell(Input::Leaving);
+        }
+        if let Some(Drain::Peers) = self.drain
+            && self.slots.alive(Door::Peer) + self.slots.alive(Door::Plain) == 0
+        {
+            self.drain = Some(Drain::Over);
+        }
+    }
+
+    fn begin_drain(&mut self) {
+        let bound = self.config.limits.drain;
+        info!("stopping: no new commands, at most {} ms", bound.as_millis());
+        self.drain = Some(Drain::Clients);
+        // A successor may start from now on, and needs the name as it needs the ports.
+        if let Some(give_up_name) = self.give_up_name.take() {
+            give_up_name();
+        }
+        self.wheel.start(self.now.monotonic + bound, Due::DrainOver);
+        self.tell(Input::Draining);
+        self.slots.remove_listener(self.doors.client);
+        self.slots.remove_listener(self.doors.peer);
+        for conn in self.slots.names() {
+            let Some(connection) = self.slots.connection(conn) else { continue };
+            if conn.door() == Door::Client && connection.phase() == Phase::Open {
+                if connection.hearing == Hearing::Open {
+                    connection.hearing = Hearing::Stopped;
+                }
+                self.queue_if_unfinished(conn);
+            }
+        }
+    }
+
+    pub(super) fn cut_drain_short(&mut self) {
+        warn!("stopping took too long: exiting all the same");
+        self.drain = Some(Drain::Over);
+    }
+
+    /// The last words of a process.
+    pub(super) fn end(mut self) -> HandOver {
+        let hand_over = self.server.hand_over();
+        self.log_hand_over(&hand_over);
+        self.places.shut_down();
+        self.end_trace();
+        info!("stopped");
+        hand_over
+    }
+
+    fn log_hand_over(&self, hand_over: &HandOver) {
+        for (peer, _) in &hand_over.owed {
+            let name = &self.config.peers[usize::from(peer.0)].name;
+            info!("peer {name} has not confirmed that it keeps all our reports");
+        }
+        if hand_over.has_failed() {
+            warn!("{}", hand_over.warning());
+        }
+    }
+}

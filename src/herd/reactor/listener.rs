@@ -1,0 +1,139 @@
+//! A door: accepts whoever comes, until nobody is left or the system has no descriptor to give.
+//! Apart because accepting fails in ways of its own; whom it admitted is `slots`' business.
+//!
+//! Under edge triggering the kernel reports a full backlog once. Whoever stops accepting before
+//! it is empty, for whatever reason, must come back by himself: no event will. So a door that
+//! stops says why, and the loop queues it among the unfinished or starts a timer.
+//!
+//! asyncio: BaseSelectorEventLoop._accept_connection takes the listener off the selector for a
+//! second on EMFILE.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use mio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use mio::{Interest, Registry, Token};
+
+use super::deadlines::Moment;
+use herd_core::names::Door;
+
+pub struct Listener {
+    slot: usize,
+    door: Door,
+    socket: Socket,
+    /// In the queue of the unfinished.
+    pub queued: bool,
+    /// A timer will accept again; until then nobody does, or each who comes would start another.
+    pub is_resting: bool,
+    /// Stopped because there are too many connections; goes on when some have closed.
+    pub is_full: bool,
+    /// How long to wait when the system is out of descriptors; doubles each time.
+    backoff: Duration,
+    /// When the log was last told so.
+    complained: Option<Moment>,
+}
+
+enum Socket {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// Who has come.
+pub enum Arrival {
+    Tcp(TcpStream, SocketAddr),
+    Unix(UnixStream),
+}
+
+/// What came of one call of accept.
+pub enum Accepted {
+    Arrived(Arrival),
+    /// The backlog is empty: the next arrival will be an event.
+    Nobody,
+    /// Try again after this time. The error is the system's (EMFILE and its like), and the
+    /// first of its kind for a while.
+    Exhausted {
+        error: io::Error,
+        wait: Duration,
+        is_first: bool,
+    },
+}
+
+impl Listener {
+    const BACKOFF_MIN: Duration = Duration::from_millis(100);
+    const BACKOFF_MAX: Duration = Duration::from_secs(1);
+    const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
+
+    pub fn tcp(slot: usize, door: Door, socket: TcpListener) -> Listener {
+        Listener::new(slot, door, Socket::Tcp(socket))
+    }
+
+    pub fn unix(slot: usize, door: Door, socket: UnixListener) -> Listener {
+        Listener::new(slot, door, Socket::Unix(socket))
+    }
+
+    fn new(slot: usize, door: Door, socket: Socket) -> Listener {
+        let backoff = Self::BACKOFF_MIN;
+        Listener {
+            slot,
+            door,
+            socket,
+            queued: false,
+            is_resting: false,
+            is_full: false,
+            backoff,
+            complained: None,
+        }
+    }
+
+    pub fn door(&self) -> Door {
+        self.door
+    }
+
+    pub fn register(&mut self, registry: &Registry) -> io::Result<()> {
+        let token = Token(self.slot);
+        match &mut self.socket {
+            Socket::Tcp(socket) => registry.register(socket, token, Interest::READABLE),
+            Socket::Unix(socket) => registry.register(socket, token, Interest::READABLE),
+        }
+    }
+
+    pub fn accept(&mut self, now: Moment) -> Accepted {
+        loop {
+            let accepted = match &self.socket {
+                Socket::Tcp(socket) => {
+                    socket.accept().map(|(stream, from)| Arrival::Tcp(stream, canonical(from)))
+                }
+                Socket::Unix(socket) => socket.accept().map(|(stream, _)| Arrival::Unix(stream)),
+            };
+            match accepted {
+                Ok(arrival) => {
+                    self.backoff = Self::BACKOFF_MIN;
+                    return Accepted::Arrived(arrival);
+                }
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => return Accepted::Nobody,
+                    // Somebody came and left before we got to the door (accept(2)).
+                    io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}
+                    _ => return self.exhausted(error, now),
+                },
+            }
+        }
+    }
+
+    fn exhausted(&mut self, error: io::Error, now: Moment) -> Accepted {
+        let is_first = self.complained.is_none_or(|last| last + Self::COMPLAIN_EVERY < now);
+        if is_first {
+            self.complained = Some(now);
+        }
+        self.is_resting = true;
+        let wait = self.backoff;
+        self.backoff = (wait * 2).min(Self::BACKOFF_MAX);
+        Accepted::Exhausted { error, wait, is_first }
+    }
+}
+
+/// An address of IPv4 as such, though it has come to a socket of IPv6.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}

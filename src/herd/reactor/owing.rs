@@ -1,0 +1,310 @@
+//! What leaves: texts are owed first and written when the turn ends, one write a socket; a close
+//! waits for the last of them. Apart from `serving` because everything here begins with an output
+//! of the core, not with an event.
+
+use log::{debug, info, warn};
+
+use super::connection::{Flushed, Phase};
+use super::{FLUSH_EARLY, Mail, Reactor, traced, traffic};
+use herd_core::names::{ConnId, Door};
+
+/// What is written at the end of a turn, however much is written to others: a report's answer, or a
+/// question's.
+const LITTLE_BYTES: usize = 8 * 1024;
+
+impl Reactor {
+    /// Puts a text into a connection's outbox. It leaves when the turn ends.
+    pub(super) fn owe(&mut self, conn: ConnId, text: &[u8]) {
+        let now = self.moment();
+        let Some(connection) = self.slots.connection(conn) else { return };
+        if traffic::is_logged() && conn.door() != Door::Admin {
+            traffic::log_out(conn, text);
+        }
+        self.trace.hop(conn, text, || connection.ports());
+        connection.owe(text, &mut self.spare, now);
+        match connection.owed() > FLUSH_EARLY {
+            true => {
+                self.write(conn);
+                self.tell_if_drained_early(conn);
+            }
+            false => self.mark_owing(conn),
+        }
+        let owed_max = self.config.limits.outbox_bytes_max;
+        // A peer is never hung up on for what it is owed: the core bounds that (`core::link`).
+        let is_bounded = conn.door() == Door::Peer;
+        let owed = self.slots.connection(conn).map_or(0, |connection| connection.owed());
+        if owed > owed_max && !is_bounded {
+            warn!("{conn} is owed more than {owed_max} bytes and does not read");
+            self.kill(conn);
+        }
+    }
+
+    /// Queues a connection for the end of the turn, unless the kernel must speak first.
+    pub(super) fn mark_owing(&mut self, conn: ConnId) {
+        let Some(connection) = self.slots.connection(conn) else { return };
+        let flags = &connection.flags;
+        let has_work = connection.owed() > 0 || flags.tell_drained;
+        if has_work && !flags.owing && !flags.write_blocked {
+            connection.flags.owing = true;
+            self.owing.push_back(conn);
+        }
+    }
+
+    /// Writes what a connection is owed at the end of a turn, and does what had to wait for that.
+    /// Little is always written; who is owed much may have to wait for another turn.
+    pub(super) fn flush(&mut self, conn: ConnId) {
+        let Some(connection) = self.slots.connection(conn) else { return };
+        if connection.owed() > LITTLE_BYTES && !self.work.may_write_much() {
+            self.owing.push_back(conn);
+            return;
+        }
+        connection.flags.owing = false;
+        if connection.owed() > 0 {
+            self.write(conn);
+        }
+        self.tell_if_drained(conn);
+        self.empty_mailbox();
+    }
+
+    fn write(&mut self, conn: ConnId) {
+        let now = self.moment();
+        let Some(connection) = self.slots.connection(conn) else { return };
+        let (bytes, flushed) = connection.flush(now);
+        self.work.written += bytes;
+        self.trace.done(|| traced::write(connection, bytes));
+        if conn.door() == Door::Peer && bytes > 0 {
+            self.mailbox.push_back(Mail::Taken { conn, bytes });
+        }
+        match flushed {
+            Flushed::All => {
+                connection.release(&mut self.spare);
+                self.update_interest(conn);
+                self.close_if_sent(conn);
+            }
+            Flushed::Partly => self.update_interest(conn),
+            Flushed::Broken(error) => {
+                debug!("{conn} broke: {error}");
+                self.kill(conn);
+            }
+        }
+        // Perhaps the kernel has made room and not said so yet: then nobody else brings back what
+        // is left, or the lines that waited for it to be less.
+        self.mark_owing(conn);
+        self.queue_if_unfinished(conn);
+        self.asked.call(conn);
+    }
+
+    fn update_interest(&mut self, conn: ConnId) {
+        let Some(connection) = self.slots.connection(conn) else { return };
+        if let Err(error) = connection.reregister(self.poll.registry()) {
+            warn!("{conn} cannot be watched: {error}");
+            self.kill(conn);
+        }
+    }
+
+    /// The core hears of it when a turn ends, or where much was written within it.
+    pub(super) fn tell_when_drained(&mut self, conn: ConnId) {
+        let Some(connection) = self.slots.connection(conn) else { return };
+        connection.flags.tell_drained = true;
+        self.mark_owing(conn);
+    }
+
+    /// News beyond the bound of what a peer may be owed would go by whole leaves, and later, though
+    /// the peer has taken all that came before. What the core says when it is told is no reason to
+    /// tell it again: a peer that catches up and reads fast would get the whole store in one turn.
+    fn tell_if_drained_early(&mut self, conn: ConnId) {
+        if !self.is_catching_up {
+            self.tell_if_drained(conn);
+        }
+    }
+
+    fn tell_if_drained(&mut self, conn: ConnId) {
+        let Some(connection) = self.slots.connection(conn) else { return };
+        if connection.owed() == 0 && std::mem::take(&mut connection.flags.tell_drained) {
+            self.mailbox.push_back(Mail::Drained { conn });
+        }
+    }
+
+    pub(super) fn close_when_sent(&mut self, conn: ConnId) {
+        let Some(connection) = self.slots.connection(conn) else { return };
+        connection.close_when_sent();
+        self.close_if_sent(conn);
+    }
+
+    fn close_if_sent(&mut self, conn: ConnId) {
+        let now = self.moment();
+        let Some(connection) = self.slots.connection(conn) else { return };
+        if connection.phase() != Phase::Closing || connection.owed() > 0 {
+            return;
+        }
+        if connection.say_last_word(now) {
+            return self.kill(conn);
+        }
+        // What was read before and what comes from now on is thrown away.
+        connection.take_inbox();
+        connection.release(&mut self.spare);
+        self.look(conn);
+        self.queue_if_unfinished(conn);
+    }
+
+    /// Ends a connection now. The core hears of it; its slot is freed when the turn ends.
+    pub(super) fn kill(&mut self, conn: ConnId) {
+        if !self.slots.kill(conn) {
+            return;
+        }
+        match conn.door() {
+            Door::Admin => debug!("{conn} has gone"),
+            _ => info!("{conn} has gone"),
+        }
+        self.asked.forget(conn);
+        self.mailbox.push_back(Mail::Closed { conn });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{ErrorKind, Read, Write};
+    use std::net::{Shutdown, SocketAddr, TcpStream};
+    use std::time::{Duration, Instant};
+
+    use mio::Events;
+
+    use super::*;
+    use crate::reactor::tests::reactor;
+    use crate::reactor::work::Work;
+    use herd_core::line::{LineLimits, Lines};
+
+    /// Turns until somebody has come through this door, and gives both ends.
+    fn come(
+        reactor: &mut Reactor,
+        events: &mut Events,
+        door: Door,
+        at: SocketAddr,
+    ) -> (TcpStream, ConnId) {
+        let far_end = TcpStream::connect(at).unwrap();
+        while reactor.slots.alive(door) == 0 {
+            reactor.turn(events).unwrap();
+        }
+        (far_end, reactor.slots.names()[0])
+    }
+
+    fn greet(reactor: &Reactor, peer: &mut TcpStream) {
+        let (herd, nonce) = (&reactor.config.herd, "0".repeat(32));
+        writeln!(peer, "HERD/1 Bona Bailey {herd} {nonce} -").unwrap();
+    }
+
+    /// Owes more and more until the kernel takes nothing, and after a while still does not: its
+    /// buffers grow while they are used.
+    fn block(reactor: &mut Reactor, conn: ConnId, owed_min: usize) {
+        let mut since = Instant::now();
+        while since.elapsed() < Duration::from_millis(200) {
+            let before = reactor.slots.connection(conn).unwrap().owed();
+            reactor.work = Work::default();
+            reactor.flush(conn);
+            let owed = reactor.slots.connection(conn).unwrap().owed();
+            if owed <= owed_min {
+                reactor.owe(conn, &[b'x'; 32 * 1024]);
+            }
+            if owed <= owed_min || owed < before {
+                since = Instant::now();
+            }
+        }
+        reactor.owing.clear();
+    }
+
+    /// Reads until nothing has come for a while.
+    fn hear(far_end: &mut TcpStream, patience: Duration) -> usize {
+        far_end.set_read_timeout(Some(patience)).unwrap();
+        let (mut heard, mut piece) = (0, [0; 64 * 1024]);
+        loop {
+            match far_end.read(&mut piece) {
+                Ok(0) => return heard,
+                Ok(count) => heard += count,
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::WouldBlock);
+                    return heard;
+                }
+            }
+        }
+    }
+
+    /// Goal: what an early write leaves is written in the next turns, whether or not the kernel
+    /// had refused to take more before. Method: the kernel has room again and has not said so yet.
+    #[test]
+    fn an_early_write_is_gone_on_with() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut reactor, [address, _]) = reactor(dir.path());
+        let mut events = Events::with_capacity(16);
+        let (mut slow, conn) = come(&mut reactor, &mut events, Door::Client, address);
+        block(&mut reactor, conn, 1 << 20);
+        hear(&mut slow, Duration::from_millis(100));
+        reactor.owe(conn, b"x");
+        let hearing = std::thread::spawn(move || hear(&mut slow, Duration::from_secs(3)));
+        for _ in 0..1_000 {
+            match reactor.slots.connection(conn) {
+                Some(connection) if connection.owed() > 0 => reactor.turn(&mut events).unwrap(),
+                _ => break,
+            }
+        }
+        let owed = reactor.slots.connection(conn).map(|connection| connection.owed());
+        assert_eq!(owed, Some(0), "given up on");
+        assert!(hearing.join().unwrap() >= 1 << 20);
+    }
+
+    /// Goal: two servers that owe each other much must not wait for each other to read.
+    #[test]
+    fn a_peer_is_heard_whatever_it_is_owed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut reactor, [_, address]) = reactor(dir.path());
+        let mut events = Events::with_capacity(16);
+        let (mut peer, conn) = come(&mut reactor, &mut events, Door::Peer, address);
+        let high_water = reactor.config.limits.high_water_bytes;
+        block(&mut reactor, conn, high_water);
+        greet(&reactor, &mut peer);
+        peer.write_all(b"AT Bona +0 kiwi +1-1 1\n").unwrap();
+        while reactor.server.store().is_empty() {
+            assert!(reactor.slots.connection(conn).is_some(), "nobody heard it");
+            reactor.turn(&mut events).unwrap();
+        }
+    }
+
+    /// Goal: a peer that dies in the middle of a report has not made another one.
+    #[test]
+    fn half_a_line_of_a_peer_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut reactor, [_, address]) = reactor(dir.path());
+        let mut events = Events::with_capacity(16);
+        let (mut peer, _) = come(&mut reactor, &mut events, Door::Peer, address);
+        greet(&reactor, &mut peer);
+        peer.write_all(b"AT Bona +0 whole +1-1 1\nAT Bona +0 half +1-1 15200").unwrap();
+        peer.shutdown(Shutdown::Write).unwrap();
+        while reactor.slots.alive(Door::Peer) > 0 {
+            reactor.turn(&mut events).unwrap();
+        }
+        assert_eq!(reactor.server.store().len(), 1);
+    }
+
+    /// Goal: a peer that catches up has one piece of the store in a turn, however fast it reads.
+    #[test]
+    fn a_peer_that_catches_up_leaves_turns_to_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut reactor, [_, address]) = reactor(dir.path());
+        let mut events = Events::with_capacity(16);
+        let limits = LineLimits { line_bytes_max: 8192, endless_bytes_max: 1 << 20 };
+        let nobody = ConnId::new(Door::Client, 0, 99);
+        for client in 0..20_000 {
+            let line = format!("IAMAT client-{client} +1.5-1.5 1520023934\n");
+            reactor.tell_lines(nobody, &mut Lines::new(line.as_bytes(), limits));
+        }
+        let (mut peer, conn) = come(&mut reactor, &mut events, Door::Peer, address);
+        greet(&reactor, &mut peer);
+        let (mut heard, mut turns) = (0, 0);
+        while heard < 20_000 * 50 {
+            reactor.turn(&mut events).unwrap();
+            assert!(reactor.slots.connection(conn).is_some());
+            let piece = hear(&mut peer, Duration::from_millis(1));
+            assert!(piece < 4 * FLUSH_EARLY, "{piece} bytes after turn {turns}");
+            (heard, turns) = (heard + piece, turns + 1);
+        }
+    }
+}

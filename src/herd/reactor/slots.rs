@@ -1,0 +1,167 @@
+//! The slab of everything that has a socket, and who may enter it. Apart because it alone knows
+//! how a name (`ConnId`), a slot and mio's token belong together.
+//!
+//! mio tells us which token is ready, and a token is a place in the slab. A place outlives its
+//! tenant: if a handler closes a connection and a newcomer moves in while mio's batch of events
+//! is still being read, an event meant for the dead would be believed of the living. So nobody
+//! moves in before the batch is through: the dead lie in the graveyard until the turn ends.
+//!
+//! asyncio: `call_soon(self._call_connection_lost)`, the same burial one iteration later.
+
+use slab::Slab;
+
+use super::connection::Connection;
+use super::listener::Listener;
+use herd_core::names::{ConnId, Door};
+
+/// Whoever has a socket.
+pub enum Slot {
+    /// Boxed: the few must not set the size of the many.
+    Listener(Box<Listener>),
+    Connection(Connection),
+}
+
+/// What an idle connection costs this process: its place in the slab and nothing elsewhere. The
+/// slab's entries have this shape; mio's sockets are larger where debug assertions are on.
+const _: () = assert!(cfg!(debug_assertions) || size_of::<Result<Slot, usize>>() <= 48);
+
+/// invariant: a slot in the graveyard holds a dead connection, and only there
+pub struct Slots {
+    slab: Slab<Slot>,
+    graveyard: Vec<usize>,
+    /// Places that ever had a tenant: each slot is below.
+    places: usize,
+    next_serial: u64,
+    /// Connections alive, by their door.
+    alive: [usize; 4],
+    /// Connections that ever were, by their door.
+    admitted: [u64; 4],
+}
+
+impl Slots {
+    pub fn new() -> Slots {
+        Slots {
+            slab: Slab::new(),
+            graveyard: Vec::new(),
+            places: 0,
+            next_serial: 1,
+            alive: [0; 4],
+            admitted: [0; 4],
+        }
+    }
+
+    pub fn add_listener(&mut self, make: impl FnOnce(usize) -> Listener) -> usize {
+        let entry = self.slab.vacant_entry();
+        let slot = entry.key();
+        self.places = self.places.max(slot + 1);
+        entry.insert(Slot::Listener(Box::new(make(slot))));
+        slot
+    }
+
+    /// Admits a connection: gives it a slot and a name. `None` when no name can carry the slot.
+    pub fn admit(&mut self, door: Door, make: impl FnOnce(ConnId) -> Connection) -> Option<ConnId> {
+        let entry = self.slab.vacant_entry();
+        if entry.key() >= ConnId::SLOTS_MAX {
+            return None;
+        }
+        let id = ConnId::new(door, self.next_serial, entry.key());
+        self.next_serial += 1;
+        self.places = self.places.max(id.slot() + 1);
+        self.alive[door as usize] += 1;
+        self.admitted[door as usize] += 1;
+        entry.insert(Slot::Connection(make(id)));
+        Some(id)
+    }
+
+    /// Whoever lives at this place now. The dead are not there any more.
+    pub fn at(&mut self, slot: usize) -> Option<&mut Slot> {
+        match self.slab.get_mut(slot) {
+            Some(Slot::Connection(connection)) if connection.is_dead() => None,
+            other => other,
+        }
+    }
+
+    pub fn places(&self) -> usize {
+        self.places
+    }
+
+    /// The connection of this name, if it is alive.
+    pub fn connection(&mut self, id: ConnId) -> Option<&mut Connection> {
+        match self.at(id.slot()) {
+            Some(Slot::Connection(connection)) if connection.id() == id => Some(connection),
+            _ => None,
+        }
+    }
+
+    /// Declares a connection dead. Says whether it was alive until now.
+    pub fn kill(&mut self, id: ConnId) -> bool {
+        let Some(connection) = self.connection(id) else { return false };
+        connection.die();
+        self.alive[id.door() as usize] -= 1;
+        self.graveyard.push(id.slot());
+        true
+    }
+
+    /// Frees the slots of the dead; their sockets close with them, and epoll forgets a socket
+    /// that closes. Only at the end of a turn.
+    ///
+    /// Says how many they were.
+    pub fn bury(&mut self) -> usize {
+        if self.graveyard.is_empty() {
+            return 0;
+        }
+        let dead = self.graveyard.len();
+        for slot in self.graveyard.drain(..) {
+            self.slab.remove(slot);
+        }
+        dead
+    }
+
+    /// Connections that have ended and are not buried.
+    pub fn dead(&self) -> usize {
+        self.graveyard.len()
+    }
+
+    pub fn remove_listener(&mut self, slot: usize) -> Option<Listener> {
+        match self.slab.try_remove(slot) {
+            Some(Slot::Listener(listener)) => Some(*listener),
+            _ => None,
+        }
+    }
+
+    /// Connections alive that came through this door.
+    pub fn alive(&self, door: Door) -> usize {
+        self.alive[door as usize]
+    }
+
+    /// Connections alive.
+    pub fn open(&self) -> usize {
+        self.alive.iter().sum()
+    }
+
+    /// Whoever lives at this place, or has died there in this turn.
+    pub fn tenant(&self, slot: usize) -> Option<&Connection> {
+        match self.slab.get(slot) {
+            Some(Slot::Connection(connection)) => Some(connection),
+            _ => None,
+        }
+    }
+
+    /// The names of all connections alive, in the order of their slots.
+    pub fn names(&self) -> Vec<ConnId> {
+        self.living().map(Connection::id).collect()
+    }
+
+    /// All connections alive, in the order of their slots.
+    pub fn living(&self) -> impl Iterator<Item = &Connection> {
+        self.slab.iter().filter_map(|(_, slot)| match slot {
+            Slot::Connection(connection) if !connection.is_dead() => Some(connection),
+            _ => None,
+        })
+    }
+
+    /// Connections that have ever come through this door.
+    pub fn admitted(&self, door: Door) -> u64 {
+        self.admitted[door as usize]
+    }
+}

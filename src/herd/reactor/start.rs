@@ -1,0 +1,384 @@
+//! The beginning: sockets bound, threads started, everything that the loop takes for granted.
+//! Apart because all that can go wrong here is an operator's business, told in one sentence,
+//! while nothing that goes wrong later ends the process.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::{fmt, fs, io};
+
+use log::{info, warn};
+use mio::net::{TcpListener, UnixListener};
+use mio::{Poll, Waker};
+use ring::rand::{self, SystemRandom};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
+use signal_hook_mio::v1_0::Signals;
+
+use super::asked::Asked;
+use super::asking::Places;
+use super::buffers::Spare;
+use super::clocks::Clocks;
+use super::deadlines::{Patience, Round};
+use super::descriptors::Shares;
+use super::dialer::Routes;
+use super::listener::Listener;
+use super::newcomers::Newcomers;
+use super::slots::{Slot, Slots};
+use super::work::Work;
+use super::worker::{PlacesPool, Postbox, Results};
+use super::{READ_BUDGET, Reactor, SIGNALS, WAKER, traced};
+use crate::config::limits::{self, PEER_LINE_BYTES_CEILING};
+use crate::config::{Config, HerdKey, Initiative, LinkKind, PlainShape, StaleReply};
+use crate::logging::LogHandle;
+use crate::places::Supply;
+use crate::places::budget::{Ledger, Spent};
+use crate::places::desk::{Desk, Rules};
+use herd_core::border::Outputs;
+use herd_core::names::Door;
+use herd_core::store::Store;
+use herd_core::timer_wheel::TimerWheel;
+use herd_core::{Frame, PeerSettings, SEAL_BYTES, Server, Settings};
+
+/// Connections that may wait in the kernel until they are accepted: as many as Linux allows by
+/// default. mio asks for 128, which a few hundred clients at once overflow, and whoever finds it
+/// full knocks again after a whole second.
+const BACKLOG: i32 = 4096;
+
+const _: () = assert!(PEER_LINE_BYTES_CEILING <= Store::REPORT_BYTES_MAX);
+const _: () = assert!(limits::LINE_TAG_BYTES == SEAL_BYTES);
+
+/// Why a server cannot start. Its text is one sentence for the operator.
+#[derive(Debug)]
+pub enum StartError {
+    /// Somebody listens there already.
+    Taken { address: SocketAddr, whose: &'static str },
+    /// The address is not one of this machine, or needs rights that the process lacks.
+    CannotListen { address: SocketAddr, whose: &'static str, error: io::Error },
+    /// The admin socket cannot be made.
+    AdminSocket { path: PathBuf, error: io::Error },
+    /// The trace cannot be written there.
+    Trace { path: PathBuf, error: io::Error },
+    /// The source of places is misconfigured.
+    Places(String),
+    /// The system grants fewer descriptors than there are uses for.
+    Descriptors { granted: usize, needed: usize },
+    /// The system refuses something that every process may have.
+    System(&'static str, io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::Taken { address, whose } => write!(
+                f,
+                "{address}, the {whose} port, is taken by another program; stop that program or \
+                 choose other ports with --base-port or in herd.toml"
+            ),
+            StartError::CannotListen { address, whose, error } => {
+                write!(
+                    f,
+                    "cannot listen on {address}, the {whose} port: {error}; choose an address of \
+                     this machine and a port above 1023"
+                )
+            }
+            StartError::AdminSocket { path, error } => write!(
+                f,
+                "cannot create the admin socket {}: {error}; choose another place with --run-dir",
+                path.display()
+            ),
+            StartError::Trace { path, error } => write!(
+                f,
+                "the trace cannot be written to {}: {error}; choose another place with --trace",
+                path.display()
+            ),
+            StartError::Places(why) => f.write_str(why),
+            StartError::Descriptors { granted, needed } => write!(
+                f,
+                "this server needs {needed} descriptors at least, and the system grants {granted}: \
+                 allow it more (ulimit -n)"
+            ),
+            StartError::System(what, error) => write!(f, "cannot set up {what}: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// Where people come in: slots of the listeners that a drain closes.
+pub struct Doors {
+    pub client: usize,
+    pub peer: usize,
+    pub admin: usize,
+}
+
+/// Lets a write beyond the system's limit on the size of files fail as one to a full disk does.
+/// Unless asked not to, the system ends the process (setrlimit(2), RLIMIT_FSIZE).
+///
+/// # Errors
+/// The system's.
+pub fn outlive_full_files() -> io::Result<()> {
+    signal_hook::flag::register(SIGXFSZ, Arc::default()).map(drop)
+}
+
+impl Reactor {
+    /// Binds, registers and starts everything. When it returns, clients can connect.
+    ///
+    /// `admin_path` is where the admin socket will be; whatever lies there is a leftover, because
+    /// the caller holds the lock of the run directory.
+    pub fn start(
+        config: Config,
+        admin_path: PathBuf,
+        log: LogHandle,
+    ) -> Result<Reactor, StartError> {
+        let shares = Shares::claim(&config)?;
+        let mut clocks = Clocks::new();
+        let poll = Poll::new().map_err(|error| StartError::System("the event queue", error))?;
+        let mut slots = Slots::new();
+        let doors = open_doors(&config, &poll, &mut slots, admin_path)?;
+        let signals = watch_signals(&poll)?;
+        let (postbox, results) = make_postbox(&poll)?;
+        let places = open_places(&config, &postbox)?;
+        let server = Server::new(settings(&config, shares)?);
+        let (trace, trace_file) = traced::start(&config)?;
+        info!(
+            "{} of herd {} listens for clients on {} and for peers on {}, {} connections at most",
+            config.name, config.herd, config.client_address, config.peer_address, shares.clients
+        );
+        Ok(Reactor {
+            poll,
+            slots,
+            server,
+            log,
+            now: clocks.read(None),
+            clocks,
+            wheel: TimerWheel::new(),
+            patience: Patience::new(&config.limits),
+            round: Round::default(),
+            work: Work::default(),
+            newcomers: Newcomers::new(&config.limits),
+            out: Outputs::default(),
+            mailbox: VecDeque::new(),
+            is_catching_up: false,
+            unfinished: VecDeque::new(),
+            unfinished_peers: VecDeque::new(),
+            asked: Asked::default(),
+            owing: VecDeque::new(),
+            spare: Spare::default(),
+            scratch: vec![0; READ_BUDGET].into_boxed_slice(),
+            fired: Vec::new(),
+            signals,
+            postbox,
+            results,
+            places,
+            routes: Routes::new(config.peers.iter().map(|peer| peer.address.clone())),
+            doors,
+            shares,
+            drain: None,
+            give_up_name: None,
+            trace,
+            trace_file,
+            config,
+        })
+    }
+
+    /// Has `give_up_name` called when a drain begins.
+    pub fn when_stopping(&mut self, give_up_name: Box<dyn FnOnce()>) {
+        self.give_up_name = Some(give_up_name);
+    }
+}
+
+fn open_doors(
+    config: &Config,
+    poll: &Poll,
+    slots: &mut Slots,
+    admin_path: PathBuf,
+) -> Result<Doors, StartError> {
+    let client = listen(config.client_address, "client")?;
+    let peer = listen(config.peer_address, "peer")?;
+    // The path is ours by the lock of the run directory; a crash leaves the file behind.
+    let _ = fs::remove_file(&admin_path);
+    let admin = UnixListener::bind(&admin_path)
+        .map_err(|error| StartError::AdminSocket { path: admin_path, error })?;
+    let doors = Doors {
+        client: slots.add_listener(|slot| Listener::tcp(slot, Door::Client, client)),
+        peer: slots.add_listener(|slot| Listener::tcp(slot, Door::Peer, peer)),
+        admin: slots.add_listener(|slot| Listener::unix(slot, Door::Admin, admin)),
+    };
+    for slot in [doors.client, doors.peer, doors.admin] {
+        if let Some(Slot::Listener(listener)) = slots.at(slot) {
+            listener
+                .register(poll.registry())
+                .map_err(|error| StartError::System("the listeners", error))?;
+        }
+    }
+    Ok(doors)
+}
+
+fn listen(address: SocketAddr, whose: &'static str) -> Result<TcpListener, StartError> {
+    let listener = TcpListener::bind(address).map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => StartError::Taken { address, whose },
+        _ => StartError::CannotListen { address, whose, error },
+    })?;
+    // Answers are small and must not wait for each other. Accepted sockets inherit this, which
+    // saves a system call for each (tcp(7), TCP_NODELAY).
+    let _ = socket2::SockRef::from(&listener).set_tcp_nodelay(true);
+    // Listening again sets the backlog anew (listen(2)). A system that allows less takes less.
+    let _ = socket2::SockRef::from(&listener).listen(BACKLOG);
+    Ok(listener)
+}
+
+fn watch_signals(poll: &Poll) -> Result<Signals, StartError> {
+    use mio::Interest;
+    let failed = |error| StartError::System("the signals", error);
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1]).map_err(failed)?;
+    poll.registry().register(&mut signals, SIGNALS, Interest::READABLE).map_err(failed)?;
+    Ok(signals)
+}
+
+fn make_postbox(poll: &Poll) -> Result<(Postbox, Results), StartError> {
+    let waker = Waker::new(poll.registry(), WAKER);
+    let waker = waker.map_err(|error| StartError::System("the waker", error))?;
+    Ok(Postbox::new(waker))
+}
+
+fn open_places(config: &Config, postbox: &Postbox) -> Result<Places, StartError> {
+    let no_thread = |error| StartError::System("a thread", error);
+    let places = &config.places;
+    let name = places.source.name();
+    match Supply::of(places).map_err(|error| StartError::Places(error.to_string()))? {
+        Supply::Local(local) => {
+            postbox.load(local.clone()).map_err(no_thread)?;
+            Ok(Places::loading(name, local))
+        }
+        Supply::Remote(remote) => {
+            let (ledger, spent) = open_ledger(config).unzip();
+            let pool = PlacesPool::start(remote, ledger, places.workers, postbox);
+            let desk = Desk::new(rules(places), spent.unwrap_or_default());
+            Ok(Places::remote(name, pool.map_err(no_thread)?, desk))
+        }
+    }
+}
+
+/// What was spent today at a source that has a budget. The file is of this server of this herd,
+/// whichever process it is: one that drains and the next one share it.
+fn open_ledger(config: &Config) -> Option<(Ledger, Spent)> {
+    config.places.calls_per_day?;
+    let path = config.run_dir.join(format!("{}@{}.calls", config.name, config.herd));
+    let (ledger, spent, complaint) = Ledger::open(path, config.places.source.name());
+    if let Some(complaint) = complaint {
+        warn!("{complaint}");
+    }
+    Some((ledger, spent))
+}
+
+/// What the desk in front of a remote source allows.
+fn rules(places: &crate::config::Places) -> Rules {
+    Rules {
+        workers: places.workers,
+        queue_max: places.queue_max,
+        calls_per_day: places.calls_per_day,
+        questions_per_second: places.questions_per_second as f64,
+        questions_at_once: places.questions_at_once as f64,
+        limits_loopback: places.limits_loopback,
+        failures_max: limits::PLACES_FAILURES_MAX,
+        rest: limits::PLACES_REST,
+    }
+}
+
+/// What we put around an AT line for a course server.
+fn frame(name: &str, shape: &PlainShape) -> Frame {
+    let mut behind = String::new();
+    if shape.sender {
+        behind = format!(" {name}");
+    }
+    behind += if shape.crlf { "\r\n" } else { "\n" };
+    let before = shape.word.as_ref().map_or(String::new(), |word| format!("{word} "));
+    Frame { before: before.into_bytes(), behind: behind.into_bytes() }
+}
+
+/// What the core is told; randomness among it, because it has none of its own.
+fn settings(config: &Config, shares: Shares) -> Result<Settings, StartError> {
+    let limits = &config.limits;
+    let peer = |peer: &crate::config::Peer| PeerSettings {
+        name: peer.name.clone().into_bytes(),
+        dials: peer.initiative == Initiative::Ours,
+        plain: (peer.kind == LinkKind::Plain).then(|| frame(&config.name, &peer.shape)),
+    };
+    // Seeded from the system's randomness: two servers must not redial in step.
+    let mut random = fastrand::Rng::new();
+    let nonce_key = rand::generate(&SystemRandom::new()).map_err(|_| {
+        StartError::System("random numbers", io::Error::other("the system gives none"))
+    })?;
+    Ok(Settings {
+        name: config.name.as_bytes().into(),
+        herd: config.herd.clone().into_bytes(),
+        peers: config.peers.iter().map(peer).collect(),
+        plain_names: match config.accept_plain {
+            true => config.servers.iter().map(|name| name.clone().into_bytes()).collect(),
+            false => Vec::new(),
+        },
+        stale_reply_stored: config.stale_reply == StaleReply::Stored,
+        close_after_reply: config.close_after_reply,
+        answer_patience: config.places.deadline,
+        waits_max: limits.waits_max,
+        strangers_max: shares.strangers,
+        clients_max: limits.clients_max,
+        store_bytes_max: limits.store_bytes_max,
+        id_bytes_max: limits.id_bytes_max,
+        peer_owed_max: limits.peer_outbox_bytes_max,
+        greeting_patience: limits.greeting,
+        ping_after: limits.ping_after,
+        silence_max: limits.silence_max,
+        backoff_min: limits.backoff_min,
+        backoff_max: limits.backoff_max,
+        seed: random.u64(..),
+        keys: config.keys.iter().map(HerdKey::reveal).collect(),
+        ahead_max: limits.client_ahead_max,
+        expire_after: limits.expire_after,
+        compare_every: limits.compare_every,
+        nonce_key: nonce_key.expose(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::layers::{Overrides, Which, configure};
+
+    #[test]
+    fn the_core_is_told_keys_and_clocks() {
+        let which = Which::default();
+        let (herd, preset) = which.herd(Some("Hill")).unwrap();
+        let mut config = configure("Hill", herd, preset, &which, Overrides::default()).unwrap();
+        let shares = Shares { clients: 9, strangers: 7, admins: 5 };
+        let told = settings(&config, shares).unwrap();
+        assert_eq!(told.strangers_max, 7);
+        assert_eq!((told.keys.len(), told.ahead_max, told.expire_after), (0, None, None));
+        assert_eq!(told.compare_every, Some(limits::COMPARE_EVERY));
+
+        let day = Some(Duration::from_secs(86_400));
+        config.keys = vec![HerdKey::new([7; 32]), HerdKey::new([5; 32])];
+        (config.limits.client_ahead_max, config.limits.expire_after) = (day, day);
+        config.limits.compare_every = None;
+        let again = settings(&config, shares).unwrap();
+        assert_eq!(again.keys, [[7; 32], [5; 32]]);
+        assert_eq!((again.ahead_max, again.expire_after, again.compare_every), (day, day, None));
+        assert_ne!(told.nonce_key, again.nonce_key, "nobody may foresee a nonce");
+    }
+
+    /// Method: nobody accepts. A client that finds the backlog full would knock until its patience
+    /// ends.
+    #[test]
+    fn a_crowd_may_wait_at_the_door() {
+        let listener = listen("127.0.0.1:0".parse().unwrap(), "client").unwrap();
+        let address = listener.local_addr().unwrap();
+        let come = |_| std::net::TcpStream::connect_timeout(&address, Duration::from_secs(5));
+        // macOS allows 128, whatever is asked for.
+        let crowd = if cfg!(target_os = "linux") { 500 } else { 100 };
+        let arrived: Result<Vec<_>, _> = (0..crowd).map(come).collect();
+        assert_eq!(arrived.unwrap().len(), crowd);
+    }
+}

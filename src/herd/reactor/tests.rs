@@ -1,0 +1,487 @@
+//! The loop turned by hand, with real sockets and a clock that is moved on: what far ends may do,
+//! and for how long. Each test says what must come of it, in turns and in bytes, never in time that
+//! really passes.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+
+use log::LevelFilter;
+
+use super::connection::{Connection, Phase};
+use super::listener::{Accepted, Arrival, Listener};
+use super::*;
+use crate::config::Limits;
+use crate::config::layers::{Overrides, Which, configure};
+use crate::logging;
+use herd_core::LinkState;
+use herd_core::line::LineLimits;
+use herd_core::names::Door;
+
+/// A server on ports that are free, for clients and for the peers, who would dial it; to be
+/// turned by hand.
+pub(super) fn reactor(dir: &std::path::Path) -> (Reactor, [SocketAddr; 2]) {
+    let which = Which::default();
+    let (herd, settings) = which.herd(Some("Bailey")).unwrap();
+    let mut config = configure("Bailey", herd, settings, &which, Overrides::default()).unwrap();
+    let free = |_| TcpListener::bind("127.0.0.1:0").unwrap();
+    for _ in 0..100 {
+        // The ports are free again when this line is over, and nearly always still are later.
+        let addresses = [0, 1].map(free).map(|listener| listener.local_addr().unwrap());
+        [config.client_address, config.peer_address] = addresses;
+        let log = logging::start(dir, "Bailey", LevelFilter::Off, 0o640).unwrap();
+        match Reactor::start(config.clone(), dir.join("sock"), log) {
+            Ok(reactor) => return (reactor, addresses),
+            Err(StartError::Taken { .. }) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+    panic!("no port is free")
+}
+
+/// Goal: whoever pipelines without pause gets one turn in a turn of the loop, not one more
+/// for each event. Method: events about a connection that is already in the queue.
+#[test]
+fn nobody_queues_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut reactor, [address, _]) = reactor(dir.path());
+    let mut events = Events::with_capacity(EVENTS_MAX);
+    let mut hog = TcpStream::connect(address).unwrap();
+    let lines = b"\n".repeat(4096);
+    let mut longest = 0;
+    for _ in 0..100 {
+        hog.write_all(&lines).unwrap();
+        reactor.turn(&mut events).unwrap();
+        longest = longest.max(reactor.unfinished.len());
+        assert!(reactor.work.lines <= 256, "{} lines in a turn", reactor.work.lines);
+    }
+    assert_eq!(longest, 1);
+}
+
+/// A server that is turned by hand, and whose clock goes on as it is told.
+struct House {
+    reactor: Reactor,
+    events: Events,
+    clients: SocketAddr,
+    peers: SocketAddr,
+    _dir: tempfile::TempDir,
+}
+
+impl House {
+    fn new() -> House {
+        let dir = tempfile::tempdir().unwrap();
+        let (reactor, [clients, peers]) = reactor(dir.path());
+        House { reactor, events: Events::with_capacity(EVENTS_MAX), clients, peers, _dir: dir }
+    }
+
+    /// One turn, which does not sleep for long.
+    fn turn(&mut self) {
+        // Nobody's: it is due at once, and then there is no such door.
+        let due = Due::Accept { slot: usize::MAX };
+        self.reactor.wheel.start(self.reactor.now.monotonic, due);
+        self.reactor.turn(&mut self.events).unwrap();
+    }
+
+    #[track_caller]
+    fn turn_until(&mut self, mut holds: impl FnMut(&mut Reactor) -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !holds(&mut self.reactor) {
+            assert!(Instant::now() < deadline, "waited in vain");
+            self.turn();
+        }
+    }
+
+    /// Lets time pass, in steps that are no pauses.
+    fn pass(&mut self, time: Duration) {
+        let end = self.reactor.now.monotonic + time;
+        while self.reactor.now.monotonic < end {
+            self.reactor.clocks.skip(Duration::from_millis(250));
+            self.turn();
+        }
+    }
+
+    /// Somebody who has come through this door, at both ends.
+    fn come(&mut self, door: Door) -> (TcpStream, ConnId) {
+        let address = if door == Door::Peer { self.peers } else { self.clients };
+        let before = self.reactor.slots.names();
+        let stream = TcpStream::connect(address).unwrap();
+        // Else the kernel may keep the second of two writes for longer than minutes last here.
+        stream.set_nodelay(true).unwrap();
+        let mut conn = None;
+        self.turn_until(|reactor| {
+            let mut names = reactor.slots.names().into_iter();
+            conn = names.find(|name| name.door() == door && !before.contains(name));
+            conn.is_some()
+        });
+        (stream, conn.unwrap())
+    }
+
+    /// A peer that has greeted.
+    fn come_as_bona(&mut self) -> (TcpStream, ConnId) {
+        let (mut stream, conn) = self.come(Door::Peer);
+        let (herd, nonce) = (&self.reactor.config.herd, "0".repeat(32));
+        writeln!(stream, "HERD/1 Bona Bailey {herd} {nonce} -").unwrap();
+        self.turn_until(|reactor| links_up(reactor) == 1);
+        (stream, conn)
+    }
+
+    fn lives(&mut self, conn: ConnId) -> bool {
+        self.reactor.slots.connection(conn).is_some()
+    }
+
+    fn knows(&self, client: &str) -> bool {
+        self.reactor.server.store().find(client.as_bytes()).is_some()
+    }
+
+    /// Owes so much that the kernel takes no more, and this is left.
+    fn block(&mut self, conn: ConnId, left: usize) {
+        let mut since = Instant::now();
+        // Its buffers grow while they are used, so it is asked for a while.
+        while since.elapsed() < Duration::from_millis(200) {
+            self.reactor.work = Work::default();
+            let before = owed(&mut self.reactor, conn);
+            self.reactor.flush(conn);
+            let owed = owed(&mut self.reactor, conn);
+            if owed < left {
+                self.reactor.owe(conn, &vec![b'x'; left - owed]);
+            }
+            if owed != before {
+                since = Instant::now();
+            }
+        }
+        self.reactor.owing.clear();
+    }
+}
+
+fn owed(reactor: &mut Reactor, conn: ConnId) -> usize {
+    reactor.slots.connection(conn).unwrap().owed()
+}
+
+fn links_up(reactor: &Reactor) -> usize {
+    let peers = (0..reactor.config.peers.len()).map(|at| PeerId(at as u16));
+    peers.filter(|&peer| reactor.server.peer(peer).state == LinkState::Up).count()
+}
+
+/// Reads so much at most, and says how much there was.
+fn read_some(stream: &mut TcpStream, most: usize) -> usize {
+    stream.set_nonblocking(true).unwrap();
+    let mut piece = vec![0; most];
+    let mut count = 0;
+    while count < most {
+        match stream.read(&mut piece[count..]) {
+            Ok(0) | Err(_) => break,
+            Ok(more) => count += more,
+        }
+    }
+    count
+}
+
+// ---- reading ----
+
+/// Goal: what follows urgent data is heard, though nobody says that it is there.
+#[test]
+#[cfg(target_os = "linux")]
+fn urgent_data_hides_nothing() {
+    let mut house = House::new();
+    let (mut client, _) = house.come(Door::Client);
+    client.write_all(b"IAMAT one +1-1 7\n").unwrap();
+    socket2::SockRef::from(&client).send_out_of_band(b"!").unwrap();
+    client.write_all(b"IAMAT two +1-1 7\n").unwrap();
+    for _ in 0..10 {
+        house.turn();
+    }
+    assert!(house.knows("one") && house.knows("two"));
+}
+
+/// Goal: who begins in another language is hung up on before anything of it is taken, in however
+/// many pieces it comes; in the middle of a connection, the same is a line like any other.
+#[test]
+fn other_languages_are_not_heard() {
+    let mut house = House::new();
+    let page = b"POST / HTTP/1.1\r\nHost: a\r\n\r\nIAMAT victim +1-1 7\n";
+    for piece_bytes in [page.len(), 9, 1] {
+        let (mut client, conn) = house.come(Door::Client);
+        for piece in page.chunks(piece_bytes) {
+            // It may be closed by now.
+            let _ = client.write_all(piece);
+            house.turn();
+        }
+        house.turn_until(|reactor| reactor.slots.connection(conn).is_none());
+        assert!(!house.knows("victim"));
+    }
+    assert_eq!(house.reactor.server.counters().lines_in, 0);
+
+    let (mut client, conn) = house.come(Door::Client);
+    client.write_all(b"NOPE\n").unwrap();
+    house.turn_until(|reactor| reactor.server.counters().lines_in == 1);
+    client.write_all(page).unwrap();
+    house.turn_until(|reactor| reactor.server.counters().lines_in == 5);
+    assert!(house.lives(conn) && house.knows("victim"));
+}
+
+// ---- deadlines ----
+
+/// Goal: a command without a newline is answered when it has been waited for in vain, and then the
+/// connection is closed.
+#[test]
+fn an_unfinished_line_is_answered_in_the_end() {
+    let mut house = House::new();
+    let (mut client, conn) = house.come(Door::Client);
+    client.write_all(b"NOPE\nIAMAT kiwi +1-1 7").unwrap();
+    house.turn_until(|reactor| reactor.server.counters().lines_in == 1);
+    house.pass(Duration::from_secs(8));
+    assert!(!house.knows("kiwi") && house.lives(conn), "its time is not over");
+    house.pass(Duration::from_secs(4));
+    assert!(house.knows("kiwi"));
+    let mut answers = String::new();
+    client.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    client.read_to_string(&mut answers).unwrap();
+    assert!(answers.starts_with("? NOPE\nAT Bailey ") && answers.ends_with(" kiwi +1-1 7\n"));
+}
+
+/// Goal: each line has its own time. Method: lines that always end in the next write.
+#[test]
+fn a_line_that_ends_gives_time_to_the_next() {
+    let mut house = House::new();
+    let (mut client, conn) = house.come(Door::Client);
+    client.write_all(b"IAMAT kiwi +1-1 ").unwrap();
+    for time in 0..20 {
+        house.pass(Duration::from_secs(3));
+        client.write_all(format!("{time}\nIAMAT kiwi +1-1 ").as_bytes()).unwrap();
+    }
+    assert!(house.lives(conn));
+    house.pass(Duration::from_secs(12));
+    assert!(house.reactor.slots.connection(conn).is_none_or(|conn| conn.phase() != Phase::Open));
+}
+
+/// Goal: who is owed a little has no more time for a line than others.
+#[test]
+fn what_is_owed_excuses_no_unfinished_line() {
+    let mut house = House::new();
+    house.reactor.patience.write_stall = Duration::from_secs(3600);
+    let (mut client, conn) = house.come(Door::Client);
+    house.block(conn, 20_000);
+    client.write_all(b"IAMAT kiwi +1-1 7").unwrap();
+    house.pass(Duration::from_secs(13));
+    assert!(house.knows("kiwi"));
+}
+
+/// Goal: a far end is given up if it takes nothing of what it is owed, whatever it says meanwhile;
+/// one that takes a little now and then is not.
+#[test]
+fn who_takes_nothing_is_given_up() {
+    for door in [Door::Peer, Door::Client] {
+        // With much, the outbox is never empty between two readings: only progress counts.
+        for (reads, much) in [(true, 60_000), (true, 2 << 20), (false, 60_000)] {
+            let mut house = House::new();
+            let (mut far_end, conn) = match door {
+                Door::Peer => house.come_as_bona(),
+                _ => house.come(Door::Client),
+            };
+            // Most of it lies in the kernel, which takes more only when there is much room.
+            house.block(conn, much);
+            let before = owed(&mut house.reactor, conn);
+            for second in 0..40 {
+                let _ = far_end.set_nonblocking(false);
+                let said = if door == Door::Peer { "PING 1\n" } else { "\n" };
+                let _ = far_end.write_all(said.as_bytes());
+                if reads && second % 4 == 0 {
+                    read_some(&mut far_end, 1 << 20);
+                    // What it has taken is owed anew.
+                    if house.lives(conn) {
+                        let left = much.saturating_sub(owed(&mut house.reactor, conn));
+                        house.reactor.owe(conn, &vec![b'x'; left]);
+                    }
+                }
+                house.pass(Duration::from_secs(1));
+            }
+            assert_eq!(house.lives(conn), reads, "{door:?}, reads: {reads}, {before} bytes");
+        }
+    }
+}
+
+/// Goal: after our last word a connection ends soon, whether the far end drips or floods.
+#[test]
+fn lingering_has_bounds() {
+    let mut house = House::new();
+    let (mut dripping, conn) = house.come(Door::Client);
+    house.reactor.close_when_sent(conn);
+    for _ in 0..12 {
+        let _ = dripping.write_all(b"x");
+        house.pass(Duration::from_millis(250));
+    }
+    assert!(!house.lives(conn), "two seconds are over");
+
+    house.reactor.patience.linger = Duration::from_secs(3600);
+    let (mut flooding, conn) = house.come(Door::Client);
+    house.reactor.close_when_sent(conn);
+    for sent in 0..=64 {
+        assert!(house.lives(conn) || sent >= 60, "after {sent} KiB");
+        let _ = flooding.write_all(&[b'x'; 1024]);
+        house.turn();
+    }
+    let _ = flooding.write_all(&[b'x'; 1024]);
+    house.turn_until(|reactor| reactor.slots.connection(conn).is_none());
+}
+
+/// Goal: a dial into a black hole is given up. Method: a listener that accepts nobody and has no
+/// room for more.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_dial_without_an_answer_is_given_up() {
+    let mut house = House::new();
+    let hole = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    hole.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    hole.listen(0).unwrap();
+    let address = hole.local_addr().unwrap().as_socket().unwrap();
+    let _fill = TcpStream::connect(address).unwrap();
+    let before = house.reactor.slots.names();
+    house.reactor.connect(PeerId(0), address);
+    let mut names = house.reactor.slots.names();
+    names.retain(|name| !before.contains(name));
+    let [conn] = names[..] else { panic!("{names:?}") };
+    house.turn();
+    assert!(house.lives(conn), "it is under way");
+    house.pass(Duration::from_secs(3));
+    assert!(!house.lives(conn));
+}
+
+/// Goal: strangers who say nothing keep no peer out. Method: more of them than may wait.
+#[test]
+fn the_oldest_stranger_makes_room() {
+    let mut house = House::new();
+    let strangers = Vec::from_iter((0..80).map(|_| TcpStream::connect(house.peers).unwrap()));
+    house.turn_until(|reactor| reactor.slots.admitted(Door::Peer) >= 80);
+    let (_peer, conn) = house.come_as_bona();
+    assert!(house.lives(conn));
+    drop(strangers);
+}
+
+/// Goal: a dial that has come back to itself ends, and leaves the port to whom it belongs.
+#[test]
+fn a_dial_does_not_keep_the_port_of_a_peer() {
+    let mut house = House::new();
+    let own = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    own.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let address = own.local_addr().unwrap();
+    own.connect(&address).unwrap();
+    own.set_nonblocking(true).unwrap();
+    let stream = mio::net::TcpStream::from_std(own.into());
+    let (phase, now) = (Phase::Connecting { peer: PeerId(0) }, house.reactor.moment());
+    let dial = |id| Connection::tcp(id, stream, phase, now);
+    let conn = house.reactor.slots.admit(Door::Peer, dial).unwrap();
+    assert!(house.reactor.register(conn));
+    house.turn_until(|reactor| reactor.slots.connection(conn).is_none());
+    assert_eq!(links_up(&house.reactor), 0);
+    house.turn();
+    TcpListener::bind(address.as_socket().unwrap()).expect("the port is free");
+}
+
+/// Goal: whoever comes over IPv4 to a socket of IPv6 comes from the same address as always.
+#[test]
+fn an_address_has_one_form() {
+    let Ok(listener) = TcpListener::bind("[::]:0") else { return };
+    listener.set_nonblocking(true).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let mut listener = Listener::tcp(0, Door::Client, mio::net::TcpListener::from_std(listener));
+    let _client = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let (stream, from) = loop {
+        match listener.accept(Moment::default()) {
+            Accepted::Arrived(Arrival::Tcp(stream, from)) => break (stream, from),
+            _ => std::thread::yield_now(),
+        }
+    };
+    assert!(from.is_ipv4() && from.ip().is_loopback());
+    let id = ConnId::new(Door::Client, 1, 0);
+    let connection = Connection::tcp(id, stream, Phase::Open, Moment::default());
+    assert_eq!(connection.peer_ip(), Some(from.ip()));
+}
+
+// ---- peers ----
+
+/// Reports of 1,000 clients, each with this time.
+fn reports(time: usize) -> String {
+    (0..1_000).map(|client| format!("IAMAT client-{client} +1.5-1.5 {time}\n")).collect()
+}
+
+/// Goal: a peer that reads hears every report by itself, also of a turn that has more news than a
+/// peer may be owed. Method: what it is behind with it would hear once, as it is then.
+#[test]
+fn a_peer_that_reads_hears_everything() {
+    let mut house = House::new();
+    let (mut peer, conn) = house.come_as_bona();
+    let nobody = ConnId::new(Door::Client, 0, 99);
+    let limits = LineLimits { line_bytes_max: 8192, endless_bytes_max: 1 << 20 };
+    read_some(&mut peer, 1 << 20);
+    let mut heard = 0;
+    // More than a megabyte of news, and not one turn.
+    for time in 0..10 {
+        let text = reports(time);
+        house.reactor.tell_lines(nobody, &mut Lines::new(text.as_bytes(), limits));
+        heard += read_some(&mut peer, 1 << 20);
+    }
+    house.turn_until(|reactor| {
+        heard += read_some(&mut peer, 1 << 20);
+        owed(reactor, conn) == 0
+    });
+    let line_bytes = "AT Bailey +0.123456789 client-100 +1.5-1.5 1\n".len();
+    assert!(heard >= 10_000 * line_bytes, "{heard} bytes");
+}
+
+/// Goal: a peer is heard beside clients who have as much to say as we can take.
+#[test]
+fn a_peer_is_heard_beside_a_crowd() {
+    let mut house = House::new();
+    let (mut peer, _) = house.come_as_bona();
+    let hogs = Vec::from_iter((0..30).map(|_| {
+        let mut hog = TcpStream::connect(house.clients).unwrap();
+        hog.write_all("\n".repeat(60_000).as_bytes()).unwrap();
+        hog
+    }));
+    house.turn_until(|reactor| reactor.slots.alive(Door::Client) == 30);
+    let news = (0..8_000).map(|client| format!("AT Bona +0 client-{client} +1-1 7\n"));
+    let news = news.collect::<String>();
+    let telling = std::thread::spawn(move || {
+        peer.write_all(news.as_bytes()).unwrap();
+        peer
+    });
+    let mut most = 0;
+    house.turn_until(|reactor| {
+        most = most.max(reactor.work.peer_lines);
+        reactor.server.store().len() == 8_000
+    });
+    // One turn takes more of it than one read.
+    assert!(most > 1_024, "{most} lines at most");
+    drop((hogs, telling.join().unwrap()));
+}
+
+// ---- newcomers ----
+
+/// Goal: one address does not fill the herd: beyond what it may, new clients are refused, those
+/// that are known are served, and in time there is room again.
+#[test]
+fn an_address_introduces_so_many_and_no_more() {
+    let mut house = House::new();
+    let limits = Limits {
+        new_clients_per_s: 10,
+        new_clients_at_once: 300,
+        new_clients_limit_loopback: true,
+        ..house.reactor.config.limits.clone()
+    };
+    house.reactor.newcomers = Newcomers::new(&limits);
+    let (mut client, conn) = house.come(Door::Client);
+    client.write_all(reports(7).as_bytes()).unwrap();
+    house.turn_until(|reactor| reactor.server.counters().lines_in == 1_000);
+    // What one turn of a connection may introduce before it is known to whom it belongs.
+    let known = house.reactor.server.store().len();
+    assert!((300..=512).contains(&known), "{known} are known");
+    let refused = house.reactor.server.counters().newcomers_refused;
+    assert_eq!(refused as usize + known, 1_000);
+
+    client.write_all(b"IAMAT client-0 +2-2 8\n").unwrap();
+    house.turn_until(|reactor| reactor.server.counters().lines_in == 1_001);
+    assert_eq!(house.reactor.server.store().find(b"client-0").unwrap().time, b"8");
+    house.pass(Duration::from_secs(60));
+    client.write_all(b"IAMAT late +2-2 8\n").unwrap();
+    house.turn_until(|reactor| reactor.server.counters().lines_in == 1_002);
+    assert!(house.knows("late") && house.lives(conn));
+}

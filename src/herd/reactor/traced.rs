@@ -1,0 +1,156 @@
+//! What the trace is told, and how its file is written. Apart because the loop only says what it
+//! has done (`trace::Recorder::end`); which file that goes to, and when, is a matter of its own.
+//!
+//! The file is written at the end, and whenever SIGUSR1 comes. The loop copies what is recorded
+//! and turns on; a thread writes, and says so through the postbox. Whoever asks meanwhile is not
+//! forgotten: another copy is taken when that thread is done.
+
+use std::path::{Path, PathBuf};
+use std::thread::{self, JoinHandle};
+use std::time::Instant;
+
+use log::{info, warn};
+use mio::event::Event;
+
+use super::connection::Connection;
+use super::slots::Slots;
+use super::start::StartError;
+use super::worker::Finished;
+use super::{Due, Reactor, Unfinished};
+use crate::config::Config;
+use crate::trace::{self, Heading, Note, Recorder, Recording, Row, Span, Turn};
+use herd_core::names::{ConnId, Door};
+
+/// Where the trace goes.
+#[derive(Default)]
+pub struct TraceFile {
+    path: Option<PathBuf>,
+    /// Somebody has asked for it.
+    wanted: bool,
+    writer: Option<JoinHandle<()>>,
+}
+
+/// A recorder, and the file for it: with nothing in it yet, so that a place where it cannot be is
+/// known before there is a trace to lose.
+pub fn start(config: &Config) -> Result<(Recorder, TraceFile), StartError> {
+    let Some(path) = config.trace.clone() else {
+        return Ok((Recorder::off(), TraceFile::default()));
+    };
+    let peers = config.peers.iter().map(|peer| peer.name.clone()).collect();
+    let recorder = Recorder::on(Heading { server: config.name.clone(), peers });
+    if let Some(empty) = recorder.recording() {
+        empty.save(&path).map_err(|error| StartError::Trace { path: path.clone(), error })?;
+    }
+    Ok((recorder, TraceFile { path: Some(path), ..TraceFile::default() }))
+}
+
+pub fn ready(event: &Event, slots: &Slots) -> Note {
+    let slot = event.token().0;
+    Note::Ready {
+        token: slot as u32,
+        conn: slots.tenant(slot).map(Connection::id),
+        readable: event.is_readable(),
+        writable: event.is_writable(),
+        closed: event.is_read_closed() || event.is_error(),
+    }
+}
+
+pub fn unfinished(who: &Unfinished) -> Note {
+    match *who {
+        Unfinished::Connection(conn) => Note::Unfinished { conn: Some(conn) },
+        Unfinished::Door(_) => Note::Unfinished { conn: None },
+    }
+}
+
+pub fn write(connection: &Connection, bytes: usize) -> Note {
+    let (conn, left) = (connection.id(), connection.owed() as u32);
+    Note::Write { conn, bytes: bytes as u32, left }
+}
+
+pub fn due(due: &Due) -> trace::Due {
+    match due {
+        Due::Core(timer) => timer.into(),
+        Due::Accept { .. } => trace::Due::Accept,
+        Due::DrainOver => trace::Due::DrainOver,
+    }
+}
+
+impl Reactor {
+    #[cold]
+    pub(super) fn end_turn(&mut self, turn: Span) {
+        self.trace.end_turn(turn, || Turn {
+            unfinished: (self.unfinished.len() + self.unfinished_peers.len()) as u32,
+            owing: self.owing.len() as u32,
+            open: self.slots.open() as u32,
+            ..Turn::default()
+        });
+        self.offer_trace();
+    }
+
+    /// Reports among what was heard have come by a hop, if it is a link. A client that says AT to a
+    /// server which does not believe it is no teller.
+    #[cold]
+    pub(super) fn end_hearing(&mut self, span: Span, conn: ConnId, heard: &[u8], outputs: u32) {
+        let is_link = conn.door() != Door::Client || self.config.accept_plain;
+        self.trace.end_hearing(span, (conn, outputs), heard, || {
+            // What it said may have been its death.
+            let teller = self.slots.tenant(conn.slot()).filter(|_| is_link)?;
+            let [ours, theirs] = teller.ports()?;
+            Some([theirs, ours])
+        });
+    }
+
+    /// SIGUSR1 has come.
+    pub(super) fn want_trace(&mut self) {
+        match self.trace_file.path {
+            Some(_) => self.trace_file.wanted = true,
+            None => warn!("SIGUSR1 asks for a trace, and there is none: start with --trace FILE"),
+        }
+    }
+
+    /// Has the trace written if somebody wants it and nobody writes it yet. Between two turns.
+    fn offer_trace(&mut self) {
+        if !self.trace_file.wanted || self.trace_file.writer.is_some() {
+            return;
+        }
+        self.trace_file.wanted = false;
+        let Some((recording, path)) = self.trace.recording().zip(self.trace_file.path.clone())
+        else {
+            return;
+        };
+        let postbox = self.postbox.clone();
+        let write = move || {
+            let began = Instant::now();
+            tell_of(&recording, &path);
+            postbox.post(Row::Trace, began, Finished::TraceWritten);
+        };
+        match thread::Builder::new().name("herd-trace".into()).spawn(write) {
+            Ok(writer) => self.trace_file.writer = Some(writer),
+            Err(error) => warn!("the trace is not written: no thread ({error})"),
+        }
+    }
+
+    pub(super) fn trace_written(&mut self) {
+        self.trace_file.writer = None;
+    }
+
+    /// Writes the trace at the end, when nobody is kept waiting by it.
+    pub(super) fn end_trace(&mut self) {
+        let Some((recording, path)) = self.trace.recording().zip(self.trace_file.path.take())
+        else {
+            return;
+        };
+        if let Some(writer) = self.trace_file.writer.take() {
+            // Its older file must not replace ours. If it has panicked, ours is all there is.
+            let _ = writer.join();
+        }
+        tell_of(&recording, &path);
+    }
+}
+
+fn tell_of(recording: &Recording, path: &Path) {
+    match recording.save(path) {
+        Ok(()) => info!("{} records of the trace are in {}", recording.len(), path.display()),
+        Err(error) => warn!("the trace cannot be written to {}: {error}", path.display()),
+    }
+}

@@ -1,0 +1,230 @@
+//! How much is done in one turn. Apart because it is an account and nothing else: what is done, and
+//! for whom, is decided where it is done.
+//!
+//! A turn is bounded in work, not in connections: however many have much to do, the loop is back at
+//! the kernel after some milliseconds, and there finds those who have come with little. They are
+//! served at once; the others wait in their queues for the next turn. So one command takes a turn
+//! or two, whatever company it has.
+//!
+//! asyncio: `_run_once` runs each handle that is ready, and each runs for as long as it likes.
+
+use herd_core::names::Door;
+
+/// What one turn has done so far.
+#[derive(Default)]
+pub struct Work {
+    /// Lines of clients, and of peers.
+    pub lines: usize,
+    pub peer_lines: usize,
+    pub read: usize,
+    pub answers: usize,
+    pub answer_bytes: usize,
+    pub written: usize,
+}
+
+impl Work {
+    /// Lines of all clients, after which those with work left wait: some two milliseconds. Peers
+    /// have a share of their own, as great: each speaks for many clients.
+    const LINES_MAX: usize = 4096;
+    /// Lines that the turn of one connection counts for at least: a system call.
+    const LINES_A_TURN: usize = 16;
+    /// Bytes that they have sent, likewise; and what is read of each who comes after that.
+    const READ_MAX: usize = 4 << 20;
+    const READ_A_TURN: usize = 4 * 1024;
+    /// Answers from memory, and their bytes: some three milliseconds. One is always given.
+    const ANSWERS_MAX: usize = 64;
+    const ANSWER_BYTES_MAX: usize = 1 << 20;
+    /// Bytes written to those who are owed much.
+    const WRITTEN_MAX: usize = 4 << 20;
+
+    /// A connection has had a turn, in which so many bytes of it were read and so many lines taken.
+    pub fn heard(&mut self, door: Door, bytes: usize, lines: usize) {
+        let lines = lines.max(Self::LINES_A_TURN);
+        match door {
+            Door::Peer => self.peer_lines += lines,
+            _ => (self.read, self.lines) = (self.read + bytes, self.lines + lines),
+        }
+    }
+
+    /// An answer of so many bytes was given.
+    pub fn answered(&mut self, bytes: usize) {
+        self.answers += 1;
+        self.answer_bytes += bytes;
+    }
+
+    /// Whether whoever has work left must wait for the next turn.
+    pub fn is_enough(&self, door: Door) -> bool {
+        match door {
+            Door::Peer => self.peer_lines >= Self::LINES_MAX,
+            _ => self.lines >= Self::LINES_MAX || self.read >= Self::READ_MAX,
+        }
+    }
+
+    /// How many lines of one connection may be taken, who would have so many in a turn without
+    /// others.
+    pub fn lines_max(&self, door: Door, alone: usize) -> usize {
+        if self.is_enough(door) { Self::LINES_A_TURN } else { alone }
+    }
+
+    /// How many bytes of one connection may be read, likewise.
+    pub fn read_max(&self, door: Door, alone: usize) -> usize {
+        if self.is_enough(door) { Self::READ_A_TURN } else { alone }
+    }
+
+    pub fn may_answer(&self) -> bool {
+        self.answers < Self::ANSWERS_MAX && self.answer_bytes < Self::ANSWER_BYTES_MAX
+    }
+
+    /// Whether more than a little may be written.
+    pub fn may_write_much(&self) -> bool {
+        self.written < Self::WRITTEN_MAX
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{SocketAddr, TcpStream};
+
+    use mio::Events;
+
+    use super::*;
+    use crate::reactor::tests::reactor;
+    use crate::reactor::{EVENTS_MAX, Reactor};
+
+    /// What a connection may have beyond a bound that was reached: one read, and a few answers.
+    const LINES_BEYOND: usize = 256;
+    const ANSWERS_BEYOND: usize = 8;
+    /// What a hog has to say.
+    const REPORTS: usize = 2_000;
+
+    fn come(address: SocketAddr, text: &str) -> TcpStream {
+        let mut client = TcpStream::connect(address).unwrap();
+        client.write_all(text.as_bytes()).unwrap();
+        client
+    }
+
+    /// Turns until this holds. Looks after each turn whether it was bounded.
+    fn turn_until(
+        reactor: &mut Reactor,
+        events: &mut Events,
+        mut holds: impl FnMut(&mut Reactor) -> bool,
+    ) -> usize {
+        let mut turns = 0;
+        while !holds(reactor) {
+            reactor.turn(events).unwrap();
+            turns += 1;
+            let work = &reactor.work;
+            // Who comes anew is always heard a little.
+            let fresh = events.iter().count() * Work::LINES_A_TURN;
+            assert!(work.lines <= Work::LINES_MAX + LINES_BEYOND + fresh, "{} lines", work.lines);
+            assert!(work.answers <= Work::ANSWERS_MAX + ANSWERS_BEYOND, "{} answers", work.answers);
+        }
+        turns
+    }
+
+    fn reports_of(hog: usize) -> String {
+        (0..REPORTS).map(|time| format!("IAMAT hog-{hog} +1-1 {time}\n")).collect()
+    }
+
+    /// How many reports of a hog were taken.
+    fn taken(reactor: &Reactor, hog: usize) -> usize {
+        let held = reactor.server.store().find(format!("hog-{hog}").as_bytes());
+        held.map_or(0, |held| 1 + std::str::from_utf8(held.time).unwrap().parse::<usize>().unwrap())
+    }
+
+    /// Goal: whoever has much to say gets as much as the others who have, and all of them together
+    /// get no more than a turn may take; whoever comes with one command is answered at once.
+    #[test]
+    fn reports_of_many_are_taken_in_turn() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut reactor, [address, _]) = reactor(dir.path());
+        let mut events = Events::with_capacity(EVENTS_MAX);
+        let hogs = 40;
+        let _clients = Vec::from_iter((0..hogs).map(|hog| come(address, &reports_of(hog))));
+        turn_until(&mut reactor, &mut events, |reactor| taken(reactor, hogs - 1) > 0);
+
+        let lone = come(address, "IAMAT lone +1-1 7\n");
+        // One to accept it and one to hear it, if it was not there in time for the first.
+        let turns = turn_until(&mut reactor, &mut events, |reactor| {
+            reactor.server.store().find(b"lone").is_some()
+        });
+        assert!(turns <= 3, "{turns} turns");
+
+        let all = |reactor: &Reactor| Vec::from_iter((0..hogs).map(|hog| taken(reactor, hog)));
+        turn_until(&mut reactor, &mut events, |reactor| {
+            let taken = all(reactor);
+            let (least, most) = (taken.iter().min().unwrap(), taken.iter().max().unwrap());
+            assert!(most - least <= 3 * LINES_BEYOND, "{taken:?}");
+            *least == REPORTS
+        });
+        drop(lone);
+    }
+
+    /// Goal: those who ask for much and read nothing keep nobody: each turn gives a few answers,
+    /// and nobody is owed more than the high water and one answer.
+    #[test]
+    fn questions_of_many_are_answered_in_turn() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut reactor, [address, _]) = reactor(dir.path());
+        let mut events = Events::with_capacity(EVENTS_MAX);
+        turn_until(&mut reactor, &mut events, |reactor| reactor.places.are_here());
+        let mut first = come(address, "IAMAT kiwi +60.1699+24.9384 7\nWHATSAT kiwi 50 20\n");
+        turn_until(&mut reactor, &mut events, |reactor| reactor.work.answers > 0);
+        let mut answers = Vec::new();
+        while !answers.ends_with(b"\n\n") {
+            let mut piece = [0; 16 * 1024];
+            let count = first.read(&mut piece).unwrap();
+            answers.extend_from_slice(&piece[..count]);
+        }
+        let answer_bytes = answers.len();
+
+        let askers = 5;
+        let questions = "WHATSAT kiwi 50 20\n".repeat(2_000);
+        let _askers = Vec::from_iter((0..askers).map(|_| come(address, &questions)));
+        let high_water = reactor.config.limits.high_water_bytes;
+        let owed = |reactor: &mut Reactor| {
+            let names = reactor.slots.names();
+            let owed = names.iter().map(|&conn| reactor.slots.connection(conn).unwrap().owed());
+            let owed = Vec::from_iter(owed.filter(|&owed| owed > 0));
+            assert!(owed.iter().all(|&owed| owed <= high_water + answer_bytes), "{owed:?}");
+            owed
+        };
+        // Until the kernel takes no more for anybody. Their wishes are then as great as before.
+        turn_until(&mut reactor, &mut events, |reactor| {
+            let owed = owed(reactor);
+            owed.len() == askers && owed.iter().all(|&owed| owed > high_water)
+        });
+        let lone = come(address, "IAMAT lone +1-1 7\n");
+        let turns = turn_until(&mut reactor, &mut events, |reactor| {
+            owed(reactor);
+            reactor.server.store().find(b"lone").is_some()
+        });
+        assert!(turns <= 3, "{turns} turns");
+        assert_eq!(reactor.slots.alive(Door::Client), askers + 2);
+        drop(lone);
+    }
+
+    /// Goal: an answer of a few bytes leaves in its turn, whatever others are owed, and what was
+    /// too much for one turn leaves in the next.
+    #[test]
+    fn little_is_written_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut reactor, [address, _]) = reactor(dir.path());
+        let mut events = Events::with_capacity(16);
+        let _clients = [0; 2].map(|_| come(address, "\n"));
+        turn_until(&mut reactor, &mut events, |reactor| reactor.slots.alive(Door::Client) == 2);
+        let [much, little] = reactor.slots.names()[..] else { panic!("two have come") };
+        reactor.work.written = Work::WRITTEN_MAX;
+        reactor.owe(much, &[b'x'; 60_000]);
+        reactor.owe(little, &[b'x'; 200]);
+        for conn in [much, little] {
+            reactor.owing.pop_front();
+            reactor.flush(conn);
+        }
+        let mut owed = |conn| reactor.slots.connection(conn).unwrap().owed();
+        assert_eq!([much, little].map(&mut owed), [60_000, 0]);
+        reactor.turn(&mut events).unwrap();
+        assert_eq!(reactor.slots.connection(much).unwrap().owed(), 0);
+    }
+}

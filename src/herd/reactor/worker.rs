@@ -1,0 +1,198 @@
+//! The few threads for what blocks: calls to remote places, names to resolve, places to load.
+//! Apart because nothing here may touch the loop's state; jobs go in through one channel,
+//! results come back through another, and mio's `Waker` ends the loop's sleep.
+//!
+//! ```text
+//!    loop ──▶ jobs ───────────▶ ▒ worker ▒ ── blocks in ureq ──┐
+//!      ▲                        ▒ worker ▒                     │
+//!      └── drain ◀── waker ◀── results, queued first ◀─────────┘
+//! ```
+//!
+//! The order matters: a result is queued first and the loop is woken second. The other way
+//! round, the loop could wake, find nothing and sleep again, with the result lying there. Many
+//! calls of `wake` may become one event, so after it everything is drained.
+//!
+//! asyncio: `run_in_executor`, whose future's `call_soon_threadsafe` does the same through a
+//! self-pipe; its default pool's queue has no bound.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use std::{io, thread};
+
+use log::error;
+use mio::Waker;
+
+use crate::config::Address;
+use crate::places::budget::{Ledger, Spent};
+use crate::places::desk::{CallId, Desk};
+use crate::places::remote::Trouble;
+use crate::places::render::status::UNKNOWN_ERROR;
+use crate::places::{Loaded, Local, Remote, Source, Told, render};
+use crate::trace::{Call, Row};
+use herd_core::names::PeerId;
+use herd_core::whatsat::Question;
+
+/// What a worker has done.
+pub enum Finished {
+    Places { call: CallId, told: Told, body: Vec<u8> },
+    Loaded(Result<Loaded, String>),
+    Resolved { peer: PeerId, addresses: io::Result<Vec<SocketAddr>> },
+    TraceWritten,
+}
+
+/// Where workers leave what they have done. Each has its own.
+#[derive(Clone)]
+pub struct Postbox {
+    results: Sender<(Call, Finished)>,
+    waker: Arc<Waker>,
+}
+
+/// Where the loop picks it up.
+pub struct Results(Receiver<(Call, Finished)>);
+
+/// Threads that ask a remote source, one question at a time each.
+pub struct PlacesPool {
+    questions: Sender<Job>,
+    source: Arc<Remote>,
+}
+
+/// A call to make, and what is spent with it.
+type Job = (CallId, Question, Spent);
+
+/// Who asks, and what is written down before.
+struct Asker {
+    source: Arc<Remote>,
+    /// `None` if the source has no budget.
+    ledger: Option<Arc<Ledger>>,
+}
+
+impl Postbox {
+    pub fn new(waker: Waker) -> (Postbox, Results) {
+        let (results, receiver) = mpsc::channel();
+        (Postbox { results, waker: Arc::new(waker) }, Results(receiver))
+    }
+
+    /// Leaves what was done since `began`.
+    pub fn post(&self, row: Row, began: Instant, finished: Finished) {
+        let call = Call { row, began, ended: Instant::now() };
+        // Both fail only when the loop is gone, and then nobody waits.
+        if self.results.send((call, finished)).is_ok() {
+            let _ = self.waker.wake();
+        }
+    }
+
+    /// Loads places while the loop already listens, or still answers from those it has.
+    pub fn load(&self, places: Local) -> io::Result<()> {
+        let postbox = self.clone();
+        let load = move || {
+            let began = Instant::now();
+            // A panic in a library must not leave early questions without an answer for ever.
+            let loaded = catch_unwind(AssertUnwindSafe(|| places.load()));
+            let loaded = loaded.unwrap_or_else(|_| Err("the loading failed".to_owned()));
+            postbox.post(Row::Load, began, Finished::Loaded(loaded));
+        };
+        thread::Builder::new().name("herd-load".into()).spawn(load).map(drop)
+    }
+
+    /// Resolves a name on a thread of its own: there are few peers, and a resolver that hangs
+    /// must keep neither places nor other peers waiting.
+    pub fn resolve(&self, peer: PeerId, address: Address) -> io::Result<()> {
+        let postbox = self.clone();
+        let resolve = move || {
+            let began = Instant::now();
+            let found = (address.host.as_str(), address.port).to_socket_addrs();
+            let addresses = found.map(Iterator::collect);
+            let resolved = Finished::Resolved { peer, addresses };
+            postbox.post(Row::Resolve(peer), began, resolved);
+        };
+        thread::Builder::new().name("herd-resolve".into()).spawn(resolve).map(drop)
+    }
+}
+
+impl Results {
+    pub fn next(&self) -> Option<(Call, Finished)> {
+        self.0.try_recv().ok()
+    }
+}
+
+impl PlacesPool {
+    pub fn start(
+        source: Remote,
+        ledger: Option<Ledger>,
+        threads: usize,
+        postbox: &Postbox,
+    ) -> io::Result<PlacesPool> {
+        let (source, ledger) = (Arc::new(source), ledger.map(Arc::new));
+        let (questions, receiver) = mpsc::channel();
+        let receiver = Arc::new(Mutex::new(receiver));
+        for number in 0..threads {
+            let asker = Asker { source: source.clone(), ledger: ledger.clone() };
+            let (receiver, postbox) = (receiver.clone(), postbox.clone());
+            thread::Builder::new().name(format!("herd-places-{number}")).spawn(move || {
+                let row = Row::Places(number as u16);
+                ask_for_ever(row, &asker, &receiver, &postbox);
+            })?;
+        }
+        Ok(PlacesPool { questions, source })
+    }
+
+    /// Appends an answer that is kept and may be given again, if there is one.
+    pub fn recall(&self, question: &Question, out: &mut Vec<u8>) -> bool {
+        self.source.recall(question, out)
+    }
+
+    /// Hands the desk's next calls to the threads that are free.
+    pub fn ask_next(&self, desk: &mut Desk, now: Duration) {
+        while let Some((call, question)) = desk.next(now) {
+            // The threads live as long as this end of the channel.
+            let _ = self.questions.send((call, question, desk.spent()));
+        }
+    }
+
+    /// Elements of answers that could not be used, since the start.
+    pub fn skipped(&self) -> u64 {
+        self.source.skipped()
+    }
+
+    /// What went wrong last, if nothing has gone right since.
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.source.trouble()
+    }
+
+    /// Ends the calls under way, so that the process can.
+    pub fn shut_down(&self) {
+        self.source.shutdown();
+    }
+}
+
+fn ask_for_ever(
+    row: Row,
+    Asker { source, ledger }: &Asker,
+    questions: &Mutex<Receiver<Job>>,
+    postbox: &Postbox,
+) {
+    loop {
+        // The lock is held while waiting: the others wait for the lock, which comes to the same.
+        let next = questions.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok((call, question, spent)) = next else { return };
+        let began = Instant::now();
+        // Before the call: one that was made and not counted would cost money twice.
+        if let Some(Err(error)) = ledger.as_ref().map(|ledger| ledger.record(spent)) {
+            error!(
+                "the calls of today are forgotten at a restart: they cannot be written ({error})"
+            );
+        }
+        let mut body = Vec::new();
+        // A panic in a library must cost one answer, not one thread of the pool.
+        let asked = catch_unwind(AssertUnwindSafe(|| source.answer(&question, &mut body)));
+        let told = asked.unwrap_or_else(|_| {
+            body.clear();
+            render::failure(UNKNOWN_ERROR, "the source of places failed", &mut body);
+            Told::Excuse
+        });
+        postbox.post(row, began, Finished::Places { call, told, body });
+    }
+}

@@ -1,0 +1,152 @@
+//! What can be noted: every kind of span, as small as it can be, with the names that it has in the
+//! file. Apart because this is the list to read beside a trace; nothing here takes a time.
+
+use std::time::Duration;
+
+use super::Row;
+use super::hop::{ClientStart, Way};
+use herd_core::border::{Input, Timer};
+use herd_core::names::{ConnId, PeerId};
+
+/// What happened in a span, or at a moment. `chrome` says how it is called in the file.
+#[derive(Clone, Copy, Debug)]
+pub enum Note {
+    Turn(u64, Turn),
+    Sleep { patience: Option<Duration>, ready: u32 },
+    Ready { token: u32, conn: Option<ConnId>, readable: bool, writable: bool, closed: bool },
+    Waker { results: u32 },
+    Signals,
+    Timer { due: Due },
+    Round,
+    Unfinished { conn: Option<ConnId> },
+    Flush { conn: ConnId },
+    Bury { slots: u32 },
+    Accept { conn: ConnId },
+    Fill { conn: ConnId, bytes: u32 },
+    Tell { told: Told, lines: u32, outputs: u32 },
+    Write { conn: ConnId, bytes: u32, left: u32 },
+    Dial { peer: PeerId },
+    Call { row: Row },
+    Hop { way: Way, id: u64, client: ClientStart },
+}
+
+/// How a turn ended.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Turn {
+    pub ready: u32,
+    pub timers: u32,
+    /// Left for the next turn.
+    pub unfinished: u32,
+    pub owing: u32,
+    /// Connections alive.
+    pub open: u32,
+}
+
+/// Which timer it was.
+#[derive(Clone, Copy, Debug)]
+pub enum Due {
+    Redial(PeerId),
+    Greeting,
+    Ping,
+    Compare,
+    Sweep,
+    Answer,
+    Accept,
+    DrainOver,
+}
+
+/// Which input the core was told, and of which connection.
+#[derive(Clone, Copy, Debug)]
+pub enum Told {
+    Started,
+    Accepted(ConnId),
+    Connected(ConnId),
+    DialFailed,
+    Lines(ConnId),
+    Ended(ConnId),
+    Closed(ConnId),
+    Taken(ConnId),
+    Drained(ConnId),
+    PlacesArrived,
+    TimerFired,
+    Draining,
+    Leaving,
+}
+
+impl Note {
+    /// Its name and its category.
+    pub fn name(&self) -> (&'static str, &'static str) {
+        match self {
+            Note::Turn(..) => ("turn", "turn"),
+            Note::Sleep { .. } => ("sleep", "phase"),
+            Note::Ready { .. } => ("ready", "phase"),
+            Note::Waker { .. } => ("waker", "phase"),
+            Note::Signals => ("signals", "phase"),
+            Note::Timer { .. } => ("timer", "phase"),
+            Note::Round => ("round", "phase"),
+            Note::Unfinished { .. } => ("unfinished", "phase"),
+            Note::Flush { .. } => ("flush", "phase"),
+            Note::Bury { .. } => ("bury", "phase"),
+            Note::Accept { .. } => ("accept", "work"),
+            Note::Fill { .. } => ("fill", "work"),
+            Note::Tell { .. } => ("tell", "work"),
+            Note::Write { .. } => ("write", "work"),
+            Note::Dial { .. } => ("dial", "work"),
+            Note::Call { .. } => ("call", "work"),
+            Note::Hop { .. } => ("AT", "hop"),
+        }
+    }
+}
+
+impl Told {
+    pub fn parts(self) -> (&'static str, Option<ConnId>) {
+        match self {
+            Told::Started => ("Started", None),
+            Told::Accepted(conn) => ("Accepted", Some(conn)),
+            Told::Connected(conn) => ("Connected", Some(conn)),
+            Told::DialFailed => ("DialFailed", None),
+            Told::Lines(conn) => ("Lines", Some(conn)),
+            Told::Ended(conn) => ("Ended", Some(conn)),
+            Told::Closed(conn) => ("Closed", Some(conn)),
+            Told::Taken(conn) => ("Taken", Some(conn)),
+            Told::Drained(conn) => ("Drained", Some(conn)),
+            Told::PlacesArrived => ("PlacesArrived", None),
+            Told::TimerFired => ("TimerFired", None),
+            Told::Draining => ("Draining", None),
+            Told::Leaving => ("Leaving", None),
+        }
+    }
+}
+
+impl From<&Input<'_, '_>> for Told {
+    fn from(input: &Input<'_, '_>) -> Told {
+        match *input {
+            Input::Started => Told::Started,
+            Input::Accepted { conn } => Told::Accepted(conn),
+            Input::Connected { conn, .. } => Told::Connected(conn),
+            Input::DialFailed { .. } => Told::DialFailed,
+            Input::Lines { conn, .. } => Told::Lines(conn),
+            Input::Ended { conn } => Told::Ended(conn),
+            Input::Closed { conn } => Told::Closed(conn),
+            Input::Taken { conn, .. } => Told::Taken(conn),
+            Input::Drained { conn } => Told::Drained(conn),
+            Input::PlacesArrived { .. } => Told::PlacesArrived,
+            Input::TimerFired { .. } => Told::TimerFired,
+            Input::Draining => Told::Draining,
+            Input::Leaving => Told::Leaving,
+        }
+    }
+}
+
+impl From<&Timer> for Due {
+    fn from(timer: &Timer) -> Due {
+        match *timer {
+            Timer::Redial { peer, .. } => Due::Redial(peer),
+            Timer::Greeting { .. } => Due::Greeting,
+            Timer::Ping { .. } => Due::Ping,
+            Timer::Compare { .. } => Due::Compare,
+            Timer::Sweep => Due::Sweep,
+            Timer::Answer { .. } => Due::Answer,
+        }
+    }
+}

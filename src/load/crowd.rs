@@ -1,0 +1,425 @@
+//! Many connections in one small loop: it opens them, keeps them asking and hears the answers.
+//!
+//! Apart from the server's reactor, which it measures and so must not share. It may do what no
+//! server may: it trusts the far end not to drown it, and it spins while a request is due soon.
+//!
+//! ```text
+//!              ┌──────────── answered ────────────┐
+//!   dial ─▶ opening ─▶ loading: say ─▶ wait ──────┤─▶ closed loop: say the next pipeline
+//!           (one IAMAT                            ├─▶ fixed rate:  wait until one is due
+//!            each)                                └─▶ reconnect:   close, dial, say one
+//! ```
+
+use std::collections::VecDeque;
+use std::io;
+use std::time::{Duration, Instant};
+
+use mio::{Events, Interest, Poll, Token};
+
+use super::caller::{Asked, Caller};
+use super::chatter::Chatter;
+use super::schedule::Schedule;
+use super::sources::Sources;
+use super::tally::Tally;
+use super::{Pace, Plan};
+use crate::LoadError;
+
+/// Connections that may knock at a time: less than the shortest queue that a listener has (100 in
+/// asyncio), because whoever finds it full knocks again after a whole second.
+const OPENING_MAX: usize = 64;
+/// A server that neither answers nor hangs up for so long is stuck.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
+/// How long answers may be late when nothing is asked any more.
+const LATE_MAX: Duration = Duration::from_secs(5);
+/// The longest sleep: who waits for the end of a phase looks at the clock so often.
+const NAP_MAX: Duration = Duration::from_millis(20);
+/// epoll's clock is that coarse: what is due sooner is waited for awake.
+const NAP_MIN: Duration = Duration::from_millis(2);
+const EVENTS_MAX: usize = 1024;
+const READ_BYTES: usize = 256 * 1024;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Opening,
+    Loading,
+    Ending,
+}
+
+pub struct Crowd<'a> {
+    plan: &'a Plan,
+    poll: Poll,
+    events: Events,
+    sources: Sources,
+    callers: Vec<Caller>,
+    chatter: Chatter,
+    pub tally: Tally,
+    phase: Phase,
+    began: Instant,
+    /// Requests made so far: the next one's number.
+    said: u64,
+    lines: Vec<u8>,
+    scratch: Vec<u8>,
+    /// At a fixed rate: callers that have room for another request.
+    free: VecDeque<usize>,
+    schedule: Schedule,
+    /// Why the first connection was lost.
+    loss: Option<io::ErrorKind>,
+}
+
+impl<'a> Crowd<'a> {
+    pub fn new(plan: &'a Plan, chatter: Chatter) -> Result<Crowd<'a>, LoadError> {
+        Ok(Crowd {
+            poll: Poll::new().map_err(|error| system("the event queue cannot be made", &error))?,
+            events: Events::with_capacity(EVENTS_MAX),
+            sources: Sources::new(plan.address),
+            callers: Vec::new(),
+            chatter,
+            tally: Tally::new(),
+            phase: Phase::Opening,
+            began: Instant::now(),
+            said: 0,
+            lines: Vec::new(),
+            scratch: vec![0; READ_BYTES],
+            free: VecDeque::new(),
+            schedule: Schedule::default(),
+            loss: None,
+            plan,
+        })
+    }
+
+    pub fn open_connections(&self) -> usize {
+        self.callers.iter().filter(|caller| caller.stream.is_some()).count()
+    }
+
+    fn now_ns(&self) -> u64 {
+        self.began.elapsed().as_nanos() as u64
+    }
+
+    // ---- opening ----
+
+    /// Opens so many connections, each of which introduces itself by a report. All have been
+    /// answered when it returns, so nobody is left in a listener's queue.
+    ///
+    /// # Errors
+    /// Nobody listens, or whoever does is silent, hangs up or speaks another language.
+    pub fn open(&mut self, connections: usize) -> Result<(), LoadError> {
+        let (mut answered, mut heard_at) = (0, Instant::now());
+        while answered < connections as u64 {
+            while self.callers.len() < connections.min(answered as usize + OPENING_MAX) {
+                self.introduce(self.callers.len()).map_err(|error| self.unreachable(&error))?;
+            }
+            self.turn(NAP_MAX)?;
+            if self.tally.errors.total() > 0 {
+                return Err(self.stranger());
+            }
+            if self.tally.answered > answered {
+                (answered, heard_at) = (self.tally.answered, Instant::now());
+            }
+            if heard_at.elapsed() > SILENCE_MAX {
+                return Err(unreachable(format!(
+                    "{} has answered {answered} of {connections} connections and then nothing for \
+                     {SILENCE_MAX:?}",
+                    self.plan.address
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets caller `place` connect and say one report.
+    fn introduce(&mut self, place: usize) -> io::Result<()> {
+        let since_ns = self.now_ns();
+        let mut stream = self.sources.dial()?;
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        self.poll.registry().register(&mut stream, Token(place), interest)?;
+        let mut caller = Caller::new(stream);
+        caller.known = self.said;
+        self.lines.clear();
+        self.chatter.write_report(self.said, &mut self.lines);
+        let asked = Asked { first: self.said, count: 1, since_ns };
+        self.said += 1;
+        self.tally.asked += 1;
+        caller.expect(asked);
+        let sent = caller.send(&self.lines);
+        match self.callers.get_mut(place) {
+            Some(before) => *before = caller,
+            None => self.callers.push(caller),
+        }
+        sent
+    }
+
+    // ---- loading ----
+
+    /// Everybody begins to ask.
+    pub fn begin(&mut self) -> Result<(), LoadError> {
+        self.phase = Phase::Loading;
+        self.chatter.ask_for_places(self.plan.whatsat_percent);
+        match self.plan.pace {
+            Pace::Reconnect => {
+                for place in 0..self.plan.connections {
+                    self.introduce(place).map_err(|error| self.unreachable(&error))?;
+                }
+            }
+            Pace::Closed => (0..self.callers.len()).for_each(|place| self.say_pipeline(place)),
+            Pace::PerSecond(per_second) => {
+                self.schedule = Schedule { per_second, began_ns: self.now_ns(), sent: 0 };
+                (0..self.callers.len()).for_each(|place| self.free_if_possible(place));
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes on until `end`.
+    ///
+    /// # Errors
+    /// The server has hung up on everybody, or is silent.
+    pub fn load_until(&mut self, end: Instant) -> Result<(), LoadError> {
+        let (mut answered, mut heard_at) = (self.tally.answered, Instant::now());
+        while Instant::now() < end {
+            self.say_what_is_due();
+            self.turn(self.nap(end))?;
+            if self.tally.answered > answered {
+                (answered, heard_at) = (self.tally.answered, Instant::now());
+            }
+            let address = self.plan.address;
+            if self.open_connections_are_none() {
+                return Err(unreachable(format!("{address} has hung up on every connection")));
+            }
+            if heard_at.elapsed() > SILENCE_MAX && self.tally.answered < self.tally.asked {
+                let sentence = format!("{address} has answered nothing for {SILENCE_MAX:?}");
+                return Err(unreachable(sentence));
+            }
+        }
+        Ok(())
+    }
+
+    /// Looked for only when somebody was lost, for it is a walk past all callers.
+    fn open_connections_are_none(&self) -> bool {
+        self.tally.errors.lost >= self.callers.len() as u64
+            && !self.callers.is_empty()
+            && self.open_connections() == 0
+    }
+
+    fn nap(&self, end: Instant) -> Duration {
+        let left = end.saturating_duration_since(Instant::now()).min(NAP_MAX);
+        if self.schedule.per_second == 0 || self.free.is_empty() {
+            return left;
+        }
+        let next_ns = self.schedule.intended_ns(self.schedule.sent);
+        let wait = Duration::from_nanos(next_ns.saturating_sub(self.now_ns()));
+        left.min(wait.checked_sub(NAP_MIN).unwrap_or_default())
+    }
+
+    /// At a fixed rate: hands what should have been sent by now to those who have room. Whoever
+    /// has none keeps nobody waiting but the request, which grows old all the same: its latency
+    /// counts from when it was due, or a slow server would be asked less and so look fast.
+    fn say_what_is_due(&mut self) {
+        if self.schedule.per_second == 0 {
+            return;
+        }
+        let due = self.schedule.due(self.now_ns());
+        while self.schedule.sent < due {
+            let Some(place) = self.free.pop_front() else { return };
+            self.callers[place].is_free = false;
+            if self.callers[place].stream.is_none() {
+                continue;
+            }
+            let backlog = (due - self.schedule.sent).div_ceil(self.free.len() as u64 + 1);
+            let room = self.plan.pipeline - self.callers[place].unanswered();
+            self.lines.clear();
+            for _ in 0..backlog.min(room) {
+                let since_ns = self.schedule.intended_ns(self.schedule.sent);
+                self.schedule.sent += 1;
+                self.ask(place, since_ns);
+            }
+            self.send(place);
+            self.free_if_possible(place);
+        }
+    }
+
+    /// In a closed loop: as many requests as may be unanswered.
+    fn say_pipeline(&mut self, place: usize) {
+        let since_ns = self.now_ns();
+        self.lines.clear();
+        let asked = Asked { first: self.said, count: self.plan.pipeline, since_ns };
+        for number in asked.first..asked.first + asked.count {
+            self.chatter.write(number, self.callers[place].known, &mut self.lines);
+        }
+        self.said += asked.count;
+        self.tally.asked += asked.count;
+        self.callers[place].expect(asked);
+        self.send(place);
+    }
+
+    /// Adds one request to those that are sent next.
+    fn ask(&mut self, place: usize, since_ns: u64) {
+        let caller = &mut self.callers[place];
+        self.chatter.write(self.said, caller.known, &mut self.lines);
+        caller.expect(Asked { first: self.said, count: 1, since_ns });
+        self.said += 1;
+        self.tally.asked += 1;
+    }
+
+    fn send(&mut self, place: usize) {
+        if let Err(error) = self.callers[place].send(&self.lines) {
+            self.lose(place, &error);
+        }
+    }
+
+    fn free_if_possible(&mut self, place: usize) {
+        let caller = &mut self.callers[place];
+        let has_room = caller.stream.is_some() && caller.unanswered() < self.plan.pipeline;
+        if has_room && !caller.is_free {
+            self.free.push_back(place);
+        }
+        caller.is_free = has_room;
+    }
+
+    // ---- ending ----
+
+    /// Asks nothing more, and waits until everything is answered or too late. What is not
+    /// answered then is missing.
+    ///
+    /// # Errors
+    /// The event queue fails.
+    pub fn end(&mut self) -> Result<(), LoadError> {
+        self.phase = Phase::Ending;
+        let deadline = Instant::now() + LATE_MAX;
+        let waits = |caller: &Caller| caller.stream.is_some() && caller.unanswered() > 0;
+        while Instant::now() < deadline && self.callers.iter().any(waits) {
+            self.turn(NAP_MAX)?;
+        }
+        self.tally.errors.missing = self.tally.asked - self.tally.answered;
+        Ok(())
+    }
+
+    /// At a fixed rate: requests that were due by `now` and never sent.
+    pub fn unsent(&self) -> u64 {
+        match self.schedule.per_second {
+            0 => 0,
+            _ => self.schedule.due(self.now_ns()).saturating_sub(self.schedule.sent),
+        }
+    }
+
+    // ---- one turn ----
+
+    /// Gives how many events there were.
+    ///
+    /// # Errors
+    /// The event queue fails.
+    pub fn turn(&mut self, patience: Duration) -> Result<usize, LoadError> {
+        let patience = if self.plan.awake { Duration::ZERO } else { patience };
+        let mut events = std::mem::replace(&mut self.events, Events::with_capacity(0));
+        match self.poll.poll(&mut events, Some(patience)) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                return Err(system("the event queue has failed", &error));
+            }
+            _ => {}
+        }
+        let count = events.iter().count();
+        for event in &events {
+            let place = event.token().0;
+            if event.is_writable()
+                && let Err(error) = self.callers[place].flush()
+            {
+                self.lose(place, &error);
+            }
+            if event.is_readable() {
+                self.hear(place);
+            }
+        }
+        self.events = events;
+        Ok(count)
+    }
+
+    /// Reads what has come. Less than a whole buffer was all there is: a new edge tells of more.
+    fn hear(&mut self, place: usize) {
+        loop {
+            let caller = &mut self.callers[place];
+            if caller.stream.is_none() {
+                return;
+            }
+            let count = match caller.read(&mut self.scratch) {
+                Ok(Some(count)) => count,
+                Ok(None) => return self.lose(place, &io::ErrorKind::UnexpectedEof.into()),
+                Err(error) => return self.lose(place, &error),
+            };
+            let now_ns = self.began.elapsed().as_nanos() as u64;
+            let bytes = &self.scratch[..count];
+            let before = self.tally.answered;
+            caller.hear(bytes, now_ns, &mut self.chatter, &mut self.tally);
+            let is_whole = count == self.scratch.len();
+            if self.tally.answered > before {
+                self.go_on(place);
+            }
+            if !is_whole {
+                return;
+            }
+        }
+    }
+
+    /// Caller `place` was answered.
+    fn go_on(&mut self, place: usize) {
+        if self.phase != Phase::Loading {
+            return;
+        }
+        match self.plan.pace {
+            Pace::Closed if self.callers[place].unanswered() == 0 => self.say_pipeline(place),
+            Pace::Closed => {}
+            Pace::PerSecond(_) => self.free_if_possible(place),
+            Pace::Reconnect => self.redial(place),
+        }
+    }
+
+    /// Closes, as a client does that has its answer, and comes again.
+    fn redial(&mut self, place: usize) {
+        if let Err(error) = self.introduce(place) {
+            self.lose(place, &error);
+        }
+    }
+
+    /// The connection is gone, and it was not our wish.
+    fn lose(&mut self, place: usize, error: &io::Error) {
+        self.tally.errors.lost += 1;
+        self.tally.keep_sample(error.to_string().as_bytes());
+        if self.loss.is_none() {
+            self.loss = Some(error.kind());
+        }
+        let _ = self.callers[place].stream.take();
+    }
+
+    // ---- what can go wrong ----
+
+    fn unreachable(&self, error: &io::Error) -> LoadError {
+        let address = self.plan.address;
+        unreachable(match error.kind() {
+            io::ErrorKind::ConnectionRefused => {
+                format!("nobody listens on {address}: start a server there (herd serve NAME)")
+            }
+            _ => format!("{address} cannot be reached: {error}"),
+        })
+    }
+
+    /// Something was wrong before there was any load.
+    fn stranger(&self) -> LoadError {
+        let address = self.plan.address;
+        match self.loss {
+            Some(io::ErrorKind::UnexpectedEof) => {
+                unreachable(format!("{address} hangs up without an answer"))
+            }
+            Some(kind) => self.unreachable(&kind.into()),
+            None => unreachable(format!(
+                "{address} answers `{}`, which is not what a server of this protocol says",
+                self.tally.sample.as_deref().unwrap_or_default()
+            )),
+        }
+    }
+}
+
+fn unreachable(sentence: String) -> LoadError {
+    LoadError::Unreachable(sentence)
+}
+
+fn system(what: &str, error: &io::Error) -> LoadError {
+    LoadError::System(format!("{what}: {error}"))
+}

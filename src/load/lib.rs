@@ -1,0 +1,170 @@
+//! A load on one server, and what came of it (`herd bench`).
+//!
+//! Apart from the server, of which it uses nothing: a load that shared the server's loop, parser or
+//! buffers would share its mistakes. It speaks to other servers as well (Redis, memcached), so that
+//! one ruler measures all. One thread, so that one core is enough for it.
+//!
+//! Reading order: `Plan` (what is wanted), `run` (in which order), `crowd` (the loop), `caller`,
+//! `chatter`, `schedule`, `tally`, `meter`, `sources` (the tools), `findings` (what is told).
+
+mod caller;
+mod chatter;
+mod crowd;
+mod error;
+mod findings;
+mod meter;
+mod schedule;
+mod sources;
+mod tally;
+
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use chatter::Chatter;
+use crowd::Crowd;
+use meter::{Meter, Reading};
+
+pub use chatter::{CLIENTS_MAX, Dialect};
+pub use error::LoadError;
+pub use findings::Findings;
+
+/// How often somebody who looks on is told.
+const PROGRESS_EVERY: Duration = Duration::from_millis(500);
+
+/// When the next request is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// When the last pipeline is answered: a closed loop.
+    Closed,
+    /// When it is due, whatever became of the others: an open loop of so many a second.
+    PerSecond(u64),
+    /// As `Closed`, on a new connection each.
+    Reconnect,
+}
+
+/// A load.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub address: SocketAddr,
+    /// The server's processes, as far as they can be looked at.
+    pub pids: Vec<u32>,
+    pub dialect: Dialect,
+    pub pace: Pace,
+    /// Connections that ask. None if there are only idle ones.
+    pub connections: usize,
+    /// Requests of one connection that may be unanswered.
+    pub pipeline: u64,
+    /// Numbers of the clients that are reported.
+    pub clients: Range<u64>,
+    /// So many of a hundred requests are WHATSATs.
+    pub whatsat_percent: u64,
+    /// Connections that say one report and then nothing.
+    pub idle: usize,
+    /// Answers are waited for without sleeping.
+    pub awake: bool,
+    /// Load that is not measured, because caches, compilers and buffers are still cold.
+    pub warm_up: Duration,
+    pub duration: Duration,
+}
+
+/// What is known in the middle of a load.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// Since the measurement began.
+    pub elapsed: Duration,
+    pub answers: u64,
+}
+
+/// Puts the load on the server.
+///
+/// # Errors
+/// The server is not there or is no such server, its process cannot be looked at, the system grants
+/// too few descriptors. What goes wrong later stands in the findings, unless nothing goes at all.
+pub fn run(plan: &Plan, mut look_on: impl FnMut(Progress)) -> Result<Findings, LoadError> {
+    sources::claim_descriptors(plan.connections + plan.idle)?;
+    let meter = open_meter(&plan.pids)?;
+    let resident = || meter.as_ref().and_then(Meter::resident_bytes);
+
+    let mut crowd = Crowd::new(plan, Chatter::new(plan.dialect, plan.clients.clone()))?;
+    // All idle connections speak for one client: it is connections that are weighed, not reports.
+    let one = plan.clients.start..plan.clients.start + 1;
+    let mut idle = Crowd::new(plan, Chatter::new(plan.dialect, one))?;
+    idle.open(1)?;
+    let resident_before = resident();
+    idle.open(1 + plan.idle)?;
+    let resident_idle = resident();
+
+    if plan.pace != Pace::Reconnect {
+        crowd.open(plan.connections)?;
+    }
+    crowd.begin()?;
+    crowd.load_until(Instant::now() + plan.warm_up)?;
+
+    let costs = measure(plan, meter.as_ref(), &mut crowd, &mut look_on)?;
+    let unsent = crowd.unsent();
+    let memory = Memory { before: resident_before, idle: resident_idle, after: resident() };
+    crowd.end()?;
+    while idle.turn(Duration::ZERO)? > 0 {}
+
+    let mut errors = crowd.tally.errors.clone();
+    if plan.idle > 0 {
+        errors.lost += idle.tally.errors.lost;
+    }
+    Ok(Findings::of(plan, &crowd.tally, errors, unsent, costs, memory))
+}
+
+/// The part that counts.
+fn measure(
+    plan: &Plan,
+    server: Option<&Meter>,
+    crowd: &mut Crowd,
+    look_on: &mut impl FnMut(Progress),
+) -> Result<Costs, LoadError> {
+    let own = Meter::of(&[std::process::id()]).ok();
+    let read = |meter: Option<&Meter>| meter.and_then(|meter| meter.read().ok());
+    let (server_before, own_before) = (read(server), read(own.as_ref()));
+    let start = Instant::now();
+    crowd.tally.is_measuring = true;
+    while start.elapsed() < plan.duration {
+        let left = plan.duration.saturating_sub(start.elapsed());
+        crowd.load_until(Instant::now() + left.min(PROGRESS_EVERY))?;
+        look_on(Progress { elapsed: start.elapsed(), answers: crowd.tally.measured });
+    }
+    crowd.tally.is_measuring = false;
+    let used = |before: Option<Reading>, meter| Some(read(meter)?.since(&before?));
+    Ok(Costs {
+        elapsed: start.elapsed(),
+        server: used(server_before, server),
+        own: used(own_before, own.as_ref()),
+    })
+}
+
+/// What the measured part took: time, and CPU time where it is known.
+#[derive(Clone, Copy, Debug)]
+struct Costs {
+    elapsed: Duration,
+    server: Option<Duration>,
+    own: Option<Duration>,
+}
+
+/// The server's resident bytes, where they are known: with one connection, with the idle ones, and
+/// at the end.
+#[derive(Clone, Copy, Debug)]
+struct Memory {
+    before: Option<u64>,
+    idle: Option<u64>,
+    after: Option<u64>,
+}
+
+fn open_meter(pids: &[u32]) -> Result<Option<Meter>, LoadError> {
+    if pids.is_empty() {
+        return Ok(None);
+    }
+    Meter::of(pids).map(Some).map_err(|error| {
+        let pids: Vec<_> = pids.iter().map(u32::to_string).collect();
+        let pids = pids.join(",");
+        let sentence = format!("process {pids} cannot be looked at ({error}): is it the server's?");
+        LoadError::NotRunning(sentence)
+    })
+}

@@ -1,0 +1,118 @@
+//! Experiments on the other side: what asyncio does, shown in the twin or beside it.
+//!
+//! Each is a script of its own, to be read as Python; here is only how it is run. A script prints
+//! a row for each figure (what, expected, found; tabs between them), and ends with a sentence and
+//! exit code 1 if its effect does not show. The twin comes to it as a module, through a pipe, so
+//! that no file is left behind.
+
+use std::io::{self, ErrorKind, Write};
+use std::process::{Command, Stdio};
+
+use super::{Experiment, Findings};
+
+const TWIN: &str = include_str!("../twin/herd_twin.py");
+
+/// Makes the twin a module: what a script imports as `herd_twin`.
+const PREAMBLE: &str = "\
+import sys, types
+sys.modules['herd_twin'] = types.ModuleType('herd_twin')
+sys.modules['herd_twin'].__file__ = 'src/teach/twin/herd_twin.py'
+exec(sys.stdin.read(), sys.modules['herd_twin'].__dict__)
+";
+
+const IS_OLD_ENOUGH: &str = "import sys; sys.exit(sys.version_info < (3, 11))";
+
+pub const ORDER: Experiment = Experiment {
+    name: "order",
+    chapter: 8,
+    title: "asyncio: with a task for each line, WHATSAT overtakes IAMAT",
+    about: "One thread, and a race all the same: where a coroutine awaits, another goes on. A \
+            server that starts a task for each line has given up the order of lines.",
+    steps: "1,000 times IAMAT and WHATSAT of a new client in one write, to the twin, which has one \
+            coroutine for a connection, and to the twin with a task for each line that awaits \
+            something before it stores.",
+    house: "lines take effect in the order sent, only answers wait: `Server::reply`, `Waits`.",
+    run: |found, _| python(include_str!("order.py"), found),
+};
+
+pub const EXECUTOR: Experiment = Experiment {
+    name: "executor",
+    chapter: 8,
+    title: "asyncio: hanging questions keep names from being resolved",
+    about: "`to_thread` and `getaddrinfo` share one pool of few threads, behind a queue without a \
+            bound. Whoever fills it makes everybody wait who needs a thread.",
+    steps: "A service accepts and never answers; the twin gives up after 1 s. 60 questions are \
+            asked, and then the name `localhost` is resolved.",
+    house: "names have threads of their own (`Postbox::resolve`), and questions beyond a bound are \
+            refused at once (`Desk::receive`).",
+    run: |found, _| python(include_str!("executor.py"), found),
+};
+
+pub const TRICKLE: Experiment = Experiment {
+    name: "trickle",
+    chapter: 8,
+    title: "asyncio: a timeout ends our waiting, not the thread's",
+    about: "`asyncio.timeout` cancels the coroutine that waits. The thread that it waited for \
+            knows nothing of that, and a byte now and then keeps urllib content for ever.",
+    steps: "A service sends a byte every 100 ms to as many questions as there are threads; all \
+            time out after 500 ms. From then on it answers at once, and is asked once more.",
+    house: "a call as a whole has a deadline: ureq's `timeout_global`, beside one for each part.",
+    run: |found, _| python(include_str!("trickle.py"), found),
+};
+
+pub const DEADLOCK: Experiment = Experiment {
+    name: "deadlock",
+    chapter: 11,
+    title: "asyncio: two coroutines that wait for each other wait for ever",
+    about: "No lock is needed for a deadlock. Two servers that each wait for the other's greeting \
+            before they say their own are two coroutines that are never resumed: no error, no CPU.",
+    steps: "Two ends of a connection greet each other. Both listen first, without a deadline; we \
+            look on for 1 s. Then the same with a deadline. Then one of them speaks first.",
+    house: "who speaks first is a rule (`core::greeting`), and every state that waits for a far \
+            end has a deadline (`core::peers`, `Connection::deadline`).",
+    run: |found, _| python(include_str!("deadlock.py"), found),
+};
+
+pub const STARVATION: Experiment = Experiment {
+    name: "starvation",
+    chapter: 4,
+    title: "asyncio: whoever is fed runs on",
+    about: "`await` yields only if there is something to wait for. A coroutine that finds its data \
+            ready, or puts work back for itself, never lets the loop turn.",
+    steps: "A ticker wants to run every 10 ms. Beside it, for 500 ms, a listener takes a job from \
+            a queue and puts it back. Then the same with `await asyncio.sleep(0)` in between.",
+    house: "who puts itself back comes behind the others, and the walk ends where it ended when it \
+            began: `Reactor::turn`, the unfinished.",
+    run: |found, _| python(include_str!("starvation.py"), found),
+};
+
+fn python(script: &str, found: &mut Findings) -> io::Result<()> {
+    let mut look = Command::new("python3");
+    look.args(["-c", IS_OLD_ENOUGH]).stderr(Stdio::null());
+    if !look.status().is_ok_and(|status| status.success()) {
+        let sentence = "this experiment needs python3, 3.11 or later, which is missing here";
+        return Err(io::Error::new(ErrorKind::Unsupported, sentence));
+    }
+    let mut python = Command::new("python3");
+    python.args(["-c", &format!("{PREAMBLE}{script}")]);
+    // Whatever proxy this machine has must not come between the twin and a service here.
+    python.env("no_proxy", "*").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut python = python.spawn()?;
+    let fed = python.stdin.take().map(|mut stdin| stdin.write_all(TWIN.as_bytes()));
+    let output = python.wait_with_output()?;
+    fed.transpose()?;
+    for row in String::from_utf8_lossy(&output.stdout).lines() {
+        let mut cells = row.split('\t');
+        let mut cell = || cells.next().unwrap_or_default();
+        found.show(cell(), cell(), cell());
+    }
+    match output.status.code() {
+        Some(0) => {}
+        Some(1) => {
+            let complaint = String::from_utf8_lossy(&output.stderr);
+            found.demand(false, complaint.lines().last().unwrap_or_default());
+        }
+        _ => return Err(io::Error::other("python3 was killed")),
+    }
+    Ok(())
+}
