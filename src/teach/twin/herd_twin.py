@@ -40,7 +40,7 @@ PRESETS = {
 LINE_BYTES_MAX, ENDLESS_BYTES_MAX, TOO_LONG_START = 8 * 1024, 1024 * 1024, 256
 IDLE_S, STALL_S, DIAL_S, PLACES_S = 300, 10, 1, 5
 BACKOFF_MIN_S, BACKOFF_MAX_S, EARTH_KM = 0.05, 0.2, 6371.0088
-DEMO_PLACES = Path(__file__).parent.parent / "places/demo/helsinki.csv"
+DEMO_PLACES = Path(__file__).parents[2] / "herd/places/demo/helsinki.csv"
 
 # On bytes, \d is ten digits, not all that Unicode has, and split() knows the course's white space.
 POSITION = re.compile(rb"([+-]\d+(?:\.\d+)?)([+-]\d+(?:\.\d+)?)")
