@@ -1,4 +1,5 @@
-//! The asyncio twin, `src/teach/twin/herd_twin.py`: it follows the rules of the wire, and joins a herd of
+//! The asyncio twin, `src/teach/twin/herd_twin.py`: it follows the rules of the wire, and joins a
+//! herd of
 //! ours as the course's servers do. Apart from `conformance` and `herd`, which must run where there
 //! is no Python.
 
