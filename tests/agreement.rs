@@ -157,6 +157,7 @@ fn reports(clients: std::ops::Range<usize>) -> String {
     clients.map(|client| format!("IAMAT client-{client} +34.0-118.5 1520023934.9\n")).collect()
 }
 
+/// PROTOCOL 2.10.
 #[test]
 fn a_client_hears_its_own_line_without_a_seal() {
     let mut pair = Pair::keyed();
@@ -171,6 +172,7 @@ fn a_client_hears_its_own_line_without_a_seal() {
 }
 
 /// Bound: one line of digest, less than 100 bytes, whatever they hold.
+/// PROTOCOL 10.4, 10.5.
 #[test]
 fn to_be_equal_costs_one_line_each() {
     for (keyed, cost) in [(false, 30), (true, 70)] {
@@ -196,6 +198,7 @@ fn to_be_equal_costs_one_line_each() {
 }
 
 /// Bound: 40 KB and five round trips for ten reports among 100,000, and one for the greeting.
+/// PROTOCOL 10.5.
 #[test]
 fn a_few_missed_reports_cost_little() {
     let mut pair = Pair::with(|_, settings| {
@@ -218,6 +221,7 @@ fn a_few_missed_reports_cost_little() {
     assert!(bytes <= 40_000 && pair.trips <= 6, "{bytes} bytes, {} trips", pair.trips);
 }
 
+/// PROTOCOL 10.5.
 #[test]
 fn a_server_that_has_lost_everything_is_told_everything() {
     for lost in [A, B] {
@@ -230,6 +234,7 @@ fn a_server_that_has_lost_everything_is_told_everything() {
 }
 
 /// Goal: digests made with different keys say nothing about each other, and need not.
+/// PROTOCOL 7.1, 10.6.
 #[test]
 fn servers_agree_while_keys_are_changed() {
     for (ones, others) in [
@@ -249,6 +254,7 @@ fn servers_agree_while_keys_are_changed() {
 
 /// Goal: nothing is lost on a peer that reads nothing for long, and it is told each client's last
 /// report only. Method: B's link is not carried while 100 clients report 200 times each.
+/// PROTOCOL 9.2, 10.8.
 #[test]
 fn a_slow_peer_is_told_the_newest_once() {
     let mut pair = Pair::with(|_, settings| settings.keys = vec![KEY]);
@@ -271,6 +277,7 @@ fn a_slow_peer_is_told_the_newest_once() {
 
 /// Goal: two that differ much agree, however little may be owed at a time. Method: reports so long
 /// that each is more than a peer may be owed.
+/// PROTOCOL 10.9.
 #[test]
 fn a_low_bound_does_not_keep_them_from_agreeing() {
     let mut pair = Pair::with(|_, settings| settings.peer_owed_max = 1_000);
@@ -289,6 +296,7 @@ fn a_low_bound_does_not_keep_them_from_agreeing() {
 }
 
 /// Goal: what is compared while reports are under way is not repaired in vain.
+/// PROTOCOL 10.7.
 #[test]
 fn a_difference_that_is_under_way_is_not_repaired() {
     let every = Duration::from_secs(5);
@@ -315,6 +323,7 @@ fn a_difference_that_is_under_way_is_not_repaired() {
 }
 
 /// Goal: no line that was not said here and now changes anything.
+/// PROTOCOL 7.5.
 #[test]
 fn a_changed_line_ends_the_link_and_changes_nothing() {
     let last_line = |text: &[u8]| {
@@ -360,6 +369,7 @@ fn a_changed_line_ends_the_link_and_changes_nothing() {
     }
 }
 
+/// PROTOCOL 6.8.
 #[test]
 fn who_cannot_prove_the_key_is_no_peer() {
     for (ones, others) in [(vec![KEY], vec![OTHER_KEY]), (vec![], vec![KEY]), (vec![KEY], vec![])] {
@@ -377,6 +387,7 @@ fn who_cannot_prove_the_key_is_no_peer() {
 }
 
 /// Goal: a recorded meeting opens nothing. Method: B meets somebody who says what A once said.
+/// PROTOCOL 7.3.
 #[test]
 fn a_recorded_meeting_is_not_believed() {
     let mut pair = Pair::keyed();
@@ -398,6 +409,7 @@ fn a_recorded_meeting_is_not_believed() {
     assert_eq!(pair.bodies[B].server.counters().refused, 1);
 }
 
+/// PROTOCOL 2.12, 5.4.
 #[test]
 fn a_time_too_far_ahead_is_refused_where_it_is_first_heard() {
     let day = Duration::from_secs(86_400);
@@ -413,6 +425,7 @@ fn a_time_too_far_ahead_is_refused_where_it_is_first_heard() {
     assert_eq!(pair.bodies[A].server.store().len(), 2);
 }
 
+/// PROTOCOL 2.13, 5.4.
 #[test]
 fn a_full_server_refuses_new_clients_but_hears_its_peers() {
     let mut pair = Pair::with(|at, settings| {
@@ -431,6 +444,7 @@ fn a_full_server_refuses_new_clients_but_hears_its_peers() {
 }
 
 /// Goal: what nobody has renewed is forgotten everywhere, and does not come back.
+/// PROTOCOL 3.4, 5.6.
 #[test]
 fn reports_expire_everywhere() {
     let hour = Duration::from_secs(3_600);
@@ -481,6 +495,7 @@ fn nothing_expires_at_a_server_that_leaves() {
 }
 
 /// Goal: the stamps of a server go on when its clock is set back.
+/// PROTOCOL 2.9.
 #[test]
 fn stamps_never_go_back() {
     let mut pair = Pair::with(|_, _| {});
@@ -494,6 +509,7 @@ fn stamps_never_go_back() {
 
 /// Goal: a clock that was a year ahead for a moment leaves its mark on nothing but what was said in
 /// that moment, and no client is heard in another order than it spoke.
+/// PROTOCOL 2.9.
 #[test]
 fn stamps_return_with_the_clock() {
     let mut pair = Pair::with(|_, _| {});

@@ -198,6 +198,7 @@ proptest! {
         prop_assert_eq!(&held_after(&parts), &held, "associative");
     }
 
+    /// PROTOCOL 5.2.
     #[test]
     fn rank_is_a_total_order(lines in rivals()) {
         for a in &lines {

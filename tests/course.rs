@@ -77,6 +77,7 @@ const NAMES: [&str; 4] = ["One", "Two", "Three", "Four"];
 /// `One` takes and sends the bare line. `Two` is Twisted's `LineReceiver`: what does not end with
 /// CR LF is no line, and its own connection stays open. `Three` wants to know who sent it, and says
 /// whom it has been at already. `Four` has a word of its own before that.
+/// PROTOCOL 12.3, 12.5.
 #[test]
 fn four_shapes_hear_and_are_heard() {
     let shapes = ["lf", "crlf", "sender", "word=FLOOD, sender"];
@@ -122,6 +123,7 @@ fn four_shapes_hear_and_are_heard() {
 }
 
 /// A course server that has lost what it knew, or never heard it, shows that by what it tells.
+/// PROTOCOL 12.7.
 #[test]
 fn a_course_server_is_put_right_once() {
     let (herd, [one, two]) = with_course_servers(["lf", "sender"]);
@@ -156,6 +158,7 @@ fn a_course_server_is_put_right_once() {
 
 /// Goal: bare AT lines are believed of servers that the configuration names, and of no other; and
 /// without course links, of none. Method: the answers of servers with and without `--plain`.
+/// PROTOCOL 12.1, 12.2, 12.3.
 #[test]
 fn only_servers_of_the_herd_are_believed() {
     let mut herd = Herd::of_year("2023");
@@ -192,6 +195,7 @@ fn only_servers_of_the_herd_are_believed() {
     assert_eq!(herd.held("Bona", "e"), None);
 }
 
+/// PROTOCOL 12.4, 12.5.
 #[test]
 fn plain_peers_hear_and_are_heard() {
     let old = Port::open();
@@ -231,6 +235,7 @@ fn plain_peers_hear_and_are_heard() {
 }
 
 /// A course server that is away is dialled again; a client that moved meanwhile is told once.
+/// PROTOCOL 12.6.
 #[test]
 fn a_plain_peer_may_be_away() {
     let mut herd = Herd::of_year("2023");

@@ -6,10 +6,10 @@ mod common;
 
 use std::collections::BTreeSet;
 use std::io::Write;
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::{fs, thread};
 
-use common::{Herd, PLACELESS, until};
+use common::{Client, Herd, PLACELESS, until};
 use herd_core::presets::PRESETS;
 use rustix::process::Signal;
 
@@ -43,6 +43,7 @@ fn lines_told(herd: &Herd, client: &str) -> usize {
 /// Method: the peers' lines in the logs. All of a report's lines must come; a second report from
 /// the same server is a marker, behind whose lines no more of the first can be on their way. (It
 /// may cross other links than the first did, so it alone does not say that the first is through.)
+/// PROTOCOL 9.1.
 #[test]
 fn a_report_floods_to_all_at_its_price() {
     for preset in &PRESETS {
@@ -61,6 +62,7 @@ fn a_report_floods_to_all_at_its_price() {
     }
 }
 
+/// PROTOCOL 10.4, 10.8.
 #[test]
 fn a_killed_server_is_joined_again_and_knows_everything() {
     let mut herd = Herd::running("2023", &[]);
@@ -220,6 +222,7 @@ fn logs_tell_what_happened() {
 
 /// What one server takes from a client, all others take from it: nothing that a client can say
 /// breaks a link.
+/// PROTOCOL 5.1, 5.7.
 #[test]
 fn extreme_reports_reach_everybody() {
     let herd = Herd::running("2023", PLACELESS);
@@ -254,6 +257,7 @@ fn greeting(from: &str, to: &str, herd: &str) -> String {
 
 /// Goal: whoever is not a peer is refused without a word, and nothing changes.
 /// Method: everything that is nearly a greeting, each with a forged report behind it.
+/// PROTOCOL 6.1, 6.5.
 #[test]
 fn strangers_are_refused_in_silence() {
     let herd = Herd::running("2023", PLACELESS);
@@ -292,6 +296,7 @@ fn strangers_are_refused_in_silence() {
 }
 
 /// Silence, and a greeting that does not end, are refused when the patience for it is over.
+/// PROTOCOL 6.7.
 #[test]
 fn silent_strangers_are_sent_away() {
     let sections = "[limits]\ngreeting = \"300 ms\"\n";
@@ -306,6 +311,7 @@ fn silent_strangers_are_sent_away() {
 }
 
 /// The one who greets well is answered, and only then: this is what the strangers above lack.
+/// PROTOCOL 6.2, 6.9, 8.1, 8.2, 11.1.
 #[test]
 fn a_peer_is_greeted_and_believed() {
     let mut herd = Herd::of_file(&["A", "B"], &[("B", "A")], "");
@@ -341,5 +347,76 @@ fn a_peer_is_greeted_and_believed() {
         peer.send(greeting("B", "A", "tests") + bad + "AT B +0.5 after +2-2 8\n");
         peer.hung_up();
         assert_eq!(herd.held("A", "after"), None, "{bad:?}");
+    }
+}
+
+/// Goal: two processes of one name do not replace each other for ever: the first one is told why it
+/// is not let in again. Method: two that greet in turn, each with the name of its process.
+/// PROTOCOL 6.4, 6.8, 6.9.
+#[test]
+fn a_process_that_was_replaced_is_refused() {
+    let mut herd = Herd::of_file(&["A", "B"], &[("B", "A")], "");
+    herd.start("A", PLACELESS);
+    let join = |run: u64| {
+        let mut peer = herd.connect_peer("A");
+        peer.send(greeting("B", "A", "tests").replace(" -\n", &format!(" run:{run:016x}\n")));
+        assert!(peer.line().starts_with(b"HERD/1 A B tests "));
+        peer
+    };
+    let mut first = join(1);
+    let mut second = join(2);
+    assert_eq!(first.hung_up(), b"");
+    assert_eq!(join(1).hung_up(), b"REFUSED name\n");
+    second.send("PING 5\n");
+    assert_eq!(second.line(), b"PONG 5\n");
+    // A third one is a restart, as far as anybody can know.
+    let mut third = join(3);
+    assert_eq!(second.hung_up(), b"");
+    third.send("PING 6\n");
+    assert_eq!(third.line(), b"PONG 6\n");
+}
+
+/// Goal: a peer that starts is dialled at once, however long it was away. Method: the pause between
+/// two dials is longer than this test may last. PROTOCOL 6.10.
+#[test]
+fn a_greeting_of_a_peer_to_be_dialled_is_a_hint() {
+    let sections = "[limits]\nbackoff_min = \"1 d\"\nbackoff_max = \"1 d\"\n";
+    let mut herd = Herd::of_file(&["A", "B"], &[("A", "B")], sections);
+    herd.start("A", PLACELESS);
+    herd.until_logged("A", "peer B cannot be reached");
+    let listener = TcpListener::bind(("127.0.0.1", herd.port("B") + 100)).unwrap();
+    let mut hint = herd.connect_peer("A");
+    hint.send(greeting("B", "A", "tests"));
+    assert_eq!(hint.hung_up(), b"");
+    let mut dialled = Client::of(listener.accept().unwrap().0);
+    assert!(dialled.line().starts_with(b"HERD/1 A B tests "));
+}
+
+/// Goal: a server that leaves says so when its peer has everything, and knows whether the peer
+/// keeps it. Method: a peer that says that it does, and one that hangs up instead.
+/// PROTOCOL 8.5, 11.2, 11.3, 11.4.
+#[test]
+fn a_server_that_leaves_waits_for_its_peer() {
+    for (keeps, code) in [(true, 0), (false, 75)] {
+        let mut herd = Herd::of_file(&["A", "B"], &[("B", "A")], "[limits]\ndrain = \"10 min\"\n");
+        herd.start("A", PLACELESS);
+        let known = herd.report("A", "kiwi", "+1-1", "7");
+        let mut peer = herd.connect_peer("A");
+        peer.send(greeting("B", "A", "tests"));
+        assert!(peer.line().starts_with(b"HERD/1 A B tests "));
+        assert_eq!(peer.line(), format!("{known}\n").as_bytes());
+        herd.signal("A", Signal::TERM);
+        for round in 1..=4 {
+            assert_eq!(peer.line(), format!("PING {round}\n").as_bytes());
+            peer.send(format!("PONG {round}\n"));
+        }
+        assert_eq!(peer.line(), b"BYE\n");
+        if keeps {
+            peer.send("KEPT\n");
+            assert_eq!(peer.hung_up(), b"");
+        }
+        drop(peer);
+        assert_eq!(herd.ended("A").code(), Some(code));
+        assert_eq!(herd.log("A").contains("some may be lost"), !keeps);
     }
 }

@@ -19,6 +19,7 @@ fn keep_promises(plan: &Plan, seed: u64) -> Life {
     life
 }
 
+/// PROTOCOL 2.10, 8.4, 8.5, 11.2.
 #[test]
 fn every_promise_is_kept_in_every_life() {
     for seed in 0..SEEDS {
@@ -37,6 +38,7 @@ fn the_same_seed_is_the_same_life() {
     assert_ne!(hash(0, Detail::Silent), hash(1, Detail::Silent), "a hash that says something");
 }
 
+/// PROTOCOL 9.1.
 #[test]
 fn a_report_costs_2e_minus_n_plus_1_lines() {
     let shapes = ["random", "random:6", "ring", "star", "line", "mesh"].map(Shape::parse);

@@ -88,6 +88,7 @@ impl Life {
 }
 
 /// A report that is over is not taken from a course server either: it would come back.
+/// PROTOCOL 12.4.
 #[test]
 fn a_bare_report_that_has_expired_is_not_taken() {
     let mut settings = settings("Hill", Vec::new(), 5);
@@ -102,6 +103,7 @@ fn a_bare_report_that_has_expired_is_not_taken() {
 
 /// Goal: whatever leaf of the digest a client is in, its report is forgotten. Method: clients until
 /// there is one in the first leaf and one in the last, and then the time that a sweep of all takes.
+/// PROTOCOL 5.6.
 #[test]
 fn every_leaf_is_swept() {
     let mut settings = settings("Hill", Vec::new(), 5);
@@ -127,6 +129,7 @@ fn every_leaf_is_swept() {
 /// Goal: the two ends of a link compare what they hold for as long as it lasts, also after one of
 /// them could not keep up. Method: news beyond what a peer may be owed, which reads nothing while
 /// it would be asked to compare; then it reads all.
+/// PROTOCOL 10.7.
 #[test]
 fn comparing_goes_on_after_a_peer_was_behind() {
     let mut life = Life::with_peer(|settings| {
@@ -163,6 +166,7 @@ fn note_is_behind(note: &Note) -> bool {
 
 /// Goal: a link that was up for ten seconds makes the failures before it forgotten, and one that
 /// was not does not. Method: the pause after the loss of a link, when many dials had failed.
+/// PROTOCOL 6.11.
 #[test]
 fn the_pause_is_short_again_after_ten_seconds_up() {
     let (first, last) = (Duration::from_millis(100), Duration::from_secs(60));

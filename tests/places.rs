@@ -55,6 +55,7 @@ fn body(distances: &[u32]) -> String {
     )
 }
 
+/// PROTOCOL 3.5, 3.6, 3.7.
 #[test]
 fn a_good_answer_is_cut_to_the_bound() {
     let fake = FakePlaces::start();
@@ -86,6 +87,7 @@ fn a_good_answer_is_cut_to_the_bound() {
     assert_eq!(answer(&mut client).1["status"], "OVER_QUERY_LIMIT");
 }
 
+/// PROTOCOL 3.8.
 #[test]
 fn a_service_that_fails_is_told_of() {
     let fake = FakePlaces::start();
@@ -146,6 +148,7 @@ fn a_service_that_hangs_keeps_nobody_else() {
 /// Goal: several questions of one connection are in flight at once, and their answers leave in
 /// the order of the questions. Method: the service answers the last question first, and each
 /// answer is known to have come before the next is given.
+/// PROTOCOL 1.11.
 #[test]
 fn answers_leave_in_order_whatever_their_own() {
     let fake = FakePlaces::start();
@@ -176,6 +179,7 @@ fn answers_leave_in_order_whatever_their_own() {
     assert_eq!(client.rest(), b"? LAST\n");
 }
 
+/// PROTOCOL 3.8.
 #[test]
 fn more_questions_than_the_queue_holds_are_refused_at_once() {
     let fake = FakePlaces::start();

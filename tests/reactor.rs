@@ -119,6 +119,7 @@ fn until_held_back(herd: &Herd, other: &mut Client) -> u64 {
 
 /// Goal: who asks 10,000 times and reads nothing is not served further, costs bounded memory, and
 /// keeps nobody; when at last it reads, not one answer is missing.
+/// PROTOCOL 4.3.
 #[test]
 fn a_slow_reader_is_waited_for() {
     let herd = Herd::of_one("[limits]\nwrite_stall = \"10 min\"\n", QUIET);
@@ -148,6 +149,7 @@ fn a_slow_reader_is_waited_for() {
 }
 
 /// Goal: who pipelines megabytes without reading is pushed back by TCP, while others are served.
+/// PROTOCOL 4.3.
 #[test]
 fn a_greedy_writer_is_pushed_back() {
     const BYTES_MAX: usize = 256 << 20;
@@ -266,6 +268,7 @@ fn a_limit_on_files_ends_nobody() {
 }
 
 /// Goal: who may wait for one answer only gets the next when that has come.
+/// PROTOCOL 3.9.
 #[test]
 fn questions_may_have_to_wait_for_each_other() {
     let herd = Herd::of_one("[limits]\nwaits_max = 1\n", QUIET);
@@ -280,6 +283,7 @@ fn questions_may_have_to_wait_for_each_other() {
 }
 
 /// Goal: at the cap, people wait at the door, and each who leaves lets somebody in.
+/// PROTOCOL 4.5.
 #[test]
 fn a_full_house_lets_people_in_as_others_leave() {
     let herd = Herd::of_one("[limits]\nconnections_max = 4\n", PLACELESS);
@@ -300,6 +304,7 @@ fn a_full_house_lets_people_in_as_others_leave() {
 // ---- deadlines ----
 
 /// Goal: each kind of silence has its deadline, which comes, and never early.
+/// PROTOCOL 4.1.
 #[test]
 fn silence_has_deadlines() {
     // Long enough for a client on a busy machine to say what it has to say.
@@ -401,6 +406,7 @@ fn a_reset_with_a_question_in_flight_is_forgotten() {
 
 /// Goal: SIGTERM loses no answer, and leaves the port free. Method: a question in flight, somebody
 /// idle, somebody in the middle of a line; then the next server starts at once.
+/// PROTOCOL 4.6.
 #[test]
 fn a_drain_loses_no_answer_and_frees_the_port() {
     let fake = FakePlaces::start();
@@ -441,6 +447,7 @@ fn a_drain_loses_no_answer_and_frees_the_port() {
 }
 
 /// A drain is over when its time is, whoever still waits; or when a second signal comes.
+/// PROTOCOL 4.6.
 #[test]
 fn a_drain_has_its_bound_and_can_be_cut_short() {
     let fake = FakePlaces::start();

@@ -98,6 +98,7 @@ fn last_word(why: &str) -> &'static [u8] {
 
 /// Goal: whatever a stranger knows but the key, it is refused and counted, and nothing changes.
 /// Method: the lines of a real link; what comes after a greeting is all but its proof.
+/// PROTOCOL 6.5, 6.6, 6.8.
 #[test]
 fn strangers_prove_nothing() {
     let pair = Pair::joined();
@@ -153,6 +154,7 @@ fn strangers_prove_nothing() {
 }
 
 /// The acceptor's own proof is none when it is sent back.
+/// PROTOCOL 7.3.
 #[test]
 fn a_proof_sent_back_is_none() {
     let pair = Pair::joined();
@@ -168,6 +170,7 @@ fn a_proof_sent_back_is_none() {
 
 /// Goal: whoever dials is as careful as whoever accepts. Method: B is killed, and in its place
 /// listens somebody who knows all that B has ever said.
+/// PROTOCOL 6.6.
 #[test]
 fn an_impostor_is_not_talked_to() {
     let mut pair = Pair::joined();
@@ -214,6 +217,7 @@ fn clients_cannot_forge() {
 }
 
 /// What peers add to a line is between them: clients are answered as in any herd, and once.
+/// PROTOCOL 2.7, 7.6.
 #[test]
 fn clients_hear_no_seals() {
     let pair = Pair::joined();
@@ -265,6 +269,7 @@ fn a_server_that_does_not_belong_stays_alone() {
 }
 
 /// While the key is changed from one server to the next, the herd stays together.
+/// PROTOCOL 7.1.
 #[test]
 fn a_key_is_changed_under_way() {
     let names = ["A", "B", "C"];
@@ -338,6 +343,7 @@ fn tamper(pair: &Pair, tampered: Way, tampering: Tampering, earlier: String, bac
 /// Goal: whatever is changed on a link, it ends at once, is counted and logged once, and nothing
 /// of it is believed; then the link comes up by itself and the two agree on what was really said.
 /// Method: two reports at one end. What is made of them would win if it were believed.
+/// PROTOCOL 7.4, 7.5.
 #[test]
 fn nothing_can_be_changed_on_the_way() {
     let pair = Pair::joined();
@@ -433,6 +439,7 @@ const CHANGES: &[(Way, &str, Change)] = &[
 
 /// Goal: nobody on the way can talk two servers out of proofs, keys or digests. Method: a link is
 /// lost, and each part of the greeting on the next ones is changed until it is left alone.
+/// PROTOCOL 6.4, 7.3.
 #[test]
 fn a_greeting_cannot_be_changed_on_the_way() {
     let pair = Pair::joined();

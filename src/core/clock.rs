@@ -42,7 +42,7 @@ impl PosixTime {
         PosixTime { seconds: seconds.into(), nanos }
     }
 
-    /// Reads `digits[.digits]`, and nothing else: no sign, no exponent, no `nan` (spec section 2).
+    /// Reads `digits[.digits]`, and nothing else: no sign, no exponent, no `nan` (PROTOCOL 2.6).
     /// The tenth and later digits of a fraction are left to `PosixTime::beyond_nanos`.
     pub fn parse(text: &[u8]) -> Option<PosixTime> {
         if let Some(time) = text.try_into().ok().and_then(Self::parse_usual) {

@@ -139,6 +139,7 @@ impl Default for Digest {
 mod tests {
     use super::*;
 
+    /// PROTOCOL 10.1, 10.3.
     #[test]
     fn every_leaf_is_in_one_part_of_each_level() {
         let mut level = vec![Node::ROOT];

@@ -174,7 +174,7 @@ impl<'a> Lines<'a> {
         self
     }
 
-    /// Nothing will follow these bytes, so the last line needs no newline (spec section 1).
+    /// Nothing will follow these bytes, so the last line needs no newline (PROTOCOL 1.2).
     pub fn ended(mut self) -> Lines<'a> {
         self.last_is_whole = true;
         self

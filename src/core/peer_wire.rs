@@ -253,6 +253,7 @@ mod tests {
     use super::*;
     use crate::digest::Digest;
 
+    /// PROTOCOL 6.3.
     #[test]
     fn greetings() {
         let mut line = Vec::new();
@@ -277,6 +278,7 @@ mod tests {
         assert!(matches!(PeerLine::parse(&line), PeerLine::Invalid), "half a proof");
     }
 
+    /// PROTOCOL 8.3, 10.3.
     #[test]
     fn digests_of_parts() {
         let mut digest = Digest::new();
@@ -298,6 +300,7 @@ mod tests {
         assert!(matches!(parsed, PeerLine::Root { count: 3, hash: 0xabcdef }));
     }
 
+    /// PROTOCOL 8.2.
     #[test]
     fn what_is_no_line_of_a_peer() {
         let hashes = |count| " 0123456789abcdef".repeat(count);

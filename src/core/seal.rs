@@ -299,6 +299,7 @@ mod tests {
         text.split_off(b"before".len())
     }
 
+    /// PROTOCOL 7.1.
     #[test]
     fn the_newest_key_that_both_have_is_chosen() {
         let check = |ours: &[u8], theirs: &[u8], chosen: Option<u8>| {
@@ -314,6 +315,7 @@ mod tests {
         check(&[1], &[], None);
     }
 
+    /// PROTOCOL 10.2.
     #[test]
     fn digests_are_shared_by_those_who_hash_alike() {
         let shares = |one: &Keyring, other: &Keyring| one.shares_digest(&other.caps(None));
@@ -326,6 +328,7 @@ mod tests {
         assert!(!keyring(&[]).shares_digest(b"-"));
     }
 
+    /// PROTOCOL 7.2, 7.3.
     #[test]
     fn a_proof_is_for_one_meeting_of_two() {
         let ring = keyring(&[1, 2]);
@@ -359,6 +362,7 @@ mod tests {
         assert_eq!(nonces.len(), 100);
     }
 
+    /// PROTOCOL 7.4.
     #[test]
     fn lines_are_heard_as_they_were_said() {
         let [mut one, mut other] = link();
@@ -371,6 +375,7 @@ mod tests {
         }
     }
 
+    /// PROTOCOL 7.5.
     #[test]
     fn no_other_line_is_believed() {
         let line = "AT A +0 x +1-1 0";

@@ -498,7 +498,7 @@ mod tests {
         }
     }
 
-    /// Goal: the digest depends on what is held, not on how it came to be held.
+    /// Goal: the digest depends on what is held, not on how it came to be held. PROTOCOL 10.2.
     #[test]
     fn equal_stores_have_equal_digests() {
         let [mut one, mut other] = [Store::new(KEYS), Store::new(KEYS)];

@@ -3,8 +3,7 @@
 //! each other is in `peer_wire`.
 //!
 //! Texts are checked here and then carried as they were spelled: nothing that a client wrote is
-//! ever printed anew from a number. The rules are those of the course's protocol; README.md has
-//! them in full.
+//! ever printed anew from a number. The rules are in PROTOCOL.md, sections 1 to 5.
 
 use std::ops::RangeInclusive;
 
@@ -12,9 +11,9 @@ use super::clock::PosixTime;
 use super::digits::{self, every};
 use super::whatsat::{Position, Question};
 
-/// Kilometres, spec section 3.
+/// Kilometres: PROTOCOL 3.2.
 const RADIUS_KM_MAX: u64 = 50;
-/// Results, spec section 3.
+/// Results: PROTOCOL 3.3.
 const BOUND_MAX: u64 = 20;
 /// No message has more fields than AT has.
 pub(super) const FIELDS_MAX: usize = 6;
@@ -409,6 +408,7 @@ mod tests {
     }
 
     /// Goal: what ISO 6709 calls minutes is never read as degrees, and padding stays padding.
+    /// PROTOCOL 2.5.
     #[test]
     fn minutes_are_told_by_their_digits() {
         fn check(text: &str, latitude: f64, longitude: f64) {
@@ -462,6 +462,7 @@ mod tests {
         }
     }
 
+    /// PROTOCOL 5.5.
     #[test]
     fn reports_of_other_servers() {
         let check =

@@ -18,7 +18,7 @@ use herd_core::wire::Report;
 /// A server stamps a report with its clock, or, if that was set back, a little after the last.
 const STAMP_LATE_MAX: i128 = 1_000_000;
 
-/// The promises, by their numbers in the design.
+/// The promises. Each has a number, by which tests and documents call it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Invariant {
     /// I1: reports have one order, and a store ends with the same however they come.

@@ -3,6 +3,7 @@
 
 use super::transcript::{Answer, Case, case, iamat, reshaped};
 
+/// PROTOCOL 1.1, 1.4, 1.5, 1.6, 1.7, 2.2.
 pub fn lines_and_fields() -> Vec<Case> {
     let long = "i".repeat(1_000);
     vec![
@@ -39,6 +40,7 @@ pub fn lines_and_fields() -> Vec<Case> {
     ]
 }
 
+/// PROTOCOL 2.1, 2.3, 2.4, 2.6, 2.7.
 pub fn positions_and_times() -> Vec<Case> {
     let mut cases =
         vec![iamat("kiwi.cs.ucla.edu", "+34.068930-118.445127", "1520023934.918963997")];
@@ -111,6 +113,7 @@ pub fn positions_and_times() -> Vec<Case> {
 }
 
 /// `here` is in Helsinki and `sea` far from everywhere; somebody else was told so.
+/// PROTOCOL 3.1, 3.2, 3.3, 3.4.
 pub fn questions(here: (&str, &str), sea: (&str, &str)) -> Vec<Case> {
     let places = |(client, at_line): (&str, &str), operands: &str, least, most| {
         let answer = Answer::Places { at_line: at_line.to_owned(), least, most };

@@ -77,6 +77,7 @@ pub fn is_at_line(heard: &[u8], server: &str, tail: &[u8]) -> bool {
 }
 
 /// A body with its two newlines: no blank line before them, and the members of the service.
+/// PROTOCOL 3.6, 3.7.
 pub fn check_places(body: &[u8], least: usize, most: usize) {
     let text = std::str::from_utf8(body).unwrap();
     let text = text.strip_suffix("\n\n").unwrap();

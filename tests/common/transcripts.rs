@@ -1,4 +1,4 @@
-//! The transcripts of the wire (spec.md, sections 1 to 4) in bytes: what is sent, what must come
+//! The transcripts of the wire (PROTOCOL.md, sections 1 to 4) in bytes: what is sent, what must come
 //! back, and after each line a proof of life on the same connection. Apart from `conformance` and
 //! `twin`, which say them to servers of different make; nothing here knows how those are started.
 //!
@@ -82,6 +82,7 @@ fn talk(herd: &Herd, server: &str, cases: &[Case], pace: &Pace, terminator: &str
 
 /// Goal: any line in any disguise is answered by the rules, wherever it is asked. Method: the
 /// table, at every server, in every pace, with both terminators, with and without the last one.
+/// PROTOCOL 1.3, 3.5.
 pub fn every_line_is_answered_by_the_rules(herd: &Herd) {
     for (position, server) in herd.names.iter().enumerate() {
         let teller = &herd.names[(position + 1) % herd.names.len()];
@@ -104,6 +105,7 @@ pub fn every_line_is_answered_by_the_rules(herd: &Herd) {
 }
 
 /// A command may end with the client's half-close, whatever it is.
+/// PROTOCOL 1.1, 1.2.
 pub fn the_last_line_needs_no_newline(herd: &Herd) {
     for server in &herd.names {
         let client = format!("last-{server}");
@@ -133,6 +135,7 @@ pub fn the_last_line_needs_no_newline(herd: &Herd) {
 }
 
 /// Longest lines: a command of 8 KiB is a command, one byte more is cut, a mebibyte is the end.
+/// PROTOCOL 1.8, 1.9.
 pub fn lines_have_a_longest(herd: &Herd) {
     let server = &herd.names[0];
     let sized = |length: usize| iamat("i".repeat(length - "IAMAT  +1-1 7".len()), "+1-1", "7");
@@ -163,6 +166,7 @@ pub fn lines_have_a_longest(herd: &Herd) {
 
 /// Goal: the skew is exact to the nanosecond. Method: skew and client's time must add up to a time
 /// of the server's clock, which is ours, between a reading before and one after.
+/// PROTOCOL 2.8.
 pub fn skews_are_exact(herd: &Herd) {
     for server in &herd.names {
         let mut client = herd.connect(server);
@@ -197,6 +201,7 @@ fn ns(text: &str) -> i128 {
 }
 
 /// The newest report counts, at any server, and the sender of an older one hears its own.
+/// PROTOCOL 2.11, 5.3.
 pub fn an_older_report_replaces_nothing(herd: &Herd) {
     for (position, server) in herd.names.iter().enumerate() {
         let other = &herd.names[(position + 2) % herd.names.len()];
@@ -219,6 +224,7 @@ pub fn an_older_report_replaces_nothing(herd: &Herd) {
 }
 
 /// Two reports of one time: one of them counts, whichever, at all servers.
+/// PROTOCOL 5.2.
 pub fn equal_times_are_settled_everywhere_alike(herd: &Herd) {
     for (position, server) in herd.names.iter().enumerate() {
         let other = &herd.names[(position + 1) % herd.names.len()];
@@ -235,6 +241,7 @@ pub fn equal_times_are_settled_everywhere_alike(herd: &Herd) {
 }
 
 /// Commands of one connection take effect in the order sent, and are answered so.
+/// PROTOCOL 1.11, 3.9.
 pub fn a_question_never_overtakes_the_report_before_it(herd: &Herd) {
     for server in &herd.names {
         let mut client = herd.connect(server);
@@ -262,6 +269,7 @@ pub fn a_question_never_overtakes_the_report_before_it(herd: &Herd) {
 }
 
 /// AT line and places leave in one write: clients of the course read once.
+/// PROTOCOL 3.10.
 pub fn one_read_gets_the_whole_answer(herd: &Herd) {
     for server in &herd.names {
         let client = format!("once-{server}");
@@ -276,6 +284,7 @@ pub fn one_read_gets_the_whole_answer(herd: &Herd) {
 }
 
 /// What is well-formed between servers is an invalid command of a client, and changes nothing.
+/// PROTOCOL 12.1.
 pub fn clients_cannot_speak_as_servers(herd: &Herd) {
     for server in &herd.names {
         let id = format!("forged-{server}");
@@ -299,6 +308,7 @@ pub fn clients_cannot_speak_as_servers(herd: &Herd) {
 }
 
 /// No banner, no prompt: whoever says nothing hears nothing.
+/// PROTOCOL 1.10, 1.12.
 pub fn the_server_speaks_when_spoken_to(herd: &Herd) {
     for server in &herd.names {
         let mut silent = herd.connect(server);

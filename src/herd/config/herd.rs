@@ -6,7 +6,7 @@
 use super::{Address, Initiative, LinkKind, Peer, PlainShape, limits};
 
 /// A peer port is its client port and this many more, unless herd.toml says otherwise. It keeps the
-/// roles of a connection apart without a second number to remember (spec.md, section 4).
+/// roles of a connection apart without a second number to remember (PROTOCOL 6.1).
 pub const PEER_PORT_OFFSET: u16 = 100;
 
 /// All servers and links.

@@ -24,7 +24,7 @@ pub const AT_OVERHEAD_BYTES: usize = NAME_BYTES_MAX + 64;
 /// What a line between peers with a key has at its end: " ~" and half a digest in 32 hex digits.
 pub const LINE_TAG_BYTES: usize = 2 + 32;
 
-/// Client ids of 1,000 bytes must work (spec.md, section 1); eight times that is generous, and
+/// Client ids of 1,000 bytes must work in any herd; eight times that is generous, and
 /// still small enough that a hundred thousand half-sent lines fit into the memory.
 pub const LINE_BYTES_MAX: usize = 8 * KIB;
 
@@ -116,7 +116,7 @@ pub const BACKOFF_MIN: Duration = Duration::from_millis(100);
 pub const BACKOFF_MAX: Duration = Duration::from_secs(5);
 
 /// On loopback a refused dial costs microseconds, and a server that comes back is to be joined
-/// within half a second, however long it was away (spec.md, section 4).
+/// within half a second, however long it was away (PROTOCOL 6.11).
 pub const PRESET_BACKOFF_MAX: Duration = Duration::from_millis(200);
 
 /// How long a drain may take: the questions in flight get their whole deadline.
@@ -444,6 +444,7 @@ const fn longer(one: Duration, other: Duration) -> bool {
 mod tests {
     use super::*;
 
+    /// PROTOCOL 5.7.
     #[test]
     fn rules_between_limits_are_kept() {
         let check = |limits: Limits, part: &str| {

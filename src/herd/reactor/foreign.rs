@@ -49,6 +49,7 @@ fn has_target(line: &[u8]) -> bool {
 mod tests {
     use super::*;
 
+    /// PROTOCOL 1.13.
     #[test]
     fn other_languages_are_known_by_their_beginning() {
         let check = |begin: &[u8], expected: Option<&str>| {

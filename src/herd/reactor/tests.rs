@@ -194,6 +194,7 @@ fn urgent_data_hides_nothing() {
 
 /// Goal: who begins in another language is hung up on before anything of it is taken, in however
 /// many pieces it comes; in the middle of a connection, the same is a line like any other.
+/// PROTOCOL 1.13.
 #[test]
 fn other_languages_are_not_heard() {
     let mut house = House::new();
@@ -222,6 +223,7 @@ fn other_languages_are_not_heard() {
 
 /// Goal: a command without a newline is answered when it has been waited for in vain, and then the
 /// connection is closed.
+/// PROTOCOL 4.2.
 #[test]
 fn an_unfinished_line_is_answered_in_the_end() {
     let mut house = House::new();
@@ -267,6 +269,7 @@ fn what_is_owed_excuses_no_unfinished_line() {
 
 /// Goal: a far end is given up if it takes nothing of what it is owed, whatever it says meanwhile;
 /// one that takes a little now and then is not.
+/// PROTOCOL 4.1, 8.6.
 #[test]
 fn who_takes_nothing_is_given_up() {
     for door in [Door::Peer, Door::Client] {
@@ -300,6 +303,7 @@ fn who_takes_nothing_is_given_up() {
 }
 
 /// Goal: after our last word a connection ends soon, whether the far end drips or floods.
+/// PROTOCOL 4.4.
 #[test]
 fn lingering_has_bounds() {
     let mut house = House::new();
@@ -325,6 +329,7 @@ fn lingering_has_bounds() {
 
 /// Goal: a dial into a black hole is given up. Method: a listener that accepts nobody and has no
 /// room for more.
+/// PROTOCOL 6.11.
 #[test]
 #[cfg(target_os = "linux")]
 fn a_dial_without_an_answer_is_given_up() {
@@ -346,6 +351,7 @@ fn a_dial_without_an_answer_is_given_up() {
 }
 
 /// Goal: strangers who say nothing keep no peer out. Method: more of them than may wait.
+/// PROTOCOL 6.7.
 #[test]
 fn the_oldest_stranger_makes_room() {
     let mut house = House::new();
@@ -458,6 +464,7 @@ fn a_peer_is_heard_beside_a_crowd() {
 
 /// Goal: one address does not fill the herd: beyond what it may, new clients are refused, those
 /// that are known are served, and in time there is room again.
+/// PROTOCOL 2.14.
 #[test]
 fn an_address_introduces_so_many_and_no_more() {
     let mut house = House::new();
