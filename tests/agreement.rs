@@ -157,7 +157,6 @@ fn reports(clients: std::ops::Range<usize>) -> String {
     clients.map(|client| format!("IAMAT client-{client} +34.0-118.5 1520023934.9\n")).collect()
 }
 
-/// PROTOCOL 2.10.
 #[test]
 fn a_client_hears_its_own_line_without_a_seal() {
     let mut pair = Pair::keyed();
@@ -171,8 +170,7 @@ fn a_client_hears_its_own_line_without_a_seal() {
     pair.assert_equal();
 }
 
-/// Bound: one line of digest, less than 100 bytes, whatever they hold.
-/// PROTOCOL 10.4, 10.5.
+/// Bound: one line of digest, less than 100 bytes, whatever they hold. PROTOCOL 10.4, 10.5.
 #[test]
 fn to_be_equal_costs_one_line_each() {
     for (keyed, cost) in [(false, 30), (true, 70)] {
@@ -198,7 +196,6 @@ fn to_be_equal_costs_one_line_each() {
 }
 
 /// Bound: 40 KB and five round trips for ten reports among 100,000, and one for the greeting.
-/// PROTOCOL 10.5.
 #[test]
 fn a_few_missed_reports_cost_little() {
     let mut pair = Pair::with(|_, settings| {
@@ -233,8 +230,7 @@ fn a_server_that_has_lost_everything_is_told_everything() {
     }
 }
 
-/// Goal: digests made with different keys say nothing about each other, and need not.
-/// PROTOCOL 7.1, 10.6.
+/// Goal: digests of different keys say nothing about each other, and need not. PROTOCOL 7.1, 10.6.
 #[test]
 fn servers_agree_while_keys_are_changed() {
     for (ones, others) in [
@@ -276,8 +272,7 @@ fn a_slow_peer_is_told_the_newest_once() {
 }
 
 /// Goal: two that differ much agree, however little may be owed at a time. Method: reports so long
-/// that each is more than a peer may be owed.
-/// PROTOCOL 10.9.
+/// that each is more than a peer may be owed. PROTOCOL 10.9.
 #[test]
 fn a_low_bound_does_not_keep_them_from_agreeing() {
     let mut pair = Pair::with(|_, settings| settings.peer_owed_max = 1_000);
@@ -295,8 +290,7 @@ fn a_low_bound_does_not_keep_them_from_agreeing() {
     assert_eq!(pair.bodies[A].server.store().len(), 500);
 }
 
-/// Goal: what is compared while reports are under way is not repaired in vain.
-/// PROTOCOL 10.7.
+/// Goal: what is compared while reports are under way is not repaired in vain. PROTOCOL 10.7.
 #[test]
 fn a_difference_that_is_under_way_is_not_repaired() {
     let every = Duration::from_secs(5);
@@ -322,8 +316,7 @@ fn a_difference_that_is_under_way_is_not_repaired() {
     }
 }
 
-/// Goal: no line that was not said here and now changes anything.
-/// PROTOCOL 7.5.
+/// Goal: no line that was not said here and now changes anything. PROTOCOL 7.5.
 #[test]
 fn a_changed_line_ends_the_link_and_changes_nothing() {
     let last_line = |text: &[u8]| {
@@ -386,8 +379,7 @@ fn who_cannot_prove_the_key_is_no_peer() {
     }
 }
 
-/// Goal: a recorded meeting opens nothing. Method: B meets somebody who says what A once said.
-/// PROTOCOL 7.3.
+/// Goal: a recorded meeting opens nothing. Method: B meets one who says what A said. PROTOCOL 7.3.
 #[test]
 fn a_recorded_meeting_is_not_believed() {
     let mut pair = Pair::keyed();
@@ -443,8 +435,7 @@ fn a_full_server_refuses_new_clients_but_hears_its_peers() {
     assert_eq!(pair.bodies[A].server.store().len(), 12);
 }
 
-/// Goal: what nobody has renewed is forgotten everywhere, and does not come back.
-/// PROTOCOL 3.4, 5.6.
+/// Goal: what nobody has renewed is forgotten everywhere, and stays so. PROTOCOL 3.4, 5.6.
 #[test]
 fn reports_expire_everywhere() {
     let hour = Duration::from_secs(3_600);
@@ -494,8 +485,7 @@ fn nothing_expires_at_a_server_that_leaves() {
     assert_eq!(pair.bodies[A].has_left(1), Ok(()));
 }
 
-/// Goal: the stamps of a server go on when its clock is set back.
-/// PROTOCOL 2.9.
+/// Goal: the stamps of a server go on when its clock is set back. PROTOCOL 2.9.
 #[test]
 fn stamps_never_go_back() {
     let mut pair = Pair::with(|_, _| {});
@@ -508,8 +498,7 @@ fn stamps_never_go_back() {
 }
 
 /// Goal: a clock that was a year ahead for a moment leaves its mark on nothing but what was said in
-/// that moment, and no client is heard in another order than it spoke.
-/// PROTOCOL 2.9.
+/// that moment, and no client is heard in another order than it spoke. PROTOCOL 2.9.
 #[test]
 fn stamps_return_with_the_clock() {
     let mut pair = Pair::with(|_, _| {});

@@ -221,8 +221,7 @@ fn logs_tell_what_happened() {
 }
 
 /// What one server takes from a client, all others take from it: nothing that a client can say
-/// breaks a link.
-/// PROTOCOL 5.1, 5.7.
+/// breaks a link. PROTOCOL 5.1, 5.7.
 #[test]
 fn extreme_reports_reach_everybody() {
     let herd = Herd::running("2023", PLACELESS);

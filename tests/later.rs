@@ -128,8 +128,7 @@ fn every_leaf_is_swept() {
 
 /// Goal: the two ends of a link compare what they hold for as long as it lasts, also after one of
 /// them could not keep up. Method: news beyond what a peer may be owed, which reads nothing while
-/// it would be asked to compare; then it reads all.
-/// PROTOCOL 10.7.
+/// it would be asked to compare; then it reads all. PROTOCOL 10.7.
 #[test]
 fn comparing_goes_on_after_a_peer_was_behind() {
     let mut life = Life::with_peer(|settings| {

@@ -147,8 +147,7 @@ fn a_service_that_hangs_keeps_nobody_else() {
 
 /// Goal: several questions of one connection are in flight at once, and their answers leave in
 /// the order of the questions. Method: the service answers the last question first, and each
-/// answer is known to have come before the next is given.
-/// PROTOCOL 1.11.
+/// answer is known to have come before the next is given. PROTOCOL 1.11.
 #[test]
 fn answers_leave_in_order_whatever_their_own() {
     let fake = FakePlaces::start();

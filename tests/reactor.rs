@@ -118,8 +118,7 @@ fn until_held_back(herd: &Herd, other: &mut Client) -> u64 {
 }
 
 /// Goal: who asks 10,000 times and reads nothing is not served further, costs bounded memory, and
-/// keeps nobody; when at last it reads, not one answer is missing.
-/// PROTOCOL 4.3.
+/// keeps nobody; when at last it reads, not one answer is missing. PROTOCOL 4.3.
 #[test]
 fn a_slow_reader_is_waited_for() {
     let herd = Herd::of_one("[limits]\nwrite_stall = \"10 min\"\n", QUIET);
@@ -267,8 +266,7 @@ fn a_limit_on_files_ends_nobody() {
     check_served(&mut client);
 }
 
-/// Goal: who may wait for one answer only gets the next when that has come.
-/// PROTOCOL 3.9.
+/// Goal: who may wait for one answer only gets the next when that has come. PROTOCOL 3.9.
 #[test]
 fn questions_may_have_to_wait_for_each_other() {
     let herd = Herd::of_one("[limits]\nwaits_max = 1\n", QUIET);
@@ -282,8 +280,7 @@ fn questions_may_have_to_wait_for_each_other() {
     assert_eq!(client.line(), b"? NOPE\n");
 }
 
-/// Goal: at the cap, people wait at the door, and each who leaves lets somebody in.
-/// PROTOCOL 4.5.
+/// Goal: at the cap, people wait at the door, and each who leaves lets somebody in. PROTOCOL 4.5.
 #[test]
 fn a_full_house_lets_people_in_as_others_leave() {
     let herd = Herd::of_one("[limits]\nconnections_max = 4\n", PLACELESS);
@@ -303,8 +300,7 @@ fn a_full_house_lets_people_in_as_others_leave() {
 
 // ---- deadlines ----
 
-/// Goal: each kind of silence has its deadline, which comes, and never early.
-/// PROTOCOL 4.1.
+/// Goal: each kind of silence has its deadline, which comes, and never early. PROTOCOL 4.1.
 #[test]
 fn silence_has_deadlines() {
     // Long enough for a client on a busy machine to say what it has to say.
@@ -405,8 +401,7 @@ fn a_reset_with_a_question_in_flight_is_forgotten() {
 // ---- signals ----
 
 /// Goal: SIGTERM loses no answer, and leaves the port free. Method: a question in flight, somebody
-/// idle, somebody in the middle of a line; then the next server starts at once.
-/// PROTOCOL 4.6.
+/// idle, somebody in the middle of a line; then the next server starts at once. PROTOCOL 4.6.
 #[test]
 fn a_drain_loses_no_answer_and_frees_the_port() {
     let fake = FakePlaces::start();

@@ -153,8 +153,7 @@ fn strangers_prove_nothing() {
     assert_eq!(pair.proxy.tapes().len(), 1);
 }
 
-/// The acceptor's own proof is none when it is sent back.
-/// PROTOCOL 7.3.
+/// The acceptor's own proof is none when it is sent back. PROTOCOL 7.3.
 #[test]
 fn a_proof_sent_back_is_none() {
     let pair = Pair::joined();
@@ -169,8 +168,7 @@ fn a_proof_sent_back_is_none() {
 }
 
 /// Goal: whoever dials is as careful as whoever accepts. Method: B is killed, and in its place
-/// listens somebody who knows all that B has ever said.
-/// PROTOCOL 6.6.
+/// listens somebody who knows all that B has ever said. PROTOCOL 6.6.
 #[test]
 fn an_impostor_is_not_talked_to() {
     let mut pair = Pair::joined();
@@ -268,8 +266,7 @@ fn a_server_that_does_not_belong_stays_alone() {
     herd.until_all_hold("kiwi", &line);
 }
 
-/// While the key is changed from one server to the next, the herd stays together.
-/// PROTOCOL 7.1.
+/// While the key is changed from one server to the next, the herd stays together. PROTOCOL 7.1.
 #[test]
 fn a_key_is_changed_under_way() {
     let names = ["A", "B", "C"];

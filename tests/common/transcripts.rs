@@ -1,6 +1,7 @@
-//! The transcripts of the wire (PROTOCOL.md, sections 1 to 4) in bytes: what is sent, what must come
-//! back, and after each line a proof of life on the same connection. Apart from `conformance` and
-//! `twin`, which say them to servers of different make; nothing here knows how those are started.
+//! The transcripts of the wire (PROTOCOL.md, sections 1 to 4) in bytes: what is sent, what must
+//! come back, and after each line a proof of life on the same connection. Apart from `conformance`
+//! and `twin`, which say them to servers of different make; nothing here knows how those are
+//! started.
 //!
 //! Only the server's name and its skew are masked, and the places' JSON is looked at as JSON;
 //! everything else is compared byte for byte.
@@ -104,8 +105,7 @@ pub fn every_line_is_answered_by_the_rules(herd: &Herd) {
     }
 }
 
-/// A command may end with the client's half-close, whatever it is.
-/// PROTOCOL 1.1, 1.2.
+/// A command may end with the client's half-close, whatever it is. PROTOCOL 1.1, 1.2.
 pub fn the_last_line_needs_no_newline(herd: &Herd) {
     for server in &herd.names {
         let client = format!("last-{server}");
@@ -165,8 +165,7 @@ pub fn lines_have_a_longest(herd: &Herd) {
 }
 
 /// Goal: the skew is exact to the nanosecond. Method: skew and client's time must add up to a time
-/// of the server's clock, which is ours, between a reading before and one after.
-/// PROTOCOL 2.8.
+/// of the server's clock, which is ours, between a reading before and one after. PROTOCOL 2.8.
 pub fn skews_are_exact(herd: &Herd) {
     for server in &herd.names {
         let mut client = herd.connect(server);
@@ -223,8 +222,7 @@ pub fn an_older_report_replaces_nothing(herd: &Herd) {
     }
 }
 
-/// Two reports of one time: one of them counts, whichever, at all servers.
-/// PROTOCOL 5.2.
+/// Two reports of one time: one of them counts, whichever, at all servers. PROTOCOL 5.2.
 pub fn equal_times_are_settled_everywhere_alike(herd: &Herd) {
     for (position, server) in herd.names.iter().enumerate() {
         let other = &herd.names[(position + 1) % herd.names.len()];
@@ -268,8 +266,7 @@ pub fn a_question_never_overtakes_the_report_before_it(herd: &Herd) {
     }
 }
 
-/// AT line and places leave in one write: clients of the course read once.
-/// PROTOCOL 3.10.
+/// AT line and places leave in one write: clients of the course read once. PROTOCOL 3.10.
 pub fn one_read_gets_the_whole_answer(herd: &Herd) {
     for server in &herd.names {
         let client = format!("once-{server}");
@@ -307,8 +304,7 @@ pub fn clients_cannot_speak_as_servers(herd: &Herd) {
     }
 }
 
-/// No banner, no prompt: whoever says nothing hears nothing.
-/// PROTOCOL 1.10, 1.12.
+/// No banner, no prompt: whoever says nothing hears nothing. PROTOCOL 1.10, 1.12.
 pub fn the_server_speaks_when_spoken_to(herd: &Herd) {
     for server in &herd.names {
         let mut silent = herd.connect(server);

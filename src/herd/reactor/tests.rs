@@ -222,8 +222,7 @@ fn other_languages_are_not_heard() {
 // ---- deadlines ----
 
 /// Goal: a command without a newline is answered when it has been waited for in vain, and then the
-/// connection is closed.
-/// PROTOCOL 4.2.
+/// connection is closed. PROTOCOL 4.2.
 #[test]
 fn an_unfinished_line_is_answered_in_the_end() {
     let mut house = House::new();
@@ -268,8 +267,7 @@ fn what_is_owed_excuses_no_unfinished_line() {
 }
 
 /// Goal: a far end is given up if it takes nothing of what it is owed, whatever it says meanwhile;
-/// one that takes a little now and then is not.
-/// PROTOCOL 4.1, 8.6.
+/// one that takes a little now and then is not. PROTOCOL 4.1, 8.6.
 #[test]
 fn who_takes_nothing_is_given_up() {
     for door in [Door::Peer, Door::Client] {
@@ -328,8 +326,7 @@ fn lingering_has_bounds() {
 }
 
 /// Goal: a dial into a black hole is given up. Method: a listener that accepts nobody and has no
-/// room for more.
-/// PROTOCOL 6.11.
+/// room for more. PROTOCOL 6.11.
 #[test]
 #[cfg(target_os = "linux")]
 fn a_dial_without_an_answer_is_given_up() {
@@ -463,8 +460,7 @@ fn a_peer_is_heard_beside_a_crowd() {
 // ---- newcomers ----
 
 /// Goal: one address does not fill the herd: beyond what it may, new clients are refused, those
-/// that are known are served, and in time there is room again.
-/// PROTOCOL 2.14.
+/// that are known are served, and in time there is room again. PROTOCOL 2.14.
 #[test]
 fn an_address_introduces_so_many_and_no_more() {
     let mut house = House::new();
