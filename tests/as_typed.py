@@ -38,7 +38,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = ["README.md", "NOTES.md", "src/core/PROTOCOL.md"]
+DOCUMENTS = ["README.md", "NOTES.md", "src/core/PROTOCOL.md", "benches/README.md"]
 # Generous: the first command builds. Only what never ends takes so long.
 PATIENCE_S = 900
 # The ports of the presets, which the documents name.

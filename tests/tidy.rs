@@ -396,7 +396,7 @@ fn names_mean_something() {
     }
 }
 
-const DOCUMENTS: [&str; 3] = ["README.md", "NOTES.md", "src/core/PROTOCOL.md"];
+const DOCUMENTS: [&str; 4] = ["README.md", "NOTES.md", "src/core/PROTOCOL.md", "benches/README.md"];
 
 /// Every name with `::` that a document or the lab cites stands in one of our other sources, or is
 /// a library's.
