@@ -9,7 +9,9 @@
 use std::cmp::Ordering;
 
 use herd_core::clock::{PosixTime, Skew};
+use herd_core::line::{Line, LineLimits, Lines};
 use herd_core::store::{HashKeys, Store, Verdict, rank};
+use herd_core::usual;
 use herd_core::wire::{Command, Report};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -69,10 +71,15 @@ fn meaning(time: &str) -> (u128, u32, &str) {
     (seconds.parse().unwrap(), nine.parse().unwrap(), beyond)
 }
 
-/// Everything that a command says, to be compared.
+/// What a line means by the general way.
 fn told(line: &[u8]) -> (String, Vec<Vec<u8>>, Option<PosixTime>) {
+    all_of(Command::parse(line))
+}
+
+/// Everything that a command says, to be compared.
+fn all_of(command: Command<'_>) -> (String, Vec<Vec<u8>>, Option<PosixTime>) {
     let fields = |fields: &[&[u8]]| fields.iter().map(|field| field.to_vec()).collect();
-    match Command::parse(line) {
+    match command {
         Command::Iamat { client, position, time, stamp, told } => {
             let together = [client, position, time].join(&b' ');
             assert!(told.is_none_or(|told| told == together), "one piece is the three");
@@ -179,13 +186,66 @@ proptest! {
         }
     }
 
+    /// What is recognised as usual is what the general way says, whatever follows it.
     #[test]
-    fn usual_iamats_are_read_like_others(line in nearly_iamat()) {
-        let expected = told(&[b" ", &line[..]].concat());
-        prop_assert_eq!(&told(&line), &expected, "with a space before");
-        if let Some(operands) = line.strip_prefix(b"IAMAT ") {
-            prop_assert_eq!(&told(&[b"IAMAT  ", operands].concat()), &expected, "two spaces");
-            prop_assert_eq!(&told(&[b"IAMAT\t", operands].concat()), &expected, "a tab");
+    fn usual_iamats_are_read_like_others(
+        line in nearly_iamat(),
+        end in select(vec!["\n", "\r\n", "\r", " \n", "", "0\n"]),
+        behind in vec(slip(), 0..30),
+    ) {
+        let bytes = [&line[..], end.as_bytes(), &behind].concat();
+        let whole = bytes.split(|&byte| byte == b'\n').next().unwrap();
+        let whole = whole.strip_suffix(b"\r").unwrap_or(whole);
+        if let Some((found, command, length)) = usual::iamat(&bytes) {
+            prop_assert_eq!(found, whole);
+            prop_assert_eq!(bytes[length - 1], b'\n');
+            prop_assert_eq!(bytes[..length].iter().filter(|&&byte| byte == b'\n').count(), 1);
+            prop_assert_eq!(all_of(command), told(whole));
+        }
+    }
+
+    /// Most IAMATs are recognised, or all of this would be for nothing.
+    #[test]
+    fn usual_iamats_are_recognised(
+        client in "[!-~]{1,40}",
+        position in "[+-][1-8]?[0-9]\\.[0-9]{1,7}[+-](1[0-7]|[1-9])?[0-9]\\.[0-9]{1,7}",
+        time in "[0-9]{10}(\\.[0-9]{1,9})?",
+        end in select(vec!["\n", "\r\n"]),
+    ) {
+        let line = format!("IAMAT {client} {position} {time}");
+        let bytes = line.clone() + end;
+        let (found, command, length) = usual::iamat(bytes.as_bytes()).expect("a usual one");
+        prop_assert_eq!((found, length), (line.as_bytes(), bytes.len()));
+        prop_assert_eq!(all_of(command), told(line.as_bytes()));
+    }
+
+    /// Method: the same bytes, with and without the usual way, cut anywhere.
+    #[test]
+    fn a_batch_is_the_same_lines_in_either_way(
+        lines in vec((nearly_iamat(), select(vec!["\n", "\r\n", "\n\n"])), 1..5),
+        line_bytes_max in 50..90usize,
+        has_ended in any::<bool>(),
+        cut in any::<Index>(),
+    ) {
+        let mut bytes: Vec<u8> = lines.iter().flat_map(|(line, end)| [line, end.as_bytes()].concat()).collect();
+        bytes.truncate(cut.index(bytes.len()) + 1);
+        let limits = LineLimits { line_bytes_max, endless_bytes_max: 1_000 };
+        let batch = || {
+            let lines = Lines::new(&bytes, limits).bounded(4, usize::MAX);
+            if has_ended { lines.ended() } else { lines }
+        };
+        let (mut plain, mut fast) = (batch(), batch());
+        loop {
+            let expected = plain.take();
+            let found = match fast.take_as(usual::iamat) {
+                Some((line, _)) => Some(Line::Whole(line)),
+                None => fast.take(),
+            };
+            prop_assert_eq!(found, expected);
+            prop_assert_eq!(fast.outcome(), plain.outcome());
+            if expected.is_none() {
+                break;
+            }
         }
     }
 
@@ -204,7 +264,11 @@ proptest! {
     /// What the store keeps of a report is the report, also where it was copied in one piece.
     #[test]
     fn one_copy_is_like_three(line in nearly_iamat()) {
-        if let Command::Iamat { client, position, time, stamp, told } = Command::parse(&line) {
+        let line = [&line[..], b"\n"].concat();
+        if let Some((_, Command::Iamat { client, position, time, stamp, told }, _)) =
+            usual::iamat(&line)
+        {
+            prop_assert!(told.is_some());
             let (server, skew) = (b"Hill", b"+0");
             let report = |told| Report { server, skew, client, position, time, stamp, told };
             let written = |told| {

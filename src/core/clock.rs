@@ -36,6 +36,8 @@ impl PosixTime {
     const FRACTION_DIGITS: usize = 9;
     /// The digits before the point of all times between 2001 and 2286.
     const USUAL_POINT: usize = 10;
+    /// The length of nearly all times: those digits, the point, and nanoseconds.
+    pub(super) const USUAL_BYTES: usize = Self::USUAL_POINT + 1 + Self::FRACTION_DIGITS;
 
     pub fn new(seconds: u64, nanos: u32) -> PosixTime {
         assert!(nanos < NANOS_PER_SECOND, "a second has 10⁹ nanoseconds");
@@ -84,7 +86,8 @@ impl PosixTime {
     }
 
     /// Ten digits, a point and nine digits, as nearly all times are. `None` says nothing.
-    fn parse_usual(text: &[u8; 20]) -> Option<PosixTime> {
+    #[inline]
+    pub(super) fn parse_usual(text: &[u8; Self::USUAL_BYTES]) -> Option<PosixTime> {
         let (ten, nine) = (text.first_chunk()?, text.last_chunk()?);
         if text[Self::USUAL_POINT] != b'.' {
             return None;

@@ -26,6 +26,15 @@ pub fn leading(text: &[u8]) -> (u64, usize) {
     }
 }
 
+/// `leading`, if that is one to seven digits, and there are eight bytes to look at.
+#[inline]
+pub fn few(text: &[u8]) -> Option<(u64, usize)> {
+    let lanes = lanes(text.first_chunk()?);
+    let digits = run(lanes);
+    // What is no digit goes, and zeros come before the digits instead.
+    (1..LANES).contains(&digits).then(|| (value_of(lanes << (8 * (LANES - digits))), digits))
+}
+
 /// `leading`, when the first of the digits have been read.
 fn go_on(mut value: u64, text: &[u8], mut count: usize) -> (u64, usize) {
     while let Some(word) = text[count..].first_chunk() {

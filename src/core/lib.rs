@@ -71,6 +71,7 @@ mod expiry;
 mod flood;
 mod greeting;
 mod handover;
+mod hash;
 pub mod line;
 mod link;
 pub mod names;
@@ -86,6 +87,7 @@ mod settings;
 pub mod store;
 mod sync;
 pub mod timer_wheel;
+pub mod usual;
 pub mod whatsat;
 pub mod wire;
 
@@ -339,10 +341,13 @@ impl Server {
         let lines_max = if self.settings.close_after_reply { 1 } else { LINES_AHEAD };
         while ahead.len() < lines_max {
             let mark = lines.mark();
-            let (line, command) = match lines.take() {
-                Some(Line::Whole(line)) => (line, Command::parse(line)),
-                Some(Line::TooLong(start)) => (start, Command::Invalid),
-                None => break,
+            let (line, command) = match lines.take_as(usual::iamat) {
+                Some(iamat) => iamat,
+                None => match lines.take() {
+                    Some(Line::Whole(line)) => (line, Command::parse(line)),
+                    Some(Line::TooLong(start)) => (start, Command::Invalid),
+                    None => break,
+                },
             };
             let key = command.client().map(|client| self.store.key(client)).unwrap_or_default();
             ahead.push(Ahead { mark, line, command, key });

@@ -205,6 +205,26 @@ impl<'a> Lines<'a> {
         }
     }
 
+    /// The next line as `read` reads it, if that knows what it is given: all the bytes that were
+    /// not taken. It says how many of them the line is, with its terminator; a line over the limit
+    /// is left to `take`.
+    #[inline]
+    pub fn take_as<T>(
+        &mut self,
+        read: impl FnOnce(&'a [u8]) -> Option<(&'a [u8], T, usize)>,
+    ) -> Option<(&'a [u8], T)> {
+        if self.taken == self.lines_max || self.held {
+            return None;
+        }
+        let (line, what, bytes) = read(&self.bytes[self.at..])?;
+        if line.len() > self.limits.line_bytes_max {
+            return None;
+        }
+        self.at += bytes;
+        self.taken += 1;
+        Some((line, what))
+    }
+
     /// The place before the next line, for `give_back`.
     pub fn mark(&self) -> Mark {
         Mark { at: self.at, taken: self.taken, skipped: self.skipped }
@@ -245,11 +265,11 @@ impl<'a> Lines<'a> {
 
     pub fn outcome(&self) -> Outcome {
         let rest = &self.bytes[self.at..];
-        let is_line = self.last_is_whole || memchr::memchr(b'\n', rest).is_some();
+        let is_line = || self.last_is_whole || memchr::memchr(b'\n', rest).is_some();
         Outcome {
             left: rest.len(),
             taken: self.taken,
-            lines_left: !rest.is_empty() && is_line,
+            lines_left: !rest.is_empty() && is_line(),
             skipped: self.skipped,
         }
     }

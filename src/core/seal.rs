@@ -74,7 +74,7 @@ impl Keyring {
             })
             .collect();
         let expire_after = expire_after.map_or(0, |after| after.as_secs());
-        let parts: [&[u8]; 3] = [b"digest", herd, &expire_after.to_be_bytes()];
+        let parts: [&[u8]; 3] = [b"digest/2", herd, &expire_after.to_be_bytes()];
         let digest = match keys.first() {
             Some(key) => mac(&key.hmac, &parts),
             // A herd without a secret has digests that anybody can calculate.

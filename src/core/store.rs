@@ -27,12 +27,11 @@
 use std::cmp::Ordering;
 use std::hint::black_box;
 
-use polymur_hash::PolymurHash;
-
 use super::arena::{Arena, Moved, RecordRef};
 use super::bucket::{Bucket, Tag};
 use super::clock::PosixTime;
 use super::digest::{Digest, LEAVES, Leaf};
+use super::hash::Hasher;
 use super::planted::{Bug, misjudged, planted};
 use super::wire::Report;
 
@@ -54,8 +53,8 @@ impl Verdict {
 }
 
 pub struct Store {
-    leaf_hasher: PolymurHash,
-    tag_hasher: PolymurHash,
+    leaf_hasher: Hasher,
+    tag_hasher: Hasher,
     buckets: Box<[Bucket]>,
     arena: Arena,
     digest: Digest,
@@ -98,10 +97,9 @@ impl Store {
     pub const REPORT_BYTES_MAX: usize = Arena::TEXT_BYTES_MAX;
 
     pub fn new(keys: HashKeys) -> Store {
-        let hasher = |(one, other)| PolymurHash::from_u64x2_seed(one, other);
         Store {
-            leaf_hasher: hasher(keys.herd),
-            tag_hasher: hasher(keys.process),
+            leaf_hasher: Hasher::new(keys.herd),
+            tag_hasher: Hasher::new(keys.process),
             buckets: (0..LEAVES).map(|_| Bucket::default()).collect(),
             arena: Arena::new(),
             digest: Digest::new(),

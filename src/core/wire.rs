@@ -42,9 +42,6 @@ pub enum Command<'a> {
 
 impl<'a> Command<'a> {
     pub fn parse(line: &'a [u8]) -> Command<'a> {
-        if let Some(command) = Self::iamat_as_usual(line) {
-            return command;
-        }
         let fields = Fields::split(line);
         let command = match fields.as_slice() {
             [] => Some(Command::Blank),
@@ -63,20 +60,6 @@ impl<'a> Command<'a> {
             Command::At(report) => Some(report.client),
             Command::Blank | Command::Invalid => None,
         }
-    }
-
-    /// An IAMAT with single spaces between its fields, as nearly all are. Nothing has to be looked
-    /// for but the end of the client's id: what follows ends by itself. `None` says nothing.
-    fn iamat_as_usual(line: &'a [u8]) -> Option<Command<'a>> {
-        let operands = line.strip_prefix(b"IAMAT ")?;
-        let (client, rest) = operands.split_at(word_length(operands));
-        let rest = rest.strip_prefix(b" ").filter(|_| !client.is_empty())?;
-        let latitude = coordinate_length(rest, 90)?;
-        let longitude = coordinate_length(&rest[latitude..], 180)?;
-        let (position, rest) = rest.split_at(latitude + longitude);
-        let time = rest.strip_prefix(b" ")?;
-        let stamp = PosixTime::parse(time)?;
-        Some(Command::Iamat { client, position, time, stamp, told: Some(operands) })
     }
 
     fn iamat(client: &'a [u8], position: &'a [u8], time: &'a [u8]) -> Option<Command<'a>> {
@@ -255,7 +238,8 @@ impl<'a> Fields<'a> {
 const OTHER_SPACES: RangeInclusive<u8> = b'\t'..=b'\r';
 
 /// How many bytes come before the first that may be white space: it is a space or less.
-fn word_length(text: &[u8]) -> usize {
+#[inline]
+pub(super) fn word_length(text: &[u8]) -> usize {
     let mut at = 0;
     while let Some(word) = text[at..].first_chunk() {
         // As in `digits`: eight bytes together, and the first that is marked is marked rightly.
