@@ -227,7 +227,8 @@ proptest! {
         has_ended in any::<bool>(),
         cut in any::<Index>(),
     ) {
-        let mut bytes: Vec<u8> = lines.iter().flat_map(|(line, end)| [line, end.as_bytes()].concat()).collect();
+        let lines = lines.iter().map(|(line, end)| [line, end.as_bytes()].concat());
+        let mut bytes = lines.collect::<Vec<_>>().concat();
         bytes.truncate(cut.index(bytes.len()) + 1);
         let limits = LineLimits { line_bytes_max, endless_bytes_max: 1_000 };
         let batch = || {

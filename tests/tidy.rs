@@ -235,6 +235,7 @@ const CORE: &[(&str, &[&str])] = &[
         ],
     ),
     ("handover", &["Server", "border", "clock", "link", "names", "planted", "roll"]),
+    ("hash", &[]),
     ("line", &[]),
     ("link", &["border", "digest", "handover", "names", "planted", "seal", "store"]),
     ("names", &[]),
@@ -250,7 +251,7 @@ const CORE: &[(&str, &[&str])] = &[
     ("roll", &["border", "digest", "handover", "link", "names", "plain", "seal", "wire"]),
     ("seal", &["digest", "peer_wire", "planted", "store"]),
     ("settings", &["roll"]),
-    ("store", &["arena", "bucket", "clock", "digest", "planted", "wire"]),
+    ("store", &["arena", "bucket", "clock", "digest", "hash", "planted", "wire"]),
     (
         "sync",
         &[
@@ -269,6 +270,7 @@ const CORE: &[(&str, &[&str])] = &[
         ],
     ),
     ("timer_wheel", &[]),
+    ("usual", &["clock", "digits", "wire"]),
     ("whatsat", &["names", "planted"]),
     ("wire", &["clock", "digits", "whatsat"]),
 ];
