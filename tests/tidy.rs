@@ -398,7 +398,15 @@ fn names_mean_something() {
     }
 }
 
-const DOCUMENTS: [&str; 4] = ["README.md", "NOTES.md", "src/core/PROTOCOL.md", "benches/README.md"];
+const DOCUMENTS: [&str; 7] = [
+    "README.md",
+    "NOTES.md",
+    "src/core/PROTOCOL.md",
+    "src/herd/PRODUCTION.md",
+    "src/herd/COURSE.md",
+    "src/herd/places/README.md",
+    "benches/README.md",
+];
 
 /// Every name with `::` that a document or the lab cites stands in one of our other sources, or is
 /// a library's.
@@ -428,6 +436,25 @@ fn documents_cite_what_exists() {
                 sources.iter().any(|source| names.iter().all(|name| knows(source, name)));
             assert!(is_there, "{document} cites `{cited}`, which is not there");
         }
+    }
+}
+
+/// The messages that README's table of troubles explains are messages of ours.
+#[test]
+fn messages_are_cited_as_they_are() {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let (_, troubles) = text.split_once("\n## When something is wrong\n").unwrap();
+    let (troubles, _) = troubles.split_once("\n## ").unwrap();
+    let rows: Vec<_> = troubles.lines().filter_map(|line| line.strip_prefix("| `")).collect();
+    assert!(rows.len() >= 10, "{troubles}");
+    // A message may be broken over two lines of its source.
+    let in_one_line =
+        |text: &str| text.replace('\\', "").split_whitespace().collect::<Vec<_>>().join(" ");
+    let sources: Vec<_> =
+        sources(&["src"]).iter().map(|source| in_one_line(&source.text)).collect();
+    for message in rows.iter().filter_map(|row| row.split('`').next()) {
+        let is_there = sources.iter().any(|source| source.contains(message));
+        assert!(is_there || message.starts_with("? "), "no source says `{message}`");
     }
 }
 

@@ -256,7 +256,7 @@ def check_opening(browser, trace, first):
 
 
 def check_share(_browser, trace):
-    """What README says of its picture: of one client the reactor takes 256 lines a turn."""
+    """What NOTES says of its picture: of one client the reactor takes 256 lines a turn."""
     taken = {}
     for event in trace.events:
         conn = event.get("args", {}).get("conn", "")
