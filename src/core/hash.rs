@@ -137,7 +137,7 @@ mod tests {
         assert_eq!(seen.len(), texts);
     }
 
-    /// Goal: servers on machines of any kind come to the same digests.
+    /// Goal: servers on machines of any kind come to the same digests. PROTOCOL 10.10.
     #[test]
     fn hashes_are_the_same_everywhere() {
         let hash = |seed, text: &str| Hasher::new(seed).hash(text.as_bytes());
