@@ -83,6 +83,7 @@ pub mod planted;
 pub mod presets;
 mod roll;
 mod seal;
+pub mod session;
 mod settings;
 pub mod store;
 mod sync;

@@ -3,13 +3,14 @@
 
 use log::{debug, info, warn};
 
-use super::connection::{Connection, Phase};
+use super::connection::Connection;
 use super::listener::{Accepted, Arrival};
 use super::slots::Slot;
+use super::step::Step;
 use super::{Due, Reactor, Unfinished, descriptors};
-use crate::trace::Note;
 use herd_core::border::Input;
 use herd_core::names::{ConnId, Door};
+use herd_core::session::Phase;
 
 /// Connections accepted at one door in one turn.
 const ACCEPTS_MAX: usize = 32;
@@ -37,7 +38,7 @@ impl Reactor {
                 return;
             }
             match listener.accept(now) {
-                Accepted::Arrived(arrival) => self.admit(door, arrival),
+                Accepted::Arrived(arrival) => self.step(Step::Admit(door, arrival)),
                 Accepted::Nobody => return,
                 Accepted::Exhausted { error, wait, is_first } => {
                     if is_first {
@@ -106,8 +107,9 @@ impl Reactor {
         }
     }
 
-    fn admit(&mut self, door: Door, arrival: Arrival) {
-        let (span, now) = (self.trace.begin(), self.moment());
+    /// Gives it a name, unless there is no place for it or the kernel will not watch it.
+    pub(super) fn admit(&mut self, door: Door, arrival: Arrival) -> Option<ConnId> {
+        let now = self.moment();
         let (admitted, from) = match arrival {
             Arrival::Tcp(stream, from) => {
                 let make = |id| Connection::tcp(id, stream, Phase::Open, now);
@@ -117,13 +119,13 @@ impl Reactor {
                 (self.slots.admit(door, |id| Connection::unix(id, stream, now)), None)
             }
         };
-        let Some(conn) = admitted.filter(|&conn| self.register(conn)) else { return };
+        let conn = admitted.filter(|&conn| self.register(conn))?;
         match from {
             Some(from) => info!("{conn} has come from {from}"),
             None => debug!("{conn} has come"),
         }
         self.tell(Input::Accepted { conn });
-        self.trace.end(span, || Note::Accept { conn });
+        Some(conn)
     }
 
     /// Makes a new connection known to the kernel and to the wheel. Says whether that worked.
@@ -134,7 +136,7 @@ impl Reactor {
             self.kill(conn);
             return false;
         }
-        self.look(conn);
+        self.check_deadline(conn);
         true
     }
 }

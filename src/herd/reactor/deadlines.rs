@@ -1,117 +1,81 @@
-//! How long a connection may take, and the rounds in which all are looked at. Apart because a
-//! connection only notes when it last moved; who compares that with the clock, and when, is
-//! decided here.
+//! The deadline scan: now and then all connections are compared with the clock. A session only
+//! remembers when it last moved (`herd_core::session::Session::deadline`).
 //!
-//! No connection has a timer. Now and then a round goes along the slab: whoever has passed a
-//! deadline is hung up on, and the earliest of the others' deadlines is when the next round
-//! begins, but not sooner than `Patience::pause` and not later than `Patience::look_every`. A byte
-//! that arrives costs a store to a field, a connection that waits costs nothing but its place, and
-//! a server without connections has no rounds and sleeps.
+//! No connection has a timer. A scan goes along the slab: a connection that has passed a deadline
+//! is closed, and the earliest of the others' deadlines is when the next scan begins, but not
+//! sooner than `pause` and not later than `scan_every`. A byte that arrives costs a store to a
+//! field, a connection that waits costs nothing but its place, and a server without connections has
+//! no scans and sleeps.
 //!
 //! ```text
-//!    round                  round                       round
+//!    scan                   scan                        scan
 //!   ───┼──────────────────────┼───────────────────────────┼─────────▶
-//!      │ a, b, c have time;   │ b is hung up on;          │ …
+//!      │ a, b, c have time;   │ b is closed;              │ …
 //!      └ b's ends the first ──┘ now a's ends the first ───┘
 //! ```
 //!
-//! A deadline is kept late by a pause and a round's length at most, and never early. One that
-//! begins behind the round's back cannot end before the next: it is longer than the time between
-//! two rounds, or whoever begins it says so (`Reactor::look`).
+//! A deadline is kept late by a pause and a scan's length at most, and never early. One that begins
+//! between two scans cannot end before the next: it is longer than the time between them, or it is
+//! announced where it begins (`Reactor::check_deadline`).
 //!
 //! asyncio: `call_later` and `cancel` at every change; its heap then fills with the cancelled.
 
-use std::ops::{Add, Range};
+use std::ops::Range;
 use std::time::Duration;
 
 use log::info;
 
-use super::connection::{Hearing, Phase, UNFINISHED_LINE};
 use super::slots::Slot;
 use super::{EVENTS_MAX, Reactor};
 use crate::config::Limits;
-use crate::trace::Note;
 use herd_core::names::ConnId;
+use herd_core::session::{Expiry, Moment, Phase, Timeouts};
 
-/// A moment on the monotonic clock, in tenths of a second: four bytes last for 13 years.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Moment(u32);
+/// How long we go on reading after our last word.
+const LINGER: Duration = Duration::from_secs(2);
+/// The longest pause between two scans.
+const PAUSE_MAX: Duration = Duration::from_millis(500);
 
-impl Moment {
-    pub fn at(monotonic: Duration) -> Moment {
-        Moment((monotonic.as_secs() * 10) as u32 + monotonic.subsec_millis() / 100)
-    }
-
-    pub fn as_duration(self) -> Duration {
-        Duration::from_millis(u64::from(self.0) * 100)
-    }
-}
-
-/// Rounded up, and one more for the part of a tenth that `Moment::at` cut off: a deadline may come
-/// late, never early.
-impl Add<Duration> for Moment {
-    type Output = Moment;
-
-    fn add(self, wait: Duration) -> Moment {
-        let tenths = wait.as_secs() * 10 + u64::from(wait.subsec_millis().div_ceil(100)) + 1;
-        Moment(self.0.saturating_add(tenths.try_into().unwrap_or(u32::MAX)))
+/// The timeouts of connections, as configured.
+pub fn timeouts(limits: &Limits) -> Timeouts {
+    Timeouts {
+        idle: limits.idle,
+        first_byte: limits.first_byte,
+        partial_line: limits.partial_line,
+        write_stall: limits.write_stall,
+        dial: limits.dial,
+        linger: LINGER,
     }
 }
 
-/// How long a connection may do nothing of what is expected of it.
-pub struct Patience {
-    pub idle: Duration,
-    pub first_byte: Duration,
-    pub partial_line: Duration,
-    pub write_stall: Duration,
-    pub dial: Duration,
-    pub linger: Duration,
+/// From the beginning of one scan to that of the next, at least. A look takes some 15 ns: if of
+/// 100,000 connections one is always about to pass its deadline, 0.3 % of the time goes into scans.
+/// Shorter timeouts make it as much shorter.
+fn pause(timeouts: &Timeouts) -> Duration {
+    PAUSE_MAX.min(scan_every(timeouts) / 4)
 }
 
-impl Patience {
-    /// How long we go on reading after our last word (RFC 9112 section 9.6 has the reason).
-    const LINGER: Duration = Duration::from_secs(2);
-    const PAUSE_MAX: Duration = Duration::from_millis(500);
-
-    pub fn new(limits: &Limits) -> Patience {
-        Patience {
-            idle: limits.idle,
-            first_byte: limits.first_byte,
-            partial_line: limits.partial_line,
-            write_stall: limits.write_stall,
-            dial: limits.dial,
-            linger: Self::LINGER,
-        }
-    }
-
-    /// From the beginning of one round to that of the next, at least. A look takes some 15 ns: if
-    /// of 100,000 connections one is always about to pass its deadline, 0.3 % of the time goes
-    /// into rounds. For who waits for shorter deadlines it is as much shorter.
-    fn pause(&self) -> Duration {
-        Self::PAUSE_MAX.min(self.look_every() / 4)
-    }
-
-    /// How often a connection is looked at: none of its deadlines can begin and pass between two
-    /// looks, save those of a dial and of lingering.
-    fn look_every(&self) -> Duration {
-        let shortest = [self.idle, self.first_byte, self.partial_line, self.write_stall];
-        shortest.into_iter().min().unwrap_or(self.idle)
-    }
+/// How often a connection is looked at: none of its deadlines can begin and pass between two scans,
+/// save those of a dial and of lingering.
+fn scan_every(timeouts: &Timeouts) -> Duration {
+    let shortest =
+        [timeouts.idle, timeouts.first_byte, timeouts.partial_line, timeouts.write_stall];
+    shortest.into_iter().min().unwrap_or(timeouts.idle)
 }
 
-/// Where the round is, and when the next one begins.
+/// Where the scan is, and when the next one begins.
 #[derive(Default)]
-pub struct Round {
+pub struct DeadlineScan {
     /// Slots that it has still to look at.
     rest: Range<usize>,
     began: Moment,
     /// None if nobody is there to be looked at.
     next: Option<Moment>,
-    /// Turns in a row in which nobody was judged.
+    /// Turns in a row in which no deadline was judged.
     full_batches: usize,
 }
 
-impl Round {
+impl DeadlineScan {
     /// Looks in one turn of the loop: some 60 µs.
     const LOOKS_MAX: usize = 4096;
 
@@ -141,7 +105,7 @@ impl Round {
     /// The slots to look at in this turn, of so many places.
     fn advance(&mut self, now: Moment, places: usize) -> Range<usize> {
         if self.rest.is_empty() && self.next.is_some_and(|next| next <= now) {
-            *self = Round { rest: 0..places, began: now, next: None, ..Round::default() };
+            *self = DeadlineScan { rest: 0..places, began: now, ..DeadlineScan::default() };
         }
         let start = self.rest.start;
         self.rest.start = self.rest.end.min(start + Self::LOOKS_MAX);
@@ -150,45 +114,43 @@ impl Round {
 }
 
 impl Reactor {
-    /// Looks at some of the connections, if a round is due or under way.
-    pub(super) fn go_round(&mut self) {
-        let slots = self.round.advance(self.moment(), self.slots.places());
-        if slots.is_empty() {
-            return;
-        }
-        let span = self.trace.begin();
+    /// Looks at some of the connections, if a scan is due or under way. Says whether one was.
+    pub(super) fn scan_deadlines(&mut self) -> bool {
+        let slots = self.scan.advance(self.moment(), self.slots.places());
+        let is_due = !slots.is_empty();
         for slot in slots {
             if let Some(Slot::Connection(connection)) = self.slots.at(slot) {
                 let conn = connection.id();
-                self.look(conn);
+                self.check_deadline(conn);
             }
         }
-        self.trace.end(span, || Note::Round);
+        is_due
     }
 
-    /// Ends a connection whose patience has ended, else sees to it that a round comes in time.
-    pub(super) fn look(&mut self, conn: ConnId) {
+    /// Ends a connection that has waited for too long, else sees to it that a scan comes in time.
+    pub(super) fn check_deadline(&mut self, conn: ConnId) {
         let now = self.moment();
-        let latest = now + self.patience.look_every();
-        let Some(connection) = self.slots.connection(conn) else { return };
-        let phase = connection.phase();
-        match connection.deadline(&self.patience) {
-            Some((deadline, why)) if deadline <= now => {
-                info!("{conn} {why}");
-                match phase {
-                    Phase::Connecting { peer } => self.dial_over(conn, peer, "no answer in time"),
-                    // It is taken for whole, as at a half-close, and answered before the close.
-                    Phase::Open if why == UNFINISHED_LINE => {
-                        connection.hearing = Hearing::Ended;
-                        self.round.note(latest, self.patience.pause());
+        let latest = now + scan_every(&self.timeouts);
+        let Some(session) = self.slots.session(conn) else { return };
+        let next = match session.deadline(&self.timeouts) {
+            Some((deadline, expiry)) if deadline <= now => {
+                info!("{conn} {expiry}");
+                match (session.phase(), expiry) {
+                    (Phase::Connecting { peer }, _) => {
+                        return self.dial_over(conn, peer, "no answer in time");
+                    }
+                    (_, Expiry::PartialLine) => {
+                        session.end_partial_line();
                         self.queue_if_unfinished(conn);
                     }
-                    _ => self.kill(conn),
+                    _ => return self.kill(conn),
                 }
+                latest
             }
-            Some((deadline, _)) => self.round.note(deadline.min(latest), self.patience.pause()),
-            None => self.round.note(latest, self.patience.pause()),
-        }
+            Some((deadline, _)) => deadline.min(latest),
+            None => latest,
+        };
+        self.scan.note(next, pause(&self.timeouts));
     }
 }
 
@@ -201,36 +163,27 @@ mod tests {
 
     use super::*;
     use crate::reactor::Unfinished;
-    use crate::reactor::connection::Heard;
     use crate::reactor::slots::Slots;
     use crate::reactor::tests::reactor;
     use herd_core::LinkState;
     use herd_core::names::{Door, PeerId};
-
-    #[test]
-    fn a_deadline_is_never_early() {
-        for start_ms in [0, 1, 99, 100, 12_345] {
-            for wait_ms in [100, 250, 1_000, 10_000] {
-                let [start, wait] = [start_ms, wait_ms].map(Duration::from_millis);
-                let due = (Moment::at(start) + wait).as_duration();
-                assert!(due >= start + wait && due <= start + wait + Duration::from_millis(200));
-            }
-        }
-    }
+    use herd_core::session::{Reading, Received};
 
     /// How many have said something.
     fn spoken(slots: &mut Slots) -> usize {
         let mut names = slots.names();
         names.retain(|&conn| {
-            slots.connection(conn).is_some_and(|conn| conn.flags.heard != Heard::Nothing)
+            slots
+                .connection(conn)
+                .is_some_and(|conn| conn.session.flags.received != Received::Nothing)
         });
         names.len()
     }
 
-    /// Goal: each deadline is kept, not early and hardly late, by few rounds, and by none when
+    /// Goal: each deadline is kept, not early and hardly late, by few scans, and by none when
     /// nobody is left. Method: real connections, a made-up clock.
     #[test]
-    fn a_round_comes_in_time() {
+    fn a_scan_comes_in_time() {
         let dir = tempfile::tempdir().unwrap();
         let (mut reactor, [address, _]) = reactor(dir.path());
         let mut events = Events::with_capacity(16);
@@ -245,30 +198,32 @@ mod tests {
         }
 
         let (names, start) = (reactor.slots.names(), reactor.now.monotonic);
-        let (mut gone, mut rounds) = ([None; 3], 0);
+        let (mut gone, mut scans) = ([None; 3], 0);
         for tenth in 0..3_100 {
             let elapsed = Duration::from_millis(100) * tenth;
             reactor.now.monotonic = start + elapsed;
-            reactor.go_round();
-            rounds += u32::from(reactor.round.began == reactor.moment());
+            reactor.scan_deadlines();
+            scans += u32::from(reactor.scan.began == reactor.moment());
             for (conn, gone) in names.iter().zip(&mut gone) {
                 let connection = reactor.slots.connection(*conn);
-                if gone.is_none() && connection.is_none_or(|conn| conn.hearing != Hearing::Open) {
+                if gone.is_none()
+                    && connection.is_none_or(|conn| conn.session.reading != Reading::Open)
+                {
                     *gone = Some(elapsed);
                     // An unfinished line would be taken first, in a turn.
                     reactor.kill(*conn);
                 }
             }
         }
-        let late_max = Patience::PAUSE_MAX + Duration::from_millis(500);
+        let late_max = PAUSE_MAX + Duration::from_millis(500);
         for (gone, wait) in gone.into_iter().zip(waits) {
             let gone = gone.expect("everybody is hung up on");
             // They came before the clock was ours, by less than the test takes.
             let came = Duration::from_secs(5);
             assert!(gone + came >= wait && gone <= wait + late_max, "{wait:?} was {gone:?}");
         }
-        assert!((30..40).contains(&rounds), "{rounds} rounds in five minutes");
-        assert_eq!(reactor.round.next_deadline(), None);
+        assert!((30..40).contains(&scans), "{scans} scans in five minutes");
+        assert_eq!(reactor.scan.next_deadline(), None);
     }
 
     /// Writes an empty line to the server and has it turn, until this holds.
@@ -324,13 +279,13 @@ mod tests {
         for second in 0..=310 {
             reactor.now.monotonic = start + Duration::from_secs(second);
             reactor.fire_timers();
-            reactor.go_round();
+            reactor.scan_deadlines();
             let unfinished = std::mem::take(&mut reactor.unfinished);
             for next in unfinished {
                 let Unfinished::Connection(conn) = next else { continue };
                 reactor.take_turn(conn);
             }
-            reactor.empty_mailbox();
+            reactor.tell_deferred();
         }
         assert_eq!(alive(&reactor), [0, 0]);
         drop((silent, stranger));
@@ -342,7 +297,7 @@ mod tests {
     fn deadlines_are_judged_after_reading() {
         let dir = tempfile::tempdir().unwrap();
         let (mut reactor, [address, _]) = reactor(dir.path());
-        reactor.patience.partial_line = Duration::from_millis(300);
+        reactor.timeouts.partial_line = Duration::from_millis(300);
         let mut events = Events::with_capacity(16);
         let mut client = TcpStream::connect(address).unwrap();
         client.write_all(b"IAMAT kiwi +1-1 ").unwrap();
@@ -361,8 +316,8 @@ mod tests {
 
     #[test]
     fn a_crowd_is_read_before_it_is_judged() {
-        let mut round = Round::default();
-        let mut judged = |events, crowd| round.may_judge(events, crowd);
+        let mut scan = DeadlineScan::default();
+        let mut judged = |events, crowd| scan.may_judge(events, crowd);
         assert!(judged(EVENTS_MAX - 1, 5_000) && judged(EVENTS_MAX, 1_000));
         // Five batches are all of them, whatever comes meanwhile.
         let crowd = 4 * EVENTS_MAX + 1;
@@ -374,19 +329,19 @@ mod tests {
 
     /// Goal: a crowd is looked at in parts, everybody once, and the loop does not sleep meanwhile.
     #[test]
-    fn a_round_takes_several_turns() {
-        let mut round = Round::default();
+    fn a_scan_takes_several_turns() {
+        let mut scan = DeadlineScan::default();
         let [before, now] = [9, 10].map(|time| Moment::at(Duration::from_secs(time)));
-        round.note(now, Duration::from_millis(500));
-        assert_eq!(round.advance(before, 10_000), 0..0);
+        scan.note(now, Duration::from_millis(500));
+        assert_eq!(scan.advance(before, 10_000), 0..0);
         let (mut seen, mut turns) = (0, 0);
         while seen < 10_000 {
-            assert!(round.next_deadline() <= Some(now.as_duration()));
-            let part = round.advance(now, 10_000);
+            assert!(scan.next_deadline() <= Some(now.as_duration()));
+            let part = scan.advance(now, 10_000);
             assert!(part.start == seen && !part.is_empty());
             (seen, turns) = (part.end, turns + 1);
         }
         assert!((2..10).contains(&turns), "{turns} turns");
-        assert_eq!((round.advance(now, 10_000), round.next_deadline()), (10_000..10_000, None));
+        assert_eq!((scan.advance(now, 10_000), scan.next_deadline()), (10_000..10_000, None));
     }
 }

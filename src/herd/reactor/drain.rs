@@ -13,12 +13,11 @@
 use log::{info, warn};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 
-use super::connection::{Hearing, Phase};
 use super::{Due, Reactor};
-use crate::trace::Note;
 use herd_core::HandOver;
 use herd_core::border::Input;
 use herd_core::names::Door;
+use herd_core::session::Phase;
 
 /// How far the end has come.
 pub enum Drain {
@@ -31,8 +30,7 @@ pub enum Drain {
 }
 
 impl Reactor {
-    pub(super) fn heed_signals(&mut self) {
-        let span = self.trace.begin();
+    pub(super) fn handle_signals(&mut self) {
         let signals: Vec<_> = self.signals.pending().collect();
         for signal in signals {
             match signal {
@@ -50,7 +48,6 @@ impl Reactor {
                 _ => {}
             }
         }
-        self.trace.end(span, || Note::Signals);
     }
 
     pub(super) fn is_draining(&self) -> bool {
@@ -89,11 +86,9 @@ impl Reactor {
         self.slots.remove_listener(self.doors.client);
         self.slots.remove_listener(self.doors.peer);
         for conn in self.slots.names() {
-            let Some(connection) = self.slots.connection(conn) else { continue };
-            if conn.door() == Door::Client && connection.phase() == Phase::Open {
-                if connection.hearing == Hearing::Open {
-                    connection.hearing = Hearing::Stopped;
-                }
+            let Some(session) = self.slots.session(conn) else { continue };
+            if conn.door() == Door::Client && session.phase() == Phase::Open {
+                session.stop_reading();
                 self.queue_if_unfinished(conn);
             }
         }

@@ -2,9 +2,10 @@
 //! queues and the connections each tell half of it: a connection in no queue, of which the kernel
 //! has nothing more to say, would wait for ever, and no single place would be wrong.
 
-use super::connection::{Connection, Flags, Phase};
+use super::connection::Connection;
 use super::{Reactor, Unfinished};
 use herd_core::names::{ConnId, Door};
+use herd_core::session::{Flags, Phase};
 
 /// More connections than this are looked at in one of so many turns only.
 const LOOKS_MAX: usize = 64;
@@ -19,16 +20,16 @@ impl Reactor {
         if connections > LOOKS_MAX && !is_its_turn {
             return;
         }
-        let has_round = self.round.next_deadline().is_some();
-        assert!(connections == 0 || has_round, "nobody looks at the connections");
+        let has_scan = self.scan.next_deadline().is_some();
+        assert!(connections == 0 || has_scan, "nobody looks at the connections");
 
         let unfinished = self.unfinished.iter().filter_map(|next| match next {
             Unfinished::Connection(conn) => Some(*conn),
             Unfinished::Door(_) => None,
         });
         let unfinished = unfinished.chain(self.unfinished_peers.iter().copied());
-        self.check_queue("unfinished", unfinished, |flags| flags.queued);
-        self.check_queue("owing", self.owing.iter().copied(), |flags| flags.owing);
+        self.check_queue("unfinished", unfinished, |flags| flags.unfinished);
+        self.check_queue("to be flushed", self.to_flush.iter().copied(), |flags| flags.to_flush);
         for door in [Door::Client, Door::Peer, Door::Plain, Door::Admin] {
             let alive = self.slots.living().filter(|connection| connection.id().door() == door);
             assert_eq!(self.slots.alive(door), alive.count(), "{door:?}");
@@ -44,35 +45,44 @@ impl Reactor {
         says: impl Fn(&Flags) -> bool,
     ) {
         let tenant = |conn: ConnId| {
-            self.slots.tenant(conn.slot()).filter(|it| it.id() == conn && !it.is_dead())
+            self.slots.tenant(conn.slot()).filter(|it| it.id() == conn && !it.session.is_dead())
         };
         let mut queued = 0;
         for connection in queue.filter_map(tenant) {
-            assert!(says(&connection.flags), "{} is {what} and does not know", connection.id());
+            assert!(
+                says(&connection.session.flags),
+                "{} is {what} and does not know",
+                connection.id()
+            );
             queued += 1;
         }
-        let saying = self.slots.living().filter(|connection| says(&connection.flags)).count();
+        let saying =
+            self.slots.living().filter(|connection| says(&connection.session.flags)).count();
         assert_eq!(queued, saying, "{what}: queued, and those who say so");
     }
 
     fn check_connection(&self, connection: &Connection) {
-        let (conn, flags) = (connection.id(), &connection.flags);
+        let (conn, flags) = (connection.id(), &connection.session.flags);
         let high_water = self.config.limits.high_water_bytes;
-        assert!(!connection.wants_turn(high_water) || flags.queued, "{conn} would never be heard");
-        let has_work = connection.owed() > 0 || flags.tell_drained;
-        let is_owing = flags.owing || flags.write_blocked;
-        assert!(!has_work || is_owing, "{conn} would never be written to");
-        assert!(connection.owns_no_empty_buffers(), "{conn} keeps what it does not need");
-        if conn.door() == Door::Client && connection.phase() == Phase::Open {
+        assert!(
+            !connection.session.wants_turn(high_water) || flags.unfinished,
+            "{conn} would never be heard"
+        );
+        let queued = connection.session.queued_bytes();
+        let has_work = queued > 0 || flags.tell_drained;
+        let is_known = flags.to_flush || flags.write_blocked;
+        assert!(!has_work || is_known, "{conn} would never be written to");
+        assert!(connection.session.owns_no_empty_buffers(), "{conn} keeps what it does not need");
+        if conn.door() == Door::Client && connection.session.phase() == Phase::Open {
             let waits = self.server.is_waiting(conn);
             assert!(!flags.held || waits, "{conn} is held back for nothing");
             let is_passed_over = self.asked.is_passed_over(conn);
-            assert!(!is_passed_over || connection.owed() > high_water, "{conn} is never answered");
+            assert!(!is_passed_over || queued > high_water, "{conn} is never answered");
         }
         // Unit tests owe what they like, and do not ask the core.
         if let Some(owed) = self.server.owed_to(conn).filter(|_| !cfg!(test)) {
             let most = owed + GREETING_BYTES_MAX;
-            assert!(connection.owed() <= most, "{conn} is owed more than the core knows");
+            assert!(queued <= most, "{conn} is owed more than the core knows");
         }
     }
 }

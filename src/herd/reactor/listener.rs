@@ -15,8 +15,8 @@ use std::time::Duration;
 use mio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use mio::{Interest, Registry, Token};
 
-use super::deadlines::Moment;
 use herd_core::names::Door;
+use herd_core::session::Moment;
 
 pub struct Listener {
     slot: usize,

@@ -1,50 +1,51 @@
 //! The loop: sockets, readiness, time. The impure half of a server, and the only folder that
-//! names mio; the pure half, which decides what everything means, is `core`.
+//! names mio; the pure half, which decides what everything means, is the crate `herd_core`.
 //!
 //! One turn. The drawing and `Reactor::turn` stand in the same order:
 //!
 //! ```text
 //! ┌───────────────────────────────────────────────┐
-//! │ sleep       poll(events, patience)            │◀─┐
+//! │ sleep       poll(events, timeout)             │◀─┐
 //! ├───────────────────────────────────────────────┤  │
 //! │ clocks      read both, once                   │  │
 //! │ events      signals · worker · doors · sockets│  │  each step: tell(Input),
 //! │ unfinished  those whose budget ran out        │  │  then carry out every Output
 //! │ questions   answers from memory               │  │
 //! │ timers      everything due                    │  │
-//! │ round       a look at some, if one is due     │  │
-//! │ flush       what is owed, one write a socket  │  │
+//! │ deadlines   a look at some, if a scan is due  │  │
+//! │ flush       what is to be sent, one write each│  │
 //! │ bury        free the slots of the dead        │──┘
 //! └───────────────────────────────────────────────┘
 //! ```
 //!
-//! Deadlines come after all reading: what has arrived in time is heard before anybody is judged by
-//! the clock.
+//! Deadlines come after all reading: what has arrived in time is read before a connection is judged
+//! by the clock.
 //!
-//! Reading order: this file, `serving` (a connection's turn), `admitting`, `owing`, `slots`,
-//! `connection`, `buffers`, `listener`, `deadlines`, then `asking`, `worker` and `dialer` for what
-//! takes longer than a turn, `drain` for the end and `start` for the beginning. The lines with
-//! `self.trace` in them note what was done (`trace`); to understand the loop, pass over them.
+//! Reading order: this file, `serving` (a connection's turn), `admitting`, `sending`, `slots`,
+//! `connection`, `listener`, `deadlines`, then `questions`, `worker` and `dialing` for what takes
+//! longer than a turn, `drain` for the end and `start` for the beginning. What a session remembers
+//! is in `herd_core::session`. `traced` keeps a record of the steps, for those who want one.
 
 mod admin;
 mod admitting;
 mod asked;
-mod asking;
-mod buffers;
 mod clocks;
 mod connection;
 mod deadlines;
 mod descriptors;
-mod dialer;
+mod dialing;
 mod drain;
 mod foreign;
 mod invariants;
 mod listener;
 mod newcomers;
-mod owing;
+mod questions;
+mod routes;
+mod sending;
 mod serving;
 mod slots;
 mod start;
+mod step;
 mod traced;
 mod traffic;
 mod work;
@@ -60,26 +61,27 @@ use signal_hook_mio::v1_0::Signals;
 
 use crate::config::Config;
 use crate::logging::LogHandle;
-use crate::trace::{Note, Recorder, Told};
+use crate::trace::Recorder;
 use asked::Asked;
-use asking::Places;
-use buffers::Spare;
 use clocks::Clocks;
-use deadlines::{Moment, Patience, Round};
+use deadlines::DeadlineScan;
 use descriptors::Shares;
-use dialer::Routes;
 use drain::Drain;
 use herd_core::border::{Input, Output, Outputs, Timer};
 use herd_core::clock::Now;
 use herd_core::line::Lines;
 use herd_core::names::{ConnId, Door, PeerId, Ticket};
+use herd_core::session::{BufferPool, Moment, Timeouts};
 use herd_core::timer_wheel::TimerWheel;
 use herd_core::{HandOver, Server};
 use newcomers::Newcomers;
+use questions::Places;
+use routes::Routes;
 use slots::{Slot, Slots};
+use step::Step;
 use traced::TraceFile;
 use work::Work;
-use worker::{Postbox, Results};
+use worker::{Completions, Postbox};
 
 pub use start::{StartError, outlive_full_files};
 
@@ -90,8 +92,8 @@ const WAKER: Token = Token(usize::MAX);
 const SIGNALS: Token = Token(usize::MAX - 1);
 /// Bytes read from one connection in one turn.
 const READ_BUDGET: usize = 64 * 1024;
-/// An outbox that has grown so far within a turn is flushed before the turn's end: for a peer
-/// that hears fifty clients at once, memory is dearer than a second write.
+/// An outbox that has grown so far within a turn is flushed before the turn's end: for a peer to
+/// which fifty clients' reports go at once, memory is dearer than a second write.
 const FLUSH_EARLY: usize = 64 * 1024;
 
 pub struct Reactor {
@@ -103,30 +105,30 @@ pub struct Reactor {
     clocks: Clocks,
     now: Now,
     wheel: TimerWheel<Due>,
-    patience: Patience,
-    round: Round,
+    timeouts: Timeouts,
+    scan: DeadlineScan,
     /// What has been done in this turn.
     work: Work,
     newcomers: Newcomers,
     /// What the core wants done; its memory is used again for each input.
     out: Outputs,
     /// What the core must be told next, once everything it wanted is done.
-    mailbox: VecDeque<Mail>,
+    deferred: VecDeque<Deferred>,
     /// What is being carried out comes of `Drained`.
     is_catching_up: bool,
     unfinished: VecDeque<Unfinished>,
     unfinished_peers: VecDeque<ConnId>,
     /// Questions for places in memory.
     asked: Asked,
-    /// Connections that are owed something, in the order in which they came to be.
-    owing: VecDeque<ConnId>,
-    spare: Spare,
+    /// Connections that something is to be sent to, in the order in which they joined.
+    to_flush: VecDeque<ConnId>,
+    buffers: BufferPool,
     /// Every read lands here first.
     scratch: Box<[u8]>,
     fired: Vec<Due>,
     signals: Signals,
     postbox: Postbox,
-    results: Results,
+    completions: Completions,
     places: Places,
     routes: Routes,
     doors: start::Doors,
@@ -148,15 +150,15 @@ enum Due {
     DrainOver,
 }
 
-/// Whoever has work left for another turn; each is in the queue at most once.
+/// What has work left for another turn; each is in the queue at most once.
 enum Unfinished {
     Connection(ConnId),
     /// The slot of a listener: doors live as long as the loop.
     Door(usize),
 }
 
-/// What has come of an output while the others were still being carried out.
-enum Mail {
+/// An input that must wait until the outputs of the one before are carried out.
+enum Deferred {
     Connected { peer: PeerId, conn: ConnId },
     DialFailed { peer: PeerId },
     Closed { conn: ConnId },
@@ -182,75 +184,50 @@ impl Reactor {
     /// asyncio: BaseEventLoop._run_once.
     fn turn(&mut self, events: &mut Events) -> io::Result<()> {
         let turn = self.trace.begin();
-        let patience = self.sleep(events)?;
-        self.trace.done(|| Note::Sleep { patience, ready: events.iter().count() as u32 });
+        let timeout = self.sleep(events)?;
 
-        self.now = self.clocks.read(patience);
+        self.now = self.clocks.read(timeout);
         self.work = Work::default();
 
-        // Only those who are in the queue now: whoever joins it in this turn has had this turn.
-        let (unfinished, mut ready) = (self.unfinished.len(), 0);
+        let (waiting, mut ready) = (self.unfinished.len(), 0);
         for event in events.iter() {
             ready += 1;
-            match event.token() {
-                WAKER => self.pick_up_results(),
-                SIGNALS => self.heed_signals(),
-                Token(slot) => {
-                    let span = self.trace.begin();
-                    self.on_ready(slot, event);
-                    self.trace.end(span, || traced::ready(event, &self.slots));
-                }
-            }
+            self.step(match event.token() {
+                WAKER => Step::Completions,
+                SIGNALS => Step::Signals,
+                Token(slot) => Step::Ready(slot, event.into()),
+            });
         }
 
-        // A peer may have several turns in one: it may have heard as many clients as we have.
-        while !self.work.is_enough(Door::Peer)
-            && let Some(peer) = self.unfinished_peers.pop_front()
-        {
-            self.go_on_with(Unfinished::Connection(peer));
-        }
-        for at in 0..unfinished {
-            if at > 0 && self.work.is_enough(Door::Client) {
-                break;
-            }
-            let Some(next) = self.unfinished.pop_front() else { break };
-            self.go_on_with(next);
-        }
-
+        self.serve_unfinished(waiting);
         self.answer_questions();
 
-        if self.round.may_judge(ready, self.slots.open()) {
+        if self.scan.may_judge(ready, self.slots.open()) {
             self.fire_timers();
-            self.go_round();
+            self.step(Step::Deadlines);
         }
 
-        for _ in 0..self.owing.len() {
-            let Some(conn) = self.owing.pop_front() else { break };
-            let span = self.trace.begin();
-            self.flush(conn);
-            self.trace.end(span, || Note::Flush { conn });
+        for _ in 0..self.to_flush.len() {
+            let Some(conn) = self.to_flush.pop_front() else { break };
+            self.step(Step::Flush(conn));
         }
 
-        self.empty_mailbox();
-        if let slots @ 1.. = self.slots.bury() {
-            self.trace.done(|| Note::Bury { slots: slots as u32 });
-        }
+        self.tell_deferred();
+        self.step(Step::Bury);
         self.open_doors_again();
         self.step_drain();
         if cfg!(debug_assertions) {
             self.check_invariants();
         }
-
-        if self.trace.is_on() {
-            self.end_turn(turn);
-        }
+        self.end_turn(turn);
         Ok(())
     }
 
-    /// Sleeps until there are events or the loop's patience is at an end. Says what it was.
+    /// Sleeps until there are events or the time is over. Says how long it might have been.
     fn sleep(&mut self, events: &mut Events) -> io::Result<Option<Duration>> {
+        let mut timeout = self.timeout();
         let spin = Duration::from_micros(self.config.limits.spin_us.into());
-        if !spin.is_zero() && self.patience() != Some(Duration::ZERO) {
+        if !spin.is_zero() && timeout != Some(Duration::ZERO) {
             let began = Instant::now();
             while began.elapsed() < spin {
                 self.wait(events, Some(Duration::ZERO))?;
@@ -258,75 +235,99 @@ impl Reactor {
                     return Ok(Some(spin));
                 }
             }
+            timeout = self.timeout();
         }
-        let patience = self.patience();
-        self.wait(events, patience).map(|()| patience)
+        self.wait(events, timeout)?;
+        self.trace_sleep(timeout, events);
+        Ok(timeout)
     }
 
-    fn wait(&mut self, events: &mut Events, mut patience: Option<Duration>) -> io::Result<()> {
+    fn wait(&mut self, events: &mut Events, mut timeout: Option<Duration>) -> io::Result<()> {
         loop {
-            match self.poll.poll(events, patience) {
+            match self.poll.poll(events, timeout) {
                 // A signal came while we slept. What it means is in the signals' own socket; and it
                 // may have woken a process that was stopped, for which much has come meanwhile.
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-                    patience = Some(Duration::ZERO);
+                    timeout = Some(Duration::ZERO);
                 }
                 other => return other,
             }
         }
     }
 
-    /// How long the loop may sleep: not at all while somebody has work left, else until the next
-    /// timer or round, else for ever.
+    /// How long the loop may sleep: not at all while there is work left, else until the next timer
+    /// or scan, else for ever.
     ///
     /// asyncio: BaseEventLoop._run_once, "Compute the desired timeout".
-    fn patience(&self) -> Option<Duration> {
+    fn timeout(&self) -> Option<Duration> {
         let asked = self.asked.is_waiting() && self.places.are_here();
         let unfinished = !self.unfinished.is_empty() || !self.unfinished_peers.is_empty();
-        if unfinished || !self.owing.is_empty() || asked {
+        if unfinished || !self.to_flush.is_empty() || asked {
             return Some(Duration::ZERO);
         }
-        let deadlines = [self.wheel.next_deadline(), self.round.next_deadline()];
+        let deadlines = [self.wheel.next_deadline(), self.scan.next_deadline()];
         let deadline = deadlines.into_iter().flatten().min()?;
         Some(deadline.saturating_sub(self.clocks.elapsed()))
     }
 
-    fn go_on_with(&mut self, next: Unfinished) {
-        let span = self.trace.begin();
-        match next {
-            Unfinished::Connection(conn) => self.take_turn(conn),
-            Unfinished::Door(slot) => self.accept(slot),
+    /// Turns for those with work left: peers first, then the `waiting`, who were in the queue when
+    /// the turn began. The others have had this turn.
+    fn serve_unfinished(&mut self, waiting: usize) {
+        // A peer may have several turns in one: it may speak for as many clients as we have.
+        while !self.work.is_enough(Door::Peer)
+            && let Some(peer) = self.unfinished_peers.pop_front()
+        {
+            self.step(Step::Unfinished(Unfinished::Connection(peer)));
         }
-        self.trace.end(span, || traced::unfinished(&next));
+        for at in 0..waiting {
+            if at > 0 && self.work.is_enough(Door::Client) {
+                break;
+            }
+            let Some(next) = self.unfinished.pop_front() else { break };
+            self.step(Step::Unfinished(next));
+        }
     }
 
     fn fire_timers(&mut self) {
         let mut fired = std::mem::take(&mut self.fired);
         self.wheel.expire(self.now.monotonic, &mut fired);
-        fired.drain(..).for_each(|due| self.on_due(due));
+        fired.drain(..).for_each(|due| self.step(Step::Timer(due)));
         self.fired = fired;
-    }
-
-    fn on_due(&mut self, due: Due) {
-        let (span, what) = (self.trace.begin(), traced::due(&due));
-        match due {
-            Due::Core(timer) => self.tell(Input::TimerFired { timer }),
-            Due::Accept { slot } => self.accept_after_rest(slot),
-            Due::DrainOver => self.cut_drain_short(),
-        }
-        self.trace.end(span, || Note::Timer { due: what });
     }
 
     /// Tells the core one thing, does everything it wants, and tells it what came of that, until
     /// nothing is left. This is the law of the border: never two inputs without the outputs of
     /// the first carried out.
     fn tell(&mut self, input: Input<'_, '_>) {
-        let (span, told) = (self.trace.begin(), Told::from(&input));
+        self.handle(input);
+        self.tell_deferred();
+    }
+
+    /// Bound: each deferred input comes of one output, and the core answers it with less than it
+    /// was: a dial that failed with a timer, a connection that closed with nothing.
+    fn tell_deferred(&mut self) {
+        while let Some(deferred) = self.deferred.pop_front() {
+            self.is_catching_up = matches!(deferred, Deferred::Drained { .. });
+            match deferred {
+                Deferred::Connected { peer, conn } => self.handle(Input::Connected { peer, conn }),
+                Deferred::DialFailed { peer } => self.handle(Input::DialFailed { peer }),
+                Deferred::Closed { conn } => self.handle(Input::Closed { conn }),
+                Deferred::Taken { conn, bytes } => self.handle(Input::Taken { conn, bytes }),
+                Deferred::Drained { conn } => self.handle(Input::Drained { conn }),
+                Deferred::Answered { ticket, body } => {
+                    self.handle(Input::PlacesArrived { ticket, body: &body });
+                }
+            }
+            self.is_catching_up = false;
+        }
+    }
+
+    fn handle(&mut self, input: Input<'_, '_>) {
+        let told = self.trace.begin_tell(&input);
         self.server.handle(self.now, input, &mut self.out);
-        let outputs = self.out.list.len() as u32;
+        let outputs = self.out.list.len();
         self.carry_out();
-        self.trace.end(span, || Note::Tell { told, lines: 0, outputs });
-        self.empty_mailbox();
+        self.trace.end_tell(told, outputs);
     }
 
     /// Tells the core the lines of one read.
@@ -334,10 +335,10 @@ impl Reactor {
         let span = self.trace.begin();
         let known = self.server.store().len();
         self.server.handle(self.now, Input::Lines { conn, lines }, &mut self.out);
+        let outputs = self.out.list.len();
         if conn.door() == Door::Client && self.server.store().len() > known {
             self.charge_newcomers(conn, self.server.store().len() - known);
         }
-        let outputs = self.out.list.len() as u32;
         if traffic::is_logged() {
             traffic::log_in(conn, lines.consumed());
         }
@@ -346,42 +347,18 @@ impl Reactor {
             self.hold(conn);
         }
         self.carry_out();
-        if self.trace.is_on() {
-            self.end_hearing(span, conn, lines.consumed(), outputs);
-        }
-        self.empty_mailbox();
-    }
-
-    /// Bound: every letter comes of one output, and the core answers a letter with less than it
-    /// was: a dial that failed with a timer, a connection that closed with nothing.
-    fn empty_mailbox(&mut self) {
-        while let Some(mail) = self.mailbox.pop_front() {
-            let input = match &mail {
-                Mail::Connected { peer, conn } => Input::Connected { peer: *peer, conn: *conn },
-                Mail::DialFailed { peer } => Input::DialFailed { peer: *peer },
-                Mail::Closed { conn } => Input::Closed { conn: *conn },
-                Mail::Taken { conn, bytes } => Input::Taken { conn: *conn, bytes: *bytes },
-                Mail::Drained { conn } => Input::Drained { conn: *conn },
-                Mail::Answered { ticket, body } => Input::PlacesArrived { ticket: *ticket, body },
-            };
-            let (span, told) = (self.trace.begin(), Told::from(&input));
-            self.is_catching_up = matches!(mail, Mail::Drained { .. });
-            self.server.handle(self.now, input, &mut self.out);
-            let outputs = self.out.list.len() as u32;
-            self.carry_out();
-            self.is_catching_up = false;
-            self.trace.end(span, || Note::Tell { told, lines: 0, outputs });
-        }
+        self.trace_lines(span, conn, lines.consumed(), outputs);
+        self.tell_deferred();
     }
 
     fn carry_out(&mut self) {
         let mut out = std::mem::take(&mut self.out);
         for output in out.list.drain(..) {
             match output {
-                Output::Send { conn, text } => self.owe(conn, &out.text[text]),
+                Output::Send { conn, text } => self.send(conn, &out.text[text]),
                 Output::Close { conn } => self.close_when_sent(conn),
                 Output::HangUp { conn } => self.kill(conn),
-                Output::Dial { peer } => self.dial(peer),
+                Output::Dial { peer } => self.step(Step::Dial(peer)),
                 Output::StartTimer { timer, after } => {
                     self.wheel.start(self.now.monotonic + after, Due::Core(timer));
                 }

@@ -13,6 +13,7 @@ use slab::Slab;
 use super::connection::Connection;
 use super::listener::Listener;
 use herd_core::names::{ConnId, Door};
+use herd_core::session::Session;
 
 /// Whoever has a socket.
 pub enum Slot {
@@ -76,7 +77,7 @@ impl Slots {
     /// Whoever lives at this place now. The dead are not there any more.
     pub fn at(&mut self, slot: usize) -> Option<&mut Slot> {
         match self.slab.get_mut(slot) {
-            Some(Slot::Connection(connection)) if connection.is_dead() => None,
+            Some(Slot::Connection(connection)) if connection.session.is_dead() => None,
             other => other,
         }
     }
@@ -93,10 +94,15 @@ impl Slots {
         }
     }
 
+    /// Its session.
+    pub fn session(&mut self, id: ConnId) -> Option<&mut Session> {
+        self.connection(id).map(|connection| &mut connection.session)
+    }
+
     /// Declares a connection dead. Says whether it was alive until now.
     pub fn kill(&mut self, id: ConnId) -> bool {
         let Some(connection) = self.connection(id) else { return false };
-        connection.die();
+        connection.session.die();
         self.alive[id.door() as usize] -= 1;
         self.graveyard.push(id.slot());
         true
@@ -155,7 +161,7 @@ impl Slots {
     /// All connections alive, in the order of their slots.
     pub fn living(&self) -> impl Iterator<Item = &Connection> {
         self.slab.iter().filter_map(|(_, slot)| match slot {
-            Slot::Connection(connection) if !connection.is_dead() => Some(connection),
+            Slot::Connection(connection) if !connection.session.is_dead() => Some(connection),
             _ => None,
         })
     }

@@ -16,17 +16,16 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 use signal_hook_mio::v1_0::Signals;
 
 use super::asked::Asked;
-use super::asking::Places;
-use super::buffers::Spare;
 use super::clocks::Clocks;
-use super::deadlines::{Patience, Round};
+use super::deadlines::{DeadlineScan, timeouts};
 use super::descriptors::Shares;
-use super::dialer::Routes;
 use super::listener::Listener;
 use super::newcomers::Newcomers;
+use super::questions::Places;
+use super::routes::Routes;
 use super::slots::{Slot, Slots};
 use super::work::Work;
-use super::worker::{PlacesPool, Postbox, Results};
+use super::worker::{Completions, PlacesPool, Postbox};
 use super::{READ_BUDGET, Reactor, SIGNALS, WAKER, traced};
 use crate::config::limits::{self, PEER_LINE_BYTES_CEILING};
 use crate::config::{Config, HerdKey, Initiative, LinkKind, PlainShape, StaleReply};
@@ -36,6 +35,7 @@ use crate::places::budget::{Ledger, Spent};
 use crate::places::desk::{Desk, Rules};
 use herd_core::border::Outputs;
 use herd_core::names::Door;
+use herd_core::session::BufferPool;
 use herd_core::store::Store;
 use herd_core::timer_wheel::TimerWheel;
 use herd_core::{Frame, PeerSettings, SEAL_BYTES, Server, Settings};
@@ -137,7 +137,7 @@ impl Reactor {
         let mut slots = Slots::new();
         let doors = open_doors(&config, &poll, &mut slots, admin_path)?;
         let signals = watch_signals(&poll)?;
-        let (postbox, results) = make_postbox(&poll)?;
+        let (postbox, completions) = make_postbox(&poll)?;
         let places = open_places(&config, &postbox)?;
         let server = Server::new(settings(&config, shares)?);
         let (trace, trace_file) = traced::start(&config)?;
@@ -153,23 +153,23 @@ impl Reactor {
             now: clocks.read(None),
             clocks,
             wheel: TimerWheel::new(),
-            patience: Patience::new(&config.limits),
-            round: Round::default(),
+            timeouts: timeouts(&config.limits),
+            scan: DeadlineScan::default(),
             work: Work::default(),
             newcomers: Newcomers::new(&config.limits),
             out: Outputs::default(),
-            mailbox: VecDeque::new(),
+            deferred: VecDeque::new(),
             is_catching_up: false,
             unfinished: VecDeque::new(),
             unfinished_peers: VecDeque::new(),
             asked: Asked::default(),
-            owing: VecDeque::new(),
-            spare: Spare::default(),
+            to_flush: VecDeque::new(),
+            buffers: BufferPool::default(),
             scratch: vec![0; READ_BUDGET].into_boxed_slice(),
             fired: Vec::new(),
             signals,
             postbox,
-            results,
+            completions,
             places,
             routes: Routes::new(config.peers.iter().map(|peer| peer.address.clone())),
             doors,
@@ -236,7 +236,7 @@ fn watch_signals(poll: &Poll) -> Result<Signals, StartError> {
     Ok(signals)
 }
 
-fn make_postbox(poll: &Poll) -> Result<(Postbox, Results), StartError> {
+fn make_postbox(poll: &Poll) -> Result<(Postbox, Completions), StartError> {
     let waker = Waker::new(poll.registry(), WAKER);
     let waker = waker.map_err(|error| StartError::System("the waker", error))?;
     Ok(Postbox::new(waker))

@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use log::LevelFilter;
 
-use super::connection::{Connection, Phase};
+use super::connection::Connection;
 use super::listener::{Accepted, Arrival, Listener};
 use super::*;
 use crate::config::Limits;
@@ -16,6 +16,7 @@ use crate::logging;
 use herd_core::LinkState;
 use herd_core::line::LineLimits;
 use herd_core::names::Door;
+use herd_core::session::Phase;
 
 /// A server on ports that are free, for clients and for the peers, who would dial it; to be
 /// turned by hand.
@@ -142,18 +143,18 @@ impl House {
             self.reactor.flush(conn);
             let owed = owed(&mut self.reactor, conn);
             if owed < left {
-                self.reactor.owe(conn, &vec![b'x'; left - owed]);
+                self.reactor.send(conn, &vec![b'x'; left - owed]);
             }
             if owed != before {
                 since = Instant::now();
             }
         }
-        self.reactor.owing.clear();
+        self.reactor.to_flush.clear();
     }
 }
 
 fn owed(reactor: &mut Reactor, conn: ConnId) -> usize {
-    reactor.slots.connection(conn).unwrap().owed()
+    reactor.slots.session(conn).unwrap().queued_bytes()
 }
 
 fn links_up(reactor: &Reactor) -> usize {
@@ -251,14 +252,16 @@ fn a_line_that_ends_gives_time_to_the_next() {
     }
     assert!(house.lives(conn));
     house.pass(Duration::from_secs(12));
-    assert!(house.reactor.slots.connection(conn).is_none_or(|conn| conn.phase() != Phase::Open));
+    assert!(
+        house.reactor.slots.connection(conn).is_none_or(|conn| conn.session.phase() != Phase::Open)
+    );
 }
 
 /// Goal: who is owed a little has no more time for a line than others.
 #[test]
 fn what_is_owed_excuses_no_unfinished_line() {
     let mut house = House::new();
-    house.reactor.patience.write_stall = Duration::from_secs(3600);
+    house.reactor.timeouts.write_stall = Duration::from_secs(3600);
     let (mut client, conn) = house.come(Door::Client);
     house.block(conn, 20_000);
     client.write_all(b"IAMAT kiwi +1-1 7").unwrap();
@@ -290,7 +293,7 @@ fn who_takes_nothing_is_given_up() {
                     // What it has taken is owed anew.
                     if house.lives(conn) {
                         let left = much.saturating_sub(owed(&mut house.reactor, conn));
-                        house.reactor.owe(conn, &vec![b'x'; left]);
+                        house.reactor.send(conn, &vec![b'x'; left]);
                     }
                 }
                 house.pass(Duration::from_secs(1));
@@ -313,7 +316,7 @@ fn lingering_has_bounds() {
     }
     assert!(!house.lives(conn), "two seconds are over");
 
-    house.reactor.patience.linger = Duration::from_secs(3600);
+    house.reactor.timeouts.linger = Duration::from_secs(3600);
     let (mut flooding, conn) = house.come(Door::Client);
     house.reactor.close_when_sent(conn);
     for sent in 0..=64 {

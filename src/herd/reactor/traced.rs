@@ -7,18 +7,17 @@
 
 use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use log::{info, warn};
-use mio::event::Event;
+use mio::Events;
 
 use super::connection::Connection;
-use super::slots::Slots;
 use super::start::StartError;
 use super::worker::Finished;
-use super::{Due, Reactor, Unfinished};
+use super::{Due, Reactor};
 use crate::config::Config;
-use crate::trace::{self, Heading, Note, Recorder, Recording, Row, Span, Turn};
+use crate::trace::{self, Heading, Recorder, Recording, Row, Span, SpanKind, Turn};
 use herd_core::names::{ConnId, Door};
 
 /// Where the trace goes.
@@ -44,27 +43,9 @@ pub fn start(config: &Config) -> Result<(Recorder, TraceFile), StartError> {
     Ok((recorder, TraceFile { path: Some(path), ..TraceFile::default() }))
 }
 
-pub fn ready(event: &Event, slots: &Slots) -> Note {
-    let slot = event.token().0;
-    Note::Ready {
-        token: slot as u32,
-        conn: slots.tenant(slot).map(Connection::id),
-        readable: event.is_readable(),
-        writable: event.is_writable(),
-        closed: event.is_read_closed() || event.is_error(),
-    }
-}
-
-pub fn unfinished(who: &Unfinished) -> Note {
-    match *who {
-        Unfinished::Connection(conn) => Note::Unfinished { conn: Some(conn) },
-        Unfinished::Door(_) => Note::Unfinished { conn: None },
-    }
-}
-
-pub fn write(connection: &Connection, bytes: usize) -> Note {
-    let (conn, left) = (connection.id(), connection.owed() as u32);
-    Note::Write { conn, bytes: bytes as u32, left }
+pub fn write(connection: &Connection, bytes: usize) -> SpanKind {
+    let (conn, left) = (connection.id(), connection.session.queued_bytes() as u32);
+    SpanKind::Write { conn, bytes: bytes as u32, left }
 }
 
 pub fn due(due: &Due) -> trace::Due {
@@ -76,11 +57,17 @@ pub fn due(due: &Due) -> trace::Due {
 }
 
 impl Reactor {
-    #[cold]
     pub(super) fn end_turn(&mut self, turn: Span) {
+        if self.trace.is_on() {
+            self.record_turn(turn);
+        }
+    }
+
+    #[cold]
+    fn record_turn(&mut self, turn: Span) {
         self.trace.end_turn(turn, || Turn {
             unfinished: (self.unfinished.len() + self.unfinished_peers.len()) as u32,
-            owing: self.owing.len() as u32,
+            owing: self.to_flush.len() as u32,
             open: self.slots.open() as u32,
             ..Turn::default()
         });
@@ -89,8 +76,14 @@ impl Reactor {
 
     /// Reports among what was heard have come by a hop, if it is a link. A client that says AT to a
     /// server which does not believe it is no teller.
+    pub(super) fn trace_lines(&mut self, span: Span, conn: ConnId, heard: &[u8], outputs: usize) {
+        if self.trace.is_on() {
+            self.record_lines(span, conn, heard, outputs as u32);
+        }
+    }
+
     #[cold]
-    pub(super) fn end_hearing(&mut self, span: Span, conn: ConnId, heard: &[u8], outputs: u32) {
+    fn record_lines(&mut self, span: Span, conn: ConnId, heard: &[u8], outputs: u32) {
         let is_link = conn.door() != Door::Client || self.config.accept_plain;
         self.trace.end_hearing(span, (conn, outputs), heard, || {
             // What it said may have been its death.
@@ -98,6 +91,10 @@ impl Reactor {
             let [ours, theirs] = teller.ports()?;
             Some([theirs, ours])
         });
+    }
+
+    pub(super) fn trace_sleep(&mut self, patience: Option<Duration>, events: &Events) {
+        self.trace.done(|| SpanKind::Sleep { patience, ready: events.iter().count() as u32 });
     }
 
     /// SIGUSR1 has come.

@@ -185,7 +185,8 @@ mod tests {
         let high_water = reactor.config.limits.high_water_bytes;
         let owed = |reactor: &mut Reactor| {
             let names = reactor.slots.names();
-            let owed = names.iter().map(|&conn| reactor.slots.connection(conn).unwrap().owed());
+            let owed =
+                names.iter().map(|&conn| reactor.slots.session(conn).unwrap().queued_bytes());
             let owed = Vec::from_iter(owed.filter(|&owed| owed > 0));
             assert!(owed.iter().all(|&owed| owed <= high_water + answer_bytes), "{owed:?}");
             owed
@@ -216,15 +217,15 @@ mod tests {
         turn_until(&mut reactor, &mut events, |reactor| reactor.slots.alive(Door::Client) == 2);
         let [much, little] = reactor.slots.names()[..] else { panic!("two have come") };
         reactor.work.written = Work::WRITTEN_MAX;
-        reactor.owe(much, &[b'x'; 60_000]);
-        reactor.owe(little, &[b'x'; 200]);
+        reactor.send(much, &[b'x'; 60_000]);
+        reactor.send(little, &[b'x'; 200]);
         for conn in [much, little] {
-            reactor.owing.pop_front();
+            reactor.to_flush.pop_front();
             reactor.flush(conn);
         }
-        let mut owed = |conn| reactor.slots.connection(conn).unwrap().owed();
+        let mut owed = |conn| reactor.slots.session(conn).unwrap().queued_bytes();
         assert_eq!([much, little].map(&mut owed), [60_000, 0]);
         reactor.turn(&mut events).unwrap();
-        assert_eq!(reactor.slots.connection(much).unwrap().owed(), 0);
+        assert_eq!(reactor.slots.session(much).unwrap().queued_bytes(), 0);
     }
 }

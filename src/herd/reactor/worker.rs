@@ -51,7 +51,7 @@ pub struct Postbox {
 }
 
 /// Where the loop picks it up.
-pub struct Results(Receiver<(Call, Finished)>);
+pub struct Completions(Receiver<(Call, Finished)>);
 
 /// Threads that ask a remote source, one question at a time each.
 pub struct PlacesPool {
@@ -70,9 +70,9 @@ struct Asker {
 }
 
 impl Postbox {
-    pub fn new(waker: Waker) -> (Postbox, Results) {
+    pub fn new(waker: Waker) -> (Postbox, Completions) {
         let (results, receiver) = mpsc::channel();
-        (Postbox { results, waker: Arc::new(waker) }, Results(receiver))
+        (Postbox { results, waker: Arc::new(waker) }, Completions(receiver))
     }
 
     /// Leaves what was done since `began`.
@@ -112,7 +112,7 @@ impl Postbox {
     }
 }
 
-impl Results {
+impl Completions {
     pub fn next(&self) -> Option<(Call, Finished)> {
         self.0.try_recv().ok()
     }

@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
-use super::{Due, Note, Origin, Record, Recording, Row, Turn, Way};
+use super::{Due, Origin, Record, Recording, Row, SpanKind, Turn, Way};
 use herd_core::names::PeerId;
 
 /// Names the format, for those who read it.
@@ -79,10 +79,10 @@ impl Recording {
         let (pid, tid, start) = (std::process::id(), row.tid(), micros(record.start_ns));
         write!(out, "{{\"name\":\"{name}\",\"cat\":\"{category}\",\"ts\":{start},\"pid\":{pid},")?;
         match record.note {
-            Note::Hop { way: Way::Told, id, .. } => {
+            SpanKind::Hop { way: Way::Told, id, .. } => {
                 write!(out, "\"ph\":\"s\",\"id\":\"{id:016x}\"")?
             }
-            Note::Hop { way: Way::Heard, id, .. } => {
+            SpanKind::Hop { way: Way::Heard, id, .. } => {
                 write!(out, "\"ph\":\"f\",\"bp\":\"e\",\"id\":\"{id:016x}\"")?;
             }
             _ => write!(out, "\"ph\":\"X\",\"dur\":{}", micros(record.length_ns))?,
@@ -90,48 +90,50 @@ impl Recording {
         write!(out, ",\"tid\":{tid},\"args\":{{{}}}}}", self.args(&record.note))
     }
 
-    fn args(&self, note: &Note) -> String {
+    fn args(&self, note: &SpanKind) -> String {
         match *note {
-            Note::Turn(n, turn) => {
+            SpanKind::Turn(n, turn) => {
                 let Turn { ready, timers, unfinished, owing, open } = turn;
                 format!(
                     "\"n\":{n},\"ready\":{ready},\"timers\":{timers},\
                      \"unfinished\":{unfinished},\"owing\":{owing},\"open\":{open}"
                 )
             }
-            Note::Sleep { patience, ready } => {
+            SpanKind::Sleep { patience, ready } => {
                 let patience = patience.map_or("null".into(), |wait| wait.as_micros().to_string());
                 format!("\"patience_us\":{patience},\"ready\":{ready}")
             }
-            Note::Ready { token, conn, readable, writable, closed } => format!(
+            SpanKind::Ready { token, conn, readable, writable, closed } => format!(
                 "\"token\":{token},{}\"readable\":{readable},\"writable\":{writable},\
                  \"closed\":{closed}",
                 conn.map_or_else(String::new, |conn| format!("\"conn\":\"{conn}\","))
             ),
-            Note::Waker { results } => format!("\"results\":{results}"),
-            Note::Signals | Note::Round => String::new(),
-            Note::Timer { due: Due::Redial(peer) } => {
+            SpanKind::Waker { results } => format!("\"results\":{results}"),
+            SpanKind::Signals | SpanKind::Round => String::new(),
+            SpanKind::Timer { due: Due::Redial(peer) } => {
                 format!("\"what\":\"Redial\",\"peer\":{}", quoted(self.peer(peer)))
             }
-            Note::Timer { due } => format!("\"what\":\"{due:?}\""),
-            Note::Unfinished { conn: None } => String::new(),
-            Note::Unfinished { conn: Some(conn) } | Note::Flush { conn } => {
+            SpanKind::Timer { due } => format!("\"what\":\"{due:?}\""),
+            SpanKind::Unfinished { conn: None } => String::new(),
+            SpanKind::Unfinished { conn: Some(conn) } | SpanKind::Flush { conn } => {
                 format!("\"conn\":\"{conn}\"")
             }
-            Note::Bury { slots } => format!("\"slots\":{slots}"),
-            Note::Accept { conn } => format!("\"conn\":\"{conn}\",\"door\":\"{:?}\"", conn.door()),
-            Note::Fill { conn, bytes } => format!("\"conn\":\"{conn}\",\"bytes\":{bytes}"),
-            Note::Tell { told, lines, outputs } => {
+            SpanKind::Bury { slots } => format!("\"slots\":{slots}"),
+            SpanKind::Accept { conn } => {
+                format!("\"conn\":\"{conn}\",\"door\":\"{:?}\"", conn.door())
+            }
+            SpanKind::Fill { conn, bytes } => format!("\"conn\":\"{conn}\",\"bytes\":{bytes}"),
+            SpanKind::Tell { told, lines, outputs } => {
                 let (input, conn) = told.parts();
                 let conn = conn.map_or_else(String::new, |conn| format!(",\"conn\":\"{conn}\""));
                 format!("\"input\":\"{input}\"{conn},\"lines\":{lines},\"outputs\":{outputs}")
             }
-            Note::Write { conn, bytes, left } => {
+            SpanKind::Write { conn, bytes, left } => {
                 format!("\"conn\":\"{conn}\",\"bytes\":{bytes},\"left\":{left}")
             }
-            Note::Dial { peer } => format!("\"peer\":{}", quoted(self.peer(peer))),
-            Note::Call { row } => format!("\"what\":{}", quoted(&self.row_name(row))),
-            Note::Hop { client, .. } => {
+            SpanKind::Dial { peer } => format!("\"peer\":{}", quoted(self.peer(peer))),
+            SpanKind::Call { row } => format!("\"what\":{}", quoted(&self.row_name(row))),
+            SpanKind::Hop { client, .. } => {
                 format!("\"client\":{}", quoted(&String::from_utf8_lossy(client.as_bytes())))
             }
         }
@@ -156,7 +158,7 @@ impl Record {
     /// The thread beside the loop that did it.
     fn row(&self) -> Option<Row> {
         match self.note {
-            Note::Call { row } => Some(row),
+            SpanKind::Call { row } => Some(row),
             _ => None,
         }
     }

@@ -2,7 +2,7 @@
 //! from the log because it is made of times and numbers, cheap enough to note every read; it knows
 //! no socket and decides nothing. What it is told of, and when, is in `reactor`.
 //!
-//! In use, a span is begun, something is done, and the span is ended with a `Note` of what it was.
+//! In use, a span is begun, something is done, and the span is ended with a `SpanKind` of what it was.
 //! The clock is read at ends only: on one thread, what begins now begins where the last thing
 //! ended. So spans nest by themselves, a parent behind its children:
 //!
@@ -21,15 +21,16 @@
 
 mod chrome;
 mod hop;
-mod note;
+mod span_kind;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use herd_core::border::Input;
 use herd_core::names::{ConnId, Door, PeerId};
 use hop::{ClientStart, Links, Way};
-pub(crate) use note::{Due, Note, Told, Turn};
+pub(crate) use span_kind::{Due, SpanKind, Told, Turn};
 
 /// Records that are kept: some 10,000 turns of one request each, in 3 MiB.
 const RECORDS_MAX: usize = 65_536;
@@ -80,7 +81,7 @@ pub enum Row {
 struct Record {
     start_ns: u64,
     length_ns: u64,
-    note: Note,
+    note: SpanKind,
 }
 
 const _: () = assert!(size_of::<Record>() <= 48);
@@ -146,15 +147,37 @@ impl Recorder {
     }
 
     #[inline]
-    pub(crate) fn end(&mut self, span: Span, note: impl FnOnce() -> Note) {
+    pub(crate) fn end(&mut self, span: Span, note: impl FnOnce() -> SpanKind) {
         if let Some(ring) = &mut self.ring {
             self.last = ring.end(span, note());
         }
     }
 
+    /// Ends a span in which something was done, if it is worth a record.
+    #[inline]
+    pub(crate) fn end_if(&mut self, span: Span, kind: Option<SpanKind>) {
+        if let Some(kind) = kind {
+            self.end(span, || kind);
+        }
+    }
+
+    /// An input is about to be told to the core.
+    #[inline]
+    pub(crate) fn begin_tell(&self, input: &Input<'_, '_>) -> Option<(Span, Told)> {
+        self.is_on().then(|| (self.begin(), Told::from(input)))
+    }
+
+    /// So many outputs came of it, and are carried out.
+    #[inline]
+    pub(crate) fn end_tell(&mut self, begun: Option<(Span, Told)>, outputs: usize) {
+        if let Some((span, told)) = begun {
+            self.end(span, || SpanKind::Tell { told, lines: 0, outputs: outputs as u32 });
+        }
+    }
+
     /// Ends a span in which no other was: it began where the last ended.
     #[inline]
-    pub(crate) fn done(&mut self, note: impl FnOnce() -> Note) {
+    pub(crate) fn done(&mut self, note: impl FnOnce() -> SpanKind) {
         self.end(self.begin(), note);
     }
 
@@ -189,7 +212,8 @@ impl Recorder {
     pub(crate) fn end_turn(&mut self, span: Span, turn: impl FnOnce() -> Turn) {
         if let Some(ring) = &mut self.ring {
             let Turn { ready, timers, .. } = std::mem::take(&mut ring.turn);
-            self.last = ring.end(span, Note::Turn(ring.turns, Turn { ready, timers, ..turn() }));
+            self.last =
+                ring.end(span, SpanKind::Turn(ring.turns, Turn { ready, timers, ..turn() }));
             ring.turns += 1;
         }
     }
@@ -198,7 +222,7 @@ impl Recorder {
         if let Some(ring) = &mut self.ring {
             let [start_ns, end_ns] = [call.began, call.ended].map(|at| ring.origin.nanos(at));
             let length_ns = end_ns - start_ns;
-            ring.push(Record { start_ns, length_ns, note: Note::Call { row: call.row } });
+            ring.push(Record { start_ns, length_ns, note: SpanKind::Call { row: call.row } });
         }
     }
 
@@ -211,11 +235,11 @@ impl Recorder {
 impl Ring {
     /// Out of line, as are all that take notes: who is not traced should not step around it.
     #[cold]
-    fn end(&mut self, Span(start_ns): Span, note: Note) -> u64 {
+    fn end(&mut self, Span(start_ns): Span, note: SpanKind) -> u64 {
         let end_ns = self.origin.nanos(Instant::now());
         match note {
-            Note::Sleep { ready, .. } => self.turn.ready = ready,
-            Note::Timer { .. } => self.turn.timers += 1,
+            SpanKind::Sleep { ready, .. } => self.turn.ready = ready,
+            SpanKind::Timer { .. } => self.turn.timers += 1,
             _ => {}
         }
         self.push(Record { start_ns, length_ns: end_ns - start_ns, note });
@@ -234,7 +258,7 @@ impl Ring {
         let newlines = heard.iter().filter(|&&byte| byte == b'\n').count();
         let has_rest = !heard.is_empty() && !heard.ends_with(b"\n");
         let lines = (newlines + usize::from(has_rest)) as u32;
-        self.end(span, Note::Tell { told: Told::Lines(conn), lines, outputs })
+        self.end(span, SpanKind::Tell { told: Told::Lines(conn), lines, outputs })
     }
 
     #[cold]
@@ -265,7 +289,7 @@ impl Ring {
         let Some(name) = reports.peek().and_then(|_| self.links.name(link, ports)) else { return };
         for [client, time] in reports {
             let id = hop::id(client, time, &name);
-            let note = Note::Hop { way: link.0, id, client: ClientStart::of(client) };
+            let note = SpanKind::Hop { way: link.0, id, client: ClientStart::of(client) };
             self.push(Record { start_ns, length_ns: 0, note });
         }
     }
@@ -281,7 +305,7 @@ impl Ring {
     /// Of a turn that has lost its first records nothing is worth showing, nor of one that has not
     /// ended: a record is told apart from its turn's others by nothing but its place before it.
     fn recording(&self) -> Recording {
-        let is_turn = |record: &Record| matches!(record.note, Note::Turn(..));
+        let is_turn = |record: &Record| matches!(record.note, SpanKind::Turn(..));
         let end = self.records.iter().rposition(is_turn).map_or(0, |last| last + 1);
         let first_turn = self.records.iter().position(is_turn).map_or(0, |first| first + 1);
         let start = if self.dropped > 0 { first_turn } else { 0 };
@@ -325,8 +349,8 @@ mod tests {
         let turn = recorder.begin();
         let ready = recorder.begin();
         let fill = recorder.begin();
-        recorder.end(fill, || Note::Fill { conn, bytes: 7 });
-        recorder.end(ready, || Note::Flush { conn });
+        recorder.end(fill, || SpanKind::Fill { conn, bytes: 7 });
+        recorder.end(ready, || SpanKind::Flush { conn });
         recorder.end_turn(turn, Turn::default);
     }
 
@@ -354,7 +378,7 @@ mod tests {
             (0..turns).for_each(|_| turn(&mut recorder));
             // What comes of a turn that has not ended.
             let begun = recorder.begin();
-            recorder.end(begun, || Note::Round);
+            recorder.end(begun, || SpanKind::Round);
             let (about, spans) = spans(&recorder);
             assert_eq!(about["dropped"], 3 * (turns - whole) + 1, "{records_max}, {turns}");
             assert_eq!(spans.len(), 3 * whole);

@@ -10,7 +10,7 @@ use herd_core::names::{ConnId, PeerId};
 
 /// What happened in a span, or at a moment. `chrome` says how it is called in the file.
 #[derive(Clone, Copy, Debug)]
-pub enum Note {
+pub enum SpanKind {
     Turn(u64, Turn),
     Sleep { patience: Option<Duration>, ready: u32 },
     Ready { token: u32, conn: Option<ConnId>, readable: bool, writable: bool, closed: bool },
@@ -73,27 +73,27 @@ pub enum Told {
     Leaving,
 }
 
-impl Note {
+impl SpanKind {
     /// Its name and its category.
     pub fn name(&self) -> (&'static str, &'static str) {
         match self {
-            Note::Turn(..) => ("turn", "turn"),
-            Note::Sleep { .. } => ("sleep", "phase"),
-            Note::Ready { .. } => ("ready", "phase"),
-            Note::Waker { .. } => ("waker", "phase"),
-            Note::Signals => ("signals", "phase"),
-            Note::Timer { .. } => ("timer", "phase"),
-            Note::Round => ("round", "phase"),
-            Note::Unfinished { .. } => ("unfinished", "phase"),
-            Note::Flush { .. } => ("flush", "phase"),
-            Note::Bury { .. } => ("bury", "phase"),
-            Note::Accept { .. } => ("accept", "work"),
-            Note::Fill { .. } => ("fill", "work"),
-            Note::Tell { .. } => ("tell", "work"),
-            Note::Write { .. } => ("write", "work"),
-            Note::Dial { .. } => ("dial", "work"),
-            Note::Call { .. } => ("call", "work"),
-            Note::Hop { .. } => ("AT", "hop"),
+            SpanKind::Turn(..) => ("turn", "turn"),
+            SpanKind::Sleep { .. } => ("sleep", "phase"),
+            SpanKind::Ready { .. } => ("ready", "phase"),
+            SpanKind::Waker { .. } => ("waker", "phase"),
+            SpanKind::Signals => ("signals", "phase"),
+            SpanKind::Timer { .. } => ("timer", "phase"),
+            SpanKind::Round => ("round", "phase"),
+            SpanKind::Unfinished { .. } => ("unfinished", "phase"),
+            SpanKind::Flush { .. } => ("flush", "phase"),
+            SpanKind::Bury { .. } => ("bury", "phase"),
+            SpanKind::Accept { .. } => ("accept", "work"),
+            SpanKind::Fill { .. } => ("fill", "work"),
+            SpanKind::Tell { .. } => ("tell", "work"),
+            SpanKind::Write { .. } => ("write", "work"),
+            SpanKind::Dial { .. } => ("dial", "work"),
+            SpanKind::Call { .. } => ("call", "work"),
+            SpanKind::Hop { .. } => ("AT", "hop"),
         }
     }
 }

@@ -1,27 +1,21 @@
-//! What takes longer than a turn: questions about places, and dials. Apart because each begins in
-//! one turn and ends in another, with only a ticket or a peer's name to tie them together.
+//! Questions about places. One begins in one turn and may end in another, with only a ticket to tie
+//! the two together.
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use log::{debug, error, info, warn};
-use mio::net::TcpStream;
+use log::{error, info, warn};
 
-use super::connection::{Connection, Phase};
-use super::dialer::Route;
 use super::worker::{Finished, PlacesPool};
-use super::{Due, Mail, Reactor};
-use crate::config::LinkKind;
+use super::{Deferred, Due, Reactor};
 use crate::places::desk::{CallId, Desk, Reception};
 use crate::places::remote::Trouble;
 use crate::places::render::status::UNKNOWN_ERROR;
 use crate::places::{Loaded, Local, Told, has_shrunk, render};
 use crate::status::{ServiceState, ServiceStatus};
-use crate::trace::{self, Note};
 use herd_core::border::{Input, Timer};
 use herd_core::clock::Now;
-use herd_core::names::{ConnId, Door, PeerId, Ticket};
+use herd_core::names::{ConnId, Ticket};
 use herd_core::whatsat::Question;
 
 /// Questions of one connection that are answered from memory without a look at the others'.
@@ -163,7 +157,7 @@ impl Reactor {
             Answerer::Remote { pool, desk, .. } => {
                 let mut body = Vec::new();
                 if pool.recall(&question, &mut body) {
-                    self.mailbox.push_back(Mail::Answered { ticket, body: body.into() });
+                    self.deferred.push_back(Deferred::Answered { ticket, body: body.into() });
                     return;
                 }
                 // Asked only now and here: an address kept for each connection would cost more
@@ -173,7 +167,7 @@ impl Reactor {
                     Reception::Accepted => pool.ask_next(desk, self.now.monotonic),
                     Reception::Refused(status, why) => {
                         render::failure(status, why, &mut body);
-                        self.mailbox.push_back(Mail::Answered { ticket, body: body.into() });
+                        self.deferred.push_back(Deferred::Answered { ticket, body: body.into() });
                         return;
                     }
                 }
@@ -200,28 +194,28 @@ impl Reactor {
     fn answer_some(&mut self, conn: ConnId) {
         let high_water = self.config.limits.high_water_bytes;
         for _ in 0..ANSWERS_MAX {
-            let connection = self.slots.connection(conn);
-            if connection.is_none_or(|connection| connection.owed() > high_water) {
+            let connection = self.slots.session(conn);
+            if connection.is_none_or(|it| it.queued_bytes() > high_water) {
                 return;
             }
             let Some((ticket, question)) = self.asked.take(conn) else { return };
             let Some(body) = self.places.answer_now(&question) else { return };
             self.work.answered(body.len());
             let input = Input::PlacesArrived { ticket, body };
-            let (span, told) = (self.trace.begin(), trace::Told::from(&input));
+            let told = self.trace.begin_tell(&input);
             self.server.handle(self.now, input, &mut self.out);
-            let outputs = self.out.list.len() as u32;
+            let outputs = self.out.list.len();
             self.carry_out();
-            self.trace.end(span, || Note::Tell { told, lines: 0, outputs });
-            self.empty_mailbox();
+            self.trace.end_tell(told, outputs);
+            self.tell_deferred();
         }
         self.asked.call(conn);
     }
 
-    /// Many wakes may have become one event: takes all that lies there.
-    pub(super) fn pick_up_results(&mut self) {
-        let (span, mut results) = (self.trace.begin(), 0);
-        while let Some((call, finished)) = self.results.next() {
+    /// Many wakes may have become one event: takes all that lies there. Says how many that were.
+    pub(super) fn pick_up_completions(&mut self) -> u32 {
+        let mut results = 0;
+        while let Some((call, finished)) = self.completions.next() {
             self.trace.call(call);
             results += 1;
             match finished {
@@ -237,8 +231,8 @@ impl Reactor {
                 },
             }
         }
-        self.empty_mailbox();
-        self.trace.end(span, || Note::Waker { results });
+        self.tell_deferred();
+        results
     }
 
     /// One answer for everybody who asked the same.
@@ -248,7 +242,7 @@ impl Reactor {
         let was_resting = desk.is_resting();
         let body: Rc<[u8]> = body.into();
         for ticket in desk.finished(self.now.monotonic, call, has_answered) {
-            self.mailbox.push_back(Mail::Answered { ticket, body: body.clone() });
+            self.deferred.push_back(Deferred::Answered { ticket, body: body.clone() });
         }
         tell_of_service(pool.trouble(), was_resting, desk.is_resting(), refuses);
         pool.ask_next(desk, self.now.monotonic);
@@ -304,77 +298,6 @@ impl Reactor {
         if is_outdated {
             self.load_places_again();
         }
-    }
-
-    pub(super) fn dial(&mut self, peer: PeerId) {
-        let span = self.trace.begin();
-        match self.routes.next(peer) {
-            Route::Connect(address) => self.connect(peer, address),
-            Route::Resolve(address) => {
-                if let Err(error) = self.postbox.resolve(peer, address) {
-                    self.dial_failed(peer, &error.to_string());
-                }
-            }
-        }
-        self.trace.end(span, || Note::Dial { peer });
-    }
-
-    pub(super) fn connect(&mut self, peer: PeerId, address: SocketAddr) {
-        let door = match self.config.peers[usize::from(peer.0)].kind {
-            LinkKind::Herd => Door::Peer,
-            LinkKind::Plain => Door::Plain,
-        };
-        let stream = match TcpStream::connect(address) {
-            Ok(stream) => stream,
-            Err(error) => return self.dial_failed(peer, &error.to_string()),
-        };
-        // Reports are small and must not wait for each other (tcp(7), TCP_NODELAY).
-        let _ = stream.set_nodelay(true);
-        let phase = Phase::Connecting { peer };
-        let now = self.moment();
-        match self.slots.admit(door, |id| Connection::tcp(id, stream, phase, now)) {
-            Some(conn) if self.register(conn) => debug!("{conn} dials {address}"),
-            _ => self.dial_failed(peer, "this server has no place left"),
-        }
-    }
-
-    /// Says whether the connection is more than a dial. A dial that is through becomes one here.
-    pub(super) fn is_dialled(&mut self, conn: ConnId) -> bool {
-        let now = self.moment();
-        let Some(connection) = self.slots.connection(conn) else { return false };
-        let Phase::Connecting { peer } = connection.phase() else { return true };
-        match connection.dialled() {
-            Ok(true) if connection.is_its_own_peer() => {
-                connection.reset_when_dropped();
-                self.dial_over(conn, peer, "nobody listens there: the dial came back to itself");
-                false
-            }
-            Ok(true) => {
-                connection.open(now);
-                self.look(conn);
-                self.mailbox.push_back(Mail::Connected { peer, conn });
-                self.empty_mailbox();
-                true
-            }
-            Ok(false) => false,
-            Err(error) => {
-                self.dial_over(conn, peer, &error.to_string());
-                false
-            }
-        }
-    }
-
-    /// A dial under way has come to nothing.
-    pub(super) fn dial_over(&mut self, conn: ConnId, peer: PeerId, why: &str) {
-        self.slots.kill(conn);
-        self.dial_failed(peer, why);
-        self.empty_mailbox();
-    }
-
-    fn dial_failed(&mut self, peer: PeerId, why: &str) {
-        let address = self.routes.address(peer);
-        debug!("cannot reach {} at {address}: {why}", self.config.peers[usize::from(peer.0)].name);
-        self.mailbox.push_back(Mail::DialFailed { peer });
     }
 }
 

@@ -1,0 +1,103 @@
+//! What a connection owns only while something is under way: the line that has begun, and what is to
+//! be sent to it. Most connections, most of the time, wait between two commands, and then all of
+//! this is one empty pointer.
+//!
+//! Buffers are lent from a pool, so a connection that asks and is answered allocates nothing,
+//! however often it does.
+//!
+//! asyncio: each StreamReader has its `bytearray`, and each transport another, for life.
+
+use super::timeouts::Moment;
+use crate::line::LineBuffer;
+
+/// invariant: between two turns, a connection that owns buffers has something in them
+#[derive(Default)]
+pub(super) struct Buffers {
+    pub inbox: LineBuffer,
+    pub outbox: Outbox,
+}
+
+/// Bytes to be sent, and how far they have been.
+#[derive(Default)]
+pub(super) struct Outbox {
+    bytes: Vec<u8>,
+    sent: usize,
+    /// When the kernel last took some of it, or it began to be.
+    pub moved: Moment,
+}
+
+/// Buffers that no connection has now.
+#[derive(Default)]
+pub struct BufferPool {
+    // What goes to and fro is the box itself; bare buffers would be copied each time.
+    #[expect(clippy::vec_box)]
+    free: Vec<Box<Buffers>>,
+}
+
+impl Buffers {
+    pub fn are_empty(&self) -> bool {
+        self.outbox.len() == 0 && !self.inbox.is_partial()
+    }
+}
+
+impl Outbox {
+    /// More memory than this is not kept for the next: one long answer would be paid for ever.
+    const SPARE_BYTES_MAX: usize = 16 * 1024;
+
+    /// Bytes that are still to be sent.
+    pub fn len(&self) -> usize {
+        self.bytes.len() - self.sent
+    }
+
+    pub fn push(&mut self, text: &[u8]) {
+        self.bytes.extend_from_slice(text);
+    }
+
+    /// What is to be sent next, at most so many bytes of it.
+    pub fn next(&self, bytes_max: usize) -> &[u8] {
+        let left = &self.bytes[self.sent..];
+        &left[..left.len().min(bytes_max)]
+    }
+
+    /// So many bytes more have been sent.
+    pub fn advance(&mut self, count: usize) {
+        self.sent += count;
+    }
+
+    /// Forgets what has been sent. Some may be left: a reader that is always a little behind must
+    /// not make the buffer grow for ever, so that is moved to the front once it is the lesser part.
+    pub fn compact(&mut self) {
+        if self.len() == 0 {
+            self.bytes.clear();
+            self.sent = 0;
+            if self.bytes.capacity() > Self::SPARE_BYTES_MAX {
+                self.bytes = Vec::new();
+            }
+        } else if self.sent > self.bytes.len() / 2 {
+            self.bytes.drain(..self.sent);
+            self.sent = 0;
+        }
+    }
+}
+
+impl BufferPool {
+    /// Enough for every connection that one batch of events can answer.
+    const FREE_MAX: usize = 1024;
+
+    pub(super) fn lend(&mut self) -> Box<Buffers> {
+        self.free.pop().unwrap_or_default()
+    }
+
+    /// Buffers that lie here.
+    pub fn free(&self) -> usize {
+        self.free.len()
+    }
+
+    /// Takes back what is empty.
+    pub(super) fn take_back(&mut self, buffers: Box<Buffers>) {
+        debug_assert!(buffers.are_empty());
+        if self.free.len() < Self::FREE_MAX {
+            self.free.push(buffers);
+        }
+    }
+}

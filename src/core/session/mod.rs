@@ -1,0 +1,403 @@
+//! One connection without its socket: the lines that have begun, the bytes to be sent, how far each
+//! direction has come, and how long it may wait. Pure, like the rest of this crate: the reactor
+//! drives a session with a socket, the simulator with a pipe, a test with a slice.
+//!
+//! ```text
+//!   read  ──▶ received ──▶ inbox ──▶ Batch::lines ──▶ Input::Lines
+//!   write ◀── to_send  ◀── outbox ◀── queue       ◀── Output::Send
+//! ```
+//!
+//! ```text
+//!               refused                                  all sent
+//!   Connecting ─────────▶ dead        Open ──▶ Closing ──────────▶ Lingering ──▶ dead
+//!       └───────────────────────────▶  │                               ▲
+//!                connected             └── far end has closed, all sent ┴──────▶ dead
+//! ```
+//!
+//! Reading and writing end independently. A client may half-close and still wait for its answers
+//! (`Reading::Ended`); we may have sent our last word and still read, because a socket that is
+//! closed with unread input resets the connection and takes the answer with it
+//! (`Phase::Lingering`).
+//!
+//! A session decides nothing about lines and owns no queue: a driver asks `wants_turn` after
+//! whatever it has told it, reads if it `wants_bytes`, hands the lines of a `Batch` to the server,
+//! and writes what is `to_send`. Whose turn it is is the driver's business.
+
+mod batch;
+mod buffers;
+mod timeouts;
+
+pub use batch::Batch;
+pub use buffers::BufferPool;
+pub use timeouts::{Expiry, Moment, Timeouts};
+
+use crate::line::LineBuffer;
+use crate::names::{ConnId, Door, PeerId};
+use buffers::{Buffers, Outbox};
+
+/// A hundred thousand of these may lie idle, so what they need only when they do not is elsewhere
+/// (`buffers`).
+pub struct Session {
+    id: ConnId,
+    /// Lent for as long as a line has begun, or something is to be sent.
+    buffers: Option<Box<Buffers>>,
+    phase: Phase,
+    pub reading: Reading,
+    pub flags: Flags,
+    /// When anything last moved: bytes in or out, or the phase.
+    active: Moment,
+    /// When the line in the inbox began; for a connection that has said nothing, when it came.
+    line_since: Moment,
+}
+
+const _: () = assert!(size_of::<Session>() == 40);
+
+/// How far the connection has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Dialled, and not yet known to have succeeded.
+    Connecting {
+        peer: PeerId,
+    },
+    Open,
+    /// To be closed once all is sent.
+    Closing,
+    /// Our last byte is sent; what comes is thrown away until the far end closes too, or has sent
+    /// more than can be counted here, which is 64 KiB.
+    Lingering {
+        bytes: u16,
+    },
+    Dead,
+}
+
+/// Whether more lines can come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    Open,
+    /// The far end will send no more, or has left a line unfinished for too long.
+    Ended,
+    /// We read no more, at the end of a line.
+    Stopped,
+    /// The server has been told.
+    Told,
+}
+
+/// What must be remembered of a connection between two turns.
+///
+/// The kernel tells news, not state: a socket that was readable and has not been read empty will
+/// not be reported again. `readable` is that memory.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Flags {
+    pub readable: bool,
+    /// A short read says nothing: read until there is nothing. The far end has closed its half, and
+    /// that is seen behind the data only; or it has sent urgent data, where each read stops.
+    pub read_on: bool,
+    /// The kernel took no more; its next word will come as a writable event.
+    pub write_blocked: bool,
+    /// Whole lines lie in the inbox.
+    pub lines_left: bool,
+    /// The server takes no lines for now.
+    pub held: bool,
+    /// In the driver's queue of those with work left.
+    pub unfinished: bool,
+    /// In the driver's queue of those with something to be sent.
+    pub to_flush: bool,
+    /// The server wants to know when all is sent.
+    pub tell_drained: bool,
+    pub received: Received,
+    /// The far end's last byte has been read.
+    pub end_seen: bool,
+}
+
+/// What was ever received.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Received {
+    #[default]
+    Nothing,
+    /// The first line is not over.
+    Bytes,
+    Line,
+}
+
+/// What is to be done with a connection of which all is sent and nothing more will be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Farewell {
+    /// The far end has closed, too: it is over.
+    Close,
+    /// Say that no more will come, and read until the far end closes.
+    Linger,
+}
+
+impl Session {
+    /// A connection that was accepted, or one that was dialled (`Phase::Connecting`).
+    pub fn new(id: ConnId, phase: Phase, now: Moment) -> Session {
+        Session {
+            id,
+            buffers: None,
+            phase,
+            reading: Reading::Open,
+            flags: Flags::default(),
+            active: now,
+            line_since: now,
+        }
+    }
+
+    pub fn id(&self) -> ConnId {
+        self.id
+    }
+
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    pub fn is_dead(&self) -> bool {
+        self.phase == Phase::Dead
+    }
+
+    /// Whether a turn would bring this connection further: lines wait to be taken, or bytes to be
+    /// read, and neither the server nor a full outbox holds them back.
+    pub fn wants_turn(&self, high_water_bytes: usize) -> bool {
+        match self.phase {
+            Phase::Open => {
+                let can_read = self.flags.readable && self.reading == Reading::Open;
+                // Peers are read whatever is to be sent to them: two that owe each other much
+                // would wait for each other. What they are owed has a bound of its own (`link`).
+                let has_room =
+                    self.id.door() == Door::Peer || self.queued_bytes() <= high_water_bytes;
+                let is_free = !self.flags.held && has_room;
+                is_free && (self.flags.lines_left || can_read || self.is_end_untold())
+            }
+            Phase::Lingering { .. } => self.flags.readable,
+            Phase::Connecting { .. } | Phase::Closing | Phase::Dead => false,
+        }
+    }
+
+    // ---- bytes come ----
+
+    /// Whether this turn begins with a read. Lines that were left from before come first.
+    pub fn wants_bytes(&self) -> bool {
+        match self.phase {
+            Phase::Open => !self.flags.lines_left && self.reading == Reading::Open,
+            Phase::Lingering { .. } => true,
+            Phase::Connecting { .. } | Phase::Closing | Phase::Dead => false,
+        }
+    }
+
+    /// So many bytes were read, and perhaps there are more.
+    pub fn received(&mut self, count: usize, is_full: bool, now: Moment) {
+        self.flags.readable = is_full || self.flags.read_on;
+        if self.phase == Phase::Open {
+            // After our last word, dripping buys no time.
+            self.active = now;
+        }
+        if self.flags.received == Received::Nothing && count > 0 {
+            self.flags.received = Received::Bytes;
+        }
+    }
+
+    /// There was nothing to be read.
+    pub fn received_nothing(&mut self) {
+        self.flags.readable = false;
+    }
+
+    /// The far end will send no more.
+    pub fn received_end(&mut self) {
+        self.flags.readable = false;
+        self.flags.end_seen = true;
+        if self.reading == Reading::Open {
+            self.reading = Reading::Ended;
+        }
+    }
+
+    /// A line that was begun and not ended is taken for whole, as at a half-close.
+    pub fn end_partial_line(&mut self) {
+        self.reading = Reading::Ended;
+    }
+
+    /// No more lines are taken than have come whole.
+    pub fn stop_reading(&mut self) {
+        if self.reading == Reading::Open {
+            self.reading = Reading::Stopped;
+        }
+    }
+
+    /// Whether the server must now be told that no more lines will come: they have, and all were
+    /// taken. True once.
+    pub fn take_end(&mut self, pool: &mut BufferPool) -> bool {
+        let is_due = self.is_end_untold() && !self.flags.lines_left;
+        if is_due {
+            self.reading = Reading::Told;
+            self.drop_inbox();
+            self.release(pool);
+        }
+        is_due
+    }
+
+    fn is_end_untold(&self) -> bool {
+        matches!(self.reading, Reading::Ended | Reading::Stopped)
+    }
+
+    /// Counts bytes that came after our last word. Says whether there were too many.
+    pub fn linger(&mut self, count: usize) -> bool {
+        let Phase::Lingering { bytes } = &mut self.phase else { return false };
+        let sum = u16::try_from(count).ok().and_then(|count| bytes.checked_add(count));
+        sum.map(|sum| *bytes = sum).is_none()
+    }
+
+    fn has_begun_line(&self) -> bool {
+        self.buffers.as_ref().is_some_and(|buffers| buffers.inbox.is_partial())
+    }
+
+    fn drop_inbox(&mut self) {
+        if let Some(buffers) = &mut self.buffers {
+            buffers.inbox = LineBuffer::default();
+        }
+    }
+
+    // ---- bytes leave ----
+
+    /// Bytes that are to be sent.
+    pub fn queued_bytes(&self) -> usize {
+        self.outbox().map_or(0, Outbox::len)
+    }
+
+    /// Puts a text behind what is already to be sent.
+    pub fn queue(&mut self, text: &[u8], pool: &mut BufferPool, now: Moment) {
+        let outbox = &mut self.buffers.get_or_insert_with(|| pool.lend()).outbox;
+        if outbox.len() == 0 {
+            outbox.moved = now;
+        }
+        outbox.push(text);
+    }
+
+    /// What is to be sent next, at most so many bytes of it.
+    pub fn to_send(&self, bytes_max: usize) -> &[u8] {
+        self.outbox().map_or(&[], |outbox| outbox.next(bytes_max))
+    }
+
+    /// The far end, or the kernel, has taken so many bytes.
+    pub fn sent(&mut self, count: usize, now: Moment) {
+        if let Some(buffers) = &mut self.buffers {
+            buffers.outbox.advance(count);
+            buffers.outbox.moved = now;
+            self.active = now;
+        }
+    }
+
+    /// A pass of writing is over, because all is sent, the pass was long enough, or no more was
+    /// taken.
+    pub fn end_writing(&mut self, is_blocked: bool) {
+        self.flags.write_blocked = is_blocked;
+        if let Some(buffers) = &mut self.buffers {
+            buffers.outbox.compact();
+        }
+    }
+
+    /// Whether the connection must join the driver's queue of those to be flushed: something is to
+    /// be sent, or the server to be told that all is, and nobody else will bring it back.
+    pub fn must_join_flush(&self) -> bool {
+        let has_work = self.queued_bytes() > 0 || self.flags.tell_drained;
+        has_work && !self.flags.to_flush && !self.flags.write_blocked
+    }
+
+    /// Whether the server must now be told that all is sent. True once.
+    pub fn take_drained(&mut self) -> bool {
+        self.queued_bytes() == 0 && std::mem::take(&mut self.flags.tell_drained)
+    }
+
+    /// Gives the buffers back if nothing is in them.
+    pub fn release(&mut self, pool: &mut BufferPool) {
+        if let Some(buffers) = self.buffers.take_if(|buffers| buffers.are_empty()) {
+            pool.take_back(buffers);
+        }
+    }
+
+    pub fn owns_no_empty_buffers(&self) -> bool {
+        self.buffers.as_ref().is_none_or(|buffers| !buffers.are_empty())
+    }
+
+    fn outbox(&self) -> Option<&Outbox> {
+        self.buffers.as_ref().map(|buffers| &buffers.outbox)
+    }
+
+    // ---- beginning and end ----
+
+    /// The dial is through.
+    pub fn open(&mut self, now: Moment) {
+        self.phase = Phase::Open;
+        self.active = now;
+        self.line_since = now;
+    }
+
+    pub fn close_when_sent(&mut self) {
+        if self.phase == Phase::Open {
+            self.phase = Phase::Closing;
+        }
+    }
+
+    /// What is to be done once all is sent of a connection that is to be closed; `None` while it is
+    /// not, or something is still to be sent. What was read before and what comes from now on is
+    /// thrown away.
+    pub fn take_farewell(&mut self, pool: &mut BufferPool, now: Moment) -> Option<Farewell> {
+        if self.phase != Phase::Closing || self.queued_bytes() > 0 {
+            return None;
+        }
+        if self.flags.end_seen {
+            return Some(Farewell::Close);
+        }
+        self.phase = Phase::Lingering { bytes: 0 };
+        self.active = now;
+        self.drop_inbox();
+        self.release(pool);
+        Some(Farewell::Linger)
+    }
+
+    pub fn die(&mut self) {
+        self.phase = Phase::Dead;
+    }
+
+    /// When this connection has waited for too long, and for what; `None` while it may wait as long
+    /// as it likes.
+    pub fn deadline(&self, timeouts: &Timeouts) -> Option<(Moment, Expiry)> {
+        match self.phase {
+            Phase::Connecting { .. } => Some((self.active + timeouts.dial, Expiry::Dial)),
+            Phase::Lingering { .. } => Some((self.active + timeouts.linger, Expiry::Linger)),
+            Phase::Dead => None,
+            // Where nothing is to be sent, the last answer is still being looked for: that has a
+            // deadline of its own.
+            Phase::Closing => self.writing_deadline(timeouts),
+            // What the far end says does not excuse what it does not take, nor the reverse.
+            Phase::Open => {
+                let both = [self.writing_deadline(timeouts), self.reading_deadline(timeouts)];
+                both.into_iter().flatten().min_by_key(|(at, _)| *at)
+            }
+        }
+    }
+
+    fn writing_deadline(&self, timeouts: &Timeouts) -> Option<(Moment, Expiry)> {
+        let outbox = self.outbox().filter(|outbox| outbox.len() > 0)?;
+        Some((outbox.moved + timeouts.write_stall, Expiry::WriteStall))
+    }
+
+    fn reading_deadline(&self, timeouts: &Timeouts) -> Option<(Moment, Expiry)> {
+        match self.id.door() {
+            // Links are looked after by the server: greetings, pings.
+            Door::Peer => None,
+            Door::Plain if self.queued_bytes() > 0 => None,
+            Door::Plain => Some((self.active + timeouts.linger, Expiry::Linger)),
+            _ if self.reading != Reading::Open || self.flags.held => None,
+            // More has come than was read: it waits for us.
+            _ if self.flags.unfinished || self.flags.readable => None,
+            _ if self.flags.received == Received::Nothing => {
+                Some((self.line_since + timeouts.first_byte, Expiry::FirstByte))
+            }
+            _ if self.has_begun_line() && !self.flags.lines_left => {
+                Some((self.line_since + timeouts.partial_line, Expiry::PartialLine))
+            }
+            _ => Some((self.active + timeouts.idle, Expiry::Idle)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

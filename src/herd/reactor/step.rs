@@ -1,0 +1,108 @@
+//! The steps of a turn: all that it can do, one after the other. Apart from the turn because there
+//! is one seam for all of them, at which a trace is kept.
+
+use mio::event::Event;
+
+use super::listener::Arrival;
+use super::{Due, Reactor, Unfinished};
+use crate::trace::SpanKind;
+use herd_core::border::Input;
+use herd_core::names::{ConnId, Door, PeerId};
+
+/// Something that a turn does.
+pub enum Step {
+    /// A slot's socket has something to tell.
+    Ready(usize, Readiness),
+    /// Workers have finished something.
+    Completions,
+    Signals,
+    /// Work that was left from the turn before.
+    Unfinished(Unfinished),
+    Timer(Due),
+    /// A part of the deadline scan, if one is due.
+    Deadlines,
+    Flush(ConnId),
+    Bury,
+    /// A connection has come through a door.
+    Admit(Door, Arrival),
+    Dial(PeerId),
+}
+
+/// What the kernel has told of a socket.
+#[derive(Clone, Copy, Debug)]
+pub struct Readiness {
+    pub readable: bool,
+    pub writable: bool,
+    /// The far end has closed its half, or the connection has broken.
+    pub closed: bool,
+    /// Urgent data has come, where each read stops.
+    pub urgent: bool,
+}
+
+impl From<&Event> for Readiness {
+    fn from(event: &Event) -> Readiness {
+        Readiness {
+            readable: event.is_readable(),
+            writable: event.is_writable(),
+            closed: event.is_read_closed() || event.is_error(),
+            urgent: event.is_priority(),
+        }
+    }
+}
+
+impl Reactor {
+    pub(super) fn step(&mut self, step: Step) {
+        let span = self.trace.begin();
+        let done = self.perform(step);
+        self.trace.end_if(span, done);
+    }
+
+    /// Does it, and says what was done if that is worth a place in the trace.
+    fn perform(&mut self, step: Step) -> Option<SpanKind> {
+        Some(match step {
+            Step::Ready(slot, readiness) => {
+                let conn = self.on_ready(slot, readiness);
+                let Readiness { readable, writable, closed, .. } = readiness;
+                SpanKind::Ready { token: slot as u32, conn, readable, writable, closed }
+            }
+            Step::Completions => SpanKind::Waker { results: self.pick_up_completions() },
+            Step::Signals => {
+                self.handle_signals();
+                SpanKind::Signals
+            }
+            Step::Unfinished(Unfinished::Connection(conn)) => {
+                self.take_turn(conn);
+                SpanKind::Unfinished { conn: Some(conn) }
+            }
+            Step::Unfinished(Unfinished::Door(slot)) => {
+                self.accept(slot);
+                SpanKind::Unfinished { conn: None }
+            }
+            Step::Timer(due) => SpanKind::Timer { due: self.on_due(due) },
+            Step::Deadlines => self.scan_deadlines().then_some(SpanKind::Round)?,
+            Step::Flush(conn) => {
+                self.flush(conn);
+                SpanKind::Flush { conn }
+            }
+            Step::Bury => match self.slots.bury() {
+                0 => return None,
+                slots => SpanKind::Bury { slots: slots as u32 },
+            },
+            Step::Admit(door, arrival) => SpanKind::Accept { conn: self.admit(door, arrival)? },
+            Step::Dial(peer) => {
+                self.dial(peer);
+                SpanKind::Dial { peer }
+            }
+        })
+    }
+
+    fn on_due(&mut self, due: Due) -> crate::trace::Due {
+        let kind = super::traced::due(&due);
+        match due {
+            Due::Core(timer) => self.tell(Input::TimerFired { timer }),
+            Due::Accept { slot } => self.accept_after_rest(slot),
+            Due::DrainOver => self.cut_drain_short(),
+        }
+        kind
+    }
+}
