@@ -1,5 +1,5 @@
-//! What a connection owns only while something is under way: the line that has begun, and what is to
-//! be sent to it. Most connections, most of the time, wait between two commands, and then all of
+//! What a connection owns only while something is under way: the line that has begun, and what is
+//! to be sent to it. Most connections, most of the time, wait between two commands, and then all of
 //! this is one empty pointer.
 //!
 //! Buffers are lent from a pool, so a connection that asks and is answered allocates nothing,

@@ -1,6 +1,6 @@
 //! A session and its socket. What has come, what is to be sent and for how long it may wait is the
-//! session's (`herd_core::session`); here bytes go between it and the kernel, and the kernel is told
-//! what we wait for.
+//! session's (`herd_core::session`); here bytes go between it and the kernel, and the kernel is
+//! told what we wait for.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown};
