@@ -2,8 +2,9 @@
 //! from the log because it is made of times and numbers, cheap enough to note every read; it knows
 //! no socket and decides nothing. What it is told of, and when, is in `reactor`.
 //!
-//! In use, a span is begun, something is done, and the span is ended with a `SpanKind`. The clock is read at ends only: on one thread, what begins now begins where the last thing
-//! ended. So spans nest by themselves, a parent behind its children:
+//! In use, a span is begun, something is done, and the span is ended with a `SpanKind`. The clock
+//! is read at ends only: on one thread, what begins now begins where the last thing ended. So spans
+//! nest by themselves, a parent behind its children:
 //!
 //! ```text
 //!   turn ├──────────────────────────────────────────────────────┤      the ring:

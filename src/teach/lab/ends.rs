@@ -105,7 +105,7 @@ pub const RESET: Experiment = Experiment {
     steps: "A client asks in 13 bytes; a server sends 200,000 and closes; the client reads. Once \
             the server has read the question. Once it has not. Once it shuts its sending half, \
             reads on until the client is gone, and only then closes.",
-    house: "after the last word we read on: `Connection::say_last_word`, then `Phase::Lingering`.",
+    house: "after the last word we read on: `Session::take_farewell`, then `Phase::Lingering`.",
     run: reset,
 };
 
