@@ -16,7 +16,7 @@ pub const WAKES: Experiment = Experiment {
     about: "A waker says that something has happened, not how often. Whoever takes one result for \
             each event leaves the others lying.",
     steps: "1,000 calls of `wake`, then one poll, and another.",
-    house: "`Reactor::pick_up_results` takes all that lies there.",
+    house: "`Reactor::pick_up_completions` takes all that lies there.",
     run: wakes,
 };
 
