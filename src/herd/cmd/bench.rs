@@ -7,7 +7,6 @@ use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
 
 use super::exit::{Exit, Failure};
-use herd::config::settings::default_dir;
 use herd::run_dir::{Holder, RunDir};
 use herd_load::{CLIENTS_MAX, Dialect, Plan, Progress};
 
@@ -96,9 +95,7 @@ fn target(flags: &BenchFlags) -> Result<(SocketAddr, Option<u32>), Failure> {
     let address = clients
         .resolve()
         .map_err(|error| unreachable(format!("{name} cannot be found at {clients}: {error}")))?;
-    let which = flags.herd.which();
-    let run_dir = flags.run_dir.clone().or(settings.run_dir);
-    let run_dir = run_dir.unwrap_or_else(|| default_dir(which.home.as_deref(), "run"));
+    let run_dir = flags.run_dir.clone().unwrap_or(settings.run_dir);
     // Not the server's account, or no /proc: then there are no costs to tell, but a load all the
     // same. Another herd's server of this name is not the one that is loaded.
     let run_dir = RunDir::new(run_dir);

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use herd::config::herd::Member;
 use herd::config::layers::{Which, guard};
 use herd::config::outgoing;
+use herd::config::settings::{knobs, show_level};
 use herd::config::url::shown;
 use herd::config::{
     Address, Config, ConfigError, Herd, HerdKey, Initiative, LinkKind, PlacesSource, Settings,
@@ -68,11 +69,11 @@ pub fn write_names(out: &mut impl Write, herd: &Herd) -> io::Result<()> {
     ours.map(|member| &member.name).try_for_each(|name| writeln!(out, "{name}"))
 }
 
-/// What one server would run with, after a blank line.
+/// What one server would run with, after a blank line. `settings` are those of its herd.
 ///
 /// # Errors
 /// What `out` says.
-pub fn write_config(out: &mut impl Write, config: &Config) -> io::Result<()> {
+pub fn write_config(out: &mut impl Write, config: &Config, settings: &Settings) -> io::Result<()> {
     let neighbours = |wanted: fn(&herd::config::Peer) -> bool| {
         let peers = config.peers.iter().filter(|peer| wanted(peer));
         listed(peers.map(|peer| match peer.kind {
@@ -88,15 +89,11 @@ pub fn write_config(out: &mut impl Write, config: &Config) -> io::Result<()> {
         (None, Some(_)) => ", with a key".to_owned(),
         (None, None) => String::new(),
     };
-    let budget = config.places.calls_per_day.filter(|_| config.places.source.is_remote());
+    let budget = config.places.calls.calls_per_day.filter(|_| config.places.source.is_remote());
     let budget = budget.map(|calls| format!(", {} a day", count(calls, "call")));
     let places = places + &budget.unwrap_or_default();
-    let level = match config.log.level {
-        log::LevelFilter::Info => "events".to_owned(),
-        log::LevelFilter::Debug => "traffic".to_owned(),
-        level => level.to_string().to_lowercase(),
-    };
-    let stale = match config.stale_reply {
+    let level = show_level(config.log.level);
+    let stale = match config.answers.stale_reply {
         StaleReply::Own => "their own line back, stamped",
         StaleReply::Stored => "the stored line",
     };
@@ -109,7 +106,7 @@ pub fn write_config(out: &mut impl Write, config: &Config) -> io::Result<()> {
         ["plain links", &neighbours(|p| p.kind == LinkKind::Plain)],
         ["believes AT from clients", if config.accept_plain { "yes" } else { "no" }],
         ["older IAMATs get", stale],
-        ["closes after an answer", if config.close_after_reply { "yes" } else { "no" }],
+        ["closes after an answer", if config.answers.close_after_reply { "yes" } else { "no" }],
         ["places", &format!("{}{file}{places}", config.places.source.name())],
         ["origin of places", config.places.attribution.as_deref().unwrap_or("as the source says")],
         ["waits for a line's end", &format!("{:?}", config.limits.partial_line)],
@@ -120,11 +117,30 @@ pub fn write_config(out: &mut impl Write, config: &Config) -> io::Result<()> {
     ];
     writeln!(out)?;
     write_table(out, &rows.map(|row| row.map(str::to_owned)))?;
+    write_changes(out, settings)?;
     let ports = [config.client_address.port(), config.peer_address.port()];
     match outgoing::range().and_then(|range| outgoing::warning(&ports, &range)) {
         Some(warning) => writeln!(out, "\n{warning}"),
         None => Ok(()),
     }
+}
+
+/// The knobs that have another value than by default, with both.
+fn write_changes(out: &mut impl Write, settings: &Settings) -> io::Result<()> {
+    let defaults = Settings::default();
+    let mut rows = vec![["SETTING", "VALUE", "DEFAULT"].map(str::to_owned)];
+    for knob in knobs() {
+        let (value, default) = (knob.show(settings), knob.show(&defaults));
+        if value != default {
+            let cell = |value: Option<String>| value.unwrap_or_else(|| "none".to_owned());
+            rows.push([knob.name.to_owned(), cell(value), cell(default)]);
+        }
+    }
+    if rows.len() == 1 {
+        return Ok(());
+    }
+    writeln!(out)?;
+    write_table(out, &rows)
 }
 
 fn member_row(herd: &Herd, member: &Member) -> [String; 5] {

@@ -1,9 +1,10 @@
 //! The command line: flags, the environment that stands in for them, help.
 //!
-//! Apart from what the commands do. A flag beats its `HERD_*` variable (clap sees to that, except
+//! A flag beats its `HERD_*` variable (clap sees to that, except
 //! where two flags exclude each other); what both beat is decided by `herd::config::layers`.
 
 mod bench;
+mod knobs;
 mod lab;
 mod running;
 mod sim;
@@ -13,24 +14,21 @@ use std::env;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::LazyLock;
-use std::time::Duration;
 
 use clap::builder::{Resettable, StyledStr};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
-use log::LevelFilter;
 
-use herd::config::durations::parse_wait;
 use herd::config::herd::parse_name;
+use herd::config::knob::parse_switch;
 use herd::config::layers::{Overrides, PlainPeer, Which, configure};
-use herd::config::limits::parse_spin;
 use herd::config::presets::BASE_PORT_MAX;
-use herd::config::settings::parse_level;
-use herd::config::{Config, ConfigError, PlacesSource, Secret, StaleReply, address};
+use herd::config::{Config, ConfigError, Secret, address};
 use herd::places::ATTRIBUTION;
 
 pub use bench::BenchFlags;
+pub use knobs::KnobFlags;
 pub use lab::LabFlags;
 pub use running::{LogsFlags, PlaceFlags, RunningFlags, StartFlags, StatusFlags};
 pub use sim::{MutantsFlags, SimFlags};
@@ -59,9 +57,6 @@ Exit codes: 0 done, 1 a simulated herd broke a promise or an experiment failed, 
 running, 69 nobody answers, 71 the system refuses threads, descriptors or memory, 73 no log, run
 directory, trace or new key file, 77 it is another user's, 78 configuration, 98 port or name
 taken.";
-
-const LEVEL_HELP: &str =
-    "How much to log: off, error, warn, info (or events), debug (or traffic), trace";
 
 /// A herd of equal servers that tell each other where their clients are.
 #[derive(Debug, Parser)]
@@ -216,49 +211,8 @@ pub struct TraceFlag {
 pub struct ServeFlags {
     #[command(flatten)]
     pub herd: HerdFlags,
-    /// File with the herd's keys, mode 600, the same for all its servers; see `herd keygen`
-    #[arg(long, value_name = "FILE", env = "HERD_KEY_FILE", hide_env_values = true)]
-    pub key_file: Option<PathBuf>,
-    /// Who knows what is near: embedded (the default), file, google-new, google-legacy, overpass
-    #[arg(long, value_name = "SOURCE", env = "HERD_PLACES", hide_env_values = true)]
-    pub places: Option<PlacesSource>,
-    /// Your own places, for source `file`: CSV or GeoJSON; see `herd places check`
-    #[arg(long, value_name = "FILE", env = "HERD_PLACES_FILE", hide_env_values = true)]
-    pub places_file: Option<PathBuf>,
-    /// HTML that names the origin of your own places in every answer, if their licence wants that
-    #[arg(long, value_name = "HTML", env = "HERD_PLACES_ATTRIBUTION", hide_env_values = true)]
-    pub places_attribution: Option<String>,
-    /// Base URL of the places service, if it is not the service's own
-    #[arg(long, value_name = "URL", env = "HERD_PLACES_URL", hide_env_values = true)]
-    pub places_url: Option<String>,
-    /// File with the service's key, mode 600; HERD_PLACES_KEY may hold the key itself
-    #[arg(long, value_name = "FILE", env = "HERD_PLACES_KEY_FILE", hide_env_values = true)]
-    pub places_key_file: Option<PathBuf>,
-    /// Directory of the log files [default: log]
-    #[arg(long, value_name = "DIR", env = "HERD_LOG_DIR", hide_env_values = true)]
-    pub log_dir: Option<PathBuf>,
-    #[arg(long, value_name = "LEVEL", env = "HERD_LOG_LEVEL", hide_env_values = true)]
-    #[arg(value_parser = parse_level, help = LEVEL_HELP)]
-    pub log_level: Option<LevelFilter>,
-    /// Directory of pid files and admin sockets [default: run]
-    #[arg(long, value_name = "DIR", env = "HERD_RUN_DIR", hide_env_values = true)]
-    pub run_dir: Option<PathBuf>,
-    /// Look for work so many microseconds before sleeping: sooner answers, a busy core [default: 0]
-    #[arg(long, value_name = "N", env = "HERD_SPIN_US", hide_env_values = true)]
-    #[arg(value_parser = parse_spin)]
-    pub spin_us: Option<u32>,
-    /// How long a line may lack its end before it is answered as it stands [default: 10 s]
-    #[arg(long, value_name = "DURATION", env = "HERD_PARTIAL_LINE", hide_env_values = true)]
-    #[arg(value_parser = parse_wait)]
-    pub partial_line: Option<Duration>,
-    /// Answer the sender of an older IAMAT with its own line (the default) or the stored one
-    #[arg(long, value_name = "own|stored", env = "HERD_STALE_REPLY", hide_env_values = true)]
-    pub stale_reply: Option<StaleReply>,
-    /// Close after the first answer, for clients that wait for the end of the stream
-    #[arg(long, env = "HERD_CLOSE_AFTER_REPLY", hide_env_values = true, value_name = "1|0")]
-    #[arg(value_parser = parse_switch, num_args = 0..=1, default_missing_value = "1")]
-    #[arg(require_equals = true)]
-    pub close_after_reply: Option<bool>,
+    #[command(flatten)]
+    pub knobs: KnobFlags,
     /// Believe AT lines on the client port, as course servers send them (loopback only)
     #[arg(long, env = "HERD_PLAIN", hide_env_values = true, value_name = "1|0")]
     #[arg(value_parser = parse_switch, num_args = 0..=1, default_missing_value = "1")]
@@ -352,15 +306,6 @@ fn parse_port(text: &str) -> Result<u16, String> {
     text.parse().map_err(|_| format!("`{text}` is no port: write 1 to {BASE_PORT_MAX}"))
 }
 
-/// What the variable of a flag without a value may say.
-fn parse_switch(text: &str) -> Result<bool, String> {
-    match text.to_ascii_lowercase().as_str() {
-        "1" | "true" | "yes" | "on" => Ok(true),
-        "0" | "false" | "no" | "off" => Ok(false),
-        _ => Err("write 1 or 0".into()),
-    }
-}
-
 impl Command {
     /// Forgets what the environment says where a flag that excludes it was given, and hands over
     /// what is in no flag.
@@ -368,12 +313,12 @@ impl Command {
         let is_flag = |id: &str| given.value_source(id) == Some(ValueSource::CommandLine);
         let herd = match self {
             Command::Serve { flags, .. } | Command::CheckConfig { flags, .. } => {
-                flags.take_key(is_flag("places_key_file"));
+                flags.take_key(is_flag("places-key-file"));
                 &mut flags.herd
             }
             Command::Start(start) | Command::Restart(start) => {
                 start.remember(given);
-                start.flags.take_key(is_flag("places_key_file"));
+                start.flags.take_key(is_flag("places-key-file"));
                 &mut start.flags.herd
             }
             Command::Say { herd, .. } => herd,
@@ -405,7 +350,7 @@ impl HerdFlags {
             preset: self.preset.clone(),
             base_port: self.base_port,
             bind: self.bind.clone(),
-            key_file: None,
+            given: Vec::new(),
             home: home(),
         }
     }
@@ -413,7 +358,7 @@ impl HerdFlags {
 
 impl ServeFlags {
     pub fn which(&self) -> Which {
-        Which { key_file: self.key_file.clone(), ..self.herd.which() }
+        Which { given: self.knobs.0.clone(), ..self.herd.which() }
     }
 
     /// The configuration of the server `name`.
@@ -433,22 +378,10 @@ impl ServeFlags {
         self.places_key = key.filter(|key| !key.trim().is_empty()).map(Secret::new);
     }
 
-    pub fn overrides(self) -> Overrides {
+    fn overrides(self) -> Overrides {
         Overrides {
-            places: self.places,
-            places_file: self.places_file,
-            places_attribution: self.places_attribution,
-            places_url: self.places_url,
-            places_key_file: self.places_key_file,
             places_key: self.places_key,
-            log_dir: self.log_dir,
-            log_level: self.log_level,
-            run_dir: self.run_dir,
             trace: None,
-            spin_us: self.spin_us,
-            partial_line: self.partial_line,
-            stale_reply: self.stale_reply,
-            close_after_reply: self.close_after_reply,
             plain: self.plain.unwrap_or(false),
             plain_peers: self.plain_peer,
         }

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::process;
 
 use herd::config::layers::Which;
-use herd::config::settings::default_dir;
 
 use super::exit::{Exit, Failure};
 
@@ -46,7 +45,6 @@ pub fn logs(dir: &Path, names: &[String], herd: &[String], follow: bool) -> Fail
 /// herd.toml is wrong.
 pub fn log_dir(which: &Which, flag: Option<PathBuf>) -> Result<(PathBuf, Vec<String>), Failure> {
     let (herd, settings) = which.herd(None)?;
-    let dir = flag.or(settings.log.dir);
-    let dir = dir.unwrap_or_else(|| default_dir(which.home.as_deref(), "log"));
+    let dir = flag.unwrap_or(settings.log.dir);
     Ok((dir, herd.members.into_iter().map(|member| member.name).collect()))
 }

@@ -28,8 +28,9 @@ mod trace;
 
 use std::io::{self, BufWriter, Write};
 
+use herd::config::example::example;
 use herd::config::layers::{Which, places as configured_places};
-use herd::config::{self, Address, ConfigError};
+use herd::config::{Address, ConfigError};
 use herd::places::{Local, Supply};
 use herd::run_dir::RunDir;
 
@@ -73,17 +74,19 @@ pub fn run(command: Command) -> Result<Exit, Failure> {
             &check_config::checked_herd(&flags.which(), None)?.0,
         ),
         Command::CheckConfig { name, trace, flags, .. } => {
-            let (herd, settings) = check_config::checked_herd(&flags.which(), name.as_deref())?;
+            let which = flags.which();
+            let (herd, settings) = check_config::checked_herd(&which, name.as_deref())?;
             let keys = settings.herd_keys()?;
-            let places = configured_places(settings.places, &flags.clone().overrides())?;
+            let key = flags.places_key.clone();
+            let places = configured_places(settings.places.clone(), &which, key)?;
             Supply::of(&places).map_err(|error| ConfigError::new(error.to_string()))?;
             let config = name.map(|name| flags.config(&name, trace.trace)).transpose()?;
             check_config::write_herd(&mut out, &herd, &keys).and_then(|()| match &config {
-                Some(config) => check_config::write_config(&mut out, config),
+                Some(config) => check_config::write_config(&mut out, config, &settings),
                 None => Ok(()),
             })
         }
-        Command::ExampleConfig => out.write_all(config::EXAMPLE.as_bytes()),
+        Command::ExampleConfig => out.write_all(example().as_bytes()),
         Command::Keygen { file, rotate } => {
             let next = if rotate { keygen::rotate(&file)? } else { keygen::create(&file)? };
             out.write_all(next.as_bytes())

@@ -70,7 +70,7 @@ impl KeyFile<'_> {
     /// All of it, which may be nothing.
     pub fn read(&self) -> Result<Vec<u8>, ConfigError> {
         let cannot = |error: std::io::Error| {
-            self.wrong(&format!("cannot be read: {error}; {}", self.way_out))
+            self.wrong(&format!("cannot be read: {error}; {}", self.way_out)).caused_by(error)
         };
         let file = fs::File::open(self.path).map_err(cannot)?;
         // The open file is asked, not the path: between the two a path may change its meaning.

@@ -7,17 +7,14 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::time::Duration;
-
-use log::LevelFilter;
 
 use super::herd::{Herd, Link, Member, parse_name};
 use super::presets;
-use super::settings::{PlacesSettings, default_dir, require_file_source};
+use super::settings::Given;
 use super::share::share;
 use super::{
-    Address, Config, ConfigError, Limits, LinkKind, Log, Places, PlacesSource, PlainShape, Secret,
-    Settings, StaleReply, file,
+    Address, Config, ConfigError, LinkKind, Places, PlacesSource, PlainShape, Secret, Settings,
+    file,
 };
 
 /// Which herd is meant, on which addresses, and how its servers know each other.
@@ -32,8 +29,8 @@ pub struct Which {
     /// Host to listen on, as `address::parse_host` gives it. A preset's servers share it; in a
     /// herd.toml each has an address that others dial, and this one concerns ours alone.
     pub bind: Option<String>,
-    /// The herd's keys; it beats the one that herd.toml names.
-    pub key_file: Option<PathBuf>,
+    /// What flags and variables say of settings; it beats herd.toml.
+    pub given: Vec<Given>,
     /// Where `log` and `run` are unless something else is said.
     pub home: Option<PathBuf>,
 }
@@ -44,7 +41,12 @@ impl Which {
     /// # Errors
     /// Mistakes in the file, an unknown year or name, a base port that does not fit.
     pub fn herd(&self, name: Option<&str>) -> Result<(Herd, Settings), ConfigError> {
-        let (herd, mut settings, whose) = match (&self.config, &self.preset) {
+        let is_preset = self.config.is_none();
+        let mut settings = if is_preset { Settings::preset() } else { Settings::default() };
+        if let Some(home) = &self.home {
+            settings.live_in(home);
+        }
+        let (herd, whose) = match (&self.config, &self.preset) {
             (Some(_), Some(_)) => {
                 return Err(ConfigError::new(
                     "--config (HERD_CONFIG) and --preset (HERD_PRESET) name two herds: \
@@ -58,8 +60,7 @@ impl Which {
                         path.display()
                     )));
                 }
-                let (herd, settings) = file::read(path)?;
-                (herd, settings, path.display().to_string())
+                (file::read(path, &mut settings)?, path.display().to_string())
             }
             (None, year) => {
                 let preset = match year {
@@ -67,7 +68,7 @@ impl Which {
                     None => presets::with_server(name)?,
                 };
                 let herd = presets::herd(preset, self.preset_host(), self.preset_port()?);
-                (herd, Settings::preset(), format!("preset {}", preset.year))
+                (herd, format!("preset {}", preset.year))
             }
         };
         if let Some(name) = name
@@ -76,8 +77,13 @@ impl Which {
             let names = herd.names();
             return Err(ConfigError::new(format!("{whose} has no server {name}: it has {names}")));
         }
-        settings.key_file = self.key_file.clone().or(settings.key_file);
+        settings.take(&self.given)?;
         Ok((herd, settings))
+    }
+
+    /// Whether a flag or a variable sets this knob.
+    fn gives(&self, name: &str) -> bool {
+        self.given.iter().any(|given| given.knob.name == name)
     }
 
     /// Where a preset's servers find each other. `--bind 0.0.0.0` says nothing about that.
@@ -102,24 +108,12 @@ impl Which {
     }
 }
 
-/// What flags and environment say about one server; `None` leaves the word to the file.
+/// What flags and environment say about one server and herd.toml cannot.
 #[derive(Clone, Debug, Default)]
 pub struct Overrides {
-    pub places: Option<PlacesSource>,
-    pub places_file: Option<PathBuf>,
-    pub places_attribution: Option<String>,
-    pub places_url: Option<String>,
-    pub places_key_file: Option<PathBuf>,
-    /// The key itself, which comes from the environment only. It beats a key file.
+    /// The key of the places, which comes from the environment only. It beats a key file.
     pub places_key: Option<Secret>,
-    pub log_dir: Option<PathBuf>,
-    pub log_level: Option<LevelFilter>,
-    pub run_dir: Option<PathBuf>,
     pub trace: Option<PathBuf>,
-    pub spin_us: Option<u32>,
-    pub partial_line: Option<Duration>,
-    pub stale_reply: Option<StaleReply>,
-    pub close_after_reply: Option<bool>,
     /// Bare AT lines are believed even without a plain neighbour.
     pub plain: bool,
     pub plain_peers: Vec<PlainPeer>,
@@ -150,7 +144,8 @@ impl FromStr for PlainPeer {
     }
 }
 
-/// The configuration of the server `name`, which is a member of `herd` as [`Which::herd`] gave it.
+/// The configuration of the server `name`, which is a member of `herd` as [`Which::herd`] gave it,
+/// with its settings.
 ///
 /// # Errors
 /// A listening host that cannot be resolved or where strangers could forge, a course server
@@ -178,8 +173,7 @@ pub fn configure(
     for address in [client_address, peer_address] {
         guard(&herd, !keys.is_empty(), name, address)?;
     }
-    let home = which.home.as_deref();
-    let places = share(places(settings.places, &overrides)?, &herd, name)?;
+    let places = share(places(settings.places, which, overrides.places_key)?, &herd, name)?;
     Ok(Config {
         herd: herd.id,
         name: name.to_owned(),
@@ -189,24 +183,13 @@ pub fn configure(
         keys,
         servers: herd.members.iter().map(|member| member.name.clone()).collect(),
         accept_plain,
-        stale_reply: overrides.stale_reply.unwrap_or(settings.answers.stale_reply),
-        close_after_reply: overrides
-            .close_after_reply
-            .unwrap_or(settings.answers.close_after_reply),
-        limits: Limits {
-            spin_us: overrides.spin_us.unwrap_or(settings.limits.spin_us),
-            partial_line: overrides.partial_line.unwrap_or(settings.limits.partial_line),
-            ..settings.limits
-        },
-        log: Log {
-            dir: overrides.log_dir.or(settings.log.dir).unwrap_or_else(|| default_dir(home, "log")),
-            level: overrides.log_level.unwrap_or(settings.log.level),
-            mode: settings.log.mode,
-        },
-        trace: overrides.trace,
-        run_dir: overrides.run_dir.or(settings.run_dir).unwrap_or_else(|| default_dir(home, "run")),
-        run_dir_mode: settings.run_dir_mode,
+        answers: settings.answers,
         places,
+        limits: settings.limits,
+        log: settings.log,
+        trace: overrides.trace,
+        run_dir: settings.run_dir,
+        run_dir_mode: settings.run_dir_mode,
     })
 }
 
@@ -214,26 +197,22 @@ pub fn configure(
 ///
 /// # Errors
 /// An unfit key, URL or file.
-pub fn places(settings: PlacesSettings, overrides: &Overrides) -> Result<Places, ConfigError> {
-    let source = overrides.places.unwrap_or(settings.source);
-    if overrides.places.is_none() && overrides.places_file.is_some() {
-        require_file_source(source)?;
+pub fn places(places: Places, which: &Which, key: Option<Secret>) -> Result<Places, ConfigError> {
+    // A file that nobody would ask is a mistake, not a wish.
+    let names_file = which.gives("places.file") && !which.gives("places.source");
+    if names_file && places.source != PlacesSource::File {
+        return Err(ConfigError::new(format!(
+            "--places-file (HERD_PLACES_FILE) names a file, but the places are {}: add --places \
+             file (HERD_PLACES=file)",
+            places.source.name()
+        )));
     }
-    let settings = PlacesSettings {
-        source,
-        file: overrides.places_file.clone().or(settings.file),
-        attribution: overrides.places_attribution.clone().or(settings.attribution),
-        url: overrides.places_url.clone().or(settings.url),
-        key_file: overrides.places_key_file.clone().or(settings.key_file),
-        ..settings
-    };
     // Where nobody is told it, it need not be right.
-    let key = overrides.places_key.as_ref().filter(|_| source.is_paid());
-    let key = key.map(|key| {
+    let key = key.filter(|_| places.source.is_paid()).map(|key| {
         let no_word = "HERD_PLACES_KEY does not hold one word of ASCII: put the key alone in it";
         Secret::parse(key.reveal()).ok_or_else(|| ConfigError::new(no_word))
     });
-    settings.complete(key.transpose()?)
+    places.complete(key.transpose()?)
 }
 
 /// Refuses an address that strangers reach, unless peers have keys or the operator accepts that.
@@ -319,6 +298,7 @@ fn listening(
                 "{name} cannot listen on {address}, which names no address of this machine \
                  ({error}): correct it, or name one with --bind ADDR"
             ))
+            .caused_by(error)
         })
     };
     Ok((resolve(clients)?, resolve(peers)?))
@@ -329,7 +309,10 @@ mod tests {
     use std::path::Path;
     use std::time::Duration;
 
-    use super::super::Initiative;
+    use log::LevelFilter;
+
+    use super::super::settings::knobs;
+    use super::super::{Initiative, StaleReply};
     use super::*;
 
     const FILE: &str = "herd = \"demo\"\n\
@@ -344,7 +327,9 @@ mod tests {
         deadline = \"1 s\"\n";
 
     fn from_file(text: &str, which: &Which, overrides: Overrides) -> Result<Config, ConfigError> {
-        let (herd, settings) = file::parse(Path::new("herd.toml"), text)?;
+        let mut settings = Settings::default();
+        let herd = file::parse(Path::new("herd.toml"), text, &mut settings)?;
+        settings.take(&which.given)?;
         configure("Hill", herd, settings, which, overrides)
     }
 
@@ -356,6 +341,14 @@ mod tests {
     fn refused(found: Result<Config, ConfigError>, part: &str) {
         let sentence = found.expect_err(part).to_string();
         assert!(sentence.contains(part), "{sentence}\n  lacks {part}");
+    }
+
+    fn say(values: &[(&str, &str)]) -> Vec<Given> {
+        let given = |(name, value): &(&str, &str)| {
+            let knob = knobs().find(|knob| knob.name == *name).unwrap();
+            Given { knob, value: value.into() }
+        };
+        values.iter().map(given).collect()
     }
 
     fn plain(peers: &[&str]) -> Overrides {
@@ -380,7 +373,10 @@ mod tests {
     fn the_file_is_heard_where_nobody_else_speaks() {
         let config = from_file(FILE, &Which::default(), Overrides::default()).unwrap();
         assert_eq!((config.herd.as_str(), config.name.as_str()), ("demo", "Hill"));
-        assert_eq!((config.stale_reply, config.close_after_reply), (StaleReply::Stored, true));
+        assert_eq!(
+            (config.answers.stale_reply, config.answers.close_after_reply),
+            (StaleReply::Stored, true)
+        );
         assert_eq!(config.log.dir, PathBuf::from("/file/log"));
         assert_eq!(config.log.level, LevelFilter::Warn);
         assert_eq!(config.run_dir, PathBuf::from("/file/run"));
@@ -398,17 +394,18 @@ mod tests {
 
     #[test]
     fn flags_and_environment_beat_the_file() {
-        let overrides = Overrides {
-            places: Some(PlacesSource::GoogleLegacy),
-            places_attribution: Some("<b>us</b>".to_owned()),
-            places_url: Some("http://127.0.0.1:9/".to_owned()),
-            places_key: Some(Secret::new("AIza".to_owned())),
-            log_dir: Some("/flag/log".into()),
-            log_level: Some(LevelFilter::Error),
-            run_dir: Some("/flag/run".into()),
-            ..Overrides::default()
-        };
-        let which = Which { bind: Some("127.0.0.7".to_owned()), ..Which::default() };
+        let given = say(&[
+            ("places.source", "google-legacy"),
+            ("places.attribution", "<b>us</b>"),
+            ("places.url", "http://127.0.0.1:9/"),
+            ("log.dir", "/flag/log"),
+            ("log.level", "error"),
+            ("run_dir", "/flag/run"),
+        ]);
+        let bind = Some("127.0.0.7".to_owned());
+        let which = Which { bind, given, ..Which::default() };
+        let places_key = Some(Secret::new("AIza".to_owned()));
+        let overrides = Overrides { places_key, ..Overrides::default() };
         let config = from_file(FILE, &which, overrides).unwrap();
         assert_eq!(config.client_address.to_string(), "127.0.0.7:1000");
         assert_eq!(config.peer_address.to_string(), "127.0.0.7:1100");
@@ -418,8 +415,9 @@ mod tests {
         assert_eq!(config.log.dir, PathBuf::from("/flag/log"));
         assert_eq!(config.log.level, LevelFilter::Error);
         assert_eq!(config.run_dir, PathBuf::from("/flag/run"));
-        let embedded = Overrides { places: Some(PlacesSource::Embedded), ..Overrides::default() };
-        let config = from_file(FILE, &Which::default(), embedded).unwrap();
+        let given = say(&[("places.source", "embedded")]);
+        let which = Which { given, ..Which::default() };
+        let config = from_file(FILE, &which, Overrides::default()).unwrap();
         assert_eq!((config.places.source, config.places.url), (PlacesSource::Embedded, None));
     }
 
@@ -466,7 +464,7 @@ mod tests {
         let config = from_file(&open, &wide, Overrides::default()).unwrap();
         assert_eq!(config.peer_address.to_string(), "0.0.0.0:1100");
         // A key file that is only named opens nothing.
-        let keyed = Which { key_file: Some("no.key".into()), ..wide.clone() };
+        let keyed = Which { given: say(&[("key_file", "no.key")]), ..wide.clone() };
         refused(from_preset(&keyed, Overrides::default()), "no.key cannot be read");
         // Not even an open herd believes bare AT lines of strangers.
         let open = format!("open = true\n{FILE}");
@@ -510,7 +508,8 @@ mod tests {
         let taken = "cannot be on 127.0.0.1:12100, which belongs to Hill";
         refused(from_preset(&which, plain(&["Mine=127.0.0.1:12100"])), taken);
 
-        let (herd, settings) = file::parse(Path::new("herd.toml"), FILE).unwrap();
+        let mut settings = Settings::default();
+        let herd = file::parse(Path::new("herd.toml"), FILE, &mut settings).unwrap();
         let old = configure("Old", herd, settings, &which, Overrides::default());
         refused(old, "Old is a course server");
     }

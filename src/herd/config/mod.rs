@@ -7,40 +7,44 @@
 //! A herd comes from one of two places: [`presets`] (the herds of the course's years) or [`file`]
 //! (herd.toml). Both give a [`Herd`], which is the graph, and [`Settings`], which is the rest.
 //! [`layers`] lays flags and environment over them and takes one server's view: the [`Config`].
+//!
+//! What an operator can set is declared once, as a [`knob`]: in [`limits`], [`places`] and
+//! [`settings`]. To add a limit, add its field and its declaration there, and use it.
 
 pub mod address;
-pub mod durations;
+pub mod example;
 pub mod file;
 pub mod herd;
 pub mod herd_key;
 pub mod key;
+pub mod knob;
 pub mod layers;
 pub mod limits;
 pub mod outgoing;
+pub mod places;
 pub mod presets;
+pub mod rules;
 pub mod settings;
 pub mod shape;
 pub mod share;
+pub mod units;
 pub mod url;
 
+use std::error::Error;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
-
-use serde::Deserialize;
+use std::sync::Arc;
 
 pub use address::Address;
 pub use herd::Herd;
 pub use herd_key::HerdKey;
 pub use key::Secret;
 pub use limits::Limits;
-pub use settings::Settings;
+pub use places::{Places, PlacesSource};
+pub use settings::{Answers, Log, Settings};
 pub use shape::PlainShape;
-
-/// A complete herd.toml with every key explained: `herd example-config` prints it.
-pub const EXAMPLE: &str = include_str!("herd.toml");
 
 /// Everything one server process needs to know, checked and complete.
 #[derive(Clone, Debug)]
@@ -62,10 +66,7 @@ pub struct Config {
     pub servers: Vec<String>,
     /// Bare AT lines on the client port count as reports of one of `servers` (loopback only).
     pub accept_plain: bool,
-    /// What the sender of an older IAMAT is answered with.
-    pub stale_reply: StaleReply,
-    /// Close a client's connection after its first answer.
-    pub close_after_reply: bool,
+    pub answers: Answers,
     pub places: Places,
     pub limits: Limits,
     pub log: Log,
@@ -116,8 +117,7 @@ pub enum LinkKind {
 }
 
 /// What the sender of an IAMAT older than the stored report is answered with.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum StaleReply {
     /// The line the sender just sent, stamped by this server.
     #[default]
@@ -126,55 +126,14 @@ pub enum StaleReply {
     Stored,
 }
 
-/// Where the places of WHATSAT come from.
-#[derive(Clone, Debug)]
-pub struct Places {
-    pub source: PlacesSource,
-    /// The operator's own places; `Some` for source `File`.
-    pub file: Option<PathBuf>,
-    /// Whom answers from `file` must name as its origin, in HTML.
-    pub attribution: Option<String>,
-    /// Base URL of a remote source; `None` is the service's own.
-    pub url: Option<String>,
-    /// Key of a remote source.
-    pub key: Option<Secret>,
-    /// How long a WHATSAT waits for its answer, in the wheel of the loop.
-    pub deadline: Duration,
-    /// Threads that ask remote sources.
-    pub workers: usize,
-    /// Questions that may wait for a thread; more are refused at once.
-    pub queue_max: usize,
-    /// Calls of a remote source in a day (UTC); `None`: as many as are asked for.
-    pub calls_per_day: Option<usize>,
-    /// Questions for a remote source that one client address may ask for long, and at once.
-    pub questions_per_second: usize,
-    pub questions_at_once: usize,
-    /// Clients on this machine are held to that, too.
-    pub limits_loopback: bool,
-    /// Remote sources are asked through the proxy that the environment names.
-    pub proxy_from_env: bool,
-    /// Certificates that a remote source's must come from, instead of the usual ones.
-    pub ca_file: Option<PathBuf>,
-    /// Answers of Overpass that are kept, and how long.
-    pub kept_max: usize,
-    pub kept: Duration,
-}
-
-/// Who is asked what is near a client.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum PlacesSource {
-    /// The atlas of towns inside the program: no key, no network.
-    #[default]
-    Embedded,
-    /// The operator's own, from a file.
-    File,
-    /// Google's Places API (New), Nearby Search.
-    GoogleNew,
-    /// Google's Places API (Legacy), Nearby Search.
-    GoogleLegacy,
-    /// OpenStreetMap, by way of an Overpass API server.
-    Overpass,
+impl StaleReply {
+    /// The word that an operator writes.
+    pub fn name(self) -> &'static str {
+        match self {
+            StaleReply::Own => "own",
+            StaleReply::Stored => "stored",
+        }
+    }
 }
 
 impl std::str::FromStr for StaleReply {
@@ -189,76 +148,34 @@ impl std::str::FromStr for StaleReply {
     }
 }
 
-impl PlacesSource {
-    const ALL: [PlacesSource; 5] = [
-        PlacesSource::Embedded,
-        PlacesSource::File,
-        PlacesSource::GoogleNew,
-        PlacesSource::GoogleLegacy,
-        PlacesSource::Overpass,
-    ];
-
-    /// The name an operator writes.
-    pub fn name(self) -> &'static str {
-        match self {
-            PlacesSource::Embedded => "embedded",
-            PlacesSource::File => "file",
-            PlacesSource::GoogleNew => "google-new",
-            PlacesSource::GoogleLegacy => "google-legacy",
-            PlacesSource::Overpass => "overpass",
-        }
-    }
-
-    /// It is asked over the network.
-    pub fn is_remote(self) -> bool {
-        !matches!(self, PlacesSource::Embedded | PlacesSource::File)
-    }
-
-    /// It costs money, and so has keys.
-    pub fn is_paid(self) -> bool {
-        matches!(self, PlacesSource::GoogleNew | PlacesSource::GoogleLegacy)
-    }
-}
-
-impl std::str::FromStr for PlacesSource {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<PlacesSource, String> {
-        let found = PlacesSource::ALL.into_iter().find(|source| source.name() == text);
-        found.ok_or_else(|| {
-            let names = PlacesSource::ALL.map(PlacesSource::name).join(", ");
-            format!("the sources of places are {names}")
-        })
-    }
-}
-
-/// What is written to the log, and where.
-#[derive(Clone, Debug)]
-pub struct Log {
-    /// Holds one file for each server.
-    pub dir: PathBuf,
-    /// `Info` logs connections and peers coming and going, `Debug` every line in and out as well.
-    pub level: log::LevelFilter,
-    /// Permissions of the files.
-    pub mode: u32,
-}
-
 /// Why there is no [`Config`]: one sentence that names the thing and the way out.
 ///
 /// Mistakes in herd.toml begin with `FILE:LINE: `, which editors and terminals make a link of.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigError(String);
+#[derive(Clone, Debug)]
+pub struct ConfigError {
+    sentence: String,
+    source: Option<Arc<dyn Error + Send + Sync>>,
+}
 
 impl ConfigError {
     pub fn new(sentence: impl Into<String>) -> ConfigError {
-        ConfigError(sentence.into())
+        ConfigError { sentence: sentence.into(), source: None }
+    }
+
+    /// Names what lies behind it, which the sentence says in its own words.
+    pub fn caused_by(self, source: impl Error + Send + Sync + 'static) -> ConfigError {
+        ConfigError { source: Some(Arc::new(source)), ..self }
     }
 }
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.sentence)
     }
 }
 
-impl std::error::Error for ConfigError {}
+impl Error for ConfigError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_deref().map(|source| source as &(dyn Error + 'static))
+    }
+}

@@ -1,6 +1,6 @@
 //! One server's part of what a herd may spend.
 //!
-//! Apart because it is the only setting that is the herd's and not a server's: a day of a paid
+//! It is the only setting that is the herd's and not a server's: a day of a paid
 //! service is to cost the same, however many servers ask. The servers do not tell each other what
 //! they have spent, so each has an equal part. A herd whose clients are all at one server spends
 //! less than it may; sharing the count in the flood would make every call news.
@@ -13,7 +13,7 @@ use super::{ConfigError, Places};
 /// # Errors
 /// There are fewer calls than servers.
 pub fn share(mut places: Places, herd: &Herd, name: &str) -> Result<Places, ConfigError> {
-    let Some(calls) = places.calls_per_day.filter(|_| places.source.is_remote()) else {
+    let Some(calls) = places.calls.calls_per_day.filter(|_| places.source.is_remote()) else {
         return Ok(places);
     };
     let mut ours = herd.members.iter().filter(|member| member.peers.is_some());
@@ -25,7 +25,7 @@ pub fn share(mut places: Places, herd: &Herd, name: &str) -> Result<Places, Conf
         )));
     }
     let before_us = ours.position(|member| member.name == name).unwrap_or(0);
-    places.calls_per_day = Some(calls / servers + usize::from(before_us < calls % servers));
+    places.calls.calls_per_day = Some(calls / servers + usize::from(before_us < calls % servers));
     Ok(places)
 }
 
@@ -43,9 +43,9 @@ mod tests {
                 let which = Which { preset: Some("2020".to_owned()), ..Which::default() };
                 let (herd, mut settings) = which.herd(Some(name))?;
                 settings.places.source = PlacesSource::Overpass;
-                settings.places.calls_per_day = Some(calls);
+                settings.places.calls.calls_per_day = Some(calls);
                 let config = configure(name, herd, settings, &which, Overrides::default())?;
-                Ok::<_, ConfigError>(config.places.calls_per_day.unwrap())
+                Ok::<_, ConfigError>(config.places.calls.calls_per_day.unwrap())
             };
             ["Hill", "Jaquez", "Smith", "Campbell", "Singleton"].map(|name| share(name).ok())
         };

@@ -27,30 +27,16 @@ use std::time::Duration;
 
 use super::budget::{Budget, Spent};
 use super::render::status::{OVER_QUERY_LIMIT, UNKNOWN_ERROR};
+use crate::config::places::CallRules;
 use herd_core::clock::Now;
 use herd_core::names::Ticket;
 use herd_core::whatsat::Question;
 
-/// What an operator allows.
-#[derive(Clone, Copy, Debug)]
-pub struct Rules {
-    /// Calls at the service at a time: one for each worker.
-    pub workers: usize,
-    /// Calls that may wait for a worker.
-    pub queue_max: usize,
-    /// Calls a day, in UTC; `None` for a service that costs nothing.
-    pub calls_per_day: Option<usize>,
-    /// Questions a second that one address may ask for long.
-    pub questions_per_second: f64,
-    /// Questions that it may ask at once.
-    pub questions_at_once: f64,
-    /// Clients on this machine are not strangers; only a test or a proxy wants them limited.
-    pub limits_loopback: bool,
-    /// Failed calls in a row after which the service counts as dead.
-    pub failures_max: u32,
-    /// How long a dead service is left alone before one call tries it again.
-    pub rest: Duration,
-}
+/// Calls that must fail in a row before the service counts as dead.
+const FAILURES_MAX: u32 = 5;
+
+/// How long a dead service is left alone before one call tries it again.
+const REST: Duration = Duration::from_secs(10);
 
 /// What becomes of a question.
 #[derive(Debug, PartialEq, Eq)]
@@ -76,7 +62,7 @@ pub(super) struct Key {
 }
 
 pub struct Desk {
-    rules: Rules,
+    rules: CallRules,
     calls: HashMap<Key, Call>,
     /// Calls that no worker has yet, oldest first.
     queue: VecDeque<Key>,
@@ -88,7 +74,7 @@ pub struct Desk {
 
 impl Desk {
     /// A desk that has spent so much already.
-    pub fn new(rules: Rules, spent: Spent) -> Desk {
+    pub fn new(rules: CallRules, spent: Spent) -> Desk {
         Desk {
             rules,
             calls: HashMap::new(),
@@ -158,7 +144,7 @@ impl Desk {
 
     /// Ends a call. Gives everyone who waits for its answer, in the order in which they came.
     pub fn finished(&mut self, now: Duration, call: CallId, has_answered: bool) -> Vec<Ticket> {
-        self.health.call_ends(has_answered, now, &self.rules);
+        self.health.call_ends(has_answered, now);
         let Some(call) = self.calls.remove(&call.0) else { return Vec::new() };
         self.at_work -= 1;
         call.tickets
@@ -206,7 +192,7 @@ impl Key {
 /// A circuit breaker.
 ///
 /// ```text
-///            failures_max in a row                rest is over
+///            FAILURES_MAX in a row                REST is over
 ///   Well ───────────────────────────▶ Resting ──────────────────▶ Probed
 ///    ▲                                   ▲ ─────── failed ─────────┘ │
 ///    └────────────────────────── answered ───────────────────────────┘
@@ -245,15 +231,15 @@ impl Health {
         }
     }
 
-    fn call_ends(&mut self, has_answered: bool, now: Duration, rules: &Rules) {
+    fn call_ends(&mut self, has_answered: bool, now: Duration) {
         *self = match (&*self, has_answered) {
             (_, true) => Health::Well { failures: 0 },
-            (Health::Well { failures }, false) if failures + 1 < rules.failures_max => {
+            (Health::Well { failures }, false) if failures + 1 < FAILURES_MAX => {
                 Health::Well { failures: failures + 1 }
             }
             // A call that began before the service died says nothing new about it.
             (Health::Resting { until }, false) => Health::Resting { until: *until },
-            (_, false) => Health::Resting { until: now + rules.rest },
+            (_, false) => Health::Resting { until: now + REST },
         };
     }
 }
@@ -277,20 +263,20 @@ impl Askers {
     const REMEMBERED_MAX: usize = 10_000;
     const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
-    fn may_ask(&mut self, from: IpAddr, now: Duration, rules: &Rules) -> bool {
+    fn may_ask(&mut self, from: IpAddr, now: Duration, rules: &CallRules) -> bool {
         let from = network(from);
+        let full = rules.questions_at_once as f64;
         if self.buckets.len() >= Self::REMEMBERED_MAX && !self.buckets.contains_key(&from) {
             if now - self.swept >= Self::SWEEP_EVERY {
                 self.swept = now;
-                self.buckets.retain(|_, bucket| bucket.level(now, rules) < rules.questions_at_once);
+                self.buckets.retain(|_, bucket| bucket.level(now, rules) < full);
             }
             if self.buckets.len() >= Self::REMEMBERED_MAX {
                 // Ten thousand addresses that all ask at once are one attacker.
                 return false;
             }
         }
-        let full = Bucket { tokens: rules.questions_at_once, at: now };
-        let bucket = self.buckets.entry(from).or_insert(full);
+        let bucket = self.buckets.entry(from).or_insert(Bucket { tokens: full, at: now });
         let tokens = bucket.level(now, rules);
         let may = tokens >= 1.0;
         *bucket = Bucket { tokens: tokens - if may { 1.0 } else { 0.0 }, at: now };
@@ -299,9 +285,9 @@ impl Askers {
 }
 
 impl Bucket {
-    fn level(&self, now: Duration, rules: &Rules) -> f64 {
-        let gained = (now - self.at).as_secs_f64() * rules.questions_per_second;
-        (self.tokens + gained).min(rules.questions_at_once)
+    fn level(&self, now: Duration, rules: &CallRules) -> f64 {
+        let gained = (now - self.at).as_secs_f64() * rules.questions_per_second as f64;
+        (self.tokens + gained).min(rules.questions_at_once as f64)
     }
 }
 
@@ -321,15 +307,13 @@ mod tests {
     use herd_core::clock::PosixTime;
     use herd_core::whatsat::Position;
 
-    const RULES: Rules = Rules {
+    const RULES: CallRules = CallRules {
         workers: 2,
         queue_max: 1,
         calls_per_day: None,
-        questions_per_second: 5.0,
-        questions_at_once: 10.0,
+        questions_per_second: 5,
+        questions_at_once: 10,
         limits_loopback: false,
-        failures_max: 3,
-        rest: Duration::from_secs(10),
     };
 
     const PATIENCE: Duration = Duration::from_secs(5);
@@ -391,8 +375,10 @@ mod tests {
 
     #[test]
     fn what_nobody_waits_for_is_not_asked() {
-        let mut desk =
-            Desk::new(Rules { queue_max: 9, calls_per_day: Some(5), ..RULES }, Spent::default());
+        let mut desk = Desk::new(
+            CallRules { queue_max: 9, calls_per_day: Some(5), ..RULES },
+            Spent::default(),
+        );
         let stuck = [call(&mut desk, 0, 1), call(&mut desk, 0, 2)];
         ask(&mut desk, 1, 3);
         ask(&mut desk, 2, 4);
@@ -414,7 +400,11 @@ mod tests {
 
     #[test]
     fn a_probe_that_is_dropped_makes_room_for_another() {
-        let mut desk = Desk::new(Rules { workers: 3, queue_max: 9, ..RULES }, Spent::default());
+        let mut desk = Desk::new(CallRules { workers: 3, queue_max: 9, ..RULES }, Spent::default());
+        for number in 3..FAILURES_MAX {
+            let call = call(&mut desk, 0, u64::from(100 + number));
+            desk.finished(Duration::ZERO, call, false);
+        }
         let stuck = [1, 2, 3].map(|number| call(&mut desk, 0, number));
         for call in &stuck[..2] {
             desk.finished(Duration::ZERO, *call, false);
@@ -433,8 +423,8 @@ mod tests {
     #[test]
     fn a_dead_service_is_left_alone_and_then_tried_once() {
         let mut desk = Desk::new(RULES, Spent::default());
-        for number in 0..3 {
-            let call = call(&mut desk, 0, number);
+        for number in 0..FAILURES_MAX {
+            let call = call(&mut desk, 0, number.into());
             desk.finished(Duration::ZERO, call, false);
         }
         assert!(refusal(ask(&mut desk, 9_999, 4)).contains("left alone"));
@@ -450,7 +440,7 @@ mod tests {
 
     #[test]
     fn a_day_has_its_budget() {
-        let mut desk = Desk::new(Rules { calls_per_day: Some(2), ..RULES }, Spent::default());
+        let mut desk = Desk::new(CallRules { calls_per_day: Some(2), ..RULES }, Spent::default());
         for number in 0..2 {
             let call = call(&mut desk, 0, number);
             desk.finished(Duration::ZERO, call, true);
@@ -461,7 +451,7 @@ mod tests {
 
     #[test]
     fn each_address_has_its_patience() {
-        let rules = Rules { queue_max: 1_000_000, ..RULES };
+        let rules = CallRules { queue_max: 1_000_000, ..RULES };
         let asks = |desk: &mut Desk, ms, from: &str, count: u64| {
             let from: IpAddr = from.parse().unwrap();
             let answers = (0..count).map(|n| {
@@ -477,13 +467,13 @@ mod tests {
         assert_eq!(asks(&mut desk, 0, "127.0.0.1", 20), 20);
         assert_eq!(asks(&mut desk, 0, "2001:db8::1", 6), 6);
         assert_eq!(asks(&mut desk, 0, "2001:db8::2", 20), 4, "the same network");
-        let mut strict = Desk::new(Rules { limits_loopback: true, ..rules }, Spent::default());
+        let mut strict = Desk::new(CallRules { limits_loopback: true, ..rules }, Spent::default());
         assert_eq!(asks(&mut strict, 0, "127.0.0.1", 20), 10);
     }
 
     #[test]
     fn addresses_are_remembered_in_a_bound() {
-        let mut desk = Desk::new(Rules { queue_max: 1_000_000, ..RULES }, Spent::default());
+        let mut desk = Desk::new(CallRules { queue_max: 1_000_000, ..RULES }, Spent::default());
         let from = |n: u32| Some(IpAddr::from(n.to_be_bytes()));
         for n in 0..20_000 {
             desk.receive(now(0), from(n + (1 << 24)), Ticket(0), &about(1.0), PATIENCE);

@@ -67,7 +67,7 @@ impl Shares {
 
 /// What a server needs before anybody has come.
 fn ours(config: &Config) -> usize {
-    HOUSE + FOR_EACH * (config.peers.len() + config.places.workers)
+    HOUSE + FOR_EACH * (config.peers.len() + config.places.calls.workers)
 }
 
 /// Says how many descriptors there are then.

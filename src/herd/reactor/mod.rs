@@ -226,7 +226,7 @@ impl Reactor {
     /// Sleeps until there are events or the time is over. Says how long it might have been.
     fn sleep(&mut self, events: &mut Events) -> io::Result<Option<Duration>> {
         let mut timeout = self.timeout();
-        let spin = Duration::from_micros(self.config.limits.spin_us.into());
+        let spin = Duration::from_micros(self.config.limits.spin_us as u64);
         if !spin.is_zero() && timeout != Some(Duration::ZERO) {
             let began = Instant::now();
             while began.elapsed() < spin {

@@ -117,7 +117,7 @@ mod tests {
             new_clients_per_s: 10,
             new_clients_at_once: 100,
             new_clients_limit_loopback: limits_loopback,
-            ..Limits::DEFAULT
+            ..crate::config::Settings::default().limits
         })
     }
 

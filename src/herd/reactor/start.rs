@@ -32,7 +32,7 @@ use crate::config::{Config, HerdKey, Initiative, LinkKind, PlainShape, StaleRepl
 use crate::logging::LogHandle;
 use crate::places::Supply;
 use crate::places::budget::{Ledger, Spent};
-use crate::places::desk::{Desk, Rules};
+use crate::places::desk::Desk;
 use herd_core::border::Outputs;
 use herd_core::names::Door;
 use herd_core::session::BufferPool;
@@ -253,8 +253,8 @@ fn open_places(config: &Config, postbox: &Postbox) -> Result<Places, StartError>
         }
         Supply::Remote(remote) => {
             let (ledger, spent) = open_ledger(config).unzip();
-            let pool = PlacesPool::start(remote, ledger, places.workers, postbox);
-            let desk = Desk::new(rules(places), spent.unwrap_or_default());
+            let pool = PlacesPool::start(remote, ledger, places.calls.workers, postbox);
+            let desk = Desk::new(places.calls, spent.unwrap_or_default());
             Ok(Places::remote(name, pool.map_err(no_thread)?, desk))
         }
     }
@@ -263,27 +263,13 @@ fn open_places(config: &Config, postbox: &Postbox) -> Result<Places, StartError>
 /// What was spent today at a source that has a budget. The file is of this server of this herd,
 /// whichever process it is: one that drains and the next one share it.
 fn open_ledger(config: &Config) -> Option<(Ledger, Spent)> {
-    config.places.calls_per_day?;
+    config.places.calls.calls_per_day?;
     let path = config.run_dir.join(format!("{}@{}.calls", config.name, config.herd));
     let (ledger, spent, complaint) = Ledger::open(path, config.places.source.name());
     if let Some(complaint) = complaint {
         warn!("{complaint}");
     }
     Some((ledger, spent))
-}
-
-/// What the desk in front of a remote source allows.
-fn rules(places: &crate::config::Places) -> Rules {
-    Rules {
-        workers: places.workers,
-        queue_max: places.queue_max,
-        calls_per_day: places.calls_per_day,
-        questions_per_second: places.questions_per_second as f64,
-        questions_at_once: places.questions_at_once as f64,
-        limits_loopback: places.limits_loopback,
-        failures_max: limits::PLACES_FAILURES_MAX,
-        rest: limits::PLACES_REST,
-    }
 }
 
 /// What we put around an AT line for a course server.
@@ -314,12 +300,13 @@ fn settings(config: &Config, shares: Shares) -> Result<Settings, StartError> {
         name: config.name.as_bytes().into(),
         herd: config.herd.clone().into_bytes(),
         peers: config.peers.iter().map(peer).collect(),
-        plain_names: match config.accept_plain {
-            true => config.servers.iter().map(|name| name.clone().into_bytes()).collect(),
-            false => Vec::new(),
+        plain_names: if config.accept_plain {
+            config.servers.iter().map(|name| name.clone().into_bytes()).collect()
+        } else {
+            Vec::new()
         },
-        stale_reply_stored: config.stale_reply == StaleReply::Stored,
-        close_after_reply: config.close_after_reply,
+        stale_reply_stored: config.answers.stale_reply == StaleReply::Stored,
+        close_after_reply: config.answers.close_after_reply,
         answer_patience: config.places.deadline,
         waits_max: limits.waits_max,
         strangers_max: shares.strangers,
@@ -357,7 +344,7 @@ mod tests {
         let told = settings(&config, shares).unwrap();
         assert_eq!(told.strangers_max, 7);
         assert_eq!((told.keys.len(), told.ahead_max, told.expire_after), (0, None, None));
-        assert_eq!(told.compare_every, Some(limits::COMPARE_EVERY));
+        assert_eq!(told.compare_every, Some(Duration::from_secs(30)));
 
         let day = Some(Duration::from_secs(86_400));
         config.keys = vec![HerdKey::new([7; 32]), HerdKey::new([5; 32])];

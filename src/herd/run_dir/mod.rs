@@ -20,9 +20,9 @@ use std::time::Duration;
 
 pub use claim::{Claim, ClaimError, gone_by};
 
+use crate::config::Settings;
 use crate::config::herd::parse_name;
 use crate::config::limits::NAME_BYTES_MAX;
-use crate::config::settings::RUN_DIR_MODE;
 
 /// What `@PORT` and `.PID` may add to a name.
 const SUFFIX_BYTES_MAX: usize = 11;
@@ -53,7 +53,7 @@ pub enum Holder {
 
 impl RunDir {
     pub fn new(path: PathBuf) -> RunDir {
-        RunDir { path, mode: RUN_DIR_MODE }
+        RunDir { path, mode: Settings::default().run_dir_mode }
     }
 
     /// The same with other permissions, should it have to be made.

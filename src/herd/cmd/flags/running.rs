@@ -10,8 +10,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Args};
 
 use herd::config::herd::parse_name;
-use herd::config::settings::default_dir;
-use herd::config::{Config, ConfigError, file};
+use herd::config::{Config, ConfigError, Settings, file};
 use herd::run_dir::RunDir;
 
 use super::{HerdFlags, ServeFlags, home};
@@ -122,12 +121,24 @@ impl PlaceFlags {
     /// wrong with herd.toml, if it was asked.
     pub fn run_dir(self) -> (RunDir, Option<ConfigError>) {
         let (complaint, named) = match (&self.run_dir, &self.config) {
-            (None, Some(path)) => (file::read(path).err(), file::run_dir(path)),
+            (None, Some(path)) => {
+                let complaint = file::read(path, &mut Settings::default()).err();
+                (complaint, file::run_dir(path))
+            }
             _ => (None, None),
         };
-        let path = self.run_dir.or(named).unwrap_or_else(|| default_dir(home().as_deref(), "run"));
+        let path = self.run_dir.or(named).unwrap_or_else(|| usual_settings().run_dir);
         (RunDir::new(path), complaint)
     }
+}
+
+/// The settings of a command that knows of no herd.
+fn usual_settings() -> Settings {
+    let mut settings = Settings::default();
+    if let Some(home) = home() {
+        settings.live_in(&home);
+    }
+    settings
 }
 
 impl StatusFlags {

@@ -9,8 +9,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::*;
-use crate::config::PlacesSource;
-use crate::config::settings::PlacesSettings;
+use crate::config::{Places, PlacesSource, Settings};
 use crate::places::Supply;
 use herd_core::whatsat::Position;
 
@@ -70,8 +69,8 @@ fn response(code: &str, body: &[u8]) -> Vec<u8> {
 
 fn remote(source: PlacesSource, base: &str, deadline: Duration) -> Remote {
     let url = Some(base.to_owned());
-    let settings = PlacesSettings { source, url, deadline, ..PlacesSettings::default() };
-    let places = settings.complete(Some(Secret::new(KEY.to_owned()))).unwrap();
+    let places = Places { source, url, deadline, ..Settings::default().places };
+    let places = places.complete(Some(Secret::new(KEY.to_owned()))).unwrap();
     match Supply::of(&places).unwrap() {
         Supply::Remote(remote) => remote,
         Supply::Local(_) => panic!("{source:?} is no remote source"),
@@ -496,10 +495,10 @@ fn an_answer_has_a_bound() {
 #[test]
 fn a_paid_service_needs_a_key() {
     for source in [PlacesSource::GoogleNew, PlacesSource::GoogleLegacy] {
-        let stand_in = PlacesSettings {
+        let stand_in = Places {
             source,
             url: Some("http://127.0.0.1:9".to_owned()),
-            ..PlacesSettings::default()
+            ..Settings::default().places
         };
         let mut places = stand_in.complete(None).unwrap();
         assert!(Supply::of(&places).is_ok());

@@ -1,0 +1,172 @@
+//! The graph of a herd.toml: who is in the herd, where they listen, who is linked with whom.
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::super::herd::{Herd, Link, Member, PEER_PORT_OFFSET, parse_name};
+use super::super::{Address, ConfigError, PlainShape};
+use super::Source;
+
+/// The graph as it is written.
+#[derive(Deserialize)]
+pub(super) struct Graph {
+    pub herd: Spanned<String>,
+    #[serde(default)]
+    pub links: Vec<Spanned<[String; 2]>>,
+    #[serde(default)]
+    pub server: Vec<ServerTable>,
+}
+
+/// One `[[server]]`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ServerTable {
+    name: Spanned<String>,
+    clients: Spanned<Address>,
+    peers: Option<Spanned<Address>>,
+    #[serde(default)]
+    plain: bool,
+    shape: Option<Spanned<PlainShape>>,
+}
+
+impl Source<'_> {
+    fn name(&self, text: &Spanned<String>) -> Result<String, ConfigError> {
+        parse_name(text.get_ref()).map_err(|sentence| self.error(text.span(), &sentence))
+    }
+
+    /// The herd, of which it is not known yet whether it is open.
+    pub fn herd(&self, tables: &Graph) -> Result<Herd, ConfigError> {
+        let id = self.name(&tables.herd)?;
+        let mut herd = Herd { id, members: Vec::new(), links: Vec::new(), open: false };
+        if tables.server.is_empty() {
+            let sentence = "this herd has no servers: add a [[server]] with `name` and `clients`";
+            return Err(self.error(tables.herd.span(), sentence));
+        }
+        for (position, table) in tables.server.iter().enumerate() {
+            let member = self.member(&herd, table, &tables.server[..position])?;
+            herd.members.push(member);
+        }
+        for (position, pair) in tables.links.iter().enumerate() {
+            let link = self.link(&herd, pair, &tables.links[..position])?;
+            herd.links.push(link);
+        }
+        Ok(herd)
+    }
+
+    fn member(
+        &self,
+        herd: &Herd,
+        table: &ServerTable,
+        earlier: &[ServerTable],
+    ) -> Result<Member, ConfigError> {
+        let name = self.name(&table.name)?;
+        if let Some(first) = earlier.iter().find(|first| *first.name.get_ref() == name) {
+            let line = self.line(&first.name.span());
+            let sentence = format!("{name} is on line {line} already: a server has one [[server]]");
+            return Err(self.error(table.name.span(), &sentence));
+        }
+        let clients = self.address(herd, &table.clients)?;
+        if table.plain {
+            return self.course_server(name, clients, table);
+        }
+        if let Some(shape) = &table.shape {
+            let sentence = format!("{name} is not plain and so its lines have no `shape`");
+            return Err(self.error(shape.span(), &sentence));
+        }
+        let peers = match &table.peers {
+            Some(peers) => self.address(herd, peers)?,
+            None => {
+                let port = clients.port.checked_add(PEER_PORT_OFFSET).ok_or_else(|| {
+                    let sentence = "client port + 100 is no port: give this server its `peers`";
+                    self.error(table.clients.span(), sentence)
+                })?;
+                let peers = Address { host: clients.host.clone(), port };
+                self.address(herd, &Spanned::new(table.clients.span(), peers))?
+            }
+        };
+        if peers.same_as(&clients) {
+            let sentence = format!("{name} cannot serve clients and peers on the same {peers}");
+            return Err(self.error(table.clients.span(), &sentence));
+        }
+        Ok(Member { name, clients, peers: Some(peers), shape: PlainShape::default() })
+    }
+
+    fn course_server(
+        &self,
+        name: String,
+        clients: Address,
+        table: &ServerTable,
+    ) -> Result<Member, ConfigError> {
+        if let Some(peers) = &table.peers {
+            let sentence = format!("{name} is plain and so has no port for peers: remove `peers`");
+            return Err(self.error(peers.span(), &sentence));
+        }
+        if !clients.is_loopback() {
+            let sentence = format!(
+                "{name} is plain and so must be on loopback, not on {clients}: \
+                 anybody can forge plain AT lines"
+            );
+            return Err(self.error(table.clients.span(), &sentence));
+        }
+        let shape = table.shape.as_ref().map(|shape| shape.get_ref().clone()).unwrap_or_default();
+        Ok(Member { name, clients, peers: None, shape })
+    }
+
+    /// An address that can be dialled and that nobody else has.
+    fn address(&self, herd: &Herd, address: &Spanned<Address>) -> Result<Address, ConfigError> {
+        let found = address.get_ref();
+        if found.ip().is_some_and(|ip| ip.is_unspecified()) {
+            let sentence = format!(
+                "nobody can dial {found}: write the address that others dial, and listen on all \
+                 of this machine's with `herd serve --bind {}`",
+                found.host
+            );
+            return Err(self.error(address.span(), &sentence));
+        }
+        if let Some(other) = herd.taken_by(found) {
+            let other = &other.name;
+            let sentence = format!(
+                "{found} belongs to {other} already (a server has a port for clients and one for \
+                 peers, by default 100 above it)"
+            );
+            return Err(self.error(address.span(), &sentence));
+        }
+        Ok(found.clone())
+    }
+
+    fn link(
+        &self,
+        herd: &Herd,
+        pair: &Spanned<[String; 2]>,
+        earlier: &[Spanned<[String; 2]>],
+    ) -> Result<Link, ConfigError> {
+        let fail = |sentence: &str| Err(self.error(pair.span(), sentence));
+        let [dials, accepts] = pair.get_ref();
+        for end in [dials, accepts] {
+            if herd.member(end).is_none() {
+                return fail(&format!(
+                    "there is no server `{}` to link: this herd has {}",
+                    end.escape_debug(),
+                    herd.names()
+                ));
+            }
+        }
+        if dials == accepts {
+            return fail(&format!("{dials} is linked with itself: name two servers"));
+        }
+        if herd.are_linked(dials, accepts) {
+            let same = |other: &&Spanned<[String; 2]>| {
+                let [one, two] = other.get_ref();
+                (one == dials && two == accepts) || (one == accepts && two == dials)
+            };
+            let line = earlier.iter().find(same).map_or(0, |first| self.line(&first.span()));
+            return fail(&format!("{dials} and {accepts} are linked on line {line} already"));
+        }
+        if [dials, accepts].iter().all(|end| herd.member(end).is_some_and(|m| m.peers.is_none())) {
+            return fail(&format!(
+                "{dials} and {accepts} are both plain: herd could not join them"
+            ));
+        }
+        Ok(Link { dials: dials.clone(), accepts: accepts.clone() })
+    }
+}

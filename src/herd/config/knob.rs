@@ -1,0 +1,282 @@
+//! What a knob is: one thing that an operator can set, declared once.
+//!
+//! All that is known of a knob comes from its declaration: how herd.toml, a flag and a variable are
+//! read and what they may say, the value without them, what `herd example-config` and SETTINGS.md
+//! say of it, and what `herd check-config` shows. The declarations are in [`limits`](super::limits),
+//! [`places`](super::places) and [`settings`](super::settings).
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::units::{parse_duration, parse_size, show_duration, show_number, show_size};
+use super::{Settings, url};
+
+/// Longer URLs are not known to be needed by any service.
+const URL_BYTES_MAX: usize = 4_096;
+
+/// One thing that an operator can set.
+pub struct Knob {
+    /// As herd.toml names it, with its section: `limits.idle`.
+    pub name: &'static str,
+    pub kind: Kind,
+    /// The value if nobody gives one, spelled as a flag would; for a kind that may have none, words
+    /// for people.
+    pub default: &'static str,
+    /// The value in presets, if it is another one.
+    pub preset: Option<&'static str>,
+    /// A value for the example, if there is none by default.
+    pub example: &'static str,
+    /// What it does, in sentences.
+    pub meaning: &'static str,
+    /// Why the default is what it is, in a sentence.
+    pub reason: &'static str,
+    pub effect: Effect,
+    pub flag: Option<Flag>,
+}
+
+impl fmt::Debug for Knob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+/// When a change takes effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// At once, by `herd reload`.
+    Live,
+    /// For connections that come after `herd reload`.
+    NewConnections,
+    /// When the server is started again.
+    Restart,
+}
+
+/// What says the same on the command line of `serve`, and in the environment.
+pub struct Flag {
+    /// Without its dashes.
+    pub long: &'static str,
+    pub variable: &'static str,
+    /// What stands for the value in help.
+    pub value: &'static str,
+    pub help: &'static str,
+}
+
+/// Where a value is in the settings.
+type At<T> = fn(&mut Settings) -> &mut T;
+
+/// What a knob's value may be, and where it goes.
+pub enum Kind {
+    /// A number of things.
+    Count { at: At<usize>, range: RangeInclusive<usize>, of: &'static str },
+    /// The same, or none.
+    SomeCount { at: At<Option<usize>>, range: RangeInclusive<usize>, of: &'static str },
+    /// Bytes.
+    Size { at: At<usize>, range: RangeInclusive<usize> },
+    /// A time above zero.
+    Time { at: At<Duration>, max: Duration },
+    /// The same, or `off`.
+    TimeOrOff { at: At<Option<Duration>>, max: Duration },
+    /// Yes or no.
+    Switch { at: At<bool> },
+    /// A path that is always known.
+    Path { at: At<PathBuf> },
+    /// A path, or none.
+    SomePath { at: At<Option<PathBuf>> },
+    /// A text of at most so many bytes, or none.
+    SomeText { at: At<Option<String>>, bytes_max: usize },
+    /// An URL, or none. It is shown without what may be a secret.
+    SomeUrl { at: At<Option<String>> },
+    /// A word that has a type of its own.
+    Word {
+        set: fn(&mut Settings, &str) -> Result<(), String>,
+        show: fn(&Settings) -> String,
+        /// The words to choose from, for people.
+        words: &'static str,
+    },
+}
+
+impl Knob {
+    /// The section of herd.toml; empty for what stands above the first one.
+    pub fn section(&self) -> &'static str {
+        self.name.split_once('.').map_or("", |(section, _)| section)
+    }
+
+    pub fn key(&self) -> &'static str {
+        self.name.split_once('.').map_or(self.name, |(_, key)| key)
+    }
+
+    /// Takes a value over, which is spelled as behind a flag.
+    ///
+    /// # Errors
+    /// A sentence that names the value, what it may be, and so the way out.
+    pub fn set(&self, settings: &mut Settings, value: &OsStr) -> Result<(), String> {
+        let text = || value.to_str().ok_or_else(|| format!("{} is no UTF-8", value.display()));
+        match &self.kind {
+            Kind::Count { at, range, of } => *at(settings) = count(text()?, range, of)?,
+            Kind::SomeCount { at, range, of } => *at(settings) = Some(count(text()?, range, of)?),
+            Kind::Size { at, range } => *at(settings) = size(text()?, range)?,
+            Kind::Time { at, max } => *at(settings) = parse_duration(text()?, *max)?,
+            Kind::TimeOrOff { at, .. } if text()? == "off" => *at(settings) = None,
+            Kind::TimeOrOff { at, max } => {
+                let found = parse_duration(text()?, *max);
+                *at(settings) = Some(found.map_err(|why| format!("{why}, or \"off\""))?);
+            }
+            Kind::Switch { at } => *at(settings) = parse_switch(text()?)?,
+            Kind::Path { at } => *at(settings) = path(value)?,
+            Kind::SomePath { at } => *at(settings) = Some(path(value)?),
+            Kind::SomeText { at, bytes_max } => *at(settings) = Some(bounded(text()?, *bytes_max)?),
+            Kind::SomeUrl { at } => *at(settings) = Some(bounded(text()?, URL_BYTES_MAX)?),
+            Kind::Word { set, .. } => set(settings, text()?)?,
+        }
+        Ok(())
+    }
+
+    /// The value, spelled as a flag would; `None` if there is none.
+    pub fn show(&self, settings: &Settings) -> Option<String> {
+        // The ways to a value lead to one that can be changed, so they are shown a copy.
+        let mut settings = settings.clone();
+        let settings = &mut settings;
+        let path = |path: &PathBuf| path.display().to_string();
+        match &self.kind {
+            Kind::Count { at, .. } => Some(at(settings).to_string()),
+            Kind::SomeCount { at, .. } => at(settings).map(|count| count.to_string()),
+            Kind::Size { at, .. } => Some(show_size(*at(settings))),
+            Kind::Time { at, .. } => Some(show_duration(*at(settings))),
+            Kind::TimeOrOff { at, .. } => {
+                Some(at(settings).map_or_else(|| "off".to_owned(), show_duration))
+            }
+            Kind::Switch { at } => Some(at(settings).to_string()),
+            Kind::Path { at } => Some(path(at(settings))),
+            Kind::SomePath { at } => at(settings).as_ref().map(path),
+            Kind::SomeText { at, .. } => at(settings).clone(),
+            Kind::SomeUrl { at } => at(settings).as_deref().map(url::shown),
+            Kind::Word { show, .. } => Some(show(settings)),
+        }
+    }
+
+    /// What its value may be, for people.
+    pub fn range(&self) -> String {
+        match &self.kind {
+            Kind::Count { range, of, .. } | Kind::SomeCount { range, of, .. } => {
+                format!("{} to {} {of}", range.start(), show_number(*range.end()))
+            }
+            Kind::Size { range, .. } => {
+                format!("{} to {}", show_size(*range.start()), show_size(*range.end()))
+            }
+            Kind::Time { max, .. } => format!("1 ms to {}", show_duration(*max)),
+            Kind::TimeOrOff { max, .. } => format!("1 ms to {}, or off", show_duration(*max)),
+            Kind::Switch { .. } => "true or false".to_owned(),
+            Kind::Path { .. } | Kind::SomePath { .. } => "a path".to_owned(),
+            Kind::SomeText { bytes_max, .. } => format!("at most {}", show_size(*bytes_max)),
+            Kind::SomeUrl { .. } => "an URL".to_owned(),
+            Kind::Word { words, .. } => (*words).to_owned(),
+        }
+    }
+
+    /// True if it may have no value.
+    pub fn is_optional(&self) -> bool {
+        matches!(
+            self.kind,
+            Kind::SomeCount { .. }
+                | Kind::SomePath { .. }
+                | Kind::SomeText { .. }
+                | Kind::SomeUrl { .. }
+        )
+    }
+
+    /// A value as herd.toml has it: in quotes, unless it is a number, true or false.
+    pub fn in_file(&self, value: &str) -> String {
+        match self.kind {
+            Kind::Count { .. } | Kind::SomeCount { .. } | Kind::Switch { .. } => value.to_owned(),
+            _ => toml::Value::from(value).to_string(),
+        }
+    }
+}
+
+fn count(text: &str, range: &RangeInclusive<usize>, of: &str) -> Result<usize, String> {
+    let number: i128 = text.parse().map_err(|_| format!("`{text}` is no number"))?;
+    let fits = usize::try_from(number).ok().filter(|number| range.contains(number));
+    let (min, max) = (range.start(), show_number(*range.end()));
+    fits.ok_or_else(|| format!("{number} is not between {min} and {max} {of}"))
+}
+
+fn size(text: &str, range: &RangeInclusive<usize>) -> Result<usize, String> {
+    // A number below zero is one out of range, and not ill spelled.
+    let bytes = if text.starts_with('-') { None } else { Some(parse_size(text)?) };
+    let bytes = bytes.and_then(|bytes| usize::try_from(bytes).ok());
+    let (min, max) = (show_size(*range.start()), show_size(*range.end()));
+    let fits = bytes.filter(|bytes| range.contains(bytes));
+    fits.ok_or_else(|| format!("{text} is not between {min} and {max}"))
+}
+
+fn path(text: &OsStr) -> Result<PathBuf, String> {
+    if text.is_empty() {
+        return Err("an empty path names nothing: leave it out".to_owned());
+    }
+    Ok(PathBuf::from(text))
+}
+
+fn bounded(text: &str, bytes_max: usize) -> Result<String, String> {
+    if text.len() > bytes_max {
+        let (bytes, most) = (text.len(), show_size(bytes_max));
+        return Err(format!("this has {bytes} bytes: write {most} at most"));
+    }
+    Ok(text.to_owned())
+}
+
+/// What the variable of a flag without a value may say.
+///
+/// # Errors
+/// A sentence with the words to choose from.
+pub fn parse_switch(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "1" | "true" | "yes" | "on" => Ok(true),
+        "0" | "false" | "no" | "off" => Ok(false),
+        _ => Err("write 1 or 0".into()),
+    }
+}
+
+// How a knob is declared.
+impl Knob {
+    pub const fn new(name: &'static str, kind: Kind, default: &'static str) -> Knob {
+        Knob {
+            name,
+            kind,
+            default,
+            preset: None,
+            example: default,
+            meaning: "",
+            reason: "",
+            effect: Effect::Restart,
+            flag: None,
+        }
+    }
+
+    pub const fn in_presets(mut self, value: &'static str) -> Knob {
+        self.preset = Some(value);
+        self
+    }
+
+    pub const fn example(mut self, value: &'static str) -> Knob {
+        self.example = value;
+        self
+    }
+
+    pub const fn means(mut self, sentences: &'static str) -> Knob {
+        self.meaning = sentences;
+        self
+    }
+
+    pub const fn because(mut self, sentence: &'static str) -> Knob {
+        self.reason = sentence;
+        self
+    }
+
+    pub const fn flag(mut self, flag: Flag) -> Knob {
+        self.flag = Some(flag);
+        self
+    }
+}

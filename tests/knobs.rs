@@ -1,0 +1,309 @@
+//! Every knob is declared once: the page and the example say what is declared, every value in range
+//! is taken and no other, and what herd.toml sets reaches the server.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use herd::config::knob::{Kind, Knob};
+use herd::config::layers::{Overrides, Which, configure};
+use herd::config::settings::{SECTIONS, knobs};
+use herd::config::units::{parse_duration, parse_size, show_duration};
+use herd::config::{Config, HerdKey, Settings, example, file};
+
+const SERVER: &str = "[[server]]\nname = \"Hill\"\nclients = \"127.0.0.1:34000\"\n";
+
+/// A herd.toml with one server that says this of knobs.
+fn herd_toml(values: &[(&Knob, &str)]) -> String {
+    let mut text = "herd = \"demo\"\n".to_owned();
+    for section in &SECTIONS {
+        if !section.name.is_empty() {
+            text += &format!("[{}]\n", section.name);
+        }
+        for (knob, value) in values.iter().filter(|(knob, _)| knob.section() == section.name) {
+            text += &format!("{} = {value}\n", knob.key());
+        }
+        if section.name.is_empty() {
+            text += SERVER;
+        }
+    }
+    text
+}
+
+fn knob(name: &str) -> &'static Knob {
+    knobs().find(|knob| knob.name == name).unwrap()
+}
+
+fn settings_of(text: &str) -> Result<Settings, String> {
+    let mut settings = Settings::default();
+    let herd = file::parse(Path::new("herd.toml"), text, &mut settings);
+    herd.map(|_| settings).map_err(|error| error.to_string())
+}
+
+/// A value that is not the default and breaks no rule, as herd.toml has it.
+fn other_value(knob: &Knob, key_file: &Path) -> String {
+    let default_time = || parse_duration(knob.default, Duration::MAX).unwrap();
+    let a_little_longer = || show_duration(default_time() + Duration::from_millis(1));
+    let value = match &knob.kind {
+        Kind::Count { range, .. } => {
+            let default: usize = knob.default.parse().unwrap();
+            let other = if default < *range.end() { default + 1 } else { default - 1 };
+            other.to_string()
+        }
+        Kind::Size { .. } => (parse_size(knob.default).unwrap() + 1).to_string(),
+        Kind::Time { .. } => a_little_longer(),
+        Kind::TimeOrOff { .. } if knob.default == "off" => "2 d".to_owned(),
+        Kind::TimeOrOff { .. } => a_little_longer(),
+        Kind::Switch { .. } => "true".to_owned(),
+        Kind::SomePath { .. } if knob.name == "key_file" => key_file.display().to_string(),
+        Kind::Path { .. } | Kind::SomePath { .. } => "elsewhere".to_owned(),
+        Kind::SomeUrl { .. } => "http://127.0.0.1:34001".to_owned(),
+        Kind::SomeText { .. } | Kind::SomeCount { .. } => knob.example.to_owned(),
+        Kind::Word { .. } => match knob.name {
+            "places.source" => "overpass",
+            "answers.stale_reply" => "stored",
+            "run_dir_mode" | "log.mode" => "0700",
+            "log.level" => "warn",
+            name => panic!("{name} needs another word here"),
+        }
+        .to_owned(),
+    };
+    assert_ne!(value, knob.default);
+    knob.in_file(&value)
+}
+
+fn with_key_file() -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("herd.key");
+    fs::write(&path, HerdKey::print_all(&[HerdKey::new([7; 32])])).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    (dir, path)
+}
+
+#[test]
+fn the_page_says_what_is_declared() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/herd/config/SETTINGS.md");
+    let (page, found) = (example::page(), fs::read_to_string(&path).unwrap_or_default());
+    assert!(page == found, "SETTINGS.md should be this:\n{page}");
+}
+
+#[test]
+fn every_knob_is_explained() {
+    let mut names = BTreeSet::new();
+    for knob in knobs() {
+        assert!(names.insert(knob.name), "{} is declared twice", knob.name);
+        for sentences in [knob.meaning, knob.reason] {
+            assert!(sentences.ends_with(['.', ')']), "{}: {sentences:?}", knob.name);
+        }
+        if let Some(flag) = &knob.flag {
+            let variable = format!("HERD_{}", flag.long.to_uppercase().replace('-', "_"));
+            assert_eq!(flag.variable, variable);
+        }
+    }
+}
+
+/// Goal: a default is in its range, and is spelled as it is shown again.
+#[test]
+fn defaults_are_values_that_may_be_set() {
+    let (settings, preset) = (Settings::default(), Settings::preset());
+    for knob in knobs() {
+        let shown = knob.show(&settings);
+        if knob.is_optional() {
+            assert_eq!(shown, None, "{}", knob.name);
+            let taken = knob.set(&mut Settings::default(), OsStr::new(knob.example));
+            assert_eq!(taken, Ok(()), "{}", knob.name);
+            continue;
+        }
+        let (shown, in_presets) = (shown.unwrap(), knob.show(&preset).unwrap());
+        assert_eq!(in_presets, knob.preset.unwrap_or(knob.default), "{}", knob.name);
+        if matches!(knob.kind, Kind::Size { .. }) {
+            assert_eq!(parse_size(&shown), parse_size(knob.default), "{}", knob.name);
+        }
+        assert_eq!(shown, knob.default, "{}", knob.name);
+        let text = herd_toml(&[(knob, &knob.in_file(&shown))]);
+        let again = settings_of(&text).unwrap();
+        assert_eq!(format!("{again:?}"), format!("{settings:?}"), "{}", knob.name);
+    }
+}
+
+/// What is no value of a knob, as herd.toml has it, and what a sentence must say of it.
+fn bad_values(knob: &Knob) -> Vec<(String, String)> {
+    let beyond = |max: usize| (max + 1).to_string();
+    let longer = |max: Duration| format!("\"{}\"", show_duration(max + Duration::from_secs(1)));
+    let range = knob.range();
+    let range = range.split(" of ").next().unwrap();
+    match &knob.kind {
+        Kind::Count { range: bounds, of, .. } | Kind::SomeCount { range: bounds, of, .. } => {
+            let between = format!("is not between {}", range.replace(" to ", " and "));
+            assert!(between.ends_with(of));
+            let mut bad = vec![(beyond(*bounds.end()), between.clone())];
+            bad.push(((*bounds.start() as i64 - 1).to_string(), between.clone()));
+            bad.push(("99999999999999999999".to_owned(), between));
+            bad.push(("\"1\"".to_owned(), "expected a whole number".to_owned()));
+            bad
+        }
+        Kind::Size { range: bounds, .. } => {
+            let between = format!("is not between {}", range.replace(" to ", " and "));
+            vec![
+                (beyond(*bounds.end()), between.clone()),
+                ("0".to_owned(), between.clone()),
+                ("-1".to_owned(), between),
+                ("\"1 K\"".to_owned(), "is no size: write bytes".to_owned()),
+                ("true".to_owned(), "expected a size".to_owned()),
+            ]
+        }
+        Kind::Time { max, .. } | Kind::TimeOrOff { max, .. } => {
+            let most = format!("at most {}", show_duration(*max));
+            vec![
+                (longer(*max), most.clone()),
+                ("\"0 s\"".to_owned(), most),
+                ("5".to_owned(), "expected a duration in quotes".to_owned()),
+            ]
+        }
+        Kind::Switch { .. } => vec![("1".to_owned(), "expected true or false".to_owned())],
+        Kind::Path { .. } | Kind::SomePath { .. } => {
+            let empty = ("\"\"".to_owned(), "an empty path names nothing".to_owned());
+            vec![empty, ("1".to_owned(), "expected a text in quotes".to_owned())]
+        }
+        Kind::SomeText { bytes_max, .. } => {
+            let text = format!("\"{}\"", "x".repeat(bytes_max + 1));
+            vec![(text, "write 4 KiB at most".to_owned())]
+        }
+        Kind::SomeUrl { .. } => {
+            vec![(format!("\"{}\"", "x".repeat(4_097)), "write 4 KiB at most".to_owned())]
+        }
+        Kind::Word { .. } => vec![("\"?\"".to_owned(), String::new())],
+    }
+}
+
+#[test]
+fn what_is_out_of_range_is_refused_with_its_line() {
+    for knob in knobs() {
+        let bad_values = bad_values(knob);
+        assert!(!bad_values.is_empty());
+        for (value, why) in bad_values {
+            let text = herd_toml(&[(knob, &value)]);
+            let line = text.lines().position(|line| line.starts_with(&format!("{} =", knob.key())));
+            let sentence = settings_of(&text).expect_err(knob.name);
+            let place = format!("herd.toml:{}: in `{} = ", line.unwrap() + 1, knob.key());
+            assert!(sentence.starts_with(&place), "{sentence}\n  not {place}");
+            assert!(sentence.contains(&why), "{sentence}\n  lacks {why}");
+        }
+    }
+}
+
+/// Each field's value by its name, from what `Debug` prints.
+fn fields(settings: &Settings) -> BTreeMap<String, String> {
+    let mut fields = BTreeMap::new();
+    let (mut section, mut last) = (String::new(), String::new());
+    for line in format!("{settings:#?}").lines().skip(1) {
+        match line.trim().split_once(": ") {
+            Some((name, value)) if value.ends_with('{') => section = format!("{name}."),
+            Some((name, value)) => {
+                last = format!("{section}{name}");
+                fields.insert(last.clone(), value.trim_end_matches(',').to_owned());
+            }
+            // A value in several lines.
+            None if fields.get(&last).is_some_and(|value| value.ends_with('(')) => {
+                *fields.get_mut(&last).unwrap() += line.trim();
+            }
+            None => {}
+        }
+        if line.trim() == "}," && section == "calls." {
+            section = "places.".to_owned();
+        }
+    }
+    fields
+}
+
+/// Goal: no knob without a field of its own, and no field that nobody can set.
+#[test]
+fn every_field_has_its_knob() {
+    let (_dir, key_file) = with_key_file();
+    let defaults = fields(&Settings::default());
+    let mut set = BTreeSet::new();
+    for knob in knobs() {
+        let text = herd_toml(&[(knob, &other_value(knob, &key_file))]);
+        let changed = fields(&settings_of(&text).unwrap());
+        let is_changed = |(name, value): &(&String, &String)| changed[*name] != **value;
+        let differ = defaults.iter().filter(is_changed);
+        let differ: Vec<_> = differ.map(|(name, _)| name.clone()).collect();
+        assert_eq!(differ.len(), 1, "{} changes {differ:?}", knob.name);
+        let field = differ[0].rsplit('.').next().unwrap();
+        assert_eq!(field, knob.key(), "{} sets another's field", knob.name);
+        assert!(set.insert(differ[0].clone()), "{field} has two knobs");
+    }
+    let free: Vec<_> = defaults.keys().filter(|name| !set.contains(*name)).collect();
+    assert_eq!(free, ["places.key"], "the key is found and not set");
+}
+
+fn config_of(text: &str) -> Config {
+    let mut settings = Settings::default();
+    let herd = file::parse(Path::new("herd.toml"), text, &mut settings).unwrap();
+    configure("Hill", herd, settings, &Which::default(), Overrides::default()).unwrap()
+}
+
+/// Goal: what herd.toml sets is in `check-config`, and in the configuration of the server.
+#[test]
+fn every_knob_reaches_the_server() {
+    let (dir, key_file) = with_key_file();
+    let overpass = (knob("places.source"), "\"overpass\"");
+    let usual = config_of(&herd_toml(&[overpass])).fingerprint();
+    for knob in knobs() {
+        let value = other_value(knob, &key_file);
+        fs::write(dir.path().join("herd.toml"), herd_toml(&[(knob, &value)])).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_herd"));
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("HERD_")) {
+            command.env_remove(name);
+        }
+        let arguments = ["check-config", "Hill", "--config", "herd.toml"];
+        let output = command.current_dir(dir.path()).args(arguments).output().unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        let changes = said.split("SETTING").nth(1).unwrap_or_default();
+        let row = changes.lines().find(|row| row.starts_with(&format!("{} ", knob.name)));
+        let settings = settings_of(&herd_toml(&[(knob, &value)])).unwrap();
+        let shown = knob.show(&settings).unwrap();
+        assert!(row.is_some_and(|row| row.contains(&shown)), "{} = {value}:\n{said}", knob.name);
+
+        // Whether strangers may come is asked before there is a configuration.
+        if knob.name == "open" || knob.name == "places.source" {
+            continue;
+        }
+        let config = config_of(&herd_toml(&[overpass, (knob, &value)]));
+        assert_ne!(config.fingerprint(), usual, "{} is forgotten", knob.name);
+    }
+}
+
+/// Method: its field is read somewhere behind the configuration.
+#[test]
+fn no_knob_is_only_configured() {
+    let mut code = String::new();
+    let mut folders = vec!["src/herd".into(), "src/core".into()];
+    while let Some(folder) = folders.pop() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join::<PathBuf>(folder);
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() && !path.ends_with("config") && !path.ends_with("flags") {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                code += &fs::read_to_string(path).unwrap();
+            }
+        }
+    }
+    let reads = |field: &str| {
+        let field = format!(".{field}");
+        let is_end = |rest: &str| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_');
+        code.match_indices(&field).any(|(at, _)| is_end(&code[at + field.len()..]))
+    };
+    assert!(!reads("no_such_field"));
+    for knob in knobs() {
+        // Keys become what they hold already in the configuration.
+        if knob.key() != "key_file" {
+            assert!(reads(knob.key()), "nothing reads {}", knob.name);
+        }
+    }
+}
