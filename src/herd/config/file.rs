@@ -1,8 +1,8 @@
 //! herd.toml: from its text to a [`Herd`] and its [`Settings`].
 //!
 //! Its whole concern is the operator's mistakes: each gets one sentence with the file and the line.
-//! What has no line, such as a port that is taken, is not found here. `herd example-config` explains
-//! every key.
+//! What has no line, such as a port that is taken, is not found here. `herd example-config`
+//! explains every key.
 
 mod graph;
 

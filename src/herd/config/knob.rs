@@ -2,8 +2,8 @@
 //!
 //! All that is known of a knob comes from its declaration: how herd.toml, a flag and a variable are
 //! read and what they may say, the value without them, what `herd example-config` and SETTINGS.md
-//! say of it, and what `herd check-config` shows. The declarations are in [`limits`](super::limits),
-//! [`places`](super::places) and [`settings`](super::settings).
+//! say of it, and what `herd check-config` shows. The declarations are in
+//! [`limits`](super::limits), [`places`](super::places) and [`settings`](super::settings).
 
 use std::ffi::OsStr;
 use std::fmt;

@@ -274,8 +274,8 @@ const LOG: &[Knob] = &[
             help: "Directory of the log files",
         })
         .means(
-            "Holds a file for each server, Hill.log and so on: in HERD_HOME if that is set, else in \
-             the directory in which a command is started.",
+            "Holds a file for each server, Hill.log and so on: in HERD_HOME if that is set, else \
+             in the directory in which a command is started.",
         )
         .because("It lies beside herd.toml, and needs no rights that the operator lacks."),
     Knob::new(
