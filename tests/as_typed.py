@@ -60,9 +60,7 @@ ELSEWHERE = {
     r"cargo bench --bench rivals\b.*": "step cargo bench --locked --bench rivals -- --quick",
     r"cargo bench --bench herds\b.*": "step cargo bench --locked --bench herds -- --quick",
     r"cargo bench( --bench \w+)?": "step cargo bench --locked -- --test",
-    r"cargo run --release --features mutants -- mutants.*":
-        "step cargo run --locked --release --features mutants --target-dir target/mutants"
-        " -- mutants",
+    r"herd mutants": "step cargo run --locked --release -- mutants",
 }
 # What a machine may lack, wherever it is typed.
 TOOLS = ["nc", "python3"]

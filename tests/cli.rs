@@ -102,14 +102,12 @@ fn herds_are_simulated() {
 }
 
 #[test]
-fn bugs_are_planted_only_in_a_build_for_it() {
-    if cfg!(feature = "mutants") {
-        check(&["mutants", "NoRepair", "--seeds", "200"], 0, "1 of 1 planted bugs were noticed");
-        check(&["mutants", "NoRepair", "--seeds", "0"], 1, "");
-        check(&["mutants", "Moth"], 2, "there is no bug `Moth`");
-    } else {
-        check(&["mutants"], 2, "cargo run --release --features mutants");
-    }
+fn bugs_are_planted_where_the_sources_are() {
+    check(&["mutants"], 2, "is in no checkout of them");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR"));
+    check_in(herd(source, &["mutants", "Moth"]), 2, "herd: there is no bug `Moth`");
+    // What the copy of a bug runs to see what is wrong with it.
+    check(&["mutants", "--inside", "--seeds", "0"], 0, "");
 }
 
 #[test]

@@ -77,32 +77,3 @@ fn each_fault_happens_where_it_is_asked_for() {
     check("forge", "a stranger answers");
     check("meddle", "a line of it is not sealed as it should be");
 }
-
-/// Goal: the simulator notices what it is there for. Method: one bug of each kind, and for each as
-/// many lives as `herd mutants` has ever needed, several times over. That command hunts them all.
-#[cfg(feature = "mutants")]
-#[test]
-fn planted_bugs_are_noticed_for_what_they_break() {
-    use herd_core::planted::{Bug, MUTANTS};
-    use herd_sim::mutants::hunt;
-
-    for bug in [
-        Bug::NoRepair,
-        Bug::DigestKeepsOld,
-        Bug::NewestArrivalWins,
-        Bug::TellerToldToo,
-        Bug::HoldForgotten,
-        Bug::StampGoesBack,
-        Bug::FullForPeers,
-        Bug::TagUnchecked,
-        Bug::PartialLineKept,
-        Bug::WakeBeforeQueue,
-    ] {
-        let breaks = MUTANTS.iter().find(|mutant| mutant.bug == bug).unwrap().breaks;
-        let caught = hunt(bug, 0, 200).unwrap_or_else(|| panic!("{bug:?} was not noticed"));
-        let name = caught.violation.invariant.name();
-        assert!(breaks.contains(&name), "{bug:?}, seed {}: {}", caught.seed, caught.violation);
-    }
-    // Whoever goes hunting leaves nothing behind.
-    keep_promises(&Plan::default(), 0);
-}

@@ -92,27 +92,6 @@ fn the_book_and_the_list_name_the_same_experiments() {
     }
 }
 
-/// Goal: the exercises of chapter 17 are the planted bugs, each with the chapter that explains its
-/// rule. Method: both are read as text, because only a build with the feature `mutants` has them.
-#[test]
-fn the_book_has_each_planted_bug() {
-    let list = read("src/core/planted.rs");
-    let list = list.split("mutant(Bug::").skip(1).map(|line| {
-        let (name, rest) = line.split_once(", ").unwrap();
-        let (chapter, rest) = rest.split_once(", ").unwrap();
-        (name.to_owned(), chapter.to_owned(), rest.split('"').rev().nth(1).unwrap().to_owned())
-    });
-    let book = read("NOTES.md");
-    let (_, exercises) = book.split_once("\n### Planted bugs\n").unwrap();
-    let rows = exercises.lines().filter(|line| line.starts_with("| `"));
-    let rows = rows.map(|row| {
-        let cells: Vec<_> = row.replace('`', "").split(" | ").map(str::to_owned).collect();
-        let chapter = cells[4].trim_end_matches(" |").to_owned();
-        (cells[0].trim_start_matches("| ").to_owned(), chapter, cells[1].clone())
-    });
-    assert_eq!(Vec::from_iter(rows), Vec::from_iter(list));
-}
-
 #[test]
 fn whoever_has_no_python_is_told_so() {
     let mut herd = Command::new(env!("CARGO_BIN_EXE_herd"));

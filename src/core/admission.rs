@@ -6,7 +6,6 @@ use super::Server;
 use super::border::{Note, Outputs};
 use super::clock::{Now, PosixTime};
 use super::names::ConnId;
-use super::planted::{Bug, planted};
 use super::store::Key;
 use super::wire::Report;
 
@@ -44,9 +43,6 @@ impl Stamps {
 impl Server {
     /// The moment at which a report of this client is heard.
     pub(super) fn next_stamp(&mut self, now: Now, client: &[u8]) -> PosixTime {
-        if planted(Bug::StampGoesBack) {
-            return now.posix;
-        }
         let stamp = self.stamps.next(now.posix);
         match self.stamps.set_back_from {
             None => stamp,

@@ -24,7 +24,6 @@ use super::border::{Output, Outputs};
 use super::clock::Now;
 use super::link::Link;
 use super::names::{ConnId, PeerId};
-use super::planted::{Bug, planted};
 use super::roll::State;
 
 /// A comparison goes down three levels of the digest, and may just have been asked for.
@@ -142,10 +141,7 @@ impl Server {
         self.stage = Stage::Leaving;
         for peer in self.peers.ids() {
             let State::Up { link, .. } = &mut self.peers.at(peer).state else { continue };
-            link.farewell = match planted(Bug::ComparisonCutShort) {
-                true => Farewell::Sending,
-                false => Farewell::Settling { rounds: 0 },
-            };
+            link.farewell = Farewell::Settling { rounds: 0 };
             link.ping(out);
             self.say_bye(peer, out);
         }
@@ -166,8 +162,7 @@ impl Server {
     /// Says good-bye to a peer that is owed nothing any more but what is already on its way.
     pub(super) fn say_bye(&mut self, peer: PeerId, out: &mut Outputs) {
         let State::Up { link, .. } = &mut self.peers.at(peer).state else { return };
-        let is_ready = !link.is_behind() || planted(Bug::ByeTooEarly);
-        if link.farewell == Farewell::Sending && is_ready {
+        if link.farewell == Farewell::Sending && !link.is_behind() {
             link.farewell = Farewell::Said;
             link.say(out, |text| text.extend_from_slice(b"BYE"));
         }

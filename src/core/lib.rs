@@ -79,7 +79,6 @@ mod newcomers;
 pub mod peer_wire;
 mod peers;
 mod plain;
-pub mod planted;
 pub mod presets;
 mod roll;
 mod seal;
@@ -104,7 +103,6 @@ use digest::{Hash, Node};
 use handover::Stage;
 use line::{Line, Lines, Mark};
 use names::{ConnId, Door, PeerId, Ticket};
-use planted::{Bug, planted};
 use roll::Peers;
 use seal::Keyring;
 use store::{Key, Place, Store, Verdict};
@@ -317,7 +315,7 @@ impl Server {
                 return;
             }
             for Ahead { mark, line, command, key } in &ahead {
-                let is_full = self.waits.hold_if_full(conn) && !planted(Bug::HoldForgotten);
+                let is_full = self.waits.hold_if_full(conn);
                 if is_full || out.text.len() > lines.room_bytes() {
                     lines.give_back(*mark);
                     if is_full {
@@ -406,10 +404,6 @@ impl Server {
             return self.reject(conn, line, out);
         }
         let start = out.text.len();
-        if planted(Bug::AckBeforeStore) && self.waits.is_waiting(conn) {
-            report.write_line(&mut out.text);
-            return self.reply(conn, start..out.text.len(), out);
-        }
         let verdict = self.judge(now, (key, report), None, out);
         if verdict.is_news() {
             // `judge` has written the line, for the peers; behind it may be what they get sealed.
@@ -457,7 +451,7 @@ impl Server {
 
     /// Sends a range of the text to the client, behind the answers that it waits for.
     fn reply(&mut self, conn: ConnId, text: Range<usize>, out: &mut Outputs) -> bool {
-        if self.waits.is_waiting(conn) && !planted(Bug::QuestionOvertakes) {
+        if self.waits.is_waiting(conn) {
             self.waits.queue(conn, &out.text[text]);
         } else {
             out.send(conn, text);

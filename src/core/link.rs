@@ -8,7 +8,6 @@ use super::border::{Note, Output, Outputs};
 use super::digest::{LEAVES, Leaf, NODES, Node};
 use super::handover::Farewell;
 use super::names::{ConnId, PeerId};
-use super::planted::{Bug, planted};
 use super::seal::{RunId, Seal};
 use super::store::Place;
 
@@ -119,13 +118,7 @@ impl Link {
         if self.farewell == Farewell::Said {
             return;
         }
-        if planted(Bug::SyncBeforeFlood) && self.begins && self.heard == self.since {
-            return;
-        }
         if self.missed.has(leaf.into()) {
-            if planted(Bug::MissedBitLost) {
-                self.missed.remove(leaf.into());
-            }
             return;
         }
         if self.owed + line.len() + Seal::BYTES > self.owed_max {
@@ -133,9 +126,7 @@ impl Link {
                 self.is_noted = true;
                 out.note(Note::PeerBehind { peer });
             }
-            if !planted(Bug::OverflowDropped) {
-                self.miss(leaf, out);
-            }
+            self.miss(leaf, out);
             return;
         }
         match &mut self.seal {
@@ -182,9 +173,7 @@ impl Link {
 
     /// The far end has taken so many bytes.
     pub fn taken(&mut self, bytes: usize) {
-        if !planted(Bug::OwedForEver) {
-            self.owed = self.owed.saturating_sub(bytes);
-        }
+        self.owed = self.owed.saturating_sub(bytes);
     }
 
     /// Whether there is room for what can also be said later.
@@ -283,12 +272,6 @@ impl Marks {
         let (word, bit) = place(number);
         self.count += usize::from(self.bits[word] & bit == 0);
         self.bits[word] |= bit;
-    }
-
-    pub fn remove(&mut self, number: usize) {
-        let (word, bit) = place(number);
-        self.count -= usize::from(self.bits[word] & bit != 0);
-        self.bits[word] &= !bit;
     }
 
     pub fn list(&self) -> impl Iterator<Item = usize> {

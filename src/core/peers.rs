@@ -26,7 +26,6 @@ use super::handover::{Heir, Stage};
 use super::link::{Link, Terms};
 use super::names::{ConnId, PeerId};
 use super::peer_wire::Refusal;
-use super::planted::{Bug, planted};
 use super::roll::State;
 
 /// How much longer each pause between two dials is than the one before. All pauses together are
@@ -54,7 +53,6 @@ impl Server {
                 self.dial(peer, attempt, out);
             }
             State::Plain(_) => self.plain_redial(peer, attempt, out),
-            _ if planted(Bug::StaleTimerBelieved) => self.dial(peer, attempt, out),
             // Meanwhile the peer came up by itself.
             _ => {}
         }
@@ -90,8 +88,7 @@ impl Server {
     /// Waits before the next dial, longer each time, and never in step with the others who lost
     /// the same peer. Whoever is to be dialled by the peer waits for that.
     fn wait(&mut self, peer: PeerId, attempt: u32, out: &mut Outputs) {
-        let gives_up = planted(Bug::RedialGivesUp) && attempt > 5;
-        if !self.peers.at(peer).dials || self.stage > Stage::Serving || gives_up {
+        if !self.peers.at(peer).dials || self.stage > Stage::Serving {
             self.peers.at(peer).state = State::Down;
             return;
         }
@@ -138,9 +135,7 @@ impl Server {
                 }
                 let why = "replaced by a newer connection";
                 out.note(Note::PeerDown { peer, conn: old, why });
-                if !planted(Bug::OldLinkKept) {
-                    out.push(Output::HangUp { conn: old });
-                }
+                out.push(Output::HangUp { conn: old });
                 attempt
             }
             State::Greeting { conn: dialled, attempt, .. } => {
@@ -235,10 +230,7 @@ impl Server {
     pub(super) fn ping_due(&mut self, now: Now, conn: ConnId, out: &mut Outputs) {
         let (ping_after, silence_max) = (self.settings.ping_after, self.settings.silence_max);
         let Some((_, link)) = self.peers.link(conn) else { return };
-        let silence = match planted(Bug::SilenceUnnoticed) {
-            true => ping_after,
-            false => now.monotonic - link.heard,
-        };
+        let silence = now.monotonic - link.heard;
         if silence >= silence_max {
             self.drop_link(now, conn, "silent for too long", out);
             return;

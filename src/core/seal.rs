@@ -21,7 +21,6 @@ use ring::hmac;
 
 use super::digest::Hash;
 use super::peer_wire::{Greeting, MAC_BYTES, from_hex, write_hex};
-use super::planted::{Bug, planted};
 use super::store::HashKeys;
 
 /// The keys that this server knows, and what follows from them.
@@ -98,7 +97,7 @@ impl Keyring {
 
     /// A number that nobody could have known before.
     pub fn nonce(&mut self) -> u128 {
-        self.nonces += u64::from(!planted(Bug::NonceUsedAgain));
+        self.nonces += 1;
         u128::from_be_bytes(first_bytes(&mac(&self.nonce_key, &[&self.nonces.to_be_bytes()])))
     }
 
@@ -220,13 +219,13 @@ impl Seal {
     pub fn open<'a>(&mut self, line: &'a [u8]) -> Option<&'a [u8]> {
         let (line, tag) = line.split_at_checked(line.len().checked_sub(Self::BYTES)?)?;
         let tag = from_hex(tag.strip_prefix(Self::MARK)?).map(u128::from_be_bytes)?;
-        (self.theirs.next_tag(line) == tag || planted(Bug::TagUnchecked)).then_some(line)
+        (self.theirs.next_tag(line) == tag).then_some(line)
     }
 }
 
 impl Direction {
     fn next_tag(&mut self, line: &[u8]) -> u128 {
-        self.lines += u64::from(!planted(Bug::CountNotSealed));
+        self.lines += 1;
         u128::from_be_bytes(first_bytes(&mac(&self.key, &[&self.lines.to_be_bytes(), line])))
     }
 }

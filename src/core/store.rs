@@ -32,7 +32,6 @@ use super::bucket::{Bucket, Tag};
 use super::clock::PosixTime;
 use super::digest::{Digest, LEAVES, Leaf};
 use super::hash::Hasher;
-use super::planted::{Bug, misjudged, planted};
 use super::wire::Report;
 
 /// What the store says of a report it is shown.
@@ -127,9 +126,7 @@ impl Store {
                 let record = self.arena.add(text, client);
                 self.change(leaf, |bucket| bucket.insert(tag, record));
                 self.clients += 1;
-                if !planted(Bug::DigestForgetsNew) {
-                    self.digest.toggle(leaf, self.leaf_hasher.hash(text));
-                }
+                self.digest.toggle(leaf, self.leaf_hasher.hash(text));
             }
             Some((at, held)) => {
                 let (held_text, held_client) = self.arena.parts(held);
@@ -140,7 +137,6 @@ impl Store {
                 }
                 // Side by side: the processor goes on with one while the other waits.
                 let (old, new) = (self.leaf_hasher.hash(held_text), self.leaf_hasher.hash(text));
-                let old = if planted(Bug::DigestKeepsOld) { 0 } else { old };
                 self.digest.toggle(leaf, old ^ new);
                 let (record, moved) = self.arena.replace(held, text, client);
                 if record != held {
@@ -259,11 +255,7 @@ impl Store {
     /// Where a client is or would be kept.
     pub fn key(&self, client: &[u8]) -> Key {
         let leaf = self.leaf_hasher.hash(client) >> (u64::BITS - LEAVES.ilog2());
-        let hasher = match planted(Bug::TagByHerdKey) {
-            true => &self.leaf_hasher,
-            false => &self.tag_hasher,
-        };
-        let tag = hasher.hash(client) >> (u64::BITS - Tag::BITS);
+        let tag = self.tag_hasher.hash(client) >> (u64::BITS - Tag::BITS);
         Key { leaf: leaf as Leaf, tag: tag as Tag }
     }
 
@@ -325,9 +317,6 @@ impl Store {
 /// `rank`, but what is held is taken apart only if its time does not settle it. Its client's id
 /// ends at `client_end`.
 fn rank_against(report: &Report<'_>, held: &[u8], client_end: usize) -> Ordering {
-    if let Some(order) = misjudged(report, held) {
-        return order;
-    }
     let time = Report::time_of_fields(held, client_end, report.time.len());
     PosixTime::order_as_spelled(report.time, time)
         .unwrap_or_else(|| rank(report, &Report::from_fields(held)))

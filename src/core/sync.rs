@@ -34,7 +34,6 @@ use super::handover::Farewell;
 use super::line::Line;
 use super::names::{ConnId, PeerId};
 use super::peer_wire::{Parts, PeerLine, write_root};
-use super::planted::{Bug, planted};
 use super::roll::State;
 use super::store::Place;
 use super::wire::Report;
@@ -50,9 +49,6 @@ const DOUBTS_MAX: u8 = 10;
 impl Server {
     /// Begins to find out what the two ends of a new link have missed.
     pub(super) fn begin_sync(&mut self, peer: PeerId, out: &mut Outputs) {
-        if planted(Bug::NoRepair) {
-            return;
-        }
         let State::Up { link, .. } = &mut self.peers.at(peer).state else { return };
         if !link.shares_digest {
             return self.miss_all(peer, Node::ROOT, out);
@@ -116,12 +112,7 @@ impl Server {
     /// Whether a peer's report is looked at. What has expired is not: it would come back. No other
     /// question may be asked here, for two servers could answer it differently.
     fn may_hear(&self, report: &Report<'_>, now: Now) -> bool {
-        if planted(Bug::AheadRefusedByPeers) && self.is_too_far_ahead(report.stamp, now.posix)
-            || planted(Bug::FullForPeers) && !self.may_keep(self.store.key(report.client), report)
-        {
-            return false;
-        }
-        !self.has_expired(report, now) || planted(Bug::ExpiredComesBack)
+        !self.has_expired(report, now)
     }
 
     fn break_link(&mut self, now: Now, conn: ConnId, why: &'static str, out: &mut Outputs) -> bool {
@@ -161,13 +152,10 @@ impl Server {
         their_hash: u64,
         out: &mut Outputs,
     ) {
-        let our_hash = self.digest();
-        let is_equal = our_hash == their_hash
-            || planted(Bug::RootCutShort) && our_hash as u8 == their_hash as u8;
+        let is_equal = self.digest() == their_hash;
         let is_busy = now.monotonic.saturating_sub(self.news_at) < UNDER_WAY;
         let State::Up { link, .. } = &mut self.peers.at(peer).state else { return };
-        let is_first =
-            !std::mem::replace(&mut link.compared, true) && !planted(Bug::FirstRootDoubted);
+        let is_first = !std::mem::replace(&mut link.compared, true);
         if is_equal || !link.shares_digest {
             link.doubts = 0;
             return;
@@ -178,17 +166,15 @@ impl Server {
                 return;
             }
             link.doubts = 0;
-            if !planted(Bug::OneWayRepair) {
-                match link.has_room() {
-                    true => self.tell_root(peer, out),
-                    // It goes on asking and does not read: once is enough.
-                    false => link.owe_root(out),
-                }
+            match link.has_room() {
+                true => self.tell_root(peer, out),
+                // It goes on asking and does not read: once is enough.
+                false => link.owe_root(out),
             }
         }
-        if their_count == 0 && !planted(Bug::EmptyNotRefilled) {
+        if their_count == 0 {
             self.miss_all(peer, Node::ROOT, out);
-        } else if their_count > 0 && !self.store.is_empty() {
+        } else if !self.store.is_empty() {
             self.tell_parts(peer, Node::ROOT, out);
         }
     }
@@ -203,7 +189,7 @@ impl Server {
                 Some(leaf) => {
                     self.counters.differences += 1;
                     let State::Up { link, .. } = &mut self.peers.at(peer).state else { return };
-                    link.miss(leaf ^ u16::from(planted(Bug::LeafMissedByOne)), out);
+                    link.miss(leaf, out);
                 }
             }
         }
@@ -247,25 +233,20 @@ impl Server {
         {
             link.say(out, |text| Parts::write(Node::numbered(node), hash, text));
         }
-        while (link.owed < piece_bytes || planted(Bug::PieceWithoutBound))
+        while link.owed < piece_bytes
             && let Some(place) = link.next_place()
         {
             let mut last = None;
             for (tag, report) in self.store.reports_from(place) {
                 // Reports of one tag are never parted: the next piece begins at a tag.
                 let is_piece = link.owed >= piece_bytes && last != Some(tag);
-                let goes_on = planted(Bug::LeafSentWhole) || planted(Bug::PieceWithoutBound);
-                if is_piece && !goes_on {
-                    link.sending =
-                        Some(Place { tag, ..place }).filter(|_| !planted(Bug::RestOfLeafForgotten));
+                if is_piece {
+                    link.sending = Some(Place { tag, ..place });
                     break;
                 }
                 link.say(out, |text| report.write_at(text));
                 self.counters.walked += 1;
                 last = Some(tag);
-                if planted(Bug::LeafHalfSent) {
-                    break;
-                }
             }
         }
         link.pong_late(out);

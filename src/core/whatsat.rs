@@ -21,7 +21,6 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::names::{ConnId, Ticket};
-use super::planted::{Bug, planted};
 
 /// A point on the globe, in decimal degrees.
 ///
@@ -148,9 +147,6 @@ impl Waits {
     /// Forgets a connection. Answers that come later find nobody.
     pub fn forget(&mut self, conn: ConnId) {
         let Some(queue) = self.queues.remove(&conn) else { return };
-        if planted(Bug::TicketsKept) {
-            return;
-        }
         for slot in queue.slots {
             if let Slot::Open { ticket, .. } = slot {
                 self.open.remove(&ticket);
@@ -194,9 +190,6 @@ impl Queue {
     }
 
     fn release(&mut self, out: &mut Vec<u8>) -> usize {
-        if planted(Bug::AnswersOutOfOrder) {
-            self.slots.make_contiguous().sort_by_key(|slot| matches!(slot, Slot::Open { .. }));
-        }
         let ready = self.slots.iter().take_while(|slot| matches!(slot, Slot::Ready(_))).count();
         for slot in self.slots.drain(..ready) {
             if let Slot::Ready(answer) = slot {

@@ -19,9 +19,8 @@ use super::socket::Socket;
 use super::watch::{Invariant, nanos};
 use herd_core::border::{Input, Output, Outputs, Timer};
 use herd_core::clock::{Now, PosixTime};
-use herd_core::line::{LineBuffer, LineLimits};
+use herd_core::line::LineLimits;
 use herd_core::names::{ConnId, Door, PeerId, Ticket};
-use herd_core::planted::{Bug, planted};
 use herd_core::timer_wheel::TimerWheel;
 use herd_core::wire::Report;
 use herd_core::{Server, Settings};
@@ -63,10 +62,6 @@ pub struct Body {
     peer_owed_max: usize,
     expire_after: Option<Duration>,
     acts: Vec<Act>,
-    /// Answers of the workers that nobody has been told yet.
-    postbox: Vec<(Ticket, Vec<u8>)>,
-    /// The inbox of the next connection on the peer port: always empty, but for a planted bug.
-    next_inbox: LineBuffer,
     /// When clients were heard, on its own clock.
     stamps: Vec<i128>,
     timers_fired: u64,
@@ -101,8 +96,6 @@ impl Body {
             out: Outputs::default(),
             sockets: BTreeMap::new(),
             acts: Vec::new(),
-            postbox: Vec::new(),
-            next_inbox: LineBuffer::default(),
             stamps: Vec::new(),
             timers_fired: 0,
             walked: 0,
@@ -169,21 +162,9 @@ impl Body {
         self.tell(Input::DialFailed { peer });
     }
 
-    /// A worker has an answer: it goes into the postbox, and then the waker is rung.
+    /// A worker has an answer.
     pub fn answer(&mut self, ticket: Ticket, body: &[u8]) {
-        if planted(Bug::WakeBeforeQueue) {
-            self.empty_postbox();
-        }
-        self.postbox.push((ticket, body.to_vec()));
-        if !planted(Bug::WakeBeforeQueue) {
-            self.empty_postbox();
-        }
-    }
-
-    fn empty_postbox(&mut self) {
-        for (ticket, body) in std::mem::take(&mut self.postbox) {
-            self.tell(Input::PlacesArrived { ticket, body: &body });
-        }
+        self.tell(Input::PlacesArrived { ticket, body });
     }
 
     /// For how long a report has been over on this server's clock, in nanoseconds; less than
@@ -222,13 +203,6 @@ impl Body {
 
     /// Bytes have come.
     pub fn arrive(&mut self, conn: ConnId, bytes: &[u8]) {
-        let conn = match self.sockets.last_key_value() {
-            // The slot of the dead was given to the next who came, and events name slots.
-            Some((&heir, _)) if planted(Bug::GraveyardSkipped) && conn < heir => {
-                if self.sockets.contains_key(&conn) { conn } else { heir }
-            }
-            _ => conn,
-        };
         let Some(socket) = self.sockets.get_mut(&conn) else { return };
         if !socket.closing && !socket.dismissed {
             socket.unread.extend_from_slice(bytes);
@@ -350,7 +324,7 @@ impl Body {
                 }
                 Output::ResumeReading { conn } => {
                     if let Some(socket) = self.sockets.get_mut(&conn) {
-                        socket.held &= planted(Bug::ResumeForgotten);
+                        socket.held = false;
                     }
                 }
                 Output::TellDrained { conn } => self.tell_when_drained(conn),
@@ -402,18 +376,13 @@ impl Body {
     }
 
     fn admit(&mut self, conn: ConnId) {
-        let inbox = match conn.door() {
-            Door::Peer => std::mem::take(&mut self.next_inbox),
-            _ => LineBuffer::default(),
-        };
-        self.sockets.insert(conn, Socket { inbox, ..Socket::default() });
+        self.sockets.insert(conn, Socket::default());
     }
 
     /// Says whether there was anybody.
     fn bury(&mut self, conn: ConnId) -> bool {
-        let Some(socket) = self.sockets.remove(&conn) else { return false };
-        if planted(Bug::PartialLineKept) && conn.door() == Door::Peer {
-            self.next_inbox = socket.inbox;
+        if self.sockets.remove(&conn).is_none() {
+            return false;
         }
         if conn.door() == Door::Peer {
             self.acts.push(Act::Over { conn });
@@ -476,7 +445,7 @@ impl Body {
                 self.acts.push(Act::Reset { conn });
                 return self.lose(conn);
             }
-            if is_end && (!outcome.lines_left || planted(Bug::EndBeforeLines)) {
+            if is_end && !outcome.lines_left {
                 return self.tell_end(conn);
             }
         }

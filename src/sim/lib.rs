@@ -16,8 +16,7 @@ pub mod chronicle;
 pub mod crowd;
 pub mod faults;
 pub mod graph;
-#[cfg(feature = "mutants")]
-pub mod mutants;
+pub mod hunt;
 mod settings;
 mod socket;
 mod talker;

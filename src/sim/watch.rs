@@ -64,6 +64,25 @@ pub struct Violation {
 }
 
 impl Invariant {
+    pub const ALL: [Invariant; 16] = [
+        Invariant::Order,
+        Invariant::Rising,
+        Invariant::Upkeep,
+        Invariant::Agreement,
+        Invariant::Keeping,
+        Invariant::Truth,
+        Invariant::Cost,
+        Invariant::Answers,
+        Invariant::Bounds,
+        Invariant::Leaving,
+        Invariant::Trust,
+        Invariant::Idleness,
+        Invariant::Bounded,
+        Invariant::Endless,
+        Invariant::Assertion,
+        Invariant::Replay,
+    ];
+
     pub fn name(self) -> &'static str {
         match self {
             Invariant::Order => "I1",

@@ -1,113 +1,110 @@
-//! `herd mutants` for people: which planted bugs the simulator notices, and how soon. Apart from
-//! `sim::mutants`, which plants them, because this is only how a person reads what came of it.
+//! `herd mutants` for people: which planted bugs are noticed, by whom, and how soon. Apart from
+//! `herd_teach::mutation`, which plants and hunts them, because this is only how a person reads what
+//! came of it.
 
-use std::io::Write;
+use std::env;
+use std::io::{self, Write};
 
 use super::exit::{Exit, Failure};
+use herd_sim::hunt::first_broken;
+use herd_teach::mutation::hunt::{Catch, Copy, Found, Limits};
+use herd_teach::mutation::{self, Expected, Mutant, MutationError};
+
+use super::table::write_table;
 
 /// Lives that a bug may take to be noticed, if nobody says how many.
 pub const SEEDS: u64 = 2_000;
 
 /// What is to be hunted.
 #[derive(Clone, Debug)]
-#[cfg_attr(not(feature = "mutants"), expect(dead_code, reason = "a build without bugs hunts none"))]
 pub struct Hunt {
     /// Names of bugs; without any, all.
     pub bugs: Vec<String>,
-    /// The first life of each.
-    pub seed: u64,
-    pub seeds: u64,
+    pub limits: Limits,
+    /// Plant nothing: look for what is wrong with this very program.
+    pub is_inside: bool,
 }
 
+/// Plants one bug after the other in a copy of the checkout that this is run in, and shows who
+/// noticed it. Of a single one that a life has noticed, that life is told in rows.
+///
 /// # Errors
-/// In this build there is nothing to be found.
-#[cfg(not(feature = "mutants"))]
-pub fn show(_: &mut impl Write, _: &Hunt) -> Result<Exit, Failure> {
-    let sentence = "this build has no planted bugs: cargo run --release --features mutants -- \
-                    mutants";
-    Err(Failure::new(Exit::Usage, sentence))
+/// A bug was not noticed as it must be, there is none of this name, this is no checkout, its copy
+/// does not build, or `out` cannot be written.
+pub fn show(out: &mut impl Write, wanted: &Hunt) -> Result<Exit, Failure> {
+    let is_well = if wanted.is_inside {
+        look_inside(out, wanted.limits).map_err(|error| Failure::of_output(&error))?
+    } else {
+        let results = hunt(out, wanted)?;
+        write(out, &results).map_err(|error| Failure::of_output(&error))?;
+        results.iter().all(|(mutant, found)| found.is_expected(mutant))
+    };
+    if is_well { Ok(Exit::Success) } else { Err(Failure::new(Exit::Failed, "")) }
 }
 
-#[cfg(feature = "mutants")]
-pub use with_bugs::show;
+/// Says in one line what is wrong with this program, if the simulator finds anything.
+fn look_inside(out: &mut impl Write, Limits { seed, seeds }: Limits) -> io::Result<bool> {
+    let Some(caught) = first_broken(seed, seeds) else { return Ok(true) };
+    let herd_sim::hunt::Catch { lives, seed, violation, is_crowd } = caught;
+    let (promise, sentence) = (violation.invariant.name().to_owned(), violation.sentence);
+    writeln!(out, "{}", Catch { lives, seed, is_crowd, promise, sentence }.line())?;
+    out.flush().map(|()| false)
+}
 
-#[cfg(feature = "mutants")]
-mod with_bugs {
-    use std::io;
-
-    use herd_core::planted::{MUTANTS, Mutant};
-    use herd_sim::mutants::{Catch, hunt, relive};
-
-    use super::table::write_table;
-    use super::*;
-
-    /// Plants one bug after the other, and shows which life noticed it. Of a single one, that life
-    /// is told in rows.
-    ///
-    /// # Errors
-    /// A bug was not noticed, there is none of this name, or `out` cannot be written.
-    pub fn show(out: &mut impl Write, wanted: &Hunt) -> Result<Exit, Failure> {
-        for bug in &wanted.bugs {
-            if !MUTANTS.iter().any(|mutant| name(mutant) == *bug) {
-                return Err(Failure::new(Exit::Usage, format!("there is no bug `{bug}`")));
-            }
-        }
-        // A life that ends in a panic says so in the table.
-        std::panic::set_hook(Box::new(|_| {}));
-        let is_wanted = |mutant: &&Mutant| {
-            wanted.bugs.is_empty() || wanted.bugs.iter().any(|bug| *bug == name(mutant))
+fn hunt(out: &mut impl Write, wanted: &Hunt) -> Result<Vec<(Mutant, Found)>, Failure> {
+    let found = || {
+        let here = env::current_dir()
+            .map_err(|error| MutationError::System("look where this is".to_owned(), error))?;
+        let root = mutation::checkout(&here)?;
+        let all = mutation::read_all(&root)?;
+        let wanted_ones = mutation::named(&all, &wanted.bugs)?;
+        let copy = Copy::build(&root, &all, &wanted_ones)?;
+        copy.check(&wanted_ones, wanted.limits)?;
+        let found = copy.hunt(&wanted_ones, wanted.limits)?;
+        Ok((copy, wanted_ones.into_iter().zip(found).collect::<Vec<_>>()))
+    };
+    let (copy, results) = found().map_err(|error: MutationError| {
+        let exit = match error {
+            MutationError::NoCheckout(_) | MutationError::Unknown(_) => Exit::Usage,
+            _ => Exit::Failed,
         };
-        let caught: Vec<_> = MUTANTS
-            .iter()
-            .filter(is_wanted)
-            .map(|mutant| (mutant, hunt(mutant.bug, wanted.seed, wanted.seeds)))
-            .collect();
-        let written = match &caught[..] {
-            [(mutant, Some(caught))] => tell(out, mutant, caught),
-            _ => Ok(()),
+        Failure::new(exit, error.to_string())
+    })?;
+    if let [(mutant, Found::Life(catch))] = &results[..] {
+        tell(out, &copy, mutant, catch).map_err(|error| Failure::of_output(&error))?;
+    }
+    Ok(results)
+}
+
+/// Of a single bug, the life that noticed it, in rows.
+fn tell(out: &mut impl Write, copy: &Copy, mutant: &Mutant, catch: &Catch) -> io::Result<()> {
+    if catch.is_crowd {
+        writeln!(out, "BROKEN {}: {}", catch.promise, catch.sentence)?;
+        return writeln!(out, "crowds without the bug: herd sim --crowd 20000\n");
+    }
+    out.write_all(copy.live_again(mutant, catch)?.as_bytes())?;
+    writeln!(out, "the same life without the bug: herd sim --seed {}\n", catch.seed)
+}
+
+fn write(out: &mut impl Write, results: &[(Mutant, Found)]) -> io::Result<()> {
+    let header = ["BUG", "SEEDS", "FOUND", "EXPECTED", "NOTES", "WHAT"];
+    let mut rows = vec![header.map(str::to_owned)];
+    for (mutant, found) in results {
+        let (seeds, found) = match found {
+            Found::Life(catch) => (catch.lives.to_string(), catch.promise.clone()),
+            Found::Red(test) => ("-".to_owned(), test.name.clone()),
+            Found::Nothing("") => ("-".to_owned(), "not noticed".to_owned()),
+            Found::Nothing(why) => ("-".to_owned(), format!("not noticed: {why}")),
         };
-        written.and_then(|()| write(out, &caught)).map_err(|error| Failure::of_output(&error))?;
-        match caught.iter().all(|(_, caught)| caught.is_some()) {
-            true => Ok(Exit::Success),
-            false => Err(Failure::new(Exit::Failed, "")),
-        }
+        let expected = match &mutant.expected {
+            Expected::Broken(promises) => promises.join(" or "),
+            Expected::Red(test) => test.name.clone(),
+        };
+        let (bug, what) = (mutant.name.clone(), mutant.what.clone());
+        rows.push([bug, seeds, found, expected, mutant.chapter.to_string(), what]);
     }
-
-    fn name(mutant: &Mutant) -> String {
-        format!("{:?}", mutant.bug)
-    }
-
-    /// Of a single bug, the life that noticed it, in rows.
-    fn tell(out: &mut impl Write, mutant: &Mutant, caught: &Catch) -> io::Result<()> {
-        if caught.is_crowd {
-            writeln!(out, "BROKEN {}", caught.violation)?;
-            return writeln!(out, "crowds without the bug: herd sim --crowd 20000\n");
-        }
-        let life = relive(mutant.bug, caught.seed);
-        let s = if life.links == 1 { "" } else { "s" };
-        writeln!(out, "seed {}: {} servers, {} link{s}", life.seed, life.servers, life.links)?;
-        life.rows.iter().try_for_each(|row| writeln!(out, "{row}"))?;
-        writeln!(out, "BROKEN {}", caught.violation)?;
-        writeln!(out, "the same life without the bug: herd sim --seed {}\n", caught.seed)
-    }
-
-    fn write(out: &mut impl Write, caught: &[(&Mutant, Option<Catch>)]) -> io::Result<()> {
-        let header = ["BUG", "SEEDS", "FOUND", "EXPECTED", "NOTES", "WHAT"];
-        let mut rows = vec![header.map(str::to_owned)];
-        for (mutant, caught) in caught {
-            let (seeds, found) = match caught {
-                Some(caught) => {
-                    (caught.lives.to_string(), caught.violation.invariant.name().to_owned())
-                }
-                None => ("-".to_owned(), "not noticed".to_owned()),
-            };
-            let (bug, expected) = (name(mutant), mutant.breaks.join(" or "));
-            let chapter = mutant.chapter.to_string();
-            rows.push([bug, seeds, found, expected, chapter, mutant.what.to_owned()]);
-        }
-        write_table(out, &rows)?;
-        let noticed = caught.iter().filter(|(_, caught)| caught.is_some()).count();
-        writeln!(out, "{noticed} of {} planted bugs were noticed", caught.len())?;
-        out.flush()
-    }
+    write_table(out, &rows)?;
+    let noticed = results.iter().filter(|(mutant, found)| found.is_expected(mutant)).count();
+    writeln!(out, "{noticed} of {} planted bugs were noticed", results.len())?;
+    out.flush()
 }

@@ -196,3 +196,25 @@ fn ask_for_ever(
         postbox.post(row, began, Finished::Places { call, told, body });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use mio::{Events, Poll, Token};
+
+    use super::*;
+
+    /// Goal: a loop that was woken by a result and finds none would sleep again beside it.
+    #[test]
+    fn who_is_woken_finds_the_result() {
+        let mut poll = Poll::new().unwrap();
+        let waker = Waker::new(poll.registry(), Token(0)).unwrap();
+        let (postbox, results) = Postbox::new(waker);
+        let worker =
+            thread::spawn(move || postbox.post(Row::Load, Instant::now(), Finished::TraceWritten));
+        let mut events = Events::with_capacity(1);
+        poll.poll(&mut events, Some(Duration::from_secs(60))).unwrap();
+        assert!(!events.is_empty(), "the loop is woken");
+        assert!(results.next().is_some(), "and finds what it was woken for");
+        worker.join().unwrap();
+    }
+}

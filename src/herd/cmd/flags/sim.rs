@@ -8,6 +8,7 @@ use super::super::exit::{Exit, Failure};
 use herd_sim::faults::Faults;
 use herd_sim::graph::Shape;
 use herd_sim::{Plan, SERVERS_MAX};
+use herd_teach::mutation::hunt::Limits;
 
 use super::super::mutants::{Hunt, SEEDS};
 use super::super::sim::Lives;
@@ -55,6 +56,9 @@ pub struct MutantsFlags {
     /// How many lives a bug may take to be noticed
     #[arg(long, value_name = "K", default_value_t = SEEDS)]
     pub seeds: u64,
+    /// Plant nothing: look for what is wrong with this very program
+    #[arg(long, hide = true)]
+    pub inside: bool,
 }
 
 /// `5` or `2-9`.
@@ -91,6 +95,7 @@ impl SimFlags {
 
 impl MutantsFlags {
     pub fn hunt(self) -> Hunt {
-        Hunt { bugs: self.bugs, seed: self.seed, seeds: self.seeds }
+        let MutantsFlags { bugs, seed, seeds, inside } = self;
+        Hunt { bugs, limits: Limits { seed, seeds }, is_inside: inside }
     }
 }

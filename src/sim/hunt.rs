@@ -1,11 +1,11 @@
-//! How many lives it takes to notice a bug that was planted. Apart because it measures the
-//! simulator and no herd: the bugs are in `core::planted`.
+//! The first life that breaks a promise: how a bug is found of which nobody knows where it shows.
+//! Apart from `Plan`, which lives one life, because this is a search: crowds first, which cost
+//! little and show what grows with size, then one seed after the other.
 
 use super::chronicle::Detail;
 use super::crowd::{self, Crowd, Shape};
 use super::watch::Violation;
 use super::{Life, Plan};
-use herd_core::planted::{Bug, plant};
 
 /// The first life that broke a promise, and which one.
 pub struct Catch {
@@ -24,26 +24,14 @@ const CROWDS: [Crowd; 3] = [
     Crowd { clients: 120, shape: Shape::HeavyLeaf },
 ];
 
-/// Lives the life again that noticed the bug, to be read.
-pub fn relive(bug: Bug, seed: u64) -> Life {
-    plant(Some(bug));
-    let life = Plan::default().live(seed, Detail::Events);
-    plant(None);
-    life
-}
-
-/// Plants a bug and lives so many lives, beginning with `seed`, until one goes wrong.
-pub fn hunt(bug: Bug, seed: u64, seeds: u64) -> Option<Catch> {
-    plant(Some(bug));
+/// Lives crowds and then so many lives, beginning with `seed`, until one goes wrong.
+pub fn first_broken(seed: u64, seeds: u64) -> Option<Catch> {
     if let Some(violation) = CROWDS.into_iter().find_map(|crowd| crowd::live(crowd, seed).err()) {
-        plant(None);
         return Some(Catch { lives: 1, seed, violation, is_crowd: true });
     }
-    let caught = (1..=seeds).find_map(|lives| {
+    (1..=seeds).find_map(|lives| {
         let seed = seed.wrapping_add(lives - 1);
         let Life { outcome, .. } = Plan::default().live(seed, Detail::Silent);
         outcome.err().map(|violation| Catch { lives, seed, violation, is_crowd: false })
-    });
-    plant(None);
-    caught
+    })
 }
