@@ -1,6 +1,6 @@
 //! `herd mutants` for people: which planted bugs are noticed, by whom, and how soon. Apart from
-//! `herd_teach::mutation`, which plants and hunts them, because this is only how a person reads what
-//! came of it.
+//! `herd_teach::mutation`, which plants and hunts them, because this is only how a person reads
+//! what came of it.
 
 use std::env;
 use std::io::{self, Write};

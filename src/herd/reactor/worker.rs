@@ -209,8 +209,10 @@ mod tests {
         let mut poll = Poll::new().unwrap();
         let waker = Waker::new(poll.registry(), Token(0)).unwrap();
         let (postbox, results) = Postbox::new(waker);
+        // A waker that is dropped takes its event with it, so one end of it stays here.
+        let theirs = postbox.clone();
         let worker =
-            thread::spawn(move || postbox.post(Row::Load, Instant::now(), Finished::TraceWritten));
+            thread::spawn(move || theirs.post(Row::Load, Instant::now(), Finished::TraceWritten));
         let mut events = Events::with_capacity(1);
         poll.poll(&mut events, Some(Duration::from_secs(60))).unwrap();
         assert!(!events.is_empty(), "the loop is woken");

@@ -160,6 +160,7 @@ impl Copy {
         }
         let path = self.tree.join(file);
         let folder = path.ancestors().skip(1).find(|folder| folder.join("Cargo.toml").exists());
+        // At the root, all libraries are built.
         (folder.unwrap_or(&self.tree).to_owned(), "--lib".to_owned())
     }
 
@@ -321,7 +322,8 @@ impl Copy {
             let path = line.split(' ').nth(1).unwrap_or_default();
             line.starts_with("test ") && path.rsplit("::").next() == Some(&*test.name)
         };
-        Ok(match said.lines().find(is_it) {
+        // Before its end, a slow test may be said to be running.
+        Ok(match said.lines().rfind(is_it) {
             Some(line) if line.ends_with("FAILED") => Found::Red(test.clone()),
             Some(line) if line.ends_with("ok") => Found::Nothing(""),
             _ => Found::Nothing("its test has said nothing"),
