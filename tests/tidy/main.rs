@@ -4,6 +4,8 @@
 //! The tables are strict in both directions: a line that is not needed any more is as wrong as one
 //! that is missing, so they always show the house as it is.
 
+mod documents;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
@@ -383,85 +385,6 @@ fn names_mean_something() {
             let empty = ["process", "manage", "util", "utils", "helper", "helpers", "get", "do"];
             assert!(!empty.contains(&verb), "{}: `{verb}` says nothing", source.path);
         }
-    }
-}
-
-const DOCUMENTS: [&str; 7] = [
-    "README.md",
-    "NOTES.md",
-    "src/core/PROTOCOL.md",
-    "src/herd/PRODUCTION.md",
-    "src/herd/COURSE.md",
-    "src/herd/places/README.md",
-    "benches/README.md",
-];
-
-/// Every name with `::` that a document or the lab cites stands in one of our other sources, or is
-/// a library's.
-#[test]
-fn documents_cite_what_exists() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let libraries = fs::read_to_string(root.join("Cargo.toml")).unwrap();
-    let is_foreign = |name: &str| {
-        name == "std" || libraries.lines().any(|line| line.starts_with(&format!("{name} = ")))
-    };
-    let sources = sources(&["src"]);
-    let knows = |source: &Source, name: &str| {
-        words(&source.path).chain(words(&source.text)).any(|word| word == name)
-    };
-    let (lab, sources): (Vec<_>, Vec<_>) =
-        sources.into_iter().partition(|source| source.is_in("src/teach/lab/"));
-    let lab = lab.iter().map(|source| source.path.as_str());
-    for document in DOCUMENTS.into_iter().chain(lab) {
-        let text = fs::read_to_string(root.join(document)).unwrap();
-        for cited in text.split('`').skip(1).step_by(2).filter(|cited| cited.contains("::")) {
-            let is_path = cited.trim_end_matches("()").chars().all(|c| is_word(c) || c == ':');
-            let names: Vec<_> = words(cited).collect();
-            if !is_path || is_foreign(names[0]) {
-                continue;
-            }
-            let is_there =
-                sources.iter().any(|source| names.iter().all(|name| knows(source, name)));
-            assert!(is_there, "{document} cites `{cited}`, which is not there");
-        }
-    }
-}
-
-/// The messages that README's table of troubles explains are messages of ours.
-#[test]
-fn messages_are_cited_as_they_are() {
-    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
-    let (_, troubles) = text.split_once("\n## When something is wrong\n").unwrap();
-    let (troubles, _) = troubles.split_once("\n## ").unwrap();
-    let rows: Vec<_> = troubles.lines().filter_map(|line| line.strip_prefix("| `")).collect();
-    assert!(rows.len() >= 10, "{troubles}");
-    // A message may be broken over two lines of its source.
-    let in_one_line =
-        |text: &str| text.replace('\\', "").split_whitespace().collect::<Vec<_>>().join(" ");
-    let sources: Vec<_> =
-        sources(&["src"]).iter().map(|source| in_one_line(&source.text)).collect();
-    for message in rows.iter().filter_map(|row| row.split('`').next()) {
-        let is_there = sources.iter().any(|source| source.contains(message));
-        assert!(is_there || message.starts_with("? "), "no source says `{message}`");
-    }
-}
-
-/// Whoever breaks a line of chapter 17 is to watch a test or a transcript go red: there must be one
-/// of that name.
-#[test]
-fn exercises_name_tests_that_exist() {
-    let book = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("NOTES.md")).unwrap();
-    let (_, exercises) = book.split_once("\n## 17. ").unwrap();
-    let (table, _) = exercises.split_once("\n### ").unwrap();
-    let rows = table.lines().filter(|line| line.starts_with("| ")).skip(1);
-    let names = rows.flat_map(|row| row.split(" | ").nth(2).unwrap().split('`').skip(1).step_by(2));
-    let names = Vec::from_iter(names);
-    assert!(!names.is_empty());
-    let sources = everything();
-    for name in names {
-        let test = format!("fn {name}(");
-        let is_there = sources.iter().any(|source| source.text.contains(&test));
-        assert!(is_there, "there is no test `{name}`");
     }
 }
 
