@@ -39,7 +39,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = ["README.md", "NOTES.md", "src/core/PROTOCOL.md", "src/herd/PRODUCTION.md",
-             "src/herd/COURSE.md", "src/herd/places/README.md", "benches/README.md"]
+             "src/herd/COURSE.md", "src/herd/config/SETTINGS.md", "src/herd/places/README.md",
+             "benches/README.md"]
 # Generous: the first command builds. Only what never ends takes so long.
 PATIENCE_S = 900
 # The ports of the presets, which the documents name.

@@ -6,12 +6,13 @@ use std::path::Path;
 
 use super::{Source, everything, is_word, sources, words};
 
-const DOCUMENTS: [&str; 7] = [
+const DOCUMENTS: [&str; 8] = [
     "README.md",
     "NOTES.md",
     "src/core/PROTOCOL.md",
     "src/herd/PRODUCTION.md",
     "src/herd/COURSE.md",
+    "src/herd/config/SETTINGS.md",
     "src/herd/places/README.md",
     "benches/README.md",
 ];
