@@ -1,5 +1,6 @@
-//! The map of the house. `README.md` says how to run a herd, `src/core/PROTOCOL.md` has the rules of
-//! the wire, `NOTES.md` is the book about how it works and why; this is where to find it in the code.
+//! The map of the house. `README.md` says how to run a herd, `src/core/PROTOCOL.md` has the rules
+//! of the wire, and `NOTES.md` is the book about how it works and why; this is where to find it all
+//! in the code.
 //!
 //! One process is one server: a state machine that decides, and one thread that turns around it.
 //!
