@@ -13,7 +13,7 @@ use herd_core::border::{Input, Output, Outputs};
 use herd_core::clock::{Now, PosixTime};
 use herd_core::line::{LineLimits, Lines};
 use herd_core::names::{ConnId, Door};
-use herd_core::{PeerSettings, Server, Settings};
+use herd_core::{Limits, PeerSettings, Server, Settings};
 
 const CLIENTS: u64 = 100_000;
 const BATCH: usize = 16;
@@ -67,32 +67,17 @@ impl Mind {
 }
 
 fn settings(peers: Vec<PeerSettings>) -> Settings {
-    Settings {
-        name: b"Hub".as_slice().into(),
-        herd: b"bench".to_vec(),
-        peers,
-        plain_names: Vec::new(),
-        stale_reply_stored: false,
-        close_after_reply: false,
-        answer_patience: Duration::from_secs(5),
+    let limits = Limits {
         waits_max: 64,
-        strangers_max: 64,
         clients_max: 1_000_000,
-        store_bytes_max: usize::MAX,
-        id_bytes_max: 8_192,
-        peer_owed_max: 256 * 1024,
-        greeting_patience: Duration::from_secs(2),
+        greeting: Duration::from_secs(2),
         ping_after: Duration::from_secs(10),
         silence_max: Duration::from_secs(30),
-        backoff_min: Duration::from_millis(100),
         backoff_max: Duration::from_secs(5),
-        seed: 1,
-        keys: Vec::new(),
-        ahead_max: None,
-        expire_after: None,
-        compare_every: None,
-        nonce_key: [7; 32],
-    }
+        ..Limits::default()
+    };
+    let answer_patience = Duration::from_secs(5);
+    Settings { answer_patience, limits, seed: 1, ..Settings::new("Hub", "bench", peers) }
 }
 
 fn core(criterion: &mut Criterion) {

@@ -200,7 +200,7 @@ fn to_be_equal_costs_one_line_each() {
 fn a_few_missed_reports_cost_little() {
     let mut pair = Pair::with(|_, settings| {
         settings.keys = vec![KEY];
-        settings.clients_max = 1_000_000;
+        settings.limits.clients_max = 1_000_000;
     });
     pair.meet();
     for begin in (0..100_000).step_by(1_000) {
@@ -275,7 +275,7 @@ fn a_slow_peer_is_told_the_newest_once() {
 /// that each is more than a peer may be owed. PROTOCOL 10.9.
 #[test]
 fn a_low_bound_does_not_keep_them_from_agreeing() {
-    let mut pair = Pair::with(|_, settings| settings.peer_owed_max = 1_000);
+    let mut pair = Pair::with(|_, settings| settings.limits.peer_outbox_bytes_max = 1_000);
     let long = |from: usize, to: usize| -> String {
         let padding = "x".repeat(1_015);
         (from..to).map(|client| format!("IAMAT {client}-{padding} +1-1 5\n")).collect()
@@ -295,9 +295,9 @@ fn a_low_bound_does_not_keep_them_from_agreeing() {
 fn a_difference_that_is_under_way_is_not_repaired() {
     let every = Duration::from_secs(5);
     let mut pair = Pair::with(|_, settings| {
-        settings.compare_every = Some(every);
-        settings.ping_after = 100 * every;
-        settings.silence_max = 200 * every;
+        settings.limits.compare_every = Some(every);
+        settings.limits.ping_after = 100 * every;
+        settings.limits.silence_max = 200 * every;
     });
     pair.meet();
     // A's root and B's report cross each other.
@@ -405,7 +405,7 @@ fn a_recorded_meeting_is_not_believed() {
 #[test]
 fn a_time_too_far_ahead_is_refused_where_it_is_first_heard() {
     let day = Duration::from_secs(86_400);
-    let mut pair = Pair::with(|at, settings| settings.ahead_max = (at == A).then_some(day));
+    let mut pair = Pair::with(|at, told| told.limits.client_ahead_max = (at == A).then_some(day));
     pair.meet();
     let ahead = |seconds: u64| format!("IAMAT x{seconds} +1-1 {}\n", EPOCH + seconds);
     assert!(pair.say(A, &ahead(86_000)).starts_with("AT A -85999."));
@@ -422,7 +422,7 @@ fn a_time_too_far_ahead_is_refused_where_it_is_first_heard() {
 fn a_full_server_refuses_new_clients_but_hears_its_peers() {
     let mut pair = Pair::with(|at, settings| {
         if at == A {
-            settings.clients_max = 10;
+            settings.limits.clients_max = 10;
         }
     });
     pair.meet();
@@ -440,10 +440,9 @@ fn a_full_server_refuses_new_clients_but_hears_its_peers() {
 fn reports_expire_everywhere() {
     let hour = Duration::from_secs(3_600);
     let mut pair = Pair::with(|_, settings| {
-        settings.expire_after = Some(hour);
-        settings.ping_after = hour;
-        settings.silence_max = 10 * hour;
-        settings.compare_every = Some(hour / 4);
+        settings.limits.expire_after = Some(hour);
+        (settings.limits.ping_after, settings.limits.silence_max) = (hour, 10 * hour);
+        settings.limits.compare_every = Some(hour / 4);
     });
     pair.meet();
     pair.say(A, "IAMAT old +1-1 5\n");
@@ -475,7 +474,8 @@ fn reports_expire_everywhere() {
 /// Goal: who leaves looks for nothing to forget any more.
 #[test]
 fn nothing_expires_at_a_server_that_leaves() {
-    let mut pair = Pair::with(|_, settings| settings.expire_after = Some(Duration::from_secs(5)));
+    let after = Some(Duration::from_secs(5));
+    let mut pair = Pair::with(|_, settings| settings.limits.expire_after = after);
     pair.meet();
     pair.bodies[A].leave();
     pair.bodies[A].lose_all();

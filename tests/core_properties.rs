@@ -13,7 +13,7 @@ use herd_core::names::{ConnId, Door, PeerId};
 use herd_core::store::{HashKeys, Store, Verdict, rank};
 use herd_core::timer_wheel::{TICK, TimerWheel};
 use herd_core::wire::{Command, Report};
-use herd_core::{Frame, PeerSettings, Server, Settings};
+use herd_core::{Frame, PeerSettings, Server};
 use herd_sim::body::{Act, Body, LIMITS, settings};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -369,7 +369,7 @@ fn hurt(body: &mut Body, conns: &mut Vec<ConnId>, random: &mut fastrand::Rng) {
             Act::Broken(violation) => panic!("{violation}"),
         }
     }
-    let waits = settings("Hill", Vec::new(), 0).waits_max;
+    let waits = settings("Hill", Vec::new(), 0).limits.waits_max;
     assert!(body.server.questions_waiting() <= waits * conns.len());
 }
 
@@ -422,7 +422,9 @@ fn venom(random: &mut fastrand::Rng) -> Vec<u8> {
 #[test]
 fn a_piece_of_the_store_keeps_to_the_bound_of_a_peer() {
     let peers = vec![PeerSettings { name: b"B".to_vec(), dials: false, plain: None }];
-    let mut server = Server::new(Settings { peer_owed_max: 4_096, ..settings("A", peers, 1) });
+    let mut settings = settings("A", peers, 1);
+    settings.limits.peer_outbox_bytes_max = 4_096;
+    let mut server = Server::new(settings);
     let now = Now { monotonic: Duration::ZERO, posix: PosixTime::new(0, 0) };
     let reports: String = (0..1_000).map(|client| format!("IAMAT {client} +1-1 0\n")).collect();
     let greeting = format!("HERD/1 B A sim {:032} -\n", 0);

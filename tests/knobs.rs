@@ -196,25 +196,24 @@ fn what_is_out_of_range_is_refused_with_its_line() {
     }
 }
 
-/// Each field's value by its name, from what `Debug` prints.
+/// Each field's value by its name, with the names of the structs around it, as `Debug` prints them.
 fn fields(settings: &Settings) -> BTreeMap<String, String> {
     let mut fields = BTreeMap::new();
-    let (mut section, mut last) = (String::new(), String::new());
-    for line in format!("{settings:#?}").lines().skip(1) {
-        match line.trim().split_once(": ") {
-            Some((name, value)) if value.ends_with('{') => section = format!("{name}."),
+    let mut around = Vec::new();
+    let mut last = String::new();
+    for line in format!("{settings:#?}").lines().map(str::trim).skip(1) {
+        match line.split_once(": ") {
+            Some((name, value)) if value.ends_with('{') => around.push(name.to_owned()),
             Some((name, value)) => {
-                last = format!("{section}{name}");
+                last = [&around[..], &[name.to_owned()]].concat().join(".");
                 fields.insert(last.clone(), value.trim_end_matches(',').to_owned());
             }
+            None if line.starts_with('}') => drop(around.pop()),
             // A value in several lines.
-            None if fields.get(&last).is_some_and(|value| value.ends_with('(')) => {
-                *fields.get_mut(&last).unwrap() += line.trim();
+            None => {
+                let value = fields.get_mut(&last);
+                value.filter(|value| value.ends_with('(')).into_iter().for_each(|v| *v += line);
             }
-            None => {}
-        }
-        if line.trim() == "}," && section == "calls." {
-            section = "places.".to_owned();
         }
     }
     fields
@@ -305,5 +304,21 @@ fn no_knob_is_only_configured() {
         if knob.key() != "key_file" {
             assert!(reads(knob.key()), "nothing reads {}", knob.name);
         }
+    }
+}
+
+/// Goal: what the page for operators says of limits is about limits that there are.
+#[test]
+fn the_page_for_operators_names_knobs() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/herd/PRODUCTION.md");
+    let page = fs::read_to_string(path).unwrap();
+    let (_, section) = page.split_once("\n## Limits\n").unwrap();
+    let (section, _) = section.split_once("\n## ").unwrap();
+    let rows = section.lines().filter(|line| line.starts_with("| `"));
+    let cells = rows.filter_map(|row| row.split('|').nth(1));
+    let keys: Vec<_> = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
+    assert!(keys.len() > 10);
+    for key in keys {
+        knob(&format!("limits.{key}"));
     }
 }

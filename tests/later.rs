@@ -92,7 +92,7 @@ impl Life {
 #[test]
 fn a_bare_report_that_has_expired_is_not_taken() {
     let mut settings = settings("Hill", Vec::new(), 5);
-    (settings.expire_after, settings.plain_names) = (Some(HOUR), vec![b"Old".to_vec()]);
+    (settings.limits.expire_after, settings.plain_names) = (Some(HOUR), vec![b"Old".to_vec()]);
     let mut life = Life::of(settings);
     let told = |client: &str, age: u64| format!("AT Old +0.5 {client} +1-1 {}\n", EPOCH - age);
     let lines = told("over", 3_601) + &told("fresh", 3_599) + &told("over", 7_200);
@@ -107,7 +107,7 @@ fn a_bare_report_that_has_expired_is_not_taken() {
 #[test]
 fn every_leaf_is_swept() {
     let mut settings = settings("Hill", Vec::new(), 5);
-    (settings.expire_after, settings.clients_max) = (Some(HOUR), usize::MAX);
+    (settings.limits.expire_after, settings.limits.clients_max) = (Some(HOUR), usize::MAX);
     let mut life = Life::of(settings);
     let ends = [0, (LEAVES - 1) as Leaf];
     let mut clients = 0;
@@ -132,9 +132,9 @@ fn every_leaf_is_swept() {
 #[test]
 fn comparing_goes_on_after_a_peer_was_behind() {
     let mut life = Life::with_peer(|settings| {
-        settings.peer_owed_max = 2_000;
-        settings.compare_every = Some(Duration::from_secs(1));
-        settings.silence_max = HOUR;
+        settings.limits.peer_outbox_bytes_max = 2_000;
+        settings.limits.compare_every = Some(Duration::from_secs(1));
+        settings.limits.silence_max = HOUR;
     });
     life.dialled_after();
     let conn = life.link();
@@ -171,8 +171,8 @@ fn the_pause_is_short_again_after_ten_seconds_up() {
     let (first, last) = (Duration::from_millis(100), Duration::from_secs(60));
     for (lasted, is_stable) in [(9, false), (11, true)] {
         let mut life = Life::with_peer(|settings| {
-            (settings.backoff_min, settings.backoff_max) = (first, last);
-            settings.silence_max = HOUR;
+            (settings.limits.backoff_min, settings.limits.backoff_max) = (first, last);
+            settings.limits.silence_max = HOUR;
         });
         for _ in 0..40 {
             life.dialled_after();

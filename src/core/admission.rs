@@ -64,7 +64,7 @@ impl Server {
 
     /// A time far in the future would make every true report of its client stale.
     pub(super) fn is_too_far_ahead(&self, stamp: PosixTime, heard: PosixTime) -> bool {
-        self.settings.ahead_max.is_some_and(|ahead_max| stamp > heard.plus(ahead_max))
+        self.settings.limits.client_ahead_max.is_some_and(|ahead_max| stamp > heard.plus(ahead_max))
     }
 
     pub(super) fn note_ahead(&mut self, now: Now, conn: ConnId, seconds: i128, out: &mut Outputs) {
@@ -76,11 +76,11 @@ impl Server {
 
     /// Whether there is room for this report: for a client more, or for a longer text.
     pub(super) fn may_keep(&self, key: Key, report: &Report<'_>) -> bool {
-        if report.client.len() > self.settings.id_bytes_max {
+        if report.client.len() > self.settings.limits.id_bytes_max {
             return false;
         }
-        let has_bytes = self.store.bytes() < self.settings.store_bytes_max;
-        if has_bytes && self.store.len() < self.settings.clients_max {
+        let has_bytes = self.store.bytes() < self.settings.limits.store_bytes_max;
+        if has_bytes && self.store.len() < self.settings.limits.clients_max {
             return true;
         }
         let fields_len = if has_bytes { 0 } else { report.fields_len() };
@@ -91,8 +91,8 @@ impl Server {
     /// hears of it now and then.
     #[cold]
     pub(super) fn note_full(&mut self, now: Now, out: &mut Outputs) {
-        let is_full = self.store.len() >= self.settings.clients_max
-            || self.store.bytes() >= self.settings.store_bytes_max;
+        let is_full = self.store.len() >= self.settings.limits.clients_max
+            || self.store.bytes() >= self.settings.limits.store_bytes_max;
         if is_full {
             self.counters.full += 1;
             if self.may_note(now, "the store is full") {

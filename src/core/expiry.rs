@@ -26,13 +26,13 @@ const REPORTS_A_SWEEP: usize = 4_096;
 
 impl Server {
     pub(super) fn sweep_later(&self, out: &mut Outputs) {
-        if self.settings.expire_after.is_some() && self.stage < Stage::Leaving {
+        if self.settings.limits.expire_after.is_some() && self.stage < Stage::Leaving {
             out.push(Output::StartTimer { timer: Timer::Sweep, after: SWEEP_EVERY });
         }
     }
 
     pub(super) fn sweep(&mut self, now: Now, out: &mut Outputs) {
-        let Some(after) = self.settings.expire_after else { return };
+        let Some(after) = self.settings.limits.expire_after else { return };
         let mut left = REPORTS_A_SWEEP;
         for _ in 0..LEAVES_A_SWEEP {
             let place = self.swept;
@@ -53,12 +53,12 @@ impl Server {
 
     /// Whether a report is over. Whoever asks treats it as if it were not there.
     pub(super) fn has_expired(&self, report: &Report<'_>, now: Now) -> bool {
-        self.settings.expire_after.is_some_and(|after| is_over(report, after, now))
+        self.settings.limits.expire_after.is_some_and(|after| is_over(report, after, now))
     }
 
     /// Makes room for a report that is older than what is held, if that is over.
     pub(super) fn forget_expired(&mut self, client: &[u8], now: Now) {
-        let Some(after) = self.settings.expire_after else { return };
+        let Some(after) = self.settings.limits.expire_after else { return };
         if self.store.find(client).is_some_and(|held| is_over(&held, after, now)) {
             let removed = self.store.remove(client);
             self.counters.expired += u64::from(removed);

@@ -68,7 +68,7 @@ impl Server {
     }
 
     fn await_greeting(&mut self, conn: ConnId, out: &mut Outputs) {
-        let after = self.settings.greeting_patience;
+        let after = self.settings.limits.greeting;
         out.push(Output::StartTimer { timer: Timer::Greeting { conn }, after });
     }
 

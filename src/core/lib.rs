@@ -112,7 +112,7 @@ use wire::{Command, Report};
 pub use handover::HandOver;
 pub use plain::Frame;
 pub use roll::{LinkState, PeerSettings, PeerView};
-pub use settings::Settings;
+pub use settings::{Limits, Settings};
 
 /// What a link that is proven adds to each line, in bytes.
 pub const SEAL_BYTES: usize = seal::Seal::BYTES;
@@ -179,11 +179,11 @@ pub struct Server {
 
 impl Server {
     pub fn new(settings: Settings) -> Server {
-        let Settings { keys, nonce_key, herd, expire_after, .. } = &settings;
-        let keyring = Keyring::new(keys, nonce_key, herd, *expire_after);
+        let Settings { keys, nonce_key, herd, limits, .. } = &settings;
+        let keyring = Keyring::new(keys, nonce_key, herd, limits.expire_after);
         Server {
             store: Store::new(keyring.hash_keys),
-            waits: Waits::new(settings.waits_max),
+            waits: Waits::new(settings.limits.waits_max),
             peers: Peers::new(&settings.peers, settings.seed),
             keyring,
             counters: Counters::default(),

@@ -24,7 +24,7 @@ pub(super) struct Link {
     pub heard: Duration,
     /// Bytes sent that the far end has not taken.
     pub owed: usize,
-    /// Above it, what is not yet said waits (`Settings::peer_owed_max`).
+    /// Above it, what is not yet said waits (`Limits::peer_outbox_bytes_max`).
     owed_max: usize,
     /// Leaves of which the peer has not been told, or may not know.
     pub missed: Marks,

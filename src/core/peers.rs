@@ -99,8 +99,8 @@ impl Server {
 
     pub(super) fn backoff(&mut self, attempt: u32) -> Duration {
         let growth = BACKOFF_GROWTH.powi(attempt.min(100) as i32);
-        let grown = self.settings.backoff_min.mul_f64(growth);
-        let longest = grown.min(self.settings.backoff_max);
+        let grown = self.settings.limits.backoff_min.mul_f64(growth);
+        let longest = grown.min(self.settings.limits.backoff_max);
         longest.mul_f64(0.5 + 0.5 * self.peers.random.f64())
     }
 
@@ -148,13 +148,14 @@ impl Server {
             State::Waiting { attempt } | State::Dialing { attempt } => *attempt,
             State::Down | State::Plain(_) => 0,
         };
-        let link = Link::new(conn, now.monotonic, self.settings.peer_owed_max, terms);
+        let link =
+            Link::new(conn, now.monotonic, self.settings.limits.peer_outbox_bytes_max, terms);
         let entry = self.peers.at(peer);
         entry.state = State::Up { link, attempt };
         entry.trouble = None;
         entry.heir = Heir::Owed;
         out.note(Note::PeerUp { peer, conn });
-        let after = self.settings.ping_after;
+        let after = self.settings.limits.ping_after;
         out.push(Output::StartTimer { timer: Timer::Ping { conn }, after });
         // From here on news is flooded on this link, and only now begins what it has missed:
         // the other order would lose what comes in between.
@@ -181,7 +182,8 @@ impl Server {
         out: &mut Outputs,
     ) {
         self.counters.refused += 1;
-        let mut link = Link::new(conn, now.monotonic, self.settings.peer_owed_max, terms);
+        let mut link =
+            Link::new(conn, now.monotonic, self.settings.limits.peer_outbox_bytes_max, terms);
         link.say(out, |text| Refusal::Name.write(text));
         out.push(Output::Close { conn });
         if self.may_note(now, "another server of that name is joined") {
@@ -228,7 +230,8 @@ impl Server {
 
     /// Looks after a link: asks a silent peer for a sign of life, and gives up on a dead one.
     pub(super) fn ping_due(&mut self, now: Now, conn: ConnId, out: &mut Outputs) {
-        let (ping_after, silence_max) = (self.settings.ping_after, self.settings.silence_max);
+        let (ping_after, silence_max) =
+            (self.settings.limits.ping_after, self.settings.limits.silence_max);
         let Some((_, link)) = self.peers.link(conn) else { return };
         let silence = now.monotonic - link.heard;
         if silence >= silence_max {

@@ -22,10 +22,24 @@ pub struct Settings {
     /// Close after the first answer.
     pub close_after_reply: bool,
     pub answer_patience: Duration,
-    pub waits_max: usize,
+    pub limits: Limits,
     /// Connections on the peer port that have not shown who they are. Each lasts for the
     /// greeting's patience at most; beyond so many, the oldest must go.
     pub strangers_max: usize,
+    /// Keys of the herd, the newest first. Without any, peers are believed by their names.
+    pub keys: Vec<[u8; 32]>,
+    /// Where jitter comes from: the same seed, the same life.
+    pub seed: u64,
+    /// What nonces are made of; nobody else may know it.
+    pub nonce_key: [u8; 32],
+}
+
+/// What an operator may bound. In the configuration, each is declared with the reason for the value
+/// that operators get.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Answers of one connection that may wait.
+    pub waits_max: usize,
     pub clients_max: usize,
     /// Memory for reports and their index, in bytes. As `clients_max`, it holds where reports are
     /// first heard, and not for what peers tell.
@@ -33,24 +47,40 @@ pub struct Settings {
     /// Longest client id that is taken from a client.
     pub id_bytes_max: usize,
     /// Bytes owed to a peer above which floods to it are held back.
-    pub peer_owed_max: usize,
-    pub greeting_patience: Duration,
-    pub ping_after: Duration,
-    pub silence_max: Duration,
-    pub backoff_min: Duration,
-    pub backoff_max: Duration,
-    /// Keys of the herd, the newest first. Without any, peers are believed by their names.
-    pub keys: Vec<[u8; 32]>,
+    pub peer_outbox_bytes_max: usize,
     /// How far ahead of our clock a client's may be, if there is a bound.
-    pub ahead_max: Option<Duration>,
+    pub client_ahead_max: Option<Duration>,
     /// A report is forgotten so long after its server heard it, if ever. The same at all servers.
     pub expire_after: Option<Duration>,
     /// How often a link's two ends look whether they hold the same; `None` for once.
     pub compare_every: Option<Duration>,
-    /// Where jitter comes from: the same seed, the same life.
-    pub seed: u64,
-    /// What nonces are made of; nobody else may know it.
-    pub nonce_key: [u8; 32],
+    /// How long a link's greeting may take, from the connection on.
+    pub greeting: Duration,
+    pub ping_after: Duration,
+    pub silence_max: Duration,
+    pub backoff_min: Duration,
+    pub backoff_max: Duration,
+}
+
+/// As [`Settings::new`] has them: hardly any bound, and short times.
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            waits_max: 16,
+            clients_max: usize::MAX,
+            store_bytes_max: usize::MAX,
+            id_bytes_max: 8_192,
+            peer_outbox_bytes_max: 256 * 1024,
+            client_ahead_max: None,
+            expire_after: None,
+            compare_every: None,
+            greeting: Duration::from_millis(500),
+            ping_after: Duration::from_secs(1),
+            silence_max: Duration::from_secs(3),
+            backoff_min: Duration::from_millis(100),
+            backoff_max: Duration::from_millis(200),
+        }
+    }
 }
 
 impl Settings {
@@ -65,21 +95,9 @@ impl Settings {
             stale_reply_stored: false,
             close_after_reply: false,
             answer_patience: Duration::from_secs(1),
-            waits_max: 16,
+            limits: Limits::default(),
             strangers_max: 64,
-            clients_max: usize::MAX,
-            store_bytes_max: usize::MAX,
-            id_bytes_max: 8_192,
-            peer_owed_max: 256 * 1024,
-            greeting_patience: Duration::from_millis(500),
-            ping_after: Duration::from_secs(1),
-            silence_max: Duration::from_secs(3),
-            backoff_min: Duration::from_millis(100),
-            backoff_max: Duration::from_millis(200),
             keys: Vec::new(),
-            ahead_max: None,
-            expire_after: None,
-            compare_every: None,
             seed: 0,
             nonce_key: [7; 32],
         }

@@ -128,7 +128,7 @@ impl Server {
     }
 
     fn compare_later(&mut self, conn: ConnId, out: &mut Outputs) {
-        let Some(every) = self.settings.compare_every else { return };
+        let Some(every) = self.settings.limits.compare_every else { return };
         // Never in step with the others.
         let after = every.mul_f64(0.8 + 0.4 * self.peers.random.f64());
         out.push(Output::StartTimer { timer: Timer::Compare { conn }, after });
@@ -220,7 +220,7 @@ impl Server {
 
     /// Nothing is owed to this connection any more: says the next of what there was no room for.
     pub(super) fn drained(&mut self, conn: ConnId, out: &mut Outputs) {
-        let piece_bytes = PIECE_BYTES.min(self.settings.peer_owed_max);
+        let piece_bytes = PIECE_BYTES.min(self.settings.limits.peer_outbox_bytes_max);
         let Some((peer, link)) = self.peers.link(conn) else { return };
         link.drained();
         if std::mem::take(&mut link.root_owed) {

@@ -82,8 +82,8 @@ impl Body {
     pub fn new(settings: Settings, born: Duration, ahead_ms: i64) -> Body {
         Body {
             peers: settings.peers.len(),
-            peer_owed_max: settings.peer_owed_max,
-            expire_after: settings.expire_after,
+            peer_owed_max: settings.limits.peer_outbox_bytes_max,
+            expire_after: settings.limits.expire_after,
             server: Server::new(settings),
             born,
             ahead_ms,

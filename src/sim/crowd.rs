@@ -12,7 +12,7 @@ use super::body::{Body, settings};
 use super::watch::{Invariant, Violation, agree, is_kept_up, lines_of};
 use herd_core::digest::Node;
 use herd_core::names::{ConnId, Door, PeerId};
-use herd_core::{LinkState, PeerSettings, Settings};
+use herd_core::{LinkState, PeerSettings};
 
 /// What clients have chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,11 +146,9 @@ impl Pair {
         let body = |at: usize| {
             let (name, other) = [("A", "B"), ("B", "A")][at];
             let peer = PeerSettings { name: other.into(), dials: at == A, plain: None };
-            let settings = Settings {
-                nonce_key: [at as u8 + 1; 32],
-                expire_after: Some(Duration::from_secs(3_600)),
-                ..settings(name, vec![peer], seed)
-            };
+            let mut settings = settings(name, vec![peer], seed);
+            settings.nonce_key = [at as u8 + 1; 32];
+            settings.limits.expire_after = Some(Duration::from_secs(3_600));
             Body::new(settings, Duration::ZERO, 0)
         };
         let now = Duration::from_secs(1);

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use herd_core::{PeerSettings, Settings};
+use herd_core::{Limits, PeerSettings, Settings};
 
 /// How long an answer of the places may take.
 pub const PATIENCE: Duration = Duration::from_millis(800);
@@ -14,8 +14,7 @@ pub const WAITS_MAX: usize = 4;
 pub fn settings(name: &str, peers: Vec<PeerSettings>, seed: u64) -> Settings {
     Settings {
         answer_patience: PATIENCE,
-        waits_max: WAITS_MAX,
-        clients_max: 1_000_000,
+        limits: Limits { waits_max: WAITS_MAX, clients_max: 1_000_000, ..Limits::default() },
         seed,
         ..Settings::new(name, "sim", peers)
     }

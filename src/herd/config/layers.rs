@@ -363,7 +363,7 @@ mod tests {
         assert_eq!(config.client_address.to_string(), "127.0.0.1:12000");
         assert_eq!(config.peer_address.to_string(), "127.0.0.1:12100");
         assert_eq!(config.peers.len(), 2);
-        assert_eq!(config.limits.backoff_max, Duration::from_millis(200));
+        assert_eq!(config.limits.core.backoff_max, Duration::from_millis(200));
         assert_eq!(config.places.source, PlacesSource::Embedded);
         assert_eq!((config.log.level, config.accept_plain), (LevelFilter::Debug, false));
         assert_eq!((config.log.dir, config.run_dir), ("log".into(), "run".into()));
@@ -382,7 +382,7 @@ mod tests {
         assert_eq!(config.run_dir, PathBuf::from("/file/run"));
         assert_eq!(config.places.url.as_deref(), Some("https://file.example/"));
         assert_eq!(config.places.deadline, Duration::from_secs(1));
-        assert_eq!(config.limits.backoff_max, Duration::from_secs(5));
+        assert_eq!(config.limits.core.backoff_max, Duration::from_secs(5));
         let far = &config.peers[0];
         assert_eq!(far.address.to_string(), "far.example.org:1100");
         assert_eq!((far.initiative, far.kind), (Initiative::Ours, LinkKind::Herd));

@@ -51,6 +51,8 @@ pub(super) const BILLION: usize = 1_000_000_000;
 /// invariant: what `Settings::default()` gives keeps every rule
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
+    /// Those that the core keeps to.
+    pub core: herd_core::Limits,
     pub line_bytes_max: usize,
     pub endless_bytes_max: usize,
     pub peer_line_bytes_max: usize,
@@ -58,30 +60,14 @@ pub struct Limits {
     pub connections_max: Option<usize>,
     pub high_water_bytes: usize,
     pub outbox_bytes_max: usize,
-    pub peer_outbox_bytes_max: usize,
-    pub waits_max: usize,
-    pub clients_max: usize,
-    pub store_bytes_max: usize,
-    pub id_bytes_max: usize,
     pub new_clients_per_s: usize,
     pub new_clients_at_once: usize,
     pub new_clients_limit_loopback: bool,
-    /// `None`: as far as a client likes.
-    pub client_ahead_max: Option<Duration>,
-    /// `None`: never.
-    pub expire_after: Option<Duration>,
-    /// `None`: when the link comes up only.
-    pub compare_every: Option<Duration>,
     pub idle: Duration,
     pub first_byte: Duration,
     pub partial_line: Duration,
     pub write_stall: Duration,
     pub dial: Duration,
-    pub greeting: Duration,
-    pub ping_after: Duration,
-    pub silence_max: Duration,
-    pub backoff_min: Duration,
-    pub backoff_max: Duration,
     pub drain: Duration,
     pub spin_us: usize,
 }
@@ -149,21 +135,21 @@ pub const KNOBS: &[Knob] = &[
     ),
     Knob::new(
         "limits.peer_outbox_bytes_max",
-        Kind::Size { at: |s| &mut s.limits.peer_outbox_bytes_max, range: 1..=BILLION },
+        Kind::Size { at: |s| &mut s.limits.core.peer_outbox_bytes_max, range: 1..=BILLION },
         "256 KiB",
     )
     .means("Bytes owed to a slow peer above which reports are held back and repaired later.")
     .because("A peer costs the same memory however long it is slow."),
     Knob::new(
         "limits.waits_max",
-        Kind::Count { at: |s| &mut s.limits.waits_max, range: 1..=BILLION, of: "commands" },
+        Kind::Count { at: |s| &mut s.limits.core.waits_max, range: 1..=BILLION, of: "commands" },
         "64",
     )
     .means("Commands of one connection that may wait for an answer at a time.")
     .because("Later commands stay in the kernel, and one connection cannot fill the queue."),
     Knob::new(
         "limits.clients_max",
-        Kind::Count { at: |s| &mut s.limits.clients_max, range: 1..=BILLION, of: "clients" },
+        Kind::Count { at: |s| &mut s.limits.core.clients_max, range: 1..=BILLION, of: "clients" },
         "1000000",
     )
     .means(
@@ -176,7 +162,7 @@ pub const KNOBS: &[Knob] = &[
     ),
     Knob::new(
         "limits.store_bytes_max",
-        Kind::Size { at: |s| &mut s.limits.store_bytes_max, range: 1..=STORE_BYTES_CEILING },
+        Kind::Size { at: |s| &mut s.limits.core.store_bytes_max, range: 1..=STORE_BYTES_CEILING },
         "1 GB",
     )
     .means("Memory for reports and their index; new and longer IAMATs are refused beyond it.")
@@ -186,7 +172,7 @@ pub const KNOBS: &[Knob] = &[
     ),
     Knob::new(
         "limits.id_bytes_max",
-        Kind::Size { at: |s| &mut s.limits.id_bytes_max, range: 1..=BILLION },
+        Kind::Size { at: |s| &mut s.limits.core.id_bytes_max, range: 1..=BILLION },
         "8 KiB",
     )
     .means("Longest client id of an IAMAT.")
@@ -224,7 +210,7 @@ pub const KNOBS: &[Knob] = &[
     .because("Programs on the machine itself are the operator's, and load it for tests."),
     Knob::new(
         "limits.client_ahead_max",
-        Kind::TimeOrOff { at: |s| &mut s.limits.client_ahead_max, max: SPAN_MAX },
+        Kind::TimeOrOff { at: |s| &mut s.limits.core.client_ahead_max, max: SPAN_MAX },
         "1 d",
     )
     .in_presets("off")
@@ -238,7 +224,7 @@ pub const KNOBS: &[Knob] = &[
     ),
     Knob::new(
         "limits.expire_after",
-        Kind::TimeOrOff { at: |s| &mut s.limits.expire_after, max: SPAN_MAX },
+        Kind::TimeOrOff { at: |s| &mut s.limits.core.expire_after, max: SPAN_MAX },
         "off",
     )
     .example("30 d")
@@ -249,7 +235,7 @@ pub const KNOBS: &[Knob] = &[
     .because("A client's last position is worth keeping until the operator says otherwise."),
     Knob::new(
         "limits.compare_every",
-        Kind::TimeOrOff { at: |s| &mut s.limits.compare_every, max: TIMER_MAX },
+        Kind::TimeOrOff { at: |s| &mut s.limits.core.compare_every, max: TIMER_MAX },
         "30 s",
     )
     .means("How often the two ends of a link compare what they hold; off: once, when it comes up.")
@@ -299,35 +285,35 @@ pub const KNOBS: &[Knob] = &[
         ),
     Knob::new(
         "limits.greeting",
-        Kind::Time { at: |s| &mut s.limits.greeting, max: TIMER_MAX },
+        Kind::Time { at: |s| &mut s.limits.core.greeting, max: TIMER_MAX },
         "2 s",
     )
     .means("How long a link's greeting may take, from the connection on.")
     .because("Two round trips and a busy turn."),
     Knob::new(
         "limits.ping_after",
-        Kind::Time { at: |s| &mut s.limits.ping_after, max: TIMER_MAX },
+        Kind::Time { at: |s| &mut s.limits.core.ping_after, max: TIMER_MAX },
         "10 s",
     )
     .means("A peer that is silent for so long is asked for a sign of life.")
     .because("A lively peer is never asked, and a dead one is found within silence_max."),
     Knob::new(
         "limits.silence_max",
-        Kind::Time { at: |s| &mut s.limits.silence_max, max: TIMER_MAX },
+        Kind::Time { at: |s| &mut s.limits.core.silence_max, max: TIMER_MAX },
         "30 s",
     )
     .means("A peer that is silent for so long counts as dead. It must be longer than ping_after.")
     .because("Three unanswered pings: the link is dead, whatever TCP believes."),
     Knob::new(
         "limits.backoff_min",
-        Kind::Time { at: |s| &mut s.limits.backoff_min, max: TIMER_MAX },
+        Kind::Time { at: |s| &mut s.limits.core.backoff_min, max: TIMER_MAX },
         "100 ms",
     )
     .means("Pause before a link is dialled again, at first.")
     .because("Short, because most restarts take less than a second."),
     Knob::new(
         "limits.backoff_max",
-        Kind::Time { at: |s| &mut s.limits.backoff_max, max: TIMER_MAX },
+        Kind::Time { at: |s| &mut s.limits.core.backoff_max, max: TIMER_MAX },
         "5 s",
     )
     .in_presets("200 ms")

@@ -25,24 +25,24 @@ pub fn broken_rule(settings: &Settings) -> Option<&'static str> {
     }
     // The answers that wait on a connection may all come at once.
     let answer = PLACES_ANSWER_BYTES_MAX + limits.line_bytes_max + AT_OVERHEAD_BYTES;
-    if limits.outbox_bytes_max / answer < limits.waits_max {
+    if limits.outbox_bytes_max / answer < limits.core.waits_max {
         return Some(
             "outbox_bytes_max must hold waits_max answers of 96 KiB, each with a line of \
              line_bytes_max",
         );
     }
-    if limits.peer_outbox_bytes_max < limits.peer_line_bytes_max {
+    if limits.core.peer_outbox_bytes_max < limits.peer_line_bytes_max {
         return Some("peer_outbox_bytes_max must be at least peer_line_bytes_max");
     }
-    if limits.silence_max <= limits.ping_after {
+    if limits.core.silence_max <= limits.core.ping_after {
         return Some("silence_max must be longer than ping_after");
     }
-    if limits.backoff_min > limits.backoff_max {
+    if limits.core.backoff_min > limits.core.backoff_max {
         return Some("backoff_min must not be longer than backoff_max");
     }
     // A report that is forgotten before it is compared may be missing at some servers.
-    let compared_within = limits.compare_every.unwrap_or_default() + EXPIRE_MARGIN;
-    if limits.expire_after.is_some_and(|expire_after| expire_after <= compared_within) {
+    let compared_within = limits.core.compare_every.unwrap_or_default() + EXPIRE_MARGIN;
+    if limits.core.expire_after.is_some_and(|expire_after| expire_after <= compared_within) {
         return Some("expire_after must be over a minute longer than compare_every");
     }
     None
@@ -73,20 +73,20 @@ mod tests {
         check(&|l| l.peer_line_bytes_max = 8192 + 161, "at least 162 above");
         check(&|l| l.peer_line_bytes_max = 8192 + 162, "none");
         check(&|l| l.high_water_bytes = l.outbox_bytes_max, "outbox_bytes_max");
-        check(&|l| l.waits_max *= 2, "waits_max answers");
-        check(&|l| (l.waits_max, l.outbox_bytes_max) = (128, 16 << 20), "none");
+        check(&|l| l.core.waits_max *= 2, "waits_max answers");
+        check(&|l| (l.core.waits_max, l.outbox_bytes_max) = (128, 16 << 20), "none");
         check(&|l| (l.line_bytes_max, l.peer_line_bytes_max) = (32 * KIB, 48 * KIB), "waits");
-        check(&|l| l.peer_outbox_bytes_max = 1, "peer_outbox_bytes_max");
-        check(&|l| l.ping_after = l.silence_max, "silence_max");
-        check(&|l| l.backoff_max = Duration::from_millis(99), "backoff_min");
+        check(&|l| l.core.peer_outbox_bytes_max = 1, "peer_outbox_bytes_max");
+        check(&|l| l.core.ping_after = l.core.silence_max, "silence_max");
+        check(&|l| l.core.backoff_max = Duration::from_millis(99), "backoff_min");
     }
 
     #[test]
     fn a_report_is_compared_before_it_is_forgotten() {
         let check = |expire_s: u64, compare_s: Option<u64>, is_kept: bool| {
             let rule = with(|limits| {
-                limits.expire_after = Some(Duration::from_secs(expire_s));
-                limits.compare_every = compare_s.map(Duration::from_secs);
+                limits.core.expire_after = Some(Duration::from_secs(expire_s));
+                limits.core.compare_every = compare_s.map(Duration::from_secs);
             });
             assert_eq!(rule.is_none(), is_kept, "{rule:?}");
             assert!(rule.is_none_or(|rule| rule.contains("expire_after")));
@@ -109,7 +109,7 @@ mod tests {
                 "else they say nothing"
             );
             let queue = settings.places.calls.queue_max;
-            assert!(limits.waits_max < queue, "else one connection could fill the queue");
+            assert!(limits.core.waits_max < queue, "else one connection could fill the queue");
         }
     }
 }

@@ -285,7 +285,6 @@ fn frame(name: &str, shape: &PlainShape) -> Frame {
 
 /// What the core is told; randomness among it, because it has none of its own.
 fn settings(config: &Config, shares: Shares) -> Result<Settings, StartError> {
-    let limits = &config.limits;
     let peer = |peer: &crate::config::Peer| PeerSettings {
         name: peer.name.clone().into_bytes(),
         dials: peer.initiative == Initiative::Ours,
@@ -308,22 +307,10 @@ fn settings(config: &Config, shares: Shares) -> Result<Settings, StartError> {
         stale_reply_stored: config.answers.stale_reply == StaleReply::Stored,
         close_after_reply: config.answers.close_after_reply,
         answer_patience: config.places.deadline,
-        waits_max: limits.waits_max,
+        limits: config.limits.core.clone(),
         strangers_max: shares.strangers,
-        clients_max: limits.clients_max,
-        store_bytes_max: limits.store_bytes_max,
-        id_bytes_max: limits.id_bytes_max,
-        peer_owed_max: limits.peer_outbox_bytes_max,
-        greeting_patience: limits.greeting,
-        ping_after: limits.ping_after,
-        silence_max: limits.silence_max,
-        backoff_min: limits.backoff_min,
-        backoff_max: limits.backoff_max,
         seed: random.u64(..),
         keys: config.keys.iter().map(HerdKey::reveal).collect(),
-        ahead_max: limits.client_ahead_max,
-        expire_after: limits.expire_after,
-        compare_every: limits.compare_every,
         nonce_key: nonce_key.expose(),
     })
 }
@@ -336,23 +323,21 @@ mod tests {
     use crate::config::layers::{Overrides, Which, configure};
 
     #[test]
-    fn the_core_is_told_keys_and_clocks() {
+    fn the_core_is_told_keys_and_limits() {
         let which = Which::default();
         let (herd, preset) = which.herd(Some("Hill")).unwrap();
         let mut config = configure("Hill", herd, preset, &which, Overrides::default()).unwrap();
         let shares = Shares { clients: 9, strangers: 7, admins: 5 };
         let told = settings(&config, shares).unwrap();
         assert_eq!(told.strangers_max, 7);
-        assert_eq!((told.keys.len(), told.ahead_max, told.expire_after), (0, None, None));
-        assert_eq!(told.compare_every, Some(Duration::from_secs(30)));
+        assert!(told.keys.is_empty());
+        assert_eq!(told.limits, config.limits.core);
 
-        let day = Some(Duration::from_secs(86_400));
         config.keys = vec![HerdKey::new([7; 32]), HerdKey::new([5; 32])];
-        (config.limits.client_ahead_max, config.limits.expire_after) = (day, day);
-        config.limits.compare_every = None;
+        config.limits.core.compare_every = None;
         let again = settings(&config, shares).unwrap();
         assert_eq!(again.keys, [[7; 32], [5; 32]]);
-        assert_eq!((again.ahead_max, again.expire_after, again.compare_every), (day, day, None));
+        assert_eq!(again.limits, config.limits.core);
         assert_ne!(told.nonce_key, again.nonce_key, "nobody may foresee a nonce");
     }
 

@@ -37,13 +37,14 @@ impl World {
             plain: None,
         };
         let mut settings = settings(&seat.name, seat.peers.iter().map(peer).collect(), seed);
-        settings.peer_owed_max = self.chance.peer_owed_max;
+        settings.limits.peer_outbox_bytes_max = self.chance.peer_owed_max;
         settings.keys = self.chance.draws_keys(&mut self.random);
         settings.nonce_key = std::array::from_fn(|_| self.random.u8(..));
-        settings.compare_every = self.chance.compare_every;
-        settings.clients_max = self.chance.clients_max.unwrap_or(settings.clients_max);
-        settings.ahead_max = self.chance.ahead_max.filter(|_| self.random.bool());
-        settings.expire_after = self.chance.expire_after;
+        settings.limits.compare_every = self.chance.compare_every;
+        settings.limits.clients_max =
+            self.chance.clients_max.unwrap_or(settings.limits.clients_max);
+        settings.limits.client_ahead_max = self.chance.ahead_max.filter(|_| self.random.bool());
+        settings.limits.expire_after = self.chance.expire_after;
         seat.life += 1;
         seat.deadline = None;
         seat.is_leaving = false;
