@@ -91,6 +91,30 @@ fn the_page_says_what_is_declared() {
     assert!(page == found, "SETTINGS.md should be this:\n{page}");
 }
 
+/// Where PROTOCOL.md gives a default behind a key, it is the one that is declared.
+#[test]
+fn the_protocol_has_the_defaults() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/core/PROTOCOL.md");
+    let text = fs::read_to_string(path).unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut checked = BTreeSet::new();
+    for (before, value) in text.match_indices("` (").map(|(at, end)| text.split_at(at + end.len()))
+    {
+        let key = before.trim_end_matches("` (").rsplit('`').next().unwrap();
+        let key = key.split(' ').next().unwrap();
+        let Some(knob) = knobs().find(|knob| knob.key() == key) else { continue };
+        // A number may be a rule's.
+        let given = value.split(')').next().unwrap_or_default();
+        let is_rule = given.contains('.');
+        assert!(
+            is_rule || value.starts_with(knob.default),
+            "{key} is {}, not {given}",
+            knob.default
+        );
+        checked.insert(key);
+    }
+    assert!(checked.len() >= 25, "{checked:?}");
+}
+
 #[test]
 fn every_knob_is_explained() {
     let mut names = BTreeSet::new();
