@@ -80,6 +80,23 @@ fn documents_name_files_that_exist() {
     }
 }
 
+/// The operator's page has a row for each exit code, and for no other.
+#[test]
+fn every_exit_code_is_explained() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &str| fs::read_to_string(root.join(path)).unwrap();
+    let page = read("src/herd/PRODUCTION.md");
+    let (_, rows) = page.split_once("\n## Exit codes\n").unwrap();
+    let (rows, _) = rows.split_once("\n## ").unwrap();
+    let rows = rows.lines().filter_map(|row| row.strip_prefix("| ")?.split(' ').next());
+    let explained: Vec<u8> = rows.filter_map(|code| code.parse().ok()).collect();
+    let source = read("src/herd/cmd/exit.rs");
+    let codes = source.lines().filter_map(|line| line.strip_suffix(',')?.split_once(" = "));
+    let codes: Vec<u8> = codes.filter_map(|(_, code)| code.parse().ok()).collect();
+    assert!(codes.len() > 5);
+    assert_eq!(explained, codes);
+}
+
 /// The messages that README's table of troubles explains are messages of ours.
 #[test]
 fn messages_are_cited_as_they_are() {
