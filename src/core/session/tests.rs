@@ -156,6 +156,7 @@ fn each_wait_has_its_own_bound() {
     driver.session.queue(b"answer", &mut driver.pool, at(5));
     assert_eq!(expires(&driver), Some((due(5, TIMEOUTS.write_stall), Expiry::WriteStall)));
     driver.session.sent(6, at(6));
+    assert_eq!(expires(&driver), Some((due(6, TIMEOUTS.idle), Expiry::Idle)), "bytes left");
     driver.session.close_when_sent();
     assert_eq!(expires(&driver), None, "the last answer is being looked for");
     driver.session.take_farewell(&mut driver.pool, at(7));

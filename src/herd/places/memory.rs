@@ -78,6 +78,8 @@ mod tests {
         memory.keep(&question(1.0, 5), at(0), b"one");
         assert_eq!(recall(1.0, 5, 9).as_deref(), Some(&b"one"[..]));
         assert_eq!(recall(1.0, 6, 9), None, "another bound is another question");
+        let farther = Question { radius_km: 2.0, ..question(1.0, 5) };
+        assert!(!memory.recall(&farther, at(9), &mut Vec::new()), "and so is another radius");
         assert_eq!(recall(1.0, 5, 10), None, "too old");
 
         memory.keep(&question(1.0, 5), at(11), b"new");

@@ -235,6 +235,31 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_has_no_more_places_than_were_asked_for() {
+        let place = |id| Place {
+            authority: "",
+            id,
+            name: "x",
+            position: Position { latitude: 0.0, longitude: 0.0 },
+            vicinity: "",
+            types: "",
+        };
+        let near = ["1", "2", "3"].map(place);
+        let check = |near: &[Place<'_>], bound: u8, results: usize, status: &str| {
+            let mut out = Vec::new();
+            found(&[], near, bound, &mut out);
+            let out = String::from_utf8(out).unwrap();
+            assert_eq!(out.matches("\"place_id\"").count(), results, "{bound}: {out}");
+            assert!(out.contains(&format!("\"status\" : \"{status}\"")), "{bound}: {out}");
+        };
+        check(&near, 2, 2, status::OK);
+        check(&near, 3, 3, status::OK);
+        check(&near, 20, 3, status::OK);
+        check(&near, 0, 0, status::OK);
+        check(&[], 5, 0, status::ZERO_RESULTS);
+    }
+
+    #[test]
     fn a_failure_is_one_line() {
         let mut out = Vec::new();
         failure(status::UNKNOWN_ERROR, "no \"answer\"\nin time", &mut out);

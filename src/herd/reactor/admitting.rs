@@ -140,3 +140,33 @@ impl Reactor {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use super::*;
+    use crate::reactor::tests::House;
+
+    /// Goal: a door that was full is opened again when somebody has left.
+    #[test]
+    fn a_full_door_is_opened_when_there_is_room() {
+        let mut house = House::new();
+        house.reactor.shares.clients = 1;
+        let door = house.reactor.doors.client;
+        let is_full = |reactor: &mut Reactor| match reactor.slots.at(door) {
+            Some(Slot::Listener(listener)) => listener.is_full,
+            _ => panic!("there is no door"),
+        };
+        let (_first, conn) = house.come(Door::Client);
+        let _second = TcpStream::connect(house.clients).unwrap();
+        house.turn_until(is_full);
+        house.turn();
+        assert!(is_full(&mut house.reactor), "nobody has left");
+        house.reactor.kill(conn);
+        house.turn();
+        assert!(!is_full(&mut house.reactor));
+        house.turn();
+        assert_eq!(house.reactor.slots.alive(Door::Client), 1);
+    }
+}

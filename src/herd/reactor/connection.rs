@@ -222,3 +222,34 @@ impl Connection {
         shut.is_ok()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+    use herd_core::names::Door;
+    use herd_core::session::BufferPool;
+
+    /// Goal: the kernel is asked for room while it has refused bytes, and at no other time.
+    #[test]
+    fn room_is_waited_for_where_it_was_missing() {
+        let door = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = std::net::TcpStream::connect(door.local_addr().unwrap()).unwrap();
+        let (id, now) = (ConnId::new(Door::Client, 1, 0), Moment::default());
+        let mut connection = Connection::tcp(id, TcpStream::from_std(stream), Phase::Open, now);
+        let check = |connection: &Connection, expected: bool| {
+            assert!(connection.interest().is_readable(), "news of input is always welcome");
+            assert_eq!(connection.interest().is_writable(), expected);
+        };
+        check(&connection, false);
+        connection.session.queue(b"answer", &mut BufferPool::default(), now);
+        check(&connection, false);
+        connection.session.sent(2, now);
+        connection.session.end_writing(true);
+        check(&connection, true);
+        connection.session.sent(4, now);
+        connection.session.end_writing(false);
+        check(&connection, false);
+    }
+}

@@ -229,3 +229,41 @@ impl Reactor {
         self.scratch = scratch;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+    use crate::reactor::tests::House;
+
+    /// Goal: lines that a turn has no room for are taken in the next, though no event will say so.
+    #[test]
+    fn lines_that_are_left_bring_another_turn() {
+        let mut house = House::new();
+        let (mut client, _) = house.come(Door::Client);
+        client.write_all(&b"\n".repeat(600)).unwrap();
+        house.turn_until(|reactor| reactor.server.counters().lines_in > 0);
+        for (lines, unfinished) in [(256, 1), (512, 1), (600, 0)] {
+            let reactor = &house.reactor;
+            assert_eq!(
+                (reactor.server.counters().lines_in, reactor.unfinished.len()),
+                (lines, unfinished)
+            );
+            house.turn();
+        }
+    }
+
+    /// Goal: a client that was held back for its questions is read again when they are answered.
+    #[test]
+    fn who_was_held_back_has_another_turn() {
+        let mut house = House::new();
+        let (mut client, _) = house.come(Door::Client);
+        client.write_all(b"IAMAT kiwi +60.17+24.94 7\n").unwrap();
+        client.write_all(&b"WHATSAT kiwi 1 1\n".repeat(100)).unwrap();
+        house.turn_until(|reactor| reactor.server.questions_waiting() == 64);
+        house.turn_until(|reactor| reactor.server.questions_waiting() == 0);
+        house.turn();
+        assert_eq!(house.reactor.server.counters().lines_in, 101);
+    }
+}

@@ -171,3 +171,32 @@ impl Slots {
         self.admitted[door as usize]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use herd_core::session::{Moment, Phase};
+
+    /// Goal: an event that was meant for the dead finds nobody, whoever comes in the same turn.
+    #[test]
+    fn nobody_moves_in_before_the_dead_are_buried() {
+        let door = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut slots = Slots::new();
+        let come = |slots: &mut Slots| {
+            let stream = TcpStream::connect(door.local_addr().unwrap()).unwrap();
+            stream.set_nonblocking(true).unwrap();
+            let stream = mio::net::TcpStream::from_std(stream);
+            let make = |id| Connection::tcp(id, stream, Phase::Open, Moment::default());
+            slots.admit(Door::Client, make).unwrap()
+        };
+        let dead = come(&mut slots);
+        assert!(slots.kill(dead) && !slots.kill(dead), "it dies once");
+        let heir = come(&mut slots);
+        assert_ne!(heir.slot(), dead.slot());
+        assert!(slots.at(dead.slot()).is_none(), "the dead are not there");
+        assert_eq!(slots.bury(), 1);
+        assert_eq!(come(&mut slots).slot(), dead.slot(), "the place is free again");
+    }
+}

@@ -59,23 +59,23 @@ fn nobody_queues_twice() {
 }
 
 /// A server that is turned by hand, and whose clock goes on as it is told.
-struct House {
-    reactor: Reactor,
+pub(super) struct House {
+    pub reactor: Reactor,
     events: Events,
-    clients: SocketAddr,
+    pub clients: SocketAddr,
     peers: SocketAddr,
     _dir: tempfile::TempDir,
 }
 
 impl House {
-    fn new() -> House {
+    pub fn new() -> House {
         let dir = tempfile::tempdir().unwrap();
         let (reactor, [clients, peers]) = reactor(dir.path());
         House { reactor, events: Events::with_capacity(EVENTS_MAX), clients, peers, _dir: dir }
     }
 
     /// One turn, which does not sleep for long.
-    fn turn(&mut self) {
+    pub fn turn(&mut self) {
         // Nobody's: it is due at once, and then there is no such door.
         let due = Due::Accept { slot: usize::MAX };
         self.reactor.wheel.start(self.reactor.now.monotonic, due);
@@ -83,7 +83,7 @@ impl House {
     }
 
     #[track_caller]
-    fn turn_until(&mut self, mut holds: impl FnMut(&mut Reactor) -> bool) {
+    pub fn turn_until(&mut self, mut holds: impl FnMut(&mut Reactor) -> bool) {
         let deadline = Instant::now() + Duration::from_secs(60);
         while !holds(&mut self.reactor) {
             assert!(Instant::now() < deadline, "waited in vain");
@@ -101,7 +101,7 @@ impl House {
     }
 
     /// Somebody who has come through this door, at both ends.
-    fn come(&mut self, door: Door) -> (TcpStream, ConnId) {
+    pub fn come(&mut self, door: Door) -> (TcpStream, ConnId) {
         let address = if door == Door::Peer { self.peers } else { self.clients };
         let before = self.reactor.slots.names();
         let stream = TcpStream::connect(address).unwrap();
