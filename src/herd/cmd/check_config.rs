@@ -1,6 +1,6 @@
 //! Shows configurations to people: `check-config` and `presets`.
 //!
-//! Apart from `herd::config`, which only says whether one is right. It never shows a key.
+//! `herd::config` only says whether one is right. Nothing here shows a key.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;

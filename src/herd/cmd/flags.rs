@@ -1,7 +1,8 @@
 //! The command line: flags, the environment that stands in for them, help.
 //!
-//! A flag beats its `HERD_*` variable (clap sees to that, except
-//! where two flags exclude each other); what both beat is decided by `herd::config::layers`.
+//! A flag beats its `HERD_*` variable (clap sees to that, except where two flags exclude each
+//! other); what both beat is decided by `herd::config::layers`. Flags that set what herd.toml sets,
+//! too, are declared with the knobs of `herd::config`; `flags::knobs` makes them.
 
 mod bench;
 mod knobs;

@@ -16,9 +16,10 @@ pub fn restart(out: &mut impl Write, flags: &StartFlags) -> Result<Exit, Failure
     let plan = plan(out, flags)?;
     let _lock = lock(&plan.run_dir)?;
     make_dirs(&plan, flags)?;
-    let names = match plan.is_whole {
-        true => plan.run_dir.names().map_err(|error| unreadable(&plan.run_dir, &error))?,
-        false => plan.configs.iter().map(|config| config.name.clone()).collect(),
+    let names = if plan.is_whole {
+        plan.run_dir.names().map_err(|error| unreadable(&plan.run_dir, &error))?
+    } else {
+        plan.configs.iter().map(|config| config.name.clone()).collect()
     };
     check_ports(&plan, &names)?;
     stop_all(out, &plan.run_dir, &names, false)?;

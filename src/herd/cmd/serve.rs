@@ -47,17 +47,18 @@ pub fn serve(config: Config, out: &mut impl Write) -> Result<Exit, Failure> {
     log.close(LOG_PATIENCE);
     drop(claim);
     let hand_over = ran?;
-    match hand_over.has_failed() {
-        true => Err(Failure::new(Exit::NotHandedOver, hand_over.warning())),
-        false => Ok(Exit::Success),
+    if hand_over.has_failed() {
+        return Err(Failure::new(Exit::NotHandedOver, hand_over.warning()));
     }
+    Ok(Exit::Success)
 }
 
 /// What a server says when it has begun to serve: who it is, where, and how to end it.
 fn serving(config: &Config, called: &str) -> String {
-    let end = match io::stdout().is_terminal() {
-        true => "Ctrl-C".to_owned(),
-        false => format!("kill {}", process::id()),
+    let end = if io::stdout().is_terminal() {
+        "Ctrl-C".to_owned()
+    } else {
+        format!("kill {}", process::id())
     };
     let log = match config.log.level {
         log::LevelFilter::Off => "no log".to_owned(),

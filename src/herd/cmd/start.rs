@@ -292,14 +292,14 @@ fn running_already(config: &Config, status: &Status) -> Result<String, Failure> 
         return Err(Failure::new(Exit::Taken, sentence));
     }
     let pid = status.pid;
-    Ok(match status.settings == config.fingerprint() {
-        true => format!("{name}: running already (pid {pid})"),
-        false => format!(
-            "{name}: running already (pid {pid}), with other settings than these: `{} restart \
-             {name}` puts these into force",
-            me()
-        ),
-    })
+    if status.settings == config.fingerprint() {
+        return Ok(format!("{name}: running already (pid {pid})"));
+    }
+    Ok(format!(
+        "{name}: running already (pid {pid}), with other settings than these: `{} restart {name}` \
+         puts these into force",
+        me()
+    ))
 }
 
 /// Becomes the program that is named behind it, without the files that our caller has open: a
@@ -447,16 +447,17 @@ fn suggest(out: &mut impl Write, plan: &Plan) -> io::Result<()> {
     let (Some(first), Some(last)) = (plan.configs.first(), plan.configs.last()) else {
         return Ok(());
     };
-    let (me, near) = (me(), |address: SocketAddr| match address.ip().is_unspecified() {
-        true => SocketAddr::from(([127, 0, 0, 1], address.port())),
-        false => address,
-    });
-    let address = near(first.client_address);
+    let me = me();
+    let mut address = first.client_address;
+    if address.ip().is_unspecified() {
+        address = SocketAddr::from(([127, 0, 0, 1], address.port()));
+    }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let (first, last) = (&first.name, &last.name);
-    let tell = match first == last {
-        true => format!("Tell {first} where you are, ask it what is near"),
-        false => "Tell one server where you are, ask another what is near".to_owned(),
+    let tell = if first == last {
+        format!("Tell {first} where you are, ask it what is near")
+    } else {
+        "Tell one server where you are, ask another what is near".to_owned()
     };
     writeln!(
         out,

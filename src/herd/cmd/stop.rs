@@ -168,11 +168,9 @@ fn await_end(run_dir: &RunDir, server: &Stopping, begun: Instant) -> Result<Stri
         }
         thread::sleep(PAUSE);
     }
-    Ok(match is_killed {
-        false => format!("{name}: stopped (pid {pid})"),
-        true => {
-            let seconds = patience.as_secs();
-            format!("{name}: killed, for it did not stop in {seconds} seconds (pid {pid})")
-        }
-    })
+    if is_killed {
+        let seconds = patience.as_secs();
+        return Ok(format!("{name}: killed, for it did not stop in {seconds} seconds (pid {pid})"));
+    }
+    Ok(format!("{name}: stopped (pid {pid})"))
 }

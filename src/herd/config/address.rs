@@ -1,6 +1,6 @@
 //! A host and a port as an operator writes them, and what can be said of them without asking DNS.
 //!
-//! Apart from `SocketAddr` because the host may be a name: what it stands for may change while the
+//! It is no `SocketAddr`, because the host may be a name: what it stands for may change while the
 //! herd runs, so it is kept as text and resolved each time it is dialled, off the loop.
 
 use std::fmt;
@@ -15,7 +15,7 @@ use serde::{Deserialize, Deserializer, de};
 pub struct Address {
     /// An IPv4 address, an IPv6 address without brackets, or a DNS name in lower case.
     pub host: String,
-    /// Never 0 when it was parsed: nobody could dial it.
+    /// Never 0 when it was parsed: no one can dial that.
     pub port: u16,
 }
 

@@ -1,8 +1,8 @@
 //! The keys by which the servers of a herd know each other, and the spelling of their file.
 //!
-//! Apart from [`Secret`](super::Secret), which is a stranger's word of any length: these are ours,
-//! have one length, and are two while a herd changes from one to the next. Nothing is made random
-//! here, and nobody is authenticated; `keygen` and `core` do that.
+//! A [`Secret`](super::Secret) is a service's word of any length; these are ours, have one length,
+//! and are two while a herd changes from one to the next. Nothing is made random here, and no peer
+//! is authenticated; `keygen` and `core` do that.
 
 use std::fmt;
 use std::path::Path;
@@ -18,7 +18,7 @@ pub const HERD_KEYS_MAX: usize = 2;
 
 const DIGITS: usize = 2 * HERD_KEY_BYTES;
 
-/// Bytes that all servers of a herd share and nobody else knows. Its `Debug` hides them.
+/// Bytes that the servers of a herd share and no one else knows. Its `Debug` hides them.
 #[derive(Clone, PartialEq, Eq)]
 pub struct HerdKey([u8; HERD_KEY_BYTES]);
 

@@ -1,7 +1,7 @@
 //! A secret, and the only way one is read from a file.
 //!
-//! Apart from the rest so that what must never be shown has one door in and one door out. The keys
-//! of a herd come in by the same door; what they look like is `herd_key`'s affair.
+//! What must never be shown is read and handed out here, and nowhere else. The keys of a herd are
+//! read here, too; what they look like is `herd_key`'s affair.
 
 use std::fmt;
 use std::fs;
@@ -57,7 +57,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// A file that nobody but its owner may read, and what an operator is told of it.
+/// A file that only its owner may read, and what an operator is told of it.
 pub(super) struct KeyFile<'a> {
     pub path: &'a Path,
     /// What tells it from other key files, with a blank behind.
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_told_to_open_a_directory() {
+    fn a_directory_is_no_key_file() {
         let dir = tempfile::tempdir().unwrap();
         let sentence = Secret::read(dir.path()).unwrap_err().to_string();
         assert!(sentence.ends_with("is a directory: name the file in it"), "{sentence}");

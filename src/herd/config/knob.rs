@@ -22,8 +22,8 @@ pub struct Knob {
     /// As herd.toml names it, with its section: `limits.idle`.
     pub name: &'static str,
     pub kind: Kind,
-    /// The value if nobody gives one, spelled as a flag would; for a kind that may have none, words
-    /// for people.
+    /// The value unless another is given, spelled as behind a flag. For a kind that may have none:
+    /// words for people.
     pub default: &'static str,
     /// The value in presets, if it is another one.
     pub preset: Option<&'static str>,

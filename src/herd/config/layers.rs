@@ -1,8 +1,7 @@
 //! Flags over environment over file over defaults, and one server's view of what comes out.
 //!
-//! Apart from the command line so that precedence is a pure function that a test can call: whoever
-//! parses the flags (and lets the environment stand in for those not given) fills [`Which`] and
-//! [`Overrides`], and gets a [`Config`].
+//! Precedence is a function that a test can call without a command line: the command line fills
+//! [`Which`] and [`Overrides`] with what its flags and variables say, and gets a [`Config`].
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -198,7 +197,7 @@ pub fn configure(
 /// # Errors
 /// An unfit key, URL or file.
 pub fn places(places: Places, which: &Which, key: Option<Secret>) -> Result<Places, ConfigError> {
-    // A file that nobody would ask is a mistake, not a wish.
+    // A file that would not be read is a mistake, not a wish.
     let names_file = which.gives("places.file") && !which.gives("places.source");
     if names_file && places.source != PlacesSource::File {
         return Err(ConfigError::new(format!(
@@ -207,7 +206,7 @@ pub fn places(places: Places, which: &Which, key: Option<Secret>) -> Result<Plac
             places.source.name()
         )));
     }
-    // Where nobody is told it, it need not be right.
+    // A source that is not told it does not need it to be right.
     let key = key.filter(|_| places.source.is_paid()).map(|key| {
         let no_word = "HERD_PLACES_KEY does not hold one word of ASCII: put the key alone in it";
         Secret::parse(key.reveal()).ok_or_else(|| ConfigError::new(no_word))
@@ -370,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_is_heard_where_nobody_else_speaks() {
+    fn the_file_decides_where_no_flag_does() {
         let config = from_file(FILE, &Which::default(), Overrides::default()).unwrap();
         assert_eq!((config.herd.as_str(), config.name.as_str()), ("demo", "Hill"));
         assert_eq!(

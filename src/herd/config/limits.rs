@@ -1,4 +1,4 @@
-//! A bound on everything: the section `[limits]`, and what bounds nobody can set.
+//! A bound on everything: the section `[limits]`, and the bounds that cannot be set.
 //!
 //! Names carry their unit last; durations are `Duration`s. What limits owe each other stands in
 //! [`rules`](super::rules).
@@ -319,7 +319,7 @@ pub const KNOBS: &[Knob] = &[
     .in_presets("200 ms")
     .means("Pause before a link is dialled again, at most.")
     .because(
-        "Between machines, a dial each five seconds for ever disturbs nobody; on loopback it costs \
+        "Between machines, a dial each five seconds for ever does no harm; on loopback it costs \
          microseconds, and a server that comes back is to be joined within half a second.",
     ),
     Knob::new("limits.drain", Kind::Time { at: |s| &mut s.limits.drain, max: TIMER_MAX }, "5 s")

@@ -1,8 +1,8 @@
-//! The ports from which a system lets connections go out. Apart because it is the one thing about a
-//! port that depends on the machine.
+//! The ports from which a system lets connections go out: the one thing about a port that depends
+//! on the machine.
 //!
-//! A port in that range may be anybody's when a server wants it back after a restart. And a dial to
-//! such a port with nobody behind it may be given that very port, and reach itself.
+//! Another program may hold a port of that range when a server wants it back after a restart. And a
+//! dial to such a port, if no one listens there, may be given that very port, and reach itself.
 
 use std::fs;
 use std::ops::RangeInclusive;
@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ports_that_others_may_take_are_told() {
+    fn ports_that_others_may_take_are_named() {
         let range = parse("32768\t60999\n").unwrap();
         assert_eq!(warning(&[12_000, 12_100], &range), None);
         let told = warning(&[32_700, 32_800], &range).unwrap();

@@ -124,7 +124,7 @@ impl Places {
             check_file(self.file.as_deref())?;
         }
         self.calls.calls_per_day = self.calls.calls_per_day.or_else(|| self.budget());
-        // A key that nobody needs is best left where it lies.
+        // A key that is not needed is best left where it lies.
         self.key = if self.source.is_paid() { self.find_key(key)? } else { None };
         self.url = self.url.filter(|_| self.source.is_remote()).map(check_url).transpose()?;
         Ok(self)
@@ -240,7 +240,7 @@ pub const KNOBS: &[Knob] = &[
             "Your own places, CSV or GeoJSON, packed with gzip or not; what is in it is read again \
              at `herd reload`. `herd places check FILE` says what is in it.",
         )
-        .because("Nobody else knows your places."),
+        .because("What there is depends on the operator."),
     Knob::new(
         "places.attribution",
         Kind::SomeText {

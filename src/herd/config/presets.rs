@@ -1,6 +1,6 @@
 //! The herds of the course's years (PROTOCOL 14.1), all on loopback.
 //!
-//! Apart from herd.toml so that `herd serve Hill` works on a fresh machine without any file.
+//! With them, `herd serve Hill` works on a fresh machine without any file.
 
 use herd_core::presets::{PRESETS, Preset, SERVERS};
 

@@ -1,7 +1,7 @@
 //! What a course server wants around the AT lines it is sent: the assignment leaves that open, and
 //! each herd has settled it its own way.
 //!
-//! Apart from `layers` and `file` because a flag and a key of herd.toml say it in the same words.
+//! A flag and a key of herd.toml say it in the same words.
 
 use std::fmt;
 use std::str::FromStr;

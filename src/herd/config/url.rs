@@ -1,7 +1,7 @@
 //! How a URL is shown: without what may be a secret.
 //!
-//! Apart because every sentence that quotes a URL needs it, and an operator may have pasted a key
-//! or a password into any part of one. It checks nothing; `settings` says which URLs are fit.
+//! Every sentence that quotes a URL needs it, because an operator may have pasted a key or a
+//! password into any part of one. It checks nothing; `places` says which URLs are fit.
 
 /// A run of so many letters and digits may be a key; Google's have 39. Words are shorter, or have
 /// small letters only.

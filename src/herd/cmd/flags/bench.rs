@@ -1,6 +1,4 @@
 //! The flags of `herd bench`, and the plan that they make.
-//!
-//! Apart from the other commands' because they are many and concern nobody else.
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The flags of `lab`. Apart because the lab itself says which names there are.
+//! The flags of `lab`, which itself says which names there are.
 
 use clap::Args;
 use clap::builder::PossibleValuesParser;

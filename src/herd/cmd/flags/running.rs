@@ -1,7 +1,6 @@
 //! The flags of the commands that start servers or look for those that run.
 //!
-//! Apart from `serve`, which is one server and must be right about everything; here, a herd.toml
-//! that is wrong must keep nobody from finding what runs.
+//! `serve` must be right about everything; here, a herd.toml that is wrong must not hide what runs.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -58,7 +57,7 @@ pub struct StatusFlags {
     /// Servers to ask [default: all that have run here]
     #[arg(value_name = "NAME", value_parser = parse_name)]
     pub names: Vec<String>,
-    /// All servers of the herd, and whoever else has run here
+    /// All servers of the herd, and all others that have run here
     #[arg(long)]
     pub all: bool,
     /// Print a JSON array instead of a table

@@ -1,4 +1,4 @@
-//! The flags of `sim` and `mutants`. Apart because simulated herds concern no other command.
+//! The flags of `sim` and `mutants`.
 
 use std::ops::RangeInclusive;
 

@@ -1,4 +1,4 @@
-//! The flags of `herd trace`. Apart because a trace is looked at without a herd.
+//! The flags of `herd trace`, which needs no herd.
 
 use std::path::PathBuf;
 
