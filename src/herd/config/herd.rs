@@ -1,7 +1,7 @@
 //! The herd as a graph: who is in it, where they listen, who is linked with whom.
 //!
-//! Several commands look at the whole herd; a server needs its own neighbours only, which are in its
-//! [`Config`](super::Config). This module knows nothing of files or flags.
+//! Several commands look at the whole herd; a server needs its own neighbours only, which are in
+//! its [`Config`](super::Config). This module knows nothing of files or flags.
 
 use super::{Address, Initiative, LinkKind, Peer, PlainShape, limits};
 
