@@ -1,8 +1,8 @@
 //! What an operator decides: names, addresses, who is whose peer, limits.
 //!
 //! Everything behind it may trust a [`Config`]: it is complete and checked, and nothing in it has
-//! to be filled in later. This module opens no socket and starts nothing; it reads herd.toml and the
-//! key files, and resolves the host that this server binds.
+//! to be filled in later. This module opens no socket and starts nothing; it reads herd.toml and
+//! the key files, and resolves the host that this server binds.
 //!
 //! A herd comes from one of two places: [`presets`] (the herds of the course's years) or [`file`]
 //! (herd.toml). Both give a [`Herd`], which is the graph, and [`Settings`], which is the rest.
