@@ -11,7 +11,7 @@ use herd_core::clock::{Now, PosixTime};
 use herd_core::line::{LineLimits, Lines};
 use herd_core::names::{ConnId, Door};
 use herd_core::{PeerSettings, Server};
-use herd_sim::body::settings;
+use herd_sim::host::settings;
 
 const LIMITS: LineLimits = LineLimits { line_bytes_max: 8 << 10, endless_bytes_max: 1 << 20 };
 

@@ -8,14 +8,14 @@ use herd_core::border::Note;
 use herd_core::digest::{LEAVES, Leaf};
 use herd_core::names::{ConnId, Door, PeerId};
 use herd_core::{PeerSettings, Settings};
-use herd_sim::body::{Act, Body, EPOCH, settings};
+use herd_sim::host::{Act, EPOCH, Host, settings};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 const JAQUEZ: PeerId = PeerId(0);
 
 /// One server and the time.
 struct Life {
-    body: Body,
+    body: Host,
     now: Duration,
     conns: u64,
 }
@@ -23,7 +23,7 @@ struct Life {
 impl Life {
     fn of(settings: Settings) -> Life {
         let mut life =
-            Life { body: Body::new(settings, Duration::ZERO, 0), now: Duration::ZERO, conns: 0 };
+            Life { body: Host::new(settings, Duration::ZERO, 0), now: Duration::ZERO, conns: 0 };
         life.body.set_time(life.now);
         life.body.start();
         life
@@ -43,7 +43,7 @@ impl Life {
     }
 
     /// Lets time pass in steps of 50 ms, in each of which what is due is done.
-    fn pass(&mut self, time: Duration, mut step: impl FnMut(&mut Body)) {
+    fn pass(&mut self, time: Duration, mut step: impl FnMut(&mut Host)) {
         let end = self.now + time;
         while self.now < end {
             self.now += Duration::from_millis(50);

@@ -3,12 +3,12 @@
 //! here nothing goes wrong but what was missed, and the work is counted.
 //!
 //! The promise is `Invariant::Bounded`: no input makes a server say more than a piece of its store,
-//! or walk more of it than that (`Body` counts each), and all inputs together cost what is missed
+//! or walk more of it than that (`Host` counts each), and all inputs together cost what is missed
 //! and not more.
 
 use std::time::Duration;
 
-use super::body::{Body, settings};
+use super::host::{Host, settings};
 use super::watch::{Invariant, Violation, agree, is_kept_up, lines_of};
 use herd_core::digest::Node;
 use herd_core::names::{ConnId, Door, PeerId};
@@ -63,7 +63,7 @@ const LEAF_BYTES: usize = 64;
 const BASE_BYTES: usize = 16 << 20;
 
 struct Pair {
-    bodies: [Body; 2],
+    bodies: [Host; 2],
     links: u64,
     now: Duration,
     said: usize,
@@ -149,7 +149,7 @@ impl Pair {
             let mut settings = settings(name, vec![peer], seed);
             settings.nonce_key = [at as u8 + 1; 32];
             settings.limits.expire_after = Some(Duration::from_secs(3_600));
-            Body::new(settings, Duration::ZERO, 0)
+            Host::new(settings, Duration::ZERO, 0)
         };
         let now = Duration::from_secs(1);
         let mut pair = Pair { bodies: [body(A), body(B)], links: 0, now, said: 0, trips: 0 };
@@ -175,7 +175,7 @@ impl Pair {
             Shape::LongLines | Shape::HeavyLeaf => "1".repeat(LONG_DIGITS),
         };
         // A report is forgotten an hour after it was heard, and this is when.
-        let seconds = super::body::EPOCH + u64::from(time);
+        let seconds = super::host::EPOCH + u64::from(time);
         for id in ids {
             let line = format!("IAMAT {id} +1.{digits}-1.5 {seconds}\n");
             self.bodies[at].arrive(conn, line.as_bytes());

@@ -10,15 +10,14 @@
 //! happens), `body` (what stands in for the reactor).
 
 mod agenda;
-pub mod body;
 mod chance;
 pub mod chronicle;
 pub mod crowd;
 pub mod faults;
 pub mod graph;
+pub mod host;
 pub mod hunt;
 mod settings;
-mod socket;
 mod talker;
 mod tellings;
 pub mod watch;

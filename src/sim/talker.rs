@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-use super::body::EPOCH;
 use super::chance::Chance;
+use super::host::EPOCH;
 use super::settings::WAITS_MAX;
 use super::watch::{Invariant, Violation};
 use herd_core::store::rank;
@@ -35,7 +35,7 @@ pub struct Talker {
     pub stamped: i128,
     /// Why its reports may be refused, and what it was told be forgotten.
     laxity: Laxity,
-    /// The connection broke; not every command will be answered.
+    /// The connection broke, or its server leaves: not every command will be answered.
     pub is_cut: bool,
 }
 
@@ -97,8 +97,8 @@ impl Talker {
             said.extend_from_slice(line.as_bytes());
             said.extend_from_slice([&b"\n"[..], b"\r\n", b" \t\n\n"][random.usize(0..3)]);
         }
-        if talker.half_closes && random.bool() {
-            // The end of the stream ends the last line too.
+        if random.bool() {
+            // The end of the stream ends the last line too, and so does the server's patience.
             let end = said.iter().rposition(|&byte| !byte.is_ascii_whitespace());
             said.truncate(end.map_or(0, |at| at + 1));
         }
@@ -152,6 +152,16 @@ impl Talker {
         let line = format!("WHATSAT nobody-{at} 51 5");
         self.asked.push_back(Asked::Nonsense { line: line.clone() });
         line
+    }
+
+    /// For people: what waits, and for which answer it has begun to hear.
+    pub fn complaint(&self) -> String {
+        let asked = self.asked.front().map(|asked| match asked {
+            Asked::Iamat { operands, .. } => format!("IAMAT {operands}"),
+            Asked::Whatsat { line, .. } | Asked::Nonsense { line } => line.clone(),
+        });
+        let (waits, name) = (self.asked.len(), &self.name);
+        format!("{waits} commands were not answered by {name}, first {asked:?}")
     }
 
     /// Whether everything was answered.

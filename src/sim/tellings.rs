@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::body::{EPOCH, NANOS};
 use super::graph::Graph;
+use super::host::{EPOCH, NANOS};
 use super::talker::report;
 use super::watch::{Invariant, Violation, nanos};
 use super::wire::At;

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::body::Body;
+use super::host::Host;
 use super::talker::report;
 use herd_core::store::{HashKeys, Store, rank};
 use herd_core::wire::Report;
@@ -182,7 +182,7 @@ impl Watch {
     ///
     /// # Errors
     /// I2, I3.
-    pub fn look(&mut self, server: usize, body: &mut Body) -> Result<(), Violation> {
+    pub fn look(&mut self, server: usize, body: &mut Host) -> Result<(), Violation> {
         let seen = &mut self.seats[server];
         seen.clock.extend(body.take_stamps());
         seen.looks += 1;
@@ -210,9 +210,9 @@ impl Watch {
     pub fn acknowledge<'a>(
         &mut self,
         line: String,
-        server: Option<(usize, &Body)>,
+        server: Option<(usize, &Host)>,
         stamped: &mut i128,
-        mut living: impl Iterator<Item = &'a Body>,
+        mut living: impl Iterator<Item = &'a Host>,
     ) -> Result<(), Violation> {
         if let Some((server, body)) = server {
             let is_kept = keeps(body, &line) || self.seats[server].has_forgotten(&line);
@@ -223,7 +223,7 @@ impl Watch {
             let is_later = std::mem::replace(stamped, stamp) < stamp;
             let is_new = self.seats[server].stamps.insert(stamp);
             // A clock that was far wrong takes its stamps back with it.
-            let is_in_order = is_later && is_new || body.was_set_back;
+            let is_in_order = is_later && is_new || body.was_set_back();
             Invariant::Truth.demand(is_in_order, || {
                 format!("its server had heard another one at that time: {line:?}")
             })?;
@@ -244,8 +244,8 @@ impl Watch {
     pub fn bury<'a>(
         &mut self,
         server: usize,
-        body: &Body,
-        living: impl Iterator<Item = &'a Body> + Clone,
+        body: &Host,
+        living: impl Iterator<Item = &'a Host> + Clone,
         names: &[String],
         is_handed_over: bool,
     ) -> Result<(), Violation> {
@@ -289,7 +289,7 @@ impl Watch {
     ///
     /// # Errors
     /// I1, I2, I3, I5, I6.
-    pub fn judge(&mut self, bodies: &[&Body], names: &[String]) -> Result<(), Violation> {
+    pub fn judge(&mut self, bodies: &[&Host], names: &[String]) -> Result<(), Violation> {
         for (seen, body) in self.seats.iter_mut().zip(bodies) {
             is_kept_up(body)?;
             seen.compare(body)?;
@@ -331,7 +331,7 @@ impl Seen {
         held.is_some_and(|held| rank(&Report::from_fields(held), &line) != Ordering::Less)
     }
 
-    fn compare(&mut self, body: &Body) -> Result<(), Violation> {
+    fn compare(&mut self, body: &Host) -> Result<(), Violation> {
         let store = body.server.store();
         let mut text = Vec::new();
         for held in store.reports() {
@@ -376,7 +376,7 @@ impl Seen {
 
 /// # Errors
 /// I4: what had expired was taken in again.
-fn not_over(body: &Body, news: &Report<'_>) -> Result<(), Violation> {
+fn not_over(body: &Host, news: &Report<'_>) -> Result<(), Violation> {
     let is_over = body.over_for(news).is_some_and(|over_for| over_for > EXPIRY_SLACK);
     Invariant::Agreement.demand(!is_over, || {
         format!("{} came back after it had expired", news.client.escape_ascii())
@@ -384,13 +384,13 @@ fn not_over(body: &Body, news: &Report<'_>) -> Result<(), Violation> {
 }
 
 /// Whether a report is over on this server's clock, or nearly.
-pub fn may_be_forgotten(body: &Body, report: &Report<'_>) -> bool {
+pub fn may_be_forgotten(body: &Host, report: &Report<'_>) -> bool {
     body.over_for(report).is_some_and(|over_for| over_for > -EXPIRY_SLACK)
 }
 
 /// # Errors
 /// I3.
-pub fn is_kept_up(body: &Body) -> Result<(), Violation> {
+pub fn is_kept_up(body: &Host) -> Result<(), Violation> {
     let check = AssertUnwindSafe(|| body.server.store().check_invariants());
     let checked = catch_unwind(check).map_err(|payload| Violation::of_panic(&*payload).sentence);
     checked.map_err(|sentence| Invariant::Upkeep.broken(sentence))
@@ -425,7 +425,7 @@ fn are_ordered(lines: &[String]) -> Result<(), Violation> {
 }
 
 /// Whether a server holds what this AT line says, or better, or need not any more.
-fn keeps(body: &Body, line: &str) -> bool {
+fn keeps(body: &Host, line: &str) -> bool {
     holds(body.server.store(), line) || may_be_forgotten(body, &report(line))
 }
 

@@ -11,6 +11,7 @@
 //! Everything random is drawn from one generator in the order of events, so a seed is a life of
 //! the herd that can be lived again. What befalls it is in `fate`, and how it ends in `rest`.
 
+mod acts;
 mod fate;
 mod malice;
 mod rest;
@@ -21,17 +22,16 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use super::agenda::Agenda;
-use super::body::{Act, Body};
 use super::chance::{Chance, MS};
 use super::chronicle::{Chronicle, Detail};
 use super::faults::Fault;
+use super::host::Host;
 use super::settings::PATIENCE;
 use super::talker::{Talker, finale};
 use super::tellings::Tellings;
 use super::watch::{Invariant, Violation, Watch};
 use super::wire::{At, Party, Wire};
-use herd_core::border::Note;
-use herd_core::names::{ConnId, Door, PeerId, Ticket};
+use herd_core::names::{ConnId, PeerId, Ticket};
 
 /// Ten servers that do so much have lost themselves in a loop: some hundred times what most lives
 /// take.
@@ -65,7 +65,7 @@ struct Seat {
     /// Seats of its peers, in the order of their `PeerId`s, and whether we dial.
     peers: Vec<(usize, bool)>,
     life: u32,
-    body: Option<Body>,
+    body: Option<Host>,
     /// Its doors are closed.
     is_leaving: bool,
     /// Another server has died since it began to leave.
@@ -205,7 +205,7 @@ impl World {
             }
             Event::Timers { server, life } if self.lives(server, life) => {
                 self.seats[server].deadline = None;
-                self.tell(server, Body::expire)
+                self.tell(server, Host::expire)
             }
             Event::Answer { server, life, ticket, body } if self.lives(server, life) => {
                 self.note("answer", (server, 0), body.as_bytes());
@@ -262,7 +262,14 @@ impl World {
                     self.tell(server, |body| body.end(conn))?;
                 }
             }
-            Party::Talker(talker) => self.answer(talker, at, &piece)?,
+            Party::Talker(talker) => {
+                self.answer(talker, at, &piece)?;
+                // Some clients close when their server has said its last word, and some do not.
+                if is_end && self.random.bool() {
+                    self.wires[at.wire].ends[1 - at.end].finished = true;
+                    self.plan_delivery(at.far());
+                }
+            }
             Party::Stranger => self.answer_falsely(at, &piece)?,
         }
         if !is_end {
@@ -340,7 +347,7 @@ impl World {
         }
     }
 
-    fn tell(&mut self, server: usize, what: impl FnOnce(&mut Body)) -> Result<(), Violation> {
+    fn tell(&mut self, server: usize, what: impl FnOnce(&mut Host)) -> Result<(), Violation> {
         if let Some(body) = &mut self.seats[server].body {
             body.set_time(self.now);
             what(body);
@@ -371,72 +378,6 @@ impl World {
         self.plan_deadline(server);
         let body = self.seats[server].body.as_mut();
         body.map_or(Ok(()), |body| self.watch.look(server, body))
-    }
-
-    fn act(&mut self, server: usize, act: Act) -> Result<(), Violation> {
-        let life = self.seats[server].life;
-        match act {
-            Act::Dial { peer } => {
-                let after = self.latency(false);
-                self.plan(after, Event::Dialed { server, life, peer });
-            }
-            Act::Ask { conn, ticket, question } => {
-                let one_in = self.chance.late_one_in;
-                let is_late = one_in > 0 && self.random.u32(0..one_in) == 0;
-                let after = self.up_to(if is_late { 5_000 * MS } else { 300 * MS });
-                let body = format!("{{\"radius\":{},\"results\":[]}}", question.radius_km);
-                let comes = !is_late || self.random.bool();
-                let far = At::of(conn).far();
-                if let Party::Talker(talker) = self.wires[far.wire].ends[far.end].party {
-                    let is_in_time = comes && after < PATIENCE;
-                    let settled = self.now + if is_in_time { after } else { PATIENCE };
-                    self.talkers[talker].promise(is_in_time, (self.now, settled))?;
-                }
-                if comes {
-                    self.plan(after, Event::Answer { server, life, ticket, body });
-                }
-            }
-            Act::Finish { conn } => {
-                let far = At::of(conn).far();
-                self.wires[far.wire].ends[far.end].finished = true;
-                self.plan_delivery(far);
-            }
-            Act::Reset { conn } => {
-                Invariant::Answers
-                    .demand(conn.door() == Door::Peer, || format!("{conn} was hung up on"))?;
-                let at = At::of(conn);
-                self.wires[at.wire].ends[at.end].alive = false;
-                if !self.wires[at.wire].ends[1 - at.end].deaf {
-                    let after = self.latency(self.wires[at.wire].slow);
-                    self.plan(after, Event::Lost(at.far()));
-                }
-            }
-            Act::Over { conn } => {
-                let at = At::of(conn);
-                self.wires[at.wire].ends[at.end].alive = false;
-            }
-            Act::Noted(note) => self.note_of(server, note)?,
-            Act::Broken(violation) => return Err(violation),
-        }
-        Ok(())
-    }
-
-    fn note_of(&mut self, server: usize, note: Note) -> Result<(), Violation> {
-        self.note("note", (server, 0), format!("{note:?}").as_bytes());
-        let seat = &self.seats[server];
-        let peer = |peer: PeerId| self.seats[seat.peers[usize::from(peer.0)].0].name.as_str();
-        let row = match note {
-            Note::PeerUp { peer: other, .. } => format!("joined with {}", peer(other)),
-            Note::PeerDown { peer: other, why, .. } => format!("lost {}: {why}", peer(other)),
-            Note::PeerUnreachable { peer: other } => format!("cannot reach {}", peer(other)),
-            Note::PeerBehind { peer: other } => format!("holds news back from {}", peer(other)),
-            other => format!("{other:?}"),
-        };
-        Invariant::Trust.demand(self.is_fair(server, note), || {
-            format!("{}, among the honest: {row}", seat.name)
-        })?;
-        self.chronicle.tell(self.now, &seat.name, || row);
-        Ok(())
     }
 
     /// Says whether any bytes could be sent.
@@ -472,7 +413,7 @@ impl World {
 
     fn plan_deadline(&mut self, server: usize) {
         let seat = &mut self.seats[server];
-        let Some(next) = seat.body.as_ref().and_then(Body::next_deadline) else { return };
+        let Some(next) = seat.body.as_ref().and_then(Host::next_deadline) else { return };
         if seat.deadline.is_none_or(|planned| next < planned) {
             seat.deadline = Some(next);
             let life = seat.life;

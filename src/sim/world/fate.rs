@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use super::{Event, World};
-use crate::body::{Body, settings};
 use crate::faults::{Fault, Faults};
+use crate::host::{Host, settings};
 use crate::talker::Talker;
 use crate::watch::Violation;
 use crate::wire::{At, Party, Wire};
@@ -49,13 +49,13 @@ impl World {
         seat.deadline = None;
         seat.is_leaving = false;
         seat.has_lost_heirs = false;
-        seat.body = Some(Body::new(settings, self.now, ahead_ms));
+        seat.body = Some(Host::new(settings, self.now, ahead_ms));
         let life = seat.life;
         self.row(server, || match life {
             1 => "is born".to_owned(),
             _ => format!("is born again, empty: life {life}"),
         });
-        self.tell(server, Body::start)
+        self.tell(server, Host::start)
     }
 
     pub(super) fn talk(&mut self, server: usize, report: Option<String>) -> Result<(), Violation> {
@@ -233,16 +233,16 @@ impl World {
         self.row(server, || "leaves".to_owned());
         self.plan(FAREWELL_MAX, Event::Farewell { server, life });
         self.plan(LEAVING_MAX, Event::Gone { server, life });
-        self.tell(server, Body::dismiss_clients)
+        self.tell(server, Host::dismiss_clients)
     }
 
     pub(super) fn farewell(&mut self, server: usize) -> Result<(), Violation> {
-        self.tell(server, Body::leave)
+        self.tell(server, Host::leave)
     }
 
     pub(super) fn be_gone(&mut self, server: usize) -> Result<(), Violation> {
-        self.tell(server, Body::lose_all)?;
-        self.tell(server, Body::outlive_timers)?;
+        self.tell(server, Host::lose_all)?;
+        self.tell(server, Host::outlive_timers)?;
         let seat = &self.seats[server];
         if let Some(body) = &seat.body {
             body.has_left(seat.peers.len())?;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::{Event, World};
-use crate::body::Body;
+use crate::host::Host;
 use crate::talker::report;
 use crate::watch::{Invariant, Violation, agree, lines_of, may_be_forgotten};
 use crate::wire::Wire;
@@ -78,7 +78,7 @@ impl World {
                 None => first = Some((name, lines)),
             }
         }
-        let is_forgotten = |body: &Body| body.server.store().is_empty();
+        let is_forgotten = |body: &Host| body.server.store().is_empty();
         Invariant::Bounds
             .demand(!self.chance.expires_soon() || self.bodies().all(is_forgotten), || {
                 "what has expired is still held".to_owned()
@@ -89,9 +89,7 @@ impl World {
         let mut links = self.wires.iter().filter(|wire| wire.is_link());
         healed(!links.any(|wire| wire.deceives()), "somebody", "has trusted a dead link")?;
         for talker in self.talkers.iter().filter(|talker| !talker.is_cut) {
-            let waits = talker.waits_for();
-            Invariant::Answers
-                .demand(talker.is_content(), || format!("{waits} commands were not answered"))?;
+            Invariant::Answers.demand(talker.is_content(), || talker.complaint())?;
         }
         Ok(())
     }
@@ -125,7 +123,7 @@ impl World {
     }
 
     /// What a server holds that nobody may have forgotten yet.
-    fn lasting_lines(&self, body: &Body) -> Vec<String> {
+    fn lasting_lines(&self, body: &Host) -> Vec<String> {
         let mut lines = lines_of(body.server.store());
         if self.chance.expire_after.is_some() {
             let is_lasting =
@@ -140,7 +138,7 @@ impl World {
         self.bodies().map(|body| body.timers_fired() + body.server.counters().lines_in).sum()
     }
 
-    fn bodies(&self) -> impl Iterator<Item = &Body> {
+    fn bodies(&self) -> impl Iterator<Item = &Host> {
         self.seats.iter().filter_map(|seat| seat.body.as_ref())
     }
 }

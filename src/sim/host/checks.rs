@@ -1,17 +1,22 @@
 //! What is demanded of one simulated server by itself: bounded work while it serves, and nothing
-//! left when it has gone. Apart from `body`, which only does what the reactor does.
+//! left when it has gone. Apart from the host, which only does what the reactor does.
 
-use super::{Act, Body, LIMITS, LINES_MAX, PIECE_BYTES};
+use super::{Act, HIGH_WATER, Host, LIMITS, LINES_MAX};
 use crate::watch::{Invariant, Violation};
 use herd_core::LinkState;
-use herd_core::names::PeerId;
+use herd_core::names::{ConnId, Door, PeerId};
 
+/// How much of the store a peer is told at a time, if it may be owed as much; without the last
+/// line.
+const PIECE_BYTES: usize = 64 * 1024;
+/// Greetings and signs of life, beside the reports.
+const WORDS_BYTES: usize = 512;
 /// Reports that are walked by for one input: those of a piece, or of a sweep.
 const WALK_MAX: u64 = 8_192;
 /// Deadlines of a server that has left, and not for ever.
 const TIMERS_LEFT_MAX: usize = 1_000;
 
-impl Body {
+impl Host {
     /// One input costs no more than a piece of the store, whatever is held.
     pub(super) fn count_work(&mut self) {
         let walked = self.server.counters().walked;
@@ -28,6 +33,24 @@ impl Body {
         }
     }
 
+    /// A text was put behind what is to be sent, of a connection that was open or not.
+    pub(super) fn check_sent(&mut self, conn: ConnId, text: &[u8], is_open: bool, queued: usize) {
+        let piece_bytes = PIECE_BYTES.min(self.peer_owed_max) + LIMITS.line_bytes_max;
+        let queued_max = match conn.door() {
+            Door::Peer => self.peer_owed_max + piece_bytes + WORDS_BYTES,
+            // All answers that waited leave at once; they are as long as their commands.
+            _ => HIGH_WATER + LINES_MAX * 2 * LIMITS.line_bytes_max,
+        };
+        let broken = if text.is_empty() || !is_open {
+            Invariant::Assertion.broken(format!("{conn} is sent nothing, or after its last word"))
+        } else if queued > queued_max {
+            Invariant::Bounds.broken(format!("{conn} is owed more than {queued_max} bytes"))
+        } else {
+            return;
+        };
+        self.acts.push(Act::Broken(broken));
+    }
+
     /// The first promise that was broken by what was asked of the world since the last call.
     pub fn first_violation(&mut self) -> Option<Violation> {
         self.take_acts().into_iter().find_map(|act| match act {
@@ -40,7 +63,7 @@ impl Body {
     pub fn outlive_timers(&mut self) {
         for _ in 0..TIMERS_LEFT_MAX {
             let Some(deadline) = self.wheel.next_deadline() else { return };
-            self.now.monotonic = self.now.monotonic.max(deadline);
+            self.clock.now.monotonic = self.clock.now.monotonic.max(deadline);
             self.expire();
         }
     }
@@ -54,7 +77,7 @@ impl Body {
         let demand = |is_so: bool, what: &str| {
             Invariant::Leaving.demand(is_so, || format!("who has left still has {what}"))
         };
-        demand(self.sockets.is_empty(), "a connection")?;
+        demand(self.pipes.is_empty(), "a connection")?;
         demand(self.wheel.is_empty(), "a timer")?;
         demand(self.server.questions_waiting() == 0, "a question")?;
         demand((0..peers).all(is_down), "a link")
