@@ -7,7 +7,7 @@
 //! seed, word for word.
 //!
 //! Reading order: `watch` (what is promised), `chance` (what a seed decides), `world` (how it
-//! happens), `body` (what stands in for the reactor).
+//! happens), `host` (a server and its pipes).
 
 mod agenda;
 mod chance;
