@@ -86,6 +86,14 @@ impl Pair {
         }
     }
 
+    /// A minute and some seconds pass, in which both say what they have to.
+    fn pass_in_steps(&mut self) {
+        for _ in 0..700 {
+            self.pass(Duration::from_millis(100));
+            self.talk();
+        }
+    }
+
     /// Carries what one of them has sent, and says what that was.
     fn carry(&mut self, from: usize, change: impl Fn(Vec<u8>) -> Vec<u8>) -> Vec<u8> {
         let conn = self.conn();
@@ -457,17 +465,11 @@ fn reports_expire_everywhere() {
     // Not yet swept at A, and so still there; an older report of the client is news now.
     assert!(pair.say(A, "IAMAT old +2-2 4\n").starts_with("AT A "));
     assert!(pair.bodies[A].server.store().find(b"old").is_some_and(|held| held.time == b"4"));
-    for _ in 0..700 {
-        pair.pass(Duration::from_millis(100));
-        pair.talk();
-    }
+    pair.pass_in_steps();
     pair.assert_equal();
     assert_eq!(pair.bodies[A].server.store().len(), 2);
     pair.pass(3 * hour / 2);
-    for _ in 0..700 {
-        pair.pass(Duration::from_millis(100));
-        pair.talk();
-    }
+    pair.pass_in_steps();
     assert!(pair.bodies.iter().all(|body| body.server.store().is_empty()));
     assert_eq!(pair.roots(), [0, 0]);
 }
