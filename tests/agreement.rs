@@ -22,13 +22,10 @@ struct Pair {
     bodies: [Host; 2],
     links: u64,
     now: Duration,
-    /// Bytes that each of the two has sent on links.
     sent: [usize; 2],
     /// Times that the bytes of both were carried over.
     trips: usize,
-    /// What was carried last, in each direction.
     last: [Vec<u8>; 2],
-    /// Most bytes that one was ever owed.
     owed_most: usize,
 }
 
