@@ -45,7 +45,6 @@ fn report<'a>(client: &'a [u8], time: &'a [u8]) -> Report<'a> {
         position: b"+34.068930-118.445127",
         time,
         stamp: PosixTime::parse(time).expect("a time"),
-        told: None,
     }
 }
 

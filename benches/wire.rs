@@ -7,7 +7,9 @@ use std::time::Duration;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use herd_core::clock::{PosixTime, Skew};
 use herd_core::line::{LineLimits, Lines};
+use herd_core::opening::Opening;
 use herd_core::peer_wire::{Greeting, PeerLine};
+use herd_core::usual;
 use herd_core::wire::Command;
 
 const AT: &[u8] =
@@ -17,6 +19,7 @@ const LINES: [(&str, &[u8]); 3] = [
     ("WHATSAT", b"WHATSAT kiwi.cs.ucla.edu 10 5"),
     ("invalid", b"IAMAT kiwi.cs.ucla.edu +34.068930-181.445127 1520023934.918963997"),
 ];
+const USUAL: &[u8] = b"IAMAT kiwi.cs.ucla.edu +34.068930-118.445127 1520023934.918963997\n";
 const PEER_LINES: [(&str, &[u8]); 3] = [
     ("AT", AT),
     ("PING", b"PING 17"),
@@ -31,6 +34,9 @@ fn wire(criterion: &mut Criterion) {
             bencher.iter(|| Command::parse(black_box(line)));
         });
     }
+    group.bench_function("parse a usual IAMAT", |bencher| {
+        bencher.iter(|| usual::iamat(black_box(USUAL)).is_some());
+    });
     for (name, line) in PEER_LINES {
         group.bench_function(format!("parse {name}"), |bencher| {
             bencher.iter(|| PeerLine::parse(black_box(line)));
@@ -39,8 +45,9 @@ fn wire(criterion: &mut Criterion) {
 
     let server = PosixTime::new(1_796_567_144, 182_837_383);
     let client = PosixTime::parse(b"1520023934.918963997").expect("a time");
+    let mut opening = Opening::new(b"Hill");
     group.bench_function("skew", |bencher| {
-        bencher.iter(|| Skew::between(black_box(server), black_box(client)));
+        bencher.iter(|| opening.spell(Skew::between(black_box(server), black_box(client))));
     });
 
     let Command::At(report) = Command::parse(AT) else { unreachable!("AT is a report") };

@@ -251,7 +251,8 @@ proptest! {
         (integer, fraction) in ("[0-9]{1,28}", "[0-9]{1,12}"),
     ) {
         let stamp = PosixTime::parse(format!("{integer}.{fraction}").as_bytes()).unwrap();
-        let skew = Skew::between(PosixTime::new(seconds, nanos), stamp);
+        let mut skew = Vec::new();
+        Skew::between(PosixTime::new(seconds, nanos), stamp).write(&mut skew);
         let server = i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
         let nine: String = fraction.chars().chain("000000000".chars()).take(9).collect();
         let client = format!("{integer}{nine}").parse::<i128>().unwrap();
@@ -259,7 +260,7 @@ proptest! {
         let sign = if difference < 0 { '-' } else { '+' };
         let (whole, rest) = (difference.abs() / 1_000_000_000, difference.abs() % 1_000_000_000);
         let expected = format!("{sign}{whole}.{rest:09}");
-        prop_assert_eq!(std::str::from_utf8(skew.as_bytes()).unwrap(), expected);
+        prop_assert_eq!(std::str::from_utf8(&skew).unwrap(), expected);
     }
 }
 

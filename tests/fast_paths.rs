@@ -10,9 +10,10 @@ use std::cmp::Ordering;
 
 use herd_core::clock::{PosixTime, Skew};
 use herd_core::line::{Line, LineLimits, Lines};
+use herd_core::opening::Opening;
 use herd_core::store::{HashKeys, Store, Verdict, rank};
 use herd_core::usual;
-use herd_core::wire::{Command, Report};
+use herd_core::wire::{Command, Report, Spelled};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -80,10 +81,11 @@ fn told(line: &[u8]) -> (String, Vec<Vec<u8>>, Option<PosixTime>) {
 fn all_of(command: Command<'_>) -> (String, Vec<Vec<u8>>, Option<PosixTime>) {
     let fields = |fields: &[&[u8]]| fields.iter().map(|field| field.to_vec()).collect();
     match command {
-        Command::Iamat { client, position, time, stamp, told } => {
-            let together = [client, position, time].join(&b' ');
-            assert!(told.is_none_or(|told| told == together), "one piece is the three");
-            ("IAMAT".into(), fields(&[client, position, time]), Some(stamp))
+        Command::Iamat(iamat) => {
+            let mut operands = Vec::new();
+            iamat.write_operands(&mut operands);
+            let fields = operands.split(|&byte| byte == b' ').map(<[u8]>::to_vec).collect();
+            ("IAMAT".into(), fields, Some(iamat.stamp))
         }
         Command::Whatsat { client, radius, bound } => {
             (format!("WHATSAT {bound}"), fields(&[client, radius]), None)
@@ -196,11 +198,11 @@ proptest! {
         let bytes = [&line[..], end.as_bytes(), &behind].concat();
         let whole = bytes.split(|&byte| byte == b'\n').next().unwrap();
         let whole = whole.strip_suffix(b"\r").unwrap_or(whole);
-        if let Some((found, command, length)) = usual::iamat(&bytes) {
+        if let Some((found, iamat, length)) = usual::iamat(&bytes) {
             prop_assert_eq!(found, whole);
             prop_assert_eq!(bytes[length - 1], b'\n');
             prop_assert_eq!(bytes[..length].iter().filter(|&&byte| byte == b'\n').count(), 1);
-            prop_assert_eq!(all_of(command), told(whole));
+            prop_assert_eq!(all_of(Command::Iamat(iamat)), told(whole));
         }
     }
 
@@ -209,14 +211,15 @@ proptest! {
     fn usual_iamats_are_recognised(
         client in "[!-~]{1,40}",
         position in "[+-][1-8]?[0-9]\\.[0-9]{1,7}[+-](1[0-7]|[1-9])?[0-9]\\.[0-9]{1,7}",
-        time in "[0-9]{10}(\\.[0-9]{1,9})?",
+        time in "[0-9]{10,14}(\\.[0-9]{1,12})?",
         end in select(vec!["\n", "\r\n"]),
     ) {
         let line = format!("IAMAT {client} {position} {time}");
-        let bytes = line.clone() + end;
-        let (found, command, length) = usual::iamat(bytes.as_bytes()).expect("a usual one");
-        prop_assert_eq!((found, length), (line.as_bytes(), bytes.len()));
-        prop_assert_eq!(all_of(command), told(line.as_bytes()));
+        // Behind a line so short that it would end among the bytes looked at, there is another.
+        let bytes = line.clone() + end + "IAMAT x +1-1 0\n";
+        let (found, iamat, length) = usual::iamat(bytes.as_bytes()).expect("a usual one");
+        prop_assert_eq!((found, length), (line.as_bytes(), line.len() + end.len()));
+        prop_assert_eq!(all_of(Command::Iamat(iamat)), told(line.as_bytes()));
     }
 
     /// Method: the same bytes, with and without the usual way, cut anywhere.
@@ -262,23 +265,37 @@ proptest! {
         prop_assert_eq!(told(line.as_bytes()).0, "AT");
     }
 
-    /// What the store keeps of a report is the report, also where it was copied in one piece.
+    /// What an answer has at its end is the same, in one piece or put together of its fields.
     #[test]
-    fn one_copy_is_like_three(line in nearly_iamat()) {
-        let line = [&line[..], b"\n"].concat();
-        if let Some((_, Command::Iamat { client, position, time, stamp, told }, _)) =
-            usual::iamat(&line)
-        {
-            prop_assert!(told.is_some());
-            let (server, skew) = (b"Hill", b"+0");
-            let report = |told| Report { server, skew, client, position, time, stamp, told };
-            let written = |told| {
-                let mut text = Vec::new();
-                report(told).write_line(&mut text);
-                text
-            };
-            prop_assert_eq!(written(told), written(None));
-            prop_assert_eq!(written(told).len(), report(told).line_len());
+    fn one_piece_is_like_three_fields(line in nearly_iamat()) {
+        let bytes = [&line[..], b"\n"].concat();
+        if let Some((line, iamat, _)) = usual::iamat(&bytes) {
+            prop_assert!(matches!(iamat.spelled, Spelled::InOnePiece(_)));
+            let Command::Iamat(other) = Command::parse(line) else { panic!("an IAMAT") };
+            prop_assert!(!matches!(other.spelled, Spelled::InOnePiece(_)));
+            prop_assert_eq!((iamat.client, iamat.stamp), (other.client, other.stamp));
+            let [one, other] = [iamat, other].map(|iamat| {
+                let mut operands = Vec::new();
+                iamat.write_operands(&mut operands);
+                operands
+            });
+            prop_assert_eq!(one, other);
+        }
+    }
+
+    /// Method: one opening for all of them, each with what is left of the one before, and one anew.
+    #[test]
+    fn a_skew_is_spelled_over_another_as_anew(times in vec((time(), time()), 1..20)) {
+        let mut opening = Opening::new(b"Hill");
+        for (server, client) in times {
+            let [server, client] =
+                [server, client].map(|time| PosixTime::parse(time.as_bytes()).unwrap());
+            let skew = Skew::between(server, client);
+            opening.spell(skew);
+            let mut expected = b"AT Hill ".to_vec();
+            skew.write(&mut expected);
+            expected.push(b' ');
+            prop_assert_eq!(opening.as_bytes(), expected);
         }
     }
 
@@ -295,8 +312,9 @@ proptest! {
             - (whole as i128 * 1_000_000_000 + i128::from(fine));
         let sign = if difference < 0 { '-' } else { '+' };
         let (whole, rest) = (difference.abs() / 1_000_000_000, difference.abs() % 1_000_000_000);
-        let skew = Skew::between(PosixTime::new(seconds, nanos), stamp);
-        let found = std::str::from_utf8(skew.as_bytes()).unwrap();
+        let mut skew = Vec::new();
+        Skew::between(PosixTime::new(seconds, nanos), stamp).write(&mut skew);
+        let found = std::str::from_utf8(&skew).unwrap();
         prop_assert_eq!(found, format!("{sign}{whole}.{rest:09}"));
     }
 }

@@ -12,7 +12,8 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use herd_core::clock::{PosixTime, Skew};
-use herd_core::wire::{Command, Report};
+use herd_core::opening::Opening;
+use herd_core::wire::Command;
 use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
@@ -57,6 +58,7 @@ struct Central {
     owed: Vec<usize>,
     scratch: Vec<u8>,
     spare: Vec<u8>,
+    opening: Opening,
 }
 
 /// Serves clients on `port` from the Redis on `store`, until that is gone.
@@ -77,6 +79,7 @@ pub fn serve(port: u16, store: u16) -> io::Result<()> {
         owed: Vec::new(),
         scratch: vec![0; READ_BYTES],
         spare: Vec::new(),
+        opening: Opening::new(b"Central"),
     };
     let mut events = Events::with_capacity(EVENTS_MAX);
     loop {
@@ -153,13 +156,12 @@ impl Central {
                 self.spare = text;
                 return;
             }
-            Command::Iamat { client, position, time, stamp, told } => {
-                let skew = Skew::between(now, stamp);
-                let skew = skew.as_bytes();
-                let server = b"Central";
-                let report = Report { server, skew, client, position, time, stamp, told };
-                report.write_line(&mut text);
-                write_command(&[b"SET", client, &text], &mut self.store.outbox);
+            Command::Iamat(iamat) => {
+                self.opening.spell(Skew::between(now, iamat.stamp));
+                text.extend_from_slice(self.opening.as_bytes());
+                iamat.write_operands(&mut text);
+                text.push(b'\n');
+                write_command(&[b"SET", iamat.client, &text], &mut self.store.outbox);
                 Waiting::Report
             }
             Command::Whatsat { client, .. } => {

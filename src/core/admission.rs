@@ -7,7 +7,6 @@ use super::border::{Note, Outputs};
 use super::clock::{Now, PosixTime};
 use super::names::ConnId;
 use super::store::Key;
-use super::wire::Report;
 
 /// A clock that is so far behind the last stamp was set back; else stamps wait for it.
 const SET_BACK_SECONDS_MIN: u128 = 2;
@@ -26,17 +25,19 @@ pub(super) struct Stamps {
 }
 
 impl Stamps {
+    #[inline]
     fn next(&mut self, now: PosixTime) -> PosixTime {
         let next = self.last.next();
-        if now >= next {
-            self.last = now;
-        } else if !next.is_seconds_after(now, SET_BACK_SECONDS_MIN) {
-            self.last = next;
-        } else {
-            self.set_back_from = self.set_back_from.max(Some(self.last));
-            self.last = now;
-        }
-        self.last
+        let stamp = match () {
+            () if now >= next => now,
+            () if !next.is_seconds_after(now, SET_BACK_SECONDS_MIN) => next,
+            () => {
+                self.set_back_from = self.set_back_from.max(Some(self.last));
+                now
+            }
+        };
+        self.last = stamp;
+        stamp
     }
 }
 
@@ -64,7 +65,8 @@ impl Server {
 
     /// A time far in the future would make every true report of its client stale.
     pub(super) fn is_too_far_ahead(&self, stamp: PosixTime, heard: PosixTime) -> bool {
-        self.settings.limits.client_ahead_max.is_some_and(|ahead_max| stamp > heard.plus(ahead_max))
+        let ahead_max = self.settings.limits.client_ahead_max;
+        stamp > heard && ahead_max.is_some_and(|ahead_max| stamp > heard.plus(ahead_max))
     }
 
     pub(super) fn note_ahead(&mut self, now: Now, conn: ConnId, seconds: i128, out: &mut Outputs) {
@@ -74,17 +76,16 @@ impl Server {
         }
     }
 
-    /// Whether there is room for this report: for a client more, or for a longer text.
-    pub(super) fn may_keep(&self, key: Key, report: &Report<'_>) -> bool {
-        if report.client.len() > self.settings.limits.id_bytes_max {
+    /// Whether there is room for a report of this client: for a client more, or for a longer text.
+    pub(super) fn may_keep(&self, key: Key, client: &[u8], fields_len: usize) -> bool {
+        if client.len() > self.settings.limits.id_bytes_max {
             return false;
         }
         let has_bytes = self.store.bytes() < self.settings.limits.store_bytes_max;
         if has_bytes && self.store.len() < self.settings.limits.clients_max {
             return true;
         }
-        let fields_len = if has_bytes { 0 } else { report.fields_len() };
-        self.store.has_place(key, report.client, fields_len)
+        self.store.has_place(key, client, if has_bytes { 0 } else { fields_len })
     }
 
     /// A report was refused; if that is because the store is full, it is counted, and the log

@@ -110,6 +110,12 @@ impl Arena {
         record
     }
 
+    /// Puts another text in the place of an old one that is as long.
+    #[inline]
+    pub fn overwrite(&mut self, old: RecordRef, text: &[u8], client: Range<usize>) {
+        self.write(old, text, client);
+    }
+
     /// Puts another text in the place of an old one, or in a new place if it is of another size.
     pub fn replace(
         &mut self,
@@ -117,7 +123,7 @@ impl Arena {
         text: &[u8],
         client: Range<usize>,
     ) -> (RecordRef, Option<Moved>) {
-        if self.pages[old.page()].place_bytes == steps(text.len()) * STEP {
+        if self.place_bytes(old) == steps(text.len()) * STEP {
             self.write(old, text, client);
             return (old, None);
         }
@@ -129,7 +135,7 @@ impl Arena {
     /// Gives back the place of a record that is not needed any more; the last of its size fills
     /// the gap.
     pub fn remove(&mut self, record: RecordRef) -> Option<Moved> {
-        let place_bytes = self.pages[record.page()].place_bytes;
+        let place_bytes = self.place_bytes(record);
         let size = &mut self.sizes[size_of_steps(place_bytes / STEP)];
         size.records -= 1;
         let places = PAGE_BYTES / place_bytes;
@@ -166,25 +172,28 @@ impl Arena {
     pub fn fetch_ahead(&self, record: RecordRef) {
         const CACHE_LINE: usize = 64;
         let bytes = self.at(record);
-        black_box((bytes[0], bytes.get(CACHE_LINE)));
+        black_box(bytes[0] ^ bytes.get(CACHE_LINE).copied().unwrap_or_default());
     }
 
     /// The five fields of the report, as `Report::write_fields` spells them.
+    #[inline]
     pub fn text(&self, record: RecordRef) -> &[u8] {
         self.parts(record).0
     }
 
     /// The client's id, without a look at the other fields.
+    #[inline]
     pub fn client(&self, record: RecordRef) -> &[u8] {
         let (text, client) = self.parts(record);
         &text[client]
     }
 
     /// The five fields, and where the client's id is in them.
+    #[inline]
     pub fn parts(&self, record: RecordRef) -> (&[u8], Range<usize>) {
-        let bytes = self.at(record);
-        let start = number(bytes, 2);
-        (&bytes[HEADER_BYTES..][..number(bytes, 0)], start..start + number(bytes, 4))
+        let (header, rest) = self.at(record).split_first_chunk().expect("a place has a header");
+        let [length, start, client] = numbers(header);
+        (&rest[..length], start..start + client)
     }
 
     /// What the pages take of the memory.
@@ -194,14 +203,20 @@ impl Arena {
 
     /// Whether a text of this length fits into the place of a record.
     pub fn fits(&self, record: RecordRef, text_bytes: usize) -> bool {
-        HEADER_BYTES + text_bytes <= self.pages[record.page()].place_bytes
+        HEADER_BYTES + text_bytes <= self.place_bytes(record)
     }
 
+    fn place_bytes(&self, record: RecordRef) -> usize {
+        self.pages[record.page()].place_bytes
+    }
+
+    #[inline]
     fn at(&self, record: RecordRef) -> &[u8] {
         let page = &self.pages[record.page()];
         &page.bytes[record.place() * page.place_bytes..]
     }
 
+    #[inline(always)]
     fn write(&mut self, record: RecordRef, text: &[u8], client: Range<usize>) {
         let header = [text.len(), client.start, client.len()].map(|number| {
             u16::try_from(number).expect("limits keep lines below TEXT_BYTES_MAX").to_le_bytes()
@@ -282,8 +297,9 @@ fn size_of_steps(steps: usize) -> usize {
     FINE + 16 * (power - 5) + steps / unit - 16
 }
 
-fn number(bytes: &[u8], at: usize) -> usize {
-    u16::from_le_bytes([bytes[at], bytes[at + 1]]).into()
+fn numbers(header: &[u8; HEADER_BYTES]) -> [usize; 3] {
+    let [a, b, c, d, e, f] = *header;
+    [[a, b], [c, d], [e, f]].map(|number| u16::from_le_bytes(number).into())
 }
 
 #[cfg(test)]

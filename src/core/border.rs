@@ -161,7 +161,20 @@ impl Outputs {
     }
 
     /// Sends a range of the text. Ranges that follow each other become one.
+    #[inline]
     pub fn send(&mut self, conn: ConnId, text: Range<usize>) {
+        match self.list.last_mut() {
+            Some(Output::Send { conn: to, text: before })
+                if *to == conn && before.end == text.start =>
+            {
+                before.end = text.end;
+            }
+            _ => self.send_apart(conn, text),
+        }
+    }
+
+    /// `send`, where something else was sent last.
+    fn send_apart(&mut self, conn: ConnId, text: Range<usize>) {
         let recent = self.list.iter_mut().rev().take(Self::MERGE_DEPTH);
         for output in recent {
             match output {

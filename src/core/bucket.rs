@@ -65,19 +65,21 @@ impl Bucket {
     }
 
     /// The record of this tag for which `is_it`, and its slot.
-    pub fn find(
-        &self,
-        tag: Tag,
-        mut is_it: impl FnMut(RecordRef) -> bool,
-    ) -> Option<(usize, RecordRef)> {
+    pub fn find(&self, tag: Tag, is_it: impl Fn(RecordRef) -> bool) -> Option<(usize, RecordRef)> {
+        self.of(tag).find(|(_, record)| is_it(*record))
+    }
+
+    /// The records of this tag, each with its slot.
+    #[inline]
+    pub fn of(&self, tag: Tag) -> impl Iterator<Item = (usize, RecordRef)> {
         let home = self.home(tag);
-        for (at, slot) in self.slots.iter().enumerate().skip(home) {
-            let record = slot.record.filter(|_| slot.tag <= tag)?;
-            if slot.tag == tag && is_it(record) {
-                return Some((at, record));
-            }
-        }
-        None
+        let slots = self.slots.get(home..).unwrap_or_default().iter().enumerate();
+        slots
+            .map_while(move |(behind, slot)| {
+                let record = slot.record.filter(|_| slot.tag <= tag)?;
+                Some((slot.tag, (home + behind, record)))
+            })
+            .filter_map(move |(other, found)| (other == tag).then_some(found))
     }
 
     /// What a search for this tag looks at first.

@@ -26,13 +26,18 @@ pub fn leading(text: &[u8]) -> (u64, usize) {
     }
 }
 
-/// `leading`, if that is one to seven digits, and there are eight bytes to look at.
+/// Which bytes are no digits: a bit for each, the lowest for the first.
 #[inline]
-pub fn few(text: &[u8]) -> Option<(u64, usize)> {
-    let lanes = lanes(text.first_chunk()?);
-    let digits = run(lanes);
-    // What is no digit goes, and zeros come before the digits instead.
-    (1..LANES).contains(&digits).then(|| (value_of(lanes << (8 * (LANES - digits))), digits))
+pub fn gaps(text: &[u8; 3 * LANES]) -> u32 {
+    // Each lane's mark goes to a place of its own in the highest byte.
+    const GATHER: u64 = 0x0102_0408_1020_4080;
+    let mut gaps = 0;
+    for (at, word) in text.as_chunks().0.iter().enumerate() {
+        let lanes = lanes(word);
+        let marks = (((lanes & every(0x7f)) + every(0x76)) | lanes) & every(0x80);
+        gaps |= (((marks >> 7).wrapping_mul(GATHER) >> 56) as u32) << (at * LANES);
+    }
+    gaps
 }
 
 /// `leading`, when the first of the digits have been read.
@@ -79,7 +84,7 @@ pub fn are_all(text: &[u8]) -> bool {
 pub fn all_of<const COUNT: usize>(text: &[u8; COUNT]) -> Option<u64> {
     let (word, rest) = text.split_first_chunk()?;
     let lanes = lanes(word);
-    let mut all_digits = run(lanes) == LANES;
+    let mut all_digits = marks(lanes) == 0;
     let mut value = value_of(lanes);
     for &byte in rest {
         let digit = byte.wrapping_sub(b'0');
@@ -111,9 +116,14 @@ fn lanes(word: &[u8; LANES]) -> u64 {
 /// How many of the first lanes are digits.
 #[inline]
 fn run(lanes: u64) -> usize {
+    marks(lanes).trailing_zeros() as usize / 8
+}
+
+/// Marks the first lane that is no digit, and perhaps others behind it.
+#[inline]
+fn marks(lanes: u64) -> u64 {
     // A lane above 0x89 carries into the next one, but is marked itself: nobody looks behind it.
-    let marks = (lanes.wrapping_add(every(0x76)) | lanes) & every(0x80);
-    marks.trailing_zeros() as usize / 8
+    (lanes.wrapping_add(every(0x76)) | lanes) & every(0x80)
 }
 
 /// The value of the first digits of a word, and how many those are.
@@ -132,6 +142,18 @@ fn value_of(lanes: u64) -> u64 {
     let pairs = (lanes.wrapping_mul(10).wrapping_add(lanes >> 8)) & 0x00ff_00ff_00ff_00ff;
     let fours = (pairs.wrapping_mul(100).wrapping_add(pairs >> 16)) & 0x0000_ffff_0000_ffff;
     (fours.wrapping_mul(10_000).wrapping_add(fours >> 32)) & 0xffff_ffff
+}
+
+/// The last eight digits of a number, zeros and all: the three steps of `value_of`, backwards. To
+/// divide by a hundred and by ten is a multiplication and a shift, for all at once.
+#[inline]
+pub fn eight_of(number: u32) -> [u8; LANES] {
+    let number = u64::from(number);
+    let fours = (number / 10_000) | ((number % 10_000) << 32);
+    let hundreds = ((fours * 5_243) >> 19) & 0x0000_007f_0000_007f;
+    let pairs = hundreds | ((fours - hundreds * 100) << 16);
+    let tens = ((pairs * 103) >> 10) & 0x000f_000f_000f_000f;
+    (tens | ((pairs - tens * 10) << 8) | every(b'0')).to_le_bytes()
 }
 
 /// A word of which each byte is this one.
@@ -179,6 +201,31 @@ mod tests {
         check("18446744073709551616", u64::MAX);
         check(&("0".repeat(40) + "90"), 90);
         check(&"9".repeat(40), u64::MAX);
+    }
+
+    /// Method: the same random words, byte by byte.
+    #[test]
+    fn gaps_are_what_is_no_digit() {
+        let mut random = fastrand::Rng::with_seed(8);
+        for _ in 0..100_000 {
+            let text = [(); 24].map(|()| match random.u8(..4) {
+                0 => random.u8(..),
+                1 => b"/:+-. \0\xff\xb0\x7f"[random.usize(..10)],
+                _ => random.u8(b'0'..=b'9'),
+            });
+            let gap = |(at, byte): (usize, &u8)| u32::from(!byte.is_ascii_digit()) << at;
+            assert_eq!(gaps(&text), text.iter().enumerate().map(gap).sum(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn eight_digits_are_spelled_as_they_are_read() {
+        let mut random = fastrand::Rng::with_seed(6);
+        let limits = [0, 1, 9, 10, 99, 100, 9_999, 10_000, 10_001, 99_999_999];
+        let any = std::iter::repeat_with(|| random.u32(..100_000_000)).take(100_000);
+        for number in limits.into_iter().chain(0..20_000).chain(any) {
+            assert_eq!(eight_of(number), format!("{number:08}").as_bytes());
+        }
     }
 
     /// Method: words of random bytes, half of them digits, so that carries meet every neighbour.

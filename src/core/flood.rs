@@ -11,6 +11,8 @@
 //!
 //! Plain periodic gossip would need no links that stay open, and rounds of delay instead.
 
+use std::ops::Range;
+
 use super::Server;
 use super::border::Outputs;
 use super::clock::Now;
@@ -18,32 +20,45 @@ use super::names::PeerId;
 use super::store::{Key, Verdict};
 use super::wire::Report;
 
-impl Server {
-    /// Stores the report if it is news, and then floods it. Its AT line is written to the text
-    /// if and only if it is news, and there exactly once.
-    pub(super) fn judge(
-        &mut self,
-        now: Now,
-        (key, report): (Key, Report<'_>),
-        teller: Option<PeerId>,
-        out: &mut Outputs,
-    ) -> Verdict {
-        self.forget_expired(report.client, now);
-        // The store keeps what is told, byte for byte: it is put together once, here.
+/// A report whose AT line stands in the text of the outputs, as it is kept and as peers hear it.
+pub(super) struct Told<'a> {
+    pub client: &'a [u8],
+    /// Where in the line's fields the client's id begins.
+    pub client_at: usize,
+    /// The line, with its newline.
+    pub line: Range<usize>,
+}
+
+impl<'a> Told<'a> {
+    pub fn write(report: &Report<'a>, out: &mut Outputs) -> Told<'a> {
         let start = out.text.len();
         report.write_line(&mut out.text);
         let line = start..out.text.len();
-        let verdict = self.store.put_text(key, &report, Report::fields_of(&out.text[line.clone()]));
+        Told { client: report.client, client_at: report.client_at(), line }
+    }
+}
+
+impl Server {
+    /// Stores a report if it is news, and then floods it. Its line stays where it is.
+    pub(super) fn judge(
+        &mut self,
+        now: Now,
+        (key, told): (Key, &Told<'_>),
+        teller: Option<PeerId>,
+        out: &mut Outputs,
+    ) -> Verdict {
+        self.forget_expired(told.client, now);
+        let fields = Report::fields_of(&out.text[told.line.clone()]);
+        let verdict = self.store.put_fields(key, fields, told.client_at, told.client);
         let Verdict::News { leaf } = verdict else {
             self.counters.stale += 1;
-            out.text.truncate(start);
             return verdict;
         };
         self.counters.news += 1;
         self.news_at = now.monotonic;
         for peer in self.peers.ids() {
             if Some(peer) != teller {
-                self.peers.tell(peer, &report, (leaf, line.clone()), out);
+                self.peers.tell(peer, told, leaf, out);
             }
         }
         verdict

@@ -76,10 +76,12 @@ pub mod line;
 mod link;
 pub mod names;
 mod newcomers;
+pub mod opening;
 pub mod peer_wire;
 mod peers;
 mod plain;
 pub mod presets;
+mod rank;
 mod roll;
 mod seal;
 pub mod session;
@@ -100,14 +102,16 @@ use arrayvec::ArrayVec;
 use border::{Input, Output, Outputs, Timer};
 use clock::{Now, Skew};
 use digest::{Hash, Node};
+use flood::Told;
 use handover::Stage;
 use line::{Line, Lines, Mark};
 use names::{ConnId, Door, PeerId, Ticket};
+use opening::Opening;
 use roll::Peers;
 use seal::Keyring;
 use store::{Key, Place, Store, Verdict};
 use whatsat::{TOO_LATE, Waits};
-use wire::{Command, Report};
+use wire::{Command, Iamat, Report};
 
 pub use handover::HandOver;
 pub use plain::Frame;
@@ -166,6 +170,8 @@ pub struct Server {
     keyring: Keyring,
     counters: Counters,
     stamps: Stamps,
+    /// Of the report that was made last.
+    opening: Opening,
     /// The size of the store at which clients become known no more by the lines at hand.
     newcomers_until: usize,
     /// When the store last changed.
@@ -188,6 +194,7 @@ impl Server {
             keyring,
             counters: Counters::default(),
             stamps: Stamps::default(),
+            opening: Opening::new(&settings.name),
             newcomers_until: usize::MAX,
             news_at: Duration::ZERO,
             swept: Place::default(),
@@ -264,7 +271,10 @@ impl Server {
         match conn.door() {
             Door::Client => {
                 self.newcomers_until = self.store.len().saturating_add(lines.newcomers_max());
-                self.client_lines(now, conn, lines, out);
+                // Reports borrow it while the store changes.
+                let mut opening = std::mem::take(&mut self.opening);
+                self.client_lines(now, conn, lines, &mut opening, out);
+                self.opening = opening;
             }
             Door::Peer => self.peer_lines(now, conn, lines, out),
             // A course server may answer what we sent it; there is nothing to learn from it.
@@ -307,24 +317,31 @@ impl Server {
     ///
     /// Several are taken at once and looked up together (`Store::fetch_ahead`), then handled one
     /// by one, in order; those that cannot be handled yet are given back.
-    fn client_lines(&mut self, now: Now, conn: ConnId, lines: &mut Lines<'_>, out: &mut Outputs) {
+    fn client_lines(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        lines: &mut Lines<'_>,
+        opening: &mut Opening,
+        out: &mut Outputs,
+    ) {
         let mut ahead = ArrayVec::<Ahead<'_>, LINES_AHEAD>::new();
         loop {
             self.look_ahead(lines, &mut ahead);
             if ahead.is_empty() {
                 return;
             }
-            for Ahead { mark, line, command, key } in &ahead {
+            for line in &ahead {
                 let is_full = self.waits.hold_if_full(conn);
                 if is_full || out.text.len() > lines.room_bytes() {
-                    lines.give_back(*mark);
+                    lines.give_back(line.mark);
                     if is_full {
                         lines.hold();
                     }
                     return;
                 }
                 self.counters.lines_in += 1;
-                let answered = self.command(now, conn, line, (command, *key), out);
+                let answered = self.command(now, conn, line, opening, out);
                 if answered && self.settings.close_after_reply {
                     lines.hold();
                     self.ended(now, conn, out);
@@ -340,19 +357,21 @@ impl Server {
         let lines_max = if self.settings.close_after_reply { 1 } else { LINES_AHEAD };
         while ahead.len() < lines_max {
             let mark = lines.mark();
-            let (line, command) = match lines.take_as(usual::iamat) {
-                Some(iamat) => iamat,
-                None => match lines.take() {
-                    Some(Line::Whole(line)) => (line, Command::parse(line)),
-                    Some(Line::TooLong(start)) => (start, Command::Invalid),
-                    None => break,
-                },
+            if let Some((line, iamat)) = lines.take_as(usual::iamat) {
+                let (command, key) = (Command::Iamat(iamat), self.store.key(iamat.client));
+                ahead.push(Ahead { mark, line, command, key });
+                continue;
+            }
+            let (line, command) = match lines.take() {
+                Some(Line::Whole(line)) => (line, Command::parse(line)),
+                Some(Line::TooLong(start)) => (start, Command::Invalid),
+                None => break,
             };
             let key = command.client().map(|client| self.store.key(client)).unwrap_or_default();
             ahead.push(Ahead { mark, line, command, key });
         }
         if ahead.len() > 1 {
-            self.store.fetch_ahead(ahead.iter().map(|line| line.key));
+            self.store.fetch_ahead::<LINES_AHEAD>(ahead.iter().map(|line| line.key));
         }
     }
 
@@ -361,28 +380,18 @@ impl Server {
         &mut self,
         now: Now,
         conn: ConnId,
-        line: &[u8],
-        (command, key): (&Command<'_>, Key),
+        ahead: &Ahead<'_>,
+        opening: &mut Opening,
         out: &mut Outputs,
     ) -> bool {
-        match *command {
-            Command::Iamat { client, position, time, stamp, told } => {
-                let heard = self.next_stamp(now, client);
-                if self.is_too_far_ahead(stamp, heard) {
-                    self.note_ahead(now, conn, stamp.seconds() - heard.seconds(), out);
-                    return self.reject(conn, line, out);
-                }
-                let (server, skew) = (self.settings.name.clone(), Skew::between(heard, stamp));
-                let (server, skew) = (server.as_ref(), skew.as_bytes());
-                let report = Report { server, skew, client, position, time, stamp, told };
-                self.iamat(now, conn, line, (key, report), out)
-            }
+        match ahead.command {
+            Command::Iamat(ref iamat) => self.iamat(now, conn, ahead, (iamat, opening), out),
             Command::Whatsat { client, radius, bound } => {
-                self.whatsat(now, conn, line, (client, radius, bound), out)
+                self.whatsat(now, conn, ahead.line, (client, radius, bound), out)
             }
             Command::Blank => false,
             Command::At(_) | Command::Invalid => {
-                !self.plain_line(now, line, out) && self.reject(conn, line, out)
+                !self.plain_line(now, ahead.line, out) && self.reject(conn, ahead.line, out)
             }
         }
     }
@@ -392,30 +401,42 @@ impl Server {
         &mut self,
         now: Now,
         conn: ConnId,
-        line: &[u8],
-        (key, report): (Key, Report<'_>),
+        ahead: &Ahead<'_>,
+        (iamat, opening): (&Iamat<'_>, &mut Opening),
         out: &mut Outputs,
     ) -> bool {
-        if !self.may_keep(key, &report) {
-            self.note_full(now, out);
-            return self.reject(conn, line, out);
-        }
-        if !self.may_introduce(now, conn, report.client, out) {
-            return self.reject(conn, line, out);
+        let (client, stamp) = (iamat.client, iamat.stamp);
+        let heard = self.next_stamp(now, client);
+        if self.is_too_far_ahead(stamp, heard) {
+            self.note_ahead(now, conn, stamp.seconds() - heard.seconds(), out);
+            return self.reject(conn, ahead.line, out);
         }
         let start = out.text.len();
-        let verdict = self.judge(now, (key, report), None, out);
-        if verdict.is_news() {
-            // `judge` has written the line, for the peers; behind it may be what they get sealed.
-            return self.reply(conn, start..start + report.line_len(), out);
+        opening.spell(Skew::between(heard, stamp));
+        out.text.extend_from_slice(opening.as_bytes());
+        iamat.write_operands(&mut out.text);
+        out.text.push(b'\n');
+        let line = start..out.text.len();
+        let fields_len = Report::fields_of(&out.text[line.clone()]).len();
+        if !self.may_keep(ahead.key, client, fields_len) {
+            out.text.truncate(start);
+            self.note_full(now, out);
+            return self.reject(conn, ahead.line, out);
         }
+        if !self.may_introduce(now, conn, client, out) {
+            out.text.truncate(start);
+            return self.reject(conn, ahead.line, out);
+        }
+        let told = Told { client, client_at: opening.fields_len(), line: line.clone() };
+        let verdict = self.judge(now, (ahead.key, &told), None, out);
         if verdict == Verdict::Stale && self.settings.stale_reply_stored {
-            let held = self.store.find(report.client).expect("something made the report stale");
+            out.text.truncate(start);
+            let held = self.store.find(client).expect("something made the report stale");
             held.write_line(&mut out.text);
-        } else {
-            report.write_line(&mut out.text);
+            return self.reply(conn, start..out.text.len(), out);
         }
-        self.reply(conn, start..out.text.len(), out)
+        // Behind the line may be what peers get, sealed.
+        self.reply(conn, line, out)
     }
 
     fn whatsat(

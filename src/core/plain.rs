@@ -18,6 +18,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::Server;
 use super::border::{Note, Output, Outputs, Timer};
 use super::clock::{Now, PosixTime};
+use super::flood::Told;
 use super::names::{ConnId, PeerId};
 use super::store::Verdict;
 use super::wire::{FIELDS_MAX, Report, is_space};
@@ -126,10 +127,12 @@ impl Server {
     pub(super) fn plain_line(&mut self, now: Now, line: &[u8], out: &mut Outputs) -> bool {
         let Some((report, sender)) = self.plain_report(line) else { return false };
         let key = self.store.key(report.client);
-        if self.has_expired(&report, now) || !self.may_keep(key, &report) {
+        if self.has_expired(&report, now) || !self.may_keep(key, report.client, report.fields_len())
+        {
             return true;
         }
-        if self.judge(now, (key, report), sender, out) == Verdict::Stale {
+        let told = Told::write(&report, out);
+        if self.judge(now, (key, &told), sender, out) == Verdict::Stale {
             self.put_right(&report, sender, out);
         }
         true

@@ -2,16 +2,16 @@
 //! moves a peer from state to state: here a state is only kept and found.
 
 use std::collections::VecDeque;
-use std::ops::Range;
 
 use super::border::Outputs;
 use super::digest::Leaf;
+use super::flood::Told;
 use super::handover::Heir;
 use super::link::Link;
 use super::names::{ConnId, PeerId};
 use super::plain::{Frame, PlainPeer};
 use super::seal::{Claim, RunId};
-use super::wire::Report;
+use super::wire::server_of;
 
 /// What a server must be told of a peer.
 #[derive(Clone, Debug)]
@@ -139,19 +139,13 @@ impl Peers {
     }
 
     /// Passes news on to one peer, if it can hear.
-    pub fn tell(
-        &mut self,
-        peer: PeerId,
-        report: &Report<'_>,
-        (leaf, line): (Leaf, Range<usize>),
-        out: &mut Outputs,
-    ) {
+    pub fn tell(&mut self, peer: PeerId, told: &Told<'_>, leaf: Leaf, out: &mut Outputs) {
         let entry = self.at(peer);
         match &mut entry.state {
-            State::Up { link, .. } => link.flood(peer, leaf, line, out),
+            State::Up { link, .. } => link.flood(peer, leaf, told.line.clone(), out),
             // It reported this itself; another server's report, it may not have.
-            State::Plain(_) if entry.name == report.server => {}
-            State::Plain(plain) => plain.add(peer, report.client, out),
+            State::Plain(_) if *entry.name == *server_of(&out.text[told.line.clone()]) => {}
+            State::Plain(plain) => plain.add(peer, told.client, out),
             _ => {}
         }
     }

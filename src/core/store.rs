@@ -25,13 +25,16 @@
 //! invariant: the digest is that of the records held
 
 use std::cmp::Ordering;
-use std::hint::black_box;
+use std::ops::Range;
+
+use arrayvec::ArrayVec;
 
 use super::arena::{Arena, Moved, RecordRef};
 use super::bucket::{Bucket, Tag};
-use super::clock::PosixTime;
 use super::digest::{Digest, LEAVES, Leaf};
 use super::hash::Hasher;
+pub use super::rank::rank;
+use super::rank::rank_fields;
 use super::wire::Report;
 
 /// What the store says of a report it is shown.
@@ -74,6 +77,14 @@ impl Key {
     }
 }
 
+/// The report of a client that is held.
+struct Held<'a> {
+    record: RecordRef,
+    text: &'a [u8],
+    /// Where the client's id ends in the text.
+    client_end: usize,
+}
+
 /// How far a walk through all reports has come. What changes meanwhile is met or not; what does
 /// not change is met once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -112,16 +123,22 @@ impl Store {
     pub fn put(&mut self, report: &Report<'_>) -> Verdict {
         let mut text = Vec::with_capacity(report.fields_len());
         report.write_fields(&mut text);
-        self.put_text(self.key(report.client), report, &text)
+        self.put_fields(self.key(report.client), &text, report.client_at(), report.client)
     }
 
     /// `put` for callers that know the client's key and have the report as `write_fields` writes
-    /// it.
-    pub fn put_text(&mut self, key: Key, report: &Report<'_>, text: &[u8]) -> Verdict {
-        debug_assert_eq!(text.len(), report.fields_len(), "the text is the report's");
+    /// it: its client's id is at `client_at`.
+    pub fn put_fields(
+        &mut self,
+        key: Key,
+        text: &[u8],
+        client_at: usize,
+        client_id: &[u8],
+    ) -> Verdict {
         let Key { leaf, tag } = key;
-        let client = report.client_at()..report.client_at() + report.client.len();
-        match self.search(key, report.client) {
+        let client = client_at..client_at + client_id.len();
+        debug_assert_eq!(&text[client.clone()], client_id, "the text is the client's report");
+        match self.search(key, client_id) {
             None => {
                 let record = self.arena.add(text, client);
                 self.change(leaf, |bucket| bucket.insert(tag, record));
@@ -129,19 +146,19 @@ impl Store {
                 self.digest.toggle(leaf, self.leaf_hasher.hash(text));
             }
             Some((at, held)) => {
-                let (held_text, held_client) = self.arena.parts(held);
-                match rank_against(report, held_text, held_client.end) {
+                match rank_fields((text, client.end), (held.text, held.client_end)) {
                     Ordering::Less => return Verdict::Stale,
                     Ordering::Equal => return Verdict::Known,
                     Ordering::Greater => {}
                 }
                 // Side by side: the processor goes on with one while the other waits.
-                let (old, new) = (self.leaf_hasher.hash(held_text), self.leaf_hasher.hash(text));
+                let (old, new) = (self.leaf_hasher.hash(held.text), self.leaf_hasher.hash(text));
+                let (record, is_as_long) = (held.record, held.text.len() == text.len());
                 self.digest.toggle(leaf, old ^ new);
-                let (record, moved) = self.arena.replace(held, text, client);
-                if record != held {
-                    self.buckets[usize::from(leaf)].set(at, record);
-                    self.follow(moved);
+                if is_as_long {
+                    self.arena.overwrite(record, text, client);
+                } else {
+                    self.replace(leaf, (at, record), text, client);
                 }
             }
         }
@@ -150,24 +167,23 @@ impl Store {
 
     /// The newest report of a client, if there is any.
     pub fn find(&self, client: &[u8]) -> Option<Report<'_>> {
-        let (_, record) = self.search(self.key(client), client)?;
-        Some(Report::from_fields(self.arena.text(record)))
+        let (_, held) = self.search(self.key(client), client)?;
+        Some(Report::from_fields(held.text))
     }
 
     /// Whether a client is known and a report with fields of this length would take the place
     /// of the one that is held.
     pub fn has_place(&self, key: Key, client: &[u8], fields_len: usize) -> bool {
-        self.search(key, client).is_some_and(|(_, record)| self.arena.fits(record, fields_len))
+        self.search(key, client).is_some_and(|(_, held)| self.arena.fits(held.record, fields_len))
     }
 
     /// Has what a search will look at brought into the cache. A search waits twice for memory,
     /// for its slot and then for its record; several at once wait hardly longer than one.
-    pub fn fetch_ahead(&self, keys: impl Iterator<Item = Key> + Clone) {
-        let records = |key: Key| self.buckets[usize::from(key.leaf)].first(key.tag);
-        for record in keys.clone().map(records) {
-            black_box(record);
-        }
-        for record in keys.filter_map(records) {
+    pub fn fetch_ahead<const MAX: usize>(&self, keys: impl Iterator<Item = Key>) {
+        let records = keys.map(|key| self.buckets[usize::from(key.leaf)].first(key.tag));
+        // All of the first before any of the second: none waits for another.
+        let records = ArrayVec::<_, MAX>::from_iter(records);
+        for record in records.into_iter().flatten() {
             self.arena.fetch_ahead(record);
         }
     }
@@ -218,7 +234,7 @@ impl Store {
     /// Takes out the report of a client; says whether there was one.
     pub fn remove(&mut self, client: &[u8]) -> bool {
         let key = self.key(client);
-        let Some((at, record)) = self.search(key, client) else { return false };
+        let Some((at, Held { record, .. })) = self.search(key, client) else { return false };
         self.change(key.leaf, |bucket| bucket.remove(at));
         self.forget(key.leaf, record);
         true
@@ -259,9 +275,31 @@ impl Store {
         Key { leaf: leaf as Leaf, tag: tag as Tag }
     }
 
-    fn search(&self, key: Key, client: &[u8]) -> Option<(usize, RecordRef)> {
-        let bucket = &self.buckets[usize::from(key.leaf)];
-        bucket.find(key.tag, |record| self.arena.client(record) == client)
+    #[inline(always)]
+    fn search(&self, key: Key, client: &[u8]) -> Option<(usize, Held<'_>)> {
+        for (at, record) in self.buckets[usize::from(key.leaf)].of(key.tag) {
+            let (text, found) = self.arena.parts(record);
+            let client_end = found.end;
+            if text[found] == *client {
+                return Some((at, Held { record, text, client_end }));
+            }
+        }
+        None
+    }
+
+    /// Puts a text of another length in the place of a record, or in a new place.
+    fn replace(
+        &mut self,
+        leaf: Leaf,
+        (at, held): (usize, RecordRef),
+        text: &[u8],
+        client: Range<usize>,
+    ) {
+        let (record, moved) = self.arena.replace(held, text, client);
+        if record != held {
+            self.buckets[usize::from(leaf)].set(at, record);
+            self.follow(moved);
+        }
     }
 
     fn change(&mut self, leaf: Leaf, how: impl FnOnce(&mut Bucket)) {
@@ -299,7 +337,7 @@ impl Store {
                 let client = self.arena.client(record);
                 assert_eq!(self.key(client), Key { leaf: leaf as Leaf, tag }, "where it belongs");
                 assert_eq!(
-                    self.search(self.key(client), client).map(|found| found.1),
+                    self.search(self.key(client), client).map(|(_, held)| held.record),
                     Some(record)
                 );
                 digest.toggle(leaf as Leaf, self.leaf_hasher.hash(self.arena.text(record)));
@@ -312,29 +350,6 @@ impl Store {
         assert_eq!(bucket_bytes, self.bucket_bytes, "memory is accounted for");
         assert!(digest == self.digest, "the digest is that of the records held");
     }
-}
-
-/// `rank`, but what is held is taken apart only if its time does not settle it. Its client's id
-/// ends at `client_end`.
-fn rank_against(report: &Report<'_>, held: &[u8], client_end: usize) -> Ordering {
-    let time = Report::time_of_fields(held, client_end, report.time.len());
-    PosixTime::order_as_spelled(report.time, time)
-        .unwrap_or_else(|| rank(report, &Report::from_fields(held)))
-}
-
-/// The total order on reports of one client: the later one is the greater one. Ties are broken
-/// by every byte that servers tell each other, so that two reports are equal only if they are
-/// the same; with any looser rule, two servers that heard them in different order would differ
-/// for ever.
-pub fn rank(a: &Report<'_>, b: &Report<'_>) -> Ordering {
-    let finer = PosixTime::beyond_nanos;
-    a.stamp
-        .cmp(&b.stamp)
-        .then_with(|| finer(a.time).cmp(finer(b.time)))
-        .then_with(|| a.position.cmp(b.position))
-        .then_with(|| a.server.cmp(b.server))
-        .then_with(|| a.skew.cmp(b.skew))
-        .then_with(|| a.time.cmp(b.time))
 }
 
 #[cfg(test)]
@@ -356,23 +371,6 @@ mod tests {
         let mut line = Vec::new();
         report.write_fields(&mut line);
         String::from_utf8(line).unwrap()
-    }
-
-    #[test]
-    fn reports_are_ranked_by_time_and_then_by_every_byte() {
-        let check = |lesser: &str, greater: &str| {
-            let (lesser, greater) = (report(lesser), report(greater));
-            assert_eq!(rank(&lesser, &greater), Ordering::Less);
-            assert_eq!(rank(&greater, &lesser), Ordering::Greater);
-            assert_eq!(rank(&lesser, &lesser), Ordering::Equal);
-        };
-        check("AT B +9 x +2+2 9.5", "AT A +0 x +1+1 10");
-        check("AT B +9 x +2+2 1.000000001", "AT A +0 x +1+1 1.000000002");
-        check("AT B +9 x +2+2 1.0000000001", "AT A +0 x +1+1 1.0000000002");
-        check("AT B +9 x +1+1 1", "AT A +0 x +1+2 1");
-        check("AT A +9 x +1+1 1", "AT B +0 x +1+1 1");
-        check("AT A +0 x +1+1 1", "AT A +1 x +1+1 1");
-        check("AT A +0 x +1+1 1.5", "AT A +0 x +1+1 1.50");
     }
 
     #[test]

@@ -30,6 +30,7 @@ use super::Server;
 use super::border::{Output, Outputs, Timer};
 use super::clock::Now;
 use super::digest::Node;
+use super::flood::Told;
 use super::handover::Farewell;
 use super::line::Line;
 use super::names::{ConnId, PeerId};
@@ -81,7 +82,8 @@ impl Server {
             PeerLine::At(report) => {
                 if self.may_hear(&report, now) {
                     let key = self.store.key(report.client);
-                    self.judge(now, (key, report), Some(peer), out);
+                    let told = Told::write(&report, out);
+                    self.judge(now, (key, &told), Some(peer), out);
                 }
             }
             PeerLine::Root { count, hash } => self.root_heard(now, peer, count, hash, out),

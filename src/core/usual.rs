@@ -12,41 +12,66 @@
 
 use super::clock::PosixTime;
 use super::digits;
-use super::wire::{Command, word_length};
+use super::wire::{Iamat, Spelled, word_length};
 
 const WORD: &[u8] = b"IAMAT ";
+/// The bytes from a position on that are looked at: it, and some of the time behind it.
+const LOOKED_AT: usize = 24;
 
 /// An IAMAT at the front of these bytes, as a line without its terminator, and how many bytes it
 /// is with it. `None` says nothing.
-pub fn iamat(bytes: &[u8]) -> Option<(&[u8], Command<'_>, usize)> {
+///
+/// Inlined where the lines of a batch are taken, or each would be copied on its way there.
+#[inline(always)]
+pub fn iamat(bytes: &[u8]) -> Option<(&[u8], Iamat<'_>, usize)> {
     let operands = bytes.strip_prefix(WORD)?;
     let (client, rest) = operands.split_at(word_length(operands));
     let rest = rest.strip_prefix(b" ").filter(|_| !client.is_empty())?;
-    let latitude = degrees_length(rest, 90)?;
-    let position_bytes = latitude + degrees_length(rest.get(latitude..)?, 180)?;
-    let (position, rest) = rest.split_at_checked(position_bytes)?;
-    let (time, stamp) = time(rest.strip_prefix(b" ")?)?;
+    let (position, rest) = rest.split_at_checked(position_length(rest)?)?;
+    let (time, stamp) = time(rest.get(1..)?)?;
 
-    let told = &operands[..client.len() + 1 + position.len() + 1 + time.len()];
-    let line = &bytes[..WORD.len() + told.len()];
+    let operands = &operands[..client.len() + 1 + position.len() + 1 + time.len()];
+    let line = &bytes[..WORD.len() + operands.len()];
     let terminator = match &bytes[line.len()..] {
         [b'\n', ..] => 1,
         [b'\r', b'\n', ..] => 2,
         _ => return None,
     };
-    let command = Command::Iamat { client, position, time, stamp, told: Some(told) };
-    Some((line, command, line.len() + terminator))
+    let iamat = Iamat { client, stamp, spelled: Spelled::InOnePiece(operands) };
+    Some((line, iamat, line.len() + terminator))
 }
 
-/// The bytes of a sign, fewer degrees than `degrees_max` and one to seven decimals. The bound
-/// itself, and more decimals, are `wire`'s.
-#[inline]
-fn degrees_length(text: &[u8], degrees_max: u64) -> Option<usize> {
-    let (b'+' | b'-', unsigned) = text.split_first()? else { return None };
-    let (degrees, whole) = digits::few(unsigned)?;
-    let (b'.', fraction) = unsigned.get(whole..)?.split_first()? else { return None };
-    let (_, decimals) = digits::few(fraction)?;
-    (degrees < degrees_max).then_some(1 + whole + 1 + decimals)
+/// The bytes of a position in degrees with decimals, and a space behind it, if it is not close to
+/// a bound: fewer than 90 degrees, and fewer than 180. Others, and those so long or so short that
+/// the bytes looked at do not hold them or are not there, are `wire`'s.
+#[inline(always)]
+fn position_length(text: &[u8]) -> Option<usize> {
+    let text = text.first_chunk::<LOOKED_AT>()?;
+    let mut gaps = digits::gaps(text);
+    let mut next = || {
+        let at = (gaps.trailing_zeros() as usize).min(LOOKED_AT - 1);
+        gaps &= gaps.wrapping_sub(1);
+        at
+    };
+    // Where there is none any more, the last byte is taken for one, and that is a digit then.
+    let [north, point, east, other_point, space] = [next(), next(), next(), next(), next()];
+    let is_sign = |at: usize| matches!(text[at], b'+' | b'-');
+    let is_spelled = north == 0
+        && (text[point], text[other_point], text[space]) == (b'.', b'.', b' ')
+        && is_sign(north)
+        && is_sign(east)
+        && (east - point > 1 && space - other_point > 1);
+    if !is_spelled {
+        return None;
+    }
+    // One digit or two, or three from 100 on: a zero before them is not usual.
+    let is_north = point == 2 || point == 3 && text[1] < b'9';
+    let is_east = match other_point - east {
+        2 | 3 => true,
+        4 => text[east + 1] == b'1' && text[east + 2] < b'8',
+        _ => false,
+    };
+    (is_north && is_east).then_some(space)
 }
 
 /// The time at the front of a text, which ends at white space.

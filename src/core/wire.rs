@@ -8,7 +8,7 @@
 use std::ops::RangeInclusive;
 
 use super::clock::PosixTime;
-use super::digits::{self, every};
+use super::digits;
 use super::whatsat::{Position, Question};
 
 /// Kilometres: PROTOCOL 3.2.
@@ -21,14 +21,7 @@ pub(super) const FIELDS_MAX: usize = 6;
 /// A line of a client.
 #[derive(Debug)]
 pub enum Command<'a> {
-    Iamat {
-        client: &'a [u8],
-        position: &'a [u8],
-        time: &'a [u8],
-        stamp: PosixTime,
-        /// As in a `Report`.
-        told: Option<&'a [u8]>,
-    },
+    Iamat(Iamat<'a>),
     Whatsat {
         client: &'a [u8],
         radius: &'a [u8],
@@ -38,6 +31,41 @@ pub enum Command<'a> {
     /// Nothing but white space: answered with nothing.
     Blank,
     Invalid,
+}
+
+/// Where a client says that it is, and when.
+#[derive(Clone, Copy, Debug)]
+pub struct Iamat<'a> {
+    pub client: &'a [u8],
+    /// What its time means.
+    pub stamp: PosixTime,
+    pub spelled: Spelled<'a>,
+}
+
+/// How the operands of an IAMAT stand in its line.
+#[derive(Clone, Copy, Debug)]
+pub enum Spelled<'a> {
+    /// As in an AT line: the client, the position and the time with one space between each.
+    InOnePiece(&'a [u8]),
+    Apart {
+        position: &'a [u8],
+        time: &'a [u8],
+    },
+}
+
+impl Iamat<'_> {
+    /// The operands as an AT line has them at its end.
+    #[inline]
+    pub fn write_operands(&self, out: &mut Vec<u8>) {
+        match self.spelled {
+            Spelled::InOnePiece(operands) => out.extend_from_slice(operands),
+            Spelled::Apart { position, time } => {
+                for field in [self.client, b" ", position, b" ", time] {
+                    out.extend_from_slice(field);
+                }
+            }
+        }
+    }
 }
 
 impl<'a> Command<'a> {
@@ -56,7 +84,7 @@ impl<'a> Command<'a> {
     /// The client that it is about.
     pub fn client(&self) -> Option<&'a [u8]> {
         match self {
-            Command::Iamat { client, .. } | Command::Whatsat { client, .. } => Some(client),
+            Command::Iamat(Iamat { client, .. }) | Command::Whatsat { client, .. } => Some(client),
             Command::At(report) => Some(report.client),
             Command::Blank | Command::Invalid => None,
         }
@@ -65,7 +93,8 @@ impl<'a> Command<'a> {
     fn iamat(client: &'a [u8], position: &'a [u8], time: &'a [u8]) -> Option<Command<'a>> {
         split_position(position)?;
         let stamp = PosixTime::parse(time)?;
-        Some(Command::Iamat { client, position, time, stamp, told: None })
+        let spelled = Spelled::Apart { position, time };
+        Some(Command::Iamat(Iamat { client, stamp, spelled }))
     }
 
     fn whatsat(client: &'a [u8], radius: &'a [u8], bound: &'a [u8]) -> Option<Command<'a>> {
@@ -91,9 +120,6 @@ pub struct Report<'a> {
     pub position: &'a [u8],
     pub time: &'a [u8],
     pub stamp: PosixTime,
-    /// Client, position and time together, if they stand in one piece with single spaces between
-    /// them: one copy instead of three.
-    pub told: Option<&'a [u8]>,
 }
 
 impl<'a> Report<'a> {
@@ -110,8 +136,7 @@ impl<'a> Report<'a> {
         let &[server, skew, client, position, time] = operands else { return None };
         split_position(position)?;
         let stamp = PosixTime::parse(time)?;
-        let told = None;
-        is_skew(skew).then_some(Report { server, skew, client, position, time, stamp, told })
+        is_skew(skew).then_some(Report { server, skew, client, position, time, stamp })
     }
 
     /// Takes a report apart that `write_fields` has put together, and so was checked before.
@@ -120,14 +145,14 @@ impl<'a> Report<'a> {
         let mut next = || fields.next().expect("write_fields wrote five fields");
         let [server, skew, client, position, time] = [next(), next(), next(), next(), next()];
         let stamp = PosixTime::parse(time).expect("only checked times are written");
-        let told = Some(&text[server.len() + skew.len() + 2..]);
-        Report { server, skew, client, position, time, stamp, told }
+        Report { server, skew, client, position, time, stamp }
     }
 
     /// The time in what `write_fields` has put together, where the client's id ends at
-    /// `client_end`. It is nearly always as long as that of any other report.
-    pub fn time_of_fields(text: &[u8], client_end: usize, likely_length: usize) -> &[u8] {
-        let likely = text.len().saturating_sub(likely_length);
+    /// `client_end`. It is nearly always as long as usual.
+    #[inline]
+    pub fn time_of_fields(text: &[u8], client_end: usize) -> &[u8] {
+        let likely = text.len().saturating_sub(PosixTime::USUAL_BYTES);
         // Behind the client's id and its space, there is only one more.
         if likely > client_end + 2 && text[likely - 1] == b' ' {
             return &text[likely..];
@@ -139,20 +164,11 @@ impl<'a> Report<'a> {
     /// newline, which is also how the store keeps it.
     pub fn write_fields(&self, out: &mut Vec<u8>) {
         out.reserve(self.line_len());
-        let mut write = |field: &[u8]| {
+        for field in [self.server, self.skew, self.client, self.position] {
             out.extend_from_slice(field);
             out.push(b' ');
-        };
-        write(self.server);
-        write(self.skew);
-        match self.told {
-            Some(told) => out.extend_from_slice(told),
-            None => {
-                write(self.client);
-                write(self.position);
-                out.extend_from_slice(self.time);
-            }
         }
+        out.extend_from_slice(self.time);
     }
 
     /// What `write_fields` writes, in what `write_line` has written.
@@ -187,6 +203,12 @@ impl<'a> Report<'a> {
         self.write_at(out);
         out.push(b'\n');
     }
+}
+
+/// The name of the server in what `write_line` has written.
+pub(super) fn server_of(line: &[u8]) -> &[u8] {
+    let fields = Report::fields_of(line);
+    memchr::memchr(b' ', fields).map_or(fields, |space| &fields[..space])
 }
 
 /// The fields of a line: runs of bytes with white space between them.
@@ -240,17 +262,21 @@ const OTHER_SPACES: RangeInclusive<u8> = b'\t'..=b'\r';
 /// How many bytes come before the first that may be white space: it is a space or less.
 #[inline]
 pub(super) fn word_length(text: &[u8]) -> usize {
-    let mut at = 0;
-    while let Some(word) = text[at..].first_chunk() {
-        // As in `digits`: eight bytes together, and the first that is marked is marked rightly.
-        let lanes = u64::from_le_bytes(*word);
-        let marks = lanes.wrapping_sub(every(b' ' + 1)) & !lanes & every(0x80);
+    let (words, rest) = text.as_chunks();
+    for (at, word) in words.iter().enumerate() {
+        // As in `digits`: sixteen bytes together, and the first that is marked is marked rightly.
+        let lanes = u128::from_le_bytes(*word);
+        let marks = lanes.wrapping_sub(wide(b' ' + 1)) & !lanes & wide(0x80);
         if marks != 0 {
-            return at + marks.trailing_zeros() as usize / 8;
+            return at * word.len() + marks.trailing_zeros() as usize / 8;
         }
-        at += word.len();
     }
-    at + text[at..].iter().take_while(|byte| **byte > b' ').count()
+    text.len() - rest.len() + rest.iter().take_while(|byte| **byte > b' ').count()
+}
+
+/// A number of which each byte is this one.
+const fn wide(byte: u8) -> u128 {
+    u128::from_le_bytes([byte; 16])
 }
 
 /// Looks at every byte, even if the first is one: so many bytes can be looked at together.
@@ -361,7 +387,7 @@ mod tests {
 
     fn kind(line: &[u8]) -> &'static str {
         match Command::parse(line) {
-            Command::Iamat { .. } => "IAMAT",
+            Command::Iamat(_) => "IAMAT",
             Command::Whatsat { .. } => "WHATSAT",
             Command::At(_) => "AT",
             Command::Blank => "blank",

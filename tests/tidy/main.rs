@@ -212,7 +212,7 @@ const PARTS: &[(&str, &[&str])] = &[
 
 /// What the files of `core` name of each other; `Server` is the one that all of it is about.
 const CORE: &[(&str, &[&str])] = &[
-    ("admission", &["Server", "border", "clock", "names", "store", "wire"]),
+    ("admission", &["Server", "border", "clock", "names", "store"]),
     ("arena", &[]),
     ("border", &["line", "names", "whatsat"]),
     ("bucket", &["arena"]),
@@ -231,15 +231,17 @@ const CORE: &[(&str, &[&str])] = &[
     ("link", &["border", "digest", "handover", "names", "seal", "store"]),
     ("names", &[]),
     ("newcomers", &["Server", "border", "clock", "names"]),
+    ("opening", &["clock"]),
     ("peer_wire", &["digest", "digits", "wire"]),
     ("peers", &["Server", "border", "clock", "handover", "link", "names", "peer_wire", "roll"]),
-    ("plain", &["Server", "border", "clock", "names", "store", "wire"]),
+    ("plain", &["Server", "border", "clock", "flood", "names", "store", "wire"]),
     ("presets", &[]),
-    ("roll", &["border", "digest", "handover", "link", "names", "plain", "seal", "wire"]),
+    ("rank", &["clock", "wire"]),
+    ("roll", &["border", "digest", "flood", "handover", "link", "names", "plain", "seal", "wire"]),
     ("seal", &["digest", "peer_wire", "store"]),
     ("session", &["line", "names"]),
     ("settings", &["roll"]),
-    ("store", &["arena", "bucket", "clock", "digest", "hash", "wire"]),
+    ("store", &["arena", "bucket", "digest", "hash", "rank", "wire"]),
     (
         "sync",
         &[
@@ -247,6 +249,7 @@ const CORE: &[(&str, &[&str])] = &[
             "border",
             "clock",
             "digest",
+            "flood",
             "handover",
             "line",
             "names",

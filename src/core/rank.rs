@@ -1,0 +1,60 @@
+//! Which of two reports of a client is the newer one. Apart from the store, which keeps it, because
+//! all servers must come to the same; it knows reports and nothing of where they are kept.
+
+use std::cmp::Ordering;
+
+use super::clock::PosixTime;
+use super::wire::Report;
+
+/// `rank` of two texts, each with where its client's id ends. They are taken apart only if their
+/// times do not settle it.
+pub(super) fn rank_fields(
+    (text, end): (&[u8], usize),
+    (held, held_end): (&[u8], usize),
+) -> Ordering {
+    let time = Report::time_of_fields(text, end);
+    let held_time = Report::time_of_fields(held, held_end);
+    PosixTime::order_as_spelled(time, held_time)
+        .unwrap_or_else(|| rank(&Report::from_fields(text), &Report::from_fields(held)))
+}
+
+/// The total order on reports of one client: the later one is the greater one. Ties are broken
+/// by every byte that servers tell each other, so that two reports are equal only if they are
+/// the same; with any looser rule, two servers that heard them in different order would differ
+/// for ever.
+pub fn rank(a: &Report<'_>, b: &Report<'_>) -> Ordering {
+    let finer = PosixTime::beyond_nanos;
+    a.stamp
+        .cmp(&b.stamp)
+        .then_with(|| finer(a.time).cmp(finer(b.time)))
+        .then_with(|| a.position.cmp(b.position))
+        .then_with(|| a.server.cmp(b.server))
+        .then_with(|| a.skew.cmp(b.skew))
+        .then_with(|| a.time.cmp(b.time))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(line: &str) -> Report<'_> {
+        Report::of_line(line.as_bytes()).unwrap_or_else(|| panic!("{line}"))
+    }
+
+    #[test]
+    fn reports_are_ranked_by_time_and_then_by_every_byte() {
+        let check = |lesser: &str, greater: &str| {
+            let (lesser, greater) = (report(lesser), report(greater));
+            assert_eq!(rank(&lesser, &greater), Ordering::Less);
+            assert_eq!(rank(&greater, &lesser), Ordering::Greater);
+            assert_eq!(rank(&lesser, &lesser), Ordering::Equal);
+        };
+        check("AT B +9 x +2+2 9.5", "AT A +0 x +1+1 10");
+        check("AT B +9 x +2+2 1.000000001", "AT A +0 x +1+1 1.000000002");
+        check("AT B +9 x +2+2 1.0000000001", "AT A +0 x +1+1 1.0000000002");
+        check("AT B +9 x +1+1 1", "AT A +0 x +1+2 1");
+        check("AT A +9 x +1+1 1", "AT B +0 x +1+1 1");
+        check("AT A +0 x +1+1 1", "AT A +1 x +1+1 1");
+        check("AT A +0 x +1+1 1.5", "AT A +0 x +1+1 1.50");
+    }
+}
