@@ -84,23 +84,26 @@ impl PosixTime {
 
     /// Which of two times that were checked is the later, where their spelling alone says so: both
     /// have as many digits before the point as usual, and equally many behind.
-    #[inline]
+    #[inline(always)]
     pub fn order_as_spelled(one: &[u8], other: &[u8]) -> Option<Ordering> {
         let has_point = |text: &[u8]| text.get(Self::USUAL_POINT) == Some(&b'.');
-        let is_likely = one.len() == other.len() && has_point(one) && has_point(other);
-        let order = || match (one.try_into(), other.try_into()) {
+        if one.len() != other.len() || !has_point(one) || !has_point(other) {
+            return None;
+        }
+        let order = match (one.try_into(), other.try_into()) {
             (Ok(one), Ok(other)) => Self::as_numbers(one).cmp(&Self::as_numbers(other)),
             _ => one.cmp(other),
         };
-        Some(is_likely.then(order)?).filter(|order| order.is_ne())
+        Some(order).filter(|order| order.is_ne())
     }
 
-    /// The bytes of a usual time as numbers, which are compared as the bytes are.
-    #[inline]
-    fn as_numbers(text: &[u8; Self::USUAL_BYTES]) -> (u128, u32) {
-        let (last, first) = (text.last_chunk(), text.first_chunk());
-        let (first, last) = first.zip(last).expect("sixteen bytes and four are all of them");
-        (u128::from_be_bytes(*first), u32::from_be_bytes(*last))
+    /// The bytes of a usual time as numbers, which are compared as the bytes are: all but the last
+    /// four, and the last eight.
+    #[inline(always)]
+    fn as_numbers(text: &[u8; Self::USUAL_BYTES]) -> [u64; 3] {
+        let ([first, second], _) = text.as_chunks() else { unreachable!("there are twenty bytes") };
+        let last = text.last_chunk().expect("there are twenty bytes");
+        [first, second, last].map(|number| u64::from_be_bytes(*number))
     }
 
     /// The digits of a time's fraction that are finer than a nanosecond, as spelled.

@@ -327,10 +327,7 @@ impl Server {
     ) {
         let mut ahead = ArrayVec::<Ahead<'_>, LINES_AHEAD>::new();
         loop {
-            self.look_ahead(lines, &mut ahead);
-            if ahead.is_empty() {
-                return;
-            }
+            let is_all = !self.look_ahead(lines, &mut ahead);
             for line in &ahead {
                 let is_full = self.waits.hold_if_full(conn);
                 if is_full || out.text.len() > lines.room_bytes() {
@@ -348,11 +345,19 @@ impl Server {
                     return;
                 }
             }
+            if is_all {
+                return;
+            }
             ahead.clear();
         }
     }
 
-    fn look_ahead<'a>(&self, lines: &mut Lines<'a>, ahead: &mut ArrayVec<Ahead<'a>, LINES_AHEAD>) {
+    /// Takes as many lines as can be looked up together. Says whether there may be more.
+    fn look_ahead<'a>(
+        &self,
+        lines: &mut Lines<'a>,
+        ahead: &mut ArrayVec<Ahead<'a>, LINES_AHEAD>,
+    ) -> bool {
         // Behind an answer that closes the connection, nothing may be taken.
         let lines_max = if self.settings.close_after_reply { 1 } else { LINES_AHEAD };
         while ahead.len() < lines_max {
@@ -373,6 +378,7 @@ impl Server {
         if ahead.len() > 1 {
             self.store.fetch_ahead::<LINES_AHEAD>(ahead.iter().map(|line| line.key));
         }
+        ahead.len() == lines_max
     }
 
     /// Handles one line of a client. Says whether the line gets an answer, now or later.

@@ -54,6 +54,9 @@ impl Verdict {
     }
 }
 
+/// A store of this size is in the cache of any processor, and need not be brought there.
+const CACHE_BYTES: usize = 1 << 20;
+
 pub struct Store {
     leaf_hasher: Hasher,
     tag_hasher: Hasher,
@@ -180,6 +183,9 @@ impl Store {
     /// Has what a search will look at brought into the cache. A search waits twice for memory,
     /// for its slot and then for its record; several at once wait hardly longer than one.
     pub fn fetch_ahead<const MAX: usize>(&self, keys: impl Iterator<Item = Key>) {
+        if self.arena.bytes() < CACHE_BYTES {
+            return;
+        }
         let records = keys.map(|key| self.buckets[usize::from(key.leaf)].first(key.tag));
         // All of the first before any of the second: none waits for another.
         let records = ArrayVec::<_, MAX>::from_iter(records);

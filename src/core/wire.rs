@@ -150,14 +150,14 @@ impl<'a> Report<'a> {
 
     /// The time in what `write_fields` has put together, where the client's id ends at
     /// `client_end`. It is nearly always as long as usual.
-    #[inline]
+    #[inline(always)]
     pub fn time_of_fields(text: &[u8], client_end: usize) -> &[u8] {
-        let likely = text.len().saturating_sub(PosixTime::USUAL_BYTES);
-        // Behind the client's id and its space, there is only one more.
-        if likely > client_end + 2 && text[likely - 1] == b' ' {
-            return &text[likely..];
+        const USUAL: usize = 1 + PosixTime::USUAL_BYTES;
+        match text.last_chunk::<USUAL>() {
+            // The space is not the one behind the client's id, and there is only one more.
+            Some([b' ', time @ ..]) if text.len() - USUAL > client_end => time,
+            _ => memchr::memrchr(b' ', text).map_or(text, |space| &text[space + 1..]),
         }
-        memchr::memrchr(b' ', text).map_or(text, |space| &text[space + 1..])
     }
 
     /// The five fields with one space between each: an AT line without its first word and its
