@@ -27,17 +27,18 @@ pub(super) struct Stamps {
 impl Stamps {
     #[inline]
     fn next(&mut self, now: PosixTime) -> PosixTime {
+        if now > self.last {
+            self.last = now;
+            return now;
+        }
         let next = self.last.next();
-        let stamp = match () {
-            () if now >= next => now,
-            () if !next.is_seconds_after(now, SET_BACK_SECONDS_MIN) => next,
-            () => {
-                self.set_back_from = self.set_back_from.max(Some(self.last));
-                now
-            }
-        };
-        self.last = stamp;
-        stamp
+        if next.is_seconds_after(now, SET_BACK_SECONDS_MIN) {
+            self.set_back_from = self.set_back_from.max(Some(self.last));
+            self.last = now;
+            return now;
+        }
+        self.last = next;
+        next
     }
 }
 

@@ -477,6 +477,7 @@ impl Server {
     }
 
     /// Sends a range of the text to the client, behind the answers that it waits for.
+    #[inline]
     fn reply(&mut self, conn: ConnId, text: Range<usize>, out: &mut Outputs) -> bool {
         if self.waits.is_waiting(conn) {
             self.waits.queue(conn, &out.text[text]);
