@@ -64,6 +64,18 @@ fn lines_that_are_left_come_before_more_is_read() {
 }
 
 #[test]
+fn a_short_read_leaves_nothing_unless_more_was_announced() {
+    let mut driver = Driver::new(Door::Client);
+    for (is_full, read_on, readable) in
+        [(false, false, false), (true, false, true), (false, true, true)]
+    {
+        driver.session.flags.read_on = read_on;
+        driver.session.received(1, is_full, at(1));
+        assert_eq!(driver.session.flags.readable, readable, "{is_full} {read_on}");
+    }
+}
+
+#[test]
 fn a_half_close_is_a_clients_newline_and_not_a_peers() {
     for (door, expected) in [(Door::Client, vec!["b"]), (Door::Peer, vec![])] {
         let mut driver = Driver::new(door);

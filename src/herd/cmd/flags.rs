@@ -148,7 +148,7 @@ pub enum Command {
     Lab(LabFlags),
     /// Simulate herds, with faults, and check that they keep what they promise
     Sim(SimFlags),
-    /// Plant bugs in simulated herds, and show how soon each is noticed (in a build for it)
+    /// Plant bugs in a copy of the sources, and show what notices each (needs a checkout and cargo)
     Mutants(MutantsFlags),
 }
 

@@ -72,3 +72,21 @@ impl Clocks {
 fn time_of_day() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_in_which_we_were_stopped_does_not_pass() {
+        let mut clocks = Clocks::new();
+        let minute = Duration::from_secs(60);
+        let before = clocks.read(None).monotonic;
+        clocks.skip(minute);
+        let stopped = clocks.read(Some(Duration::from_millis(5))).monotonic;
+        assert_eq!(stopped, before, "the sleep was to be a short one");
+        clocks.skip(minute);
+        let slept = clocks.read(None).monotonic;
+        assert!(slept >= before + minute, "a sleep without an end may be as long as it likes");
+    }
+}

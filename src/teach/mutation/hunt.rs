@@ -160,7 +160,6 @@ impl Copy {
         }
         let path = self.tree.join(file);
         let folder = path.ancestors().skip(1).find(|folder| folder.join("Cargo.toml").exists());
-        // At the root, all libraries are built.
         (folder.unwrap_or(&self.tree).to_owned(), "--lib".to_owned())
     }
 
@@ -171,9 +170,13 @@ impl Copy {
         arguments: impl IntoIterator<Item = &'a str>,
     ) -> Result<(), MutationError> {
         let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo.args(arguments);
+        if folder == self.tree {
+            // Else the libraries of all crates would be built with their tests.
+            cargo.arg("--package=herd");
+        }
         // Half a minute less to build; how fast the bugs run matters little.
         cargo
-            .args(arguments)
             .args(["--release", "--locked", "--message-format=json"])
             .current_dir(folder)
             .env("CARGO_TARGET_DIR", target)

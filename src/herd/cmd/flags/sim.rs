@@ -47,13 +47,13 @@ pub struct SimFlags {
 /// What `mutants` takes.
 #[derive(Args, Clone, Debug)]
 pub struct MutantsFlags {
-    /// Names of bugs; of a single one, the life that notices it is told in rows [default: all]
+    /// Names of bugs; of a single one, the run that notices it is shown in rows [default: all]
     #[arg(value_name = "BUG")]
     pub bugs: Vec<String>,
-    /// The first life of each bug
+    /// The first simulated run of each bug
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
-    /// How many lives a bug may take to be noticed
+    /// How many runs a bug may take to be noticed
     #[arg(long, value_name = "K", default_value_t = SEEDS)]
     pub seeds: u64,
     /// Plant nothing: look for what is wrong with this very program
