@@ -241,7 +241,7 @@ fn a_plain_peer_may_be_away() {
     let address = format!("Old=127.0.0.1:{}", herd.spare_port());
     herd.start("Bona", &[PLACELESS, &["--plain-peer", &address]].concat());
     herd.report("Bona", "kiwi", "+1-1", "7");
-    herd.until_logged("Bona", "peer Old cannot be reached");
+    herd.until_logged("Bona", "peer unreachable peer=Old");
     let kiwi = herd.report("Bona", "kiwi", "+2-2", "8");
     let other = herd.report("Bona", "other", "+2-2", "8");
 

@@ -5,6 +5,7 @@
 //! disk. None of them decides what is worth a record, nor rotates a file: whoever rotates sends
 //! SIGHUP, which is `reopen`.
 
+pub mod events;
 mod sink;
 mod writer;
 

@@ -1,13 +1,12 @@
 //! Who comes in: accepting at the doors, and the cap on connections. Apart from `serving` because
 //! it ends where a connection has its name and its first deadline.
 
-use log::{debug, info, warn};
-
 use super::connection::Connection;
 use super::listener::{Accepted, Arrival};
 use super::slots::Slot;
 use super::step::Step;
 use super::{Due, Reactor, Unfinished, descriptors};
+use crate::logging::events::Event;
 use herd_core::border::Input;
 use herd_core::names::{ConnId, Door};
 use herd_core::session::Phase;
@@ -42,7 +41,7 @@ impl Reactor {
                 Accepted::Nobody => return,
                 Accepted::Exhausted { error, wait, is_first } => {
                     if is_first {
-                        warn!("cannot accept: {error}; whoever comes waits, and is accepted later");
+                        Event::AcceptFailed { error: &error }.log();
                     }
                     self.wheel.start(self.now.monotonic + wait, Due::Accept { slot });
                     return;
@@ -120,10 +119,7 @@ impl Reactor {
             }
         };
         let conn = admitted.filter(|&conn| self.register(conn))?;
-        match from {
-            Some(from) => info!("{conn} has come from {from}"),
-            None => debug!("{conn} has come"),
-        }
+        Event::Connected { conn, from }.log();
         self.tell(Input::Accepted { conn });
         Some(conn)
     }
@@ -132,8 +128,7 @@ impl Reactor {
     pub(super) fn register(&mut self, conn: ConnId) -> bool {
         let Some(connection) = self.slots.connection(conn) else { return false };
         if let Err(error) = connection.register(self.poll.registry()) {
-            warn!("{conn} cannot be watched: {error}");
-            self.kill(conn);
+            self.kill_broken(conn, &error);
             return false;
         }
         self.check_deadline(conn);
@@ -163,7 +158,7 @@ mod tests {
         house.turn_until(is_full);
         house.turn();
         assert!(is_full(&mut house.reactor), "nobody has left");
-        house.reactor.kill(conn);
+        house.reactor.kill(conn, crate::logging::events::CloseReason::Done);
         house.turn();
         assert!(!is_full(&mut house.reactor));
         house.turn();

@@ -23,11 +23,10 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use log::info;
-
 use super::slots::Slot;
 use super::{EVENTS_MAX, Reactor};
 use crate::config::Limits;
+use crate::logging::events::{CloseReason, Event};
 use herd_core::names::ConnId;
 use herd_core::session::{Expiry, Moment, Phase, Timeouts};
 
@@ -134,18 +133,24 @@ impl Reactor {
         let Some(session) = self.slots.session(conn) else { return };
         let next = match session.deadline(&self.timeouts) {
             Some((deadline, expiry)) if deadline <= now => {
-                info!("{conn} {expiry}");
-                match (session.phase(), expiry) {
-                    (Phase::Connecting { peer }, _) => {
+                let phase = session.phase();
+                let reason = match expiry {
+                    Expiry::PartialLine => {
+                        session.end_partial_line();
+                        Event::LineTimeout { conn }.log();
+                        self.queue_if_unfinished(conn);
+                        return self.scan.note(latest, pause(&self.timeouts));
+                    }
+                    Expiry::Dial => {
+                        let Phase::Connecting { peer } = phase else { return };
                         return self.dial_over(conn, peer, "no answer in time");
                     }
-                    (_, Expiry::PartialLine) => {
-                        session.end_partial_line();
-                        self.queue_if_unfinished(conn);
-                    }
-                    _ => return self.kill(conn),
-                }
-                latest
+                    Expiry::FirstByte => CloseReason::FirstByteTimeout,
+                    Expiry::Idle => CloseReason::IdleTimeout,
+                    Expiry::WriteStall => CloseReason::WriteTimeout,
+                    Expiry::Linger => CloseReason::LingerTimeout,
+                };
+                return self.kill(conn, reason);
             }
             Some((deadline, _)) => deadline.min(latest),
             None => latest,
@@ -211,7 +216,7 @@ mod tests {
                 {
                     *gone = Some(elapsed);
                     // An unfinished line would be taken first, in a turn.
-                    reactor.kill(*conn);
+                    reactor.kill(*conn, CloseReason::IdleTimeout);
                 }
             }
         }

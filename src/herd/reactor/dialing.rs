@@ -3,13 +3,13 @@
 
 use std::net::SocketAddr;
 
-use log::debug;
 use mio::net::TcpStream;
 
 use super::connection::Connection;
 use super::routes::Route;
 use super::{Deferred, Reactor};
 use crate::config::LinkKind;
+use crate::logging::events::Event;
 use herd_core::names::{ConnId, Door, PeerId};
 use herd_core::session::Phase;
 
@@ -40,7 +40,7 @@ impl Reactor {
         let phase = Phase::Connecting { peer };
         let now = self.moment();
         match self.slots.admit(door, |id| Connection::tcp(id, stream, phase, now)) {
-            Some(conn) if self.register(conn) => debug!("{conn} dials {address}"),
+            Some(conn) if self.register(conn) => Event::Dialing { conn, address }.log(),
             _ => self.dial_failed(peer, "this server has no place left"),
         }
     }
@@ -80,7 +80,8 @@ impl Reactor {
 
     pub(super) fn dial_failed(&mut self, peer: PeerId, why: &str) {
         let address = self.routes.address(peer);
-        debug!("cannot reach {} at {address}: {why}", self.config.peers[usize::from(peer.0)].name);
+        let name = &self.config.peers[usize::from(peer.0)].name;
+        Event::DialFailed { peer: name, address, reason: why }.log();
         self.deferred.push_back(Deferred::DialFailed { peer });
     }
 }

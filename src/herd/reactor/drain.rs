@@ -10,10 +10,10 @@
 //! that exits with unread input resets its connections, and answers already given to the kernel
 //! are thrown away with them.
 
-use log::{info, warn};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 
 use super::{Due, Reactor};
+use crate::logging::events::Event;
 use herd_core::HandOver;
 use herd_core::border::Input;
 use herd_core::names::Door;
@@ -35,14 +35,14 @@ impl Reactor {
         for signal in signals {
             match signal {
                 SIGHUP => {
-                    info!("SIGHUP: the log is opened anew");
                     self.log.reopen();
+                    Event::LogReopened.log();
                     self.load_places_again();
                 }
                 SIGUSR1 => self.want_trace(),
                 SIGTERM | SIGINT if self.drain.is_none() => self.begin_drain(),
                 SIGTERM | SIGINT => {
-                    warn!("a second signal: exiting at once");
+                    Event::StoppingAtOnce { why: "second signal" }.log();
                     self.drain = Some(Drain::Over);
                 }
                 _ => {}
@@ -75,7 +75,7 @@ impl Reactor {
 
     fn begin_drain(&mut self) {
         let bound = self.config.limits.drain;
-        info!("stopping: no new commands, at most {} ms", bound.as_millis());
+        Event::Stopping { drain: bound }.log();
         self.drain = Some(Drain::Clients);
         // A successor may start from now on, and needs the name as it needs the ports.
         if let Some(give_up_name) = self.give_up_name.take() {
@@ -95,7 +95,7 @@ impl Reactor {
     }
 
     pub(super) fn cut_drain_short(&mut self) {
-        warn!("stopping took too long: exiting all the same");
+        Event::StoppingAtOnce { why: "drain timeout" }.log();
         self.drain = Some(Drain::Over);
     }
 
@@ -105,17 +105,17 @@ impl Reactor {
         self.log_hand_over(&hand_over);
         self.places.shut_down();
         self.end_trace();
-        info!("stopped");
+        Event::Stopped.log();
         hand_over
     }
 
     fn log_hand_over(&self, hand_over: &HandOver) {
         for (peer, _) in &hand_over.owed {
             let name = &self.config.peers[usize::from(peer.0)].name;
-            info!("peer {name} has not confirmed that it keeps all our reports");
+            Event::NotHandedOver { peer: name }.log();
         }
         if hand_over.has_failed() {
-            warn!("{}", hand_over.warning());
+            Event::ReportsAtRisk { warning: &hand_over.warning() }.log();
         }
     }
 }

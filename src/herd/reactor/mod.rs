@@ -61,6 +61,7 @@ use signal_hook_mio::v1_0::Signals;
 
 use crate::config::Config;
 use crate::logging::LogHandle;
+use crate::logging::events::CloseReason;
 use crate::trace::Recorder;
 use asked::Asked;
 use clocks::Clocks;
@@ -357,7 +358,7 @@ impl Reactor {
             match output {
                 Output::Send { conn, text } => self.send(conn, &out.text[text]),
                 Output::Close { conn } => self.close_when_sent(conn),
-                Output::HangUp { conn } => self.kill(conn),
+                Output::HangUp { conn } => self.kill(conn, CloseReason::HungUp),
                 Output::Dial { peer } => self.step(Step::Dial(peer)),
                 Output::StartTimer { timer, after } => {
                     self.wheel.start(self.now.monotonic + after, Due::Core(timer));

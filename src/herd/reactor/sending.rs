@@ -2,10 +2,12 @@
 //! waits for the last of them. Apart from `serving` because everything here begins with an output
 //! of the core, not with an event.
 
-use log::{debug, info, warn};
+use std::fmt::Display;
+use std::io;
 
 use super::connection::Flushed;
 use super::{Deferred, FLUSH_EARLY, Reactor, traced, traffic};
+use crate::logging::events::{CloseReason, Event};
 use herd_core::names::{ConnId, Door};
 use herd_core::session::Farewell;
 
@@ -35,8 +37,7 @@ impl Reactor {
         let is_bounded = conn.door() == Door::Peer;
         let queued = self.slots.session(conn).map_or(0, |session| session.queued_bytes());
         if queued > queued_max && !is_bounded {
-            warn!("{conn} is owed more than {queued_max} bytes and does not read");
-            self.kill(conn);
+            self.kill(conn, CloseReason::OutboxFull);
         }
     }
 
@@ -82,8 +83,7 @@ impl Reactor {
             }
             Flushed::Partly => self.update_interest(conn),
             Flushed::Broken(error) => {
-                debug!("{conn} broke: {error}");
-                self.kill(conn);
+                self.kill_broken(conn, &error);
             }
         }
         // Perhaps the kernel has made room and not said so yet: then nobody else brings back what
@@ -96,8 +96,7 @@ impl Reactor {
     fn update_interest(&mut self, conn: ConnId) {
         let Some(connection) = self.slots.connection(conn) else { return };
         if let Err(error) = connection.reregister(self.poll.registry()) {
-            warn!("{conn} cannot be watched: {error}");
-            self.kill(conn);
+            self.kill_broken(conn, &error);
         }
     }
 
@@ -139,21 +138,27 @@ impl Reactor {
                 self.check_deadline(conn);
                 self.queue_if_unfinished(conn);
             }
-            Some(_) => self.kill(conn),
+            Some(_) => self.kill(conn, CloseReason::Done),
         }
     }
 
     /// Ends a connection now. The core is told; the slot is freed when the turn ends.
-    pub(super) fn kill(&mut self, conn: ConnId) {
-        if !self.slots.kill(conn) {
-            return;
+    pub(super) fn kill(&mut self, conn: ConnId, reason: CloseReason) {
+        self.end_connection(conn, reason, None);
+    }
+
+    /// As `kill`, because the system reports an error.
+    pub(super) fn kill_broken(&mut self, conn: ConnId, error: &io::Error) {
+        self.end_connection(conn, CloseReason::Broken, Some(error));
+    }
+
+    fn end_connection(&mut self, conn: ConnId, reason: CloseReason, error: Option<&io::Error>) {
+        if self.slots.kill(conn) {
+            let error = error.map(|error| error as &dyn Display);
+            Event::Closed { conn, reason, error }.log();
+            self.asked.forget(conn);
+            self.deferred.push_back(Deferred::Closed { conn });
         }
-        match conn.door() {
-            Door::Admin => debug!("{conn} has gone"),
-            _ => info!("{conn} has gone"),
-        }
-        self.asked.forget(conn);
-        self.deferred.push_back(Deferred::Closed { conn });
     }
 }
 

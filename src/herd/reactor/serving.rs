@@ -7,11 +7,10 @@
 //!
 //! asyncio has no such budget: `_read_ready` takes 256 KiB and the coroutine handles all of it.
 
-use log::{debug, info, warn};
-
 use super::connection::Filled;
 use super::step::Readiness;
 use super::{READ_BUDGET, Reactor, Slot, Unfinished, admin, foreign};
+use crate::logging::events::{CloseReason, Event};
 use crate::trace::SpanKind;
 use herd_core::border::Input;
 use herd_core::line::{LineLimits, Lines};
@@ -121,8 +120,7 @@ impl Reactor {
                 Filled::Bytes(bytes) => count = bytes,
                 Filled::Nothing | Filled::End => {}
                 Filled::Broken(error) => {
-                    debug!("{conn} broke: {error}");
-                    self.kill(conn);
+                    self.kill_broken(conn, &error);
                 }
             }
             self.trace.done(|| SpanKind::Fill { conn, bytes: count as u32 });
@@ -142,8 +140,8 @@ impl Reactor {
         let Some(mut batch) = session.begin_batch(read, high_water) else { return };
         let mut lines = batch.lines(read, limits, lines_max).introducing(newcomers_max);
         if is_first && let Some(other) = foreign::language(lines.bytes(), limits.line_bytes_max) {
-            warn!("{conn} speaks {other} on the port for clients; nothing of it is taken");
-            return self.kill(conn);
+            Event::OtherProtocol { conn, protocol: other }.log();
+            return self.kill(conn, CloseReason::OtherProtocol);
         }
         match conn.door() {
             Door::Admin => self.answer_admin(conn, &mut lines),
@@ -153,8 +151,7 @@ impl Reactor {
         self.work.heard(conn.door(), read.len(), outcome.taken);
         let Some(session) = self.slots.session(conn) else { return };
         if session.settle(batch, read, outcome, limits, now, &mut self.buffers) {
-            info!("{conn} sends a line without an end");
-            self.kill(conn);
+            self.kill(conn, CloseReason::EndlessLine);
         }
     }
 
@@ -223,7 +220,7 @@ impl Reactor {
             };
             self.trace.done(|| SpanKind::Fill { conn, bytes: bytes as u32 });
             if is_over {
-                self.kill(conn);
+                self.kill(conn, CloseReason::Done);
             }
         }
         self.scratch = scratch;

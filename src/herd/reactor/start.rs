@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::{fmt, fs, io};
 
-use log::{info, warn};
+use log::warn;
 use mio::net::{TcpListener, UnixListener};
 use mio::{Poll, Waker};
 use ring::rand::{self, SystemRandom};
@@ -30,6 +30,7 @@ use super::{READ_BUDGET, Reactor, SIGNALS, WAKER, traced};
 use crate::config::limits::{self, PEER_LINE_BYTES_CEILING};
 use crate::config::{Config, HerdKey, Initiative, LinkKind, PlainShape, StaleReply};
 use crate::logging::LogHandle;
+use crate::logging::events::Event;
 use crate::places::Supply;
 use crate::places::budget::{Ledger, Spent};
 use crate::places::desk::Desk;
@@ -141,10 +142,14 @@ impl Reactor {
         let places = open_places(&config, &postbox)?;
         let server = Server::new(settings(&config, shares)?);
         let (trace, trace_file) = traced::start(&config)?;
-        info!(
-            "{} of herd {} listens for clients on {} and for peers on {}, {} connections at most",
-            config.name, config.herd, config.client_address, config.peer_address, shares.clients
-        );
+        Event::Listening {
+            name: &config.name,
+            herd: &config.herd,
+            clients: &config.client_address,
+            peers: &config.peer_address,
+            connections_max: shares.clients,
+        }
+        .log();
         Ok(Reactor {
             poll,
             slots,

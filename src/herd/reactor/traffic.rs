@@ -7,9 +7,10 @@
 
 use std::fmt::{self, Write};
 
-use log::{Level, debug, info, log_enabled, warn};
+use log::{Level, debug, log_enabled};
 
 use super::Reactor;
+use crate::logging::events::Event;
 use herd_core::border::Note;
 use herd_core::names::{ConnId, PeerId};
 
@@ -92,46 +93,28 @@ impl Reactor {
     pub(super) fn log_note(&self, note: Note) {
         let name = |peer: PeerId| &self.config.peers[usize::from(peer.0)].name;
         match note {
-            Note::PeerUp { peer, conn } => info!("peer {} has joined on {conn}", name(peer)),
+            Note::PeerUp { peer, conn } => Event::LinkUp { peer: name(peer), conn }.log(),
             Note::PeerDown { peer, conn, why } => {
-                warn!("peer {} has left {conn}: {why}", name(peer));
+                Event::LinkDown { peer: name(peer), conn, reason: why }.log();
             }
-            Note::PeerUnreachable { peer } => {
-                warn!("peer {} cannot be reached; dialling on", name(peer));
+            Note::PeerUnreachable { peer } => Event::PeerUnreachable { peer: name(peer) }.log(),
+            Note::Refused { conn, why } => Event::Refused { conn, reason: why }.log(),
+            Note::TooManyNewcomers { conn } => Event::TooManyNewcomers { conn }.log(),
+            Note::AheadOfClock { conn, seconds } => {
+                Event::ClockAhead { conn, ahead: &spoken(seconds) }.log();
             }
-            Note::Refused { conn, why } => warn!("{conn} is refused: {why}"),
-            Note::TooManyNewcomers { conn } => warn!(
-                "{conn} and others of its address report more new clients than one may; those \
-                 beyond new_clients_per_s in herd.toml are answered `?`"
-            ),
-            Note::AheadOfClock { conn, seconds } => warn!(
-                "{conn}: an IAMAT is refused, for its time is {} ahead of this machine's clock; \
-                 set the clock that is wrong, or client_ahead_max in herd.toml",
-                spoken(seconds)
-            ),
             Note::TwoOfOneName { peer, conn, joined } => {
                 let from = |conn: ConnId| {
                     let connection = self.slots.tenant(conn.slot());
                     let ip = connection.and_then(|connection| connection.peer_ip());
-                    ip.map_or("an unknown address".to_owned(), |ip| ip.to_string())
+                    ip.map_or("unknown".to_owned(), |ip| ip.to_string())
                 };
-                let (joined, refused, name) = (from(joined), from(conn), name(peer));
-                warn!(
-                    "two servers are called {name}: one has joined from {joined}, another dials \
-                     from {refused} and is refused; give each a name of its own"
-                );
+                let (joined, refused) = (&from(joined), &from(conn));
+                Event::NameConflict { peer: name(peer), joined, refused }.log();
             }
-            Note::Full { clients, bytes } => warn!(
-                "reports are refused: {clients} clients are known and take {} MB; raise \
-                 clients_max or store_bytes_max in herd.toml, or forget old ones by expire_after",
-                bytes / 1_000_000
-            ),
-            Note::PeerBehind { peer } => {
-                warn!("peer {} reads slowly; what it misses is sent later", name(peer));
-            }
-            Note::PlainOverflow { peer } => {
-                warn!("peer {} was away for too long and will miss reports", name(peer));
-            }
+            Note::Full { clients, bytes } => Event::StoreFull { clients, bytes }.log(),
+            Note::PeerBehind { peer } => Event::PeerBehind { peer: name(peer) }.log(),
+            Note::PlainOverflow { peer } => Event::CoursePeerOverflow { peer: name(peer) }.log(),
         }
     }
 }

@@ -1,0 +1,310 @@
+//! All that a server writes into its log, apart from the lines of clients and peers: a closed list.
+//! An event begins with its name, which does not change, and goes on with `key=value`; a sentence
+//! behind a colon says what an operator can do. `PRODUCTION.md` has the table.
+
+use std::fmt::{self, Display};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use herd_core::names::{ConnId, Door};
+use log::Level;
+
+/// Why a connection was closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseReason {
+    /// All was said, on both sides.
+    Done,
+    /// The server that decides wants it closed at once; the event before says why.
+    HungUp,
+    /// Nothing was said after the connection was made.
+    FirstByteTimeout,
+    IdleTimeout,
+    /// The far end takes nothing of what is to be sent.
+    WriteTimeout,
+    /// The far end did not close after our last word.
+    LingerTimeout,
+    EndlessLine,
+    /// It speaks HTTP, TLS or SSH.
+    OtherProtocol,
+    /// More answers wait than `outbox_bytes_max`.
+    OutboxFull,
+    /// The system reports an error.
+    Broken,
+}
+
+/// Something that an operator may want to know.
+pub enum Event<'a> {
+    Listening {
+        name: &'a str,
+        herd: &'a str,
+        clients: &'a dyn Display,
+        peers: &'a dyn Display,
+        connections_max: usize,
+    },
+    Stopping {
+        drain: Duration,
+    },
+    StoppingAtOnce {
+        why: &'static str,
+    },
+    NotHandedOver {
+        peer: &'a str,
+    },
+    ReportsAtRisk {
+        warning: &'a str,
+    },
+    Stopped,
+    LogReopened,
+    Connected {
+        conn: ConnId,
+        from: Option<SocketAddr>,
+    },
+    Closed {
+        conn: ConnId,
+        reason: CloseReason,
+        error: Option<&'a dyn Display>,
+    },
+    /// A line has no end for so long that it is taken for whole.
+    LineTimeout {
+        conn: ConnId,
+    },
+    Refused {
+        conn: ConnId,
+        reason: &'static str,
+    },
+    OtherProtocol {
+        conn: ConnId,
+        protocol: &'static str,
+    },
+    AcceptFailed {
+        error: &'a dyn Display,
+    },
+    Dialing {
+        conn: ConnId,
+        address: SocketAddr,
+    },
+    DialFailed {
+        peer: &'a str,
+        address: &'a dyn Display,
+        reason: &'a str,
+    },
+    LinkUp {
+        peer: &'a str,
+        conn: ConnId,
+    },
+    LinkDown {
+        peer: &'a str,
+        conn: ConnId,
+        reason: &'static str,
+    },
+    PeerUnreachable {
+        peer: &'a str,
+    },
+    PeerBehind {
+        peer: &'a str,
+    },
+    CoursePeerOverflow {
+        peer: &'a str,
+    },
+    NameConflict {
+        peer: &'a str,
+        joined: &'a str,
+        refused: &'a str,
+    },
+    ClockAhead {
+        conn: ConnId,
+        ahead: &'a str,
+    },
+    StoreFull {
+        clients: usize,
+        bytes: usize,
+    },
+    TooManyNewcomers {
+        conn: ConnId,
+    },
+}
+
+impl Event<'_> {
+    /// Writes it into the log.
+    pub fn log(&self) {
+        log::log!(self.level(), "{self}");
+    }
+
+    fn level(&self) -> Level {
+        match self {
+            Event::Connected { conn, .. } | Event::Closed { conn, .. }
+                if conn.door() == Door::Admin =>
+            {
+                Level::Debug
+            }
+            Event::Dialing { .. } | Event::DialFailed { .. } => Level::Debug,
+            Event::Listening { .. }
+            | Event::Stopping { .. }
+            | Event::NotHandedOver { .. }
+            | Event::Stopped
+            | Event::LogReopened
+            | Event::Connected { .. }
+            | Event::Closed { .. }
+            | Event::LineTimeout { .. }
+            | Event::LinkUp { .. } => Level::Info,
+            _ => Level::Warn,
+        }
+    }
+}
+
+impl Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            CloseReason::Done => "done",
+            CloseReason::HungUp => "hung_up",
+            CloseReason::FirstByteTimeout => "first_byte_timeout",
+            CloseReason::IdleTimeout => "idle_timeout",
+            CloseReason::WriteTimeout => "write_timeout",
+            CloseReason::LingerTimeout => "linger_timeout",
+            CloseReason::EndlessLine => "endless_line",
+            CloseReason::OtherProtocol => "other_protocol",
+            CloseReason::OutboxFull => "outbox_full",
+            CloseReason::Broken => "broken",
+        })
+    }
+}
+
+/// What a connection is, as its events call it.
+fn kind(conn: ConnId) -> &'static str {
+    match conn.door() {
+        Door::Client => "client",
+        Door::Peer => "peer",
+        Door::Plain => "course peer",
+        Door::Admin => "admin",
+    }
+}
+
+impl Display for Event<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Event::Listening { name, herd, clients, peers, connections_max } => write!(
+                f,
+                "server listening name={name} herd={herd} clients={clients} peers={peers} \
+                 connections_max={connections_max}"
+            ),
+            Event::Stopping { drain } => {
+                write!(f, "server stopping drain_ms={}", drain.as_millis())
+            }
+            Event::StoppingAtOnce { why } => write!(f, "server stopping at once reason={why:?}"),
+            Event::NotHandedOver { peer } => {
+                write!(f, "reports not confirmed peer={peer}")
+            }
+            Event::ReportsAtRisk { warning } => write!(f, "reports at risk: {warning}"),
+            Event::Stopped => write!(f, "server stopped"),
+            Event::LogReopened => write!(f, "log reopened"),
+            Event::Connected { conn, from } => {
+                write!(f, "{} connected conn={conn}", kind(conn))?;
+                from.map_or(Ok(()), |from| write!(f, " from={from}"))
+            }
+            Event::Closed { conn, reason, error } => {
+                write!(f, "{} closed conn={conn} reason={reason}", kind(conn))?;
+                error.map_or(Ok(()), |error| write!(f, " error=\"{error}\""))
+            }
+            Event::LineTimeout { conn } => {
+                write!(f, "{} line timeout conn={conn}", kind(conn))
+            }
+            Event::Refused { conn, reason } => {
+                write!(f, "connection refused conn={conn} reason={reason:?}")
+            }
+            Event::OtherProtocol { conn, protocol } => {
+                write!(f, "other protocol conn={conn} protocol={protocol}")
+            }
+            Event::AcceptFailed { error } => {
+                write!(f, "accept failed error=\"{error}\": new connections wait")
+            }
+            Event::Dialing { conn, address } => write!(f, "dial conn={conn} address={address}"),
+            Event::DialFailed { peer, address, reason } => {
+                write!(f, "dial failed peer={peer} address={address} reason={reason:?}")
+            }
+            _ => self.fmt_of_herd(f),
+        }
+    }
+}
+
+impl Event<'_> {
+    /// Of peers and of reports.
+    fn fmt_of_herd(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Event::LinkUp { peer, conn } => write!(f, "peer link up peer={peer} conn={conn}"),
+            Event::LinkDown { peer, conn, reason } => {
+                write!(f, "peer link down peer={peer} conn={conn} reason={reason:?}")
+            }
+            Event::PeerUnreachable { peer } => {
+                write!(f, "peer unreachable peer={peer}: it is dialled again and again")
+            }
+            Event::PeerBehind { peer } => {
+                write!(f, "peer behind peer={peer}: what it misses is sent later")
+            }
+            Event::CoursePeerOverflow { peer } => {
+                write!(f, "course peer overflow peer={peer}: it will miss reports")
+            }
+            Event::NameConflict { peer, joined, refused } => write!(
+                f,
+                "name conflict peer={peer} joined={joined} refused={refused}: two servers have one \
+                 name, give each its own"
+            ),
+            Event::ClockAhead { conn, ahead } => write!(
+                f,
+                "report refused reason=clock_ahead conn={conn} ahead={ahead:?}: set the clock that \
+                 is wrong, or client_ahead_max in herd.toml"
+            ),
+            Event::StoreFull { clients, bytes } => write!(
+                f,
+                "report refused reason=store_full clients={clients} bytes={bytes}: raise \
+                 clients_max or store_bytes_max in herd.toml, or forget old ones by expire_after"
+            ),
+            Event::TooManyNewcomers { conn } => write!(
+                f,
+                "report refused reason=new_clients conn={conn}: its address reports more new \
+                 clients than new_clients_per_s in herd.toml allows"
+            ),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The page for operators has each name and each reason.
+    #[test]
+    fn the_page_for_operators_has_every_event() {
+        let page = include_str!("../PRODUCTION.md");
+        let (_, table) = page.split_once("## Log events\n").unwrap();
+        let (source, _) = include_str!("events.rs").split_once("#[cfg(test)]").unwrap();
+        let reasons = source
+            .split("CloseReason::")
+            .filter_map(|part| part.split_once(" => \""))
+            .filter_map(|(_, rest)| rest.split('"').next());
+        for reason in reasons.chain(["clock_ahead", "store_full", "new_clients"]) {
+            assert!(table.contains(&format!("`{reason}`")), "{reason}");
+        }
+        let texts = source.split("write!(").skip(1).filter_map(|part| part.split('"').nth(1));
+        for text in texts.filter(|text| !text.starts_with(['{', ' '])) {
+            let words = text.split(' ').take_while(|word| !word.contains(['=', '{']));
+            let name = words.collect::<Vec<_>>().join(" ");
+            let name = name.trim_end_matches(':');
+            assert!(table.contains(&format!("`{name}`")), "{name}");
+        }
+    }
+
+    #[test]
+    fn an_event_is_its_name_and_what_varies() {
+        let conn = ConnId::new(Door::Client, 12, 0);
+        let check = |event: Event<'_>, expected: &str| assert_eq!(event.to_string(), expected);
+        let from = Some("127.0.0.1:51812".parse().unwrap());
+        let connected = Event::Connected { conn, from };
+        check(connected, "client connected conn=client-12 from=127.0.0.1:51812");
+        let closed = Event::Closed { conn, reason: CloseReason::IdleTimeout, error: None };
+        check(closed, "client closed conn=client-12 reason=idle_timeout");
+        let conn = ConnId::new(Door::Peer, 3, 0);
+        let down = Event::LinkDown { peer: "Bona", conn, reason: "silent" };
+        check(down, "peer link down peer=Bona conn=peer-3 reason=\"silent\"");
+    }
+}
