@@ -11,7 +11,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::units::{parse_duration, parse_size, show_duration, show_number, show_size};
+use super::units::{TIMER_MAX, parse_duration, parse_size, show_duration, show_number, show_size};
 use super::{Settings, url};
 
 /// Longer URLs are not known to be needed by any service.
@@ -115,9 +115,11 @@ impl Knob {
     pub fn set(&self, settings: &mut Settings, value: &OsStr) -> Result<(), String> {
         let text = || value.to_str().ok_or_else(|| format!("{} is no UTF-8", value.display()));
         match &self.kind {
-            Kind::Count { at, range, of } => *at(settings) = count(text()?, range, of)?,
-            Kind::SomeCount { at, range, of } => *at(settings) = Some(count(text()?, range, of)?),
-            Kind::Size { at, range } => *at(settings) = size(text()?, range)?,
+            Kind::Count { at, range, of } => *at(settings) = parse_count(text()?, range, of)?,
+            Kind::SomeCount { at, range, of } => {
+                *at(settings) = Some(parse_count(text()?, range, of)?)
+            }
+            Kind::Size { at, range } => *at(settings) = parse_bytes(text()?, range)?,
             Kind::Time { at, max } => *at(settings) = parse_duration(text()?, *max)?,
             Kind::TimeOrOff { at, .. } if text()? == "off" => *at(settings) = None,
             Kind::TimeOrOff { at, max } => {
@@ -125,8 +127,8 @@ impl Knob {
                 *at(settings) = Some(found.map_err(|why| format!("{why}, or \"off\""))?);
             }
             Kind::Switch { at } => *at(settings) = parse_switch(text()?)?,
-            Kind::Path { at } => *at(settings) = path(value)?,
-            Kind::SomePath { at } => *at(settings) = Some(path(value)?),
+            Kind::Path { at } => *at(settings) = parse_path(value)?,
+            Kind::SomePath { at } => *at(settings) = Some(parse_path(value)?),
             Kind::SomeText { at, bytes_max } => *at(settings) = Some(bounded(text()?, *bytes_max)?),
             Kind::SomeUrl { at } => *at(settings) = Some(bounded(text()?, URL_BYTES_MAX)?),
             Kind::Word { set, .. } => set(settings, text()?)?,
@@ -196,14 +198,14 @@ impl Knob {
     }
 }
 
-fn count(text: &str, range: &RangeInclusive<usize>, of: &str) -> Result<usize, String> {
+fn parse_count(text: &str, range: &RangeInclusive<usize>, of: &str) -> Result<usize, String> {
     let number: i128 = text.parse().map_err(|_| format!("`{text}` is no number"))?;
     let fits = usize::try_from(number).ok().filter(|number| range.contains(number));
     let (min, max) = (range.start(), show_number(*range.end()));
     fits.ok_or_else(|| format!("{number} is not between {min} and {max} {of}"))
 }
 
-fn size(text: &str, range: &RangeInclusive<usize>) -> Result<usize, String> {
+fn parse_bytes(text: &str, range: &RangeInclusive<usize>) -> Result<usize, String> {
     // A number below zero is one out of range, and not ill spelled.
     let bytes = if text.starts_with('-') { None } else { Some(parse_size(text)?) };
     let bytes = bytes.and_then(|bytes| usize::try_from(bytes).ok());
@@ -212,7 +214,7 @@ fn size(text: &str, range: &RangeInclusive<usize>) -> Result<usize, String> {
     fits.ok_or_else(|| format!("{text} is not between {min} and {max}"))
 }
 
-fn path(text: &OsStr) -> Result<PathBuf, String> {
+fn parse_path(text: &OsStr) -> Result<PathBuf, String> {
     if text.is_empty() {
         return Err("an empty path names nothing: leave it out".to_owned());
     }
@@ -255,6 +257,17 @@ impl Knob {
         }
     }
 
+    /// Another range than from one to a billion.
+    pub const fn within(mut self, wanted: RangeInclusive<usize>) -> Knob {
+        if let Kind::Count { range, .. }
+        | Kind::SomeCount { range, .. }
+        | Kind::Size { range, .. } = &mut self.kind
+        {
+            *range = wanted;
+        }
+        self
+    }
+
     pub const fn in_presets(mut self, value: &'static str) -> Knob {
         self.preset = Some(value);
         self
@@ -279,4 +292,58 @@ impl Knob {
         self.flag = Some(flag);
         self
     }
+}
+
+/// What a number may be that nothing else bounds: it keeps sums of limits from overflowing, and a
+/// billion of anything is out of reach.
+const ANY: RangeInclusive<usize> = 1..=1_000_000_000;
+
+/// A number of things.
+pub const fn count(
+    name: &'static str,
+    at: At<usize>,
+    default: &'static str,
+    of: &'static str,
+) -> Knob {
+    Knob::new(name, Kind::Count { at, range: ANY, of }, default)
+}
+
+/// The same, or none: `default` says what that means.
+pub const fn some_count(
+    name: &'static str,
+    at: At<Option<usize>>,
+    default: &'static str,
+    of: &'static str,
+) -> Knob {
+    Knob::new(name, Kind::SomeCount { at, range: ANY, of }, default)
+}
+
+pub const fn size(name: &'static str, at: At<usize>, default: &'static str) -> Knob {
+    Knob::new(name, Kind::Size { at, range: ANY }, default)
+}
+
+pub const fn time(name: &'static str, at: At<Duration>, default: &'static str) -> Knob {
+    Knob::new(name, Kind::Time { at, max: TIMER_MAX }, default)
+}
+
+pub const fn time_or_off(
+    name: &'static str,
+    at: At<Option<Duration>>,
+    default: &'static str,
+    max: Duration,
+) -> Knob {
+    Knob::new(name, Kind::TimeOrOff { at, max }, default)
+}
+
+/// False unless it is set.
+pub const fn switch(name: &'static str, at: At<bool>) -> Knob {
+    Knob::new(name, Kind::Switch { at }, "false")
+}
+
+pub const fn path(name: &'static str, at: At<PathBuf>, default: &'static str) -> Knob {
+    Knob::new(name, Kind::Path { at }, default)
+}
+
+pub const fn some_path(name: &'static str, at: At<Option<PathBuf>>) -> Knob {
+    Knob::new(name, Kind::SomePath { at }, "none")
 }

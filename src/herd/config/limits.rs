@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::knob::{Flag, Kind, Knob};
+use super::knob::{Flag, Knob, count, size, some_count, switch, time, time_or_off};
 use super::units::{KIB, SPAN_MAX, TIMER_MAX};
 
 /// Longest name of a server or herd, in bytes: it stands in every AT line and in file names.
@@ -42,10 +42,6 @@ pub const PLACES_ANSWER_BYTES_MAX: usize = 96 * KIB;
 const _: () =
     assert!(20 * PLACE_BYTES_MAX + PLACES_ATTRIBUTION_BYTES_MAX < PLACES_ANSWER_BYTES_MAX);
 
-/// What a number may be that nothing else bounds: it keeps sums of limits from overflowing, and a
-/// billion of anything is out of reach.
-pub(super) const BILLION: usize = 1_000_000_000;
-
 /// The values of the section `[limits]`; [`KNOBS`] says what each is.
 ///
 /// invariant: what `Settings::default()` gives keeps every rule
@@ -74,274 +70,184 @@ pub struct Limits {
 
 /// What the section `[limits]` may say, in the order of the example.
 pub const KNOBS: &[Knob] = &[
-    Knob::new(
-        "limits.line_bytes_max",
-        Kind::Size { at: |s| &mut s.limits.line_bytes_max, range: 1..=BILLION },
-        "8 KiB",
-    )
-    .means("Longest command of a client, without its terminator.")
-    .because(
-        "Client ids of 1,000 bytes must work; eight times that is generous, and still so small \
-         that a hundred thousand half-sent lines fit into the memory.",
-    ),
-    Knob::new(
-        "limits.endless_bytes_max",
-        Kind::Size { at: |s| &mut s.limits.endless_bytes_max, range: 1..=BILLION },
-        "1 MiB",
-    )
-    .means("Bytes without a newline after which a client is hung up on.")
-    .because("A program that sends this much without a newline is no client of a herd."),
-    Knob::new(
-        "limits.peer_line_bytes_max",
-        Kind::Size {
-            at: |s| &mut s.limits.peer_line_bytes_max,
-            range: 1..=PEER_LINE_BYTES_CEILING,
-        },
-        "16 KiB",
-    )
-    .means("Longest line of a peer. It must be at least 162 bytes above line_bytes_max.")
-    .because("Twice a client's line: whatever a client may say, its report fits."),
-    Knob::new(
+    size("limits.line_bytes_max", |s| &mut s.limits.line_bytes_max, "8 KiB")
+        .means("Longest command of a client, without its terminator.")
+        .because(
+            "Client ids of 1,000 bytes must work; eight times that is generous, and still so \
+             small that a hundred thousand half-sent lines fit into the memory.",
+        ),
+    size("limits.endless_bytes_max", |s| &mut s.limits.endless_bytes_max, "1 MiB")
+        .means("Bytes without a newline after which a client is hung up on.")
+        .because("A program that sends this much without a newline is no client of a herd."),
+    size("limits.peer_line_bytes_max", |s| &mut s.limits.peer_line_bytes_max, "16 KiB")
+        .within(1..=PEER_LINE_BYTES_CEILING)
+        .means("Longest line of a peer. It must be at least 162 bytes above line_bytes_max.")
+        .because("Twice a client's line: whatever a client may say, its report fits."),
+    some_count(
         "limits.connections_max",
-        Kind::SomeCount {
-            at: |s| &mut s.limits.connections_max,
-            range: 1..=BILLION,
-            of: "connections",
-        },
+        |s| &mut s.limits.connections_max,
         "as many as the descriptor limit allows",
+        "connections",
     )
     .example("10000")
     .means("Connections of clients at a time.")
     .because("The system's limit is the only one that every server needs."),
-    Knob::new(
-        "limits.high_water_bytes",
-        Kind::Size { at: |s| &mut s.limits.high_water_bytes, range: 1..=BILLION },
-        "64 KiB",
-    )
-    .means("Bytes owed to a client above which its commands are not read, so that TCP pushes back.")
-    .because("64 KiB is what one write to the kernel takes at once on most systems."),
-    Knob::new(
-        "limits.outbox_bytes_max",
-        Kind::Size { at: |s| &mut s.limits.outbox_bytes_max, range: 1..=BILLION },
-        "8 MiB",
-    )
-    .means(
-        "Bytes owed to a client above which it is hung up on. It must hold waits_max answers of \
-         96 KiB, each with a line.",
-    )
-    .because(
-        "All 64 waiting questions may be answered at once, each with some 40 kB if a service has \
-         twenty results, and that must not end a client that only reads slowly.",
-    ),
-    Knob::new(
-        "limits.peer_outbox_bytes_max",
-        Kind::Size { at: |s| &mut s.limits.core.peer_outbox_bytes_max, range: 1..=BILLION },
-        "256 KiB",
-    )
-    .means("Bytes owed to a slow peer above which reports are held back and repaired later.")
-    .because("A peer costs the same memory however long it is slow."),
-    Knob::new(
-        "limits.waits_max",
-        Kind::Count { at: |s| &mut s.limits.core.waits_max, range: 1..=BILLION, of: "commands" },
-        "64",
-    )
-    .means("Commands of one connection that may wait for an answer at a time.")
-    .because("Later commands stay in the kernel, and one connection cannot fill the queue."),
-    Knob::new(
-        "limits.clients_max",
-        Kind::Count { at: |s| &mut s.limits.core.clients_max, range: 1..=BILLION, of: "clients" },
-        "1000000",
-    )
-    .means(
-        "Clients known; an IAMAT of yet another one is refused. What peers report is always taken, \
-         so that full servers agree as well.",
-    )
-    .because(
-        "A million clients are about 110 MB of reports. (N servers that fill up at the same time \
-         may hold N times as many.)",
-    ),
-    Knob::new(
-        "limits.store_bytes_max",
-        Kind::Size { at: |s| &mut s.limits.core.store_bytes_max, range: 1..=STORE_BYTES_CEILING },
-        "1 GB",
-    )
-    .means("Memory for reports and their index; new and longer IAMATs are refused beyond it.")
-    .because(
-        "A million clients that say as much as phones do need a ninth of it; a client that spells \
-         a position with thousands of digits is refused before the machine runs out.",
-    ),
-    Knob::new(
-        "limits.id_bytes_max",
-        Kind::Size { at: |s| &mut s.limits.core.id_bytes_max, range: 1..=BILLION },
-        "8 KiB",
-    )
-    .means("Longest client id of an IAMAT.")
-    .because(
-        "An id may be as long as a line has room for; an operator who knows the clients may want \
-         less.",
-    ),
-    Knob::new(
-        "limits.new_clients_per_s",
-        Kind::Count { at: |s| &mut s.limits.new_clients_per_s, range: 1..=BILLION, of: "clients" },
-        "100",
-    )
-    .means(
-        "Clients that one address may make known in a second, for long; an IAMAT of yet another \
-         one is refused.",
-    )
-    .because("A program that makes up ids fills no herd in less than hours."),
-    Knob::new(
-        "limits.new_clients_at_once",
-        Kind::Count {
-            at: |s| &mut s.limits.new_clients_at_once,
-            range: 1..=BILLION,
-            of: "clients",
-        },
-        "10000",
-    )
-    .means("Clients that it may make known at once, after a pause.")
-    .because("An address may be a gateway of thousands."),
-    Knob::new(
-        "limits.new_clients_limit_loopback",
-        Kind::Switch { at: |s| &mut s.limits.new_clients_limit_loopback },
-        "false",
-    )
-    .means("Hold this machine's own addresses to these two as well.")
-    .because("Programs on the machine itself are the operator's, and load it for tests."),
-    Knob::new(
+    size("limits.high_water_bytes", |s| &mut s.limits.high_water_bytes, "64 KiB")
+        .means(
+            "Bytes owed to a client above which its commands are not read, so that TCP pushes \
+             back.",
+        )
+        .because("64 KiB is what one write to the kernel takes at once on most systems."),
+    size("limits.outbox_bytes_max", |s| &mut s.limits.outbox_bytes_max, "8 MiB")
+        .means(
+            "Bytes owed to a client above which it is hung up on. It must hold waits_max \
+             answers of 96 KiB, each with a line.",
+        )
+        .because(
+            "All 64 waiting questions may be answered at once, each with some 40 kB if a \
+             service has twenty results, and that must not end a client that only reads slowly.",
+        ),
+    size("limits.peer_outbox_bytes_max", |s| &mut s.limits.core.peer_outbox_bytes_max, "256 KiB")
+        .means("Bytes owed to a slow peer above which reports are held back and repaired later.")
+        .because("A peer costs the same memory however long it is slow."),
+    count("limits.waits_max", |s| &mut s.limits.core.waits_max, "64", "commands")
+        .means("Commands of one connection that may wait for an answer at a time.")
+        .because("Later commands stay in the kernel, and one connection cannot fill the queue."),
+    count("limits.clients_max", |s| &mut s.limits.core.clients_max, "1000000", "clients")
+        .means(
+            "Clients known; an IAMAT of yet another one is refused. What peers report is always \
+             taken, so that full servers agree as well.",
+        )
+        .because(
+            "A million clients are about 110 MB of reports. (N servers that fill up at the same \
+             time may hold N times as many.)",
+        ),
+    size("limits.store_bytes_max", |s| &mut s.limits.core.store_bytes_max, "1 GB")
+        .within(1..=STORE_BYTES_CEILING)
+        .means("Memory for reports and their index; new and longer IAMATs are refused beyond it.")
+        .because(
+            "A million clients that say as much as phones do need a ninth of it; a client that \
+             spells a position with thousands of digits is refused before the machine runs out.",
+        ),
+    size("limits.id_bytes_max", |s| &mut s.limits.core.id_bytes_max, "8 KiB")
+        .means("Longest client id of an IAMAT.")
+        .because(
+            "An id may be as long as a line has room for; an operator who knows the clients may \
+             want less.",
+        ),
+    count("limits.new_clients_per_s", |s| &mut s.limits.new_clients_per_s, "100", "clients")
+        .means(
+            "Clients that one address may make known in a second, for long; an IAMAT of yet \
+             another one is refused.",
+        )
+        .because("A program that makes up ids fills no herd in less than hours."),
+    count("limits.new_clients_at_once", |s| &mut s.limits.new_clients_at_once, "10000", "clients")
+        .means("Clients that it may make known at once, after a pause.")
+        .because("An address may be a gateway of thousands."),
+    switch("limits.new_clients_limit_loopback", |s| &mut s.limits.new_clients_limit_loopback)
+        .means("Hold this machine's own addresses to these two as well.")
+        .because("Programs on the machine itself are the operator's, and load it for tests."),
+    time_or_off(
         "limits.client_ahead_max",
-        Kind::TimeOrOff { at: |s| &mut s.limits.core.client_ahead_max, max: SPAN_MAX },
+        |s| &mut s.limits.core.client_ahead_max,
         "1 d",
+        SPAN_MAX,
     )
     .in_presets("off")
     .means(
-        "How far ahead of the server's clock the time of an IAMAT may be. One that is further \
-         ahead is refused: it would keep out all that its client says until then.",
+        "How far ahead of the server's clock the time of an IAMAT may be. One that is \
+             further ahead is refused: it would keep out all that its client says until then.",
     )
     .because(
         "A day forgives every time zone that somebody took for another; test clients of the \
-         presets take any number for the time.",
+             presets take any number for the time.",
     ),
-    Knob::new(
-        "limits.expire_after",
-        Kind::TimeOrOff { at: |s| &mut s.limits.core.expire_after, max: SPAN_MAX },
-        "off",
-    )
-    .example("30 d")
-    .means(
-        "How long after a server heard it a report is forgotten, by all servers. It must be over a \
-         minute longer than compare_every.",
-    )
-    .because("A client's last position is worth keeping until the operator says otherwise."),
-    Knob::new(
-        "limits.compare_every",
-        Kind::TimeOrOff { at: |s| &mut s.limits.core.compare_every, max: TIMER_MAX },
-        "30 s",
-    )
-    .means("How often the two ends of a link compare what they hold; off: once, when it comes up.")
-    .because(
-        "Floods are heard at once, so this only finds what the world has broken, for 100 bytes a \
-         link.",
-    ),
-    Knob::new("limits.idle", Kind::Time { at: |s| &mut s.limits.idle, max: TIMER_MAX }, "5 min")
+    time_or_off("limits.expire_after", |s| &mut s.limits.core.expire_after, "off", SPAN_MAX)
+        .example("30 d")
+        .means(
+            "How long after a server heard it a report is forgotten, by all servers. It must be \
+             over a minute longer than compare_every.",
+        )
+        .because("A client's last position is worth keeping until the operator says otherwise."),
+    time_or_off("limits.compare_every", |s| &mut s.limits.core.compare_every, "30 s", TIMER_MAX)
+        .means(
+            "How often the two ends of a link compare what they hold; off: once, when it comes \
+             up.",
+        )
+        .because(
+            "Floods are heard at once, so this only finds what the world has broken, for 100 \
+             bytes a link.",
+        ),
+    time("limits.idle", |s| &mut s.limits.idle, "5 min")
         .means("A client that says nothing for so long is hung up on.")
         .because("Clients may be slow to speak again, but not for ever: each holds a descriptor."),
-    Knob::new(
-        "limits.first_byte",
-        Kind::Time { at: |s| &mut s.limits.first_byte, max: TIMER_MAX },
-        "30 s",
-    )
-    .means("A client that says not a byte for so long after it connected is hung up on.")
-    .because("A client that connects without a word is a scanner or has died."),
-    Knob::new(
-        "limits.partial_line",
-        Kind::Time { at: |s| &mut s.limits.partial_line, max: TIMER_MAX },
-        "10 s",
-    )
-    .flag(Flag {
-        long: "partial-line",
-        variable: "HERD_PARTIAL_LINE",
-        value: "DURATION",
-        help: "How long a line may lack its end before it is answered as it stands",
-    })
-    .means(
-        "A client that does not finish a line within this is hung up on. What has come of the line \
-         is taken for all of it then, and answered first.",
-    )
-    .because(
-        "A line once begun is finished soon; dripping is how slow-loris attacks hold connections.",
-    ),
-    Knob::new(
-        "limits.write_stall",
-        Kind::Time { at: |s| &mut s.limits.write_stall, max: TIMER_MAX },
-        "10 s",
-    )
-    .means("A client that takes nothing of its answers for so long is hung up on.")
-    .because("A far end that takes not one byte for so long has died or attacks."),
-    Knob::new("limits.dial", Kind::Time { at: |s| &mut s.limits.dial, max: TIMER_MAX }, "1 s")
+    time("limits.first_byte", |s| &mut s.limits.first_byte, "30 s")
+        .means("A client that says not a byte for so long after it connected is hung up on.")
+        .because("A client that connects without a word is a scanner or has died."),
+    time("limits.partial_line", |s| &mut s.limits.partial_line, "10 s")
+        .flag(Flag {
+            long: "partial-line",
+            variable: "HERD_PARTIAL_LINE",
+            value: "DURATION",
+            help: "How long a line may lack its end before it is answered as it stands",
+        })
+        .means(
+            "A client that does not finish a line within this is hung up on. What has come of \
+             the line is taken for all of it then, and answered first.",
+        )
+        .because(
+            "A line once begun is finished soon; dripping is how slow-loris attacks hold \
+             connections.",
+        ),
+    time("limits.write_stall", |s| &mut s.limits.write_stall, "10 s")
+        .means("A client that takes nothing of its answers for so long is hung up on.")
+        .because("A far end that takes not one byte for so long has died or attacks."),
+    time("limits.dial", |s| &mut s.limits.dial, "1 s")
         .means("How long opening a link may take.")
         .because(
-            "Three round trips around the world; a peer that needs longer is dialled again anyway.",
+            "Three round trips around the world; a peer that needs longer is dialled again \
+             anyway.",
         ),
-    Knob::new(
-        "limits.greeting",
-        Kind::Time { at: |s| &mut s.limits.core.greeting, max: TIMER_MAX },
-        "2 s",
-    )
-    .means("How long a link's greeting may take, from the connection on.")
-    .because("Two round trips and a busy turn."),
-    Knob::new(
-        "limits.ping_after",
-        Kind::Time { at: |s| &mut s.limits.core.ping_after, max: TIMER_MAX },
-        "10 s",
-    )
-    .means("A peer that is silent for so long is asked for a sign of life.")
-    .because("A lively peer is never asked, and a dead one is found within silence_max."),
-    Knob::new(
-        "limits.silence_max",
-        Kind::Time { at: |s| &mut s.limits.core.silence_max, max: TIMER_MAX },
-        "30 s",
-    )
-    .means("A peer that is silent for so long counts as dead. It must be longer than ping_after.")
-    .because("Three unanswered pings: the link is dead, whatever TCP believes."),
-    Knob::new(
-        "limits.backoff_min",
-        Kind::Time { at: |s| &mut s.limits.core.backoff_min, max: TIMER_MAX },
-        "100 ms",
-    )
-    .means("Pause before a link is dialled again, at first.")
-    .because("Short, because most restarts take less than a second."),
-    Knob::new(
-        "limits.backoff_max",
-        Kind::Time { at: |s| &mut s.limits.core.backoff_max, max: TIMER_MAX },
-        "5 s",
-    )
-    .in_presets("200 ms")
-    .means("Pause before a link is dialled again, at most.")
-    .because(
-        "Between machines, a dial each five seconds for ever does no harm; on loopback it costs \
-         microseconds, and a server that comes back is to be joined within half a second.",
-    ),
-    Knob::new("limits.drain", Kind::Time { at: |s| &mut s.limits.drain, max: TIMER_MAX }, "5 s")
+    time("limits.greeting", |s| &mut s.limits.core.greeting, "2 s")
+        .means("How long a link's greeting may take, from the connection on.")
+        .because("Two round trips and a busy turn."),
+    time("limits.ping_after", |s| &mut s.limits.core.ping_after, "10 s")
+        .means("A peer that is silent for so long is asked for a sign of life.")
+        .because("A lively peer is never asked, and a dead one is found within silence_max."),
+    time("limits.silence_max", |s| &mut s.limits.core.silence_max, "30 s")
+        .means(
+            "A peer that is silent for so long counts as dead. It must be longer than \
+             ping_after.",
+        )
+        .because("Three unanswered pings: the link is dead, whatever TCP believes."),
+    time("limits.backoff_min", |s| &mut s.limits.core.backoff_min, "100 ms")
+        .means("Pause before a link is dialled again, at first.")
+        .because("Short, because most restarts take less than a second."),
+    time("limits.backoff_max", |s| &mut s.limits.core.backoff_max, "5 s")
+        .in_presets("200 ms")
+        .means("Pause before a link is dialled again, at most.")
+        .because(
+            "Between machines, a dial each five seconds for ever does no harm; on loopback it \
+             costs microseconds, and a server that comes back is to be joined within half a \
+             second.",
+        ),
+    time("limits.drain", |s| &mut s.limits.drain, "5 s")
         .means("How long a server that was told to stop may take to answer what is in flight.")
         .because("The questions in flight get their whole deadline."),
-    Knob::new(
-        "limits.spin_us",
-        Kind::Count { at: |s| &mut s.limits.spin_us, range: 0..=1_000, of: "microseconds" },
-        "0",
-    )
-    .flag(Flag {
-        long: "spin-us",
-        variable: "HERD_SPIN_US",
-        value: "N",
-        help: "Look for work so many microseconds before sleeping: sooner answers, a busy core",
-    })
-    .means(
-        "Microseconds for which the loop looks for work before it sleeps. It answers sooner and \
-         takes a whole core while there is something to do.",
-    )
-    .because(
-        "A core costs more than the wait; beyond a millisecond the next tick of the timers would \
-         come first, and the server would never sleep.",
-    ),
+    count("limits.spin_us", |s| &mut s.limits.spin_us, "0", "microseconds")
+        .within(0..=1_000)
+        .flag(Flag {
+            long: "spin-us",
+            variable: "HERD_SPIN_US",
+            value: "N",
+            help: "Look for work so many microseconds before sleeping: sooner answers, a busy core",
+        })
+        .means(
+            "Microseconds for which the loop looks for work before it sleeps. It answers sooner \
+             and takes a whole core while there is something to do.",
+        )
+        .because(
+            "A core costs more than the wait; beyond a millisecond the next tick of the timers \
+             would come first, and the server would never sleep.",
+        ),
 ];

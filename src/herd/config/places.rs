@@ -5,9 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::knob::{Flag, Kind, Knob};
-use super::limits::{BILLION, PLACES_ATTRIBUTION_BYTES_MAX};
-use super::units::TIMER_MAX;
+use super::knob::{Flag, Kind, Knob, count, some_count, some_path, switch, time};
+use super::limits::PLACES_ATTRIBUTION_BYTES_MAX;
 use super::{Address, ConfigError, Secret, url};
 
 /// The values of the section `[places]`; [`KNOBS`] says what each is.
@@ -222,13 +221,13 @@ pub const KNOBS: &[Knob] = &[
         help: "Who knows what is near: embedded, file, google-new, google-legacy, overpass",
     })
     .means(
-        "Who knows what is near a client: embedded, towns of the world inside the program; file, \
-         your own places, from `file`; google-new, Google's Places API (New), which needs a key; \
-         google-legacy, the older one, for keys from before 2025; overpass, OpenStreetMap, by an \
-         Overpass API server.",
+        "Who knows what is near a client: embedded, towns of the world inside the program; \
+             file, your own places, from `file`; google-new, Google's Places API (New), which \
+             needs a key; google-legacy, the older one, for keys from before 2025; overpass, \
+             OpenStreetMap, by an Overpass API server.",
     )
     .because("It needs no key and no network, and costs nothing."),
-    Knob::new("places.file", Kind::SomePath { at: |s| &mut s.places.file }, "none")
+    some_path("places.file", |s| &mut s.places.file)
         .example("places.csv")
         .flag(Flag {
             long: "places-file",
@@ -237,8 +236,8 @@ pub const KNOBS: &[Knob] = &[
             help: "Your own places, for source `file`: CSV or GeoJSON; see `herd places check`",
         })
         .means(
-            "Your own places, CSV or GeoJSON, packed with gzip or not; what is in it is read again \
-             at `herd reload`. `herd places check FILE` says what is in it.",
+            "Your own places, CSV or GeoJSON, packed with gzip or not; what is in it is read \
+             again at `herd reload`. `herd places check FILE` says what is in it.",
         )
         .because("What there is depends on the operator."),
     Knob::new(
@@ -269,7 +268,7 @@ pub const KNOBS: &[Knob] = &[
         })
         .means("Base URL of the remote service; https, except on loopback.")
         .because("Most operators ask the service itself."),
-    Knob::new("places.key_file", Kind::SomePath { at: |s| &mut s.places.key_file }, "none")
+    some_path("places.key_file", |s| &mut s.places.key_file)
         .example("places.key")
         .flag(Flag {
             long: "places-key-file",
@@ -282,108 +281,76 @@ pub const KNOBS: &[Knob] = &[
              HERD_PLACES_KEY may hold the key itself instead.",
         )
         .because("A key in herd.toml would be read by everybody who may read the rest of it."),
-    Knob::new(
-        "places.deadline",
-        Kind::Time { at: |s| &mut s.places.deadline, max: TIMER_MAX },
-        "5 s",
-    )
-    .means("How long a WHATSAT waits before it is answered with a status that says so.")
-    .because(
-        "Longer than the slowest good answer of a remote service, shorter than a test client \
-         waits.",
-    ),
-    Knob::new(
-        "places.workers",
-        Kind::Count { at: |s| &mut s.places.calls.workers, range: 1..=64, of: "threads" },
-        "4",
-    )
-    .means("Threads that ask the service, and so calls at a time.")
-    .because(
-        "At 100 ms an answer they give 40 a second; no service lets one client have more than 64 \
-         connections, each with two descriptors.",
-    ),
-    Knob::new(
-        "places.queue_max",
-        Kind::Count { at: |s| &mut s.places.calls.queue_max, range: 1..=HELD_MAX, of: "questions" },
-        "256",
-    )
-    .means("Questions that may wait for a thread; more are refused at once.")
-    .because(
-        "At 40 answers a second the last of them waits as long as its deadline allows; more would \
-         only be refused later.",
-    ),
-    Knob::new(
+    time("places.deadline", |s| &mut s.places.deadline, "5 s")
+        .means("How long a WHATSAT waits before it is answered with a status that says so.")
+        .because(
+            "Longer than the slowest good answer of a remote service, shorter than a test \
+             client waits.",
+        ),
+    count("places.workers", |s| &mut s.places.calls.workers, "4", "threads")
+        .within(1..=64)
+        .means("Threads that ask the service, and so calls at a time.")
+        .because(
+            "At 100 ms an answer they give 40 a second; no service lets one client have more \
+             than 64 connections, each with two descriptors.",
+        ),
+    count("places.queue_max", |s| &mut s.places.calls.queue_max, "256", "questions")
+        .within(1..=HELD_MAX)
+        .means("Questions that may wait for a thread; more are refused at once.")
+        .because(
+            "At 40 answers a second the last of them waits as long as its deadline allows; more \
+             would only be refused later.",
+        ),
+    some_count(
         "places.calls_per_day",
-        Kind::SomeCount {
-            at: |s| &mut s.places.calls.calls_per_day,
-            range: 1..=BILLION,
-            of: "calls",
-        },
+        |s| &mut s.places.calls.calls_per_day,
         "1000 for Google itself, 5000 for the public Overpass server, no end for a url of your own",
+        "calls",
     )
     .example("1000")
     .means(
-        "Calls of the service in a day (UTC), of the whole herd: each server has an equal part, \
-         which it keeps to over restarts.",
+        "Calls of the service in a day (UTC), of the whole herd: each server has an equal \
+             part, which it keeps to over restarts.",
     )
     .because(
-        "Google charges for each call, and a thousand cost about as much as a lunch; 5000 are half \
-         of what the public Overpass servers let one asker have in a day.",
+        "Google charges for each call, and a thousand cost about as much as a lunch; 5000 \
+             are half of what the public Overpass servers let one asker have in a day.",
     ),
-    Knob::new(
+    count(
         "places.questions_per_second",
-        Kind::Count {
-            at: |s| &mut s.places.calls.questions_per_second,
-            range: 1..=RATE_MAX,
-            of: "questions",
-        },
+        |s| &mut s.places.calls.questions_per_second,
         "5",
+        "questions",
     )
+    .within(1..=RATE_MAX)
     .means("Questions for the service that one client address may ask a second, for long.")
     .because("A person asks for what is near a few times a minute; five a second is a program."),
-    Knob::new(
-        "places.questions_at_once",
-        Kind::Count {
-            at: |s| &mut s.places.calls.questions_at_once,
-            range: 1..=RATE_MAX,
-            of: "questions",
-        },
-        "10",
-    )
-    .means("Questions that it may ask at once, after a pause.")
-    .because("A page that shows ten friends asks ten questions at once."),
-    Knob::new(
-        "places.limits_loopback",
-        Kind::Switch { at: |s| &mut s.places.calls.limits_loopback },
-        "false",
-    )
-    .means("Hold clients on this machine to these two as well.")
-    .because("Clients on this machine are no strangers; a proxy on it may want them limited."),
-    Knob::new(
-        "places.proxy_from_env",
-        Kind::Switch { at: |s| &mut s.places.proxy_from_env },
-        "false",
-    )
-    .means(
-        "Ask the service through the proxy that ALL_PROXY, HTTPS_PROXY or HTTP_PROXY names, which \
-         speaks HTTP and not SOCKS; the server does not start with one that cannot be used.",
-    )
-    .because("What a variable of the shell says is not always meant for a server."),
-    Knob::new("places.ca_file", Kind::SomePath { at: |s| &mut s.places.ca_file }, "none")
+    count("places.questions_at_once", |s| &mut s.places.calls.questions_at_once, "10", "questions")
+        .within(1..=RATE_MAX)
+        .means("Questions that it may ask at once, after a pause.")
+        .because("A page that shows ten friends asks ten questions at once."),
+    switch("places.limits_loopback", |s| &mut s.places.calls.limits_loopback)
+        .means("Hold clients on this machine to these two as well.")
+        .because("Clients on this machine are no strangers; a proxy on it may want them limited."),
+    switch("places.proxy_from_env", |s| &mut s.places.proxy_from_env)
+        .means(
+            "Ask the service through the proxy that ALL_PROXY, HTTPS_PROXY or HTTP_PROXY names, \
+             which speaks HTTP and not SOCKS; the server does not start with one that cannot be \
+             used.",
+        )
+        .because("What a variable of the shell says is not always meant for a server."),
+    some_path("places.ca_file", |s| &mut s.places.ca_file)
         .example("ca.pem")
         .means(
-            "Certificates (PEM) that the service's must come from, instead of those that browsers \
-             trust: for a service of your own, or a proxy that looks into TLS.",
+            "Certificates (PEM) that the service's must come from, instead of those that \
+             browsers trust: for a service of your own, or a proxy that looks into TLS.",
         )
         .because("Public services have certificates that browsers trust."),
-    Knob::new(
-        "places.kept_max",
-        Kind::Count { at: |s| &mut s.places.kept_max, range: 1..=HELD_MAX, of: "answers" },
-        "1000",
-    )
-    .means("Answers of Overpass that are kept. Google's terms forbid to keep theirs.")
-    .because("They take about 6 MB."),
-    Knob::new("places.kept", Kind::Time { at: |s| &mut s.places.kept, max: TIMER_MAX }, "1 h")
+    count("places.kept_max", |s| &mut s.places.kept_max, "1000", "answers")
+        .within(1..=HELD_MAX)
+        .means("Answers of Overpass that are kept. Google's terms forbid to keep theirs.")
+        .because("They take about 6 MB."),
+    time("places.kept", |s| &mut s.places.kept, "1 h")
         .means("How long they are kept.")
         .because("Shops open and close by the week."),
 ];

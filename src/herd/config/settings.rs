@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use log::LevelFilter;
 
-use super::knob::{Flag, Kind, Knob};
+use super::knob::{Flag, Kind, Knob, path, some_path, switch};
 use super::{ConfigError, HerdKey, Limits, Places, StaleReply, limits, places};
 
 /// Every setting with its value. [`Settings::default`] has all defaults; herd.toml, variables and
@@ -180,7 +180,7 @@ fn parse_mode(text: &str) -> Result<u32, String> {
 
 /// What may stand above the first section.
 const HERD: &[Knob] = &[
-    Knob::new("key_file", Kind::SomePath { at: |s| &mut s.key_file }, "none")
+    some_path("key_file", |s| &mut s.key_file)
         .example("herd.key")
         .flag(Flag {
             long: "key-file",
@@ -190,19 +190,19 @@ const HERD: &[Knob] = &[
                    keygen`",
         })
         .means(
-            "Holds the herd's key, by which its servers know each other; `herd keygen` makes it. \
-             All of them need the same one, and only its owner may read it (chmod 600).",
+            "Holds the herd's key, by which its servers know each other; `herd keygen` makes \
+             it. All of them need the same one, and only its owner may read it (chmod 600).",
         )
         .because("A herd on one machine needs none."),
-    Knob::new("open", Kind::Switch { at: |s| &mut s.open }, "false")
+    switch("open", |s| &mut s.open)
         .means(
-            "Without a key, servers refuse to listen beyond this machine (127.0.0.1, ::1), because \
-             anybody who reaches a port could forge reports. `open = true` says that you accept \
-             that, for instance because a firewall or a tunnel keeps strangers away. With a key it \
-             changes nothing.",
+            "Without a key, servers refuse to listen beyond this machine (127.0.0.1, ::1), \
+             because anybody who reaches a port could forge reports. `open = true` says that \
+             you accept that, for instance because a firewall or a tunnel keeps strangers away. \
+             With a key it changes nothing.",
         )
         .because("Only the operator can know who reaches a port."),
-    Knob::new("run_dir", Kind::Path { at: |s| &mut s.run_dir }, "run")
+    path("run_dir", |s| &mut s.run_dir, "run")
         .flag(Flag {
             long: "run-dir",
             variable: "HERD_RUN_DIR",
@@ -210,8 +210,8 @@ const HERD: &[Knob] = &[
             help: "Directory of pid files and admin sockets",
         })
         .means(
-            "Holds the pid file and the admin socket of each server: in HERD_HOME if that is set, \
-             else in the directory in which a command is started.",
+            "Holds the pid file and the admin socket of each server: in HERD_HOME if that is \
+             set, else in the directory in which a command is started.",
         )
         .because("It lies beside herd.toml, and needs no rights that the operator lacks."),
     Knob::new(
@@ -245,28 +245,24 @@ const ANSWERS: &[Knob] = &[
         help: "Answer the sender of an older IAMAT with its own line or the stored one",
     })
     .means(
-        "What the sender of an IAMAT older than the stored one is answered with: own, the line \
-         just sent, or stored, the newer one.",
+        "What the sender of an IAMAT older than the stored one is answered with: own, the \
+             line just sent, or stored, the newer one.",
     )
     .because("The course's text describes the answer to a line by that line."),
-    Knob::new(
-        "answers.close_after_reply",
-        Kind::Switch { at: |s| &mut s.answers.close_after_reply },
-        "false",
-    )
-    .flag(Flag {
-        long: "close-after-reply",
-        variable: "HERD_CLOSE_AFTER_REPLY",
-        value: "1|0",
-        help: "Close after the first answer, for clients that wait for the end of the stream",
-    })
-    .means("Hang up after the first answer, as some course servers do.")
-    .because("A client that has more to say need not connect again."),
+    switch("answers.close_after_reply", |s| &mut s.answers.close_after_reply)
+        .flag(Flag {
+            long: "close-after-reply",
+            variable: "HERD_CLOSE_AFTER_REPLY",
+            value: "1|0",
+            help: "Close after the first answer, for clients that wait for the end of the stream",
+        })
+        .means("Hang up after the first answer, as some course servers do.")
+        .because("A client that has more to say need not connect again."),
 ];
 
 /// What the section `[log]` may say.
 const LOG: &[Knob] = &[
-    Knob::new("log.dir", Kind::Path { at: |s| &mut s.log.dir }, "log")
+    path("log.dir", |s| &mut s.log.dir, "log")
         .flag(Flag {
             long: "log-dir",
             variable: "HERD_LOG_DIR",
@@ -274,8 +270,8 @@ const LOG: &[Knob] = &[
             help: "Directory of the log files",
         })
         .means(
-            "Holds a file for each server, Hill.log and so on: in HERD_HOME if that is set, else \
-             in the directory in which a command is started.",
+            "Holds a file for each server, Hill.log and so on: in HERD_HOME if that is set, \
+             else in the directory in which a command is started.",
         )
         .because("It lies beside herd.toml, and needs no rights that the operator lacks."),
     Knob::new(
@@ -305,8 +301,8 @@ const LOG: &[Knob] = &[
         help: "How much to log: off, error, warn, info (or events), debug (or traffic), trace",
     })
     .means(
-        "How much to log: events are connections and peers that come and go, traffic is every line \
-         in and out as well.",
+        "How much to log: events are connections and peers that come and go, traffic is \
+             every line in and out as well.",
     )
     .because("The course wants every line in the log."),
 ];
