@@ -8,6 +8,7 @@ use super::wire::Report;
 
 /// `rank` of two texts, each with where its client's id ends. They are taken apart only if their
 /// times do not settle it.
+#[inline(always)]
 pub(super) fn rank_fields(
     (text, end): (&[u8], usize),
     (held, held_end): (&[u8], usize),
