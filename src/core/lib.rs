@@ -360,7 +360,7 @@ impl Server {
     ) -> bool {
         // Behind an answer that closes the connection, nothing may be taken.
         let lines_max = if self.settings.close_after_reply { 1 } else { LINES_AHEAD };
-        while ahead.len() < lines_max {
+        while ahead.len() < lines_max && !lines.is_over() {
             let mark = lines.mark();
             if let Some((line, iamat)) = lines.take_as(usual::iamat) {
                 let (command, key) = (Command::Iamat(iamat), self.store.key(iamat.client));

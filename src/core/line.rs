@@ -225,6 +225,12 @@ impl<'a> Lines<'a> {
         Some((line, what))
     }
 
+    /// Whether all that has come is taken.
+    #[inline]
+    pub fn is_over(&self) -> bool {
+        self.at == self.bytes.len()
+    }
+
     /// The place before the next line, for `give_back`.
     pub fn mark(&self) -> Mark {
         Mark { at: self.at, taken: self.taken, skipped: self.skipped }
