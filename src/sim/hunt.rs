@@ -1,6 +1,5 @@
-//! The first life that breaks a promise: how a bug is found of which nobody knows where it shows.
-//! Apart from `Plan`, which lives one life, because this is a search: crowds first, which cost
-//! little and show what grows with size, then one seed after the other.
+//! A search for the first life that breaks a promise: crowds first, which cost little and show what
+//! grows with size, then one seed after the other. `herd mutants` finds planted bugs by it.
 
 use super::chronicle::Detail;
 use super::crowd::{self, Crowd, Shape};

@@ -12,7 +12,7 @@ use herd_teach::mutation::{self, Expected, Mutant, MutationError};
 
 use super::table::write_table;
 
-/// Lives that a bug may take to be noticed, if nobody says how many.
+/// Simulated runs that a bug may take to be noticed, by default.
 pub const SEEDS: u64 = 2_000;
 
 /// What is to be hunted.
@@ -93,8 +93,8 @@ fn write(out: &mut impl Write, results: &[(Mutant, Found)]) -> io::Result<()> {
         let (seeds, found) = match found {
             Found::Life(catch) => (catch.lives.to_string(), catch.promise.clone()),
             Found::Red(test) => ("-".to_owned(), test.name.clone()),
-            Found::Nothing("") => ("-".to_owned(), "not noticed".to_owned()),
-            Found::Nothing(why) => ("-".to_owned(), format!("not noticed: {why}")),
+            Found::Nothing => ("-".to_owned(), "not noticed".to_owned()),
+            Found::Unknown(why) => ("-".to_owned(), format!("not noticed: {why}")),
         };
         let expected = match &mutant.expected {
             Expected::Broken(promises) => promises.join(" or "),

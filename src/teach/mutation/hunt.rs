@@ -22,8 +22,8 @@ use super::{Expected, Mutant, MutationError, Test};
 
 /// The copy and what is built of it, below the root of the tree.
 const FOLDER: &str = "target/mutants";
-/// How long a bug may keep the simulator or a test busy. A bug that makes it hang is not noticed:
-/// nobody would know what is wrong.
+/// How long a bug may keep the simulator or a test busy. A bug that makes it hang is not noticed: a
+/// test that hangs does not say what is wrong.
 const PATIENCE: Duration = Duration::from_secs(300);
 /// Lives that must go well without a bug.
 const SOUND_LIVES: u64 = 100;
@@ -42,8 +42,10 @@ pub struct Limits {
 pub enum Found {
     Life(Catch),
     Red(Test),
-    /// Nobody, and why that may be.
-    Nothing(&'static str),
+    /// All was well.
+    Nothing,
+    /// It cannot be said whether all was well, and why.
+    Unknown(&'static str),
 }
 
 /// The life that noticed a bug.
@@ -240,7 +242,7 @@ impl Copy {
                     self.simulate("", Limits { seeds, ..limits })?
                 }
             };
-            if !matches!(found, Found::Nothing("")) {
+            if !matches!(found, Found::Nothing) {
                 let who = test.map_or("the simulator", |test| &test.name);
                 let sentence = format!("without any bug, {who} is not content: {found:?}");
                 return Err(MutationError::Copy(sentence));
@@ -275,8 +277,7 @@ impl Copy {
                 found.insert(&mutant.name, self.run_test(&mutant.name, test));
             }
         }
-        let nothing = || Ok(Found::Nothing("was not hunted"));
-        mutants.iter().map(|m| found.remove(&m.name).unwrap_or_else(nothing)).collect()
+        mutants.iter().filter_map(|mutant| found.remove(&mutant.name)).collect()
     }
 
     /// The life that noticed a bug, in rows.
@@ -297,11 +298,11 @@ impl Copy {
         let Limits { seed, seeds } = limits;
         herd.args(["mutants", "--inside", &format!("--seed={seed}"), &format!("--seeds={seeds}")]);
         Ok(match run(&mut herd, switch)? {
-            None => Found::Nothing("it goes on for ever"),
-            Some((0, _)) => Found::Nothing(""),
+            None => Found::Unknown("it goes on for ever"),
+            Some((0, _)) => Found::Nothing,
             Some((_, said)) => match said.lines().find_map(Catch::parse) {
                 Some(catch) => Found::Life(catch),
-                None => Found::Nothing("the simulator has died"),
+                None => Found::Unknown("the simulator has died"),
             },
         })
     }
@@ -314,12 +315,12 @@ impl Copy {
         };
         let depth = |root: &&(PathBuf, PathBuf)| (root.0 == path, root.0.components().count());
         let Some((_, program)) = self.tests.iter().filter(is_within).max_by_key(depth) else {
-            return Ok(Found::Nothing("its test is in no program"));
+            return Ok(Found::Unknown("its test is in no program"));
         };
         let mut command = Command::new(program);
         command.arg(&test.name).current_dir(&self.tree);
         let Some((_, said)) = run(&mut command, switch)? else {
-            return Ok(Found::Nothing("its test goes on for ever"));
+            return Ok(Found::Unknown("its test goes on for ever"));
         };
         let is_it = |line: &&str| {
             let path = line.split(' ').nth(1).unwrap_or_default();
@@ -328,8 +329,8 @@ impl Copy {
         // Before its end, a slow test may be said to be running.
         Ok(match said.lines().rfind(is_it) {
             Some(line) if line.ends_with("FAILED") => Found::Red(test.clone()),
-            Some(line) if line.ends_with("ok") => Found::Nothing(""),
-            _ => Found::Nothing("its test has said nothing"),
+            Some(line) if line.ends_with("ok") => Found::Nothing,
+            _ => Found::Unknown("its test has said nothing"),
         })
     }
 }
