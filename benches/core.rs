@@ -12,7 +12,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use herd_core::border::{Input, Output, Outputs};
 use herd_core::clock::{Now, PosixTime};
 use herd_core::line::{LineLimits, Lines};
-use herd_core::names::{ConnId, Door};
+use herd_core::names::{ConnId, ConnKind};
 use herd_core::{Limits, PeerSettings, Server, Settings};
 
 const CLIENTS: u64 = 100_000;
@@ -38,7 +38,7 @@ impl Mind {
         let server = Server::new(settings((0..count).map(peer).collect()));
         let mut mind = Mind { server, out: Outputs::default(), drained: Vec::new() };
         for n in 0..count {
-            let conn = ConnId::new(Door::Peer, n as u64, n);
+            let conn = ConnId::new(ConnKind::Peer, n as u64, n);
             mind.tell(Input::Accepted { conn });
             mind.tell_lines(conn, format!("HERD/1 Peer{n} Hub bench {n:032x} -\n").as_bytes());
         }
@@ -76,8 +76,8 @@ fn settings(peers: Vec<PeerSettings>) -> Settings {
         backoff_max: Duration::from_secs(5),
         ..Limits::default()
     };
-    let answer_patience = Duration::from_secs(5);
-    Settings { answer_patience, limits, seed: 1, ..Settings::new("Hub", "bench", peers) }
+    let answer_timeout = Duration::from_secs(5);
+    Settings { answer_timeout, limits, seed: 1, ..Settings::new("Hub", "bench", peers) }
 }
 
 fn core(criterion: &mut Criterion) {
@@ -86,7 +86,7 @@ fn core(criterion: &mut Criterion) {
     for peers in [0, 4] {
         let mut mind = Mind::with_peers(peers);
         let mut chatter = Chatter::new(CLIENTS);
-        let client = ConnId::new(Door::Client, 100, 100);
+        let client = ConnId::new(ConnKind::Client, 100, 100);
         let mut text = Vec::new();
         let mut handle = |batches: u64| {
             text.clear();

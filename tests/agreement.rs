@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use herd_core::digest::Node;
-use herd_core::names::{ConnId, Door, PeerId};
+use herd_core::names::{ConnId, ConnKind, PeerId};
 use herd_core::{LinkState, PeerSettings, Settings};
 use herd_sim::host::{EPOCH, Host, settings};
 
@@ -59,7 +59,7 @@ impl Pair {
     }
 
     fn conn(&self) -> ConnId {
-        ConnId::new(Door::Peer, self.links, 0)
+        ConnId::new(ConnKind::Peer, self.links, 0)
     }
 
     /// A new connection from A to B, over which nothing has been carried.
@@ -127,7 +127,7 @@ impl Pair {
 
     /// A client says this to one of them, and hears that.
     fn say(&mut self, to: usize, text: &str) -> String {
-        let conn = ConnId::new(Door::Client, 0, 1);
+        let conn = ConnId::new(ConnKind::Client, 0, 1);
         let body = &mut self.bodies[to];
         body.accept(conn);
         let mut heard = Vec::new();

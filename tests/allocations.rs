@@ -9,7 +9,7 @@ use std::time::Duration;
 use herd_core::border::{Input, Output, Outputs};
 use herd_core::clock::{Now, PosixTime};
 use herd_core::line::{LineLimits, Lines};
-use herd_core::names::{ConnId, Door};
+use herd_core::names::{ConnId, ConnKind};
 use herd_core::{PeerSettings, Server};
 use herd_sim::host::settings;
 
@@ -40,17 +40,17 @@ fn batch(first_client: u32, time: u32, word: &str) -> Vec<u8> {
 }
 
 /// Counts the allocations of `rounds` batches, after as many to warm up.
-fn check(peers: usize, door: Door, word: &str, sends_expected: usize) {
+fn check(peers: usize, kind: ConnKind, word: &str, sends_expected: usize) {
     let mut server = server(peers);
     let mut out = Outputs::default();
     for n in 0..peers {
-        let conn = ConnId::new(Door::Peer, n as u64, n);
+        let conn = ConnId::new(ConnKind::Peer, n as u64, n);
         server.handle(now(), Input::Accepted { conn }, &mut out);
         out.clear();
         let greeting = format!("HERD/1 Peer{n} Hill sim {n:032x} -\n");
         tell(&mut server, conn, greeting.as_bytes(), &mut out);
     }
-    let conn = ConnId::new(door, if door == Door::Peer { 0 } else { 100 }, 0);
+    let conn = ConnId::new(kind, if kind == ConnKind::Peer { 0 } else { 100 }, 0);
     let mut rounds = |times: std::ops::Range<u32>| {
         let batches: Vec<_> = times.map(|time| batch(time % 10 * 16, time, word)).collect();
         allocation_counter::measure(|| {
@@ -68,7 +68,7 @@ fn check(peers: usize, door: Door, word: &str, sends_expected: usize) {
 
 #[test]
 fn lines_of_known_clients_allocate_nothing() {
-    check(0, Door::Client, "IAMAT", 1);
-    check(4, Door::Client, "IAMAT", 5);
-    check(4, Door::Peer, "AT Bona +0.263873386", 3);
+    check(0, ConnKind::Client, "IAMAT", 1);
+    check(4, ConnKind::Client, "IAMAT", 5);
+    check(4, ConnKind::Peer, "AT Bona +0.263873386", 3);
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use herd_core::border::{Input, Note, Outputs};
 use herd_core::clock::{Now, PosixTime, Skew};
 use herd_core::line::{Line, LineBuffer, LineLimits, Lines};
-use herd_core::names::{ConnId, Door, PeerId};
+use herd_core::names::{ConnId, ConnKind, PeerId};
 use herd_core::store::{HashKeys, Store, Verdict, rank};
 use herd_core::timer_wheel::{TICK, TimerWheel};
 use herd_core::wire::{Command, Report};
@@ -126,7 +126,7 @@ fn lines_of(pieces: &[&[u8]], limits: LineLimits, lines_max: usize) -> Vec<(bool
 /// late as they can be: when nothing else is left to do.
 fn answers_to(pieces: &[&[u8]]) -> Vec<u8> {
     let mut body = Host::new(settings("Hill", Vec::new(), 5), Duration::ZERO, 0);
-    let conn = ConnId::new(Door::Client, 1, 1);
+    let conn = ConnId::new(ConnKind::Client, 1, 1);
     body.set_time(Duration::from_secs(60));
     body.start();
     body.accept(conn);
@@ -279,8 +279,8 @@ const GREETING: &[u8] = b"HERD/1 Smith Hill sim 0000000000000000000000000000feed
 fn a_peer_that_half_closes_hears_no_more() {
     let peers = vec![peer("Smith", false)];
     let mut body = Host::new(settings("Hill", peers, 5), Duration::ZERO, 0);
-    let [smith, client] =
-        [(Door::Peer, 1), (Door::Client, 2)].map(|(door, at)| ConnId::new(door, at as u64, at));
+    let [smith, client] = [(ConnKind::Peer, 1), (ConnKind::Client, 2)]
+        .map(|(kind, at)| ConnId::new(kind, at as u64, at));
     body.set_time(Duration::from_secs(1));
     body.accept(smith);
     body.arrive(smith, GREETING);
@@ -321,7 +321,7 @@ fn no_bytes_can_hurt_a_server() {
             held.write_line(&mut line);
             assert_eq!(rank(&report(&line), &held), Ordering::Equal, "seed {seed}");
         }
-        let conn = ConnId::new(Door::Client, 1_000_000, 0);
+        let conn = ConnId::new(ConnKind::Client, 1_000_000, 0);
         body.accept(conn);
         body.arrive(conn, b"IAMAT proof +1+1 1\n");
         let answer = body.flush(conn, usize::MAX);
@@ -339,8 +339,8 @@ fn hurt(body: &mut Host, conns: &mut Vec<ConnId>, random: &mut fastrand::Rng) {
     let some = conns.get(random.usize(0..conns.len().max(1))).copied();
     match (random.u32(0..12), some) {
         (0..2, _) | (_, None) => {
-            let door = if random.bool() { Door::Client } else { Door::Peer };
-            let conn = ConnId::new(door, conns.len() as u64, conns.len());
+            let kind = if random.bool() { ConnKind::Client } else { ConnKind::Peer };
+            let conn = ConnId::new(kind, conns.len() as u64, conns.len());
             conns.push(conn);
             body.accept(conn);
         }
@@ -358,8 +358,8 @@ fn hurt(body: &mut Host, conns: &mut Vec<ConnId>, random: &mut fastrand::Rng) {
         match act {
             Act::Ask { ticket, .. } if random.bool() => body.answer(ticket, &venom(random)),
             Act::Dial { peer } if random.bool() => {
-                let door = if peer == OLD { Door::Plain } else { Door::Peer };
-                let conn = ConnId::new(door, conns.len() as u64, conns.len());
+                let kind = if peer == OLD { ConnKind::Course } else { ConnKind::Peer };
+                let conn = ConnId::new(kind, conns.len() as u64, conns.len());
                 conns.push(conn);
                 body.connected(peer, conn);
             }
@@ -431,7 +431,7 @@ fn a_piece_of_the_store_keeps_to_the_bound_of_a_peer() {
     let now = Now { monotonic: Duration::ZERO, posix: PosixTime::new(0, 0) };
     let reports: String = (0..1_000).map(|client| format!("IAMAT {client} +1-1 0\n")).collect();
     let greeting = format!("HERD/1 B A sim {:032} -\n", 0);
-    let [client, peer] = [Door::Client, Door::Peer].map(|door| ConnId::new(door, 1, 0));
+    let [client, peer] = [ConnKind::Client, ConnKind::Peer].map(|kind| ConnId::new(kind, 1, 0));
     let mut out = Outputs::default();
     server.handle(now, Input::Accepted { conn: peer }, &mut out);
     for (conn, text) in [(client, reports), (peer, greeting)] {

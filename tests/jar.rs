@@ -4,7 +4,7 @@
 //! `herd sim --seeds`. A life that goes wrong prints the command that lives it again.
 
 use herd_core::presets::PRESETS;
-use herd_sim::chronicle::Detail;
+use herd_sim::event_log::Detail;
 use herd_sim::faults::Faults;
 use herd_sim::graph::Shape;
 use herd_sim::{Life, Plan};

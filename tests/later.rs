@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use herd_core::border::Note;
 use herd_core::digest::{LEAVES, Leaf};
-use herd_core::names::{ConnId, Door, PeerId};
+use herd_core::names::{ConnId, ConnKind, PeerId};
 use herd_core::{PeerSettings, Settings};
 use herd_sim::host::{Act, EPOCH, Host, settings};
 
@@ -37,9 +37,9 @@ impl Life {
         Life::of(settings)
     }
 
-    fn conn(&mut self, door: Door) -> ConnId {
+    fn conn(&mut self, kind: ConnKind) -> ConnId {
         self.conns += 1;
-        ConnId::new(door, self.conns, self.conns as usize)
+        ConnId::new(kind, self.conns, self.conns as usize)
     }
 
     /// Lets time pass in steps of 50 ms, in each of which what is due is done.
@@ -55,7 +55,7 @@ impl Life {
 
     /// Sends lines on a client's connection of their own, and takes the answers.
     fn say(&mut self, lines: &str) -> String {
-        let conn = self.conn(Door::Client);
+        let conn = self.conn(ConnKind::Client);
         self.body.accept(conn);
         self.body.arrive(conn, lines.as_bytes());
         self.body.end(conn);
@@ -78,7 +78,7 @@ impl Life {
 
     /// Jaquez accepts the dial, and greets.
     fn link(&mut self) -> ConnId {
-        let conn = self.conn(Door::Peer);
+        let conn = self.conn(ConnKind::Peer);
         self.body.connected(JAQUEZ, conn);
         let greeting = String::from_utf8(self.body.flush(conn, usize::MAX)).unwrap();
         let caps = greeting.trim_end().rsplit(' ').next().unwrap();

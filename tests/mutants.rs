@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use herd_sim::watch::Invariant;
+use herd_sim::invariants::Invariant;
 use herd_teach::mutation::{Expected, FOLDER, Mutant, Test, copy, read_all};
 
 fn root() -> &'static Path {

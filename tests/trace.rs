@@ -175,7 +175,7 @@ fn servers_record_their_turns() {
     let lines = living.named("tell").filter(|tell| tell["args"]["input"] == "Lines");
     assert!(lines.count() >= 22);
     assert!(living.args("signals", "conn").len() == 1 && living.args("dial", "peer").len() >= 2);
-    assert!(living.args("accept", "door").contains(&"\"Client\"".to_owned()));
+    assert!(living.args("accept", "kind").contains(&"\"Client\"".to_owned()));
     // The atlas was loaded by a thread, which took up a row of its own and woke the loop.
     let load: Vec<_> = living.named("call").map(|call| &call["args"]["what"]).collect();
     assert_eq!(load, ["load"]);

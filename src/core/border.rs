@@ -19,7 +19,7 @@ use super::whatsat::Question;
 pub enum Input<'a, 'b> {
     /// The loop is about to turn for the first time.
     Started,
-    /// Somebody has connected. Their door is in the connection's name.
+    /// A connection was accepted. Its kind is in its name.
     Accepted { conn: ConnId },
     /// A dial has succeeded.
     Connected { peer: PeerId, conn: ConnId },
@@ -58,9 +58,9 @@ pub enum Output {
     Dial { peer: PeerId },
     /// Tell `TimerFired` after this time.
     StartTimer { timer: Timer, after: Duration },
-    /// Ask for this connection, and tell `PlacesArrived`; if there is no answer after `patience`,
+    /// Ask for this connection, and tell `PlacesArrived`; if there is no answer after `timeout`,
     /// tell `TimerFired` with `Timer::Answer`.
-    AskPlaces { conn: ConnId, ticket: Ticket, question: Question, patience: Duration },
+    AskPlaces { conn: ConnId, ticket: Ticket, question: Question, timeout: Duration },
     /// Lines may be taken again (`Lines::hold`).
     ResumeReading { conn: ConnId },
     /// Tell `Drained` once nothing is owed to this connection.
@@ -209,11 +209,11 @@ impl Outputs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::names::Door;
+    use crate::names::ConnKind;
 
     #[test]
     fn ranges_that_follow_each_other_become_one() {
-        let [a, b] = [1, 2].map(|serial| ConnId::new(Door::Client, serial, 0));
+        let [a, b] = [1, 2].map(|serial| ConnId::new(ConnKind::Client, serial, 0));
         let send = |conn, text| Output::Send { conn, text };
         let mut out = Outputs::default();
         for at in 0..3 {

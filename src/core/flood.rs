@@ -40,11 +40,11 @@ impl<'a> Told<'a> {
 
 impl Server {
     /// Stores a report if it is news, and then floods it. Its line stays where it is.
-    pub(super) fn judge(
+    pub(super) fn accept_report(
         &mut self,
         now: Now,
         (key, told): (Key, &Told<'_>),
-        teller: Option<PeerId>,
+        source: Option<PeerId>,
         out: &mut Outputs,
     ) -> Verdict {
         self.forget_expired(told.client, now);
@@ -57,7 +57,7 @@ impl Server {
         self.counters.news += 1;
         self.news_at = now.monotonic;
         for peer in self.peers.ids() {
-            if Some(peer) != teller {
+            if Some(peer) != source {
                 self.peers.tell(peer, told, leaf, out);
             }
         }

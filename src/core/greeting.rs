@@ -18,11 +18,11 @@ use super::Server;
 use super::border::{Note, Output, Outputs, Timer};
 use super::clock::Now;
 use super::line::{Line, Lines};
+use super::line_mac::{Keyring, Role};
 use super::link::Terms;
 use super::names::{ConnId, PeerId};
+use super::peer_table::{Claims, State, Stranger};
 use super::peer_wire::{Greeting, MAC_BYTES, PeerLine, Refusal, write_hex};
-use super::roll::{Claims, State, Stranger};
-use super::seal::{Keyring, Role};
 
 /// A reason to refuse somebody is told to the log once in this time, however many come.
 const NOTED_EVERY: Duration = Duration::from_secs(60);
@@ -87,7 +87,7 @@ impl Server {
         let Some(stranger) = self.peers.take_stranger(conn) else { return false };
         let answered = match stranger.claims {
             None => self.answer_greeting(now, conn, parse(line), out),
-            Some(claims) => self.believe(now, conn, claims, parse(line), out),
+            Some(claims) => self.verify(now, conn, claims, parse(line), out),
         };
         answered.map_err(|why| self.refuse(now, conn, why, out)).is_ok()
     }
@@ -103,7 +103,7 @@ impl Server {
         let PeerLine::Greeting(theirs) = line else { return Err("not a greeting") };
         let peer = self.check_names(&theirs)?;
         if self.peers.at(peer).dials {
-            self.knocked(peer, conn, out);
+            self.hint_redial(peer, conn, out);
             return Ok(());
         }
         let key = self.keyring.common(theirs.caps);
@@ -132,7 +132,7 @@ impl Server {
     }
 
     /// The last word of the greeting: the dialler's proof.
-    fn believe(
+    fn verify(
         &mut self,
         now: Now,
         conn: ConnId,

@@ -24,7 +24,7 @@ use super::border::{Output, Outputs};
 use super::clock::Now;
 use super::link::Link;
 use super::names::{ConnId, PeerId};
-use super::roll::State;
+use super::peer_table::State;
 
 /// A comparison goes down three levels of the digest, and may just have been asked for.
 const ROUNDS: u8 = 4;

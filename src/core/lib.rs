@@ -11,11 +11,11 @@
 //! use herd_core::border::{Input, Output, Outputs};
 //! use herd_core::clock::{Now, PosixTime};
 //! use herd_core::line::{LineLimits, Lines};
-//! use herd_core::names::{ConnId, Door};
+//! use herd_core::names::{ConnId, ConnKind};
 //! use herd_core::{PeerSettings, Server, Settings};
 //!
 //! fn link() -> ConnId {
-//!     ConnId::new(Door::Peer, 0, 0)
+//!     ConnId::new(ConnKind::Peer, 0, 0)
 //! }
 //!
 //! /// Tells a server something, and the other one what it sends. Gives what clients are answered.
@@ -26,7 +26,7 @@
 //!     herd[to].handle(now, input, &mut out);
 //!     for output in out.list {
 //!         answers += &match output {
-//!             Output::Send { conn, text } if conn.door() == Door::Peer => {
+//!             Output::Send { conn, text } if conn.kind() == ConnKind::Peer => {
 //!                 let lines = &mut Lines::new(&out.text[text], limits);
 //!                 tell(herd, 1 - to, Input::Lines { conn, lines })
 //!             }
@@ -51,7 +51,7 @@
 //!
 //! let limits = LineLimits { line_bytes_max: 1_000, endless_bytes_max: 10_000 };
 //! let lines = &mut Lines::new(b"IAMAT kiwi +34.1-118.4 1520023934.5\n", limits);
-//! let conn = ConnId::new(Door::Client, 1, 1);
+//! let conn = ConnId::new(ConnKind::Client, 1, 1);
 //! let answer = tell(&mut herd, 0, Input::Lines { conn, lines });
 //! assert_eq!(answer, "AT Anna +0.500000000 kiwi +34.1-118.4 1520023934.5\n");
 //! assert_eq!(herd[0].digest(), herd[1].digest(), "both know it");
@@ -65,6 +65,7 @@ mod arena;
 pub mod border;
 mod bucket;
 pub mod clock;
+mod course;
 pub mod digest;
 mod digits;
 mod expiry;
@@ -73,17 +74,16 @@ mod greeting;
 mod handover;
 mod hash;
 pub mod line;
+mod line_mac;
 mod link;
 pub mod names;
 mod newcomers;
 pub mod opening;
+mod peer_table;
 pub mod peer_wire;
 mod peers;
-mod plain;
 pub mod presets;
 mod rank;
-mod roll;
-mod seal;
 pub mod session;
 mod settings;
 pub mod store;
@@ -105,21 +105,21 @@ use digest::{Hash, Node};
 use flood::Told;
 use handover::Stage;
 use line::{Line, Lines, Mark};
-use names::{ConnId, Door, PeerId, Ticket};
+use line_mac::Keyring;
+use names::{ConnId, ConnKind, PeerId, Ticket};
 use opening::Opening;
-use roll::Peers;
-use seal::Keyring;
+use peer_table::Peers;
 use store::{Key, Place, Store, Verdict};
 use whatsat::{TOO_LATE, Waits};
 use wire::{Command, Iamat, Report};
 
+pub use course::Frame;
 pub use handover::HandOver;
-pub use plain::Frame;
-pub use roll::{LinkState, PeerSettings, PeerView};
+pub use peer_table::{LinkState, PeerSettings, PeerView};
 pub use settings::{Limits, Settings};
 
 /// What a link that is proven adds to each line, in bytes.
-pub const SEAL_BYTES: usize = seal::Seal::BYTES;
+pub const LINE_MAC_BYTES: usize = line_mac::LineMac::BYTES;
 
 /// What a server has counted since it started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -262,43 +262,43 @@ impl Server {
     }
 
     fn accepted(&mut self, now: Now, conn: ConnId, out: &mut Outputs) {
-        if conn.door() == Door::Peer {
+        if conn.kind() == ConnKind::Peer {
             self.stranger_came(now, conn, out);
         }
     }
 
     fn lines(&mut self, now: Now, conn: ConnId, lines: &mut Lines<'_>, out: &mut Outputs) {
-        match conn.door() {
-            Door::Client => {
+        match conn.kind() {
+            ConnKind::Client => {
                 self.newcomers_until = self.store.len().saturating_add(lines.newcomers_max());
                 // Reports borrow it while the store changes.
                 let mut opening = std::mem::take(&mut self.opening);
                 self.client_lines(now, conn, lines, &mut opening, out);
                 self.opening = opening;
             }
-            Door::Peer => self.peer_lines(now, conn, lines, out),
+            ConnKind::Peer => self.peer_lines(now, conn, lines, out),
             // A course server may answer what we sent it; there is nothing to learn from it.
-            Door::Plain => while lines.take().is_some() {},
-            Door::Admin => unreachable!("the reactor answers the admin socket itself"),
+            ConnKind::Course => while lines.take().is_some() {},
+            ConnKind::Admin => unreachable!("the reactor answers the admin socket itself"),
         }
     }
 
     fn ended(&mut self, now: Now, conn: ConnId, out: &mut Outputs) {
-        match conn.door() {
+        match conn.kind() {
             // A client that half-closes still waits for its answers.
-            Door::Client if self.waits.end(conn) => {}
+            ConnKind::Client if self.waits.end(conn) => {}
             // A peer that half-closes does not, and news must not be put behind a last word.
-            Door::Peer => self.drop_link(now, conn, "it has closed", out),
+            ConnKind::Peer => self.drop_link(now, conn, "it has closed", out),
             _ => out.push(Output::Close { conn }),
         }
     }
 
     fn closed(&mut self, now: Now, conn: ConnId, out: &mut Outputs) {
-        match conn.door() {
-            Door::Client => self.waits.forget(conn),
-            Door::Peer => self.link_closed(now, conn, out),
-            Door::Plain => self.plain_closed(conn, out),
-            Door::Admin => {}
+        match conn.kind() {
+            ConnKind::Client => self.waits.forget(conn),
+            ConnKind::Peer => self.link_closed(now, conn, out),
+            ConnKind::Course => self.plain_closed(conn, out),
+            ConnKind::Admin => {}
         }
     }
 
@@ -434,7 +434,7 @@ impl Server {
             return self.reject(conn, ahead.line, out);
         }
         let told = Told { client, client_at: opening.fields_len(), line: line.clone() };
-        let verdict = self.judge(now, (ahead.key, &told), None, out);
+        let verdict = self.accept_report(now, (ahead.key, &told), None, out);
         if verdict == Verdict::Stale && self.settings.stale_reply_stored {
             out.text.truncate(start);
             let held = self.store.find(client).expect("something made the report stale");
@@ -463,8 +463,8 @@ impl Server {
         let mut at_line = Vec::with_capacity(held.fields_len() + 4);
         held.write_line(&mut at_line);
         let ticket = self.waits.open(conn, at_line);
-        let patience = self.settings.answer_patience;
-        out.push(Output::AskPlaces { conn, ticket, question, patience });
+        let timeout = self.settings.answer_timeout;
+        out.push(Output::AskPlaces { conn, ticket, question, timeout });
         true
     }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::border::{Note, Output, Outputs};
 use super::digest::{LEAVES, Leaf, NODES, Node};
 use super::handover::Farewell;
+use super::line_mac::{LineMac, RunId};
 use super::names::{ConnId, PeerId};
-use super::seal::{RunId, Seal};
 use super::store::Place;
 
 /// A greeted connection to a peer.
@@ -53,14 +53,14 @@ pub(super) struct Link {
     asked: bool,
     /// The log knows that the peer is slow.
     is_noted: bool,
-    seal: Option<Box<Seal>>,
+    seal: Option<Box<LineMac>>,
 }
 
 /// What a greeting has settled about a link.
 pub(super) struct Terms {
     /// We dialled.
     pub begins: bool,
-    pub seal: Option<Box<Seal>>,
+    pub seal: Option<Box<LineMac>>,
     pub shares_digest: bool,
     /// The far end's process, if it names it.
     pub run: Option<RunId>,
@@ -121,7 +121,7 @@ impl Link {
         if self.missed.has(leaf.into()) {
             return;
         }
-        if self.owed + line.len() + Seal::BYTES > self.owed_max {
+        if self.owed + line.len() + LineMac::BYTES > self.owed_max {
             if !self.is_noted {
                 self.is_noted = true;
                 out.note(Note::PeerBehind { peer });

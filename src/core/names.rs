@@ -7,20 +7,20 @@
 
 use std::fmt;
 
-/// Through which door a connection came, which settles once and for all how its bytes are read.
+/// What kind of connection it is, which settles once and for all how its bytes are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Door {
+pub enum ConnKind {
     /// Accepted on the client port.
     Client,
     /// Accepted on the peer port, or dialled to one.
     Peer,
     /// Dialled to the client port of a server that knows only the course's wire.
-    Plain,
+    Course,
     /// Accepted on the admin socket.
     Admin,
 }
 
-/// A connection's name: its door and a serial number.
+/// A connection's name: its kind and a serial number.
 ///
 /// The reactor packs the slot beside them, so that it finds the connection without a search; the
 /// serial number tells it whether the slot still holds that one. The core only compares.
@@ -35,18 +35,18 @@ impl ConnId {
     /// At 10,000 connections a second, 42 bits last for 13 years.
     const SERIALS_MAX: u64 = 1 << (u64::BITS - Self::SLOT_BITS - Self::DOOR_BITS);
 
-    pub fn new(door: Door, serial: u64, slot: usize) -> ConnId {
+    pub fn new(kind: ConnKind, serial: u64, slot: usize) -> ConnId {
         assert!(slot < Self::SLOTS_MAX && serial < Self::SERIALS_MAX, "a name must fit 64 bits");
-        let number = serial << Self::DOOR_BITS | door as u64;
+        let number = serial << Self::DOOR_BITS | kind as u64;
         ConnId(number << Self::SLOT_BITS | slot as u64)
     }
 
-    pub fn door(self) -> Door {
+    pub fn kind(self) -> ConnKind {
         match (self.0 >> Self::SLOT_BITS) & 0b11 {
-            0 => Door::Client,
-            1 => Door::Peer,
-            2 => Door::Plain,
-            _ => Door::Admin,
+            0 => ConnKind::Client,
+            1 => ConnKind::Peer,
+            2 => ConnKind::Course,
+            _ => ConnKind::Admin,
         }
     }
 
@@ -61,13 +61,13 @@ impl ConnId {
 
 impl fmt::Display for ConnId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let door = match self.door() {
-            Door::Client => "client",
-            Door::Peer => "peer",
-            Door::Plain => "plain",
-            Door::Admin => "admin",
+        let kind = match self.kind() {
+            ConnKind::Client => "client",
+            ConnKind::Peer => "peer",
+            ConnKind::Course => "course",
+            ConnKind::Admin => "admin",
         };
-        write!(f, "{door}-{}", self.serial())
+        write!(f, "{kind}-{}", self.serial())
     }
 }
 
@@ -91,13 +91,13 @@ mod tests {
 
     #[test]
     fn a_name_gives_back_what_went_in() {
-        for door in [Door::Client, Door::Peer, Door::Plain, Door::Admin] {
+        for kind in [ConnKind::Client, ConnKind::Peer, ConnKind::Course, ConnKind::Admin] {
             for (serial, slot) in [(0, 0), (1, ConnId::SLOTS_MAX - 1), (ConnId::SERIALS_MAX - 1, 7)]
             {
-                let name = ConnId::new(door, serial, slot);
-                assert_eq!((name.door(), name.serial(), name.slot()), (door, serial, slot));
+                let name = ConnId::new(kind, serial, slot);
+                assert_eq!((name.kind(), name.serial(), name.slot()), (kind, serial, slot));
             }
         }
-        assert_eq!(ConnId::new(Door::Client, 17, 3).to_string(), "client-17");
+        assert_eq!(ConnId::new(ConnKind::Client, 17, 3).to_string(), "client-17");
     }
 }

@@ -87,7 +87,7 @@ pub struct Greeting<'a> {
     pub herd: &'a [u8],
     /// Made anew for each connection, so that no two greetings are alike.
     pub nonce: u128,
-    /// What the sender knows, words with commas between: see `seal::Caps`.
+    /// What the sender knows, words with commas between: see `line_mac::Caps`.
     pub caps: &'a [u8],
     /// The acceptor's proof that it knows the herd's key.
     pub mac: Option<[u8; MAC_BYTES]>,

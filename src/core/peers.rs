@@ -25,8 +25,8 @@ use super::clock::Now;
 use super::handover::{Heir, Stage};
 use super::link::{Link, Terms};
 use super::names::{ConnId, PeerId};
+use super::peer_table::State;
 use super::peer_wire::Refusal;
-use super::roll::State;
 
 /// How much longer each pause between two dials is than the one before. All pauses together are
 /// then four times the last: a peer that comes back is not waited for longer than a quarter of the
@@ -60,7 +60,7 @@ impl Server {
 
     /// A peer that we are to dial has started, and says so: now is the time. It has proven nothing
     /// and need not: whoever else knocks can only have us dial whom we would dial anyway.
-    pub(super) fn knocked(&mut self, peer: PeerId, conn: ConnId, out: &mut Outputs) {
+    pub(super) fn hint_redial(&mut self, peer: PeerId, conn: ConnId, out: &mut Outputs) {
         out.push(Output::HangUp { conn });
         if let State::Waiting { attempt } = self.peers.at(peer).state {
             self.dial(peer, attempt, out);

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::roll::PeerSettings;
+use super::peer_table::PeerSettings;
 
 /// What a server must be told once. `config` is where the values and their reasons come from.
 ///
@@ -21,7 +21,7 @@ pub struct Settings {
     pub stale_reply_stored: bool,
     /// Close after the first answer.
     pub close_after_reply: bool,
-    pub answer_patience: Duration,
+    pub answer_timeout: Duration,
     pub limits: Limits,
     /// Connections on the peer port that have not shown who they are. Each lasts for the
     /// greeting's patience at most; beyond so many, the oldest must go.
@@ -94,7 +94,7 @@ impl Settings {
             plain_names: Vec::new(),
             stale_reply_stored: false,
             close_after_reply: false,
-            answer_patience: Duration::from_secs(1),
+            answer_timeout: Duration::from_secs(1),
             limits: Limits::default(),
             strangers_max: 64,
             keys: Vec::new(),

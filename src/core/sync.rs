@@ -34,8 +34,8 @@ use super::flood::Told;
 use super::handover::Farewell;
 use super::line::Line;
 use super::names::{ConnId, PeerId};
+use super::peer_table::State;
 use super::peer_wire::{Parts, PeerLine, write_root};
-use super::roll::State;
 use super::store::Place;
 use super::wire::Report;
 
@@ -83,7 +83,7 @@ impl Server {
                 if self.may_hear(&report, now) {
                     let key = self.store.key(report.client);
                     let told = Told::write(&report, out);
-                    self.judge(now, (key, &told), Some(peer), out);
+                    self.accept_report(now, (key, &told), Some(peer), out);
                 }
             }
             PeerLine::Root { count, hash } => self.root_heard(now, peer, count, hash, out),

@@ -203,10 +203,10 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::names::Door;
+    use crate::names::ConnKind;
 
     fn conn(serial: u64) -> ConnId {
-        ConnId::new(Door::Client, serial, 0)
+        ConnId::new(ConnKind::Client, serial, 0)
     }
 
     fn close(waits: &mut Waits, ticket: Ticket) -> (String, Option<Release>) {

@@ -307,10 +307,10 @@ impl<'a> Crowd<'a> {
     ///
     /// # Errors
     /// The event queue fails.
-    pub fn turn(&mut self, patience: Duration) -> Result<usize, LoadError> {
-        let patience = if self.plan.awake { Duration::ZERO } else { patience };
+    pub fn turn(&mut self, timeout: Duration) -> Result<usize, LoadError> {
+        let timeout = if self.plan.awake { Duration::ZERO } else { timeout };
         let mut events = std::mem::replace(&mut self.events, Events::with_capacity(0));
-        match self.poll.poll(&mut events, Some(patience)) {
+        match self.poll.poll(&mut events, Some(timeout)) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => {
                 return Err(system("the event queue has failed", &error));
             }

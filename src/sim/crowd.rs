@@ -9,9 +9,9 @@
 use std::time::Duration;
 
 use super::host::{Host, settings};
-use super::watch::{Invariant, Violation, agree, is_kept_up, lines_of};
+use super::invariants::{Invariant, Violation, agree, is_kept_up, lines_of};
 use herd_core::digest::Node;
-use herd_core::names::{ConnId, Door, PeerId};
+use herd_core::names::{ConnId, ConnKind, PeerId};
 use herd_core::{LinkState, PeerSettings};
 
 /// What clients have chosen.
@@ -168,7 +168,7 @@ impl Pair {
         shape: Shape,
         time: u32,
     ) -> Result<(), Violation> {
-        let conn = ConnId::new(Door::Client, u64::from(time), at + 1);
+        let conn = ConnId::new(ConnKind::Client, u64::from(time), at + 1);
         self.bodies[at].accept(conn);
         let digits = match shape {
             Shape::Usual => "5".to_owned(),
@@ -223,7 +223,7 @@ impl Pair {
     }
 
     fn conn(&self) -> ConnId {
-        ConnId::new(Door::Peer, self.links, 0)
+        ConnId::new(ConnKind::Peer, self.links, 0)
     }
 
     /// Carries everything over that the two have to say.

@@ -1,5 +1,5 @@
 //! What can go wrong in a simulated herd, by name. Apart because people choose from it
-//! (`herd sim --faults crash,stall`); when each befalls whom is for `chance` and `world`.
+//! (`herd sim --faults crash,stall`); when each befalls whom is for `scenario` and `world`.
 
 use std::fmt;
 
@@ -72,7 +72,7 @@ impl Faults {
         Faults(faults.iter().fold(0, |set, &fault| set | fault as u16))
     }
 
-    /// Each of them with an even chance.
+    /// Each of them with an even scenario.
     pub fn some(random: &mut fastrand::Rng) -> Faults {
         Faults(random.u16(..1 << ALL.len()))
     }

@@ -11,13 +11,13 @@ mod clock;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use super::invariants::{Invariant, Violation};
 pub use super::settings::settings;
-use super::watch::{Invariant, Violation};
 use clock::Clock;
 pub use clock::{EPOCH, NANOS};
 use herd_core::border::{Input, Note, Output, Outputs, Timer};
 use herd_core::line::LineLimits;
-use herd_core::names::{ConnId, Door, PeerId, Ticket};
+use herd_core::names::{ConnId, ConnKind, PeerId, Ticket};
 use herd_core::session::{BufferPool, Expiry, Farewell, Moment, Phase, Session, Timeouts};
 use herd_core::timer_wheel::TimerWheel;
 use herd_core::whatsat::Question;
@@ -164,7 +164,7 @@ impl Host {
     pub fn dismiss_clients(&mut self) {
         self.tell(Input::Draining);
         let conns: Vec<ConnId> = self.pipes.keys().copied().collect();
-        for conn in conns.into_iter().filter(|conn| conn.door() == Door::Client) {
+        for conn in conns.into_iter().filter(|conn| conn.kind() == ConnKind::Client) {
             if let Some(pipe) = self.pipes.get_mut(&conn)
                 && pipe.session.phase() == Phase::Open
             {
@@ -245,7 +245,7 @@ impl Host {
                 pipe.session.end_partial_line();
                 self.take_turns(conn);
             } else if self.bury(conn) {
-                self.acts.push(if conn.door() == Door::Peer {
+                self.acts.push(if conn.kind() == ConnKind::Peer {
                     Act::Reset { conn }
                 } else {
                     Act::Over { conn }
@@ -268,7 +268,7 @@ impl Host {
         let sent = pipe.session.to_send(room).to_vec();
         pipe.session.sent(sent.len(), now);
         pipe.session.end_writing(pipe.session.queued_bytes() > 0);
-        if conn.door() == Door::Peer && !sent.is_empty() {
+        if conn.kind() == ConnKind::Peer && !sent.is_empty() {
             self.deferred.push_back(Deferred::Taken { conn, bytes: sent.len() });
         }
         pipe.session.release(&mut self.buffers);
@@ -370,7 +370,8 @@ impl Host {
 
     fn take_lines(&mut self, conn: ConnId, read: &[u8]) {
         let now = self.moment();
-        if conn.door() == Door::Client && self.stamps.last() != Some(&self.clock.posix_nanos()) {
+        if conn.kind() == ConnKind::Client && self.stamps.last() != Some(&self.clock.posix_nanos())
+        {
             self.stamps.push(self.clock.posix_nanos());
         }
         let Some(pipe) = self.pipes.get_mut(&conn) else { return };
@@ -434,8 +435,8 @@ impl Host {
                 Output::HangUp { conn } => self.hang_up(conn),
                 Output::Dial { peer } => self.acts.push(Act::Dial { peer }),
                 Output::StartTimer { timer, after } => self.wheel.start(now + after, timer),
-                Output::AskPlaces { conn, ticket, question, patience } => {
-                    self.wheel.start(now + patience, Timer::Answer { ticket });
+                Output::AskPlaces { conn, ticket, question, timeout } => {
+                    self.wheel.start(now + timeout, Timer::Answer { ticket });
                     self.acts.push(Act::Ask { conn, ticket, question });
                 }
                 Output::ResumeReading { conn } => {

@@ -1,9 +1,9 @@
 //! A search for the first life that breaks a promise: crowds first, which cost little and show what
 //! grows with size, then one seed after the other. `herd mutants` finds planted bugs by it.
 
-use super::chronicle::Detail;
 use super::crowd::{self, Crowd, Shape};
-use super::watch::Violation;
+use super::event_log::Detail;
+use super::invariants::Violation;
 use super::{Life, Plan};
 
 /// The first life that broke a promise, and which one.

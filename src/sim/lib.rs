@@ -3,36 +3,36 @@
 //! and reads no clock.
 //!
 //! A seed is a life of a herd: it decides who is joined with whom, what clients say and what goes
-//! wrong (`chance`). A life that breaks a promise (`watch::Invariant`) can be lived again from its
-//! seed, word for word.
+//! wrong (`scenario`). A life that breaks a promise (`invariants::Invariant`) can be lived again
+//! from its seed, word for word.
 //!
-//! Reading order: `watch` (what is promised), `chance` (what a seed decides), `world` (how it
-//! happens), `host` (a server and its pipes).
+//! Reading order: `invariants` (what is promised), `scenario` (what a seed decides), `world` (how
+//! it happens), `host` (a server and its pipes).
 
 mod agenda;
-mod chance;
-pub mod chronicle;
+mod client;
 pub mod crowd;
+pub mod event_log;
 pub mod faults;
 pub mod graph;
 pub mod host;
 pub mod hunt;
+pub mod invariants;
+mod propagation;
+mod scenario;
 mod settings;
-mod talker;
-mod tellings;
-pub mod watch;
 mod wire;
 mod world;
 
 use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use chance::Chance;
-use chronicle::{Counts, Detail, Row};
+use event_log::{Counts, Detail, Row};
 use faults::Faults;
 use graph::Shape;
-pub use tellings::Cost;
-use watch::{Invariant, Violation};
+use invariants::{Invariant, Violation};
+pub use propagation::Cost;
+use scenario::Scenario;
 use world::World;
 
 /// Every so many seeds, one is lived twice, and must be the same life.
@@ -65,24 +65,24 @@ pub struct Life {
 impl Plan {
     /// Lives one life.
     pub fn live(&self, seed: u64, detail: Detail) -> Life {
-        let chance = match self.reports {
-            Some(reports) => Chance::measured(self, reports, seed),
-            None => Chance::of_seed(self, seed),
+        let scenario = match self.reports {
+            Some(reports) => Scenario::measured(self, reports, seed),
+            None => Scenario::of_seed(self, seed),
         };
-        let (servers, links) = (chance.graph.names.len(), chance.graph.links.len());
-        let mut world = World::new(chance, seed, detail);
+        let (servers, links) = (scenario.graph.names.len(), scenario.graph.links.len());
+        let mut world = World::new(scenario, seed, detail);
         // What a panic leaves half done is looked at, but not lived on with.
         let lived = catch_unwind(AssertUnwindSafe(|| world.live()));
         let cost = match self.reports {
-            Some(_) => world.tellings.cost(),
+            Some(_) => world.propagation.cost(),
             None => Cost::default(),
         };
         Life {
             seed,
             outcome: lived.unwrap_or_else(|payload| Err(Violation::of_panic(&*payload))),
-            hash: world.chronicle.hash(),
-            counts: world.chronicle.counts,
-            rows: world.chronicle.rows,
+            hash: world.event_log.hash(),
+            counts: world.event_log.counts,
+            rows: world.event_log.rows,
             servers,
             links,
             cost,

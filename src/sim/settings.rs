@@ -13,7 +13,7 @@ pub const WAITS_MAX: usize = 4;
 /// Settings with a shorter patience than an operator's: a simulated herd heals within seconds.
 pub fn settings(name: &str, peers: Vec<PeerSettings>, seed: u64) -> Settings {
     Settings {
-        answer_patience: PATIENCE,
+        answer_timeout: PATIENCE,
         limits: Limits { waits_max: WAITS_MAX, clients_max: 1_000_000, ..Limits::default() },
         seed,
         ..Settings::new(name, "sim", peers)

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use herd_core::names::{ConnId, Door};
+use herd_core::names::{ConnId, ConnKind};
 
 /// Who is at one end of a wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,7 +13,7 @@ pub enum Party {
         server: usize,
         life: u32,
     },
-    Talker(usize),
+    Client(usize),
     /// Somebody on the peer port who is no server.
     Stranger,
 }
@@ -60,8 +60,8 @@ impl At {
     }
 
     /// The connection's name at this end, from which `At::of` finds the way back.
-    pub fn conn(self, door: Door) -> ConnId {
-        ConnId::new(door, self.wire as u64, 2 * self.wire + self.end)
+    pub fn conn(self, kind: ConnKind) -> ConnId {
+        ConnId::new(kind, self.wire as u64, 2 * self.wire + self.end)
     }
 
     pub fn of(conn: ConnId) -> At {
@@ -102,9 +102,9 @@ impl Wire {
     }
 
     /// What a server takes it for.
-    pub fn door(&self) -> Door {
-        let is_clients = self.ends.iter().any(|end| matches!(end.party, Party::Talker(_)));
-        if is_clients { Door::Client } else { Door::Peer }
+    pub fn kind(&self) -> ConnKind {
+        let is_clients = self.ends.iter().any(|end| matches!(end.party, Party::Client(_)));
+        if is_clients { ConnKind::Client } else { ConnKind::Peer }
     }
 
     pub fn is_whole(&self) -> bool {

@@ -1,5 +1,5 @@
 //! The world of a simulated herd: minds with bodies, fake wires between them, and a clock that
-//! jumps from one event to the next. Apart from `watch`, which says what must be true of it.
+//! jumps from one event to the next. Apart from `invariants`, which says what must be true of it.
 //!
 //! ```text
 //!   agenda: (time, number) → event        the only order there is; time stands still in between
@@ -12,9 +12,9 @@
 //! the herd that can be lived again. What befalls it is in `fate`, and how it ends in `rest`.
 
 mod acts;
-mod fate;
-mod malice;
-mod rest;
+mod adversary;
+mod inject;
+mod quiescence;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,14 +22,14 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use super::agenda::Agenda;
-use super::chance::{Chance, MS};
-use super::chronicle::{Chronicle, Detail};
+use super::client::{Client, finale};
+use super::event_log::{Detail, EventLog};
 use super::faults::Fault;
 use super::host::Host;
+use super::invariants::{Invariant, Invariants, Violation};
+use super::propagation::Propagation;
+use super::scenario::{MS, Scenario};
 use super::settings::PATIENCE;
-use super::talker::{Talker, finale};
-use super::tellings::Tellings;
-use super::watch::{Invariant, Violation, Watch};
 use super::wire::{At, Party, Wire};
 use herd_core::names::{ConnId, PeerId, Ticket};
 
@@ -40,22 +40,22 @@ const EVENTS_MAX: u64 = 1_000_000;
 const SLOWNESS: u32 = 8;
 
 pub struct World {
-    chance: Chance,
+    scenario: Scenario,
     random: Rng,
     now: Duration,
     agenda: Agenda<Event>,
     seats: Vec<Seat>,
     wires: Vec<Wire>,
-    talkers: Vec<Talker>,
+    clients: Vec<Client>,
     /// What clients have reported, the latest last.
     said: Vec<String>,
     /// Pairs of servers that cannot dial each other until then.
     barred: BTreeMap<(usize, usize), Duration>,
-    watch: Watch,
-    pub tellings: Tellings,
-    pub chronicle: Chronicle,
+    invariants: Invariants,
+    pub propagation: Propagation,
+    pub event_log: EventLog,
     /// Since when the herd has been at rest, and what it had done by then.
-    rest: Option<rest::Rest>,
+    rest: Option<quiescence::Rest>,
     is_over: bool,
 }
 
@@ -117,11 +117,11 @@ enum Event {
 }
 
 impl World {
-    pub fn new(chance: Chance, seed: u64, detail: Detail) -> World {
-        let servers = chance.graph.names.len();
+    pub fn new(scenario: Scenario, seed: u64, detail: Detail) -> World {
+        let servers = scenario.graph.names.len();
         let seat = |server: usize| Seat {
-            name: chance.graph.names[server].clone(),
-            peers: chance.graph.peers_of(server),
+            name: scenario.graph.names[server].clone(),
+            peers: scenario.graph.peers_of(server),
             life: 0,
             body: None,
             is_leaving: false,
@@ -131,16 +131,16 @@ impl World {
         let mut world = World {
             seats: (0..servers).map(seat).collect(),
             random: Rng::with_seed(!seed),
-            chance,
+            scenario,
             now: Duration::ZERO,
             agenda: Agenda::new(),
             wires: Vec::new(),
-            talkers: Vec::new(),
+            clients: Vec::new(),
             said: Vec::new(),
             barred: BTreeMap::new(),
-            watch: Watch::new(servers),
-            tellings: Tellings::default(),
-            chronicle: Chronicle::new(detail),
+            invariants: Invariants::new(servers),
+            propagation: Propagation::default(),
+            event_log: EventLog::new(detail),
             rest: None,
             is_over: false,
         };
@@ -155,22 +155,22 @@ impl World {
             let after = self.up_to(300 * MS);
             self.plan(after, Event::Birth { server });
         }
-        let (first, peace) = (self.chance.first_talk, self.chance.peace);
-        for number in 0..self.chance.talkers {
+        let (first, peace) = (self.scenario.first_talk, self.scenario.peace);
+        for number in 0..self.scenario.clients {
             let server = self.random.usize(0..servers);
-            let (after, report) = match self.chance.in_turn {
+            let (after, report) = match self.scenario.in_turn {
                 true => (20 * MS * number as u32, Some(format!("c{number} +1.5-1.5 {number}.25"))),
                 false => (self.up_to(peace - first), None),
             };
             self.plan(first + after, Event::Talk { server, report });
         }
-        for _ in 0..if self.chance.finale { self.random.usize(1..4) } else { 0 } {
-            for report in finale(&self.chance, &mut self.random) {
+        for _ in 0..if self.scenario.finale { self.random.usize(1..4) } else { 0 } {
+            for report in finale(&self.scenario, &mut self.random) {
                 let (server, early) = (self.random.usize(0..servers), self.up_to(300 * MS));
                 self.plan(peace - early, Event::Talk { server, report: Some(report) });
             }
         }
-        for _ in 0..self.chance.faults_count {
+        for _ in 0..self.scenario.faults_count {
             let after = self.up_to(peace);
             self.plan(after, Event::Fault);
         }
@@ -185,9 +185,9 @@ impl World {
         let events_max = EVENTS_MAX * self.seats.len().div_ceil(10) as u64;
         while let Some((now, event)) = self.agenda.next() {
             self.now = now;
-            self.chronicle.counts.events += 1;
+            self.event_log.counts.events += 1;
             self.happen(event)?;
-            Invariant::Endless.demand(self.chronicle.counts.events < events_max, || {
+            Invariant::Endless.demand(self.event_log.counts.events < events_max, || {
                 format!("{events_max} events, and no end")
             })?;
             if self.is_over {
@@ -228,7 +228,7 @@ impl World {
     }
 
     fn deliver(&mut self, at: At) -> Result<(), Violation> {
-        let in_pieces = self.chance.faults.has(Fault::Pieces);
+        let in_pieces = self.scenario.faults.has(Fault::Pieces);
         let wire = &mut self.wires[at.wire];
         let stalled = wire.stalled_until.saturating_sub(self.now);
         let end = &mut wire.ends[at.end];
@@ -262,8 +262,8 @@ impl World {
                     self.tell(server, |body| body.end(conn))?;
                 }
             }
-            Party::Talker(talker) => {
-                self.answer(talker, at, &piece)?;
+            Party::Client(client) => {
+                self.answer(client, at, &piece)?;
                 // Some clients close when their server has said its last word, and some do not.
                 if is_end && self.random.bool() {
                     self.wires[at.wire].ends[1 - at.end].finished = true;
@@ -296,24 +296,24 @@ impl World {
         }
     }
 
-    /// Bytes on a link are read by those who count and by those who watch.
+    /// Bytes on a link are read by those who count and by those who invariants.
     fn overhear(&mut self, at: At, server: usize, piece: &[u8]) {
-        let is_read = self.chance.is_counted || self.chronicle.wants(Detail::Lines);
+        let is_read = self.scenario.is_counted || self.event_log.wants(Detail::Lines);
         let Party::Server { server: from, .. } = self.wires[at.wire].ends[1 - at.end].party else {
             return;
         };
         if is_read {
             let (now, servers) = (self.now, self.seats.len());
-            for line in self.tellings.heard(at, (from, server), (now, servers), piece) {
+            for line in self.propagation.heard(at, (from, server), (now, servers), piece) {
                 let [from, to] = [from, server].map(|server| &self.seats[server].name);
-                self.chronicle.tell(now, to, || format!("← {from}: {}", line.trim_end()));
+                self.event_log.tell(now, to, || format!("← {from}: {}", line.trim_end()));
             }
         }
     }
 
     /// A client hears answers.
-    fn answer(&mut self, talker: usize, at: At, piece: &[u8]) -> Result<(), Violation> {
-        let lines = self.talkers[talker].hear(piece)?;
+    fn answer(&mut self, client: usize, at: At, piece: &[u8]) -> Result<(), Violation> {
+        let lines = self.clients[client].hear(piece)?;
         let Party::Server { server, life } = self.wires[at.wire].ends[1 - at.end].party else {
             return Ok(());
         };
@@ -321,8 +321,8 @@ impl World {
             let living = self.seats.iter().filter_map(|seat| seat.body.as_ref());
             let seat = &self.seats[server];
             let body = seat.body.as_ref().filter(|_| seat.life == life);
-            let stamped = &mut self.talkers[talker].stamped;
-            self.watch.acknowledge(line, body.map(|body| (server, body)), stamped, living)?;
+            let stamped = &mut self.clients[client].stamped;
+            self.invariants.acknowledge(line, body.map(|body| (server, body)), stamped, living)?;
         }
         Ok(())
     }
@@ -339,8 +339,8 @@ impl World {
                 let conn = self.conn(at);
                 self.tell(server, |body| body.lose(conn))
             }
-            Party::Talker(talker) => {
-                self.talkers[talker].is_cut = true;
+            Party::Client(client) => {
+                self.clients[client].is_cut = true;
                 Ok(())
             }
             Party::Stranger => Ok(()),
@@ -377,14 +377,14 @@ impl World {
         }
         self.plan_deadline(server);
         let body = self.seats[server].body.as_mut();
-        body.map_or(Ok(()), |body| self.watch.look(server, body))
+        body.map_or(Ok(()), |body| self.invariants.look(server, body))
     }
 
     /// Says whether any bytes could be sent.
     fn flush(&mut self, server: usize, conn: ConnId) -> bool {
         let far = At::of(conn).far();
         let on_its_way = self.wires[far.wire].ends[far.end].incoming.len();
-        let room = self.chance.pipe_bytes.saturating_sub(on_its_way);
+        let room = self.scenario.pipe_bytes.saturating_sub(on_its_way);
         let Some(body) = self.seats[server].body.as_mut().filter(|_| room > 0) else {
             return false;
         };
@@ -426,7 +426,7 @@ impl World {
     }
 
     fn conn(&self, at: At) -> ConnId {
-        at.conn(self.wires[at.wire].door())
+        at.conn(self.wires[at.wire].kind())
     }
 
     fn lives(&self, server: usize, life: u32) -> bool {
@@ -434,7 +434,7 @@ impl World {
     }
 
     fn latency(&mut self, slow: bool) -> Duration {
-        let (least, most) = self.chance.latency;
+        let (least, most) = self.scenario.latency;
         let after = least + self.up_to(most - least);
         if slow { after * SLOWNESS } else { after }
     }
@@ -444,6 +444,6 @@ impl World {
     }
 
     fn note(&mut self, what: &str, at: (usize, usize), bytes: &[u8]) {
-        self.chronicle.note(self.now, what, at, bytes);
+        self.event_log.note(self.now, what, at, bytes);
     }
 }

@@ -118,8 +118,8 @@ impl FakePlaces {
     }
 
     /// The next request, if one comes in this time.
-    pub fn next_call(&self, patience: Duration) -> Option<Call> {
-        self.calls.recv_timeout(patience).ok()
+    pub fn next_call(&self, timeout: Duration) -> Option<Call> {
+        self.calls.recv_timeout(timeout).ok()
     }
 
     /// The next call that has come.

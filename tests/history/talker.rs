@@ -110,8 +110,8 @@ impl<'a> Talker<'a> {
             thread::sleep(Duration::from_millis(20));
             return;
         };
-        let patience = Duration::from_millis(self.random.u64(300..1500));
-        let mut visit = Visit::new(self.field, life, stream, patience);
+        let timeout = Duration::from_millis(self.random.u64(300..1500));
+        let mut visit = Visit::new(self.field, life, stream, timeout);
         for _ in 0..turns {
             let lines = lines(self);
             let is_answered = visit.ask(&lines);
@@ -158,10 +158,10 @@ struct Visit<'a> {
 }
 
 impl<'a> Visit<'a> {
-    fn new(field: &'a Field, with: Life, stream: TcpStream, patience: Duration) -> Visit<'a> {
+    fn new(field: &'a Field, with: Life, stream: TcpStream, timeout: Duration) -> Visit<'a> {
         stream.set_nodelay(true).unwrap();
-        stream.set_read_timeout(Some(patience)).unwrap();
-        stream.set_write_timeout(Some(patience)).unwrap();
+        stream.set_read_timeout(Some(timeout)).unwrap();
+        stream.set_write_timeout(Some(timeout)).unwrap();
         let connection = Connection { with, exchanges: Vec::new(), more: String::new() };
         Visit { field, stream: BufReader::new(stream), connection }
     }

@@ -4,7 +4,7 @@
 use super::timeouts::Moment;
 use super::{BufferPool, Reading, Received, Session};
 use crate::line::{LineBuffer, LineLimits, Lines, Outcome};
-use crate::names::Door;
+use crate::names::ConnKind;
 
 /// The inbox of a session, and what there is room for. `Session::settle` takes it back.
 pub struct Batch {
@@ -43,7 +43,7 @@ impl Session {
             was_partial,
             // A client's half-close stands for its last newline; a peer whose connection ends in
             // the middle of a line has not said it.
-            is_last: self.reading == Reading::Ended && self.id.door() != Door::Peer,
+            is_last: self.reading == Reading::Ended && self.id.kind() != ConnKind::Peer,
             room_bytes: high_water_bytes.saturating_sub(self.queued_bytes()),
         })
     }

@@ -32,7 +32,7 @@ pub use buffers::BufferPool;
 pub use timeouts::{Expiry, Moment, Timeouts};
 
 use crate::line::LineBuffer;
-use crate::names::{ConnId, Door, PeerId};
+use crate::names::{ConnId, ConnKind, PeerId};
 use buffers::{Buffers, Outbox};
 
 /// A hundred thousand of these may lie idle, so what they need only when they do not is elsewhere
@@ -163,7 +163,7 @@ impl Session {
                 // Peers are read whatever is to be sent to them: two that owe each other much
                 // would wait for each other. What they are owed has a bound of its own (`link`).
                 let has_room =
-                    self.id.door() == Door::Peer || self.queued_bytes() <= high_water_bytes;
+                    self.id.kind() == ConnKind::Peer || self.queued_bytes() <= high_water_bytes;
                 let is_free = !self.flags.held && has_room;
                 is_free && (self.flags.lines_left || can_read || self.is_end_untold())
             }
@@ -380,11 +380,11 @@ impl Session {
     }
 
     fn reading_deadline(&self, timeouts: &Timeouts) -> Option<(Moment, Expiry)> {
-        match self.id.door() {
+        match self.id.kind() {
             // Links are looked after by the server: greetings, pings.
-            Door::Peer => None,
-            Door::Plain if self.queued_bytes() > 0 => None,
-            Door::Plain => Some((self.active + timeouts.linger, Expiry::Linger)),
+            ConnKind::Peer => None,
+            ConnKind::Course if self.queued_bytes() > 0 => None,
+            ConnKind::Course => Some((self.active + timeouts.linger, Expiry::Linger)),
             _ if self.reading != Reading::Open || self.flags.held => None,
             // More has come than was read: it waits for us.
             _ if self.flags.unfinished || self.flags.readable => None,

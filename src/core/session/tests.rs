@@ -27,8 +27,8 @@ struct Driver {
 }
 
 impl Driver {
-    fn new(door: Door) -> Driver {
-        let session = Session::new(ConnId::new(door, 1, 0), Phase::Open, at(0));
+    fn new(kind: ConnKind) -> Driver {
+        let session = Session::new(ConnId::new(kind, 1, 0), Phase::Open, at(0));
         Driver { session, pool: BufferPool::default(), is_endless: false }
     }
 
@@ -54,7 +54,7 @@ impl Driver {
 
 #[test]
 fn lines_that_are_left_come_before_more_is_read() {
-    let mut driver = Driver::new(Door::Client);
+    let mut driver = Driver::new(ConnKind::Client);
     assert_eq!(driver.read(b"a\nb\nc\nd", 2, at(1)), ["a", "b"]);
     assert!(driver.session.wants_turn(HIGH_WATER) && !driver.session.wants_bytes());
     assert_eq!(driver.read(b"", 2, at(1)), ["c"]);
@@ -65,7 +65,7 @@ fn lines_that_are_left_come_before_more_is_read() {
 
 #[test]
 fn a_short_read_leaves_nothing_unless_more_was_announced() {
-    let mut driver = Driver::new(Door::Client);
+    let mut driver = Driver::new(ConnKind::Client);
     for (is_full, read_on, readable) in
         [(false, false, false), (true, false, true), (false, true, true)]
     {
@@ -77,8 +77,8 @@ fn a_short_read_leaves_nothing_unless_more_was_announced() {
 
 #[test]
 fn a_half_close_is_a_clients_newline_and_not_a_peers() {
-    for (door, expected) in [(Door::Client, vec!["b"]), (Door::Peer, vec![])] {
-        let mut driver = Driver::new(door);
+    for (kind, expected) in [(ConnKind::Client, vec!["b"]), (ConnKind::Peer, vec![])] {
+        let mut driver = Driver::new(kind);
         assert_eq!(driver.read(b"a\nb", 9, at(1)), ["a"]);
         driver.session.received_end();
         assert_eq!(driver.read(b"", 9, at(1)), expected);
@@ -89,7 +89,7 @@ fn a_half_close_is_a_clients_newline_and_not_a_peers() {
 
 #[test]
 fn an_end_is_told_after_the_last_line() {
-    let mut driver = Driver::new(Door::Client);
+    let mut driver = Driver::new(ConnKind::Client);
     driver.read(b"a\nb\n", 1, at(1));
     driver.session.received_end();
     assert!(!driver.session.take_end(&mut driver.pool), "a line is left");
@@ -99,7 +99,7 @@ fn an_end_is_told_after_the_last_line() {
 
 #[test]
 fn who_is_held_or_owed_much_has_no_turn() {
-    let mut driver = Driver::new(Door::Client);
+    let mut driver = Driver::new(ConnKind::Client);
     driver.session.flags.readable = true;
     assert!(driver.session.wants_turn(HIGH_WATER));
     driver.session.flags.held = true;
@@ -113,7 +113,7 @@ fn who_is_held_or_owed_much_has_no_turn() {
 
 #[test]
 fn a_line_without_an_end_is_noticed() {
-    let mut driver = Driver::new(Door::Client);
+    let mut driver = Driver::new(ConnKind::Client);
     for _ in 0..5 {
         driver.read(&[b'x'; 10], 9, at(1));
         assert!(!driver.is_endless);
@@ -124,7 +124,7 @@ fn a_line_without_an_end_is_noticed() {
 
 #[test]
 fn a_close_waits_for_the_last_byte_and_for_the_far_end() {
-    let mut driver = Driver::new(Door::Client);
+    let mut driver = Driver::new(ConnKind::Client);
     driver.session.queue(b"bye", &mut driver.pool, at(1));
     driver.session.close_when_sent();
     assert_eq!(driver.session.take_farewell(&mut driver.pool, at(1)), None);
@@ -136,7 +136,7 @@ fn a_close_waits_for_the_last_byte_and_for_the_far_end() {
     assert!(driver.session.owns_no_empty_buffers());
     assert!(!driver.session.linger(60_000) && driver.session.linger(6_000), "64 KiB");
 
-    let mut driver = Driver::new(Door::Client);
+    let mut driver = Driver::new(ConnKind::Client);
     driver.session.received_end();
     driver.session.close_when_sent();
     let farewell = driver.session.take_farewell(&mut driver.pool, at(1));
@@ -145,7 +145,7 @@ fn a_close_waits_for_the_last_byte_and_for_the_far_end() {
 
 #[test]
 fn drained_is_told_once_and_when_all_is_sent() {
-    let mut driver = Driver::new(Door::Peer);
+    let mut driver = Driver::new(ConnKind::Peer);
     driver.session.queue(b"news", &mut driver.pool, at(1));
     driver.session.flags.tell_drained = true;
     assert!(!driver.session.take_drained());
@@ -157,7 +157,7 @@ fn drained_is_told_once_and_when_all_is_sent() {
 fn each_wait_has_its_own_bound() {
     let expires = |driver: &Driver| driver.session.deadline(&TIMEOUTS);
     let due = |seconds, wait| at(seconds) + wait;
-    let mut driver = Driver::new(Door::Client);
+    let mut driver = Driver::new(ConnKind::Client);
     assert_eq!(expires(&driver), Some((due(0, TIMEOUTS.first_byte), Expiry::FirstByte)));
     driver.read(b"IAM", 9, at(1));
     assert_eq!(expires(&driver), Some((due(1, TIMEOUTS.partial_line), Expiry::PartialLine)));
@@ -173,5 +173,5 @@ fn each_wait_has_its_own_bound() {
     assert_eq!(expires(&driver), None, "the last answer is being looked for");
     driver.session.take_farewell(&mut driver.pool, at(7));
     assert_eq!(expires(&driver), Some((due(7, TIMEOUTS.linger), Expiry::Linger)));
-    assert_eq!(expires(&Driver::new(Door::Peer)), None, "the server looks after links");
+    assert_eq!(expires(&Driver::new(ConnKind::Peer)), None, "the server looks after links");
 }

@@ -8,7 +8,7 @@ use ureq::Agent;
 use ureq::unversioned::transport::DefaultConnector;
 
 use herd::logging;
-use herd::places::resolver::Remembering;
+use herd::places::resolver::CachingResolver;
 use herd_teach::lab::{self, House};
 
 use super::exit::{Exit, Failure};
@@ -23,7 +23,9 @@ const HOUSE: House = House {
         let log = log.map_err(|error| io::Error::other(error.to_string()))?;
         Ok(Box::new(move || log.close(LOG_PATIENCE)))
     },
-    agent: |config| Agent::with_parts(config, DefaultConnector::default(), Remembering::default()),
+    agent: |config| {
+        Agent::with_parts(config, DefaultConnector::default(), CachingResolver::default())
+    },
 };
 
 /// Runs an experiment, or lists them all.

@@ -24,8 +24,8 @@ pub fn say(out: &mut impl Write, which: &Which, name: &str, line: &str) -> Resul
     let address = clients
         .resolve()
         .map_err(|error| unreachable(format!("{name} cannot be found at {clients}: {error}")))?;
-    let patience = settings.places.deadline + MARGIN;
-    let mut call = Call::open(&address.into(), patience).map_err(|error| match error.kind() {
+    let timeout = settings.places.deadline + MARGIN;
+    let mut call = Call::open(&address.into(), timeout).map_err(|error| match error.kind() {
         ErrorKind::ConnectionRefused => unreachable(format!(
             "nobody listens on {clients}, where {name} of herd {} should: start it with `{}`",
             herd.id,
@@ -44,7 +44,7 @@ pub fn say(out: &mut impl Write, which: &Which, name: &str, line: &str) -> Resul
         .map_err(|error| Failure::of_output(&error))?;
     heard.map_err(|error| match error.kind() {
         ErrorKind::TimedOut => {
-            unreachable(format!("{name} at {clients} did not answer within {patience:?}"))
+            unreachable(format!("{name} at {clients} did not answer within {timeout:?}"))
         }
         _ => unreachable(format!("{name} at {clients} broke off: {error}")),
     })?;

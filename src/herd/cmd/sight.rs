@@ -121,11 +121,11 @@ pub struct Call {
 impl Call {
     /// # Errors
     /// Nobody listens there.
-    pub fn open(address: &SockAddr, patience: Duration) -> io::Result<Call> {
-        let deadline = Instant::now() + patience;
+    pub fn open(address: &SockAddr, timeout: Duration) -> io::Result<Call> {
+        let deadline = Instant::now() + timeout;
         let socket = Socket::new(Domain::from(i32::from(address.family())), Type::STREAM, None)?;
-        socket.connect_timeout(address, patience)?;
-        socket.set_write_timeout(Some(patience))?;
+        socket.connect_timeout(address, timeout)?;
+        socket.set_write_timeout(Some(timeout))?;
         Ok(Call { socket, deadline })
     }
 

@@ -7,8 +7,8 @@ use std::io::{self, Write};
 use std::time::Instant;
 
 use super::exit::{Exit, Failure};
-use herd_sim::chronicle::{Counts, Detail};
 use herd_sim::crowd::{self, Crowd, Price, Shape};
+use herd_sim::event_log::{Counts, Detail};
 use herd_sim::{Life, Plan};
 
 use super::table::write_table;

@@ -25,7 +25,7 @@ const MARGIN: Duration = Duration::from_secs(5);
 struct Stopping {
     name: String,
     pid: u32,
-    patience: Duration,
+    timeout: Duration,
 }
 
 /// Stops these servers, or all that run here.
@@ -102,8 +102,8 @@ fn ask_to_stop(run_dir: &RunDir, name: &str, sight: &Sight) -> Result<Option<Sto
     if !is_draining {
         signal(name, pid, Signal::TERM)?;
     }
-    let patience = Duration::from_secs(drain_s.max(5)) + MARGIN;
-    Ok(Some(Stopping { name: name.to_owned(), pid, patience }))
+    let timeout = Duration::from_secs(drain_s.max(5)) + MARGIN;
+    Ok(Some(Stopping { name: name.to_owned(), pid, timeout }))
 }
 
 /// The process that is the server `name`, if it runs and can be signalled.
@@ -148,18 +148,18 @@ pub fn signal(name: &str, pid: u32, signal: Signal) -> Result<(), Failure> {
 
 /// Says how it ended.
 fn await_end(run_dir: &RunDir, server: &Stopping, begun: Instant) -> Result<String, Failure> {
-    let Stopping { name, pid, patience } = server;
+    let Stopping { name, pid, timeout } = server;
     let mut is_killed = false;
     while run_dir.lives(name, *pid) {
         let waited = begun.elapsed();
-        if waited > *patience && !is_killed {
+        if waited > *timeout && !is_killed {
             // The number may be another's by now.
             if run_dir.lives(name, *pid) {
                 signal(name, *pid, Signal::KILL)?;
             }
             is_killed = true;
         }
-        if waited > *patience + MARGIN {
+        if waited > *timeout + MARGIN {
             let sentence = format!(
                 "{name} (pid {pid}) was killed and has not ended: it may wait for a disk, see \
                  `ps -o stat,wchan -p {pid}`"
@@ -169,7 +169,7 @@ fn await_end(run_dir: &RunDir, server: &Stopping, begun: Instant) -> Result<Stri
         thread::sleep(PAUSE);
     }
     if is_killed {
-        let seconds = patience.as_secs();
+        let seconds = timeout.as_secs();
         return Ok(format!("{name}: killed, for it did not stop in {seconds} seconds (pid {pid})"));
     }
     Ok(format!("{name}: stopped (pid {pid})"))

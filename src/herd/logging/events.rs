@@ -6,7 +6,7 @@ use std::fmt::{self, Display};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use herd_core::names::{ConnId, Door};
+use herd_core::names::{ConnId, ConnKind};
 use log::Level;
 
 /// Why a connection was closed.
@@ -133,7 +133,7 @@ impl Event<'_> {
     fn level(&self) -> Level {
         match self {
             Event::Connected { conn, .. } | Event::Closed { conn, .. }
-                if conn.door() == Door::Admin =>
+                if conn.kind() == ConnKind::Admin =>
             {
                 Level::Debug
             }
@@ -171,11 +171,11 @@ impl Display for CloseReason {
 
 /// What a connection is, as its events call it.
 fn kind(conn: ConnId) -> &'static str {
-    match conn.door() {
-        Door::Client => "client",
-        Door::Peer => "peer",
-        Door::Plain => "course peer",
-        Door::Admin => "admin",
+    match conn.kind() {
+        ConnKind::Client => "client",
+        ConnKind::Peer => "peer",
+        ConnKind::Course => "course peer",
+        ConnKind::Admin => "admin",
     }
 }
 
@@ -296,14 +296,14 @@ mod tests {
 
     #[test]
     fn an_event_is_its_name_and_what_varies() {
-        let conn = ConnId::new(Door::Client, 12, 0);
+        let conn = ConnId::new(ConnKind::Client, 12, 0);
         let check = |event: Event<'_>, expected: &str| assert_eq!(event.to_string(), expected);
         let from = Some("127.0.0.1:51812".parse().unwrap());
         let connected = Event::Connected { conn, from };
         check(connected, "client connected conn=client-12 from=127.0.0.1:51812");
         let closed = Event::Closed { conn, reason: CloseReason::IdleTimeout, error: None };
         check(closed, "client closed conn=client-12 reason=idle_timeout");
-        let conn = ConnId::new(Door::Peer, 3, 0);
+        let conn = ConnId::new(ConnKind::Peer, 3, 0);
         let down = Event::LinkDown { peer: "Bona", conn, reason: "silent" };
         check(down, "peer link down peer=Bona conn=peer-3 reason=\"silent\"");
     }

@@ -49,10 +49,10 @@ impl LogHandle {
 
     /// Writes what is still held and ends the log; lines that come later count as dropped.
     ///
-    /// Waits `patience` at most, so that a dead disk cannot keep a process from its end.
-    pub fn close(&self, patience: Duration) {
+    /// Waits `timeout` at most, so that a dead disk cannot keep a process from its end.
+    pub fn close(&self, timeout: Duration) {
         if let Some(tray) = &self.tray {
-            tray.close(patience);
+            tray.close(timeout);
         }
     }
 }

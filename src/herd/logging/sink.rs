@@ -122,14 +122,14 @@ impl Tray {
         self.lock().dropped
     }
 
-    /// Has the writer empty the tray and end, and waits for that, `patience` at most.
-    pub(super) fn close(&self, patience: Duration) {
+    /// Has the writer empty the tray and end, and waits for that, `timeout` at most.
+    pub(super) fn close(&self, timeout: Duration) {
         let mut state = self.lock();
         state.close_ordered = true;
         self.writer_wanted.notify_one();
         let alive = |state: &mut State| state.writer != WriterState::Gone;
         // Whether it ended in time changes nothing: the caller has nothing better to do.
-        let _ = self.writer_gone.wait_timeout_while(state, patience, alive).expect(UNPOISONED);
+        let _ = self.writer_gone.wait_timeout_while(state, timeout, alive).expect(UNPOISONED);
     }
 
     /// Takes whole lines in if there is room, or counts them as dropped.

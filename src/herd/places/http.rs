@@ -22,7 +22,7 @@ use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, Body, Proxy, ProxyProtocol};
 
 use super::render::status;
-use super::resolver::Remembering;
+use super::resolver::CachingResolver;
 use crate::config::Places;
 
 /// Longest body that is read, in bytes and unpacked: twenty results of Google come in about 25 kB,
@@ -102,7 +102,7 @@ impl Http {
         let wants_proxy = places.proxy_from_env && !is_loopback;
         let proxy = if wants_proxy { proxy_of(env::var_os)? } else { None };
         let roots = places.ca_file.as_deref().map(read_roots).transpose()?;
-        let (connector, resolver) = (DefaultConnector::default(), Remembering::default());
+        let (connector, resolver) = (DefaultConnector::default(), CachingResolver::default());
         let config = config(places.deadline, proxy, roots);
         let agent = Agent::with_parts(config, connector, resolver);
         Ok(Http { agent, endpoint })

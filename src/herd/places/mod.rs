@@ -14,14 +14,14 @@
 
 pub mod atlas;
 pub mod budget;
-pub mod desk;
+pub mod cache;
+pub mod call_gate;
 pub mod file;
 pub mod globe;
 pub mod google_legacy;
 pub mod google_new;
 pub mod http;
 pub mod index;
-pub mod memory;
 pub mod osm;
 pub mod overpass;
 pub mod remote;
@@ -38,9 +38,9 @@ pub use file::{PlacesFile, counted};
 pub use http::SourceError;
 pub use remote::Remote;
 
+use cache::Cache;
 use google_legacy::GoogleLegacy;
 use google_new::GoogleNew;
-use memory::Memory;
 use overpass::Overpass;
 use remote::Protocol;
 
@@ -139,7 +139,7 @@ impl Supply {
                 (Box::new(GoogleLegacy { key }), None)
             }
             PlacesSource::Overpass => {
-                let memory = Memory::new(places.kept_max, places.kept);
+                let memory = Cache::new(places.kept_max, places.kept);
                 (Box::new(Overpass { deadline: places.deadline }), Some(memory))
             }
         };

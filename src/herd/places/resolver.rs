@@ -23,7 +23,7 @@ const FRESH: Duration = Duration::from_secs(60);
 /// no redirects, so there is nothing to tell hosts apart by. Behind a proxy only the proxy's name
 /// is looked up.
 #[derive(Debug, Default)]
-pub struct Remembering {
+pub struct CachingResolver {
     known: Mutex<Option<Known>>,
     system: DefaultResolver,
 }
@@ -34,7 +34,7 @@ struct Known {
     since: Instant,
 }
 
-impl Resolver for Remembering {
+impl Resolver for CachingResolver {
     fn resolve(
         &self,
         uri: &Uri,
@@ -71,13 +71,13 @@ impl Resolver for Remembering {
 mod tests {
     use super::*;
 
-    fn resolve(resolver: &Remembering, uri: &str) -> Option<Vec<std::net::SocketAddr>> {
+    fn resolve(resolver: &CachingResolver, uri: &str) -> Option<Vec<std::net::SocketAddr>> {
         let timeout = NextTimeout { after: FRESH.into(), ..NextTimeout::default() };
         let addresses = resolver.resolve(&uri.parse().unwrap(), &Config::default(), timeout);
         addresses.ok().map(|addresses| addresses.to_vec())
     }
 
-    fn since(resolver: &Remembering) -> Option<Instant> {
+    fn since(resolver: &CachingResolver) -> Option<Instant> {
         resolver.known.lock().unwrap().as_ref().map(|known| known.since)
     }
 
@@ -86,13 +86,13 @@ mod tests {
     fn a_name_that_is_not_found_is_told_as_such() {
         let timeout = NextTimeout { after: FRESH.into(), ..NextTimeout::default() };
         let uri = "https://places.invalid".parse().unwrap();
-        let found = Remembering::default().resolve(&uri, &Config::default(), timeout);
+        let found = CachingResolver::default().resolve(&uri, &Config::default(), timeout);
         assert!(matches!(found, Err(Error::HostNotFound)), "{found:?}");
     }
 
     #[test]
     fn the_system_is_asked_again_only_when_an_answer_is_old() {
-        let resolver = Remembering::default();
+        let resolver = CachingResolver::default();
         // ureq knows no such scheme and refuses to look the name up.
         let no_address = "gopher://127.0.0.1:7";
         assert_eq!(resolve(&resolver, no_address), None);
@@ -102,7 +102,7 @@ mod tests {
         assert_eq!(resolve(&resolver, "http://127.0.0.1:7"), expected);
         assert_eq!(since(&resolver), first);
 
-        let age = |resolver: &Remembering| {
+        let age = |resolver: &CachingResolver| {
             resolver.known.lock().unwrap().as_mut().unwrap().since -= FRESH;
         };
         age(&resolver);

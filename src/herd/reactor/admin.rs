@@ -5,7 +5,7 @@ use super::Reactor;
 use crate::config::Initiative;
 use crate::status::{PeerState, PeerStatus, Status};
 use herd_core::LinkState;
-use herd_core::names::{Door, PeerId};
+use herd_core::names::{ConnKind, PeerId};
 
 /// One line of JSON, with its newline.
 pub fn status_line(reactor: &Reactor) -> Vec<u8> {
@@ -32,8 +32,8 @@ fn status(reactor: &Reactor) -> Status {
         peer_address: config.peer_address.to_string(),
         peers: (0..config.peers.len()).map(|at| peer_status(reactor, at)).collect(),
         clients_known: reactor.server.store().len() as u64,
-        connections: reactor.slots.alive(Door::Client) as u64,
-        connections_total: reactor.slots.admitted(Door::Client),
+        connections: reactor.slots.alive(ConnKind::Client) as u64,
+        connections_total: reactor.slots.admitted(ConnKind::Client),
         lines_in: counters.lines_in,
         reports_news: counters.news,
         reports_stale: counters.stale,

@@ -8,14 +8,14 @@ use super::step::Step;
 use super::{Due, Reactor, Unfinished, descriptors};
 use crate::logging::events::Event;
 use herd_core::border::Input;
-use herd_core::names::{ConnId, Door};
+use herd_core::names::{ConnId, ConnKind};
 use herd_core::session::Phase;
 
-/// Connections accepted at one door in one turn.
+/// Connections accepted by one listener in one turn.
 const ACCEPTS_MAX: usize = 32;
 
 impl Reactor {
-    /// Admits whoever waits at a door, a bounded number of them; the rest has another turn.
+    /// Accepts the connections that wait, a bounded number of them; the rest has another turn.
     pub(super) fn accept(&mut self, slot: usize) {
         let now = self.moment();
         if let Some(Slot::Listener(listener)) = self.slots.at(slot) {
@@ -29,15 +29,15 @@ impl Reactor {
                 break;
             }
             let Some(Slot::Listener(listener)) = self.slots.at(slot) else { return };
-            let door = listener.door();
-            let is_full = self.room(door) == 0;
+            let kind = listener.kind();
+            let is_full = self.room(kind) == 0;
             let Some(Slot::Listener(listener)) = self.slots.at(slot) else { return };
             listener.is_full = is_full;
             if is_full {
                 return;
             }
             match listener.accept(now) {
-                Accepted::Arrived(arrival) => self.step(Step::Admit(door, arrival)),
+                Accepted::Arrived(arrival) => self.step(Step::Admit(kind, arrival)),
                 Accepted::Nobody => return,
                 Accepted::Exhausted { error, wait, is_first } => {
                     if is_first {
@@ -52,7 +52,7 @@ impl Reactor {
             && !listener.queued
         {
             listener.queued = true;
-            self.unfinished.push_back(Unfinished::Door(slot));
+            self.unfinished.push_back(Unfinished::Listener(slot));
         }
     }
 
@@ -65,7 +65,7 @@ impl Reactor {
         }
     }
 
-    /// The rest of a door is over that found the system exhausted.
+    /// The pause of a listener is over that found the system exhausted.
     pub(super) fn accept_after_rest(&mut self, slot: usize) {
         if let Some(Slot::Listener(listener)) = self.slots.at(slot) {
             listener.is_resting = false;
@@ -73,27 +73,27 @@ impl Reactor {
         self.offer_accept(slot);
     }
 
-    /// How many connections may come through a door. While there is no room, whoever comes waits in
+    /// How many connections of a kind there is room for. While there is none, a new one waits in
     /// the kernel's backlog. On the peer port there always is, for a peer could be the next who
     /// comes: the core sends the oldest stranger away.
-    fn room(&self, door: Door) -> usize {
-        let most = match door {
-            Door::Client => self.shares.clients,
-            Door::Admin => self.shares.admins,
-            Door::Peer | Door::Plain => usize::MAX,
+    fn room(&self, kind: ConnKind) -> usize {
+        let most = match kind {
+            ConnKind::Client => self.shares.clients,
+            ConnKind::Admin => self.shares.admins,
+            ConnKind::Peer | ConnKind::Course => usize::MAX,
         };
-        most.saturating_sub(self.slots.alive(door))
+        most.saturating_sub(self.slots.alive(kind))
     }
 
     /// Accepts again at doors that were full, once a tenth of the places is free. Nobody would
     /// tell us that people are waiting there.
     pub(super) fn open_doors_again(&mut self) {
         let doors = [
-            (self.doors.client, Door::Client, self.shares.clients),
-            (self.doors.admin, Door::Admin, self.shares.admins),
+            (self.doors.client, ConnKind::Client, self.shares.clients),
+            (self.doors.admin, ConnKind::Admin, self.shares.admins),
         ];
-        for (slot, door, most) in doors {
-            let has_room = self.room(door) >= most.div_ceil(10);
+        for (slot, kind, most) in doors {
+            let has_room = self.room(kind) >= most.div_ceil(10);
             if let Some(Slot::Listener(listener)) = self.slots.at(slot)
                 && listener.is_full
                 && has_room
@@ -101,21 +101,21 @@ impl Reactor {
             {
                 listener.is_full = false;
                 listener.queued = true;
-                self.unfinished.push_back(Unfinished::Door(slot));
+                self.unfinished.push_back(Unfinished::Listener(slot));
             }
         }
     }
 
     /// Gives it a name, unless there is no place for it or the kernel will not watch it.
-    pub(super) fn admit(&mut self, door: Door, arrival: Arrival) -> Option<ConnId> {
+    pub(super) fn admit(&mut self, kind: ConnKind, arrival: Arrival) -> Option<ConnId> {
         let now = self.moment();
         let (admitted, from) = match arrival {
             Arrival::Tcp(stream, from) => {
                 let make = |id| Connection::tcp(id, stream, Phase::Open, now);
-                (self.slots.admit(door, make), Some(from))
+                (self.slots.admit(kind, make), Some(from))
             }
             Arrival::Unix(stream) => {
-                (self.slots.admit(door, |id| Connection::unix(id, stream, now)), None)
+                (self.slots.admit(kind, |id| Connection::unix(id, stream, now)), None)
             }
         };
         let conn = admitted.filter(|&conn| self.register(conn))?;
@@ -148,12 +148,12 @@ mod tests {
     fn a_full_door_is_opened_when_there_is_room() {
         let mut house = House::new();
         house.reactor.shares.clients = 1;
-        let door = house.reactor.doors.client;
-        let is_full = |reactor: &mut Reactor| match reactor.slots.at(door) {
+        let kind = house.reactor.doors.client;
+        let is_full = |reactor: &mut Reactor| match reactor.slots.at(kind) {
             Some(Slot::Listener(listener)) => listener.is_full,
-            _ => panic!("there is no door"),
+            _ => panic!("there is no kind"),
         };
-        let (_first, conn) = house.come(Door::Client);
+        let (_first, conn) = house.come(ConnKind::Client);
         let _second = TcpStream::connect(house.clients).unwrap();
         house.turn_until(is_full);
         house.turn();
@@ -162,6 +162,6 @@ mod tests {
         house.turn();
         assert!(!is_full(&mut house.reactor));
         house.turn();
-        assert_eq!(house.reactor.slots.alive(Door::Client), 1);
+        assert_eq!(house.reactor.slots.alive(ConnKind::Client), 1);
     }
 }

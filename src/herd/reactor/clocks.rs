@@ -39,11 +39,11 @@ impl Clocks {
     }
 
     /// Reads both clocks after a sleep that was to last so long, or as long as it liked.
-    pub fn read(&mut self, patience: Option<Duration>) -> Now {
+    pub fn read(&mut self, timeout: Option<Duration>) -> Now {
         let at = self.elapsed();
         let passed = at.saturating_sub(self.last);
         // When a pause began cannot be known; so all of that time is the pause's.
-        match patience.is_some_and(|patience| passed > patience + Self::PAUSE_MIN) {
+        match timeout.is_some_and(|timeout| passed > timeout + Self::PAUSE_MIN) {
             true => self.paused += passed,
             false => self.last = at,
         }

@@ -228,15 +228,15 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
-    use herd_core::names::Door;
+    use herd_core::names::ConnKind;
     use herd_core::session::BufferPool;
 
     /// Goal: the kernel is asked for room while it has refused bytes, and at no other time.
     #[test]
     fn room_is_waited_for_where_it_was_missing() {
-        let door = TcpListener::bind("127.0.0.1:0").unwrap();
-        let stream = std::net::TcpStream::connect(door.local_addr().unwrap()).unwrap();
-        let (id, now) = (ConnId::new(Door::Client, 1, 0), Moment::default());
+        let kind = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = std::net::TcpStream::connect(kind.local_addr().unwrap()).unwrap();
+        let (id, now) = (ConnId::new(ConnKind::Client, 1, 0), Moment::default());
         let mut connection = Connection::tcp(id, TcpStream::from_std(stream), Phase::Open, now);
         let check = |connection: &Connection, expected: bool| {
             assert!(connection.interest().is_readable(), "news of input is always welcome");

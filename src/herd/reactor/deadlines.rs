@@ -171,7 +171,7 @@ mod tests {
     use crate::reactor::slots::Slots;
     use crate::reactor::tests::reactor;
     use herd_core::LinkState;
-    use herd_core::names::{Door, PeerId};
+    use herd_core::names::{ConnKind, PeerId};
     use herd_core::session::{Reading, Received};
 
     /// How many have said something.
@@ -198,7 +198,7 @@ mod tests {
         for (client, text) in clients.iter_mut().zip(["", "IAMAT", "NOPE\n"]) {
             client.write_all(text.as_bytes()).unwrap();
         }
-        while reactor.slots.alive(Door::Client) < 3 || spoken(&mut reactor.slots) < 2 {
+        while reactor.slots.alive(ConnKind::Client) < 3 || spoken(&mut reactor.slots) < 2 {
             reactor.turn(&mut events).unwrap();
         }
 
@@ -269,7 +269,8 @@ mod tests {
             ups(reactor) == 1 && reactor.server.counters().lines_in > 2
         });
 
-        let alive = |reactor: &Reactor| [Door::Client, Door::Peer].map(|d| reactor.slots.alive(d));
+        let alive =
+            |reactor: &Reactor| [ConnKind::Client, ConnKind::Peer].map(|d| reactor.slots.alive(d));
         let before = alive(&reactor);
         assert_eq!((before[0], before[1] >= 2), (4, true));
         for pause in [12, 60, 3600] {
@@ -313,7 +314,7 @@ mod tests {
         reactor.clocks.skip(Duration::from_millis(900));
         let late = reactor.clocks.elapsed();
         while reactor.server.store().is_empty() {
-            assert_eq!(reactor.slots.alive(Door::Client), 1, "its line had come");
+            assert_eq!(reactor.slots.alive(ConnKind::Client), 1, "its line had come");
             reactor.turn(&mut events).unwrap();
         }
         assert!(reactor.now.monotonic >= late, "so short a pause is none");

@@ -10,7 +10,7 @@ use super::routes::Route;
 use super::{Deferred, Reactor};
 use crate::config::LinkKind;
 use crate::logging::events::Event;
-use herd_core::names::{ConnId, Door, PeerId};
+use herd_core::names::{ConnId, ConnKind, PeerId};
 use herd_core::session::Phase;
 
 impl Reactor {
@@ -19,7 +19,7 @@ impl Reactor {
         match self.routes.next(peer) {
             Route::Connect(address) => self.connect(peer, address),
             Route::Resolve(address) => {
-                if let Err(error) = self.postbox.resolve(peer, address) {
+                if let Err(error) = self.completion_sender.resolve(peer, address) {
                     self.dial_failed(peer, &error.to_string());
                 }
             }
@@ -27,9 +27,9 @@ impl Reactor {
     }
 
     pub(super) fn connect(&mut self, peer: PeerId, address: SocketAddr) {
-        let door = match self.config.peers[usize::from(peer.0)].kind {
-            LinkKind::Herd => Door::Peer,
-            LinkKind::Plain => Door::Plain,
+        let kind = match self.config.peers[usize::from(peer.0)].kind {
+            LinkKind::Herd => ConnKind::Peer,
+            LinkKind::Plain => ConnKind::Course,
         };
         let stream = match TcpStream::connect(address) {
             Ok(stream) => stream,
@@ -39,7 +39,7 @@ impl Reactor {
         let _ = stream.set_nodelay(true);
         let phase = Phase::Connecting { peer };
         let now = self.moment();
-        match self.slots.admit(door, |id| Connection::tcp(id, stream, phase, now)) {
+        match self.slots.admit(kind, |id| Connection::tcp(id, stream, phase, now)) {
             Some(conn) if self.register(conn) => Event::Dialing { conn, address }.log(),
             _ => self.dial_failed(peer, "this server has no place left"),
         }

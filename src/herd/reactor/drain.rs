@@ -16,7 +16,7 @@ use super::{Due, Reactor};
 use crate::logging::events::Event;
 use herd_core::HandOver;
 use herd_core::border::Input;
-use herd_core::names::Door;
+use herd_core::names::ConnKind;
 use herd_core::session::Phase;
 
 /// How far the end has come.
@@ -61,13 +61,13 @@ impl Reactor {
     /// Takes the drain's next steps once a turn has made them possible.
     pub(super) fn step_drain(&mut self) {
         if let Some(Drain::Clients) = self.drain
-            && self.slots.alive(Door::Client) == 0
+            && self.slots.alive(ConnKind::Client) == 0
         {
             self.drain = Some(Drain::Peers);
             self.tell(Input::Leaving);
         }
         if let Some(Drain::Peers) = self.drain
-            && self.slots.alive(Door::Peer) + self.slots.alive(Door::Plain) == 0
+            && self.slots.alive(ConnKind::Peer) + self.slots.alive(ConnKind::Course) == 0
         {
             self.drain = Some(Drain::Over);
         }
@@ -87,7 +87,7 @@ impl Reactor {
         self.slots.remove_listener(self.doors.peer);
         for conn in self.slots.names() {
             let Some(session) = self.slots.session(conn) else { continue };
-            if conn.door() == Door::Client && session.phase() == Phase::Open {
+            if conn.kind() == ConnKind::Client && session.phase() == Phase::Open {
                 session.stop_reading();
                 self.queue_if_unfinished(conn);
             }

@@ -4,7 +4,7 @@
 
 use super::connection::Connection;
 use super::{Reactor, Unfinished};
-use herd_core::names::{ConnId, Door};
+use herd_core::names::{ConnId, ConnKind};
 use herd_core::session::{Flags, Phase};
 
 /// More connections than this are looked at in one of so many turns only.
@@ -25,14 +25,14 @@ impl Reactor {
 
         let unfinished = self.unfinished.iter().filter_map(|next| match next {
             Unfinished::Connection(conn) => Some(*conn),
-            Unfinished::Door(_) => None,
+            Unfinished::Listener(_) => None,
         });
         let unfinished = unfinished.chain(self.unfinished_peers.iter().copied());
         self.check_queue("unfinished", unfinished, |flags| flags.unfinished);
         self.check_queue("to be flushed", self.to_flush.iter().copied(), |flags| flags.to_flush);
-        for door in [Door::Client, Door::Peer, Door::Plain, Door::Admin] {
-            let alive = self.slots.living().filter(|connection| connection.id().door() == door);
-            assert_eq!(self.slots.alive(door), alive.count(), "{door:?}");
+        for kind in [ConnKind::Client, ConnKind::Peer, ConnKind::Course, ConnKind::Admin] {
+            let alive = self.slots.living().filter(|connection| connection.id().kind() == kind);
+            assert_eq!(self.slots.alive(kind), alive.count(), "{kind:?}");
         }
         self.slots.living().for_each(|connection| self.check_connection(connection));
     }
@@ -73,7 +73,7 @@ impl Reactor {
         let is_known = flags.to_flush || flags.write_blocked;
         assert!(!has_work || is_known, "{conn} would never be written to");
         assert!(connection.session.owns_no_empty_buffers(), "{conn} keeps what it does not need");
-        if conn.door() == Door::Client && connection.session.phase() == Phase::Open {
+        if conn.kind() == ConnKind::Client && connection.session.phase() == Phase::Open {
             let waits = self.server.is_waiting(conn);
             assert!(!flags.held || waits, "{conn} is held back for nothing");
             let is_passed_over = self.asked.is_passed_over(conn);

@@ -1,4 +1,4 @@
-//! A door: accepts whoever comes, until nobody is left or the system has no descriptor to give.
+//! A listener: accepts connections until none is left or the system has no descriptor to give.
 //! Apart because accepting fails in ways of its own; whom it admitted is `slots`' business.
 //!
 //! Under edge triggering the kernel reports a full backlog once. Whoever stops accepting before
@@ -15,12 +15,12 @@ use std::time::Duration;
 use mio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use mio::{Interest, Registry, Token};
 
-use herd_core::names::Door;
+use herd_core::names::ConnKind;
 use herd_core::session::Moment;
 
 pub struct Listener {
     slot: usize,
-    door: Door,
+    kind: ConnKind,
     socket: Socket,
     /// In the queue of the unfinished.
     pub queued: bool,
@@ -64,19 +64,19 @@ impl Listener {
     const BACKOFF_MAX: Duration = Duration::from_secs(1);
     const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 
-    pub fn tcp(slot: usize, door: Door, socket: TcpListener) -> Listener {
-        Listener::new(slot, door, Socket::Tcp(socket))
+    pub fn tcp(slot: usize, kind: ConnKind, socket: TcpListener) -> Listener {
+        Listener::new(slot, kind, Socket::Tcp(socket))
     }
 
-    pub fn unix(slot: usize, door: Door, socket: UnixListener) -> Listener {
-        Listener::new(slot, door, Socket::Unix(socket))
+    pub fn unix(slot: usize, kind: ConnKind, socket: UnixListener) -> Listener {
+        Listener::new(slot, kind, Socket::Unix(socket))
     }
 
-    fn new(slot: usize, door: Door, socket: Socket) -> Listener {
+    fn new(slot: usize, kind: ConnKind, socket: Socket) -> Listener {
         let backoff = Self::BACKOFF_MIN;
         Listener {
             slot,
-            door,
+            kind,
             socket,
             queued: false,
             is_resting: false,
@@ -86,8 +86,8 @@ impl Listener {
         }
     }
 
-    pub fn door(&self) -> Door {
-        self.door
+    pub fn kind(&self) -> ConnKind {
+        self.kind
     }
 
     pub fn register(&mut self, registry: &Registry) -> io::Result<()> {

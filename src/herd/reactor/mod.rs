@@ -71,7 +71,7 @@ use drain::Drain;
 use herd_core::border::{Input, Output, Outputs, Timer};
 use herd_core::clock::Now;
 use herd_core::line::Lines;
-use herd_core::names::{ConnId, Door, PeerId, Ticket};
+use herd_core::names::{ConnId, ConnKind, PeerId, Ticket};
 use herd_core::session::{BufferPool, Moment, Timeouts};
 use herd_core::timer_wheel::TimerWheel;
 use herd_core::{HandOver, Server};
@@ -82,7 +82,7 @@ use slots::{Slot, Slots};
 use step::Step;
 use traced::TraceFile;
 use work::Work;
-use worker::{Completions, Postbox};
+use worker::{CompletionSender, Completions};
 
 pub use start::{StartError, outlive_full_files};
 
@@ -128,7 +128,7 @@ pub struct Reactor {
     scratch: Box<[u8]>,
     fired: Vec<Due>,
     signals: Signals,
-    postbox: Postbox,
+    completion_sender: CompletionSender,
     completions: Completions,
     places: Places,
     routes: Routes,
@@ -155,7 +155,7 @@ enum Due {
 enum Unfinished {
     Connection(ConnId),
     /// The slot of a listener: doors live as long as the loop.
-    Door(usize),
+    Listener(usize),
 }
 
 /// An input that must wait until the outputs of the one before are carried out.
@@ -275,13 +275,13 @@ impl Reactor {
     /// the turn began. The others have had this turn.
     fn serve_unfinished(&mut self, waiting: usize) {
         // A peer may have several turns in one: it may speak for as many clients as we have.
-        while !self.work.is_enough(Door::Peer)
+        while !self.work.is_enough(ConnKind::Peer)
             && let Some(peer) = self.unfinished_peers.pop_front()
         {
             self.step(Step::Unfinished(Unfinished::Connection(peer)));
         }
         for at in 0..waiting {
-            if at > 0 && self.work.is_enough(Door::Client) {
+            if at > 0 && self.work.is_enough(ConnKind::Client) {
                 break;
             }
             let Some(next) = self.unfinished.pop_front() else { break };
@@ -337,7 +337,7 @@ impl Reactor {
         let known = self.server.store().len();
         self.server.handle(self.now, Input::Lines { conn, lines }, &mut self.out);
         let outputs = self.out.list.len();
-        if conn.door() == Door::Client && self.server.store().len() > known {
+        if conn.kind() == ConnKind::Client && self.server.store().len() > known {
             self.charge_newcomers(conn, self.server.store().len() - known);
         }
         if traffic::is_logged() {
@@ -363,8 +363,8 @@ impl Reactor {
                 Output::StartTimer { timer, after } => {
                     self.wheel.start(self.now.monotonic + after, Due::Core(timer));
                 }
-                Output::AskPlaces { conn, ticket, question, patience } => {
-                    self.ask_places(conn, ticket, question, patience);
+                Output::AskPlaces { conn, ticket, question, timeout } => {
+                    self.ask_places(conn, ticket, question, timeout);
                 }
                 Output::ResumeReading { conn } => self.resume(conn),
                 Output::TellDrained { conn } => self.tell_when_drained(conn),

@@ -8,7 +8,7 @@ use log::{error, info, warn};
 
 use super::worker::{Finished, PlacesPool};
 use super::{Deferred, Due, Reactor};
-use crate::places::desk::{CallId, Desk, Reception};
+use crate::places::call_gate::{CallGate, CallId, Reception};
 use crate::places::remote::Trouble;
 use crate::places::render::status::UNKNOWN_ERROR;
 use crate::places::{Loaded, Local, Told, has_shrunk, render};
@@ -38,7 +38,7 @@ enum Answerer {
     },
     Remote {
         pool: PlacesPool,
-        desk: Box<Desk>,
+        desk: Box<CallGate>,
         /// The service has said no, and the operator has been told.
         refuses: bool,
     },
@@ -68,7 +68,7 @@ impl Places {
         Places { name, source: Answerer::Local { local, held, load }, body: Vec::new() }
     }
 
-    pub fn remote(name: &'static str, pool: PlacesPool, desk: Desk) -> Places {
+    pub fn remote(name: &'static str, pool: PlacesPool, desk: CallGate) -> Places {
         let source = Answerer::Remote { pool, desk: Box::new(desk), refuses: false };
         Places { name, source, body: Vec::new() }
     }
@@ -145,7 +145,7 @@ impl Reactor {
         conn: ConnId,
         ticket: Ticket,
         question: Question,
-        patience: Duration,
+        timeout: Duration,
     ) {
         match &mut self.places.source {
             Answerer::Local { held, .. } => {
@@ -163,7 +163,7 @@ impl Reactor {
                 // Asked only now and here: an address kept for each connection would cost more
                 // memory than all the system calls for those who ask.
                 let from = self.slots.connection(conn).and_then(|asker| asker.peer_ip());
-                match desk.receive(self.now, from, ticket, &question, patience) {
+                match desk.receive(self.now, from, ticket, &question, timeout) {
                     Reception::Accepted => pool.ask_next(desk, self.now.monotonic),
                     Reception::Refused(status, why) => {
                         render::failure(status, why, &mut body);
@@ -174,7 +174,7 @@ impl Reactor {
             }
         }
         let timer = Timer::Answer { ticket };
-        self.wheel.start(self.now.monotonic + patience, Due::Core(timer));
+        self.wheel.start(self.now.monotonic + timeout, Due::Core(timer));
     }
 
     /// Answers from memory, as many as a turn may, a few for each who asks.
@@ -258,7 +258,7 @@ impl Reactor {
             *load = Load::Again;
             return;
         }
-        match self.postbox.load(local.clone()) {
+        match self.completion_sender.load(local.clone()) {
             Ok(()) => *load = Load::UnderWay,
             Err(error) => error!("the places are not loaded again: no thread ({error})"),
         }

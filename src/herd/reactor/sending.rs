@@ -8,7 +8,7 @@ use std::io;
 use super::connection::Flushed;
 use super::{Deferred, FLUSH_EARLY, Reactor, traced, traffic};
 use crate::logging::events::{CloseReason, Event};
-use herd_core::names::{ConnId, Door};
+use herd_core::names::{ConnId, ConnKind};
 use herd_core::session::Farewell;
 
 /// What is written at the end of a turn, however much is written to others: a report's answer, or a
@@ -20,7 +20,7 @@ impl Reactor {
     pub(super) fn send(&mut self, conn: ConnId, text: &[u8]) {
         let now = self.moment();
         let Some(connection) = self.slots.connection(conn) else { return };
-        if traffic::is_logged() && conn.door() != Door::Admin {
+        if traffic::is_logged() && conn.kind() != ConnKind::Admin {
             traffic::log_out(conn, text);
         }
         self.trace.hop(conn, text, || connection.ports());
@@ -34,7 +34,7 @@ impl Reactor {
         }
         let queued_max = self.config.limits.outbox_bytes_max;
         // A peer is never hung up on for what it is owed: the core bounds that (`herd_core::link`).
-        let is_bounded = conn.door() == Door::Peer;
+        let is_bounded = conn.kind() == ConnKind::Peer;
         let queued = self.slots.session(conn).map_or(0, |session| session.queued_bytes());
         if queued > queued_max && !is_bounded {
             self.kill(conn, CloseReason::OutboxFull);
@@ -72,7 +72,7 @@ impl Reactor {
         let (bytes, flushed) = connection.flush(now);
         self.work.written += bytes;
         self.trace.done(|| traced::write(connection, bytes));
-        if conn.door() == Door::Peer && bytes > 0 {
+        if conn.kind() == ConnKind::Peer && bytes > 0 {
             self.deferred.push_back(Deferred::Taken { conn, bytes });
         }
         match flushed {
@@ -179,11 +179,11 @@ mod tests {
     fn come(
         reactor: &mut Reactor,
         events: &mut Events,
-        door: Door,
+        kind: ConnKind,
         at: SocketAddr,
     ) -> (TcpStream, ConnId) {
         let far_end = TcpStream::connect(at).unwrap();
-        while reactor.slots.alive(door) == 0 {
+        while reactor.slots.alive(kind) == 0 {
             reactor.turn(events).unwrap();
         }
         (far_end, reactor.slots.names()[0])
@@ -214,8 +214,8 @@ mod tests {
     }
 
     /// Reads until nothing has come for a while.
-    fn hear(far_end: &mut TcpStream, patience: Duration) -> usize {
-        far_end.set_read_timeout(Some(patience)).unwrap();
+    fn hear(far_end: &mut TcpStream, timeout: Duration) -> usize {
+        far_end.set_read_timeout(Some(timeout)).unwrap();
         let (mut heard, mut piece) = (0, [0; 64 * 1024]);
         loop {
             match far_end.read(&mut piece) {
@@ -236,7 +236,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (mut reactor, [address, _]) = reactor(dir.path());
         let mut events = Events::with_capacity(16);
-        let (mut slow, conn) = come(&mut reactor, &mut events, Door::Client, address);
+        let (mut slow, conn) = come(&mut reactor, &mut events, ConnKind::Client, address);
         block(&mut reactor, conn, 1 << 20);
         hear(&mut slow, Duration::from_millis(100));
         reactor.send(conn, b"x");
@@ -258,7 +258,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (mut reactor, [_, address]) = reactor(dir.path());
         let mut events = Events::with_capacity(16);
-        let (mut peer, conn) = come(&mut reactor, &mut events, Door::Peer, address);
+        let (mut peer, conn) = come(&mut reactor, &mut events, ConnKind::Peer, address);
         let high_water = reactor.config.limits.high_water_bytes;
         block(&mut reactor, conn, high_water);
         greet(&reactor, &mut peer);
@@ -275,11 +275,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (mut reactor, [_, address]) = reactor(dir.path());
         let mut events = Events::with_capacity(16);
-        let (mut peer, _) = come(&mut reactor, &mut events, Door::Peer, address);
+        let (mut peer, _) = come(&mut reactor, &mut events, ConnKind::Peer, address);
         greet(&reactor, &mut peer);
         peer.write_all(b"AT Bona +0 whole +1-1 1\nAT Bona +0 half +1-1 15200").unwrap();
         peer.shutdown(Shutdown::Write).unwrap();
-        while reactor.slots.alive(Door::Peer) > 0 {
+        while reactor.slots.alive(ConnKind::Peer) > 0 {
             reactor.turn(&mut events).unwrap();
         }
         assert_eq!(reactor.server.store().len(), 1);
@@ -292,12 +292,12 @@ mod tests {
         let (mut reactor, [_, address]) = reactor(dir.path());
         let mut events = Events::with_capacity(16);
         let limits = LineLimits { line_bytes_max: 8192, endless_bytes_max: 1 << 20 };
-        let nobody = ConnId::new(Door::Client, 0, 99);
+        let nobody = ConnId::new(ConnKind::Client, 0, 99);
         for client in 0..20_000 {
             let line = format!("IAMAT client-{client} +1.5-1.5 1520023934\n");
             reactor.tell_lines(nobody, &mut Lines::new(line.as_bytes(), limits));
         }
-        let (mut peer, conn) = come(&mut reactor, &mut events, Door::Peer, address);
+        let (mut peer, conn) = come(&mut reactor, &mut events, ConnKind::Peer, address);
         greet(&reactor, &mut peer);
         let (mut heard, mut turns) = (0, 0);
         while heard < 20_000 * 50 {

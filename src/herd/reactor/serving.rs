@@ -14,7 +14,7 @@ use crate::logging::events::{CloseReason, Event};
 use crate::trace::SpanKind;
 use herd_core::border::Input;
 use herd_core::line::{LineLimits, Lines};
-use herd_core::names::{ConnId, Door};
+use herd_core::names::{ConnId, ConnKind};
 use herd_core::session::{Phase, Received};
 
 /// Lines taken from one client in one turn.
@@ -22,8 +22,8 @@ const LINES_MAX: usize = 256;
 /// Lines taken from a peer at a time: about as many as are read at a time.
 const PEER_LINES_MAX: usize = 1024;
 
-fn lines_alone(door: Door) -> usize {
-    if door == Door::Peer { PEER_LINES_MAX } else { LINES_MAX }
+fn lines_alone(kind: ConnKind) -> usize {
+    if kind == ConnKind::Peer { PEER_LINES_MAX } else { LINES_MAX }
 }
 
 impl Reactor {
@@ -86,25 +86,25 @@ impl Reactor {
         let Some(session) = self.slots.session(conn) else { return };
         if session.wants_turn(high_water) && !session.flags.unfinished {
             session.flags.unfinished = true;
-            match conn.door() {
-                Door::Peer => self.unfinished_peers.push_back(conn),
+            match conn.kind() {
+                ConnKind::Peer => self.unfinished_peers.push_back(conn),
                 _ => self.unfinished.push_back(Unfinished::Connection(conn)),
             }
         }
     }
 
-    fn limits_of(&self, door: Door) -> LineLimits {
+    fn limits_of(&self, kind: ConnKind) -> LineLimits {
         let limits = &self.config.limits;
-        match door {
-            Door::Client | Door::Plain => LineLimits {
+        match kind {
+            ConnKind::Client | ConnKind::Course => LineLimits {
                 line_bytes_max: limits.line_bytes_max,
                 endless_bytes_max: limits.endless_bytes_max,
             },
-            Door::Peer => LineLimits {
+            ConnKind::Peer => LineLimits {
                 line_bytes_max: limits.peer_line_bytes_max,
                 endless_bytes_max: limits.peer_line_bytes_max,
             },
-            Door::Admin => LineLimits { line_bytes_max: 256, endless_bytes_max: 256 },
+            ConnKind::Admin => LineLimits { line_bytes_max: 256, endless_bytes_max: 256 },
         }
     }
 
@@ -115,7 +115,7 @@ impl Reactor {
         let mut scratch = std::mem::take(&mut self.scratch);
         let mut count = 0;
         if connection.session.wants_bytes() {
-            let read_max = self.work.read_max(conn.door(), READ_BUDGET);
+            let read_max = self.work.read_max(conn.kind(), READ_BUDGET);
             match connection.fill(&mut scratch[..read_max], now) {
                 Filled::Bytes(bytes) => count = bytes,
                 Filled::Nothing | Filled::End => {}
@@ -131,24 +131,24 @@ impl Reactor {
     }
 
     fn take_lines(&mut self, conn: ConnId, read: &[u8]) {
-        let (now, limits) = (self.moment(), self.limits_of(conn.door()));
+        let (now, limits) = (self.moment(), self.limits_of(conn.kind()));
         let high_water = self.config.limits.high_water_bytes;
         let newcomers_max = self.newcomers_max(conn);
-        let lines_max = self.work.lines_max(conn.door(), lines_alone(conn.door()));
+        let lines_max = self.work.lines_max(conn.kind(), lines_alone(conn.kind()));
         let Some(session) = self.slots.session(conn) else { return };
-        let is_first = session.flags.received != Received::Line && conn.door() == Door::Client;
+        let is_first = session.flags.received != Received::Line && conn.kind() == ConnKind::Client;
         let Some(mut batch) = session.begin_batch(read, high_water) else { return };
         let mut lines = batch.lines(read, limits, lines_max).introducing(newcomers_max);
         if is_first && let Some(other) = foreign::language(lines.bytes(), limits.line_bytes_max) {
             Event::OtherProtocol { conn, protocol: other }.log();
             return self.kill(conn, CloseReason::OtherProtocol);
         }
-        match conn.door() {
-            Door::Admin => self.answer_admin(conn, &mut lines),
+        match conn.kind() {
+            ConnKind::Admin => self.answer_admin(conn, &mut lines),
             _ => self.tell_lines(conn, &mut lines),
         }
         let outcome = lines.outcome();
-        self.work.heard(conn.door(), read.len(), outcome.taken);
+        self.work.heard(conn.kind(), read.len(), outcome.taken);
         let Some(session) = self.slots.session(conn) else { return };
         if session.settle(batch, read, outcome, limits, now, &mut self.buffers) {
             self.kill(conn, CloseReason::EndlessLine);
@@ -159,7 +159,7 @@ impl Reactor {
     /// of the kernel, and only if it matters: an address kept for each would cost more memory.
     fn newcomers_max(&mut self, conn: ConnId) -> usize {
         let now = self.now.monotonic;
-        if !self.newcomers.anybody_is_short(now) || conn.door() != Door::Client {
+        if !self.newcomers.anybody_is_short(now) || conn.kind() != ConnKind::Client {
             return usize::MAX;
         }
         let from = self.slots.connection(conn).and_then(|connection| connection.peer_ip());
@@ -178,8 +178,8 @@ impl Reactor {
     fn tell_end(&mut self, conn: ConnId) {
         let Some(session) = self.slots.session(conn) else { return };
         if session.take_end(&mut self.buffers) {
-            match conn.door() {
-                Door::Admin => self.close_when_sent(conn),
+            match conn.kind() {
+                ConnKind::Admin => self.close_when_sent(conn),
                 _ => self.tell(Input::Ended { conn }),
             }
         }
@@ -238,7 +238,7 @@ mod tests {
     #[test]
     fn lines_that_are_left_bring_another_turn() {
         let mut house = House::new();
-        let (mut client, _) = house.come(Door::Client);
+        let (mut client, _) = house.come(ConnKind::Client);
         client.write_all(&b"\n".repeat(600)).unwrap();
         house.turn_until(|reactor| reactor.server.counters().lines_in > 0);
         for (lines, unfinished) in [(256, 1), (512, 1), (600, 0)] {
@@ -255,7 +255,7 @@ mod tests {
     #[test]
     fn who_was_held_back_has_another_turn() {
         let mut house = House::new();
-        let (mut client, _) = house.come(Door::Client);
+        let (mut client, _) = house.come(ConnKind::Client);
         client.write_all(b"IAMAT kiwi +60.17+24.94 7\n").unwrap();
         client.write_all(&b"WHATSAT kiwi 1 1\n".repeat(100)).unwrap();
         house.turn_until(|reactor| reactor.server.questions_waiting() == 64);

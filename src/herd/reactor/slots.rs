@@ -12,7 +12,7 @@ use slab::Slab;
 
 use super::connection::Connection;
 use super::listener::Listener;
-use herd_core::names::{ConnId, Door};
+use herd_core::names::{ConnId, ConnKind};
 use herd_core::session::Session;
 
 /// Whoever has a socket.
@@ -33,9 +33,9 @@ pub struct Slots {
     /// Places that ever had a tenant: each slot is below.
     places: usize,
     next_serial: u64,
-    /// Connections alive, by their door.
+    /// Connections alive, by their kind.
     alive: [usize; 4],
-    /// Connections that ever were, by their door.
+    /// Connections that ever were, by their kind.
     admitted: [u64; 4],
 }
 
@@ -60,16 +60,20 @@ impl Slots {
     }
 
     /// Admits a connection: gives it a slot and a name. `None` when no name can carry the slot.
-    pub fn admit(&mut self, door: Door, make: impl FnOnce(ConnId) -> Connection) -> Option<ConnId> {
+    pub fn admit(
+        &mut self,
+        kind: ConnKind,
+        make: impl FnOnce(ConnId) -> Connection,
+    ) -> Option<ConnId> {
         let entry = self.slab.vacant_entry();
         if entry.key() >= ConnId::SLOTS_MAX {
             return None;
         }
-        let id = ConnId::new(door, self.next_serial, entry.key());
+        let id = ConnId::new(kind, self.next_serial, entry.key());
         self.next_serial += 1;
         self.places = self.places.max(id.slot() + 1);
-        self.alive[door as usize] += 1;
-        self.admitted[door as usize] += 1;
+        self.alive[kind as usize] += 1;
+        self.admitted[kind as usize] += 1;
         entry.insert(Slot::Connection(make(id)));
         Some(id)
     }
@@ -103,7 +107,7 @@ impl Slots {
     pub fn kill(&mut self, id: ConnId) -> bool {
         let Some(connection) = self.connection(id) else { return false };
         connection.session.die();
-        self.alive[id.door() as usize] -= 1;
+        self.alive[id.kind() as usize] -= 1;
         self.graveyard.push(id.slot());
         true
     }
@@ -135,9 +139,9 @@ impl Slots {
         }
     }
 
-    /// Connections alive that came through this door.
-    pub fn alive(&self, door: Door) -> usize {
-        self.alive[door as usize]
+    /// Connections alive of this kind.
+    pub fn alive(&self, kind: ConnKind) -> usize {
+        self.alive[kind as usize]
     }
 
     /// Connections alive.
@@ -166,9 +170,9 @@ impl Slots {
         })
     }
 
-    /// Connections that have ever come through this door.
-    pub fn admitted(&self, door: Door) -> u64 {
-        self.admitted[door as usize]
+    /// Connections that there ever were of this kind.
+    pub fn admitted(&self, kind: ConnKind) -> u64 {
+        self.admitted[kind as usize]
     }
 }
 
@@ -182,14 +186,14 @@ mod tests {
     /// Goal: an event that was meant for the dead finds nobody, whoever comes in the same turn.
     #[test]
     fn nobody_moves_in_before_the_dead_are_buried() {
-        let door = TcpListener::bind("127.0.0.1:0").unwrap();
+        let kind = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut slots = Slots::new();
         let come = |slots: &mut Slots| {
-            let stream = TcpStream::connect(door.local_addr().unwrap()).unwrap();
+            let stream = TcpStream::connect(kind.local_addr().unwrap()).unwrap();
             stream.set_nonblocking(true).unwrap();
             let stream = mio::net::TcpStream::from_std(stream);
             let make = |id| Connection::tcp(id, stream, Phase::Open, Moment::default());
-            slots.admit(Door::Client, make).unwrap()
+            slots.admit(ConnKind::Client, make).unwrap()
         };
         let dead = come(&mut slots);
         assert!(slots.kill(dead) && !slots.kill(dead), "it dies once");

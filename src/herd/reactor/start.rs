@@ -25,7 +25,7 @@ use super::questions::Places;
 use super::routes::Routes;
 use super::slots::{Slot, Slots};
 use super::work::Work;
-use super::worker::{Completions, PlacesPool, Postbox};
+use super::worker::{CompletionSender, Completions, PlacesPool};
 use super::{READ_BUDGET, Reactor, SIGNALS, WAKER, traced};
 use crate::config::limits::{self, PEER_LINE_BYTES_CEILING};
 use crate::config::{Config, HerdKey, Initiative, LinkKind, PlainShape, StaleReply};
@@ -33,13 +33,13 @@ use crate::logging::LogHandle;
 use crate::logging::events::Event;
 use crate::places::Supply;
 use crate::places::budget::{Ledger, Spent};
-use crate::places::desk::Desk;
+use crate::places::call_gate::CallGate;
 use herd_core::border::Outputs;
-use herd_core::names::Door;
+use herd_core::names::ConnKind;
 use herd_core::session::BufferPool;
 use herd_core::store::Store;
 use herd_core::timer_wheel::TimerWheel;
-use herd_core::{Frame, PeerSettings, SEAL_BYTES, Server, Settings};
+use herd_core::{Frame, LINE_MAC_BYTES, PeerSettings, Server, Settings};
 
 /// Connections that may wait in the kernel until they are accepted: as many as Linux allows by
 /// default. mio asks for 128, which a few hundred clients at once overflow, and whoever finds it
@@ -47,7 +47,7 @@ use herd_core::{Frame, PeerSettings, SEAL_BYTES, Server, Settings};
 const BACKLOG: i32 = 4096;
 
 const _: () = assert!(PEER_LINE_BYTES_CEILING <= Store::REPORT_BYTES_MAX);
-const _: () = assert!(limits::LINE_TAG_BYTES == SEAL_BYTES);
+const _: () = assert!(limits::LINE_TAG_BYTES == LINE_MAC_BYTES);
 
 /// Why a server cannot start. Its text is one sentence for the operator.
 #[derive(Debug)]
@@ -138,8 +138,8 @@ impl Reactor {
         let mut slots = Slots::new();
         let doors = open_doors(&config, &poll, &mut slots, admin_path)?;
         let signals = watch_signals(&poll)?;
-        let (postbox, completions) = make_postbox(&poll)?;
-        let places = open_places(&config, &postbox)?;
+        let (completion_sender, completions) = make_completions(&poll)?;
+        let places = open_places(&config, &completion_sender)?;
         let server = Server::new(settings(&config, shares)?);
         let (trace, trace_file) = traced::start(&config)?;
         Event::Listening {
@@ -173,7 +173,7 @@ impl Reactor {
             scratch: vec![0; READ_BUDGET].into_boxed_slice(),
             fired: Vec::new(),
             signals,
-            postbox,
+            completion_sender,
             completions,
             places,
             routes: Routes::new(config.peers.iter().map(|peer| peer.address.clone())),
@@ -206,9 +206,9 @@ fn open_doors(
     let admin = UnixListener::bind(&admin_path)
         .map_err(|error| StartError::AdminSocket { path: admin_path, error })?;
     let doors = Doors {
-        client: slots.add_listener(|slot| Listener::tcp(slot, Door::Client, client)),
-        peer: slots.add_listener(|slot| Listener::tcp(slot, Door::Peer, peer)),
-        admin: slots.add_listener(|slot| Listener::unix(slot, Door::Admin, admin)),
+        client: slots.add_listener(|slot| Listener::tcp(slot, ConnKind::Client, client)),
+        peer: slots.add_listener(|slot| Listener::tcp(slot, ConnKind::Peer, peer)),
+        admin: slots.add_listener(|slot| Listener::unix(slot, ConnKind::Admin, admin)),
     };
     for slot in [doors.client, doors.peer, doors.admin] {
         if let Some(Slot::Listener(listener)) = slots.at(slot) {
@@ -241,25 +241,28 @@ fn watch_signals(poll: &Poll) -> Result<Signals, StartError> {
     Ok(signals)
 }
 
-fn make_postbox(poll: &Poll) -> Result<(Postbox, Completions), StartError> {
+fn make_completions(poll: &Poll) -> Result<(CompletionSender, Completions), StartError> {
     let waker = Waker::new(poll.registry(), WAKER);
     let waker = waker.map_err(|error| StartError::System("the waker", error))?;
-    Ok(Postbox::new(waker))
+    Ok(CompletionSender::new(waker))
 }
 
-fn open_places(config: &Config, postbox: &Postbox) -> Result<Places, StartError> {
+fn open_places(
+    config: &Config,
+    completion_sender: &CompletionSender,
+) -> Result<Places, StartError> {
     let no_thread = |error| StartError::System("a thread", error);
     let places = &config.places;
     let name = places.source.name();
     match Supply::of(places).map_err(|error| StartError::Places(error.to_string()))? {
         Supply::Local(local) => {
-            postbox.load(local.clone()).map_err(no_thread)?;
+            completion_sender.load(local.clone()).map_err(no_thread)?;
             Ok(Places::loading(name, local))
         }
         Supply::Remote(remote) => {
             let (ledger, spent) = open_ledger(config).unzip();
-            let pool = PlacesPool::start(remote, ledger, places.calls.workers, postbox);
-            let desk = Desk::new(places.calls, spent.unwrap_or_default());
+            let pool = PlacesPool::start(remote, ledger, places.calls.workers, completion_sender);
+            let desk = CallGate::new(places.calls, spent.unwrap_or_default());
             Ok(Places::remote(name, pool.map_err(no_thread)?, desk))
         }
     }
@@ -311,7 +314,7 @@ fn settings(config: &Config, shares: Shares) -> Result<Settings, StartError> {
         },
         stale_reply_stored: config.answers.stale_reply == StaleReply::Stored,
         close_after_reply: config.answers.close_after_reply,
-        answer_patience: config.places.deadline,
+        answer_timeout: config.places.deadline,
         limits: config.limits.core.clone(),
         strangers_max: shares.strangers,
         seed: random.u64(..),

@@ -7,7 +7,7 @@ use super::listener::Arrival;
 use super::{Due, Reactor, Unfinished};
 use crate::trace::SpanKind;
 use herd_core::border::Input;
-use herd_core::names::{ConnId, Door, PeerId};
+use herd_core::names::{ConnId, ConnKind, PeerId};
 
 /// Something that a turn does.
 pub enum Step {
@@ -23,8 +23,8 @@ pub enum Step {
     Deadlines,
     Flush(ConnId),
     Bury,
-    /// A connection has come through a door.
-    Admit(Door, Arrival),
+    /// A connection was accepted.
+    Admit(ConnKind, Arrival),
     Dial(PeerId),
 }
 
@@ -74,7 +74,7 @@ impl Reactor {
                 self.take_turn(conn);
                 SpanKind::Unfinished { conn: Some(conn) }
             }
-            Step::Unfinished(Unfinished::Door(slot)) => {
+            Step::Unfinished(Unfinished::Listener(slot)) => {
                 self.accept(slot);
                 SpanKind::Unfinished { conn: None }
             }
@@ -88,7 +88,7 @@ impl Reactor {
                 0 => return None,
                 slots => SpanKind::Bury { slots: slots as u32 },
             },
-            Step::Admit(door, arrival) => SpanKind::Accept { conn: self.admit(door, arrival)? },
+            Step::Admit(kind, arrival) => SpanKind::Accept { conn: self.admit(kind, arrival)? },
             Step::Dial(peer) => {
                 self.dial(peer);
                 SpanKind::Dial { peer }

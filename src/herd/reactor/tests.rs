@@ -15,7 +15,7 @@ use crate::config::layers::{Overrides, Which, configure};
 use crate::logging;
 use herd_core::LinkState;
 use herd_core::line::LineLimits;
-use herd_core::names::Door;
+use herd_core::names::ConnKind;
 use herd_core::session::Phase;
 
 /// A server on ports that are free, for clients and for the peers, who would dial it; to be
@@ -101,8 +101,8 @@ impl House {
     }
 
     /// Somebody who has come through this door, at both ends.
-    pub fn come(&mut self, door: Door) -> (TcpStream, ConnId) {
-        let address = if door == Door::Peer { self.peers } else { self.clients };
+    pub fn come(&mut self, kind: ConnKind) -> (TcpStream, ConnId) {
+        let address = if kind == ConnKind::Peer { self.peers } else { self.clients };
         let before = self.reactor.slots.names();
         let stream = TcpStream::connect(address).unwrap();
         // Else the kernel may keep the second of two writes for longer than minutes last here.
@@ -110,7 +110,7 @@ impl House {
         let mut conn = None;
         self.turn_until(|reactor| {
             let mut names = reactor.slots.names().into_iter();
-            conn = names.find(|name| name.door() == door && !before.contains(name));
+            conn = names.find(|name| name.kind() == kind && !before.contains(name));
             conn.is_some()
         });
         (stream, conn.unwrap())
@@ -118,7 +118,7 @@ impl House {
 
     /// A peer that has greeted.
     fn come_as_bona(&mut self) -> (TcpStream, ConnId) {
-        let (mut stream, conn) = self.come(Door::Peer);
+        let (mut stream, conn) = self.come(ConnKind::Peer);
         let (herd, nonce) = (&self.reactor.config.herd, "0".repeat(32));
         writeln!(stream, "HERD/1 Bona Bailey {herd} {nonce} -").unwrap();
         self.turn_until(|reactor| links_up(reactor) == 1);
@@ -188,7 +188,7 @@ fn read_some(stream: &mut TcpStream, most: usize) -> usize {
 #[cfg(target_os = "linux")]
 fn urgent_data_hides_nothing() {
     let mut house = House::new();
-    let (mut client, _) = house.come(Door::Client);
+    let (mut client, _) = house.come(ConnKind::Client);
     client.write_all(b"IAMAT one +1-1 7\n").unwrap();
     socket2::SockRef::from(&client).send_out_of_band(b"!").unwrap();
     client.write_all(b"IAMAT two +1-1 7\n").unwrap();
@@ -206,7 +206,7 @@ fn other_languages_are_not_heard() {
     let mut house = House::new();
     let page = b"POST / HTTP/1.1\r\nHost: a\r\n\r\nIAMAT victim +1-1 7\n";
     for piece_bytes in [page.len(), 9, 1] {
-        let (mut client, conn) = house.come(Door::Client);
+        let (mut client, conn) = house.come(ConnKind::Client);
         for piece in page.chunks(piece_bytes) {
             // It may be closed by now.
             let _ = client.write_all(piece);
@@ -217,7 +217,7 @@ fn other_languages_are_not_heard() {
     }
     assert_eq!(house.reactor.server.counters().lines_in, 0);
 
-    let (mut client, conn) = house.come(Door::Client);
+    let (mut client, conn) = house.come(ConnKind::Client);
     client.write_all(b"NOPE\n").unwrap();
     house.turn_until(|reactor| reactor.server.counters().lines_in == 1);
     client.write_all(page).unwrap();
@@ -232,7 +232,7 @@ fn other_languages_are_not_heard() {
 #[test]
 fn an_unfinished_line_is_answered_in_the_end() {
     let mut house = House::new();
-    let (mut client, conn) = house.come(Door::Client);
+    let (mut client, conn) = house.come(ConnKind::Client);
     client.write_all(b"NOPE\nIAMAT kiwi +1-1 7").unwrap();
     house.turn_until(|reactor| reactor.server.counters().lines_in == 1);
     house.pass(Duration::from_secs(8));
@@ -249,7 +249,7 @@ fn an_unfinished_line_is_answered_in_the_end() {
 #[test]
 fn a_line_that_ends_gives_time_to_the_next() {
     let mut house = House::new();
-    let (mut client, conn) = house.come(Door::Client);
+    let (mut client, conn) = house.come(ConnKind::Client);
     client.write_all(b"IAMAT kiwi +1-1 ").unwrap();
     for time in 0..20 {
         house.pass(Duration::from_secs(3));
@@ -267,7 +267,7 @@ fn a_line_that_ends_gives_time_to_the_next() {
 fn what_is_owed_excuses_no_unfinished_line() {
     let mut house = House::new();
     house.reactor.timeouts.write_stall = Duration::from_secs(3600);
-    let (mut client, conn) = house.come(Door::Client);
+    let (mut client, conn) = house.come(ConnKind::Client);
     house.block(conn, 20_000);
     client.write_all(b"IAMAT kiwi +1-1 7").unwrap();
     house.pass(Duration::from_secs(13));
@@ -278,20 +278,20 @@ fn what_is_owed_excuses_no_unfinished_line() {
 /// one that takes a little now and then is not. PROTOCOL 4.1, 8.6.
 #[test]
 fn who_takes_nothing_is_given_up() {
-    for door in [Door::Peer, Door::Client] {
+    for kind in [ConnKind::Peer, ConnKind::Client] {
         // With much, the outbox is never empty between two readings: only progress counts.
         for (reads, much) in [(true, 60_000), (true, 2 << 20), (false, 60_000)] {
             let mut house = House::new();
-            let (mut far_end, conn) = match door {
-                Door::Peer => house.come_as_bona(),
-                _ => house.come(Door::Client),
+            let (mut far_end, conn) = match kind {
+                ConnKind::Peer => house.come_as_bona(),
+                _ => house.come(ConnKind::Client),
             };
             // Most of it lies in the kernel, which takes more only when there is much room.
             house.block(conn, much);
             let before = owed(&mut house.reactor, conn);
             for second in 0..40 {
                 let _ = far_end.set_nonblocking(false);
-                let said = if door == Door::Peer { "PING 1\n" } else { "\n" };
+                let said = if kind == ConnKind::Peer { "PING 1\n" } else { "\n" };
                 let _ = far_end.write_all(said.as_bytes());
                 if reads && second % 4 == 0 {
                     read_some(&mut far_end, 1 << 22);
@@ -303,7 +303,7 @@ fn who_takes_nothing_is_given_up() {
                 }
                 house.pass(Duration::from_secs(1));
             }
-            assert_eq!(house.lives(conn), reads, "{door:?}, reads: {reads}, {before} bytes");
+            assert_eq!(house.lives(conn), reads, "{kind:?}, reads: {reads}, {before} bytes");
         }
     }
 }
@@ -313,7 +313,7 @@ fn who_takes_nothing_is_given_up() {
 #[test]
 fn lingering_has_bounds() {
     let mut house = House::new();
-    let (mut dripping, conn) = house.come(Door::Client);
+    let (mut dripping, conn) = house.come(ConnKind::Client);
     house.reactor.close_when_sent(conn);
     for _ in 0..12 {
         let _ = dripping.write_all(b"x");
@@ -322,7 +322,7 @@ fn lingering_has_bounds() {
     assert!(!house.lives(conn), "two seconds are over");
 
     house.reactor.timeouts.linger = Duration::from_secs(3600);
-    let (mut flooding, conn) = house.come(Door::Client);
+    let (mut flooding, conn) = house.come(ConnKind::Client);
     house.reactor.close_when_sent(conn);
     for sent in 0..=64 {
         assert!(house.lives(conn) || sent >= 60, "after {sent} KiB");
@@ -361,7 +361,7 @@ fn a_dial_without_an_answer_is_given_up() {
 fn the_oldest_stranger_makes_room() {
     let mut house = House::new();
     let strangers = Vec::from_iter((0..80).map(|_| TcpStream::connect(house.peers).unwrap()));
-    house.turn_until(|reactor| reactor.slots.admitted(Door::Peer) >= 80);
+    house.turn_until(|reactor| reactor.slots.admitted(ConnKind::Peer) >= 80);
     let (_peer, conn) = house.come_as_bona();
     assert!(house.lives(conn));
     drop(strangers);
@@ -379,7 +379,7 @@ fn a_dial_does_not_keep_the_port_of_a_peer() {
     let stream = mio::net::TcpStream::from_std(own.into());
     let (phase, now) = (Phase::Connecting { peer: PeerId(0) }, house.reactor.moment());
     let dial = |id| Connection::tcp(id, stream, phase, now);
-    let conn = house.reactor.slots.admit(Door::Peer, dial).unwrap();
+    let conn = house.reactor.slots.admit(ConnKind::Peer, dial).unwrap();
     assert!(house.reactor.register(conn));
     house.turn_until(|reactor| reactor.slots.connection(conn).is_none());
     assert_eq!(links_up(&house.reactor), 0);
@@ -393,7 +393,8 @@ fn an_address_has_one_form() {
     let Ok(listener) = TcpListener::bind("[::]:0") else { return };
     listener.set_nonblocking(true).unwrap();
     let port = listener.local_addr().unwrap().port();
-    let mut listener = Listener::tcp(0, Door::Client, mio::net::TcpListener::from_std(listener));
+    let mut listener =
+        Listener::tcp(0, ConnKind::Client, mio::net::TcpListener::from_std(listener));
     let _client = TcpStream::connect(("127.0.0.1", port)).unwrap();
     let (stream, from) = loop {
         match listener.accept(Moment::default()) {
@@ -402,7 +403,7 @@ fn an_address_has_one_form() {
         }
     };
     assert!(from.is_ipv4() && from.ip().is_loopback());
-    let id = ConnId::new(Door::Client, 1, 0);
+    let id = ConnId::new(ConnKind::Client, 1, 0);
     let connection = Connection::tcp(id, stream, Phase::Open, Moment::default());
     assert_eq!(connection.peer_ip(), Some(from.ip()));
 }
@@ -420,7 +421,7 @@ fn reports(time: usize) -> String {
 fn a_peer_that_reads_hears_everything() {
     let mut house = House::new();
     let (mut peer, conn) = house.come_as_bona();
-    let nobody = ConnId::new(Door::Client, 0, 99);
+    let nobody = ConnId::new(ConnKind::Client, 0, 99);
     let limits = LineLimits { line_bytes_max: 8192, endless_bytes_max: 1 << 20 };
     read_some(&mut peer, 1 << 20);
     let mut heard = 0;
@@ -448,7 +449,7 @@ fn a_peer_is_heard_beside_a_crowd() {
         hog.write_all("\n".repeat(60_000).as_bytes()).unwrap();
         hog
     }));
-    house.turn_until(|reactor| reactor.slots.alive(Door::Client) == 30);
+    house.turn_until(|reactor| reactor.slots.alive(ConnKind::Client) == 30);
     let news = (0..8_000).map(|client| format!("AT Bona +0 client-{client} +1-1 7\n"));
     let news = news.collect::<String>();
     let telling = std::thread::spawn(move || {
@@ -479,7 +480,7 @@ fn an_address_introduces_so_many_and_no_more() {
         ..house.reactor.config.limits.clone()
     };
     house.reactor.newcomers = Newcomers::new(&limits);
-    let (mut client, conn) = house.come(Door::Client);
+    let (mut client, conn) = house.come(ConnKind::Client);
     client.write_all(reports(7).as_bytes()).unwrap();
     house.turn_until(|reactor| reactor.server.counters().lines_in == 1_000);
     // What one turn of a connection may introduce before it is known to whom it belongs.

@@ -2,8 +2,8 @@
 //! has done (`trace::Recorder::end`); which file that goes to, and when, is a matter of its own.
 //!
 //! The file is written at the end, and whenever SIGUSR1 comes. The loop copies what is recorded
-//! and turns on; a thread writes, and says so through the postbox. Whoever asks meanwhile is not
-//! forgotten: another copy is taken when that thread is done.
+//! and turns on; a thread writes, and its completion wakes the loop. A signal that comes meanwhile
+//! is not forgotten: another copy is taken when that thread is done.
 
 use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
@@ -18,7 +18,7 @@ use super::worker::Finished;
 use super::{Due, Reactor};
 use crate::config::Config;
 use crate::trace::{self, Heading, Recorder, Recording, Row, Span, SpanKind, Turn};
-use herd_core::names::{ConnId, Door};
+use herd_core::names::{ConnId, ConnKind};
 
 /// Where the trace goes.
 #[derive(Default)]
@@ -84,7 +84,7 @@ impl Reactor {
 
     #[cold]
     fn record_lines(&mut self, span: Span, conn: ConnId, heard: &[u8], outputs: u32) {
-        let is_link = conn.door() != Door::Client || self.config.accept_plain;
+        let is_link = conn.kind() != ConnKind::Client || self.config.accept_plain;
         self.trace.end_hearing(span, (conn, outputs), heard, || {
             // What it said may have been its death.
             let teller = self.slots.tenant(conn.slot()).filter(|_| is_link)?;
@@ -93,8 +93,8 @@ impl Reactor {
         });
     }
 
-    pub(super) fn trace_sleep(&mut self, patience: Option<Duration>, events: &Events) {
-        self.trace.done(|| SpanKind::Sleep { patience, ready: events.iter().count() as u32 });
+    pub(super) fn trace_sleep(&mut self, timeout: Option<Duration>, events: &Events) {
+        self.trace.done(|| SpanKind::Sleep { timeout, ready: events.iter().count() as u32 });
     }
 
     /// SIGUSR1 has come.
@@ -115,11 +115,11 @@ impl Reactor {
         else {
             return;
         };
-        let postbox = self.postbox.clone();
+        let completion_sender = self.completion_sender.clone();
         let write = move || {
             let began = Instant::now();
             tell_of(&recording, &path);
-            postbox.post(Row::Trace, began, Finished::TraceWritten);
+            completion_sender.post(Row::Trace, began, Finished::TraceWritten);
         };
         match thread::Builder::new().name("herd-trace".into()).spawn(write) {
             Ok(writer) => self.trace_file.writer = Some(writer),

@@ -8,7 +8,7 @@
 //!
 //! asyncio: `_run_once` runs each handle that is ready, and each runs for as long as it likes.
 
-use herd_core::names::Door;
+use herd_core::names::ConnKind;
 
 /// What one turn has done so far.
 #[derive(Default)]
@@ -38,10 +38,10 @@ impl Work {
     const WRITTEN_MAX: usize = 4 << 20;
 
     /// A connection has had a turn, in which so many bytes of it were read and so many lines taken.
-    pub fn heard(&mut self, door: Door, bytes: usize, lines: usize) {
+    pub fn heard(&mut self, kind: ConnKind, bytes: usize, lines: usize) {
         let lines = lines.max(Self::LINES_A_TURN);
-        match door {
-            Door::Peer => self.peer_lines += lines,
+        match kind {
+            ConnKind::Peer => self.peer_lines += lines,
             _ => (self.read, self.lines) = (self.read + bytes, self.lines + lines),
         }
     }
@@ -53,22 +53,22 @@ impl Work {
     }
 
     /// Whether whoever has work left must wait for the next turn.
-    pub fn is_enough(&self, door: Door) -> bool {
-        match door {
-            Door::Peer => self.peer_lines >= Self::LINES_MAX,
+    pub fn is_enough(&self, kind: ConnKind) -> bool {
+        match kind {
+            ConnKind::Peer => self.peer_lines >= Self::LINES_MAX,
             _ => self.lines >= Self::LINES_MAX || self.read >= Self::READ_MAX,
         }
     }
 
     /// How many lines of one connection may be taken, who would have so many in a turn without
     /// others.
-    pub fn lines_max(&self, door: Door, alone: usize) -> usize {
-        if self.is_enough(door) { Self::LINES_A_TURN } else { alone }
+    pub fn lines_max(&self, kind: ConnKind, alone: usize) -> usize {
+        if self.is_enough(kind) { Self::LINES_A_TURN } else { alone }
     }
 
     /// How many bytes of one connection may be read, likewise.
-    pub fn read_max(&self, door: Door, alone: usize) -> usize {
-        if self.is_enough(door) { Self::READ_A_TURN } else { alone }
+    pub fn read_max(&self, kind: ConnKind, alone: usize) -> usize {
+        if self.is_enough(kind) { Self::READ_A_TURN } else { alone }
     }
 
     pub fn may_answer(&self) -> bool {
@@ -202,7 +202,7 @@ mod tests {
             reactor.server.store().find(b"lone").is_some()
         });
         assert!(turns <= 3, "{turns} turns");
-        assert_eq!(reactor.slots.alive(Door::Client), askers + 2);
+        assert_eq!(reactor.slots.alive(ConnKind::Client), askers + 2);
         drop(lone);
     }
 
@@ -214,7 +214,7 @@ mod tests {
         let (mut reactor, [address, _]) = reactor(dir.path());
         let mut events = Events::with_capacity(16);
         let _clients = [0; 2].map(|_| come(address, "\n"));
-        turn_until(&mut reactor, &mut events, |reactor| reactor.slots.alive(Door::Client) == 2);
+        turn_until(&mut reactor, &mut events, |reactor| reactor.slots.alive(ConnKind::Client) == 2);
         let [much, little] = reactor.slots.names()[..] else { panic!("two have come") };
         reactor.work.written = Work::WRITTEN_MAX;
         reactor.send(much, &[b'x'; 60_000]);

@@ -27,7 +27,7 @@ use mio::Waker;
 
 use crate::config::Address;
 use crate::places::budget::{Ledger, Spent};
-use crate::places::desk::{CallId, Desk};
+use crate::places::call_gate::{CallGate, CallId};
 use crate::places::remote::Trouble;
 use crate::places::render::status::UNKNOWN_ERROR;
 use crate::places::{Loaded, Local, Remote, Source, Told, render};
@@ -45,7 +45,7 @@ pub enum Finished {
 
 /// Where workers leave what they have done. Each has its own.
 #[derive(Clone)]
-pub struct Postbox {
+pub struct CompletionSender {
     results: Sender<(Call, Finished)>,
     waker: Arc<Waker>,
 }
@@ -69,10 +69,10 @@ struct Asker {
     ledger: Option<Arc<Ledger>>,
 }
 
-impl Postbox {
-    pub fn new(waker: Waker) -> (Postbox, Completions) {
+impl CompletionSender {
+    pub fn new(waker: Waker) -> (CompletionSender, Completions) {
         let (results, receiver) = mpsc::channel();
-        (Postbox { results, waker: Arc::new(waker) }, Completions(receiver))
+        (CompletionSender { results, waker: Arc::new(waker) }, Completions(receiver))
     }
 
     /// Leaves what was done since `began`.
@@ -86,13 +86,13 @@ impl Postbox {
 
     /// Loads places while the loop already listens, or still answers from those it has.
     pub fn load(&self, places: Local) -> io::Result<()> {
-        let postbox = self.clone();
+        let completion_sender = self.clone();
         let load = move || {
             let began = Instant::now();
             // A panic in a library must not leave early questions without an answer for ever.
             let loaded = catch_unwind(AssertUnwindSafe(|| places.load()));
             let loaded = loaded.unwrap_or_else(|_| Err("the loading failed".to_owned()));
-            postbox.post(Row::Load, began, Finished::Loaded(loaded));
+            completion_sender.post(Row::Load, began, Finished::Loaded(loaded));
         };
         thread::Builder::new().name("herd-load".into()).spawn(load).map(drop)
     }
@@ -100,13 +100,13 @@ impl Postbox {
     /// Resolves a name on a thread of its own: there are few peers, and a resolver that hangs
     /// must keep neither places nor other peers waiting.
     pub fn resolve(&self, peer: PeerId, address: Address) -> io::Result<()> {
-        let postbox = self.clone();
+        let completion_sender = self.clone();
         let resolve = move || {
             let began = Instant::now();
             let found = (address.host.as_str(), address.port).to_socket_addrs();
             let addresses = found.map(Iterator::collect);
             let resolved = Finished::Resolved { peer, addresses };
-            postbox.post(Row::Resolve(peer), began, resolved);
+            completion_sender.post(Row::Resolve(peer), began, resolved);
         };
         thread::Builder::new().name("herd-resolve".into()).spawn(resolve).map(drop)
     }
@@ -123,17 +123,17 @@ impl PlacesPool {
         source: Remote,
         ledger: Option<Ledger>,
         threads: usize,
-        postbox: &Postbox,
+        completion_sender: &CompletionSender,
     ) -> io::Result<PlacesPool> {
         let (source, ledger) = (Arc::new(source), ledger.map(Arc::new));
         let (questions, receiver) = mpsc::channel();
         let receiver = Arc::new(Mutex::new(receiver));
         for number in 0..threads {
             let asker = Asker { source: source.clone(), ledger: ledger.clone() };
-            let (receiver, postbox) = (receiver.clone(), postbox.clone());
+            let (receiver, completion_sender) = (receiver.clone(), completion_sender.clone());
             thread::Builder::new().name(format!("herd-places-{number}")).spawn(move || {
                 let row = Row::Places(number as u16);
-                ask_for_ever(row, &asker, &receiver, &postbox);
+                ask_for_ever(row, &asker, &receiver, &completion_sender);
             })?;
         }
         Ok(PlacesPool { questions, source })
@@ -145,7 +145,7 @@ impl PlacesPool {
     }
 
     /// Hands the desk's next calls to the threads that are free.
-    pub fn ask_next(&self, desk: &mut Desk, now: Duration) {
+    pub fn ask_next(&self, desk: &mut CallGate, now: Duration) {
         while let Some((call, question)) = desk.next(now) {
             // The threads live as long as this end of the channel.
             let _ = self.questions.send((call, question, desk.spent()));
@@ -172,7 +172,7 @@ fn ask_for_ever(
     row: Row,
     Asker { source, ledger }: &Asker,
     questions: &Mutex<Receiver<Job>>,
-    postbox: &Postbox,
+    completion_sender: &CompletionSender,
 ) {
     loop {
         // The lock is held while waiting: the others wait for the lock, which comes to the same.
@@ -193,7 +193,7 @@ fn ask_for_ever(
             render::failure(UNKNOWN_ERROR, "the source of places failed", &mut body);
             Told::Excuse
         });
-        postbox.post(row, began, Finished::Places { call, told, body });
+        completion_sender.post(row, began, Finished::Places { call, told, body });
     }
 }
 
@@ -208,9 +208,9 @@ mod tests {
     fn who_is_woken_finds_the_result() {
         let mut poll = Poll::new().unwrap();
         let waker = Waker::new(poll.registry(), Token(0)).unwrap();
-        let (postbox, results) = Postbox::new(waker);
+        let (completion_sender, results) = CompletionSender::new(waker);
         // A waker that is dropped takes its event with it, so one end of it stays here.
-        let theirs = postbox.clone();
+        let theirs = completion_sender.clone();
         let worker =
             thread::spawn(move || theirs.post(Row::Load, Instant::now(), Finished::TraceWritten));
         let mut events = Events::with_capacity(1);

@@ -99,9 +99,9 @@ impl Recording {
                      \"unfinished\":{unfinished},\"owing\":{owing},\"open\":{open}"
                 )
             }
-            SpanKind::Sleep { patience, ready } => {
-                let patience = patience.map_or("null".into(), |wait| wait.as_micros().to_string());
-                format!("\"patience_us\":{patience},\"ready\":{ready}")
+            SpanKind::Sleep { timeout, ready } => {
+                let timeout = timeout.map_or("null".into(), |wait| wait.as_micros().to_string());
+                format!("\"patience_us\":{timeout},\"ready\":{ready}")
             }
             SpanKind::Ready { token, conn, readable, writable, closed } => format!(
                 "\"token\":{token},{}\"readable\":{readable},\"writable\":{writable},\
@@ -120,7 +120,7 @@ impl Recording {
             }
             SpanKind::Bury { slots } => format!("\"slots\":{slots}"),
             SpanKind::Accept { conn } => {
-                format!("\"conn\":\"{conn}\",\"door\":\"{:?}\"", conn.door())
+                format!("\"conn\":\"{conn}\",\"kind\":\"{:?}\"", conn.kind())
             }
             SpanKind::Fill { conn, bytes } => format!("\"conn\":\"{conn}\",\"bytes\":{bytes}"),
             SpanKind::Tell { told, lines, outputs } => {

@@ -99,7 +99,7 @@ pub fn id(client: &[u8], time: &[u8], link: &LinkName) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use herd_core::names::Door;
+    use herd_core::names::ConnKind;
 
     const HOP_ID: u64 = 0x0e7e_5dbd_84ec_aa02;
 
@@ -134,13 +134,13 @@ mod tests {
     #[test]
     fn ports_are_asked_for_once() {
         let mut links = Links::default();
-        let conn = ConnId::new(Door::Peer, 1, 3);
+        let conn = ConnId::new(ConnKind::Peer, 1, 3);
         assert!(links.name((Way::Told, conn), || None).is_none());
         for way in [Way::Told, Way::Heard] {
             assert!(links.name((way, conn), || Some([1, 2])).is_some());
             assert!(links.name((way, conn), || panic!("known")).is_some());
         }
-        let next = ConnId::new(Door::Peer, 2, 3);
+        let next = ConnId::new(ConnKind::Peer, 2, 3);
         let name = links.name((Way::Told, next), || Some([65535, 65535])).unwrap();
         assert_eq!(&name.bytes[..name.length], b" 65535>65535");
     }

@@ -28,7 +28,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use herd_core::border::Input;
-use herd_core::names::{ConnId, Door, PeerId};
+use herd_core::names::{ConnId, ConnKind, PeerId};
 use hop::{ClientStart, Links, Way};
 pub(crate) use span_kind::{Due, SpanKind, Told, Turn};
 
@@ -269,7 +269,7 @@ impl Ring {
         ports: impl FnOnce() -> Option<[u16; 2]>,
     ) -> Option<u64> {
         // A client is told AT lines, too, but those are answers.
-        let is_link = matches!(conn.door(), Door::Peer | Door::Plain);
+        let is_link = matches!(conn.kind(), ConnKind::Peer | ConnKind::Course);
         if !is_link || hop::reports(lines).next().is_none() {
             return None;
         }
@@ -345,7 +345,7 @@ mod tests {
 
     /// A turn with a phase and a piece of work in it.
     fn turn(recorder: &mut Recorder) {
-        let conn = ConnId::new(Door::Client, 1, 0);
+        let conn = ConnId::new(ConnKind::Client, 1, 0);
         let turn = recorder.begin();
         let ready = recorder.begin();
         let fill = recorder.begin();

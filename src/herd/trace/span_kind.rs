@@ -12,7 +12,7 @@ use herd_core::names::{ConnId, PeerId};
 #[derive(Clone, Copy, Debug)]
 pub enum SpanKind {
     Turn(u64, Turn),
-    Sleep { patience: Option<Duration>, ready: u32 },
+    Sleep { timeout: Option<Duration>, ready: u32 },
     Ready { token: u32, conn: Option<ConnId>, readable: bool, writable: bool, closed: bool },
     Waker { results: u32 },
     Signals,

@@ -2,9 +2,9 @@
 //! left when it has gone. Apart from the host, which only does what the reactor does.
 
 use super::{Act, HIGH_WATER, Host, LIMITS, LINES_MAX};
-use crate::watch::{Invariant, Violation};
+use crate::invariants::{Invariant, Violation};
 use herd_core::LinkState;
-use herd_core::names::{ConnId, Door, PeerId};
+use herd_core::names::{ConnId, ConnKind, PeerId};
 
 /// How much of the store a peer is told at a time, if it may be owed as much; without the last
 /// line.
@@ -36,8 +36,8 @@ impl Host {
     /// A text was put behind what is to be sent, of a connection that was open or not.
     pub(super) fn check_sent(&mut self, conn: ConnId, text: &[u8], is_open: bool, queued: usize) {
         let piece_bytes = PIECE_BYTES.min(self.peer_owed_max) + LIMITS.line_bytes_max;
-        let queued_max = match conn.door() {
-            Door::Peer => self.peer_owed_max + piece_bytes + WORDS_BYTES,
+        let queued_max = match conn.kind() {
+            ConnKind::Peer => self.peer_owed_max + piece_bytes + WORDS_BYTES,
             // All answers that waited leave at once; they are as long as their commands.
             _ => HIGH_WATER + LINES_MAX * 2 * LIMITS.line_bytes_max,
         };

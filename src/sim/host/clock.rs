@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::watch::nanos;
+use crate::invariants::nanos;
 use herd_core::clock::{Now, PosixTime};
 use herd_core::wire::Report;
 

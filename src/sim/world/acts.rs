@@ -3,10 +3,10 @@
 
 use super::{Event, MS, PATIENCE, World};
 use crate::host::Act;
-use crate::watch::{Invariant, Violation};
+use crate::invariants::{Invariant, Violation};
 use crate::wire::{At, Party};
 use herd_core::border::Note;
-use herd_core::names::{Door, PeerId};
+use herd_core::names::{ConnKind, PeerId};
 
 impl World {
     pub(super) fn act(&mut self, server: usize, act: Act) -> Result<(), Violation> {
@@ -17,16 +17,16 @@ impl World {
                 self.plan(after, Event::Dialed { server, life, peer });
             }
             Act::Ask { conn, ticket, question } => {
-                let one_in = self.chance.late_one_in;
+                let one_in = self.scenario.late_one_in;
                 let is_late = one_in > 0 && self.random.u32(0..one_in) == 0;
                 let after = self.up_to(if is_late { 5_000 * MS } else { 300 * MS });
                 let body = format!("{{\"radius\":{},\"results\":[]}}", question.radius_km);
                 let comes = !is_late || self.random.bool();
                 let far = At::of(conn).far();
-                if let Party::Talker(talker) = self.wires[far.wire].ends[far.end].party {
+                if let Party::Client(client) = self.wires[far.wire].ends[far.end].party {
                     let is_in_time = comes && after < PATIENCE;
                     let settled = self.now + if is_in_time { after } else { PATIENCE };
-                    self.talkers[talker].promise(is_in_time, (self.now, settled))?;
+                    self.clients[client].promise(is_in_time, (self.now, settled))?;
                 }
                 if comes {
                     self.plan(after, Event::Answer { server, life, ticket, body });
@@ -39,7 +39,7 @@ impl World {
             }
             Act::Reset { conn } => {
                 Invariant::Answers
-                    .demand(conn.door() == Door::Peer, || format!("{conn} was hung up on"))?;
+                    .demand(conn.kind() == ConnKind::Peer, || format!("{conn} was hung up on"))?;
                 let at = At::of(conn);
                 self.wires[at.wire].ends[at.end].alive = false;
                 if !self.wires[at.wire].ends[1 - at.end].deaf {
@@ -50,11 +50,11 @@ impl World {
             Act::Over { conn } => {
                 let at = At::of(conn);
                 self.wires[at.wire].ends[at.end].alive = false;
-                if conn.door() == Door::Client {
+                if conn.kind() == ConnKind::Client {
                     let far = &mut self.wires[at.wire].ends[at.far().end];
                     far.finished = true;
-                    if let Party::Talker(talker) = far.party {
-                        self.talkers[talker].is_cut |= self.seats[server].is_leaving;
+                    if let Party::Client(client) = far.party {
+                        self.clients[client].is_cut |= self.seats[server].is_leaving;
                     }
                     self.plan_delivery(at.far());
                 }
@@ -79,7 +79,7 @@ impl World {
         Invariant::Trust.demand(self.is_fair(server, note), || {
             format!("{}, among the honest: {row}", seat.name)
         })?;
-        self.chronicle.tell(self.now, &seat.name, || row);
+        self.event_log.tell(self.now, &seat.name, || row);
         Ok(())
     }
 }

@@ -43,8 +43,9 @@ pub const EXECUTOR: Experiment = Experiment {
             bound. Whoever fills it makes everybody wait who needs a thread.",
     steps: "A service accepts and never answers; the twin gives up after 1 s. 60 questions are \
             asked, and then the name `localhost` is resolved.",
-    house: "names have threads of their own (`Postbox::resolve`), and questions beyond a bound are \
-            refused at once (`Desk::receive`).",
+    house: "names have threads of their own (`CompletionSender::resolve`), and questions beyond \
+            a bound are \
+            refused at once (`CallGate::receive`).",
     run: |found, _| python(include_str!("executor.py"), found),
 };
 

@@ -19,8 +19,9 @@ pub const BLOCKING: Experiment = Experiment {
     steps: "Four clients say a line every millisecond and wait for its echo. A fifth asks \
             something that takes 200 ms, five times. Once the loop itself waits for that; once a \
             worker does, and wakes the loop.",
-    house: "workers wait, `Postbox::post` wakes the loop, and how many questions may wait is \
-            bounded: `Desk::receive`.",
+    house: "workers wait, `CompletionSender::post` wakes the loop, and how many questions may \
+            wait is \
+            bounded: `CallGate::receive`.",
     run: blocking,
 };
 

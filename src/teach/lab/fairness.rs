@@ -72,8 +72,8 @@ fn serve(rule: Rule) -> io::Result<(usize, Vec<Duration>)> {
     let mut unfinished = VecDeque::new();
     let mut share_max = 0;
     while streams[OTHER.0].is_some() {
-        let patience = if unfinished.is_empty() { PATIENCE } else { Duration::ZERO };
-        poll.poll(&mut events, Some(patience))?;
+        let timeout = if unfinished.is_empty() { PATIENCE } else { Duration::ZERO };
+        poll.poll(&mut events, Some(timeout))?;
         for token in events.iter().map(|event| event.token()) {
             if rule != Rule::OnePlace || !unfinished.contains(&token) {
                 unfinished.push_back(token);

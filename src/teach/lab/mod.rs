@@ -226,9 +226,9 @@ fn join<T>(thread: JoinHandle<T>) -> io::Result<T> {
 }
 
 /// How many events come within this time.
-fn count_events(poll: &mut Poll, patience: Duration) -> io::Result<usize> {
+fn count_events(poll: &mut Poll, timeout: Duration) -> io::Result<usize> {
     let mut events = Events::with_capacity(16);
-    poll.poll(&mut events, Some(patience))?;
+    poll.poll(&mut events, Some(timeout))?;
     Ok(events.iter().count())
 }
 

@@ -75,13 +75,13 @@ fn level(found: &mut Findings, _: &House) -> io::Result<()> {
     }
     near.read_exact(&mut [0; 90])?;
 
-    let ready = |near: &_, patience: &Timespec| {
-        poll_level(&mut [PollFd::new(near, PollFlags::IN)], Some(patience))
+    let ready = |near: &_, timeout: &Timespec| {
+        poll_level(&mut [PollFd::new(near, PollFlags::IN)], Some(timeout))
     };
-    let patience = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+    let timeout = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
     far.write_all(&[b'x'; 100])?;
     let mut level_reads = 0;
-    while ready(&near, &patience)? > 0 {
+    while ready(&near, &timeout)? > 0 {
         near.read_exact(&mut ten)?;
         level_reads += 1;
     }
@@ -92,7 +92,7 @@ fn level(found: &mut Findings, _: &House) -> io::Result<()> {
         edge_turns += 1;
     }
     let begun = Instant::now();
-    while begun.elapsed() < pause && ready(&near, &patience)? > 0 {
+    while begun.elapsed() < pause && ready(&near, &timeout)? > 0 {
         level_turns += 1;
     }
 

@@ -18,7 +18,7 @@ pub const RESOLVER: Experiment = Experiment {
             they pile up.",
     steps: "20 calls of ureq to an address written in digits: without a timeout, with one, and \
             with one and a resolver that remembers. How many threads have been started?",
-    house: "`Remembering` asks the system once a minute, and takes an old address rather than \
+    house: "`CachingResolver` asks the system once a minute, and takes an old address rather than \
             none.",
     run: resolver,
 };
@@ -27,15 +27,15 @@ const CALLS: usize = 20;
 
 fn resolver(found: &mut Findings, house: &House) -> io::Result<()> {
     let config = |timeout| Agent::config_builder().timeout_global(timeout).proxy(None).build();
-    let patience = Some(Duration::from_secs(5));
+    let timeout = Some(Duration::from_secs(5));
     let bare = count_threads(config(None).new_agent())?;
-    let timed = count_threads(config(patience).new_agent())?;
-    let remembered = count_threads((house.agent)(config(patience)))?;
+    let timed = count_threads(config(timeout).new_agent())?;
+    let remembered = count_threads((house.agent)(config(timeout)))?;
     found.show("threads for 20 calls, no timeout", 0, bare);
     found.show("threads for 20 calls, a timeout", 0, timed);
-    found.show("threads for 20 calls, `Remembering`", 1, remembered);
+    found.show("threads for 20 calls, `CachingResolver`", 1, remembered);
     found.demand(bare == 0 && timed >= CALLS as u64, "a timeout costs no threads any more");
-    found.demand(remembered <= 1, "`Remembering` forgets");
+    found.demand(remembered <= 1, "`CachingResolver` forgets");
     Ok(())
 }
 

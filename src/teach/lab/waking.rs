@@ -45,7 +45,8 @@ pub const WAKE_FIRST: Experiment = Experiment {
             the loop. Between the two anything may happen, for instance that the loop wakes.",
     steps: "A worker wakes the loop and is held up for 50 ms before it queues its result. The loop \
             wakes, looks, and polls again for 500 ms. Then the same, the other way round.",
-    house: "queue first, wake second: `Postbox::post`. The planted bug `WakeBeforeQueue` is this \
+    house: "queue first, wake second: `CompletionSender::post`. The planted bug \
+            `WakeBeforeQueue` is this \
             one.",
     run: wake_first,
 };

@@ -14,9 +14,9 @@ use std::time::Instant;
 use ureq::http::Response;
 use ureq::{Agent, Body};
 
+use super::cache::Cache;
 use super::globe;
 use super::http::{Address, Failure, Http, Reply, SourceError};
-use super::memory::Memory;
 use super::render;
 use super::{Place, Source, Told};
 use crate::config::limits::{PLACE_BYTES_MAX, PLACES_ANSWER_BYTES_MAX};
@@ -63,7 +63,7 @@ pub struct Remote {
     http: Http,
     protocol: Box<dyn Protocol>,
     key: Option<Secret>,
-    memory: Option<Memory>,
+    memory: Option<Cache>,
     /// Elements of answers that could not be used, since the start.
     skipped: AtomicU64,
     trouble: Mutex<Option<Trouble>>,
@@ -85,7 +85,7 @@ impl Remote {
     pub fn new(
         protocol: Box<dyn Protocol>,
         places: &Places,
-        memory: Option<Memory>,
+        memory: Option<Cache>,
     ) -> Result<Remote, SourceError> {
         let http = Http::new(&protocol.address(), places)?;
         let (key, skipped, trouble) = (places.key.clone(), AtomicU64::new(0), Mutex::new(None));

@@ -5,12 +5,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::client::report;
 use super::graph::Graph;
 use super::host::{EPOCH, NANOS};
-use super::talker::report;
-use super::watch::{Invariant, Violation, nanos};
+use super::invariants::{Invariant, Violation, nanos};
 use super::wire::At;
-use herd_core::SEAL_BYTES;
+use herd_core::LINE_MAC_BYTES;
 
 /// What became of one report.
 pub struct Spread {
@@ -23,7 +23,7 @@ pub struct Spread {
 }
 
 #[derive(Default)]
-pub struct Tellings {
+pub struct Propagation {
     /// Unfinished lines, by the end they came to.
     partial: BTreeMap<(usize, usize), Vec<u8>>,
     reports: BTreeMap<String, Spread>,
@@ -42,7 +42,7 @@ pub struct Cost {
     pub time_max: Duration,
 }
 
-impl Tellings {
+impl Propagation {
     /// Bytes have come to this end, from one server to another. Gives the whole lines.
     pub fn heard(
         &mut self,
@@ -117,7 +117,7 @@ impl Tellings {
 
 /// A line as it is held: each link seals it anew.
 fn without_seal(line: &str) -> String {
-    let sealed = line.trim_end().len().checked_sub(SEAL_BYTES);
+    let sealed = line.trim_end().len().checked_sub(LINE_MAC_BYTES);
     match sealed.and_then(|end| line.split_at_checked(end)) {
         Some((report, seal)) if seal.starts_with(" ~") => format!("{report}\n"),
         _ => line.to_owned(),

@@ -36,7 +36,7 @@ const FORGETTING_MAX: Duration = Duration::from_secs(200);
 /// More clients than these are a crowd.
 const CROWD: u32 = 40;
 
-pub struct Chance {
+pub struct Scenario {
     pub graph: Graph,
     pub faults: Faults,
     /// Faults that happen until the herd is left in peace.
@@ -45,7 +45,7 @@ pub struct Chance {
     /// By then the herd must be at rest.
     pub end: Duration,
     /// Clients that come, one after the other.
-    pub talkers: usize,
+    pub clients: usize,
     /// When the first of them may come.
     pub first_talk: Duration,
     /// Each client comes at its time and says one line.
@@ -90,8 +90,8 @@ pub enum Keys {
     Two,
 }
 
-impl Chance {
-    pub fn of_seed(plan: &Plan, seed: u64) -> Chance {
+impl Scenario {
+    pub fn of_seed(plan: &Plan, seed: u64) -> Scenario {
         let mut random = Rng::with_seed(seed);
         let graph = draw_graph(plan, &mut random);
         let faults = match plan.faults {
@@ -101,7 +101,7 @@ impl Chance {
         };
         let bulky = random.u32(0..12) == 0;
         let has_small_pipes = faults.has(Fault::Reader);
-        let chance = Chance {
+        let scenario = Scenario {
             graph,
             faults,
             faults_count: match faults.and(Faults::EVENTS).is_empty() {
@@ -110,7 +110,7 @@ impl Chance {
             },
             peace: PEACE,
             end: PEACE + HEALING_MAX,
-            talkers: random.usize(10..100),
+            clients: random.usize(10..100),
             first_talk: Duration::ZERO,
             in_turn: false,
             ids: if bulky { 100 } else { random.u32(1..30) },
@@ -137,27 +137,27 @@ impl Chance {
             ahead_max: None,
             expire_after: None,
         };
-        let chance = chance.with_mechanisms(plan, &mut random);
-        let faults = chance.faults;
-        let chance = match random.u32(0..8) {
-            _ if faults.is_empty() && random.bool() => chance.counted(),
-            0 if plan.faults.is_none() && !faults.is_empty() => chance.overflowing(&mut random),
-            _ => chance,
+        let scenario = scenario.with_mechanisms(plan, &mut random);
+        let faults = scenario.faults;
+        let scenario = match random.u32(0..8) {
+            _ if faults.is_empty() && random.bool() => scenario.counted(),
+            0 if plan.faults.is_none() && !faults.is_empty() => scenario.overflowing(&mut random),
+            _ => scenario,
         };
-        chance.with_room_for_a_crowd()
+        scenario.with_room_for_a_crowd()
     }
 
     /// Nothing but one report after the other, in a herd at its best: for measuring.
-    pub fn measured(plan: &Plan, reports: usize, seed: u64) -> Chance {
+    pub fn measured(plan: &Plan, reports: usize, seed: u64) -> Scenario {
         let graph = draw_graph(plan, &mut Rng::with_seed(seed));
         let peace = JOINED + MS * 20 * u32::try_from(reports).unwrap_or(u32::MAX);
-        Chance {
+        Scenario {
             graph,
             faults: Faults::NONE,
             faults_count: 0,
             peace,
             end: peace + HEALING_MAX,
-            talkers: reports,
+            clients: reports,
             first_talk: JOINED,
             in_turn: true,
             ids: u32::MAX,
@@ -180,7 +180,7 @@ impl Chance {
     }
 
     /// Each mechanism is there in some lives and not in others.
-    fn with_mechanisms(self, plan: &Plan, random: &mut Rng) -> Chance {
+    fn with_mechanisms(self, plan: &Plan, random: &mut Rng) -> Scenario {
         let demands_keys =
             plan.faults.is_some_and(|faults| !faults.and(Faults::ON_THE_WIRE).is_empty());
         let keys = match random.u32(0..6) {
@@ -196,7 +196,7 @@ impl Chance {
             Keys::None => self.faults.without(Faults::ON_THE_WIRE),
             _ => self.faults,
         };
-        Chance {
+        Scenario {
             faults,
             faults_count: if faults.and(Faults::EVENTS).is_empty() { 0 } else { self.faults_count },
             ids: if is_crowded { random.u32(100..400) } else { self.ids },
@@ -231,19 +231,19 @@ impl Chance {
     }
 
     /// All are joined before the first client comes, and nobody is ever behind.
-    fn counted(self) -> Chance {
+    fn counted(self) -> Scenario {
         let (first_talk, compare_every, expire_after) = (JOINED, None, None);
         let is_counted = true;
-        Chance { first_talk, id_bytes: 0, is_counted, compare_every, expire_after, ..self }
+        Scenario { first_talk, id_bytes: 0, is_counted, compare_every, expire_after, ..self }
     }
 
     /// Peers may be owed next to nothing, links stall for long, and then nothing more is said:
     /// what was held back has only its repair to be told by.
-    fn overflowing(self, random: &mut Rng) -> Chance {
-        Chance {
+    fn overflowing(self, random: &mut Rng) -> Scenario {
+        Scenario {
             faults: Faults::of(&[Fault::Stall, Fault::Reader]),
             faults_count: random.usize(10..40),
-            talkers: 2 * self.talkers,
+            clients: 2 * self.clients,
             id_bytes: 0,
             pipe_bytes: random.usize(64..1_000),
             peer_owed_max: random.usize(100..1_000),
@@ -256,7 +256,7 @@ impl Chance {
 
     /// Where there is room for one line at a time, hundreds of parts that differ are told one after
     /// the other, and life is too short for that. No configuration allows so little.
-    fn with_room_for_a_crowd(self) -> Chance {
+    fn with_room_for_a_crowd(self) -> Scenario {
         if self.ids <= CROWD {
             return self;
         }
@@ -264,7 +264,7 @@ impl Chance {
             const ROOM: usize = 4_000;
             bytes.max(ROOM)
         });
-        Chance { pipe_bytes, peer_owed_max, ..self }
+        Scenario { pipe_bytes, peer_owed_max, ..self }
     }
 
     /// The longest that a link stalls: shorter than its ends' patience, or they would give it up

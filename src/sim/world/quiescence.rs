@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use super::{Event, World};
+use crate::client::report;
 use crate::host::Host;
-use crate::talker::report;
-use crate::watch::{Invariant, Violation, agree, lines_of, may_be_forgotten};
+use crate::invariants::{Invariant, Violation, agree, lines_of, may_be_forgotten};
 use crate::wire::Wire;
 use herd_core::LinkState;
 use herd_core::names::PeerId;
@@ -31,14 +31,14 @@ pub(super) struct Rest {
 impl World {
     pub(super) fn look(&mut self) -> Result<(), Violation> {
         let outcome = self.is_at_rest();
-        let is_late = self.now >= self.chance.end;
+        let is_late = self.now >= self.scenario.end;
         match (outcome, self.rest) {
             (Err(why), _) if is_late => return Err(why),
             (Err(_), _) => self.rest = None,
             (Ok(()), None) => {
                 self.rest = Some(Rest { since: self.now, stirs: self.stirs() });
                 let clients = self.bodies().next().map_or(0, |body| body.server.store().len());
-                self.chronicle.tell(self.now, "", || format!("all agree on {clients} clients"));
+                self.event_log.tell(self.now, "", || format!("all agree on {clients} clients"));
             }
             (Ok(()), Some(rest)) if self.now >= rest.since + REST => match self.is_idle(rest) {
                 Err(why) if is_late => return Err(why),
@@ -80,7 +80,7 @@ impl World {
         }
         let is_forgotten = |body: &Host| body.server.store().is_empty();
         Invariant::Bounds
-            .demand(!self.chance.expires_soon() || self.bodies().all(is_forgotten), || {
+            .demand(!self.scenario.expires_soon() || self.bodies().all(is_forgotten), || {
                 "what has expired is still held".to_owned()
             })?;
         let is_believed = self.wires.iter().any(Wire::is_believed);
@@ -88,8 +88,8 @@ impl World {
             .demand(!is_believed, || "a stranger, or a forged link, is listened to".to_owned())?;
         let mut links = self.wires.iter().filter(|wire| wire.is_link());
         healed(!links.any(|wire| wire.deceives()), "somebody", "has trusted a dead link")?;
-        for talker in self.talkers.iter().filter(|talker| !talker.is_cut) {
-            Invariant::Answers.demand(talker.is_content(), || talker.complaint())?;
+        for client in self.clients.iter().filter(|client| !client.is_cut) {
+            Invariant::Answers.demand(client.is_content(), || client.complaint())?;
         }
         Ok(())
     }
@@ -97,8 +97,9 @@ impl World {
     /// Since it came to rest, next to nothing has happened.
     fn is_idle(&self, rest: Rest) -> Result<(), Violation> {
         let stirs = self.stirs() - rest.stirs;
-        let link_seconds = self.chance.graph.links.len() as u64 * (self.now - rest.since).as_secs();
-        let sweeps = match self.chance.expire_after {
+        let link_seconds =
+            self.scenario.graph.links.len() as u64 * (self.now - rest.since).as_secs();
+        let sweeps = match self.scenario.expire_after {
             Some(_) => SWEEPS_A_SECOND * self.seats.len() as u64,
             None => 0,
         };
@@ -113,10 +114,10 @@ impl World {
     fn judge(&mut self) -> Result<(), Violation> {
         let bodies = self.seats.iter().filter_map(|seat| seat.body.as_ref());
         let bodies: Vec<_> = bodies.collect();
-        self.watch.judge(&bodies, &self.chance.graph.names)?;
+        self.invariants.judge(&bodies, &self.scenario.graph.names)?;
         match bodies.first() {
-            Some(body) if self.chance.is_counted => {
-                self.tellings.check(&self.chance.graph, &lines_of(body.server.store()))
+            Some(body) if self.scenario.is_counted => {
+                self.propagation.check(&self.scenario.graph, &lines_of(body.server.store()))
             }
             _ => Ok(()),
         }
@@ -125,7 +126,7 @@ impl World {
     /// What a server holds that nobody may have forgotten yet.
     fn lasting_lines(&self, body: &Host) -> Vec<String> {
         let mut lines = lines_of(body.server.store());
-        if self.chance.expire_after.is_some() {
+        if self.scenario.expire_after.is_some() {
             let is_lasting =
                 |line: &String| !self.bodies().any(|body| may_be_forgotten(body, &report(line)));
             lines.retain(is_lasting);

@@ -16,7 +16,7 @@ pub enum Detail {
     Lines,
 }
 
-/// One line of the chronicle.
+/// One line of the event_log.
 #[derive(Clone, Debug)]
 pub struct Row {
     at: Duration,
@@ -34,17 +34,17 @@ pub struct Counts {
     pub time: Duration,
 }
 
-pub struct Chronicle {
+pub struct EventLog {
     hash: DefaultHasher,
     detail: Detail,
     pub rows: Vec<Row>,
     pub counts: Counts,
 }
 
-impl Chronicle {
-    pub fn new(detail: Detail) -> Chronicle {
+impl EventLog {
+    pub fn new(detail: Detail) -> EventLog {
         let (rows, counts) = (Vec::new(), Counts::default());
-        Chronicle { hash: DefaultHasher::new(), detail, rows, counts }
+        EventLog { hash: DefaultHasher::new(), detail, rows, counts }
     }
 
     /// Notes an event for the hash.

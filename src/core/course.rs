@@ -132,7 +132,7 @@ impl Server {
             return true;
         }
         let told = Told::write(&report, out);
-        if self.judge(now, (key, &told), sender, out) == Verdict::Stale {
+        if self.accept_report(now, (key, &told), sender, out) == Verdict::Stale {
             self.put_right(&report, sender, out);
         }
         true

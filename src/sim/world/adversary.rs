@@ -3,12 +3,12 @@
 //! strangers know everything but the keys.
 
 use super::World;
-use crate::chance::Keys;
 use crate::faults::{Fault, Faults};
-use crate::watch::Violation;
+use crate::invariants::Violation;
+use crate::scenario::Keys;
 use crate::wire::{At, Party};
 use herd_core::border::Note;
-use herd_core::names::{ConnId, Door, PeerId};
+use herd_core::names::{ConnId, ConnKind, PeerId};
 
 /// What strangers remember of a link.
 const TAPE_BYTES_MAX: usize = 16 * 1024;
@@ -44,7 +44,7 @@ impl World {
         let listeners = Faults::of(&[Fault::Replay, Fault::Forge]);
         let wire = &mut self.wires[at.wire];
         let room = TAPE_BYTES_MAX.saturating_sub(wire.tape.len());
-        if at.end == 1 && wire.is_link() && !self.chance.faults.and(listeners).is_empty() {
+        if at.end == 1 && wire.is_link() && !self.scenario.faults.and(listeners).is_empty() {
             wire.tape.extend_from_slice(&bytes[..room.min(bytes.len())]);
         }
     }
@@ -75,7 +75,7 @@ impl World {
         let peer = self.seats[peer].name.clone();
         let nonce = format!("{:032x}", self.random.u128(..));
         let caps = self.drawn_caps();
-        let greeting = match (self.chance.keys, self.random.u32(0..4)) {
+        let greeting = match (self.scenario.keys, self.random.u32(0..4)) {
             (Keys::None, 0) => format!("HERD/1 Nobody {name} sim {nonce} {caps}"),
             (Keys::None, 1) => format!("HERD/1 {peer} Nobody sim {nonce} {caps}"),
             (Keys::None, 2) => format!("HERD/1 {peer} {name} another {nonce} {caps}"),
@@ -108,7 +108,7 @@ impl World {
         }
         let life = self.seats[server].life;
         let at = self.lay(Party::Stranger, Party::Server { server, life }, false).far();
-        self.tell(server, |body| body.accept(at.conn(Door::Peer)))?;
+        self.tell(server, |body| body.accept(at.conn(ConnKind::Peer)))?;
         self.put(at, said);
         self.wires[at.wire].ends[at.end].finished = self.random.bool();
         Ok(())
@@ -116,7 +116,7 @@ impl World {
 
     /// Whether it is a stranger who answers the next dial.
     pub(super) fn has_impostor(&mut self) -> bool {
-        let may_be = self.chance.faults.has(Fault::Forge) && self.now < self.chance.peace;
+        let may_be = self.scenario.faults.has(Fault::Forge) && self.now < self.scenario.peace;
         may_be && self.random.u32(0..4) == 0
     }
 
@@ -124,7 +124,7 @@ impl World {
         let life = self.seats[server].life;
         let at = self.lay(Party::Server { server, life }, Party::Stranger, false);
         self.row(server, || "dials, and a stranger answers".to_owned());
-        self.tell(server, |body| body.connected(peer, at.conn(Door::Peer)))
+        self.tell(server, |body| body.connected(peer, at.conn(ConnKind::Peer)))
     }
 
     /// A stranger was dialled and greeted: it sends the greeting back, or one with the names
@@ -133,7 +133,7 @@ impl World {
         let heard = String::from_utf8_lossy(piece).into_owned();
         let words: Vec<&str> = heard.split_whitespace().collect();
         let ["HERD/1", from, to, herd, nonce, caps] = words[..] else { return Ok(()) };
-        let is_open = self.chance.keys == Keys::None;
+        let is_open = self.scenario.keys == Keys::None;
         let answer = match self.random.u32(0..3) {
             0 => heard,
             1 if !is_open => format!("HERD/1 {to} {from} {herd} {nonce} {caps}\n"),

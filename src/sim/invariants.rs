@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use super::client::report;
 use super::host::Host;
-use super::talker::report;
 use herd_core::store::{HashKeys, Store, rank};
 use herd_core::wire::Report;
 
@@ -130,8 +130,8 @@ impl fmt::Display for Violation {
     }
 }
 
-/// What the watch has seen of a herd so far.
-pub struct Watch {
+/// What the invariants has seen of a herd so far.
+pub struct Invariants {
     seats: Vec<Seen>,
     /// What clients have said, without its first word, and to which servers.
     said: BTreeMap<String, BTreeSet<usize>>,
@@ -164,9 +164,9 @@ struct Seen {
     clock: BTreeSet<i128>,
 }
 
-impl Watch {
-    pub fn new(servers: usize) -> Watch {
-        Watch {
+impl Invariants {
+    pub fn new(servers: usize) -> Invariants {
+        Invariants {
             seats: (0..servers).map(|_| Seen::default()).collect(),
             said: BTreeMap::new(),
             acknowledged: Vec::new(),

@@ -61,42 +61,42 @@ pub(super) struct Key {
     bound: u8,
 }
 
-pub struct Desk {
+pub struct CallGate {
     rules: CallRules,
     calls: HashMap<Key, Call>,
     /// Calls that no worker has yet, oldest first.
     queue: VecDeque<Key>,
     at_work: usize,
-    health: Health,
+    breaker: Breaker,
     budget: Budget,
     askers: Askers,
 }
 
-impl Desk {
+impl CallGate {
     /// A desk that has spent so much already.
-    pub fn new(rules: CallRules, spent: Spent) -> Desk {
-        Desk {
+    pub fn new(rules: CallRules, spent: Spent) -> CallGate {
+        CallGate {
             rules,
             calls: HashMap::new(),
             queue: VecDeque::new(),
             at_work: 0,
-            health: Health::Well { failures: 0 },
+            breaker: Breaker::Closed { failures: 0 },
             budget: Budget::new(rules.calls_per_day, spent),
             askers: Askers::default(),
         }
     }
 
-    /// Decides about a question. `from` is the address of the client, if it has one; `patience` is
-    /// how long it waits. Then ask `Desk::next`.
+    /// Decides about a question. `from` is the address of the client, if it has one; `timeout` is
+    /// how long it waits. Then ask `CallGate::next`.
     pub fn receive(
         &mut self,
         now: Now,
         from: Option<IpAddr>,
         ticket: Ticket,
         question: &Question,
-        patience: Duration,
+        timeout: Duration,
     ) -> Reception {
-        let until = now.monotonic + patience;
+        let until = now.monotonic + timeout;
         let limited = from.filter(|ip| self.rules.limits_loopback || !ip.is_loopback());
         if limited.is_some_and(|ip| !self.askers.may_ask(ip, now.monotonic, &self.rules)) {
             let why = "too many questions from this address; ask again in a second";
@@ -108,7 +108,7 @@ impl Desk {
             call.until = call.until.max(until);
             return Reception::Accepted;
         }
-        if !self.health.allows_call(now.monotonic) {
+        if !self.breaker.allows_call(now.monotonic) {
             let why = "the places service has failed repeatedly and is left alone for a moment";
             return Reception::Refused(UNKNOWN_ERROR, why);
         }
@@ -120,13 +120,14 @@ impl Desk {
             let why = "today's budget of questions is used up";
             return Reception::Refused(OVER_QUERY_LIMIT, why);
         }
-        self.health.call_begins();
+        self.breaker.call_begins();
         self.calls.insert(key, Call { question: *question, tickets: vec![ticket], until });
         self.queue.push_back(key);
         Reception::Accepted
     }
 
-    /// The next call to make, if a worker is free for it. Tell `Desk::finished` when it is over.
+    /// The next call to make, if a worker is free for it. `CallGate::finished` must be told when it
+    /// is over.
     pub fn next(&mut self, now: Duration) -> Option<(CallId, Question)> {
         while self.at_work < self.rules.workers {
             let key = self.queue.pop_front()?;
@@ -136,7 +137,7 @@ impl Desk {
                 return Some((CallId(key), call.question));
             }
             self.calls.remove(&key);
-            self.health.call_dropped(now);
+            self.breaker.call_dropped(now);
             self.budget.call_dropped();
         }
         None
@@ -144,7 +145,7 @@ impl Desk {
 
     /// Ends a call. Gives everyone who waits for its answer, in the order in which they came.
     pub fn finished(&mut self, now: Duration, call: CallId, has_answered: bool) -> Vec<Ticket> {
-        self.health.call_ends(has_answered, now);
+        self.breaker.call_ends(has_answered, now);
         let Some(call) = self.calls.remove(&call.0) else { return Vec::new() };
         self.at_work -= 1;
         call.tickets
@@ -157,7 +158,7 @@ impl Desk {
 
     /// Whether the service has failed so often that it is left alone.
     pub fn is_resting(&self) -> bool {
-        !matches!(self.health, Health::Well { .. })
+        !matches!(self.breaker, Breaker::Closed { .. })
     }
 
     pub fn spent(&self) -> Spent {
@@ -197,49 +198,49 @@ impl Key {
 ///    ▲                                   ▲ ─────── failed ─────────┘ │
 ///    └────────────────────────── answered ───────────────────────────┘
 /// ```
-enum Health {
-    Well {
+enum Breaker {
+    Closed {
         failures: u32,
     },
-    Resting {
+    Open {
         until: Duration,
     },
     /// One call is on its way to find out.
-    Probed,
+    HalfOpen,
 }
 
-impl Health {
+impl Breaker {
     fn allows_call(&self, now: Duration) -> bool {
         match self {
-            Health::Well { .. } => true,
-            Health::Resting { until } => now >= *until,
-            Health::Probed => false,
+            Breaker::Closed { .. } => true,
+            Breaker::Open { until } => now >= *until,
+            Breaker::HalfOpen => false,
         }
     }
 
     fn call_begins(&mut self) {
-        if let Health::Resting { .. } = self {
-            *self = Health::Probed;
+        if let Breaker::Open { .. } = self {
+            *self = Breaker::HalfOpen;
         }
     }
 
     /// Nobody waited for a call any more before it began: if it was to find out how the service
     /// is, another must.
     fn call_dropped(&mut self, now: Duration) {
-        if let Health::Probed = self {
-            *self = Health::Resting { until: now };
+        if let Breaker::HalfOpen = self {
+            *self = Breaker::Open { until: now };
         }
     }
 
     fn call_ends(&mut self, has_answered: bool, now: Duration) {
         *self = match (&*self, has_answered) {
-            (_, true) => Health::Well { failures: 0 },
-            (Health::Well { failures }, false) if failures + 1 < FAILURES_MAX => {
-                Health::Well { failures: failures + 1 }
+            (_, true) => Breaker::Closed { failures: 0 },
+            (Breaker::Closed { failures }, false) if failures + 1 < FAILURES_MAX => {
+                Breaker::Closed { failures: failures + 1 }
             }
             // A call that began before the service died says nothing new about it.
-            (Health::Resting { until }, false) => Health::Resting { until: *until },
-            (_, false) => Health::Resting { until: now + REST },
+            (Breaker::Open { until }, false) => Breaker::Open { until: *until },
+            (_, false) => Breaker::Open { until: now + REST },
         };
     }
 }
@@ -328,12 +329,12 @@ mod tests {
     }
 
     /// Asks about a place of its own for each number.
-    fn ask(desk: &mut Desk, ms: u64, number: u64) -> Reception {
+    fn ask(desk: &mut CallGate, ms: u64, number: u64) -> Reception {
         desk.receive(now(ms), None, Ticket(number), &about(number as f64), PATIENCE)
     }
 
     /// The same, and a worker takes it at once.
-    fn call(desk: &mut Desk, ms: u64, number: u64) -> CallId {
+    fn call(desk: &mut CallGate, ms: u64, number: u64) -> CallId {
         assert_eq!(ask(desk, ms, number), Reception::Accepted, "question {number} at {ms} ms");
         let (call, question) = desk.next(Duration::from_millis(ms)).expect("a worker is free");
         assert_eq!(question, about(number as f64));
@@ -349,7 +350,7 @@ mod tests {
 
     #[test]
     fn the_same_question_is_asked_once() {
-        let mut desk = Desk::new(RULES, Spent::default());
+        let mut desk = CallGate::new(RULES, Spent::default());
         let call = call(&mut desk, 0, 7);
         desk.receive(now(1), None, Ticket(8), &about(7.0), PATIENCE);
         assert_eq!(desk.next(Duration::ZERO), None, "the second joins the first");
@@ -361,7 +362,7 @@ mod tests {
 
     #[test]
     fn no_more_calls_than_allowed() {
-        let mut desk = Desk::new(RULES, Spent::default());
+        let mut desk = CallGate::new(RULES, Spent::default());
         let first = call(&mut desk, 0, 1);
         call(&mut desk, 0, 2);
         assert_eq!(ask(&mut desk, 0, 3), Reception::Accepted);
@@ -375,7 +376,7 @@ mod tests {
 
     #[test]
     fn what_nobody_waits_for_is_not_asked() {
-        let mut desk = Desk::new(
+        let mut desk = CallGate::new(
             CallRules { queue_max: 9, calls_per_day: Some(5), ..RULES },
             Spent::default(),
         );
@@ -400,7 +401,8 @@ mod tests {
 
     #[test]
     fn a_probe_that_is_dropped_makes_room_for_another() {
-        let mut desk = Desk::new(CallRules { workers: 3, queue_max: 9, ..RULES }, Spent::default());
+        let mut desk =
+            CallGate::new(CallRules { workers: 3, queue_max: 9, ..RULES }, Spent::default());
         for number in 3..FAILURES_MAX {
             let call = call(&mut desk, 0, u64::from(100 + number));
             desk.finished(Duration::ZERO, call, false);
@@ -422,7 +424,7 @@ mod tests {
 
     #[test]
     fn a_dead_service_is_left_alone_and_then_tried_once() {
-        let mut desk = Desk::new(RULES, Spent::default());
+        let mut desk = CallGate::new(RULES, Spent::default());
         for number in 0..FAILURES_MAX {
             let call = call(&mut desk, 0, number.into());
             desk.finished(Duration::ZERO, call, false);
@@ -440,7 +442,8 @@ mod tests {
 
     #[test]
     fn a_day_has_its_budget() {
-        let mut desk = Desk::new(CallRules { calls_per_day: Some(2), ..RULES }, Spent::default());
+        let mut desk =
+            CallGate::new(CallRules { calls_per_day: Some(2), ..RULES }, Spent::default());
         for number in 0..2 {
             let call = call(&mut desk, 0, number);
             desk.finished(Duration::ZERO, call, true);
@@ -452,7 +455,7 @@ mod tests {
     #[test]
     fn each_address_has_its_patience() {
         let rules = CallRules { queue_max: 1_000_000, ..RULES };
-        let asks = |desk: &mut Desk, ms, from: &str, count: u64| {
+        let asks = |desk: &mut CallGate, ms, from: &str, count: u64| {
             let from: IpAddr = from.parse().unwrap();
             let answers = (0..count).map(|n| {
                 let question = about(ms as f64 + n as f64 / 100.0);
@@ -460,20 +463,21 @@ mod tests {
             });
             answers.filter(|answer| !matches!(answer, Reception::Refused(..))).count()
         };
-        let mut desk = Desk::new(rules, Spent::default());
+        let mut desk = CallGate::new(rules, Spent::default());
         assert_eq!(asks(&mut desk, 0, "192.0.2.1", 20), 10);
         assert_eq!(asks(&mut desk, 0, "192.0.2.2", 20), 10);
         assert_eq!(asks(&mut desk, 1_000, "192.0.2.1", 20), 5);
         assert_eq!(asks(&mut desk, 0, "127.0.0.1", 20), 20);
         assert_eq!(asks(&mut desk, 0, "2001:db8::1", 6), 6);
         assert_eq!(asks(&mut desk, 0, "2001:db8::2", 20), 4, "the same network");
-        let mut strict = Desk::new(CallRules { limits_loopback: true, ..rules }, Spent::default());
+        let mut strict =
+            CallGate::new(CallRules { limits_loopback: true, ..rules }, Spent::default());
         assert_eq!(asks(&mut strict, 0, "127.0.0.1", 20), 10);
     }
 
     #[test]
     fn addresses_are_remembered_in_a_bound() {
-        let mut desk = Desk::new(CallRules { queue_max: 1_000_000, ..RULES }, Spent::default());
+        let mut desk = CallGate::new(CallRules { queue_max: 1_000_000, ..RULES }, Spent::default());
         let from = |n: u32| Some(IpAddr::from(n.to_be_bytes()));
         for n in 0..20_000 {
             desk.receive(now(0), from(n + (1 << 24)), Ticket(0), &about(1.0), PATIENCE);

@@ -8,17 +8,17 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-use super::chance::Chance;
 use super::host::EPOCH;
+use super::invariants::{Invariant, Violation};
+use super::scenario::Scenario;
 use super::settings::WAITS_MAX;
-use super::watch::{Invariant, Violation};
 use herd_core::store::rank;
 use herd_core::wire::{Command, Report};
 
 /// How the time of a client begins whose clock is not decades behind.
 const AHEAD_DIGITS: &str = "18";
 
-pub struct Talker {
+pub struct Client {
     name: String,
     /// Commands without an answer, oldest first.
     asked: VecDeque<Asked>,
@@ -53,10 +53,10 @@ enum Asked {
     Nonsense { line: String },
 }
 
-impl Talker {
+impl Client {
     /// A client of the server of this name, who reports this and no more.
-    pub fn with_report(name: &str, operands: &str, chance: &Chance) -> (Talker, Vec<u8>) {
-        let mut talker = Talker {
+    pub fn with_report(name: &str, operands: &str, scenario: &Scenario) -> (Client, Vec<u8>) {
+        let mut client = Client {
             name: name.to_owned(),
             asked: VecDeque::new(),
             heard: Vec::new(),
@@ -66,33 +66,33 @@ impl Talker {
             promises: VecDeque::new(),
             stamped: 0,
             laxity: Laxity {
-                is_full: chance.clients_max.is_some(),
-                refuses_ahead: chance.ahead_max.is_some(),
-                forgets: chance.expires_soon(),
+                is_full: scenario.clients_max.is_some(),
+                refuses_ahead: scenario.ahead_max.is_some(),
+                forgets: scenario.expires_soon(),
             },
             is_cut: false,
         };
-        let said = talker.iamat(operands.to_owned()).into_bytes();
-        (talker, said)
+        let said = client.iamat(operands.to_owned()).into_bytes();
+        (client, said)
     }
 
     /// A client of the server of this name, and what it says. `before` was said by others.
     pub fn drawn(
         name: &str,
         before: &[String],
-        chance: &Chance,
+        scenario: &Scenario,
         random: &mut Rng,
-    ) -> (Talker, Vec<u8>) {
-        let first = drawn_report(before, chance, random);
-        let (mut talker, mut said) = Talker::with_report(name, &first, chance);
-        talker.half_closes = random.bool();
+    ) -> (Client, Vec<u8>) {
+        let first = drawn_report(before, scenario, random);
+        let (mut client, mut said) = Client::with_report(name, &first, scenario);
+        client.half_closes = random.bool();
         said.push(b'\n');
         for at in 0..random.usize(0..11) {
-            let id = drawn_id(chance, random);
+            let id = drawn_id(scenario, random);
             let line = match random.u32(0..8) {
-                0 => talker.nonsense(at),
-                1 | 2 => talker.whatsat(id, random),
-                _ => talker.iamat(drawn_report(before, chance, random)),
+                0 => client.nonsense(at),
+                1 | 2 => client.whatsat(id, random),
+                _ => client.iamat(drawn_report(before, scenario, random)),
             };
             said.extend_from_slice(line.as_bytes());
             said.extend_from_slice([&b"\n"[..], b"\r\n", b" \t\n\n"][random.usize(0..3)]);
@@ -102,7 +102,7 @@ impl Talker {
             let end = said.iter().rposition(|&byte| !byte.is_ascii_whitespace());
             said.truncate(end.map_or(0, |at| at + 1));
         }
-        (talker, said)
+        (client, said)
     }
 
     /// What it reports, without the first word.
@@ -260,43 +260,43 @@ impl Asked {
     }
 }
 
-fn drawn_id(chance: &Chance, random: &mut Rng) -> String {
-    format!("c{}{}", random.u32(0..chance.ids), "-".repeat(chance.id_bytes))
+fn drawn_id(scenario: &Scenario, random: &mut Rng) -> String {
+    format!("c{}{}", random.u32(0..scenario.ids), "-".repeat(scenario.id_bytes))
 }
 
 /// A report of somebody new, or what somebody has said before: a client that had no answer tries
 /// elsewhere.
-fn drawn_report(before: &[String], chance: &Chance, random: &mut Rng) -> String {
-    if chance.repeats && !before.is_empty() && random.u32(0..4) == 0 {
+fn drawn_report(before: &[String], scenario: &Scenario, random: &mut Rng) -> String {
+    if scenario.repeats && !before.is_empty() && random.u32(0..4) == 0 {
         let latest = before.len().saturating_sub(10);
         return before[random.usize(latest..before.len())].clone();
     }
     let fraction = ["", ".0", ".000000001", ".0000000010", ".0000000019", ".5", ".500000001"];
-    let seconds = match chance.ahead_max {
+    let seconds = match scenario.ahead_max {
         // Their clocks are right, or up to an hour ahead.
         Some(_) if random.u32(0..4) == 0 => EPOCH + random.u64(0..3_600),
-        _ if chance.ties => 7,
+        _ if scenario.ties => 7,
         _ => random.u64(0..1_000),
     };
     let time = format!("{seconds}{}", fraction[random.usize(0..fraction.len())]);
     let position = format!("+{}-{}.5", random.u32(0..3), random.u32(0..3));
-    format!("{} {position} {time}", drawn_id(chance, random))
+    format!("{} {position} {time}", drawn_id(scenario, random))
 }
 
 /// Last words about some clients: reports that tie or are up to 40 ns apart, later than all else.
-pub fn finale(chance: &Chance, random: &mut Rng) -> Vec<String> {
-    let id = drawn_id(chance, random);
+pub fn finale(scenario: &Scenario, random: &mut Rng) -> Vec<String> {
+    let id = drawn_id(scenario, random);
     let base = random.u32(0..900_000_000);
     let telling = |random: &mut Rng| {
         let apart = if random.bool() { 0 } else { random.u32(1..=40) };
         format!("{id} +{}-1.5 2000.{:09}", random.u32(0..2), base + apart)
     };
-    let mut tellings: Vec<String> = (0..random.usize(2..5)).map(|_| telling(random)).collect();
+    let mut propagation: Vec<String> = (0..random.usize(2..5)).map(|_| telling(random)).collect();
     if random.bool() {
         // The same line, word for word, at another server.
-        tellings.push(tellings[0].clone());
+        propagation.push(propagation[0].clone());
     }
-    tellings
+    propagation
 }
 
 fn take_through(bytes: &mut Vec<u8>, end: &[u8]) -> Option<String> {

@@ -1,17 +1,17 @@
 //! What befalls a herd: servers are born, leave and die, clients come, dials arrive, wires break.
 //! Apart from `world`, which only lets one event follow another; how much of this there is, is
-//! decided in `chance`.
+//! decided in `scenario`.
 
 use std::time::Duration;
 
 use super::{Event, World};
+use crate::client::Client;
 use crate::faults::{Fault, Faults};
 use crate::host::{Host, settings};
-use crate::talker::Talker;
-use crate::watch::Violation;
+use crate::invariants::Violation;
 use crate::wire::{At, Party, Wire};
 use herd_core::PeerSettings;
-use herd_core::names::{Door, PeerId};
+use herd_core::names::{ConnKind, PeerId};
 
 /// A far end that vanished without a word is noticed within this time, if it ever is.
 const LOSS_NOTICED_MAX: Duration = Duration::from_secs(5);
@@ -27,7 +27,7 @@ const CLOCK_STEP_MS_MAX: i64 = 10_000;
 impl World {
     pub(super) fn be_born(&mut self, server: usize) -> Result<(), Violation> {
         self.note("birth", (server, 0), b"");
-        let ahead_ms = self.random.u64(0..=self.chance.clocks_apart_ms) as i64;
+        let ahead_ms = self.random.u64(0..=self.scenario.clocks_apart_ms) as i64;
         let seed = self.random.u64(..);
         let names: Vec<_> = self.seats.iter().map(|seat| seat.name.as_bytes().to_vec()).collect();
         let seat = &mut self.seats[server];
@@ -37,14 +37,14 @@ impl World {
             plain: None,
         };
         let mut settings = settings(&seat.name, seat.peers.iter().map(peer).collect(), seed);
-        settings.limits.peer_outbox_bytes_max = self.chance.peer_owed_max;
-        settings.keys = self.chance.draws_keys(&mut self.random);
+        settings.limits.peer_outbox_bytes_max = self.scenario.peer_owed_max;
+        settings.keys = self.scenario.draws_keys(&mut self.random);
         settings.nonce_key = std::array::from_fn(|_| self.random.u8(..));
-        settings.limits.compare_every = self.chance.compare_every;
+        settings.limits.compare_every = self.scenario.compare_every;
         settings.limits.clients_max =
-            self.chance.clients_max.unwrap_or(settings.limits.clients_max);
-        settings.limits.client_ahead_max = self.chance.ahead_max.filter(|_| self.random.bool());
-        settings.limits.expire_after = self.chance.expire_after;
+            self.scenario.clients_max.unwrap_or(settings.limits.clients_max);
+        settings.limits.client_ahead_max = self.scenario.ahead_max.filter(|_| self.random.bool());
+        settings.limits.expire_after = self.scenario.expire_after;
         seat.life += 1;
         seat.deadline = None;
         seat.is_leaving = false;
@@ -60,30 +60,30 @@ impl World {
 
     pub(super) fn talk(&mut self, server: usize, report: Option<String>) -> Result<(), Violation> {
         let name = &self.seats[server].name;
-        let (mut talker, bytes) = match report {
-            Some(report) => Talker::with_report(name, &report, &self.chance),
-            None => Talker::drawn(name, &self.said, &self.chance, &mut self.random),
+        let (mut client, bytes) = match report {
+            Some(report) => Client::with_report(name, &report, &self.scenario),
+            None => Client::drawn(name, &self.said, &self.scenario, &mut self.random),
         };
-        self.chronicle.counts.commands += talker.waits_for() as u64;
-        let (number, finished) = (self.talkers.len(), talker.half_closes);
+        self.event_log.counts.commands += client.waits_for() as u64;
+        let (number, finished) = (self.clients.len(), client.half_closes);
         let seat = &self.seats[server];
         let is_refused = seat.body.is_none() || seat.is_leaving;
-        for report in talker.reports() {
+        for report in client.reports() {
             self.said.push(report.clone());
-            self.watch.said(server, report);
+            self.invariants.said(server, report);
             if !is_refused {
-                self.chronicle.tell(self.now, &seat.name, || format!("a client says {report}"));
+                self.event_log.tell(self.now, &seat.name, || format!("a client says {report}"));
             }
         }
-        talker.is_cut = is_refused;
-        talker.stamped = self.watch.stamped(server);
-        self.talkers.push(talker);
+        client.is_cut = is_refused;
+        client.stamped = self.invariants.stamped(server);
+        self.clients.push(client);
         if is_refused {
             return Ok(());
         }
         let party = Party::Server { server, life: self.seats[server].life };
-        let at = self.lay(party, Party::Talker(number), false);
-        self.tell(server, |body| body.accept(at.conn(Door::Client)))?;
+        let at = self.lay(party, Party::Client(number), false);
+        self.tell(server, |body| body.accept(at.conn(ConnKind::Client)))?;
         self.put(at, &bytes);
         self.wires[at.wire].ends[at.end].finished = finished;
         Ok(())
@@ -92,7 +92,7 @@ impl World {
     /// A dial has reached its peer, or has not.
     pub(super) fn dialed(&mut self, server: usize, peer: PeerId) -> Result<(), Violation> {
         let (far, _) = self.seats[server].peers[usize::from(peer.0)];
-        let refuses = self.chance.faults.has(Fault::Refusal) && self.now < self.chance.peace;
+        let refuses = self.scenario.faults.has(Fault::Refusal) && self.now < self.scenario.peace;
         let is_unlucky = refuses && self.random.u32(0..3) == 0;
         let barred = self.barred.get(&(server.min(far), server.max(far)));
         let is_barred = barred.is_some_and(|&until| self.now < until);
@@ -105,14 +105,14 @@ impl World {
         }
         let [one, other] =
             [server, far].map(|server| Party::Server { server, life: self.seats[server].life });
-        let slow = self.chance.draws_slow_link(&mut self.random);
+        let slow = self.scenario.draws_slow_link(&mut self.random);
         let at = self.lay(one, other, slow);
-        self.tell(far, |body| body.accept(at.far().conn(Door::Peer)))?;
-        self.tell(server, |body| body.connected(peer, at.conn(Door::Peer)))
+        self.tell(far, |body| body.accept(at.far().conn(ConnKind::Peer)))?;
+        self.tell(server, |body| body.connected(peer, at.conn(ConnKind::Peer)))
     }
 
     pub(super) fn fault(&mut self) -> Result<(), Violation> {
-        let kinds: Vec<Fault> = self.chance.faults.and(Faults::EVENTS).list().collect();
+        let kinds: Vec<Fault> = self.scenario.faults.and(Faults::EVENTS).list().collect();
         let kind = kinds[self.random.usize(0..kinds.len())];
         self.note("fault", (kind as usize, 0), b"");
         let server = self.random.usize(0..self.seats.len());
@@ -140,11 +140,11 @@ impl World {
         let whole: Vec<usize> =
             (0..self.wires.len()).filter(|&wire| fits(&self.wires[wire])).collect();
         let Some(&wire) = whole.get(self.random.usize(0..whole.len().max(1))) else { return };
-        self.chronicle.counts.link_faults += 1;
+        self.event_log.counts.link_faults += 1;
         let what = match kind {
             Fault::Stall => {
-                let lasts = self.up_to(self.chance.stall_max());
-                let until = (self.now + lasts).min(self.chance.peace);
+                let lasts = self.up_to(self.scenario.stall_max());
+                let until = (self.now + lasts).min(self.scenario.peace);
                 self.wires[wire].stalled_until = until;
                 format!("stalls until {:.3}", until.as_secs_f64())
             }
@@ -187,7 +187,7 @@ impl World {
             (one, other)
         {
             let absence = if self.random.bool() { Duration::ZERO } else { ABSENCE_MAX };
-            let until = (self.now + self.up_to(absence)).min(self.chance.peace);
+            let until = (self.now + self.up_to(absence)).min(self.scenario.peace);
             self.barred.insert((one.min(other), one.max(other)), until);
         }
     }
@@ -205,8 +205,8 @@ impl World {
             }
         }
         for end in 0..2 {
-            if let Party::Talker(talker) = self.wires[wire].ends[end].party {
-                self.talkers[talker].is_cut = true;
+            if let Party::Client(client) = self.wires[wire].ends[end].party {
+                self.clients[client].is_cut = true;
             }
         }
     }
@@ -216,7 +216,7 @@ impl World {
         if self.seats[server].body.is_none() {
             return Ok(());
         }
-        self.chronicle.counts.crashes += 1;
+        self.event_log.counts.crashes += 1;
         self.row(server, || match how {
             Fault::Power => "loses power".to_owned(),
             _ => "is killed".to_owned(),
@@ -263,7 +263,7 @@ impl World {
             seat.has_lost_heirs |= seat.is_leaving;
         }
         let living = self.seats.iter().filter_map(|seat| seat.body.as_ref());
-        self.watch.bury(server, &body, living, &self.chance.graph.names, is_handed_over)?;
+        self.invariants.bury(server, &body, living, &self.scenario.graph.names, is_handed_over)?;
         for wire in 0..self.wires.len() {
             let ends = &self.wires[wire].ends;
             let me = Party::Server { server, life };
@@ -271,8 +271,8 @@ impl World {
                 continue;
             };
             let far = At { wire, end }.far();
-            if let Party::Talker(talker) = ends[far.end].party {
-                self.talkers[talker].is_cut = true;
+            if let Party::Client(client) = ends[far.end].party {
+                self.clients[client].is_cut = true;
             }
             self.wires[wire].ends[end].alive = false;
             match how {
@@ -294,6 +294,6 @@ impl World {
     }
 
     pub(super) fn row(&mut self, server: usize, what: impl FnOnce() -> String) {
-        self.chronicle.tell(self.now, &self.seats[server].name, what);
+        self.event_log.tell(self.now, &self.seats[server].name, what);
     }
 }

@@ -8,13 +8,13 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::desk::Key;
+use super::call_gate::Key;
 use herd_core::whatsat::Question;
 
 /// The newest answers, each for one question.
 ///
 /// Bound: `answers_max` of them; each has twenty results at most, which is about 6 kB.
-pub struct Memory {
+pub struct Cache {
     answers: Mutex<HashMap<Key, Kept>>,
     answers_max: usize,
     age_max: Duration,
@@ -25,10 +25,10 @@ struct Kept {
     since: Instant,
 }
 
-impl Memory {
+impl Cache {
     /// Keeps at most `answers_max` answers, none longer than `age_max`.
-    pub fn new(answers_max: usize, age_max: Duration) -> Memory {
-        Memory { answers: Mutex::default(), answers_max, age_max }
+    pub fn new(answers_max: usize, age_max: Duration) -> Cache {
+        Cache { answers: Mutex::default(), answers_max, age_max }
     }
 
     /// Appends the answer to `question`, if there is one that is not too old.
@@ -69,7 +69,7 @@ mod tests {
     fn answers_are_kept_under_a_bound_and_an_age() {
         let begin = Instant::now();
         let at = |seconds| begin + Duration::from_secs(seconds);
-        let memory = Memory::new(2, Duration::from_secs(10));
+        let memory = Cache::new(2, Duration::from_secs(10));
         let recall = |latitude: f64, bound: u8, seconds: u64| {
             let mut out = Vec::new();
             memory.recall(&question(latitude, bound), at(seconds), &mut out).then_some(out)

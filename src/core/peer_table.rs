@@ -1,16 +1,16 @@
-//! The roll of peers: who they are, and how far each link has come. Apart from `peers`, which
+//! The peer_table of peers: who they are, and how far each link has come. Apart from `peers`, which
 //! moves a peer from state to state: here a state is only kept and found.
 
 use std::collections::VecDeque;
 
 use super::border::Outputs;
+use super::course::{Frame, PlainPeer};
 use super::digest::Leaf;
 use super::flood::Told;
 use super::handover::Heir;
+use super::line_mac::{Claim, RunId};
 use super::link::Link;
 use super::names::{ConnId, PeerId};
-use super::plain::{Frame, PlainPeer};
-use super::seal::{Claim, RunId};
 use super::wire::server_of;
 
 /// What a server must be told of a peer.

@@ -179,21 +179,21 @@ impl Claim {
     }
 
     /// The seal of a link on which this role is ours.
-    pub fn seal(&self, ours: Role) -> Box<Seal> {
+    pub fn seal(&self, ours: Role) -> Box<LineMac> {
         let direction = |label: &[u8]| {
             let key = mac(&self.key, &[label, &self.transcript]);
             Direction { key: hmac::Key::new(hmac::HMAC_SHA256, &key), lines: 0 }
         };
         let (a2b, b2a) = (direction(b"a2b"), direction(b"b2a"));
         Box::new(match ours {
-            Role::Dialler => Seal { ours: a2b, theirs: b2a },
-            Role::Acceptor => Seal { ours: b2a, theirs: a2b },
+            Role::Dialler => LineMac { ours: a2b, theirs: b2a },
+            Role::Acceptor => LineMac { ours: b2a, theirs: a2b },
         })
     }
 }
 
 /// What a proven link adds to every line.
-pub(super) struct Seal {
+pub(super) struct LineMac {
     ours: Direction,
     theirs: Direction,
 }
@@ -203,7 +203,7 @@ struct Direction {
     lines: u64,
 }
 
-impl Seal {
+impl LineMac {
     const MARK: &[u8] = b" ~";
     /// What a line becomes longer by.
     pub const BYTES: usize = Self::MARK.len() + 2 * size_of::<u128>();
@@ -283,7 +283,7 @@ mod tests {
     }
 
     /// The seals of the two ends of a link.
-    fn link() -> [Box<Seal>; 2] {
+    fn link() -> [Box<LineMac>; 2] {
         let ring = keyring(&[1]);
         let id = ring.keys[0].id;
         let (one, other) = (greeting(b"A", b"B", 1, b"x"), greeting(b"B", b"A", 2, b"y"));
@@ -291,7 +291,7 @@ mod tests {
         [claim.seal(Role::Dialler), claim.seal(Role::Acceptor)]
     }
 
-    fn sealed(seal: &mut Seal, line: &str) -> Vec<u8> {
+    fn sealed(seal: &mut LineMac, line: &str) -> Vec<u8> {
         let mut text = b"before".to_vec();
         text.extend_from_slice(line.as_bytes());
         seal.close(&mut text, b"before".len());
@@ -367,7 +367,7 @@ mod tests {
         let [mut one, mut other] = link();
         for line in ["", "PING 1", "AT A +0 x +1-1 0"] {
             let text = sealed(&mut one, line);
-            assert_eq!(text.len(), line.len() + Seal::BYTES);
+            assert_eq!(text.len(), line.len() + LineMac::BYTES);
             assert_eq!(other.open(&text), Some(line.as_bytes()));
             let text = sealed(&mut other, line);
             assert_eq!(one.open(&text), Some(line.as_bytes()));
@@ -378,7 +378,7 @@ mod tests {
     #[test]
     fn no_other_line_is_believed() {
         let line = "AT A +0 x +1-1 0";
-        let check = |what: &str, change: &dyn Fn(&mut Seal) -> Vec<u8>| {
+        let check = |what: &str, change: &dyn Fn(&mut LineMac) -> Vec<u8>| {
             let [mut one, mut other] = link();
             assert_eq!(other.open(&change(&mut one)), None, "{what}");
         };
