@@ -214,7 +214,9 @@ impl Reactor {
         }
 
         self.tell_deferred();
-        self.step(Step::Bury);
+        if self.slots.dead() > 0 {
+            self.step(Step::Bury);
+        }
         self.open_doors_again();
         self.step_drain();
         if cfg!(debug_assertions) {
@@ -257,7 +259,8 @@ impl Reactor {
     }
 
     /// How long the loop may sleep: not at all while there is work left, else until the next timer
-    /// or scan, else for ever.
+    /// or scan, else for ever. It is counted from the turn's clock, and so a turn too long at most:
+    /// another look at the clock would cost each turn more than that is worth.
     ///
     /// asyncio: BaseEventLoop._run_once, "Compute the desired timeout".
     fn timeout(&self) -> Option<Duration> {
@@ -268,7 +271,7 @@ impl Reactor {
         }
         let deadlines = [self.wheel.next_deadline(), self.scan.next_deadline()];
         let deadline = deadlines.into_iter().flatten().min()?;
-        Some(deadline.saturating_sub(self.clocks.elapsed()))
+        Some(deadline.saturating_sub(self.now.monotonic))
     }
 
     /// Turns for those with work left: peers first, then the `waiting`, who were in the queue when
@@ -290,6 +293,9 @@ impl Reactor {
     }
 
     fn fire_timers(&mut self) {
+        if self.wheel.next_deadline().is_none_or(|deadline| deadline > self.now.monotonic) {
+            return;
+        }
         let mut fired = std::mem::take(&mut self.fired);
         self.wheel.expire(self.now.monotonic, &mut fired);
         fired.drain(..).for_each(|due| self.step(Step::Timer(due)));

@@ -78,8 +78,9 @@ impl Places {
         matches!(&self.source, Answerer::Local { held, .. } if !matches!(held, Held::NotYet))
     }
 
-    /// The body of an answer that needs no waiting: from memory, microseconds away.
-    pub fn answer_now(&mut self, question: &Question) -> Option<&[u8]> {
+    /// The body of an answer that needs no waiting: from memory, microseconds away. `reuse` takes
+    /// its buffer back.
+    pub fn answer_now(&mut self, question: &Question) -> Option<Vec<u8>> {
         self.body.clear();
         let Answerer::Local { held, .. } = &self.source else { return None };
         match held {
@@ -93,7 +94,11 @@ impl Places {
                 render::failure(UNKNOWN_ERROR, why, &mut self.body);
             }
         }
-        Some(&self.body)
+        Some(std::mem::take(&mut self.body))
+    }
+
+    pub fn reuse(&mut self, body: Vec<u8>) {
+        self.body = body;
     }
 
     /// For the status: what answers, and whether it is ready.
@@ -179,7 +184,7 @@ impl Reactor {
 
     /// Answers from memory, as many as a turn may, a few for each who asks.
     pub(super) fn answer_questions(&mut self) {
-        if !self.places.are_here() {
+        if !self.asked.is_waiting() || !self.places.are_here() {
             return;
         }
         while self.work.may_answer()
@@ -201,13 +206,8 @@ impl Reactor {
             let Some((ticket, question)) = self.asked.take(conn) else { return };
             let Some(body) = self.places.answer_now(&question) else { return };
             self.work.answered(body.len());
-            let input = Input::PlacesArrived { ticket, body };
-            let told = self.trace.begin_tell(&input);
-            self.server.handle(self.now, input, &mut self.out);
-            let outputs = self.out.list.len();
-            self.carry_out();
-            self.trace.end_tell(told, outputs);
-            self.tell_deferred();
+            self.tell(Input::PlacesArrived { ticket, body: &body });
+            self.places.reuse(body);
         }
         self.asked.call(conn);
     }

@@ -11,7 +11,6 @@ use super::connection::Filled;
 use super::step::Readiness;
 use super::{READ_BUDGET, Reactor, Slot, Unfinished, admin, foreign};
 use crate::logging::events::{CloseReason, Event};
-use crate::trace::SpanKind;
 use herd_core::border::Input;
 use herd_core::line::{LineLimits, Lines};
 use herd_core::names::{ConnId, ConnKind};
@@ -116,14 +115,13 @@ impl Reactor {
         let mut count = 0;
         if connection.session.wants_bytes() {
             let read_max = self.work.read_max(conn.kind(), READ_BUDGET);
-            match connection.fill(&mut scratch[..read_max], now) {
+            let filled = connection.fill(&mut scratch[..read_max], now);
+            self.trace_fill(conn, &filled);
+            match filled {
                 Filled::Bytes(bytes) => count = bytes,
                 Filled::Nothing | Filled::End => {}
-                Filled::Broken(error) => {
-                    self.kill_broken(conn, &error);
-                }
+                Filled::Broken(error) => self.kill_broken(conn, &error),
             }
-            self.trace.done(|| SpanKind::Fill { conn, bytes: count as u32 });
         }
         self.take_lines(conn, &scratch[..count]);
         self.scratch = scratch;
@@ -213,12 +211,13 @@ impl Reactor {
         let now = self.moment();
         let mut scratch = std::mem::take(&mut self.scratch);
         if let Some(connection) = self.slots.connection(conn) {
-            let (bytes, is_over) = match connection.fill(&mut scratch, now) {
-                Filled::Bytes(count) => (count, connection.session.linger(count)),
-                Filled::Nothing => (0, false),
-                Filled::End | Filled::Broken(_) => (0, true),
+            let filled = connection.fill(&mut scratch, now);
+            let is_over = match filled {
+                Filled::Bytes(count) => connection.session.linger(count),
+                Filled::Nothing => false,
+                Filled::End | Filled::Broken(_) => true,
             };
-            self.trace.done(|| SpanKind::Fill { conn, bytes: bytes as u32 });
+            self.trace_fill(conn, &filled);
             if is_over {
                 self.kill(conn, CloseReason::Done);
             }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use log::{info, warn};
 use mio::Events;
 
-use super::connection::Connection;
+use super::connection::{Connection, Filled};
 use super::start::StartError;
 use super::worker::Finished;
 use super::{Due, Reactor};
@@ -95,6 +95,11 @@ impl Reactor {
 
     pub(super) fn trace_sleep(&mut self, timeout: Option<Duration>, events: &Events) {
         self.trace.done(|| SpanKind::Sleep { timeout, ready: events.iter().count() as u32 });
+    }
+
+    pub(super) fn trace_fill(&mut self, conn: ConnId, filled: &Filled) {
+        let bytes = if let Filled::Bytes(count) = filled { *count as u32 } else { 0 };
+        self.trace.done(|| SpanKind::Fill { conn, bytes });
     }
 
     /// SIGUSR1 has come.
