@@ -38,7 +38,7 @@ fn a_herd_starts_runs_and_stops() {
     assert_eq!(home.pid("Bona"), up["Bona"].pid);
 
     home.check(&["reload", "Bona"], 0, "Bona: reloads (pid ");
-    home.herd.until_logged("Bona", "SIGHUP");
+    home.herd.until_logged("Bona", "log reopened");
     home.check(&["stop", "Bona", "Bona"], 0, "Bona: stopped (pid ");
     home.check(&["stop", "Bona"], 0, "Bona: not running");
     home.check(&["reload", "Bona"], 3, "Bona is not running");
@@ -155,7 +155,7 @@ fn only_those_whose_address_is_here_are_started() {
     check(&["check-config", "--names"], 0, "Near\n");
     // What herd.toml says of directories, every command knows.
     check(&["pid", "Near"], 0, "");
-    check(&["logs"], 0, "listens for clients");
+    check(&["logs"], 0, "server listening");
     let mode = |name: &str| fs::metadata(home.path(name)).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode("elsewhere/log/Near.log"), 0o600);
     assert_eq!(mode("elsewhere/log/Near.out"), 0o600);
@@ -337,11 +337,11 @@ fn a_clock_that_is_wrong_is_told_once() {
     for _ in 0..3 {
         assert_eq!(client.ask("IAMAT kiwi +1-1 9999999999"), "? IAMAT kiwi +1-1 9999999999");
     }
-    let sentence = "ahead of this machine's clock; set the clock that is wrong";
+    let sentence = "set the clock that is wrong";
     herd.until_logged("Hill", sentence);
     let log = herd.log("Hill");
     assert_eq!(log.matches(sentence).count(), 1, "{log}");
-    assert!(log.contains(" days ahead"), "{log}");
+    assert!(log.contains(" days\""), "{log}");
 }
 
 #[test]
