@@ -30,10 +30,8 @@ const PIPELINE: usize = 16;
 fn main() {
     // `cargo bench -- --test` asks for one short pass.
     let is_test = std::env::args().any(|argument| argument == "--test");
-    let (rounds, round) = match is_test {
-        true => (1, Duration::from_millis(100)),
-        false => (8, Duration::from_millis(500)),
-    };
+    let (rounds, round) =
+        if is_test { (1, Duration::from_millis(100)) } else { (8, Duration::from_millis(500)) };
     beside_a_dead_service(rounds, round);
     many_questions_at_once();
     bytes_a_second(rounds, round);

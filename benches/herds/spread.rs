@@ -98,9 +98,10 @@ fn join(server: &str, port: u16) -> Result<BufReader<TcpStream>, String> {
         Ok((stream, greeting))
     };
     let (stream, greeting) = greet().map_err(|error: std::io::Error| error.to_string())?;
-    match greeting.starts_with(&format!("HERD/1 {server} ")) {
-        true => Ok(stream),
-        false => Err(format!("{server} does not greet: `{}`", greeting.trim_end())),
+    if greeting.starts_with(&format!("HERD/1 {server} ")) {
+        Ok(stream)
+    } else {
+        Err(format!("{server} does not greet: `{}`", greeting.trim_end()))
     }
 }
 

@@ -113,10 +113,11 @@ impl Graph {
 /// Names that can be told apart at a glance, as long as there are any.
 fn name(server: usize) -> String {
     let year = &PRESETS[(server / SERVERS) % PRESETS.len()];
-    match server < 2 * SERVERS {
+    if server < 2 * SERVERS {
         // The first two years have no name in common.
-        true => year.servers[server % SERVERS].to_owned(),
-        false => format!("S{server}"),
+        year.servers[server % SERVERS].to_owned()
+    } else {
+        format!("S{server}")
     }
 }
 

@@ -106,9 +106,10 @@ impl Plan {
         let mut command = format!("herd sim --seed {seed}");
         if let Some(servers) = &self.servers {
             let (least, most) = (servers.start(), servers.end());
-            command += &match least == most {
-                true => format!(" --servers {least}"),
-                false => format!(" --servers {least}-{most}"),
+            command += &if least == most {
+                format!(" --servers {least}")
+            } else {
+                format!(" --servers {least}-{most}")
             };
         }
         let flags = [

@@ -104,9 +104,10 @@ impl Scenario {
         let scenario = Scenario {
             graph,
             faults,
-            faults_count: match faults.and(Faults::EVENTS).is_empty() {
-                true => 0,
-                false => random.usize(1..20),
+            faults_count: if faults.and(Faults::EVENTS).is_empty() {
+                0
+            } else {
+                random.usize(1..20)
             },
             peace: PEACE,
             end: PEACE + HEALING_MAX,
@@ -119,15 +120,14 @@ impl Scenario {
             finale: random.bool(),
             repeats: random.bool(),
             clocks_apart_ms: if random.bool() { 0 } else { 5_000 },
-            pipe_bytes: match has_small_pipes {
-                true if bulky => 8 * 1024,
-                true => random.usize(100..4_000),
-                false => 1 << 20,
+            pipe_bytes: if !has_small_pipes {
+                1 << 20
+            } else if bulky {
+                8 * 1024
+            } else {
+                random.usize(100..4_000)
             },
-            peer_owed_max: match has_small_pipes {
-                true => random.usize(200..3_000),
-                false => 256 * 1024,
-            },
+            peer_owed_max: if has_small_pipes { random.usize(200..3_000) } else { 256 * 1024 },
             latency: (Duration::ZERO, MS * random.u32(1..60)),
             late_one_in: if random.bool() { 0 } else { 3 },
             is_counted: false,
@@ -205,9 +205,10 @@ impl Scenario {
             compare_every: compares.then(|| MS * random.u32(2_000..5_000)),
             clients_max: is_full.then(|| random.usize(1..6)),
             ahead_max: is_ahead.then_some(AHEAD_MAX),
-            expire_after: match is_short {
-                true => Some(Duration::from_secs(random.u64(3..7))),
-                false => is_long.then_some(EXPIRES_LATE),
+            expire_after: if is_short {
+                Some(Duration::from_secs(random.u64(3..7)))
+            } else {
+                is_long.then_some(EXPIRES_LATE)
             },
             end: if is_short { self.end + FORGETTING_MAX } else { self.end },
             ..self

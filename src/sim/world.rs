@@ -158,9 +158,10 @@ impl World {
         let (first, peace) = (self.scenario.first_talk, self.scenario.peace);
         for number in 0..self.scenario.clients {
             let server = self.random.usize(0..servers);
-            let (after, report) = match self.scenario.in_turn {
-                true => (20 * MS * number as u32, Some(format!("c{number} +1.5-1.5 {number}.25"))),
-                false => (self.up_to(peace - first), None),
+            let (after, report) = if self.scenario.in_turn {
+                (20 * MS * number as u32, Some(format!("c{number} +1.5-1.5 {number}.25")))
+            } else {
+                (self.up_to(peace - first), None)
             };
             self.plan(first + after, Event::Talk { server, report });
         }

@@ -167,15 +167,13 @@ fn admit(listener: &TcpListener, target: u16, orders: &mut Orders, joints: &mut 
             continue;
         }
         let is_hole = orders.moods.contains(&Mood::Hole);
-        let acceptor = match is_hole {
-            true => None,
-            false => match TcpStream::connect(("127.0.0.1", target)) {
-                Ok(acceptor) => Some(acceptor),
-                Err(_) => {
-                    reset(dialler);
-                    continue;
-                }
-            },
+        let acceptor = if is_hole {
+            None
+        } else if let Ok(acceptor) = TcpStream::connect(("127.0.0.1", target)) {
+            Some(acceptor)
+        } else {
+            reset(dialler);
+            continue;
         };
         orders.tapes.push(Default::default());
         joints.push(Joint::new([Some(dialler), acceptor], is_hole, orders.tapes.len() - 1));

@@ -68,9 +68,10 @@ fn answers(connection: &Connection, complaints: &mut Complaints) {
             is_silent = true;
             continue;
         };
-        let fits = match exchange.is_report() {
-            true => is_report_answer(&exchange.request, &connection.with.server, answer),
-            false => is_question_answer(exchange, answer),
+        let fits = if exchange.is_report() {
+            is_report_answer(&exchange.request, &connection.with.server, answer)
+        } else {
+            is_question_answer(exchange, answer)
         };
         if is_silent || !fits {
             let seen = format!("{:?} was answered {answer:?}", exchange.request);

@@ -39,9 +39,10 @@ pub fn show(out: &mut impl Write, lives: &Lives) -> Result<Exit, Failure> {
         (None, None, _) => count(out, lives),
     };
     let kept = shown.and_then(|kept| out.flush().map(|()| kept));
-    match kept.map_err(|error| Failure::of_output(&error))? {
-        true => Ok(Exit::Success),
-        false => Err(Failure::new(Exit::Failed, "")),
+    if kept.map_err(|error| Failure::of_output(&error))? {
+        Ok(Exit::Success)
+    } else {
+        Err(Failure::new(Exit::Failed, ""))
     }
 }
 

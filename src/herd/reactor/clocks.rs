@@ -43,9 +43,10 @@ impl Clocks {
         let at = self.elapsed();
         let passed = at.saturating_sub(self.last);
         // When a pause began cannot be known; so all of that time is the pause's.
-        match timeout.is_some_and(|timeout| passed > timeout + Self::PAUSE_MIN) {
-            true => self.paused += passed,
-            false => self.last = at,
+        if timeout.is_some_and(|timeout| passed > timeout + Self::PAUSE_MIN) {
+            self.paused += passed;
+        } else {
+            self.last = at;
         }
         let posix = time_of_day();
         Now { monotonic: self.last, posix: PosixTime::new(posix.as_secs(), posix.subsec_nanos()) }

@@ -89,9 +89,10 @@ impl DeadlineScan {
 
     /// When there will be somebody to look at.
     pub fn next_deadline(&self) -> Option<Duration> {
-        match self.rest.is_empty() {
-            true => self.next.map(Moment::as_duration),
-            false => Some(self.began.as_duration()),
+        if self.rest.is_empty() {
+            self.next.map(Moment::as_duration)
+        } else {
+            Some(self.began.as_duration())
         }
     }
 

@@ -48,9 +48,10 @@ impl Shares {
     /// They are too few for one of each kind: such a server would listen and answer nobody.
     pub fn claim(config: &Config) -> Result<Shares, StartError> {
         let (granted, needed) = (raise_limit(), ours(config) + 3);
-        match granted < needed {
-            true => Err(StartError::Descriptors { granted, needed }),
-            false => Ok(Shares::of(granted, config)),
+        if granted < needed {
+            Err(StartError::Descriptors { granted, needed })
+        } else {
+            Ok(Shares::of(granted, config))
         }
     }
 

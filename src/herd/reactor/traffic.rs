@@ -31,9 +31,10 @@ pub fn log_out(conn: ConnId, mut text: &[u8]) {
     while !text.is_empty() {
         // A body of places begins with a brace and ends with an empty line; no line of the wire
         // does either.
-        let end = match text.starts_with(b"{") {
-            true => memchr::memmem::find(text, b"\n\n").map(|at| at + 1),
-            false => memchr::memchr(b'\n', text),
+        let end = if text.starts_with(b"{") {
+            memchr::memmem::find(text, b"\n\n").map(|at| at + 1)
+        } else {
+            memchr::memchr(b'\n', text)
         };
         let (line, rest) = text.split_at(end.unwrap_or(text.len()));
         text = rest.get(1..).unwrap_or_default();
@@ -43,12 +44,11 @@ pub fn log_out(conn: ConnId, mut text: &[u8]) {
 
 fn log_line(conn: ConnId, arrow: &str, line: &[u8]) {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
-    match line.len() > SHOWN_BYTES_MAX {
-        false => debug!("{conn} {arrow} {}", Shown(line)),
-        true => {
-            let start = Shown(&line[..SHOWN_BYTES_MAX]);
-            debug!("{conn} {arrow} {start}… ({} bytes)", line.len());
-        }
+    if line.len() > SHOWN_BYTES_MAX {
+        let start = Shown(&line[..SHOWN_BYTES_MAX]);
+        debug!("{conn} {arrow} {start}… ({} bytes)", line.len());
+    } else {
+        debug!("{conn} {arrow} {}", Shown(line));
     }
 }
 

@@ -83,9 +83,10 @@ impl World {
             _ => format!("HERD/1 {peer} {name} sim {nonce} {caps}"),
         };
         let (proof, tag) = (format!("{nonce}{nonce}"), format!("{:032x}", self.random.u128(..)));
-        let said = match self.random.bool() {
-            true => format!("{greeting}\nAUTH {proof}\nAT {peer} {FORGED} ~{tag}\nPING 1 ~{tag}\n"),
-            false => format!("{greeting}\nAT {peer} {FORGED}\nAT {peer} {FORGED} ~{tag}\n"),
+        let said = if self.random.bool() {
+            format!("{greeting}\nAUTH {proof}\nAT {peer} {FORGED} ~{tag}\nPING 1 ~{tag}\n")
+        } else {
+            format!("{greeting}\nAT {peer} {FORGED}\nAT {peer} {FORGED} ~{tag}\n")
         };
         self.row(server, || format!("hears a stranger say {greeting}"));
         self.intrude(server, said.as_bytes())

@@ -86,9 +86,10 @@ fn copy_folder(
     for entry in fs::read_dir(to.join(below))? {
         let entry = entry?;
         if !kept.contains(&entry.file_name()) {
-            match entry.file_type()?.is_dir() {
-                true => fs::remove_dir_all(entry.path())?,
-                false => fs::remove_file(entry.path())?,
+            if entry.file_type()?.is_dir() {
+                fs::remove_dir_all(entry.path())?;
+            } else {
+                fs::remove_file(entry.path())?;
             }
         }
     }
@@ -140,10 +141,7 @@ fn chosen(old: &str, mutants: &[&Mutant]) -> String {
     }
     choice += &format!("{{ {old} }}");
     // Statements stay statements; an expression stays one operand among others.
-    match old.trim_end().ends_with([';', '}']) {
-        true => choice,
-        false => format!("({choice})"),
-    }
+    if old.trim_end().ends_with([';', '}']) { choice } else { format!("({choice})") }
 }
 
 fn chosen_by_shell(old: &str, mutants: &[&Mutant]) -> String {

@@ -215,12 +215,13 @@ impl Copy {
                 _ => {}
             }
         }
-        match child.wait().map_err(failed)?.success() {
-            true => Ok(()),
-            false => Err(MutationError::Copy(format!(
+        if child.wait().map_err(failed)?.success() {
+            Ok(())
+        } else {
+            Err(MutationError::Copy(format!(
                 "{complaints}the copy in {} does not build; does the tree itself?",
                 self.tree.display()
-            ))),
+            )))
         }
     }
 

@@ -81,9 +81,10 @@ pub fn merge(texts: &[(String, String)]) -> Result<String, String> {
         for event in trace.events {
             events.push(moved(event, shift, &mut pids));
         }
-        match trace.about.servers.is_empty() {
-            true => servers.push(trace.about),
-            false => servers.append(&mut trace.about.servers),
+        if trace.about.servers.is_empty() {
+            servers.push(trace.about);
+        } else {
+            servers.append(&mut trace.about.servers);
         }
         for server in &mut servers[pids.named..] {
             server.pid = server.pid.map(|pid| pids.new_one(pid));
