@@ -1,5 +1,5 @@
-//! What a server says of itself through its admin socket. Apart because it only looks: it reads
-//! every part of the loop and changes none.
+//! What a server says of itself through its admin socket. It reads every part of the loop and
+//! changes none.
 
 use super::Reactor;
 use crate::config::Initiative;

@@ -1,5 +1,5 @@
-//! Who comes in: accepting at the doors, and the cap on connections. Apart from `serving` because
-//! it ends where a connection has its name and its first deadline.
+//! Who comes in: accepting at the doors, and the cap on connections. `serving` begins where a
+//! connection has its name and its first deadline.
 
 use super::connection::Connection;
 use super::listener::{Accepted, Arrival};
@@ -65,7 +65,7 @@ impl Reactor {
         }
     }
 
-    /// The pause of a listener is over that found the system exhausted.
+    /// The pause of a listener that found the system exhausted is over.
     pub(super) fn accept_after_rest(&mut self, slot: usize) {
         if let Some(Slot::Listener(listener)) = self.slots.at(slot) {
             listener.is_resting = false;
@@ -74,8 +74,8 @@ impl Reactor {
     }
 
     /// How many connections of a kind there is room for. While there is none, a new one waits in
-    /// the kernel's backlog. On the peer port there always is, for a peer could be the next who
-    /// comes: the core sends the oldest stranger away.
+    /// the kernel's backlog. On the peer port there always is room, because the next connection
+    /// could be a peer's: the core closes the oldest stranger's.
     fn room(&self, kind: ConnKind) -> usize {
         let most = match kind {
             ConnKind::Client => self.shares.clients,
@@ -85,8 +85,8 @@ impl Reactor {
         most.saturating_sub(self.slots.alive(kind))
     }
 
-    /// Accepts again at doors that were full, once a tenth of the places is free. Nobody would
-    /// tell us that people are waiting there.
+    /// Accepts again at doors that were full, once a tenth of the places is free. No event would
+    /// tell us that clients are waiting there.
     pub(super) fn open_doors_again(&mut self) {
         let doors = [
             (self.doors.client, ConnKind::Client, self.shares.clients),
@@ -143,7 +143,7 @@ mod tests {
     use super::*;
     use crate::reactor::tests::House;
 
-    /// Goal: a door that was full is opened again when somebody has left.
+    /// Goal: a door that was full is opened again when a connection has ended.
     #[test]
     fn a_full_door_is_opened_when_there_is_room() {
         let mut house = House::new();

@@ -1,6 +1,6 @@
-//! Questions for places in memory that have not been answered yet. Apart from `asking` because it
-//! only says whose turn it is: an answer takes as long as fifty reports, so there are a few in each
-//! turn of the loop, and those who ask get them in turn, however much each has asked.
+//! Questions for places in memory that have not been answered yet, and which connection is next. An
+//! answer takes as long as fifty reports, so there are a few in each turn of the loop, and the
+//! connections that ask get them in turn, however much each has asked.
 //!
 //! ```text
 //!   turns   a ─ b ─ c ─▶     some of a's are answered; if more are left, a goes behind c
@@ -34,7 +34,7 @@ impl Asked {
         self.call(conn);
     }
 
-    /// Whether somebody's turn will come.
+    /// Whether any connection waits for its turn.
     pub fn is_waiting(&self) -> bool {
         !self.turns.is_empty()
     }

@@ -1,18 +1,19 @@
-//! What time it is. Apart because one clock here is not the system's: time in which the process
-//! itself did not run is left out of it.
+//! What time it is. One clock here is not the system's: it leaves out time in which the process
+//! itself did not run.
 //!
-//! A process that is stopped, by SIGSTOP, by a container's freezer or by a laptop's lid, hears
-//! nobody. When it runs again, each deadline has passed by the system's clock, and what would have
-//! kept it lies unread in the kernel. So a sleep that lasted far longer than the loop wanted is
-//! taken for such a pause, and no deadline of anybody's comes nearer by it: not a connection's, not
-//! a timer's of the core.
+//! A process that is stopped, by SIGSTOP, by a container's freezer or by a laptop's lid, reads
+//! nothing. When it runs again, each deadline has passed by the system's clock, and the input that
+//! would have met it lies unread in the kernel. So a sleep that lasted far longer than the loop
+//! wanted is taken for such a pause, and no deadline comes nearer by it, neither a connection's nor
+//! one of the core's timers.
 //!
 //! ```text
 //!   system's   ├──── turns ────┼╌╌╌╌╌╌╌ stopped ╌╌╌╌╌╌╌┼──── turns ────▶
 //!   the loop's ├──── turns ────┼──── turns ────▶
 //! ```
 //!
-//! asyncio: `loop.time()` is `time.monotonic()`; who was stopped wakes to a heap of timeouts.
+//! asyncio: `loop.time()` is `time.monotonic()`; a process that was stopped wakes to a heap of
+//! timeouts.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 

@@ -1,6 +1,6 @@
 //! A session and its socket. What has come, what is to be sent and for how long it may wait is the
-//! session's (`herd_core::session`); here bytes go between it and the kernel, and the kernel is
-//! told what we wait for.
+//! session's (`herd_core::session`); here bytes go between it and the kernel, and the kernel learns
+//! what we wait for.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown};
@@ -28,7 +28,8 @@ pub struct Connection {
     socket: Socket,
 }
 
-/// What the kernel was last asked to tell stands beside the socket, where there is room for it.
+/// The interest last registered with the kernel stands beside the socket, where there is room for
+/// it.
 enum Socket {
     Tcp(TcpStream, Interest),
     Unix(UnixStream, Interest),
@@ -169,7 +170,7 @@ impl Connection {
         (WRITE_BUDGET - budget, if is_all { Flushed::All } else { Flushed::Partly })
     }
 
-    /// Where the far end is, an address of IPv4 as such; nowhere for a Unix socket.
+    /// The address of the far end, one of IPv4 in its own form; `None` for a Unix socket.
     pub fn peer_ip(&self) -> Option<IpAddr> {
         match &self.socket {
             Socket::Tcp(stream, _) => {
@@ -185,8 +186,8 @@ impl Connection {
         Some([stream.local_addr().ok()?.port(), stream.peer_addr().ok()?.port()])
     }
 
-    /// Whether a dial has come back to itself: to a port from which the system lets connections go
-    /// out, with nobody listening there, it may give that very port (RFC 9293, simultaneous open).
+    /// Whether a dial has connected to itself. If no process listens on a port from which the
+    /// system lets connections go out, it may choose that very port (RFC 9293, simultaneous open).
     pub fn is_its_own_peer(&self) -> bool {
         let Socket::Tcp(stream, _) = &self.socket else { return false };
         matches!((stream.local_addr(), stream.peer_addr()), (Ok(one), Ok(other)) if one == other)
@@ -200,7 +201,7 @@ impl Connection {
     }
 
     /// Is the dial through? The three questions of a non-blocking connect: is there an error, is
-    /// there somebody at the far end, and if neither, ask again at the next event.
+    /// there a far end, and if neither, ask again at the next event.
     pub fn dialled(&mut self) -> io::Result<bool> {
         let Socket::Tcp(stream, _) = &self.socket else { return Ok(true) };
         if let Some(error) = stream.take_error()? {

@@ -4,8 +4,8 @@
 //! No connection has a timer. A scan goes along the slab: a connection that has passed a deadline
 //! is closed, and the earliest of the others' deadlines is when the next scan begins, but not
 //! sooner than `pause` and not later than `scan_every`. A byte that arrives costs a store to a
-//! field, a connection that waits costs nothing but its place, and a server without connections has
-//! no scans and sleeps.
+//! field, a connection that waits costs only its place, and a server without connections has no
+//! scans and sleeps.
 //!
 //! ```text
 //!    scan                   scan                        scan
@@ -30,7 +30,7 @@ use crate::logging::events::{CloseReason, Event};
 use herd_core::names::ConnId;
 use herd_core::session::{Expiry, Moment, Phase, Timeouts};
 
-/// How long we go on reading after our last word.
+/// How long we go on reading after our last byte.
 const LINGER: Duration = Duration::from_secs(2);
 /// The longest pause between two scans.
 const PAUSE_MAX: Duration = Duration::from_millis(500);
@@ -68,9 +68,9 @@ pub struct DeadlineScan {
     /// Slots that it has still to look at.
     rest: Range<usize>,
     began: Moment,
-    /// None if nobody is there to be looked at.
+    /// `None` if there is no connection to look at.
     next: Option<Moment>,
-    /// Turns in a row in which no deadline was judged.
+    /// Turns in a row in which no deadline was checked.
     full_batches: usize,
 }
 
@@ -78,16 +78,16 @@ impl DeadlineScan {
     /// Looks in one turn of the loop: some 60 µs.
     const LOOKS_MAX: usize = 4096;
 
-    /// Whether deadlines may be judged in this turn: all that came before it is read by now. A full
-    /// batch of events leaves others in the kernel. After as many turns as there are batches of
-    /// connections, all have been read once, however many come meanwhile.
+    /// Whether deadlines may be checked in this turn: all that came before it is read by now. A
+    /// full batch of events leaves others in the kernel. After as many turns as there are batches
+    /// of connections, all have been read once, however many come meanwhile.
     pub fn may_judge(&mut self, events: usize, connections: usize) -> bool {
         let waits = events == EVENTS_MAX && self.full_batches < connections / EVENTS_MAX;
         self.full_batches = if waits { self.full_batches + 1 } else { 0 };
         !waits
     }
 
-    /// When there will be somebody to look at.
+    /// When the next connection must be looked at.
     pub fn next_deadline(&self) -> Option<Duration> {
         if self.rest.is_empty() {
             self.next.map(Moment::as_duration)
@@ -96,7 +96,7 @@ impl DeadlineScan {
         }
     }
 
-    /// Somebody must be looked at then.
+    /// Notes that a connection must be looked at then.
     fn note(&mut self, deadline: Moment, pause: Duration) {
         let next = deadline.max(self.began + pause);
         self.next = Some(self.next.map_or(next, |other| other.min(next)));
@@ -186,8 +186,8 @@ mod tests {
         names.len()
     }
 
-    /// Goal: each deadline is kept, not early and hardly late, by few scans, and by none when
-    /// nobody is left. Method: real connections, a made-up clock.
+    /// Goal: each deadline is kept, not early and hardly late, by few scans, and by none when no
+    /// connection is left. Method: real connections, a made-up clock.
     #[test]
     fn a_scan_comes_in_time() {
         let dir = tempfile::tempdir().unwrap();
@@ -245,9 +245,9 @@ mod tests {
         }
     }
 
-    /// Goal: when the process was stopped, nobody is ended by the time that has passed, be it by a
-    /// deadline of the reactor's or by one of the core's, and time goes on from there. Method: a
-    /// clock that jumps, far ends that do nothing.
+    /// Goal: when the process was stopped, no connection is ended by the time that has passed, be
+    /// it by a deadline of the reactor's or by one of the core's, and time goes on from there.
+    /// Method: a clock that jumps, far ends that do nothing.
     #[test]
     fn a_pause_of_ours_is_nobodys_silence() {
         let dir = tempfile::tempdir().unwrap();
@@ -298,8 +298,8 @@ mod tests {
         drop((silent, stranger));
     }
 
-    /// Goal: who kept a deadline is not ended because the loop came late. Method: the end of a line
-    /// lies in the kernel when the deadline has passed.
+    /// Goal: a connection that kept a deadline is not ended because the loop came late. Method: the
+    /// end of a line lies in the kernel when the deadline has passed.
     #[test]
     fn deadlines_are_judged_after_reading() {
         let dir = tempfile::tempdir().unwrap();
@@ -326,7 +326,7 @@ mod tests {
         let mut scan = DeadlineScan::default();
         let mut judged = |events, crowd| scan.may_judge(events, crowd);
         assert!(judged(EVENTS_MAX - 1, 5_000) && judged(EVENTS_MAX, 1_000));
-        // Five batches are all of them, whatever comes meanwhile.
+        // Five batches are all of them, however many come meanwhile.
         let crowd = 4 * EVENTS_MAX + 1;
         let turns: Vec<_> = (0..10).map(|_| judged(EVENTS_MAX, crowd)).collect();
         let once = [false, false, false, false, true];
@@ -334,7 +334,8 @@ mod tests {
         assert!(!judged(EVENTS_MAX, crowd) && judged(7, crowd));
     }
 
-    /// Goal: a crowd is looked at in parts, everybody once, and the loop does not sleep meanwhile.
+    /// Goal: a crowd is looked at in parts, each connection once, and the loop does not sleep
+    /// meanwhile.
     #[test]
     fn a_scan_takes_several_turns() {
         let mut scan = DeadlineScan::default();

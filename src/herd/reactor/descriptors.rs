@@ -1,5 +1,5 @@
-//! How the descriptors that the system grants are shared out. Apart because everything that holds
-//! one must be in one sum: whoever is not counted takes somebody else's.
+//! How the descriptors that the system grants are shared out. Everything that holds one must be in
+//! one sum: a holder that is not counted takes another's.
 //!
 //! ```text
 //!   ├ the house's ┼ peers, places ┼ strangers ┼ admin ┼──────────── clients ────────────┤
@@ -14,20 +14,20 @@ use herd_core::names::ConnId;
 /// Streams of the process, doors, log, epoll, the signals' and the waker's, and some to spare for
 /// files that are open for a moment.
 const FILES: usize = 24;
-/// Connections that have ended in this turn: nobody is accepted beyond them before they are buried.
+/// Connections that have ended in this turn: beyond them none is accepted before they are buried.
 pub const DEAD_MAX: usize = 8;
 const HOUSE: usize = FILES + DEAD_MAX;
 /// Each peer may have an old connection and a new one; each thread, a socket and a resolver's.
 const FOR_EACH: usize = 2;
-/// Connections to the peer port that have not greeted: each lasts for the greeting's patience.
+/// Connections to the peer port that have not greeted: each lasts for the greeting's timeout.
 const STRANGERS_MAX: usize = 64;
 /// Connections to the admin socket; each is answered at once.
 const ADMINS_MAX: usize = 16;
-/// Of what is left for people, strangers and admins get a part of so many where it is little.
+/// Where few are left for clients, strangers and admins each get one part of this many.
 const PART: usize = 8;
 /// More than this is never asked of the system: each connection also costs the kernel memory.
 const WANTED: u64 = 200_000;
-/// What macOS grants at most, whatever its hard limit says (setrlimit(2) there, OPEN_MAX).
+/// The most that macOS grants, even if its hard limit is higher (setrlimit(2) there, OPEN_MAX).
 const MACOS: u64 = 10_240;
 
 // At what most systems grant without being asked, strangers have all that they may.
@@ -45,7 +45,7 @@ impl Shares {
     /// Takes as many descriptors as the system grants, and shares them out.
     ///
     /// # Errors
-    /// They are too few for one of each kind: such a server would listen and answer nobody.
+    /// They are too few for one of each kind: such a server would listen and answer no one.
     pub fn claim(config: &Config) -> Result<Shares, StartError> {
         let (granted, needed) = (raise_limit(), ours(config) + 3);
         if granted < needed {
@@ -66,7 +66,7 @@ impl Shares {
     }
 }
 
-/// What a server needs before anybody has come.
+/// What a server needs before any connection has come.
 fn ours(config: &Config) -> usize {
     HOUSE + FOR_EACH * (config.peers.len() + config.places.calls.workers)
 }

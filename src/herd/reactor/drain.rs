@@ -1,5 +1,4 @@
-//! Signals, and the orderly end. Apart because it happens once, and every other file may then
-//! pretend that the loop turns for ever.
+//! Signals, and the orderly end. Every other file may pretend that the loop turns for ever.
 //!
 //! ```text
 //!   TERM, INT ──▶ doors closed, no more lines ──▶ answers sent ──▶ BYE to peers ──▶ all gone: 0
@@ -19,13 +18,13 @@ use herd_core::border::Input;
 use herd_core::names::ConnKind;
 use herd_core::session::Phase;
 
-/// How far the end has come.
+/// How far the drain has come.
 pub enum Drain {
-    /// Clients still hear their answers.
+    /// Clients still receive their answers.
     Clients,
-    /// Only peers are left, and have been told.
+    /// Only peers are left, and BYE was sent to them.
     Peers,
-    /// There is no more patience.
+    /// The time for the drain is over.
     Over,
 }
 

@@ -1,14 +1,13 @@
-//! Who has come to the wrong port. Apart because it knows other protocols, and nothing else here
-//! does.
+//! Clients that have come to the wrong port. Only this file knows other protocols.
 //!
-//! A web page may send its visitor's browser to any port of his machine, with a text of its own in
-//! the body. Answered line by line, each header would be wrong and the text would be taken for
-//! commands. So a connection that begins in another language is closed, and nothing of it is taken.
-//! Only the beginning of a connection is looked at. Clients of mail and the like need no word here:
-//! they wait for a greeting, and none comes.
+//! A web page may send its visitor's browser to any port of the visitor's machine, with a text of
+//! its own in the body. If it were answered line by line, each header would be wrong and the text
+//! would be taken for commands. So a connection that begins in another language is closed, and
+//! nothing of it is taken. Only the beginning of a connection is looked at. Clients of mail and the
+//! like need no case here: they wait for a greeting, and none comes.
 
 /// The language in which a connection begins, if it is known and not ours. `None` for a first line
-/// that is ours or nobody's, and while too little of it has come.
+/// that is ours or of no known protocol, and while too little of it has come.
 pub fn language(begin: &[u8], line_bytes_max: usize) -> Option<&'static str> {
     let blank = begin.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
     let begin = &begin[blank..];
@@ -21,13 +20,13 @@ pub fn language(begin: &[u8], line_bytes_max: usize) -> Option<&'static str> {
     }
     let speaks_http = match memchr::memchr(b'\n', begin) {
         Some(end) => is_request(begin[..end].trim_ascii_end()) || is_header(begin),
-        // The end of it, which would tell, will never be seen.
+        // Its end, which would show the protocol, will never be seen.
         None => begin.len() > line_bytes_max && has_target(begin),
     };
     speaks_http.then_some("HTTP")
 }
 
-/// `METHOD TARGET HTTP/1.1`, whatever the method is.
+/// `METHOD TARGET HTTP/1.1`, for any method.
 fn is_request(line: &[u8]) -> bool {
     let mut words = line.rsplit(|&byte| byte == b' ');
     words.next().is_some_and(|last| last.starts_with(b"HTTP/")) && words.count() >= 2

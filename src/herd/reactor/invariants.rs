@@ -1,6 +1,6 @@
-//! What must hold between two turns, looked at in builds with debug assertions. Apart because the
-//! queues and the connections each tell half of it: a connection in no queue, of which the kernel
-//! has nothing more to say, would wait for ever, and no single place would be wrong.
+//! What must hold between two turns, checked in builds with debug assertions. The queues and the
+//! connections each know half of it: a connection in no queue, of which the kernel has nothing more
+//! to say, would wait for ever, and no single place would be wrong.
 
 use super::connection::Connection;
 use super::{Reactor, Unfinished};
@@ -79,7 +79,7 @@ impl Reactor {
             let is_passed_over = self.asked.is_passed_over(conn);
             assert!(!is_passed_over || queued > high_water, "{conn} is never answered");
         }
-        // Unit tests owe what they like, and do not ask the core.
+        // Unit tests fill the outbox as they like, and do not ask the core.
         if let Some(owed) = self.server.owed_to(conn).filter(|_| !cfg!(test)) {
             let most = owed + GREETING_BYTES_MAX;
             assert!(queued <= most, "{conn} is owed more than the core knows");

@@ -1,9 +1,9 @@
 //! A listener: accepts connections until none is left or the system has no descriptor to give.
-//! Apart because accepting fails in ways of its own; whom it admitted is `slots`' business.
+//! Accepting fails in ways of its own; what becomes of a connection after that is in `slots`.
 //!
-//! Under edge triggering the kernel reports a full backlog once. Whoever stops accepting before
-//! it is empty, for whatever reason, must come back by himself: no event will. So a door that
-//! stops says why, and the loop queues it among the unfinished or starts a timer.
+//! Under edge triggering the kernel reports a full backlog once. A listener that stops accepting
+//! before it is empty, for any reason, must come back by itself: no event will bring it back. So a
+//! listener that stops says why, and the loop queues it among the unfinished or starts a timer.
 //!
 //! asyncio: BaseSelectorEventLoop._accept_connection takes the listener off the selector for a
 //! second on EMFILE.
@@ -24,13 +24,14 @@ pub struct Listener {
     socket: Socket,
     /// In the queue of the unfinished.
     pub queued: bool,
-    /// A timer will accept again; until then nobody does, or each who comes would start another.
+    /// A timer will accept again; until then nothing else does, or each arrival would start another
+    /// timer.
     pub is_resting: bool,
     /// Stopped because there are too many connections; goes on when some have closed.
     pub is_full: bool,
     /// How long to wait when the system is out of descriptors; doubles each time.
     backoff: Duration,
-    /// When the log was last told so.
+    /// When this was last logged.
     complained: Option<Moment>,
 }
 
@@ -39,7 +40,7 @@ enum Socket {
     Unix(UnixListener),
 }
 
-/// Who has come.
+/// The connection that was accepted.
 pub enum Arrival {
     Tcp(TcpStream, SocketAddr),
     Unix(UnixStream),
@@ -113,7 +114,7 @@ impl Listener {
                 }
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock => return Accepted::Nobody,
-                    // Somebody came and left before we got to the door (accept(2)).
+                    // A client came and left before we accepted it (accept(2)).
                     io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}
                     _ => return self.exhausted(error, now),
                 },
@@ -133,7 +134,7 @@ impl Listener {
     }
 }
 
-/// An address of IPv4 as such, though it has come to a socket of IPv6.
+/// An IPv4 address in its own form, even where it came through a socket of IPv6.
 fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }

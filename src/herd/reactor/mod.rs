@@ -18,8 +18,8 @@
 //! └───────────────────────────────────────────────┘
 //! ```
 //!
-//! Deadlines come after all reading: what has arrived in time is read before a connection is judged
-//! by the clock.
+//! Deadlines come after all reading: input that has arrived in time is read before a connection is
+//! compared with the clock.
 //!
 //! Reading order: this file, `serving` (a connection's turn), `admitting`, `sending`, `slots`,
 //! `connection`, `listener`, `deadlines`, then `questions`, `worker` and `dialing` for what takes
@@ -113,7 +113,7 @@ pub struct Reactor {
     newcomers: Newcomers,
     /// What the core wants done; its memory is used again for each input.
     out: Outputs,
-    /// What the core must be told next, once everything it wanted is done.
+    /// The core's next inputs, once everything it wanted is done.
     deferred: VecDeque<Deferred>,
     /// What is being carried out comes of `Drained`.
     is_catching_up: bool,
@@ -337,7 +337,7 @@ impl Reactor {
         self.trace.end_tell(told, outputs);
     }
 
-    /// Tells the core the lines of one read.
+    /// Gives the core the lines of one read.
     fn tell_lines(&mut self, conn: ConnId, lines: &mut Lines<'_>) {
         let span = self.trace.begin();
         let known = self.server.store().len();

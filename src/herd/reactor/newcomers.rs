@@ -1,9 +1,9 @@
-//! How many clients one address may introduce. Apart because it is a tool: it counts for addresses
-//! and knows neither clients nor connections.
+//! How many clients one address may introduce. It counts by address and knows neither clients nor
+//! connections.
 //!
 //! An id costs its sender thirty bytes and every server of the herd a hundred, for as long as it
-//! runs. So each address has so many to spend, and gets so many back in a second (a token bucket).
-//! Who reports clients that are known spends nothing, and is never asked from where it comes.
+//! runs. So each address has a budget of new ids that refills at a fixed rate (a token bucket). A
+//! connection that reports only known clients spends nothing, and its address is never looked up.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -19,7 +19,7 @@ pub struct Newcomers {
     at_once: f64,
     limits_loopback: bool,
     spent: BTreeMap<IpAddr, Spent>,
-    /// Until then, somebody may have spent everything.
+    /// Until then, an address may have spent everything.
     short_until: Duration,
 }
 
@@ -31,7 +31,8 @@ struct Spent {
 }
 
 impl Newcomers {
-    /// Addresses that are counted for. If there are more, those who come last share one account.
+    /// Addresses that have an account of their own. Beyond that, the latest addresses share one
+    /// account.
     const ADDRESSES_MAX: usize = 4096;
     const OTHERS: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
 
@@ -45,7 +46,7 @@ impl Newcomers {
         }
     }
 
-    /// Whether anybody has spent so much that it matters who is asking.
+    /// Whether any address has spent so much that the caller must be told apart from others.
     pub fn anybody_is_short(&self, now: Duration) -> bool {
         now < self.short_until
     }
@@ -58,7 +59,7 @@ impl Newcomers {
         }
     }
 
-    /// It has introduced so many. More than were left is a debt.
+    /// Charges the clients that an address has introduced. More than were left becomes a debt.
     pub fn spend(&mut self, now: Duration, from: IpAddr, count: usize) {
         let Some(mut account) = self.account(from) else { return };
         if !self.spent.contains_key(&account) && self.spent.len() >= Self::ADDRESSES_MAX {
@@ -69,7 +70,8 @@ impl Newcomers {
         }
         let count = self.spent_by(now, account) + count as f64;
         self.spent.insert(account, Spent { count, at: now });
-        // One batch may spend a little more than is left, so whoever is near it counts as short.
+        // One batch may spend a little more than is left, so an address that is near it counts as
+        // short.
         let excess = count - self.at_once / 2.0;
         if excess > 0.0 {
             let settled = now + Duration::from_secs_f64(excess / self.per_second);
@@ -77,8 +79,8 @@ impl Newcomers {
         }
     }
 
-    /// The one who pays for this address; nobody for one of this machine. Of IPv6, whoever has one
-    /// address of a network has all of them.
+    /// The account that pays for this address; `None` for an address of this machine. In IPv6, a
+    /// host that has one address of a network has all of them.
     fn account(&self, from: IpAddr) -> Option<IpAddr> {
         if from.is_loopback() && !self.limits_loopback {
             return None;

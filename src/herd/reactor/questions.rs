@@ -21,7 +21,7 @@ use herd_core::whatsat::Question;
 /// Questions of one connection that are answered from memory without a look at the others'.
 const ANSWERS_MAX: usize = 8;
 
-/// Whoever answers questions.
+/// The source that answers questions.
 pub struct Places {
     /// What the operator calls the source.
     name: &'static str,
@@ -39,7 +39,7 @@ enum Answerer {
     Remote {
         pool: PlacesPool,
         desk: Box<CallGate>,
-        /// The service has said no, and the operator has been told.
+        /// The service has refused, and the operator has been informed.
         refuses: bool,
     },
 }
@@ -88,7 +88,7 @@ impl Places {
             Held::Here(loaded) => {
                 loaded.source.answer(question, &mut self.body);
             }
-            // Why it cannot is the operator's business: it may name a file.
+            // The reason is for the operator only: it may name a file.
             Held::Nothing(_) => {
                 let why = "this server has no places to tell of";
                 render::failure(UNKNOWN_ERROR, why, &mut self.body);
@@ -182,7 +182,7 @@ impl Reactor {
         self.wheel.start(self.now.monotonic + timeout, Due::Core(timer));
     }
 
-    /// Answers from memory, as many as a turn may, a few for each who asks.
+    /// Answers from memory, as many as a turn may, a few for each connection that asks.
     pub(super) fn answer_questions(&mut self) {
         if !self.asked.is_waiting() || !self.places.are_here() {
             return;
@@ -194,8 +194,8 @@ impl Reactor {
         }
     }
 
-    /// Answers the next few questions of one connection. Who is owed much already is passed over
-    /// until it has read (`Reactor::write`): its outbox would grow by whatever it has asked.
+    /// Answers the next few questions of one connection. A connection with a full outbox is passed
+    /// over until it has read (`Reactor::write`): its outbox would grow by all that it has asked.
     fn answer_some(&mut self, conn: ConnId) {
         let high_water = self.config.limits.high_water_bytes;
         for _ in 0..ANSWERS_MAX {
@@ -235,7 +235,7 @@ impl Reactor {
         results
     }
 
-    /// One answer for everybody who asked the same.
+    /// One answer for every connection that asked the same.
     fn call_finished(&mut self, call: CallId, told: Told, body: Vec<u8>) {
         let Answerer::Remote { pool, desk, refuses } = &mut self.places.source else { return };
         let has_answered = told == Told::Answer;
@@ -301,7 +301,8 @@ impl Reactor {
     }
 }
 
-/// Logs when a service dies or refuses, and when it is well again: once each, whatever the traffic.
+/// Logs when a service dies or refuses, and when it is well again: once each, however much traffic
+/// there is.
 fn tell_of_service(
     trouble: Option<Trouble>,
     was_resting: bool,

@@ -1,5 +1,5 @@
-//! Where a peer is to be dialled. Apart because an address may be a name, a name takes time to
-//! resolve, and it may stand for several addresses of which only one answers.
+//! Where a peer is to be dialled. An address may be a name, a name takes time to resolve, and it
+//! may stand for several addresses of which only one answers.
 //!
 //! The loop never resolves: a name goes to the workers, and the dial waits. Each dial tries the
 //! next address of the answer; when all have failed, the name is resolved again, because a server
@@ -16,7 +16,7 @@ use herd_core::names::PeerId;
 #[derive(Debug, PartialEq, Eq)]
 pub enum Route {
     Connect(SocketAddr),
-    /// Ask a worker for the addresses of this name, and tell them to `Routes::resolved`.
+    /// Ask a worker for the addresses of this name, and pass them to `Routes::resolved`.
     Resolve(Address),
 }
 

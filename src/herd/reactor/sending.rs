@@ -1,6 +1,6 @@
 //! What leaves: texts are queued first and written when the turn ends, one write a socket; a close
-//! waits for the last of them. Apart from `serving` because everything here begins with an output
-//! of the core, not with an event.
+//! waits for the last of them. Everything here begins with an output of the core, not with an
+//! event.
 
 use std::fmt::Display;
 use std::io;
@@ -33,7 +33,8 @@ impl Reactor {
             self.flush_later(conn);
         }
         let queued_max = self.config.limits.outbox_bytes_max;
-        // A peer is never hung up on for what it is owed: the core bounds that (`herd_core::link`).
+        // A peer is never closed for the size of its outbox: the core bounds that
+        // (`herd_core::link`).
         let is_bounded = conn.kind() == ConnKind::Peer;
         let queued = self.slots.session(conn).map_or(0, |session| session.queued_bytes());
         if queued > queued_max && !is_bounded {
@@ -86,8 +87,8 @@ impl Reactor {
                 self.kill_broken(conn, &error);
             }
         }
-        // Perhaps the kernel has made room and not said so yet: then nobody else brings back what
-        // is left, or the lines that waited for it to be less.
+        // Perhaps the kernel has made room and not said so yet: then nothing else brings back the
+        // rest, or the lines that waited for it to shrink.
         self.flush_later(conn);
         self.queue_if_unfinished(conn);
         self.asked.call(conn);
@@ -100,16 +101,16 @@ impl Reactor {
         }
     }
 
-    /// The core is told when a turn ends, or where much was written within it.
+    /// The core learns of it when a turn ends, or where much was written within it.
     pub(super) fn tell_when_drained(&mut self, conn: ConnId) {
         let Some(session) = self.slots.session(conn) else { return };
         session.flags.tell_drained = true;
         self.flush_later(conn);
     }
 
-    /// News beyond the bound of what a peer may be owed would go by whole leaves, and later, though
-    /// the peer has taken all that came before. What the core says when it is told is no reason to
-    /// tell it again: a peer that catches up and reads fast would get the whole store in one turn.
+    /// News beyond the bound of a peer's outbox would go by whole leaves, and later, though the
+    /// peer has taken all that came before. What the core sends in response is no reason to call it
+    /// again: a peer that catches up and reads fast would get the whole store in one turn.
     fn tell_if_drained_early(&mut self, conn: ConnId) {
         if !self.is_catching_up {
             self.tell_if_drained(conn);
@@ -142,7 +143,7 @@ impl Reactor {
         }
     }
 
-    /// Ends a connection now. The core is told; the slot is freed when the turn ends.
+    /// Ends a connection now. The core learns of it; the slot is freed when the turn ends.
     pub(super) fn kill(&mut self, conn: ConnId, reason: CloseReason) {
         self.end_connection(conn, reason, None);
     }
@@ -175,7 +176,7 @@ mod tests {
     use crate::reactor::work::Work;
     use herd_core::line::{LineLimits, Lines};
 
-    /// Turns until somebody has come through this door, and gives both ends.
+    /// Turns until a connection has come through this door, and gives both ends.
     fn come(
         reactor: &mut Reactor,
         events: &mut Events,
@@ -194,7 +195,7 @@ mod tests {
         writeln!(peer, "HERD/1 Bona Bailey {herd} {nonce} -").unwrap();
     }
 
-    /// Owes more and more until the kernel takes nothing, and after a while still does not: its
+    /// Queues more and more until the kernel takes nothing, and after a while still does not: its
     /// buffers grow while they are used.
     fn block(reactor: &mut Reactor, conn: ConnId, owed_min: usize) {
         let mut since = Instant::now();
@@ -252,7 +253,8 @@ mod tests {
         assert!(hearing.join().unwrap() >= 1 << 20);
     }
 
-    /// Goal: two servers that owe each other much must not wait for each other to read.
+    /// Goal: two servers that have much to flush to each other must not wait for each other to
+    /// read.
     #[test]
     fn a_peer_is_heard_whatever_it_is_owed() {
         let dir = tempfile::tempdir().unwrap();

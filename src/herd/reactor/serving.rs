@@ -1,6 +1,6 @@
-//! A connection's turn: what came is read, and its lines are told to the core. Apart from the loop
-//! because the loop asks only whose turn it is; apart from the session because here it meets the
-//! core. How a connection came is in `admitting`, what it is sent in `sending`.
+//! A connection's turn: its input is read, and its lines go to the core. The loop decides which
+//! connection has a turn; here the session meets the core. How a connection is accepted is in
+//! `admitting`, what is sent to it in `sending`.
 //!
 //! Each turn of a connection is bounded: one read, so many lines, so many bytes of answers. A
 //! client that pipelines a gigabyte gets its share of each turn, and so does everyone else.
@@ -40,7 +40,7 @@ impl Reactor {
                 session.flags.write_blocked &= !readiness.writable;
                 (session.id(), session.phase())
             }
-            // It died earlier in this batch, and its slot is not anybody else's yet.
+            // It died earlier in this batch, and its slot belongs to no other yet.
             None => return None,
         };
         if let Phase::Connecting { peer } = phase
@@ -153,8 +153,8 @@ impl Reactor {
         }
     }
 
-    /// How many clients may become known by a connection's lines. From where it has come is asked
-    /// of the kernel, and only if it matters: an address kept for each would cost more memory.
+    /// How many clients may become known by a connection's lines. Its address is asked of the
+    /// kernel, and only if it matters: keeping an address for each would cost more memory.
     fn newcomers_max(&mut self, conn: ConnId) -> usize {
         let now = self.now.monotonic;
         if !self.newcomers.anybody_is_short(now) || conn.kind() != ConnKind::Client {
@@ -206,7 +206,7 @@ impl Reactor {
         self.queue_if_unfinished(conn);
     }
 
-    /// Reads what nobody wants any more, so that the close does not turn into a reset.
+    /// Reads and drops what is no longer wanted, so that the close does not turn into a reset.
     fn linger(&mut self, conn: ConnId) {
         let now = self.moment();
         let mut scratch = std::mem::take(&mut self.scratch);

@@ -1,10 +1,10 @@
-//! The slab of everything that has a socket, and who may enter it. Apart because it alone knows
-//! how a name (`ConnId`), a slot and mio's token belong together.
+//! The slab of everything that has a socket, and who may enter it. Only this file knows how a name
+//! (`ConnId`), a slot and mio's token belong together.
 //!
 //! mio tells us which token is ready, and a token is a place in the slab. A place outlives its
-//! tenant: if a handler closes a connection and a newcomer moves in while mio's batch of events
-//! is still being read, an event meant for the dead would be believed of the living. So nobody
-//! moves in before the batch is through: the dead lie in the graveyard until the turn ends.
+//! tenant: if a handler closes a connection and a newcomer moves in while mio's batch of events is
+//! still being read, an event meant for the dead would be taken for one of the living. So no slot
+//! is given away before the batch is through: the dead lie in the graveyard until the turn ends.
 //!
 //! asyncio: `call_soon(self._call_connection_lost)`, the same burial one iteration later.
 
@@ -15,9 +15,9 @@ use super::listener::Listener;
 use herd_core::names::{ConnId, ConnKind};
 use herd_core::session::Session;
 
-/// Whoever has a socket.
+/// Everything that has a socket.
 pub enum Slot {
-    /// Boxed: the few must not set the size of the many.
+    /// Boxed, so that the few large entries do not set the size of the many small ones.
     Listener(Box<Listener>),
     Connection(Connection),
 }
@@ -30,12 +30,12 @@ const _: () = assert!(cfg!(debug_assertions) || size_of::<Result<Slot, usize>>()
 pub struct Slots {
     slab: Slab<Slot>,
     graveyard: Vec<usize>,
-    /// Places that ever had a tenant: each slot is below.
+    /// Number of places that ever had a tenant; each slot is below it.
     places: usize,
     next_serial: u64,
     /// Connections alive, by their kind.
     alive: [usize; 4],
-    /// Connections that ever were, by their kind.
+    /// Connections since the start, by their kind.
     admitted: [u64; 4],
 }
 
@@ -78,7 +78,7 @@ impl Slots {
         Some(id)
     }
 
-    /// Whoever lives at this place now. The dead are not there any more.
+    /// The tenant of this place now. The dead are not there any more.
     pub fn at(&mut self, slot: usize) -> Option<&mut Slot> {
         match self.slab.get_mut(slot) {
             Some(Slot::Connection(connection)) if connection.session.is_dead() => None,
@@ -115,7 +115,7 @@ impl Slots {
     /// Frees the slots of the dead; their sockets close with them, and epoll forgets a socket
     /// that closes. Only at the end of a turn.
     ///
-    /// Says how many they were.
+    /// Returns how many there were.
     pub fn bury(&mut self) -> usize {
         if self.graveyard.is_empty() {
             return 0;
@@ -149,7 +149,7 @@ impl Slots {
         self.alive.iter().sum()
     }
 
-    /// Whoever lives at this place, or has died there in this turn.
+    /// The tenant of this place, even if it has died in this turn.
     pub fn tenant(&self, slot: usize) -> Option<&Connection> {
         match self.slab.get(slot) {
             Some(Slot::Connection(connection)) => Some(connection),
@@ -170,7 +170,7 @@ impl Slots {
         })
     }
 
-    /// Connections that there ever were of this kind.
+    /// Connections of this kind since the start.
     pub fn admitted(&self, kind: ConnKind) -> u64 {
         self.admitted[kind as usize]
     }
@@ -183,7 +183,8 @@ mod tests {
     use super::*;
     use herd_core::session::{Moment, Phase};
 
-    /// Goal: an event that was meant for the dead finds nobody, whoever comes in the same turn.
+    /// Goal: an event that was meant for the dead reaches no connection, even if another one comes
+    /// in the same turn.
     #[test]
     fn nobody_moves_in_before_the_dead_are_buried() {
         let kind = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -1,6 +1,6 @@
-//! The beginning: sockets bound, threads started, everything that the loop takes for granted.
-//! Apart because all that can go wrong here is an operator's business, told in one sentence,
-//! while nothing that goes wrong later ends the process.
+//! The beginning: sockets bound, threads started, everything that the loop takes for granted. All
+//! that can go wrong here concerns the operator and is reported in one sentence; nothing that goes
+//! wrong later ends the process.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -42,8 +42,8 @@ use herd_core::timer_wheel::TimerWheel;
 use herd_core::{Frame, LINE_MAC_BYTES, PeerSettings, Server, Settings};
 
 /// Connections that may wait in the kernel until they are accepted: as many as Linux allows by
-/// default. mio asks for 128, which a few hundred clients at once overflow, and whoever finds it
-/// full knocks again after a whole second.
+/// default. mio asks for 128, which a few hundred clients at once overflow, and a client that finds
+/// it full tries again after a whole second.
 const BACKLOG: i32 = 4096;
 
 const _: () = assert!(PEER_LINE_BYTES_CEILING <= Store::REPORT_BYTES_MAX);
@@ -52,7 +52,7 @@ const _: () = assert!(limits::LINE_TAG_BYTES == LINE_MAC_BYTES);
 /// Why a server cannot start. Its text is one sentence for the operator.
 #[derive(Debug)]
 pub enum StartError {
-    /// Somebody listens there already.
+    /// Another process listens there already.
     Taken { address: SocketAddr, whose: &'static str },
     /// The address is not one of this machine, or needs rights that the process lacks.
     CannotListen { address: SocketAddr, whose: &'static str, error: io::Error },
@@ -106,7 +106,7 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
-/// Where people come in: slots of the listeners that a drain closes.
+/// The slots of the listeners that a drain closes.
 pub struct Doors {
     pub client: usize,
     pub peer: usize,
@@ -125,8 +125,8 @@ pub fn outlive_full_files() -> io::Result<()> {
 impl Reactor {
     /// Binds, registers and starts everything. When it returns, clients can connect.
     ///
-    /// `admin_path` is where the admin socket will be; whatever lies there is a leftover, because
-    /// the caller holds the lock of the run directory.
+    /// `admin_path` is where the admin socket will be; anything that lies there is a leftover,
+    /// because the caller holds the lock of the run directory.
     pub fn start(
         config: Config,
         admin_path: PathBuf,
@@ -291,7 +291,7 @@ fn frame(name: &str, shape: &PlainShape) -> Frame {
     Frame { before: before.into_bytes(), behind: behind.into_bytes() }
 }
 
-/// What the core is told; randomness among it, because it has none of its own.
+/// The core's settings; randomness is among them, because the core has none of its own.
 fn settings(config: &Config, shares: Shares) -> Result<Settings, StartError> {
     let peer = |peer: &crate::config::Peer| PeerSettings {
         name: peer.name.clone().into_bytes(),
@@ -349,14 +349,13 @@ mod tests {
         assert_ne!(told.nonce_key, again.nonce_key, "nobody may foresee a nonce");
     }
 
-    /// Method: nobody accepts. A client that finds the backlog full would knock until its patience
-    /// ends.
+    /// Method: nothing accepts. A client that finds the backlog full would retry until its timeout.
     #[test]
     fn a_crowd_may_wait_at_the_door() {
         let listener = listen("127.0.0.1:0".parse().unwrap(), "client").unwrap();
         let address = listener.local_addr().unwrap();
         let come = |_| std::net::TcpStream::connect_timeout(&address, Duration::from_secs(5));
-        // macOS allows 128, whatever is asked for.
+        // macOS allows 128, however many are asked for.
         let crowd = if cfg!(target_os = "linux") { 500 } else { 100 };
         let arrived: Result<Vec<_>, _> = (0..crowd).map(come).collect();
         assert_eq!(arrived.unwrap().len(), crowd);

@@ -1,5 +1,5 @@
-//! The steps of a turn: all that it can do, one after the other. Apart from the turn because there
-//! is one seam for all of them, at which a trace is kept.
+//! The steps of a turn: all that it can do, one after the other. All of them pass one seam, at
+//! which a trace is kept.
 
 use mio::event::Event;
 
@@ -28,7 +28,7 @@ pub enum Step {
     Dial(PeerId),
 }
 
-/// What the kernel has told of a socket.
+/// What the kernel has reported of a socket.
 #[derive(Clone, Copy, Debug)]
 pub struct Readiness {
     pub readable: bool,

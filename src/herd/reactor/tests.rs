@@ -39,7 +39,7 @@ pub(super) fn reactor(dir: &std::path::Path) -> (Reactor, [SocketAddr; 2]) {
     panic!("no port is free")
 }
 
-/// Goal: whoever pipelines without pause gets one turn in a turn of the loop, not one more
+/// Goal: a client that pipelines without pause gets one turn in a turn of the loop, not one more
 /// for each event. Method: events about a connection that is already in the queue.
 #[test]
 fn nobody_queues_twice() {
@@ -58,7 +58,7 @@ fn nobody_queues_twice() {
     assert_eq!(longest, 1);
 }
 
-/// A server that is turned by hand, and whose clock goes on as it is told.
+/// A server that is turned by hand, and whose clock moves only when the test moves it.
 pub(super) struct House {
     pub reactor: Reactor,
     events: Events,
@@ -76,7 +76,7 @@ impl House {
 
     /// One turn, which does not sleep for long.
     pub fn turn(&mut self) {
-        // Nobody's: it is due at once, and then there is no such door.
+        // A timer that is due at once, for a listener that does not exist: it only ends the sleep.
         let due = Due::Accept { slot: usize::MAX };
         self.reactor.wheel.start(self.reactor.now.monotonic, due);
         self.reactor.turn(&mut self.events).unwrap();
@@ -100,7 +100,7 @@ impl House {
         }
     }
 
-    /// Somebody who has come through this door, at both ends.
+    /// A connection through this door, both its ends.
     pub fn come(&mut self, kind: ConnKind) -> (TcpStream, ConnId) {
         let address = if kind == ConnKind::Peer { self.peers } else { self.clients };
         let before = self.reactor.slots.names();
@@ -133,7 +133,7 @@ impl House {
         self.reactor.server.store().find(client.as_bytes()).is_some()
     }
 
-    /// Owes so much that the kernel takes no more, and this is left.
+    /// Queues so much that the kernel takes no more, and this is left.
     fn block(&mut self, conn: ConnId, left: usize) {
         let mut since = Instant::now();
         // Its buffers grow while they are used, so it is asked for a while. The last time it takes
@@ -183,7 +183,7 @@ fn read_some(stream: &mut TcpStream, most: usize) -> usize {
 
 // ---- reading ----
 
-/// Goal: what follows urgent data is heard, though nobody says that it is there.
+/// Goal: what follows urgent data is read, though no event says that it is there.
 #[test]
 #[cfg(target_os = "linux")]
 fn urgent_data_hides_nothing() {
@@ -198,8 +198,8 @@ fn urgent_data_hides_nothing() {
     assert!(house.knows("one") && house.knows("two"));
 }
 
-/// Goal: who begins in another language is hung up on before anything of it is taken, in however
-/// many pieces it comes; in the middle of a connection, the same is a line like any other.
+/// Goal: a connection that begins in another language is closed before anything of it is taken, in
+/// however many pieces it comes; in the middle of a connection, the same is a line like any other.
 /// PROTOCOL 1.13.
 #[test]
 fn other_languages_are_not_heard() {
@@ -262,7 +262,7 @@ fn a_line_that_ends_gives_time_to_the_next() {
     );
 }
 
-/// Goal: who is owed a little has no more time for a line than others.
+/// Goal: a client with a little to flush has no more time for a line than others.
 #[test]
 fn what_is_owed_excuses_no_unfinished_line() {
     let mut house = House::new();
@@ -274,7 +274,7 @@ fn what_is_owed_excuses_no_unfinished_line() {
     assert!(house.knows("kiwi"));
 }
 
-/// Goal: a far end is given up if it takes nothing of what it is owed, whatever it says meanwhile;
+/// Goal: a far end is given up if it takes nothing of its outbox, however much it sends meanwhile;
 /// one that takes a little now and then is not. PROTOCOL 4.1, 8.6.
 #[test]
 fn who_takes_nothing_is_given_up() {
@@ -295,7 +295,7 @@ fn who_takes_nothing_is_given_up() {
                 let _ = far_end.write_all(said.as_bytes());
                 if reads && second % 4 == 0 {
                     read_some(&mut far_end, 1 << 22);
-                    // What it has taken is owed anew.
+                    // What it has taken is queued anew.
                     if house.lives(conn) {
                         let left = much.saturating_sub(owed(&mut house.reactor, conn));
                         house.reactor.send(conn, &vec![b'x'; left]);
@@ -308,8 +308,8 @@ fn who_takes_nothing_is_given_up() {
     }
 }
 
-/// Goal: after our last word a connection ends soon, whether the far end drips or floods.
-/// PROTOCOL 4.4.
+/// Goal: after our last byte a connection ends soon, whether the far end drips or floods. PROTOCOL
+/// 4.4.
 #[test]
 fn lingering_has_bounds() {
     let mut house = House::new();
@@ -333,7 +333,7 @@ fn lingering_has_bounds() {
     house.turn_until(|reactor| reactor.slots.connection(conn).is_none());
 }
 
-/// Goal: a dial into a black hole is given up. Method: a listener that accepts nobody and has no
+/// Goal: a dial into a black hole is given up. Method: a listener that accepts nothing and has no
 /// room for more. PROTOCOL 6.11.
 #[test]
 #[cfg(target_os = "linux")]
@@ -367,7 +367,7 @@ fn the_oldest_stranger_makes_room() {
     drop(strangers);
 }
 
-/// Goal: a dial that has come back to itself ends, and leaves the port to whom it belongs.
+/// Goal: a dial that has connected to itself ends, and leaves the port to its owner.
 #[test]
 fn a_dial_does_not_keep_the_port_of_a_peer() {
     let mut house = House::new();
@@ -387,7 +387,7 @@ fn a_dial_does_not_keep_the_port_of_a_peer() {
     TcpListener::bind(address.as_socket().unwrap()).expect("the port is free");
 }
 
-/// Goal: whoever comes over IPv4 to a socket of IPv6 comes from the same address as always.
+/// Goal: a client that comes over IPv4 to a socket of IPv6 has its usual address.
 #[test]
 fn an_address_has_one_form() {
     let Ok(listener) = TcpListener::bind("[::]:0") else { return };
@@ -415,8 +415,9 @@ fn reports(time: usize) -> String {
     (0..1_000).map(|client| format!("IAMAT client-{client} +1.5-1.5 {time}\n")).collect()
 }
 
-/// Goal: a peer that reads hears every report by itself, also of a turn that has more news than a
-/// peer may be owed. Method: what it is behind with it would hear once, as it is then.
+/// Goal: a peer that reads gets every report by itself, even in a turn that has more news than its
+/// outbox may hold. Method: a client that the peer is behind with would be sent once, in its latest
+/// state.
 #[test]
 fn a_peer_that_reads_hears_everything() {
     let mut house = House::new();
@@ -439,7 +440,7 @@ fn a_peer_that_reads_hears_everything() {
     assert!(heard >= 10_000 * line_bytes, "{heard} bytes");
 }
 
-/// Goal: a peer is heard beside clients who have as much to say as we can take.
+/// Goal: a peer is read beside clients that have as much to say as we can take.
 #[test]
 fn a_peer_is_heard_beside_a_crowd() {
     let mut house = House::new();

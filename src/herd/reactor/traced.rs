@@ -1,5 +1,5 @@
-//! What the trace is told, and how its file is written. Apart because the loop only says what it
-//! has done (`trace::Recorder::end`); which file that goes to, and when, is a matter of its own.
+//! What goes into the trace, and how its file is written. The loop only says what it has done
+//! (`trace::Recorder::end`); this file decides which file that goes to, and when.
 //!
 //! The file is written at the end, and whenever SIGUSR1 comes. The loop copies what is recorded
 //! and turns on; a thread writes, and its completion wakes the loop. A signal that comes meanwhile
@@ -24,7 +24,7 @@ use herd_core::names::{ConnId, ConnKind};
 #[derive(Default)]
 pub struct TraceFile {
     path: Option<PathBuf>,
-    /// Somebody has asked for it.
+    /// It was asked for.
     wanted: bool,
     writer: Option<JoinHandle<()>>,
 }
@@ -74,8 +74,8 @@ impl Reactor {
         self.offer_trace();
     }
 
-    /// Reports among what was heard have come by a hop, if it is a link. A client that says AT to a
-    /// server which does not believe it is no teller.
+    /// Reports among the lines that were read have come by a hop, if it is a link. A client that
+    /// sends AT to a server that does not accept it is no source.
     pub(super) fn trace_lines(&mut self, span: Span, conn: ConnId, heard: &[u8], outputs: usize) {
         if self.trace.is_on() {
             self.record_lines(span, conn, heard, outputs as u32);
@@ -86,7 +86,7 @@ impl Reactor {
     fn record_lines(&mut self, span: Span, conn: ConnId, heard: &[u8], outputs: u32) {
         let is_link = conn.kind() != ConnKind::Client || self.config.accept_plain;
         self.trace.end_hearing(span, (conn, outputs), heard, || {
-            // What it said may have been its death.
+            // Its lines may have ended it.
             let teller = self.slots.tenant(conn.slot()).filter(|_| is_link)?;
             let [ours, theirs] = teller.ports()?;
             Some([theirs, ours])
@@ -110,7 +110,8 @@ impl Reactor {
         }
     }
 
-    /// Has the trace written if somebody wants it and nobody writes it yet. Between two turns.
+    /// Has the trace written if it was asked for and is not being written yet. To be called between
+    /// two turns.
     fn offer_trace(&mut self) {
         if !self.trace_file.wanted || self.trace_file.writer.is_some() {
             return;
@@ -136,7 +137,7 @@ impl Reactor {
         self.trace_file.writer = None;
     }
 
-    /// Writes the trace at the end, when nobody is kept waiting by it.
+    /// Writes the trace at the end, when no one has to wait for it.
     pub(super) fn end_trace(&mut self) {
         let Some((recording, path)) = self.trace.recording().zip(self.trace_file.path.take())
         else {

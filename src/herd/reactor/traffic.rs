@@ -1,9 +1,8 @@
-//! What the log is told: every line in and out, and the events of the herd's life. Apart because
-//! to log a line costs more than the work it describes; below level `debug`, all of that is
-//! skipped.
+//! What goes to the log: every line in and out, and the events of the herd's life. Logging a line
+//! costs more than the work it describes; below level `debug`, all of that is skipped.
 //!
-//! What strangers send is escaped before it reaches a terminal, and a long line is cut. An
-//! answer's JSON becomes one record, without its line breaks and indents.
+//! Text from strangers is escaped before it reaches a terminal, and a long line is cut. An answer's
+//! JSON becomes one record, without its line breaks and indents.
 
 use std::fmt::{self, Write};
 
@@ -52,8 +51,8 @@ fn log_line(conn: ConnId, arrow: &str, line: &[u8]) {
     }
 }
 
-/// Bytes as a terminal may have them: what is no printable ASCII is escaped, and so is the
-/// backslash that escapes. Of a text of several lines, a blank is left of each break and indent.
+/// Bytes that are safe for a terminal: all but printable ASCII is escaped, and so is the backslash.
+/// In a text of several lines, each break with its indent becomes one blank.
 struct Shown<'a>(&'a [u8]);
 
 impl fmt::Display for Shown<'_> {
@@ -80,7 +79,7 @@ impl fmt::Display for Shown<'_> {
     }
 }
 
-/// A difference of clocks as people say it.
+/// A difference of clocks in a form for people.
 fn spoken(seconds: u64) -> String {
     match seconds {
         0..7_200 => format!("{seconds} s"),

@@ -1,10 +1,10 @@
-//! How much is done in one turn. Apart because it is an account and nothing else: what is done, and
-//! for whom, is decided where it is done.
+//! How much is done in one turn. This is an account only: what is done, and for which connection,
+//! is decided elsewhere.
 //!
 //! A turn is bounded in work, not in connections: however many have much to do, the loop is back at
-//! the kernel after some milliseconds, and there finds those who have come with little. They are
-//! served at once; the others wait in their queues for the next turn. So one command takes a turn
-//! or two, whatever company it has.
+//! the kernel after some milliseconds, and there finds the connections that have little to do. They
+//! are served at once; the others wait in their queues for the next turn. So one command takes a
+//! turn or two, however busy the other connections are.
 //!
 //! asyncio: `_run_once` runs each handle that is ready, and each runs for as long as it likes.
 
@@ -28,13 +28,14 @@ impl Work {
     const LINES_MAX: usize = 4096;
     /// Lines that the turn of one connection counts for at least: a system call.
     const LINES_A_TURN: usize = 16;
-    /// Bytes that they have sent, likewise; and what is read of each who comes after that.
+    /// Bytes that they have sent, likewise; and the bytes read from each connection that comes
+    /// after that.
     const READ_MAX: usize = 4 << 20;
     const READ_A_TURN: usize = 4 * 1024;
     /// Answers from memory, and their bytes: some three milliseconds. One is always given.
     const ANSWERS_MAX: usize = 64;
     const ANSWER_BYTES_MAX: usize = 1 << 20;
-    /// Bytes written to those who are owed much.
+    /// Bytes written to connections with much to flush.
     const WRITTEN_MAX: usize = 4 << 20;
 
     /// A connection has had a turn, in which so many bytes of it were read and so many lines taken.
@@ -52,7 +53,7 @@ impl Work {
         self.answer_bytes += bytes;
     }
 
-    /// Whether whoever has work left must wait for the next turn.
+    /// Whether connections with work left must wait for the next turn.
     pub fn is_enough(&self, kind: ConnKind) -> bool {
         match kind {
             ConnKind::Peer => self.peer_lines >= Self::LINES_MAX,
@@ -60,8 +61,8 @@ impl Work {
         }
     }
 
-    /// How many lines of one connection may be taken, who would have so many in a turn without
-    /// others.
+    /// How many lines of one connection may be taken, which could have so many in a turn if it were
+    /// alone.
     pub fn lines_max(&self, kind: ConnKind, alone: usize) -> usize {
         if self.is_enough(kind) { Self::LINES_A_TURN } else { alone }
     }
@@ -115,7 +116,7 @@ mod tests {
             reactor.turn(events).unwrap();
             turns += 1;
             let work = &reactor.work;
-            // Who comes anew is always heard a little.
+            // A new connection is always read a little.
             let fresh = events.iter().count() * Work::LINES_A_TURN;
             assert!(work.lines <= Work::LINES_MAX + LINES_BEYOND + fresh, "{} lines", work.lines);
             assert!(work.answers <= Work::ANSWERS_MAX + ANSWERS_BEYOND, "{} answers", work.answers);
@@ -133,8 +134,8 @@ mod tests {
         held.map_or(0, |held| 1 + std::str::from_utf8(held.time).unwrap().parse::<usize>().unwrap())
     }
 
-    /// Goal: whoever has much to say gets as much as the others who have, and all of them together
-    /// get no more than a turn may take; whoever comes with one command is answered at once.
+    /// Goal: connections with much to say get equal shares, and all of them together get no more
+    /// than a turn may take; a connection with one command is answered at once.
     #[test]
     fn reports_of_many_are_taken_in_turn() {
         let dir = tempfile::tempdir().unwrap();
@@ -145,7 +146,7 @@ mod tests {
         turn_until(&mut reactor, &mut events, |reactor| taken(reactor, hogs - 1) > 0);
 
         let lone = come(address, "IAMAT lone +1-1 7\n");
-        // One to accept it and one to hear it, if it was not there in time for the first.
+        // One to accept it and one to read it, if its line did not arrive in time for the first.
         let turns = turn_until(&mut reactor, &mut events, |reactor| {
             reactor.server.store().find(b"lone").is_some()
         });
@@ -161,8 +162,8 @@ mod tests {
         drop(lone);
     }
 
-    /// Goal: those who ask for much and read nothing keep nobody: each turn gives a few answers,
-    /// and nobody is owed more than the high water and one answer.
+    /// Goal: clients that ask for much and read nothing delay no one: each turn gives a few
+    /// answers, and no connection has more to flush than the high water and one answer.
     #[test]
     fn questions_of_many_are_answered_in_turn() {
         let dir = tempfile::tempdir().unwrap();
@@ -191,7 +192,7 @@ mod tests {
             assert!(owed.iter().all(|&owed| owed <= high_water + answer_bytes), "{owed:?}");
             owed
         };
-        // Until the kernel takes no more for anybody. Their wishes are then as great as before.
+        // Until the kernel takes no more for any of them. They then ask for as much as before.
         turn_until(&mut reactor, &mut events, |reactor| {
             let owed = owed(reactor);
             owed.len() == askers && owed.iter().all(|&owed| owed > high_water)
@@ -206,8 +207,8 @@ mod tests {
         drop(lone);
     }
 
-    /// Goal: an answer of a few bytes leaves in its turn, whatever others are owed, and what was
-    /// too much for one turn leaves in the next.
+    /// Goal: an answer of a few bytes leaves in its turn, however much others have to flush, and
+    /// what was too much for one turn leaves in the next.
     #[test]
     fn little_is_written_first() {
         let dir = tempfile::tempdir().unwrap();

@@ -1,6 +1,6 @@
 //! The few threads for what blocks: calls to remote places, names to resolve, places to load.
-//! Apart because nothing here may touch the loop's state; jobs go in through one channel,
-//! results come back through another, and mio's `Waker` ends the loop's sleep.
+//! Nothing here may touch the loop's state; jobs go in through one channel, results come back
+//! through another, and mio's `Waker` ends the loop's sleep.
 //!
 //! ```text
 //!    loop ──▶ jobs ───────────▶ ▒ worker ▒ ── blocks in ureq ──┐
@@ -62,7 +62,7 @@ pub struct PlacesPool {
 /// A call to make, and what is spent with it.
 type Job = (CallId, Question, Spent);
 
-/// Who asks, and what is written down before.
+/// The source to ask, and the budget that is recorded before.
 struct Asker {
     source: Arc<Remote>,
     /// `None` if the source has no budget.
@@ -78,7 +78,7 @@ impl CompletionSender {
     /// Leaves what was done since `began`.
     pub fn post(&self, row: Row, began: Instant, finished: Finished) {
         let call = Call { row, began, ended: Instant::now() };
-        // Both fail only when the loop is gone, and then nobody waits.
+        // Both fail only when the loop is gone, and then no one waits.
         if self.results.send((call, finished)).is_ok() {
             let _ = self.waker.wake();
         }
@@ -144,7 +144,7 @@ impl PlacesPool {
         self.source.recall(question, out)
     }
 
-    /// Hands the desk's next calls to the threads that are free.
+    /// Hands the gate's next calls to the threads that are free.
     pub fn ask_next(&self, desk: &mut CallGate, now: Duration) {
         while let Some((call, question)) = desk.next(now) {
             // The threads live as long as this end of the channel.
