@@ -15,6 +15,7 @@ use super::whatsat::Question;
 /// Everything that can ever happen to a server.
 ///
 /// A closed enum on purpose: to know what drives a server, read this list.
+#[expect(missing_docs, reason = "a variant's sentence speaks of its fields, so each is one line")]
 #[derive(Debug)]
 pub enum Input<'a, 'b> {
     /// The loop is about to turn for the first time.
@@ -46,6 +47,7 @@ pub enum Input<'a, 'b> {
 }
 
 /// Everything that a server can ask of the reactor.
+#[expect(missing_docs, reason = "a variant's sentence speaks of its fields, so each is one line")]
 #[derive(Clone, Debug, PartialEq)]
 pub enum Output {
     /// Send this range of `Outputs::text`.
@@ -58,8 +60,8 @@ pub enum Output {
     Dial { peer: PeerId },
     /// Tell `TimerFired` after this time.
     StartTimer { timer: Timer, after: Duration },
-    /// Ask for this connection, and tell `PlacesArrived`; if there is no answer after `timeout`,
-    /// tell `TimerFired` with `Timer::Answer`.
+    /// Ask for this connection, and tell `PlacesArrived` with the ticket; if there is no answer
+    /// after `timeout`, tell `TimerFired` with `Timer::Answer`.
     AskPlaces { conn: ConnId, ticket: Ticket, question: Question, timeout: Duration },
     /// Lines may be taken again (`Lines::hold`).
     ResumeReading { conn: ConnId },
@@ -71,6 +73,7 @@ pub enum Output {
 
 /// What a timer is about. Nothing is ever cancelled: each names something by a name that is
 /// never given again, or by an attempt, and fires in vain if that has passed.
+#[expect(missing_docs, reason = "a variant's sentence speaks of its fields, so each is one line")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Timer {
     /// Dial the peer again, if this attempt is still the one being waited for.
@@ -90,51 +93,71 @@ pub enum Timer {
 /// An event of the herd's life, for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Note {
+    /// A link is up: both ends have greeted each other.
     PeerUp {
+        /// Who is at the other end.
         peer: PeerId,
+        /// The connection that carries the link.
         conn: ConnId,
     },
+    /// A link that was up is over.
     PeerDown {
+        /// Who was at the other end.
         peer: PeerId,
+        /// The connection that carried the link.
         conn: ConnId,
+        /// The reason that the log tells.
         why: &'static str,
     },
     /// Told once for each time that a peer cannot be reached, not for each attempt.
     PeerUnreachable {
+        /// Whom we dial, in vain so far.
         peer: PeerId,
     },
     /// Somebody on the peer port is not who they should be.
     Refused {
+        /// On which they came; it is closed.
         conn: ConnId,
+        /// The reason that the log tells. The same one is told once in a while only.
         why: &'static str,
     },
     /// Two processes of one name are alive: one is joined, and the other one is refused.
     TwoOfOneName {
+        /// The peer of that name.
         peer: PeerId,
+        /// Of the process that is refused.
         conn: ConnId,
+        /// Of the process that is joined.
         joined: ConnId,
     },
     /// A report of a client was refused: the store may not become larger.
     Full {
+        /// How many clients are known.
         clients: usize,
+        /// The memory that their reports and the index take.
         bytes: usize,
     },
     /// A peer is slow; what it misses will be sent when it has caught up.
     PeerBehind {
+        /// Whose link has too much to be sent.
         peer: PeerId,
     },
     /// An address has made so many clients known that it must wait before others are.
     TooManyNewcomers {
+        /// One of the address, on which the refused report came.
         conn: ConnId,
     },
     /// An IAMAT was refused because its time is so far ahead of our clock. Told once in a while:
     /// if it is the clock that is wrong, every report is refused.
     AheadOfClock {
+        /// The client's.
         conn: ConnId,
+        /// How far ahead the time was, without the fraction.
         seconds: u64,
     },
     /// A course server has been out of reach so long that it will not hear every report.
     PlainOverflow {
+        /// The course server.
         peer: PeerId,
     },
 }
@@ -142,7 +165,9 @@ pub enum Note {
 /// What one `Input` brought about.
 #[derive(Debug, Default)]
 pub struct Outputs {
+    /// All texts to be sent, one behind the other.
     pub text: Vec<u8>,
+    /// What is to be done, in this order.
     pub list: Vec<Output>,
 }
 
@@ -151,11 +176,13 @@ impl Outputs {
     /// its sender and to each peer in turn; eight is more peers than most servers have.
     const MERGE_DEPTH: usize = 8;
 
+    /// Makes it ready for the next `Input`; the memory is kept.
     pub fn clear(&mut self) {
         self.text.clear();
         self.list.clear();
     }
 
+    /// Asks for something after all that was asked for before.
     pub fn push(&mut self, output: Output) {
         self.list.push(output);
     }
@@ -201,6 +228,7 @@ impl Outputs {
         self.text.len() - start
     }
 
+    /// Has something told in the log.
     pub fn note(&mut self, note: Note) {
         self.list.push(Output::Note(note));
     }

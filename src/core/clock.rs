@@ -42,6 +42,7 @@ impl PosixTime {
     /// The length of nearly all times: those digits, the point, and nanoseconds.
     pub(super) const USUAL_BYTES: usize = Self::USUAL_POINT + 1 + Self::FRACTION_DIGITS;
 
+    /// A moment of whole seconds since 1970 and nanoseconds beyond; panics from 10⁹ of those on.
     pub fn new(seconds: u64, nanos: u32) -> PosixTime {
         assert!(nanos < NANOS_PER_SECOND, "a second has 10⁹ nanoseconds");
         PosixTime { eons: 0, seconds, nanos }
@@ -141,6 +142,7 @@ impl PosixTime {
         self.plus(Duration::from_nanos(1))
     }
 
+    /// The moment this much later, exact to the nanosecond.
     pub fn plus(self, after: Duration) -> PosixTime {
         let nanos = self.nanos + after.subsec_nanos();
         let carry = u64::from(nanos >= NANOS_PER_SECOND);
@@ -209,8 +211,9 @@ pub struct Skew {
 }
 
 impl Skew {
-    pub const FRACTION_DIGITS: usize = PosixTime::FRACTION_DIGITS;
+    pub(super) const FRACTION_DIGITS: usize = PosixTime::FRACTION_DIGITS;
 
+    /// How far the server's clock is ahead of the client's; negative if it is behind.
     #[inline]
     pub fn between(server: PosixTime, client: PosixTime) -> Skew {
         let is_negative = server < client;

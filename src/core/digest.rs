@@ -46,6 +46,7 @@ pub struct Node {
 }
 
 impl Node {
+    /// Everything: the part that all leaves belong to.
     pub const ROOT: Node = Node { level: 0, at: 0 };
 
     /// The node of a level above the leaves, if there are so many.
@@ -72,10 +73,12 @@ impl Node {
         node
     }
 
+    /// How many levels it is below the root: 3 for a leaf.
     pub fn level(self) -> usize {
         self.level
     }
 
+    /// Its place among the nodes of its level, from 0.
     pub fn at(self) -> usize {
         self.at
     }
@@ -103,12 +106,14 @@ impl Node {
     }
 }
 
+/// The numbers of all leaves, from which those of larger parts are added up.
 #[derive(PartialEq, Eq)]
 pub struct Digest {
     leaves: Box<[Hash]>,
 }
 
 impl Digest {
+    /// The digest of a store that holds nothing.
     pub fn new() -> Digest {
         Digest { leaves: vec![0; LEAVES].into_boxed_slice() }
     }

@@ -60,6 +60,8 @@
 //! Reading order: `border` (all that can happen), this file (what a client's command does),
 //! `flood` (which peers hear it), `peers` (a link's life), then the tools as they are met.
 
+#![warn(missing_docs)]
+
 mod admission;
 mod arena;
 pub mod border;
@@ -124,6 +126,7 @@ pub const LINE_MAC_BYTES: usize = line_mac::LineMac::BYTES;
 /// What a server has counted since it started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
+    /// Lines that were taken, of clients and of peers.
     pub lines_in: u64,
     /// Reports that were better than what was held, from clients and from peers.
     pub news: u64,
@@ -184,6 +187,7 @@ pub struct Server {
 }
 
 impl Server {
+    /// A server that holds nothing and has no links; `Input::Started` sets it going.
     pub fn new(settings: Settings) -> Server {
         let Settings { keys, nonce_key, herd, limits, .. } = &settings;
         let keyring = Keyring::new(keys, nonce_key, herd, limits.expire_after);
@@ -227,6 +231,7 @@ impl Server {
         }
     }
 
+    /// The reports held, to be read: they change by `handle` alone.
     pub fn store(&self) -> &Store {
         &self.store
     }
@@ -236,6 +241,7 @@ impl Server {
         self.keyring.shown(self.store.digest().hash(Node::ROOT))
     }
 
+    /// What has been counted so far; it only grows.
     pub fn counters(&self) -> Counters {
         self.counters
     }

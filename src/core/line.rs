@@ -30,6 +30,7 @@ pub const TOO_LONG_START: usize = 256;
 /// Bounds for the lines of one kind of connection, in bytes without the terminator.
 #[derive(Clone, Copy, Debug)]
 pub struct LineLimits {
+    /// A longer line is told as too long, and only its first bytes are.
     pub line_bytes_max: usize,
     /// After as many bytes without a newline, the sender does not mean to send one.
     pub endless_bytes_max: usize,
@@ -77,6 +78,7 @@ impl LineBuffer {
         !self.kept.is_empty() || self.skipped > 0
     }
 
+    /// Whether the line that has begun is so long that the connection is to be closed.
     pub fn is_endless(&self, limits: LineLimits) -> bool {
         self.skipped as usize > limits.endless_bytes_max
     }
@@ -102,6 +104,7 @@ impl LineBuffer {
 /// One line, without its terminator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Line<'a> {
+    /// All bytes of a line within the limit.
     Whole(&'a [u8]),
     /// The first bytes of a line over the limit; the rest of it is never seen.
     TooLong(&'a [u8]),
@@ -146,6 +149,7 @@ pub struct Outcome {
 }
 
 impl<'a> Lines<'a> {
+    /// The lines of these bytes, with no bound but that on the length of each.
     pub fn new(bytes: &'a [u8], limits: LineLimits) -> Lines<'a> {
         Lines {
             bytes,
@@ -241,7 +245,8 @@ impl<'a> Lines<'a> {
         (self.at, self.taken, self.skipped) = (mark.at, mark.taken, mark.skipped);
     }
 
-    pub fn newcomers_max(&self) -> usize {
+    /// How many clients may become known by them.
+    pub(super) fn newcomers_max(&self) -> usize {
         self.newcomers_max
     }
 
@@ -255,6 +260,7 @@ impl<'a> Lines<'a> {
         self.held = true;
     }
 
+    /// Whether the taker wants no more lines for now.
     pub fn is_held(&self) -> bool {
         self.held
     }
@@ -269,6 +275,7 @@ impl<'a> Lines<'a> {
         &self.bytes[..self.at]
     }
 
+    /// What has become of the batch so far, for `LineBuffer::settle`.
     pub fn outcome(&self) -> Outcome {
         let rest = &self.bytes[self.at..];
         let is_line = || self.last_is_whole || memchr::memchr(b'\n', rest).is_some();

@@ -35,12 +35,14 @@ impl ConnId {
     /// At 10,000 connections a second, 42 bits last for 13 years.
     const SERIALS_MAX: u64 = 1 << (u64::BITS - Self::SLOT_BITS - Self::DOOR_BITS);
 
+    /// Panics if the serial number or the slot has more bits than a name has room for.
     pub fn new(kind: ConnKind, serial: u64, slot: usize) -> ConnId {
         assert!(slot < Self::SLOTS_MAX && serial < Self::SERIALS_MAX, "a name must fit 64 bits");
         let number = serial << Self::DOOR_BITS | kind as u64;
         ConnId(number << Self::SLOT_BITS | slot as u64)
     }
 
+    /// How its bytes are read: it is a part of the name, and never changes.
     pub fn kind(self) -> ConnKind {
         match (self.0 >> Self::SLOT_BITS) & 0b11 {
             0 => ConnKind::Client,
@@ -50,6 +52,7 @@ impl ConnId {
         }
     }
 
+    /// Where the reactor looks for it, below `SLOTS_MAX`; a place that others get after it.
     pub fn slot(self) -> usize {
         (self.0 & (Self::SLOTS_MAX as u64 - 1)) as usize
     }

@@ -22,6 +22,7 @@ pub struct Opening {
 }
 
 impl Opening {
+    /// The opening of the reports of a server with this name; its skew is zero.
     pub fn new(server: &[u8]) -> Opening {
         let text = [WORD, server, b" "].concat();
         let mut opening = Opening { skew_at: text.len(), text, skew: Skew::default() };
@@ -48,6 +49,7 @@ impl Opening {
         self.text.push(b' ');
     }
 
+    /// What comes before the client's id in an AT line, with the skew spelled last.
     pub fn as_bytes(&self) -> &[u8] {
         &self.text
     }

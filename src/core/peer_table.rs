@@ -16,6 +16,7 @@ use super::wire::server_of;
 /// What a server must be told of a peer.
 #[derive(Clone, Debug)]
 pub struct PeerSettings {
+    /// The name by which it must greet us.
     pub name: Vec<u8>,
     /// We open the connection; otherwise we wait for theirs.
     pub dials: bool,
@@ -28,9 +29,13 @@ pub struct PeerSettings {
 pub enum LinkState {
     /// They dial, and have not.
     Down,
+    /// We dial, and wait for the time of the next attempt.
     Waiting,
+    /// We have dialled, and the connection is not there yet.
     Dialing,
+    /// Connected, and the greeting is not over.
     Greeting,
+    /// Greeted: reports are flooded over it.
     Up,
     /// A course server: connected only while there is something to tell.
     Plain,
@@ -39,6 +44,7 @@ pub enum LinkState {
 /// What there is to see of a peer from outside.
 #[derive(Clone, Copy, Debug)]
 pub struct PeerView {
+    /// How far the link with it has come.
     pub state: LinkState,
     /// Dials after the first.
     pub redials: u64,

@@ -22,21 +22,48 @@ pub const MAC_BYTES: usize = 32;
 /// A line of a peer.
 #[derive(Debug)]
 pub enum PeerLine<'a> {
+    /// The first line of a link.
     Greeting(Greeting<'a>),
-    Auth { mac: [u8; MAC_BYTES] },
+    /// The dialler's last word before the link is up.
+    Auth {
+        /// Its proof that it knows the herd's key.
+        mac: [u8; MAC_BYTES],
+    },
+    /// News, or what a comparison has shown to be missing.
     At(Report<'a>),
-    Root { count: u64, hash: Hash },
+    /// Begins a comparison of the two stores.
+    Root {
+        /// How many clients the sender knows.
+        count: u64,
+        /// The digest of all that it holds.
+        hash: Hash,
+    },
+    /// Goes on with a comparison, one level deeper.
     Parts(Parts<'a>),
-    Ping { number: &'a [u8] },
+    /// Wants a `Pong`.
+    Ping {
+        /// Decimal digits, which the answer repeats.
+        number: &'a [u8],
+    },
+    /// A sign of life.
     Pong,
+    /// The sender leaves, and waits for `Kept`.
     Bye,
+    /// Answers `Bye`: all that was said before it is kept.
     Kept,
-    Refused { why: &'static str },
+    /// No link will come of this connection.
+    Refused {
+        /// A text for our log, one of a few: nothing of it is the sender's.
+        why: &'static str,
+    },
+    /// Nothing but white space.
     Blank,
+    /// Anything else: the sender breaks the protocol.
     Invalid,
 }
 
 impl<'a> PeerLine<'a> {
+    /// What a line means, given without its terminator; `Invalid` if it is none of these messages.
     pub fn parse(line: &'a [u8]) -> PeerLine<'a> {
         if line.starts_with(b"AT ") {
             return Report::of_line(line).map_or(PeerLine::Invalid, PeerLine::At);
@@ -82,8 +109,11 @@ impl<'a> PeerLine<'a> {
 /// How peers introduce themselves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Greeting<'a> {
+    /// The name of the server that says it.
     pub from: &'a [u8],
+    /// The name of the server that it expects to talk to.
     pub to: &'a [u8],
+    /// The herd that both must belong to.
     pub herd: &'a [u8],
     /// Made anew for each connection, so that no two greetings are alike.
     pub nonce: u128,
@@ -105,6 +135,7 @@ impl<'a> Greeting<'a> {
         Some(Greeting { from, to, herd, nonce, caps, mac })
     }
 
+    /// Writes the greeting, with its newline.
     pub fn write_line(&self, out: &mut Vec<u8>) {
         for field in [b"HERD/1", self.from, self.to, self.herd] {
             out.extend_from_slice(field);
@@ -123,7 +154,7 @@ impl<'a> Greeting<'a> {
 
 /// Why a server that could be a peer is not let in: said to it, for its own log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub(super) enum Refusal {
     /// The two have no key in common.
     Key,
     /// Another process of that name is joined.
@@ -137,6 +168,7 @@ impl Refusal {
         Self::ALL.into_iter().find(|(_, name)| name.as_bytes() == word).map(|(refusal, _)| refusal)
     }
 
+    /// Writes the refusal, without a newline.
     pub fn write(self, out: &mut Vec<u8>) {
         let word = Self::ALL.into_iter().find(|(refusal, _)| *refusal == self);
         out.extend_from_slice(b"REFUSED ");
@@ -155,6 +187,7 @@ impl Refusal {
 /// The digests of the parts of a node.
 #[derive(Clone, Copy, Debug)]
 pub struct Parts<'a> {
+    /// Whose parts they are.
     pub of: Node,
     /// As many hashes as the node has parts.
     text: &'a [u8],
@@ -202,14 +235,15 @@ impl<'a> Parts<'a> {
 }
 
 /// Writes the digest of everything, without a newline.
-pub fn write_root(count: usize, hash: Hash, out: &mut Vec<u8>) {
+pub(super) fn write_root(count: usize, hash: Hash, out: &mut Vec<u8>) {
     out.extend_from_slice(b"ROOT ");
     out.extend_from_slice(itoa::Buffer::new().format(count).as_bytes());
     out.push(b' ');
     write_hex(&hash.to_be_bytes(), out);
 }
 
-pub fn write_hex(bytes: &[u8], out: &mut Vec<u8>) {
+/// Two hexadecimal digits for each byte, small letters only.
+pub(super) fn write_hex(bytes: &[u8], out: &mut Vec<u8>) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     for byte in bytes {
         out.push(DIGITS[usize::from(byte >> 4)]);
@@ -222,7 +256,7 @@ fn parse_hash(text: &[u8]) -> Option<Hash> {
 }
 
 /// Exactly `N` bytes in hexadecimal digits, small letters only: one value, one spelling.
-pub fn from_hex<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
+pub(super) fn from_hex<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
     let mut bytes = [0; N];
     if text.len() != 2 * N {
         return None;

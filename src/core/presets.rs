@@ -112,6 +112,7 @@ pub const PRESETS: [Preset; 8] = [
 /// One year's herd, as the course gave it.
 #[derive(Debug)]
 pub struct Preset {
+    /// The year of the course, by which an operator asks for this herd.
     pub year: &'static str,
     /// A later year with the same herd.
     pub alias: Option<&'static str>,

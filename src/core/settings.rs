@@ -12,6 +12,7 @@ use super::peer_table::PeerSettings;
 pub struct Settings {
     /// Counted, because every report of a client borrows it while the store changes.
     pub name: Rc<[u8]>,
+    /// The name of the herd: a peer of another one is refused.
     pub herd: Vec<u8>,
     /// In the order of their `PeerId`s.
     pub peers: Vec<PeerSettings>,
@@ -21,7 +22,9 @@ pub struct Settings {
     pub stale_reply_stored: bool,
     /// Close after the first answer.
     pub close_after_reply: bool,
+    /// How long a WHATSAT waits for the source of places.
     pub answer_timeout: Duration,
+    /// The bounds that an operator may set.
     pub limits: Limits,
     /// Connections on the peer port that have not shown who they are. Each lasts for the
     /// greeting's patience at most; beyond so many, the oldest must go.
@@ -40,6 +43,7 @@ pub struct Settings {
 pub struct Limits {
     /// Answers of one connection that may wait.
     pub waits_max: usize,
+    /// Clients that may be known; reports of further ones are refused where they are first heard.
     pub clients_max: usize,
     /// Memory for reports and their index, in bytes. As `clients_max`, it holds where reports are
     /// first heard, and not for what peers tell.
@@ -56,9 +60,13 @@ pub struct Limits {
     pub compare_every: Option<Duration>,
     /// How long a link's greeting may take, from the connection on.
     pub greeting: Duration,
+    /// A peer that has said nothing for so long is asked for a sign of life.
     pub ping_after: Duration,
+    /// A link on which nothing was heard for so long is given up.
     pub silence_max: Duration,
+    /// The wait before another dial: it grows with each attempt, and chance takes up to half off.
     pub backoff_min: Duration,
+    /// What the wait before another dial grows to at most.
     pub backoff_max: Duration,
 }
 

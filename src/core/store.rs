@@ -18,8 +18,7 @@
 //! process drew when it started: neither chosen ids nor the order in which they come make a search
 //! long (`bucket`). "Send all of this leaf" is a walk along one list, and each list grows alone.
 //!
-//! There is no deletion in the protocol, so there are no tombstones; a record that has expired is
-//! taken out.
+//! The protocol has no deletion, so there are no tombstones; what has expired is taken out.
 //!
 //! invariant: every record in the arena is named by exactly one slot, in the list of its leaf
 //! invariant: the digest is that of the records held
@@ -41,7 +40,10 @@ use super::wire::Report;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// It was better than what the store held, and now is what the store holds.
-    News { leaf: Leaf },
+    News {
+        /// The leaf that has changed by it.
+        leaf: Leaf,
+    },
     /// The store holds exactly this.
     Known,
     /// The store holds a better one.
@@ -49,6 +51,7 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// Whether the store holds the report now and did not before.
     pub fn is_news(self) -> bool {
         matches!(self, Verdict::News { .. })
     }
@@ -57,6 +60,7 @@ impl Verdict {
 /// A store of this size is in the cache of any processor, and need not be brought there.
 const CACHE_BYTES: usize = 1 << 20;
 
+/// The best report of each client known.
 pub struct Store {
     leaf_hasher: Hasher,
     tag_hasher: Hasher,
@@ -75,6 +79,7 @@ pub struct Key {
 }
 
 impl Key {
+    /// The part of the store that the client belongs to.
     pub fn leaf(self) -> Leaf {
         self.leaf
     }
@@ -92,8 +97,8 @@ struct Held<'a> {
 /// not change is met once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Place {
-    pub leaf: Leaf,
-    pub tag: Tag,
+    pub(super) leaf: Leaf,
+    pub(super) tag: Tag,
 }
 
 /// The keys of a store's hashes.
@@ -109,6 +114,7 @@ impl Store {
     /// Longest report that can be kept, in bytes of its AT line.
     pub const REPORT_BYTES_MAX: usize = Arena::TEXT_BYTES_MAX;
 
+    /// A store that holds nothing.
     pub fn new(keys: HashKeys) -> Store {
         Store {
             leaf_hasher: Hasher::new(keys.herd),
@@ -201,6 +207,7 @@ impl Store {
         self.clients
     }
 
+    /// Whether no client is known.
     pub fn is_empty(&self) -> bool {
         self.clients == 0
     }
@@ -220,6 +227,7 @@ impl Store {
         self.bucket_bytes
     }
 
+    /// What shows where two stores differ.
     pub fn digest(&self) -> &Digest {
         &self.digest
     }
@@ -234,9 +242,8 @@ impl Store {
     /// All reports.
     pub fn reports(&self) -> impl Iterator<Item = Report<'_>> {
         let filled = self.buckets.iter().filter(|bucket| bucket.len() > 0);
-        filled
-            .flat_map(|bucket| bucket.from(0))
-            .map(|(_, record)| Report::from_fields(self.arena.text(record)))
+        let records = filled.flat_map(|bucket| bucket.from(0));
+        records.map(|(_, record)| Report::from_fields(self.arena.text(record)))
     }
 
     /// Takes out the report of a client; says whether there was one.
@@ -433,9 +440,8 @@ mod tests {
     fn a_walk_goes_on_where_it_stopped() {
         let mut store = Store::new(KEYS);
         for client in 0..40_000 {
-            assert!(
-                store.put(&report(&format!("AT A +0 c{client} +1+1 {}", client % 2))).is_news()
-            );
+            let line = format!("AT A +0 c{client} +1+1 {}", client % 2);
+            assert!(store.put(&report(&line)).is_news());
         }
         let (mut gone, mut walks) = (0, 0);
         for leaf in 0..LEAVES {

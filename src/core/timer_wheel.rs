@@ -31,6 +31,7 @@ pub const TICK: Duration = Duration::from_millis(5);
 const SLOTS: usize = 1024;
 const NOBODY: u32 = u32::MAX;
 
+/// Values that wait for their deadlines; most are started and fired at constant cost.
 pub struct TimerWheel<T> {
     slots: Box<[Slot]>,
     entries: Vec<Entry<T>>,
@@ -68,6 +69,7 @@ impl<T> Default for TimerWheel<T> {
 }
 
 impl<T> TimerWheel<T> {
+    /// A wheel without timers, at the start of the clock.
     pub fn new() -> TimerWheel<T> {
         TimerWheel {
             slots: vec![Slot::EMPTY; SLOTS].into_boxed_slice(),
@@ -138,6 +140,7 @@ impl<T> TimerWheel<T> {
         self.armed
     }
 
+    /// Whether no timer is waiting.
     pub fn is_empty(&self) -> bool {
         self.armed == 0
     }

@@ -28,7 +28,9 @@ use super::names::{ConnId, Ticket};
 /// makes one from text.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Position {
+    /// North of the equator; negative in the south.
     pub latitude: f64,
+    /// East of Greenwich; negative in the west.
     pub longitude: f64,
 }
 
@@ -52,7 +54,7 @@ pub const TOO_LATE: &[u8] = br#"{
 }"#;
 
 /// The answers that wait, of all connections.
-pub struct Waits {
+pub(super) struct Waits {
     queues: BTreeMap<ConnId, Queue>,
     open: BTreeMap<Ticket, ConnId>,
     next_ticket: u64,
@@ -78,7 +80,7 @@ enum Slot {
 
 /// What came of an answer.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Release {
+pub(super) struct Release {
     pub conn: ConnId,
     /// Commands that were answered; 0 if an earlier one is still open.
     pub answers: usize,
@@ -102,10 +104,6 @@ impl Waits {
     /// Questions that are open.
     pub fn len(&self) -> usize {
         self.open.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.open.is_empty()
     }
 
     /// Opens a slot for an answer that begins with `at_line`.
@@ -230,7 +228,7 @@ mod tests {
         assert!(waits.end(conn(1)));
         let all = "AT a\n{}\n\nAT b\nAT c\n{}\n\nAT d\n".to_string();
         assert_eq!(close(&mut waits, first), (all, release(4, true, true)));
-        assert!(!waits.is_waiting(conn(1)) && waits.is_empty() && !waits.end(conn(1)));
+        assert!(!waits.is_waiting(conn(1)) && waits.len() == 0 && !waits.end(conn(1)));
     }
 
     #[test]

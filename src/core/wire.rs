@@ -21,24 +21,33 @@ pub(super) const FIELDS_MAX: usize = 6;
 /// A line of a client.
 #[derive(Debug)]
 pub enum Command<'a> {
+    /// A client tells where it is.
     Iamat(Iamat<'a>),
+    /// A client asks what is near another one.
     Whatsat {
+        /// Whose surroundings are asked for.
         client: &'a [u8],
+        /// Kilometres, in [0, 50], as spelled but for a plus sign.
         radius: &'a [u8],
+        /// How many results at most, in [0, 20].
         bound: u8,
     },
+    /// What only a server says: believed of course servers alone.
     At(Report<'a>),
     /// Nothing but white space: answered with nothing.
     Blank,
+    /// Anything else: answered with a question mark.
     Invalid,
 }
 
 /// Where a client says that it is, and when.
 #[derive(Clone, Copy, Debug)]
 pub struct Iamat<'a> {
+    /// The id of the client that says it.
     pub client: &'a [u8],
     /// What its time means.
     pub stamp: PosixTime,
+    /// The bytes that an AT line takes over.
     pub spelled: Spelled<'a>,
 }
 
@@ -47,8 +56,11 @@ pub struct Iamat<'a> {
 pub enum Spelled<'a> {
     /// As in an AT line: the client, the position and the time with one space between each.
     InOnePiece(&'a [u8]),
+    /// With any white space between them.
     Apart {
+        /// An ISO 6709 text, within bounds.
         position: &'a [u8],
+        /// POSIX seconds, with a fraction or without.
         time: &'a [u8],
     },
 }
@@ -69,6 +81,7 @@ impl Iamat<'_> {
 }
 
 impl<'a> Command<'a> {
+    /// What a line means, given without its terminator.
     pub fn parse(line: &'a [u8]) -> Command<'a> {
         let fields = Fields::split(line);
         let command = match fields.as_slice() {
@@ -109,16 +122,20 @@ impl<'a> Command<'a> {
     }
 }
 
-/// Who was where, when, and which server heard it first: what an AT line says.
-///
-/// The five texts are as spelled; `stamp` is what `time` means.
+/// Who was where, when, and which server heard it first: an AT line, its texts as spelled.
 #[derive(Clone, Copy, Debug)]
 pub struct Report<'a> {
+    /// The name of the server that heard it first.
     pub server: &'a [u8],
+    /// That server's clock minus `time`, in seconds.
     pub skew: &'a [u8],
+    /// The id of the client that was there.
     pub client: &'a [u8],
+    /// An ISO 6709 text, within bounds.
     pub position: &'a [u8],
+    /// POSIX seconds by the client's clock.
     pub time: &'a [u8],
+    /// What `time` means.
     pub stamp: PosixTime,
 }
 
@@ -385,8 +402,8 @@ fn float(text: &[u8]) -> Option<f64> {
 mod tests {
     use super::*;
 
-    fn kind(line: &[u8]) -> &'static str {
-        match Command::parse(line) {
+    fn kind(line: &str) -> &'static str {
+        match Command::parse(line.as_bytes()) {
             Command::Iamat(_) => "IAMAT",
             Command::Whatsat { .. } => "WHATSAT",
             Command::At(_) => "AT",
@@ -445,8 +462,7 @@ mod tests {
 
     #[test]
     fn commands() {
-        let check =
-            |line: &str, expected: &str| assert_eq!(kind(line.as_bytes()), expected, "{line:?}");
+        let check = |line: &str, expected: &str| assert_eq!(kind(line), expected, "{line:?}");
         check("IAMAT kiwi.cs.ucla.edu +34.068930-118.445127 1520023934.918963997", "IAMAT");
         check("  IAMAT\tx \x0b+1-1\x0c 0 \r", "IAMAT");
         check("", "blank");
@@ -475,8 +491,7 @@ mod tests {
     /// PROTOCOL 5.5.
     #[test]
     fn reports_of_other_servers() {
-        let check =
-            |line: &str, expected: &str| assert_eq!(kind(line.as_bytes()), expected, "{line:?}");
+        let check = |line: &str, expected: &str| assert_eq!(kind(line), expected, "{line:?}");
         check("AT Hill +0.263873386 x +1-1 0", "AT");
         for skew in ["+0", "-1.5", "0.25", "1e-05", "+1.5E+10", "-1.25e3", "-98204679145.97"] {
             check(&format!("AT Hill {skew} x +1-1 0"), "AT");
@@ -499,9 +514,7 @@ mod tests {
         let fields = &line[3..line.len() - 1];
         assert_eq!(fields.len(), report.fields_len());
         let again = Report::from_fields(fields);
-        assert_eq!(
-            (again.client, again.time, again.stamp),
-            (report.client, report.time, report.stamp)
-        );
+        assert_eq!((again.client, again.time), (report.client, report.time));
+        assert_eq!(again.stamp, report.stamp);
     }
 }

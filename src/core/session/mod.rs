@@ -42,7 +42,9 @@ pub struct Session {
     /// Lent for as long as a line has begun, or something is to be sent.
     buffers: Option<Box<Buffers>>,
     phase: Phase,
+    /// Whether more lines can come. A driver only looks; the methods change it.
     pub reading: Reading,
+    /// What the driver notes for its next turn.
     pub flags: Flags,
     /// When anything last moved: bytes in or out, or the phase.
     active: Moment,
@@ -57,22 +59,27 @@ const _: () = assert!(size_of::<Session>() == 40);
 pub enum Phase {
     /// Dialled, and not yet known to have succeeded.
     Connecting {
+        /// Whom we have dialled.
         peer: PeerId,
     },
+    /// Lines are taken, and answers are sent.
     Open,
     /// To be closed once all is sent.
     Closing,
     /// Our last byte is sent; what comes is thrown away until the far end closes too, or has sent
     /// more than can be counted here, which is 64 KiB.
     Lingering {
+        /// How many have come and were thrown away.
         bytes: u16,
     },
+    /// Over: nothing is read or sent any more.
     Dead,
 }
 
 /// Whether more lines can come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reading {
+    /// The far end may send more.
     Open,
     /// The far end will send no more, or has left a line unfinished for too long.
     Ended,
@@ -88,6 +95,7 @@ pub enum Reading {
 /// not be reported again. `readable` is that memory.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Flags {
+    /// The socket may have bytes that were not read.
     pub readable: bool,
     /// A short read says nothing: read until there is nothing. The far end has closed its half, and
     /// that is seen behind the data only; or it has sent urgent data, where each read stops.
@@ -104,6 +112,7 @@ pub struct Flags {
     pub to_flush: bool,
     /// The server wants to know when all is sent.
     pub tell_drained: bool,
+    /// Decides how long we wait for more.
     pub received: Received,
     /// The far end's last byte has been read.
     pub end_seen: bool,
@@ -112,10 +121,12 @@ pub struct Flags {
 /// What was ever received.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Received {
+    /// Not one byte since the connection.
     #[default]
     Nothing,
     /// The first line is not over.
     Bytes,
+    /// At least one line was taken.
     Line,
 }
 
@@ -142,14 +153,17 @@ impl Session {
         }
     }
 
+    /// Its name, which also says what kind of connection it is.
     pub fn id(&self) -> ConnId {
         self.id
     }
 
+    /// How far it has come.
     pub fn phase(&self) -> Phase {
         self.phase
     }
 
+    /// Whether it is over: nothing is read or sent any more.
     pub fn is_dead(&self) -> bool {
         self.phase == Phase::Dead
     }
@@ -312,6 +326,7 @@ impl Session {
         }
     }
 
+    /// The invariant of `Buffers`: if any are lent to it, there is something in them.
     pub fn owns_no_empty_buffers(&self) -> bool {
         self.buffers.as_ref().is_none_or(|buffers| !buffers.are_empty())
     }
@@ -329,6 +344,7 @@ impl Session {
         self.line_since = now;
     }
 
+    /// Begins to close an open connection: what is queued is still sent.
     pub fn close_when_sent(&mut self) {
         if self.phase == Phase::Open {
             self.phase = Phase::Closing;
@@ -352,6 +368,7 @@ impl Session {
         Some(Farewell::Linger)
     }
 
+    /// Ends it at once, whatever is still to be sent.
     pub fn die(&mut self) {
         self.phase = Phase::Dead;
     }

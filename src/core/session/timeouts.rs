@@ -10,10 +10,12 @@ use std::time::Duration;
 pub struct Moment(u32);
 
 impl Moment {
+    /// Of a time since the clock's start, cut off to tenths of a second.
     pub fn at(monotonic: Duration) -> Moment {
         Moment((monotonic.as_secs() * 10) as u32 + monotonic.subsec_millis() / 100)
     }
 
+    /// The time since the clock's start, as far as it was kept.
     pub fn as_duration(self) -> Duration {
         Duration::from_millis(u64::from(self.0) * 100)
     }
@@ -50,12 +52,17 @@ pub struct Timeouts {
 /// What a connection has waited for too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expiry {
+    /// For the success of our dial.
     Dial,
+    /// For anything at all, since the connection.
     FirstByte,
     /// The line is taken for whole, as at a half-close, and answered before the close.
     PartialLine,
+    /// For the next byte, in or out.
     Idle,
+    /// For the far end to take some of what is to be sent.
     WriteStall,
+    /// For the far end's close, after our last word.
     Linger,
 }
 
