@@ -53,7 +53,7 @@
 //! - No `ConnId` and no `Ticket` is ever given twice, so nothing need be cancelled
 //!   (`herd_core::names`).
 //! - A slot is freed only when the turn has ended (`reactor`, its graveyard).
-//! - Whoever has work left and will hear of no event for it is in a queue or has a timer
+//! - A connection with work left that no event will announce is in a queue or has a timer
 //!   (`reactor`, the unfinished).
 //! - Reports of one client have a total order, so every server ends with the same one
 //!   (`herd_core::store`).

@@ -10,7 +10,7 @@ fn main() -> ExitCode {
         Ok(exit) => exit,
         Err(failure) => {
             if !failure.sentence.is_empty() {
-                // Where nobody listens to complaints, the exit code must do.
+                // Where standard error is closed, the exit code must do.
                 let _ = writeln!(io::stderr(), "herd: {}", failure.sentence);
             }
             failure.exit

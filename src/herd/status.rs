@@ -1,7 +1,8 @@
 //! What a server says of itself when it is asked through its admin socket.
 //!
-//! Apart from both ends: the reactor fills a [`Status`], the command `herd status` shows it, and
-//! `--json` passes it on to scripts. The exchange is one line each way: `status`, then the JSON.
+//! It belongs to neither end: the reactor fills a [`Status`], the command `herd status` shows it,
+//! and `--json` passes it on to scripts. The exchange is one line each way: `status`, then the
+//! JSON.
 
 use std::fmt;
 
@@ -20,7 +21,7 @@ pub struct Status {
     pub pid: u32,
     /// When it began to listen, in seconds since 1970 began (POSIX time).
     pub since_posix_s: u64,
-    /// How long ago that was, by a clock that nobody sets.
+    /// How long ago that was, by a clock that is never set.
     pub uptime_s: u64,
     pub client_address: String,
     pub peer_address: String,
@@ -40,7 +41,7 @@ pub struct Status {
     pub digest: String,
     /// Parts of the store that differed from a peer's when they were compared.
     pub differences: u64,
-    /// Connections to the peer port that were nobody's, and links that broke the protocol.
+    /// Connections to the peer port that were no peer's, and links that broke the protocol.
     pub refused: u64,
     /// Reports of new clients that were one too many of their address.
     #[serde(default)]

@@ -2,8 +2,8 @@
 //!
 //! A facade for `log` and simplelog: this file decides what a record looks like and where it goes;
 //! `sink` takes finished lines in without ever making the loop wait, `writer` brings them to the
-//! disk. None of them decides what is worth a record, nor rotates a file: whoever rotates sends
-//! SIGHUP, which is `reopen`.
+//! disk. None of them decides what is worth a record, nor rotates a file: a program that rotates
+//! logs sends SIGHUP, which is `reopen`.
 
 pub mod events;
 mod sink;
@@ -32,7 +32,7 @@ pub struct LogHandle {
 }
 
 impl LogHandle {
-    /// Has the writer thread open the path anew, because somebody moved the file (SIGHUP).
+    /// Has the writer thread open the path anew, because the file was moved (SIGHUP).
     ///
     /// Returns at once. If the path cannot be opened the old file is kept, and both it and stderr
     /// say so.
@@ -270,8 +270,8 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"three\n");
     }
 
-    /// Goal: strangers do not read where clients are, whatever the umask or an older version has
-    /// allowed.
+    /// Goal: strangers do not read where clients are, even if the umask or an older version has
+    /// allowed it.
     #[test]
     fn a_log_has_the_permissions_that_were_asked_for() {
         let dir = tempfile::tempdir().unwrap();

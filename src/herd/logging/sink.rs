@@ -152,7 +152,7 @@ impl Tray {
             WriterState::Busy | WriterState::Gone => false,
         };
         if wake {
-            // One wake-up is enough, whatever else arrives before the writer is on its feet.
+            // One wake-up is enough for all that arrives before the writer runs.
             state.writer = WriterState::Busy;
             drop(state);
             self.writer_wanted.notify_one();
@@ -198,7 +198,8 @@ impl Tray {
         Orders { missing, reopen, close: state.close_ordered }
     }
 
-    /// The writer's last words: nobody will empty the tray again, and `unwritten` lines are lost.
+    /// Called by the writer when it ends: the tray will not be emptied again, and `unwritten` lines
+    /// are lost.
     pub(super) fn leave(&self, unwritten: u64) {
         let mut state = self.lock();
         state.dropped += unwritten + count_lines(&state.lines);

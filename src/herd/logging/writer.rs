@@ -1,8 +1,7 @@
 //! What waits for the disk so that the loop need not: the writer thread of the log.
 //!
-//! Apart from `sink` because this half may block and that one may not; and it works on a
-//! `Destination`, so that tests can hand it a disk that is full, slow or stuck. It knows nothing
-//! of records, levels and time stamps.
+//! This half may block, `sink` may not. It works on a `Destination`, so that tests can hand it a
+//! disk that is full, slow or stuck. It knows nothing of records, levels and time stamps.
 //!
 //! While the disk refuses, the batch is kept and offered again; what comes meanwhile stays in the
 //! tray as long as it fits. So memory is bounded by twice `TRAY_BYTES_MAX`, and the log says at the
@@ -42,7 +41,7 @@ pub(super) fn start(destination: impl Destination) -> io::Result<(LogSink, Arc<T
     Ok((LogSink::new(Arc::clone(&tray)), tray))
 }
 
-/// The thread that waits for the disk so that nobody else has to.
+/// The thread that waits for the disk so that no other has to.
 struct Writer<D> {
     tray: Arc<Tray>,
     destination: D,

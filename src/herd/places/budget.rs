@@ -1,10 +1,10 @@
 //! What a day of calls may cost, and how much of it is spent, over restarts as well.
 //!
-//! It is apart from `desk`, which only asks whether one more call may be made: a process that is
-//! killed and started again must not find a full purse. So every call stands in a file before it is
-//! made. The file is replaced in one step, which holds against a process that dies; against a
-//! machine that loses power it holds as far as its file system does. A file that is damaged counts
-//! for nothing, and the operator is told.
+//! `call_gate` asks here whether one more call may be made. A process that is killed and started
+//! again must not begin with a full budget. So every call stands in a file before it is made. The
+//! file is replaced in one step, which holds against a process that dies; against a machine that
+//! loses power it holds as far as its file system does. A damaged file counts as nothing spent, and
+//! the operator is warned.
 
 use std::fs;
 use std::io::{self, Read};

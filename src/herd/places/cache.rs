@@ -1,8 +1,8 @@
 //! Answers that may be given again for a while.
 //!
-//! It is apart from the sources because whether answers may be kept is a matter of their terms: of
-//! OpenStreetMap's data anybody may keep what they like, of Google's nothing. It keeps what it is
-//! given, under a bound and an age, and knows nothing of what the bytes mean.
+//! Whether answers may be kept depends on a source's terms: data of OpenStreetMap may be kept,
+//! Google's may not. It keeps what it is given, under a bound and an age, and knows nothing of what
+//! the bytes mean.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};

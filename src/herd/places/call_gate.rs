@@ -1,10 +1,10 @@
-//! The front desk of a remote source: which questions become calls. Apart from the sources, which
-//! only know how to ask, and from the reactor, which only carries questions and answers; it opens
-//! no socket, starts no thread and reads no clock, so its rules can be tested in no time.
+//! The gate before a remote source: which questions become calls. The sources only know how to ask,
+//! and the reactor only carries questions and answers. The gate opens no socket, starts no thread
+//! and reads no clock, so its rules can be tested in no time.
 //!
 //! In use, a crowd asks about the same square, a scraper asks about everything, and now and then
-//! the service dies. Each could cost the operator money or the clients their patience, so every
-//! question passes the rules below, in this order. A refusal is an answer, given at once.
+//! the service dies. Each could cost the operator money or the clients time, so every question
+//! passes the rules below, in this order. A refusal is an answer, given at once.
 //!
 //! ```text
 //!   question ─▶ patience of this address? ─▶ same question on its way? ─▶ is the service well?
@@ -14,9 +14,9 @@
 //!                                                   nobody waits for it any more: dropped
 //! ```
 //!
-//! The queue is here and not with the workers, because only here is known who still waits. A
-//! service that hangs lets a queue grow old, and once it is well again it should hear the questions
-//! of now, not those whose askers were told long ago that nobody knows.
+//! The queue is here and not with the workers, because only the gate knows which clients still
+//! wait. Behind a service that hangs the queue grows old. Once the service is well again, it should
+//! get the questions of now, not those whose clients have had an error long ago.
 //!
 //! invariant: a ticket waits at one call at most
 //! invariant: every call is in the queue or with a worker, and `at_work` counts the latter
@@ -126,8 +126,8 @@ impl CallGate {
         Reception::Accepted
     }
 
-    /// The next call to make, if a worker is free for it. `CallGate::finished` must be told when it
-    /// is over.
+    /// The next call to make, if a worker is free for it. `CallGate::finished` must be called when
+    /// it is over.
     pub fn next(&mut self, now: Duration) -> Option<(CallId, Question)> {
         while self.at_work < self.rules.workers {
             let key = self.queue.pop_front()?;
@@ -175,7 +175,7 @@ impl CallGate {
 struct Call {
     question: Question,
     tickets: Vec<Ticket>,
-    /// Until when anybody waits.
+    /// Until when any client waits.
     until: Duration,
 }
 
@@ -224,7 +224,7 @@ impl Breaker {
         }
     }
 
-    /// Nobody waited for a call any more before it began: if it was to find out how the service
+    /// No client waited for a call any more before it began: if it was to find out how the service
     /// is, another must.
     fn call_dropped(&mut self, now: Duration) {
         if let Breaker::HalfOpen = self {
@@ -292,7 +292,7 @@ impl Bucket {
     }
 }
 
-/// Whoever has one IPv6 address has 2⁶⁴ of them (RFC 4291 section 2.5.1).
+/// A host that has one IPv6 address has 2⁶⁴ of them (RFC 4291 section 2.5.1).
 fn network(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V6(v6) if v6.to_ipv4_mapped().is_none() => {
@@ -383,7 +383,7 @@ mod tests {
         let stuck = [call(&mut desk, 0, 1), call(&mut desk, 0, 2)];
         ask(&mut desk, 1, 3);
         ask(&mut desk, 2, 4);
-        // Somebody else asks the same, and will still wait.
+        // Another client asks the same, and will still wait.
         desk.receive(now(3_000), None, Ticket(5), &about(4.0), PATIENCE);
         for call in stuck {
             desk.finished(Duration::from_secs(5), call, false);

@@ -1,11 +1,11 @@
 //! The globe as points in space.
 //!
-//! It is apart because every source orders by distance and all must mean the same by it. A
-//! position becomes a unit vector, and two positions are compared by the square of the straight
-//! line between them, the chord. A longer way round the globe has a longer chord, so the order is
-//! exactly that of great-circle distances; and where latitude and longitude have poles and a date
-//! line, vectors have no seam. It knows no ellipsoid: on the sphere a distance is wrong by up to
-//! 0.6 %, which a bigger system would mend with geodesics.
+//! Every source orders by distance, and all must mean the same by it. A position becomes a unit
+//! vector, and two positions are compared by the square of the straight line between them, the
+//! chord. A longer way round the globe has a longer chord, so the order is exactly that of
+//! great-circle distances; and where latitude and longitude have poles and a date line, vectors
+//! have no seam. It knows no ellipsoid: on the sphere a distance is wrong by up to 0.6 %, which a
+//! bigger system would mend with geodesics.
 
 use herd_core::whatsat::Position;
 

@@ -1,9 +1,10 @@
-//! Google's Places API (New): the Nearby Search that a new key may ask, told in the legacy shape.
+//! Google's Places API (New): the Nearby Search that a new key may ask, answered in the legacy
+//! shape.
 //!
-//! It is apart from `google_legacy` because it is another service: another request, other names for
-//! everything, and errors by HTTP status. It stores no answers: the terms of the service forbid it.
-//! The fields it asks for are those of the cheapest price class that has names and positions
-//! ("Pro"); ratings and opening hours would make every question dearer.
+//! It differs from `google_legacy` in its request, in the names of everything, and in errors by
+//! HTTP status. It stores no answers: the terms of the service forbid it. The fields it asks for
+//! are those of the cheapest price class that has names and positions ("Pro"); ratings and opening
+//! hours would make every question dearer.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -18,7 +19,7 @@ use super::render;
 use crate::config::Secret;
 use herd_core::whatsat::{Position, Question};
 
-/// What the service is to tell of each place. Without this header it refuses to answer.
+/// The fields that the service is to give of each place. Without this header it refuses to answer.
 const FIELD_MASK: &str = "places.id,places.displayName,places.location,places.types,\
      places.shortFormattedAddress";
 
@@ -47,7 +48,7 @@ impl Protocol for GoogleNew {
     ) -> Result<Response<Body>, ureq::Error> {
         let Position { latitude, longitude } = question.at;
         let request = Request {
-            // It takes 1 to 20. Whoever wants none still learns whether there would be any.
+            // It takes 1 to 20. A client that wants none still learns whether there would be any.
             max_result_count: question.bound.max(1),
             location_restriction: Restriction {
                 circle: Circle {
@@ -123,11 +124,11 @@ struct Point {
     longitude: f64,
 }
 
-/// The answer leaves out whatever has its default value: no places at all are `{}`, and a place on
-/// the equator has no latitude.
+/// The answer leaves out everything that has its default value: no places at all are `{}`, and a
+/// place on the equator has no latitude.
 ///
 /// Nothing but places comes, because the field mask asks for nothing else: any other object is the
-/// answer of somebody else.
+/// answer of another service.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Search<'a> {
@@ -151,7 +152,7 @@ struct DisplayName {
     text: Option<String>,
 }
 
-/// What is told of it.
+/// What is said of it.
 struct Row {
     id: String,
     name: String,

@@ -1,8 +1,7 @@
 //! How every remote source speaks HTTP: one set of rules, one set of words for what goes wrong.
 //!
-//! It is apart from the protocols because a stranger's web server can be slow, huge or hostile in
-//! the same ways whatever it was asked. It knows no protocol: which request to make and what an
-//! answer means is for its callers.
+//! A stranger's web server can be slow, huge or hostile in the same ways for every protocol. This
+//! file knows no protocol: which request to make and what an answer means is for its callers.
 //!
 //! No message of ureq, which may quote a URL and with it a key, ever leaves this file: [`Failure`]
 //! says in words of our own what went wrong. (ureq's log quotes URLs too, at the level Trace; the
@@ -59,7 +58,7 @@ pub struct Http {
     endpoint: String,
 }
 
-/// What came back, whatever its status.
+/// What came back, with any status.
 pub struct Reply {
     pub code: StatusCode,
     pub body: Vec<u8>,
@@ -324,7 +323,7 @@ mod tests {
         path_end: "/json",
     };
 
-    /// Goal: an operator who wants a proxy gets it or is told; nothing goes past it silently.
+    /// Goal: an operator who wants a proxy gets it or an error; nothing goes past it silently.
     #[test]
     fn proxies_of_the_environment() {
         fn check(set: &[(&'static str, &str)], expected: Result<Option<&str>, (&str, bool)>) {

@@ -1,9 +1,9 @@
 //! The nearest of many positions, in microseconds.
 //!
-//! It is apart from `atlas` because any source that holds its own places needs it and none of
-//! their text: it speaks of rows, numbered from 0 in the order they were given. The tree is
-//! kiddo's, over unit vectors (see `globe`); what this file adds is an order that is the same on
-//! every machine, whatever the tree looks like inside. It is built once and never changed.
+//! Every source that holds its own places uses it. It knows nothing of their text: it speaks of
+//! rows, numbered from 0 in the order they were given. The tree is kiddo's, over unit vectors (see
+//! `globe`); what this file adds is an order that is the same on every machine and does not depend
+//! on the tree's inside. It is built once and never changed.
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
@@ -21,7 +21,7 @@ const TIE: f64 = 1.0 + 1e-9;
 /// circle around the asker can be more that are equally far; of them, any may come first.
 const TIED_MAX: usize = 256;
 
-/// Positions that can be asked who is near.
+/// Positions that can be searched for the nearest.
 ///
 /// Bound: 36 bytes a position, and a little for the inner nodes of the tree.
 pub struct Index {
@@ -189,8 +189,8 @@ mod tests {
         check(&[], at(0.0, 0.0), 50.0, 20);
     }
 
-    /// Goal: whatever a file holds, a question costs what it asks for. Method: count the points and
-    /// rows that are looked at, in a crowd on one spot, in a crowd on a circle, and on both.
+    /// Goal: with any file, a question costs what it asks for. Method: count the points and rows
+    /// that are looked at, in a crowd on one spot, in a crowd on a circle, and on both.
     #[test]
     fn a_crowd_costs_no_more_than_the_bound() {
         let spot = vec![at(60.0, 25.0); 200_000];

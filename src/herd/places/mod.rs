@@ -1,16 +1,16 @@
 //! Answers questions about places: the outward half beside the reactor, and the only folder that
 //! names ureq.
 //!
-//! It is apart from `core` because answering blocks, allocates and asks strangers; `core` only
-//! decides when to ask and how long to wait. It is apart from `reactor` because it knows nothing
-//! of readiness: places held in memory ([`Local`]) answer at once on the loop's thread, a
-//! [`Remote`] blocks whichever worker thread calls it. It starts no threads and writes no log.
+//! Answering blocks, allocates and asks strangers, so it is not in `core`, which only decides when
+//! to ask and how long to wait. This folder knows nothing of readiness: places held in memory
+//! ([`Local`]) answer at once on the loop's thread, a [`Remote`] blocks the worker thread that
+//! calls it. It starts no threads and writes no log.
 //!
-//! Whatever the source, the answer is the body of a Nearby Search as Google's legacy service gives
-//! it (PROTOCOL 3.5). Reading order: [`globe`], [`index`], [`render`]; [`atlas`] and [`file`]
-//! for what is held in memory; [`http`], [`remote`] and the protocols [`google_legacy`],
-//! [`google_new`] and [`overpass`] for what is asked elsewhere; [`desk`] for whether it is, and
-//! [`budget`] for what that may cost.
+//! With every source, the answer is the body of a Nearby Search as Google's legacy service gives it
+//! (PROTOCOL 3.5). Reading order: [`globe`], [`index`], [`render`]; [`atlas`] and [`file`] for what
+//! is held in memory; [`http`], [`remote`] and the protocols [`google_legacy`], [`google_new`] and
+//! [`overpass`] for what is asked elsewhere; [`desk`] for whether it is, and [`budget`] for what
+//! that may cost.
 
 pub mod atlas;
 pub mod budget;
@@ -49,11 +49,11 @@ use remote::Protocol;
 pub const ATTRIBUTION: &str = "Places: GeoNames (https://www.geonames.org/), \
      CC BY 4.0 (https://creativecommons.org/licenses/by/4.0/), modified.";
 
-/// Whoever can say what is near.
+/// A source that can say what is near.
 pub trait Source: Send + Sync {
-    /// Appends the answer to `question`: a complete JSON document without blank lines and without
-    /// a newline at its end. What goes wrong is told by the document's `status` and
-    /// `error_message`; there is always a document.
+    /// Appends the answer to `question`: a complete JSON document without blank lines and without a
+    /// newline at its end. What goes wrong is in the document's `status` and `error_message`; there
+    /// is always a document.
     ///
     /// It holds at most `question.bound` results, nearest first.
     fn answer(&self, question: &Question, out: &mut Vec<u8>) -> Told;
@@ -108,8 +108,8 @@ pub struct Loaded {
     pub summary: String,
 }
 
-/// Whether so many places have been lost that somebody should look: the file may be half written,
-/// or made from another region.
+/// Whether so many places have been lost that an operator should look: the file may be half
+/// written, or made from another region.
 pub fn has_shrunk(before: usize, now: usize) -> bool {
     now < before.div_ceil(2)
 }
@@ -151,8 +151,8 @@ impl Local {
     /// Reads all places. It takes up to a second, so a server does it on a thread of its own.
     ///
     /// # Errors
-    /// A sentence. A file without one usable place is an error, too: nobody wants to swap what
-    /// answers for what does not.
+    /// A sentence. A file without one usable place is an error, too: it must not replace places
+    /// that answer.
     pub fn load(&self) -> Result<Loaded, String> {
         match self {
             Local::Atlas => {

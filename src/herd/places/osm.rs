@@ -1,11 +1,11 @@
 //! OpenStreetMap's tags in the words of a Nearby Search.
 //!
-//! It is apart because two sources read tags: `overpass` gets them from a service, `file` finds
-//! them in what ogr2ogr writes. It looks tags up by name and does not care where they are kept.
+//! Two sources read tags: `overpass` gets them from a service, `file` finds them in what ogr2ogr
+//! writes. It looks tags up by name and does not care where they are kept.
 
 use std::borrow::Cow;
 
-/// The keys that make a thing a place, the more telling first.
+/// The keys that make a thing a place, the most specific first.
 pub const KEYS: &[&str] = &["amenity", "shop", "tourism", "leisure", "office", "craft", "historic"];
 
 /// Whom the licence of the data, ODbL 1.0, wants named where they are shown.

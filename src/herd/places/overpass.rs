@@ -1,7 +1,7 @@
 //! OpenStreetMap by way of an Overpass API server: shops and sights without a key.
 //!
-//! It is apart from the Google services because it answers with whatever is tagged, in no useful
-//! order, and because its answers may be kept (see `memory`).
+//! It answers with everything that is tagged, in no useful order. Unlike Google's, its answers may
+//! be kept (see `cache`).
 //!
 //! A server prints what it finds by rising number, not by distance, and a city has more than can be
 //! fetched. So one request asks twice: for what is within half a kilometre, and for what is within
@@ -48,7 +48,7 @@ impl Overpass {
         let Position { latitude, longitude } = question.at;
         let metres = metres(question);
         let keys = KEYS.join("|");
-        // It counts whole seconds, and takes no 0. Working longer than we wait helps nobody.
+        // It counts whole seconds, and takes no 0. Working longer than we wait is of no use.
         let mut query = format!("[out:json][timeout:{}];", self.deadline.as_secs().max(1));
         // Ways and relations tell their centres and not what they are made of.
         let circles = [NEAR_METRES.min(metres), metres];
@@ -142,7 +142,7 @@ struct Center<'a> {
     lon: &'a RawValue,
 }
 
-/// What is told of an element.
+/// What is said of an element.
 struct Row<'a> {
     name: Cow<'a, str>,
     position: Position,

@@ -1,7 +1,7 @@
 //! The body of a Nearby Search in the shape of Google's legacy service.
 //!
-//! It is apart from the sources because all of them answer in this one shape, whatever they were
-//! told in. It renders; it finds, sorts and cuts nothing.
+//! All sources answer in this one shape, even if they got their data in another. It renders; it
+//! finds, sorts and cuts nothing.
 
 use std::io;
 
@@ -20,7 +20,7 @@ pub mod status {
     pub const INVALID_REQUEST: &str = "INVALID_REQUEST";
     pub const OVER_QUERY_LIMIT: &str = "OVER_QUERY_LIMIT";
     pub const REQUEST_DENIED: &str = "REQUEST_DENIED";
-    /// Nobody knows, or it does not fit above; trying again may help.
+    /// Unknown, or none of the above; trying again may help.
     pub const UNKNOWN_ERROR: &str = "UNKNOWN_ERROR";
 }
 
@@ -34,8 +34,8 @@ fn places(attributions: &[&str], places: &[Place<'_>], status: &str, out: &mut V
     write(&body, Layout(PrettyFormatter::with_indent(b"   ")), out);
 }
 
-/// Appends the answer that holds the first `bound` of what was found nearby. Whoever wants no
-/// results is still told whether there would be any.
+/// Appends the answer that holds the first `bound` of what was found nearby. A client that wants no
+/// results still learns whether there would be any.
 pub fn found(attributions: &[&str], near: &[Place<'_>], bound: u8, out: &mut Vec<u8>) {
     let status = if near.is_empty() { status::ZERO_RESULTS } else { status::OK };
     places(attributions, &near[..near.len().min(usize::from(bound))], status, out);
@@ -61,8 +61,9 @@ pub fn failure(status: &str, message: &str, out: &mut Vec<u8>) {
 /// Appends `text` without its blank lines and without the newlines at its end, whatever a service
 /// sent (PROTOCOL 3.6).
 ///
-/// A line that holds nothing but carriage returns is blank, too: whoever reads CRLF lines would
-/// see it so. A blank first line goes because the line before it, the AT line, has its own newline.
+/// A line that holds nothing but carriage returns is blank, too: a client that reads CRLF lines
+/// would see it so. A blank first line goes because the line before it, the AT line, has its own
+/// newline.
 pub fn normalise_newlines(text: &[u8], out: &mut Vec<u8>) {
     let start = out.len();
     for line in text.split(|&byte| byte == b'\n') {

@@ -1,7 +1,7 @@
 //! The right to be the server of a name, and how it is given up.
 //!
-//! Apart from looking at the run directory because only servers do this. Whatever is done in it
-//! is done while a lock is held by which this process is seen to live.
+//! Only servers do this. Everything is done while a lock is held that shows that this process is
+//! alive.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Seek, Write};
@@ -39,7 +39,7 @@ impl RunDir {
         match &before {
             // It is stopping, and may be asked how far it is until it has ended.
             Some(gone) => self.move_socket(name, gone).map_err(|error| failed(&path, error))?,
-            // Whoever answers has lost its pid file, and is no less alive for that.
+            // A server that answers has lost its pid file, and is no less alive for that.
             None if self.listens(name) => {
                 return Err(ClaimError::Taken { name: name.to_owned(), pid: None });
             }
@@ -54,9 +54,9 @@ impl RunDir {
         Ok(Claim { run_dir, name, file, is_passing: false, after: None })
     }
 
-    /// Claims `name`, or `name@port` if somebody else lives here by it: two herds that know nothing
-    /// of each other may share a directory. Gives the claim, and in the second case the rival: if
-    /// the ports turn out to be taken, too, that was the reason.
+    /// Claims `name`, or `name@port` if another server has it here: two herds that know nothing of
+    /// each other may share a directory. Gives the claim, and in the second case the rival: if the
+    /// ports turn out to be taken, too, that was the reason.
     ///
     /// # Errors
     /// As for `claim`.
@@ -79,22 +79,22 @@ impl RunDir {
     }
 }
 
-/// What a server is called that was told to stop.
+/// The name of a server that was told to stop.
 pub fn gone_by(name: &str, pid: u32) -> String {
     format!("{name}.{pid}")
 }
 
 /// The right to be the server of a name. Dropping it empties the pid file and lets others in.
 ///
-/// The file of a name stays: whoever removed it could pull it from under a newcomer who has just
-/// opened it, and then two servers would hold two locks.
+/// The file of a name stays: a process that removed it could pull it from under a newcomer that has
+/// just opened it, and then two servers would hold two locks.
 #[derive(Debug)]
 pub struct Claim {
     run_dir: RunDir,
     name: String,
     file: File,
-    /// The name is only this process's, and its file goes with it: nobody wants to be told for
-    /// ever that it is stopped.
+    /// The name is only this process's, and its file goes with it: or it would be listed as stopped
+    /// for ever.
     is_passing: bool,
     /// The lock under which it goes on, once it has given its name up.
     after: Option<Box<Claim>>,
@@ -125,11 +125,11 @@ impl Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        // Whoever has the name now has its files as well.
+        // The server that has the name now has its files as well.
         let is_ours = self.after.is_none() || self.file.try_lock().is_ok();
         if is_ours {
             self.run_dir.remove_socket(&self.name);
-            // If it fails, the pid stays behind in an unlocked file, where nobody believes it.
+            // If it fails, the pid stays behind in an unlocked file, where it is not trusted.
             let _ = self.file.set_len(0);
             if self.is_passing
                 && let Ok(path) = self.run_dir.file(&self.name, "pid")

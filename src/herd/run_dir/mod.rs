@@ -1,9 +1,9 @@
-//! The run directory: who runs here, and where to ask them.
+//! The run directory: which servers run here, and where to ask them.
 //!
-//! Apart from the reactor because client commands need it too. Each server has two files here:
-//! `NAME.pid`, which it keeps locked while it lives, and `NAME.sock`, its admin socket, which the
-//! reactor makes. The lock goes with the process, however that ends; the number in the file is
-//! only what its holder calls itself, and may mean another process where it is read.
+//! The reactor and the client commands use it. Each server has two files here: `NAME.pid`, which it
+//! keeps locked while it lives, and `NAME.sock`, its admin socket, which the reactor makes. The
+//! lock goes with the process, however that ends; the number in the file is only what its holder
+//! calls itself, and may mean another process where it is read.
 //!
 //! A server that was told to stop gives its name up at once ([`Claim::give_up_name`]): it goes on
 //! as `NAME.PID`, and a successor may be `NAME` before it has ended.
@@ -27,8 +27,8 @@ use crate::config::limits::NAME_BYTES_MAX;
 /// What `@PORT` and `.PID` may add to a name.
 const SUFFIX_BYTES_MAX: usize = 11;
 
-/// A lock that is held is tried again this often before it is believed. [`RunDir::holder`] holds
-/// it for an instant, and a server that was just killed may still be dying.
+/// A lock that is held is tried again this often before it counts. [`RunDir::holder`] holds it for
+/// an instant, and a server that was just killed may still be dying.
 const LOCK_ATTEMPTS: u32 = 20;
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
@@ -39,7 +39,7 @@ pub struct RunDir {
     mode: u32,
 }
 
-/// The process that is a server, as far as it can be told from here.
+/// The process that is a server, as far as it is known here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Holder {
     /// This process, for sure.
@@ -73,8 +73,8 @@ impl RunDir {
         DirBuilder::new().recursive(true).mode(self.mode).create(&self.path)
     }
 
-    /// Holds off everybody else who starts and stops servers here, until the file is dropped.
-    /// `None`: somebody does already.
+    /// Keeps every other process from starting and stopping servers here, until the file is
+    /// dropped. `None`: another process does so already.
     ///
     /// # Errors
     /// The directory or the file cannot be made.
@@ -94,7 +94,7 @@ impl RunDir {
     /// The file cannot be read or, though it is locked, holds no pid.
     pub fn holder(&self, name: &str) -> io::Result<Option<Holder>> {
         let path = self.file(name, "pid")?;
-        // To open a pipe would wait, and nobody locks one.
+        // To open a pipe would wait, and no server locks one.
         if fs::metadata(&path).is_ok_and(|about| !about.is_file()) {
             return Ok(None);
         }
@@ -141,8 +141,8 @@ impl RunDir {
         holds(name) || holds(&gone_by(name, pid)) || self.is_open_in(name, pid).unwrap_or(false)
     }
 
-    /// Whether the process `pid` has the pid file of `name` open, as whoever is that server has,
-    /// even if the file was removed.
+    /// Whether the process `pid` has the pid file of `name` open, as the process that is that
+    /// server has, even if the file was removed.
     ///
     /// # Errors
     /// `Unsupported` where the system does not tell; `PermissionDenied` of other users' processes.
@@ -176,7 +176,7 @@ impl RunDir {
             let entry = entry?;
             let file_name = entry.file_name();
             let Some(file_name) = file_name.to_str() else { continue };
-            // Where a cleaner of old files has been, only the socket may be left. And who is
+            // After a cleaner of old files, only the socket may be left. And a server that is
             // stopping and has no successor yet is still found by its old name.
             let is_passing = |name: &str| {
                 name.rsplit_once('.').is_some_and(|(_, pid)| pid.parse::<u32>().is_ok())

@@ -1,6 +1,6 @@
 //! Where the admin sockets of a run directory are.
 //!
-//! Apart because a socket's path must be short, and a directory's need not be.
+//! A socket's path must be short, a directory's need not be.
 
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, symlink};
 use std::os::unix::net::UnixStream;
@@ -15,7 +15,7 @@ use super::RunDir;
 const SOCKET_PATH_BYTES_MAX: usize = if cfg!(target_os = "macos") { 103 } else { 107 };
 
 impl RunDir {
-    /// Where the server `name` can be asked. Nobody may listen there.
+    /// Where the server `name` can be asked. It is possible that no one listens there.
     ///
     /// # Errors
     /// It is no name.
@@ -24,7 +24,7 @@ impl RunDir {
         Ok(fs::read_link(&path).unwrap_or(path))
     }
 
-    /// Whether somebody listens on the admin socket of `name`.
+    /// Whether a process listens on the admin socket of `name`.
     pub(super) fn listens(&self, name: &str) -> bool {
         self.socket(name).and_then(UnixStream::connect).is_ok()
     }
@@ -54,13 +54,13 @@ impl RunDir {
         symlink(short, path)
     }
 
-    /// A directory of ours for the sockets of this one, by a hash of its path. Everybody may write
+    /// A directory of ours for the sockets of this one, by a hash of its path. Every user may write
     /// where it lies, so a stranger could have made it first.
     fn short_dir(&self) -> io::Result<PathBuf> {
         let full = fs::canonicalize(&self.path)?;
         let hash =
             full.as_os_str().as_encoded_bytes().iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-                // FNV-1a: nobody gains by a collision, for the directory is ours either way.
+                // FNV-1a: no one gains by a collision, for the directory is ours either way.
                 (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
             });
         let user = geteuid();

@@ -1,4 +1,4 @@
-//! What must be true of a run directory, whatever lies in it.
+//! What must be true of a run directory with any content.
 
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
@@ -102,7 +102,7 @@ fn who_has_lost_its_pid_file_is_still_there() {
     drop(claim);
 }
 
-/// Goal: whatever number stands in the file, only the process that holds it is ever signalled.
+/// Goal: whichever number stands in the file, only the process that holds it is ever signalled.
 #[test]
 fn a_number_that_is_somebody_elses_is_noticed() {
     if !Path::new("/proc/self/fd").exists() {

@@ -1,5 +1,5 @@
 //! A recording as a file: Chrome's trace events in JSON, which Perfetto, chrome://tracing and the
-//! viewer open. Apart because names and formats are needed only here, long after the turns.
+//! viewer open. Names and formats are needed only here, long after the turns.
 //!
 //! Spans are complete events (`ph` X); a hop is a flow, which starts (`s`) in one server's file
 //! and ends (`f`) in another's. Times are microseconds from the origin of the recording.
@@ -23,7 +23,8 @@ impl Recording {
         self.records.is_empty()
     }
 
-    /// Writes the file beside its place and moves it there: whoever opens it finds a whole one.
+    /// Writes the file beside its place and moves it there: a reader that opens it finds a whole
+    /// one.
     ///
     /// # Errors
     /// The folder or the disk does not take it.
@@ -37,7 +38,7 @@ impl Recording {
             fs::rename(&beside, path)
         });
         if written.is_err() {
-            // There may be none, and nobody would miss it.
+            // There may be none, and it is not needed.
             let _ = fs::remove_file(&beside);
         }
         written

@@ -1,10 +1,10 @@
 //! Hops: an AT line that leaves one server and reaches another has to be the same in both traces.
-//! Apart because here lines are read again, only to be recognized; what they mean is `core`'s.
+//! Lines are read here a second time, only to be recognized; their meaning is `core`'s.
 //!
-//! Both ends know the client, its time and the ports of the link, whatever make they are, and no
-//! server tells the same report twice over one link while both last. So that is what a hop's name
-//! is made of: FNV-1a over `client time sport>dport`, the teller's port first. `traced.py` does
-//! the same.
+//! Both ends know the client, its time and the ports of the link, even if they are of different
+//! makes, and no server sends the same report twice over one link while both last. So that is what
+//! a hop's name is made of: FNV-1a over `client time sport>dport`, the sender's port first.
+//! `traced.py` does the same.
 
 use std::io::Write;
 

@@ -1,6 +1,6 @@
-//! The trace: what the loop did in its last turns and when, to be looked at like a film. Apart
-//! from the log because it is made of times and numbers, cheap enough to note every read; it knows
-//! no socket and decides nothing. What it is told of, and when, is in `reactor`.
+//! The trace: what the loop did in its last turns and when, to be looked at like a film. It is not
+//! the log: it is made of times and numbers, cheap enough to note every read. It knows no socket
+//! and decides nothing. `reactor` says what is noted, and when.
 //!
 //! In use, a span is begun, something is done, and the span is ended with a `SpanKind`. The clock
 //! is read at ends only: on one thread, what begins now begins where the last thing ended. So spans
@@ -17,7 +17,7 @@
 //! copy of it, whole turns only, for `chrome` to write. `herd_teach::trace` lays several on one
 //! timeline and draws them.
 //!
-//! asyncio: `loop.set_debug`, which tells of steps above 100 ms; its twin of this is `traced.py`.
+//! asyncio: `loop.set_debug`, which reports steps above 100 ms; its twin of this is `traced.py`.
 
 mod chrome;
 mod hop;
@@ -35,7 +35,7 @@ pub(crate) use span_kind::{Due, SpanKind, Told, Turn};
 /// Records that are kept: some 10,000 turns of one request each, in 3 MiB.
 const RECORDS_MAX: usize = 65_536;
 
-/// Who is traced: what the file says about itself.
+/// The server that is traced: what the file says about itself.
 #[derive(Debug)]
 pub struct Heading {
     pub server: String,
@@ -161,7 +161,7 @@ impl Recorder {
         }
     }
 
-    /// An input is about to be told to the core.
+    /// An input is about to be given to the core.
     #[inline]
     pub(crate) fn begin_tell(&self, input: &Input<'_, '_>) -> Option<(Span, Told)> {
         self.is_on().then(|| (self.begin(), Told::from(input)))
@@ -181,8 +181,8 @@ impl Recorder {
         self.end(self.begin(), note);
     }
 
-    /// Ends the span in which lines were told to the core. Those that are reports have come by a
-    /// hop, if there are ports of a link, the teller's first; they are asked for rarely.
+    /// Ends the span in which lines were given to the core. Those that are reports have come by a
+    /// hop, if there are ports of a link, the sender's first; they are asked for rarely.
     pub(crate) fn end_hearing(
         &mut self,
         span: Span,
@@ -233,7 +233,8 @@ impl Recorder {
 }
 
 impl Ring {
-    /// Out of line, as are all that take notes: who is not traced should not step around it.
+    /// Out of line, as are all that take notes: a server without a trace should not have to jump
+    /// over it.
     #[cold]
     fn end(&mut self, Span(start_ns): Span, note: SpanKind) -> u64 {
         let end_ns = self.origin.nanos(Instant::now());
@@ -246,7 +247,7 @@ impl Ring {
         end_ns
     }
 
-    /// A hop is heard where its lines are first told of, the smallest time behind their reading.
+    /// A hop ends where its lines are first noted, as soon after their reading as can be.
     fn end_hearing(
         &mut self,
         span: Span,
@@ -268,7 +269,7 @@ impl Ring {
         lines: &[u8],
         ports: impl FnOnce() -> Option<[u16; 2]>,
     ) -> Option<u64> {
-        // A client is told AT lines, too, but those are answers.
+        // A client receives AT lines, too, but those are answers.
         let is_link = matches!(conn.kind(), ConnKind::Peer | ConnKind::Course);
         if !is_link || hop::reports(lines).next().is_none() {
             return None;
@@ -303,7 +304,7 @@ impl Ring {
     }
 
     /// Of a turn that has lost its first records nothing is worth showing, nor of one that has not
-    /// ended: a record is told apart from its turn's others by nothing but its place before it.
+    /// ended: only its place before the turn's record says that a record belongs to that turn.
     fn recording(&self) -> Recording {
         let is_turn = |record: &Record| matches!(record.note, SpanKind::Turn(..));
         let end = self.records.iter().rposition(is_turn).map_or(0, |last| last + 1);
@@ -369,8 +370,8 @@ mod tests {
         (file["otherData"].take(), spans)
     }
 
-    /// Goal: whatever the ring has lost, the file holds whole turns and nothing else, and says how
-    /// many records are not there.
+    /// Goal: however much the ring has lost, the file holds whole turns and nothing else, and says
+    /// how many records are not there.
     #[test]
     fn only_whole_turns_are_shown() {
         let check = |records_max: usize, turns: usize, whole: usize| {

@@ -1,5 +1,5 @@
 //! What can be noted: every kind of span, as small as it can be, with the names that it has in the
-//! file. Apart because this is the list to read beside a trace; nothing here takes a time.
+//! file. This is the list to read beside a trace; nothing here takes a time.
 
 use std::time::Duration;
 
@@ -55,7 +55,7 @@ pub enum Due {
     DrainOver,
 }
 
-/// Which input the core was told, and of which connection.
+/// Which input the core was given, and of which connection.
 #[derive(Clone, Copy, Debug)]
 pub enum Told {
     Started,

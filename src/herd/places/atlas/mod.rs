@@ -1,8 +1,7 @@
 //! The atlas that is compiled in: the towns of GeoNames with 1,000 people or more.
 //!
-//! It is apart because it needs no network, no key and no thread: whoever starts a herd gets real
-//! places at once, and a question costs microseconds, so that it is answered on the loop. It knows
-//! towns, not shops.
+//! It needs no network, no key and no thread: a new herd has real places at once. A question costs
+//! microseconds, so it is answered on the loop. It knows towns, not shops.
 //!
 //! The text is unpacked into one block and stays there; a place is a view of its row:
 //!

@@ -1,7 +1,7 @@
 //! CSV with a header, as a spreadsheet or ogr2ogr writes it (`-f CSV -lco GEOMETRY=AS_XY`).
 //!
-//! It is apart because it knows columns: `id,name,lat,lon,type,vicinity` are an operator's own;
-//! `X,Y,osm_id,other_tags` and columns named like tags come from OpenStreetMap.
+//! It knows columns: `id,name,lat,lon,type,vicinity` are an operator's own; `X,Y,osm_id,other_tags`
+//! and columns named like tags come from OpenStreetMap.
 
 use std::borrow::Cow;
 use std::io::BufRead;

@@ -2,8 +2,8 @@
 //! separator before each (RFC 8142), collections of features (`ogr2ogr -f GeoJSON`), or several of
 //! them one behind the other.
 //!
-//! It is apart because it knows features: a point, and properties named like the columns of `csv`.
-//! Features are taken as they come, so a collection needs no more memory than its longest feature.
+//! It knows features: a point, and properties named like the columns of `csv`. Features are taken
+//! as they come, so a collection needs no more memory than its longest feature.
 
 use std::io::BufRead;
 

@@ -1,10 +1,10 @@
-//! JSON that is read a value at a time, whatever its size and its layout.
+//! JSON of any size and layout, read a value at a time.
 //!
-//! It is apart from `geojson`, which knows what the members mean; this knows brackets, texts and
-//! lines. A library would want a whole document in memory, or give all of it up for one value that
-//! nobody reads. So it is lenient within a value: `NaN`, half a surrogate pair, an unknown escape
-//! or a hundred thousand brackets harm nothing. It is strict about what holds values together,
-//! because only so it can tell where one has broken off.
+//! This file knows brackets, texts and lines; what the members mean is in `geojson`. A library
+//! would want a whole document in memory, or give all of it up for one value that is not read. So
+//! it is lenient within a value: `NaN`, half a surrogate pair, an unknown escape or a hundred
+//! thousand brackets harm nothing. It is strict about what holds values together, because only then
+//! it can tell where one has broken off.
 
 use std::io::{self, BufRead};
 
@@ -81,7 +81,7 @@ impl<R: BufRead> Json<R> {
         self.indent = None;
     }
 
-    /// Reads the members of an object: `each` is told every name and must read the value.
+    /// Reads the members of an object: `each` is given every name and must read the value.
     pub fn members(
         &mut self,
         mut each: impl FnMut(&mut Json<R>, &[u8]) -> Result<(), Halt>,
@@ -117,7 +117,7 @@ impl<R: BufRead> Json<R> {
         Ok(())
     }
 
-    /// Reads a value that nobody wants.
+    /// Reads a value that is not wanted.
     pub fn skip(&mut self) -> Result<(), Halt> {
         self.closing.clear();
         loop {
@@ -199,7 +199,7 @@ impl<R: BufRead> Json<R> {
                 return Err(Halt::Broken);
             }
             self.take();
-            // One comma too many at the end is a slip of whoever wrote the list by hand.
+            // One comma too many at the end is a common slip in lists written by hand.
             if byte == b',' && self.need()? == close {
                 self.take();
                 return Ok(());
@@ -224,7 +224,7 @@ impl<R: BufRead> Json<R> {
         Ok(())
     }
 
-    /// Reads what is no text and no list: mostly a number, but whatever it is, it ends.
+    /// Reads a value that is no text and no list: mostly a number. Any such value ends.
     fn word(&mut self, mut kept: Option<&mut Vec<u8>>) -> Result<(), Halt> {
         let mut is_empty = true;
         loop {

@@ -1,8 +1,7 @@
 //! The lines of a file, counted and bounded.
 //!
-//! It is apart because an operator wants to know which line is wrong, and because lines may have to
-//! be read twice: what follows a quote that is never closed are ordinary rows. It knows nothing of
-//! what is in them.
+//! An operator wants to know which line is wrong. Lines may have to be read twice: what follows a
+//! quote that is never closed are ordinary rows. It knows nothing of what is in them.
 
 use std::io::{BufRead, Read};
 

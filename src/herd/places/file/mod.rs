@@ -1,9 +1,8 @@
 //! The operator's own places, from a file: CSV with a header, or GeoJSON.
 //!
-//! It is apart from the atlas because the file is a stranger's work: every row may be wrong, and
-//! the operator is told which ones are, and why. A wrong row is skipped; what cannot be read at all
-//! is an error. How a row is found is a matter of the format (`csv`, `geojson`), how a file is
-//! opened of `unpack`; what all rows become is here.
+//! The file is not ours: every row may be wrong. Bad rows are skipped and reported with their line
+//! number and the reason; a file that cannot be read at all is an error. `csv` and `geojson` find
+//! the rows of their formats, `unpack` opens a file; what all rows become is here.
 //!
 //! The places are kept as text, a row a line, in the atlas's way:
 //!
@@ -38,7 +37,7 @@ pub use survey::{Fault, Survey, counted};
 /// gzip bomb from filling the memory.
 const FILE_BYTES_MAX: u64 = 1 << 30;
 
-/// A row of so few bytes fits into an answer, whatever is in it: in its types, two bytes become
+/// A row of so few bytes fits into an answer, with any content: in its types, two bytes become
 /// eighteen at most.
 const ROW_BYTES_SURE: usize = PLACE_BYTES_MAX / 16;
 

@@ -1,9 +1,9 @@
 //! One row of CSV after RFC 4180: fields between commas, in quotes if they hold any.
 //!
-//! It is apart from `csv`, which knows what columns mean; this knows quotes. It is lenient: a quote
-//! within a field that does not begin with one is an ordinary byte, white space around quotes is
-//! nothing, and a row may have any number of fields. A quote that closes nowhere, or in the middle
-//! of some later row, costs the row in which it stands, and no other.
+//! This file knows quotes; what columns mean is in `csv`. It is lenient: a quote within a field
+//! that does not begin with one is an ordinary byte, white space around quotes is nothing, and a
+//! row may have any number of fields. A quote that closes nowhere, or in the middle of some later
+//! row, costs the row in which it stands, and no other.
 
 use std::io::BufRead;
 

@@ -1,7 +1,6 @@
 //! What an operator wants to know of a file of places: how many, where, and what was wrong.
 //!
-//! It is apart from the reading because it only counts. The log gets it in a line, `herd places
-//! check` prints it in full.
+//! It only counts. The log gets it in a line, `herd places check` prints it in full.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,6 +1,4 @@
 //! Files of places: good ones in every format, and what is said of bad ones.
-//!
-//! It is apart because a file for each format is as long as the reading of it.
 
 use std::io::Write;
 
@@ -166,7 +164,7 @@ fn a_packed_file_is_known_by_its_content() {
     assert_eq!(told(&padded.concat()).unwrap().0.len(), 2);
 }
 
-/// Goal: whatever lies at the path, the answer comes at once. Method: a pipe that nobody writes to.
+/// Goal: any kind of file at the path is answered at once. Method: a pipe without a writer.
 #[test]
 fn only_a_regular_file_is_opened() {
     let dir = tempfile::tempdir().unwrap();
@@ -255,8 +253,8 @@ fn an_empty_collection_is_no_mistake() {
     check("[]", &[], &[]);
 }
 
-/// Goal: what nobody reads can be anything, and what is read is taken in every spelling that has
-/// one meaning.
+/// Goal: what is not read can be anything, and what is read is taken in every spelling that has one
+/// meaning.
 #[test]
 fn odd_features() {
     let one = |text: &str, place: &str| check(text, &[place], &[]);
@@ -311,7 +309,7 @@ fn odd_features() {
     );
 }
 
-/// Goal: what is broken costs itself, and is told with its line.
+/// Goal: what is broken costs only itself, and is reported with its line.
 #[test]
 fn broken_geojson_is_told_and_the_rest_is_read() {
     let [a, b, c] = ["\"A\"", "\"B\"", "\"C\""].map(|name| feature(name, ""));
@@ -336,8 +334,8 @@ fn broken_geojson_is_told_and_the_rest_is_read() {
     check(&broken, &[named(3, "A"), named(29, "C")], "16");
 }
 
-/// Goal: a bound on memory, whatever the layout. Method: a collection larger than a row may be,
-/// with an outline that is larger by itself.
+/// Goal: a bound on memory in any layout. Method: a collection larger than a row may be, with an
+/// outline that is larger by itself.
 #[test]
 fn a_large_collection_is_read() {
     let (point, outline) = (feature("\"A\"", ""), "[1,2],".repeat(300_000));

@@ -1,7 +1,7 @@
 //! Opens a file of places: what lies at its path, how it is packed, and what it surely is not.
 //!
-//! It is apart because it reads no place: it hands on the bytes of a regular file, unpacked, and
-//! names what somebody has mistaken for places, which most often has a way out.
+//! It reads no places: it hands on the bytes of a regular file, unpacked. It names the kinds of
+//! files that are often mistaken for places, and how most of them can be converted.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read};
@@ -14,7 +14,7 @@ use super::FileError;
 /// Bytes read at a time.
 pub const BLOCK_BYTES: usize = 64 * 1024;
 
-/// The first bytes of whatever gzip has packed (RFC 1952, section 2.3.1).
+/// The first bytes of everything that gzip has packed (RFC 1952, section 2.3.1).
 const GZIP: &[u8] = &[0x1f, 0x8b];
 
 /// The first bytes of what else people have, and what is said of it.
@@ -36,8 +36,8 @@ const FOREIGN: &[(&[u8], &str)] = &[
 const UTF_16: &str =
     "it is UTF-16: save it as UTF-8, or convert it with `iconv -f UTF-16 -t UTF-8`";
 
-/// Opens the regular file at `path`. Whatever else may lie there could keep its reader waiting for
-/// ever, or never end.
+/// Opens the regular file at `path`. Anything else that lies there could keep its reader waiting
+/// for ever, or never end.
 pub fn open(path: &Path) -> Result<impl BufRead, FileError> {
     check_is_file(&fs::metadata(path).map_err(FileError::Read)?)?;
     let file = File::open(path).map_err(FileError::Read)?;
@@ -54,8 +54,8 @@ fn check_is_file(about: &fs::Metadata) -> Result<(), FileError> {
     }
 }
 
-/// The bytes of a file, unpacked if they are packed. That is told by content: a name says little,
-/// and `ogr2ogr /vsigzip/…` gives none.
+/// The bytes of a file, unpacked if they are packed. The content decides: a name says little, and
+/// `ogr2ogr /vsigzip/…` gives none.
 pub fn unpack<'r>(mut packed: impl BufRead + 'r) -> Result<Box<dyn BufRead + 'r>, FileError> {
     if !packed.fill_buf().map_err(FileError::Read)?.starts_with(GZIP) {
         return Ok(Box::new(packed));

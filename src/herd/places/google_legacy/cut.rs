@@ -1,8 +1,8 @@
 //! Cuts a service's Nearby Search to what was asked for, and leaves its bytes alone.
 //!
-//! It is apart from the asking because it is pure: a text goes in, a text comes out. Nothing is
-//! rendered anew: digits, order of members and layout stay the service's. The results are lifted
-//! out of their slots and put back in the order of distance, and the slots left over fall away:
+//! It is pure: a text goes in, a text comes out. Nothing is rendered anew: digits, order of members
+//! and layout stay the service's. The results are lifted out of their slots and put back in the
+//! order of distance, and the slots left over fall away:
 //!
 //! ```text
 //! { … "results" : [⏎  C  ,⏎  A  ,⏎  B  ⏎], "status" : "OK" }     as it came
@@ -93,7 +93,7 @@ fn nearest(results: &str, question: &Question) -> Result<(Vec<u8>, u64), NotASea
 /// What this server reads of a document; the rest stays unread.
 #[derive(Deserialize)]
 struct Search<'a> {
-    /// That there is one tells a Nearby Search from whatever else a web server says.
+    /// Its presence tells a Nearby Search from anything else that a web server says.
     #[serde(borrow)]
     status: Cow<'a, str>,
     #[serde(borrow)]

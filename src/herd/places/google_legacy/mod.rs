@@ -1,9 +1,9 @@
-//! The legacy Nearby Search of Google Places, or whatever speaks like it.
+//! The legacy Nearby Search of Google Places, or of a service that speaks like it.
 //!
-//! It is apart from the other protocols because its answers are passed on as they come: digits,
-//! order of members and layout stay the service's. What it says when it says no is not: clients get
-//! its status and words of ours. It stores no answers: the terms of the service
-//! forbid it. The key travels in the query of the URL, because the service takes it nowhere else.
+//! Its answers are passed on as they come: digits, order of members and layout stay the service's.
+//! The text of a refusal is not passed on: clients get its status and words of ours. It stores no
+//! answers: the terms of the service forbid it. The key travels in the query of the URL, because
+//! the service takes it nowhere else.
 
 mod cut;
 
@@ -66,7 +66,7 @@ impl Protocol for GoogleLegacy {
     }
 }
 
-/// What a client is told about a status of the service.
+/// The text that a client gets for a status of the service.
 fn words(status: &str) -> &'static str {
     match status {
         status::INVALID_REQUEST => "the places service calls the question invalid",

@@ -1,10 +1,9 @@
-//! A source that somebody else runs, whatever it is asked in.
+//! A source that another party runs, in any protocol.
 //!
-//! It is apart from the places held in memory because it blocks: a call waits for names,
-//! connections and a stranger for as long as its deadline allows, so only worker threads make it.
-//! All of them share one `Remote`. It queues nothing and tries nothing again; that is for whoever
-//! calls. What differs from service to service is a [`Protocol`]; how all of them are reached is
-//! in `http`.
+//! It blocks, unlike places held in memory: a call waits for names, connections and a stranger for
+//! as long as its deadline allows, so only worker threads make it. All of them share one `Remote`.
+//! It queues nothing and retries nothing; that is for its callers. What differs from service to
+//! service is a [`Protocol`]; how all of them are reached is in `http`.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -183,7 +182,7 @@ impl fmt::Display for Trouble {
     }
 }
 
-/// A service that refuses a key may well quote it, and answers reach anybody.
+/// A service that refuses a key may well quote it, and answers reach any client.
 fn holds(answer: &[u8], key: &Secret) -> bool {
     let key = key.reveal().as_bytes();
     key.len() >= KEY_BYTES_MIN && memchr::memmem::find(answer, key).is_some()

@@ -1,7 +1,5 @@
 //! Remote sources against a service: what they ask byte for byte, and what becomes of its answers,
 //! good and bad.
-//!
-//! It is apart because the service, a thread with a socket, is as long as the rest.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -106,7 +104,7 @@ fn exchange(
 }
 
 /// Asks a service that answers by `reply`; the source must fail with `status` and `message`,
-/// without telling the key or the address.
+/// without revealing the key or the address.
 fn check(reply: impl FnOnce(&mut TcpStream) + Send + 'static, status: &str, message: &str) {
     check_within(DEADLINE, reply, status, message);
 }
@@ -150,8 +148,8 @@ fn the_request_to_google_legacy_is_the_documented_one() {
     assert_eq!(request.lines().next(), Some(line));
 }
 
-/// Goal: a client hears the service's status, and nothing of its words, which may hold our address
-/// or the key; the operator hears both, without the key.
+/// Goal: a client gets the service's status, and nothing of its words, which may hold our address
+/// or the key; the operator gets both, without the key.
 #[test]
 fn a_status_of_the_service_is_passed_on() {
     for code in ["200 OK", "403 Forbidden", "500 Internal Server Error", "302 Found"] {
@@ -243,7 +241,7 @@ fn silence_ends_at_the_deadline() {
 
 #[test]
 fn nobody_listens() {
-    // A port that was just free: nobody takes it in the moment between.
+    // A port that was just free: nothing takes it in the moment between.
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
