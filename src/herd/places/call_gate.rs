@@ -7,11 +7,11 @@
 //! passes the rules below, in this order. A refusal is an answer, given at once.
 //!
 //! ```text
-//!   question ─▶ patience of this address? ─▶ same question on its way? ─▶ is the service well?
+//!   question ─▶ tokens for this address? ─▶ same question on its way? ─▶ is the service well?
 //!                    no: refused                  yes: joins it              no: refused
 //!            ─▶ room for another call? ─▶ money left for today? ─▶ queue ─▶ worker
 //!                    no: refused               no: refused        │
-//!                                                   nobody waits for it any more: dropped
+//!                                                   no client waits any more: dropped
 //! ```
 //!
 //! The queue is here and not with the workers, because only the gate knows which clients still
@@ -73,7 +73,7 @@ pub struct CallGate {
 }
 
 impl CallGate {
-    /// A desk that has spent so much already.
+    /// A gate that has spent so much already.
     pub fn new(rules: CallRules, spent: Spent) -> CallGate {
         CallGate {
             rules,

@@ -9,8 +9,8 @@
 //! With every source, the answer is the body of a Nearby Search as Google's legacy service gives it
 //! (PROTOCOL 3.5). Reading order: [`globe`], [`index`], [`render`]; [`atlas`] and [`file`] for what
 //! is held in memory; [`http`], [`remote`] and the protocols [`google_legacy`], [`google_new`] and
-//! [`overpass`] for what is asked elsewhere; [`desk`] for whether it is, and [`budget`] for what
-//! that may cost.
+//! [`overpass`] for what is asked elsewhere; [`call_gate`] for whether it is, and [`budget`] for
+//! what that may cost.
 
 pub mod atlas;
 pub mod budget;

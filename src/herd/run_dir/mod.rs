@@ -141,8 +141,8 @@ impl RunDir {
         holds(name) || holds(&gone_by(name, pid)) || self.is_open_in(name, pid).unwrap_or(false)
     }
 
-    /// Whether the process `pid` has the pid file of `name` open, as the process that is that
-    /// server has, even if the file was removed.
+    /// Whether the process `pid` has the pid file of `name` open, as the process of that server
+    /// has, even if the file was removed.
     ///
     /// # Errors
     /// `Unsupported` where the system does not tell; `PermissionDenied` of other users' processes.
