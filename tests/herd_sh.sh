@@ -215,11 +215,11 @@ keep_running_in_spite_of_mistakes() {
         unset HERD_BASE_PORT
         HERD_CONFIG=$scratch/bad.toml run 78 restart
     )
-    printf '\nfn broken( {\n' >>"$tree/src/main.rs"
+    printf '\nfn broken( {\n' >>"$tree/src/herd/main.rs"
     run 101 restart $FIRST
     says 'error' 'a build that fails is shown'
     # With its old date, it needs no new build.
-    cp -p "$source_root/src/main.rs" "$tree/src/main.rs"
+    cp -p "$source_root/src/herd/main.rs" "$tree/src/herd/main.rs"
     [ "$(pid_of $FIRST)" = "$before" ] || fail "a mistake has stopped $FIRST"
     echo "ok: no mistake in a restart has stopped anybody"
     run 0 reload $FIRST
