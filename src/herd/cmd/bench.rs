@@ -1,7 +1,6 @@
 //! The command `herd bench`: finds the server, shows how it goes, prints what came of it.
 //!
-//! Apart from the load itself, which knows addresses and process ids but neither names nor
-//! terminals.
+//! The load itself knows addresses and process ids but neither names nor terminals.
 
 use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
@@ -117,7 +116,7 @@ fn show(plan: &Plan, progress: Progress) {
     let seconds = progress.elapsed.as_secs_f64();
     let rate = progress.answers as f64 / seconds.max(f64::MIN_POSITIVE);
     let whole = plan.duration.as_secs_f64();
-    // Nobody is hurt if it cannot be shown.
+    // It does no harm if it cannot be shown.
     let _ =
         write!(io::stderr(), "\r\x1b[K{seconds:.1} of {whole:.1} s: {rate:.0} answers a second");
 }

@@ -1,7 +1,6 @@
 //! How a `herd` command ends: every exit code, and the one sentence that goes with a failure.
 //!
-//! Apart from the commands because scripts and service managers rely on the numbers. They follow
-//! sysexits.h where it has one.
+//! Scripts and service managers rely on the numbers. They follow sysexits.h where it has one.
 
 use std::io;
 use std::process::ExitCode;
@@ -27,7 +26,7 @@ pub enum Exit {
     Usage = 2,
     /// The server that was asked about is not running.
     NotRunning = 3,
-    /// EX_UNAVAILABLE: nobody listens there, or nobody answers in time; or python3 is missing.
+    /// EX_UNAVAILABLE: no server listens there, or none answers in time; or python3 is missing.
     Unreachable = 69,
     /// EX_OSERR: the system refuses something that every process may have.
     System = 71,
@@ -45,7 +44,7 @@ pub enum Exit {
 }
 
 impl Exit {
-    /// What a server has ended with that was started for somebody, who ends likewise.
+    /// The exit code of a server that a command has started; the command ends with the same.
     pub fn of_server(code: i32) -> Exit {
         let all = [Exit::System, Exit::CannotCreate, Exit::NotAllowed, Exit::Config, Exit::Taken];
         all.into_iter().find(|exit| *exit as i32 == code).unwrap_or(Exit::Failed)
@@ -71,8 +70,8 @@ impl Failure {
         Failure { exit, sentence: sentence.into() }
     }
 
-    /// Standard output cannot be written. Whoever closed the far end of a pipe has seen enough:
-    /// that is no failure.
+    /// Standard output cannot be written. A reader that closes the far end of a pipe has seen
+    /// enough: that is no failure.
     pub fn of_output(error: &io::Error) -> Failure {
         if error.kind() == io::ErrorKind::BrokenPipe {
             return Failure::new(Exit::Success, "");

@@ -1,7 +1,7 @@
 //! Which addresses are this machine's.
 //!
-//! Apart because a herd.toml may name several machines, and commands for one of them must know
-//! whose servers are theirs.
+//! A herd.toml may name several machines, and commands on one of them must know which servers are
+//! theirs.
 
 use std::net::{IpAddr, UdpSocket};
 

@@ -1,7 +1,7 @@
 //! Makes the keys of a herd: `keygen`, and `keygen --rotate`.
 //!
-//! Apart from `herd::config`, which only reads them. A key goes from the system's randomness into
-//! a file that nobody else may read, and is shown nowhere.
+//! `herd::config` only reads them. A key goes from the system's randomness into a file that no
+//! other user may read, and is shown nowhere.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
@@ -84,7 +84,7 @@ fn replace(path: &Path, file: &Path) -> Result<(), Failure> {
         keys.truncate(1);
         keys.insert(0, random_key()?);
         write(&mut new, &HerdKey::print_all(&keys))
-            // Whoever may read the old one may read the new one, even if root rotates.
+            // The users that may read the old one may read the new one, even if root rotates.
             .and_then(|()| fchown(&new, Some(fs::metadata(file)?.uid()), None))
             .and_then(|()| fs::rename(&beside, file))
             .map_err(|error| cannot_make(&beside, &error))
@@ -95,7 +95,7 @@ fn replace(path: &Path, file: &Path) -> Result<(), Failure> {
     replaced
 }
 
-/// A file that nobody else has ever been able to read.
+/// A file that no other user has ever been able to read.
 fn open_new(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }

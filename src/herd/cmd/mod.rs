@@ -102,7 +102,7 @@ pub fn run(command: Command) -> Result<Exit, Failure> {
     Ok(Exit::Success)
 }
 
-/// The run directory that is meant. What is wrong with herd.toml is told, and in nobody's way.
+/// The run directory that is meant. What is wrong with herd.toml is reported, but stops nothing.
 fn found(place: PlaceFlags) -> RunDir {
     let (run_dir, complaint) = place.run_dir();
     if let Some(complaint) = complaint {
@@ -111,7 +111,7 @@ fn found(place: PlaceFlags) -> RunDir {
     run_dir
 }
 
-/// The servers of the herd that is meant, with their addresses; none if nobody can tell.
+/// The servers of the herd that is meant, with their addresses; none if they are not known.
 fn listed(which: &Which) -> Vec<(String, Address)> {
     let members = which.herd(None).map(|(herd, _)| herd.members).unwrap_or_default();
     let ours = members.into_iter().filter(|member| member.peers.is_some());

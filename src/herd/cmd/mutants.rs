@@ -1,6 +1,5 @@
-//! `herd mutants` for people: which planted bugs are noticed, by whom, and how soon. Apart from
-//! `herd_teach::mutation`, which plants and hunts them, because this is only how a person reads
-//! what came of it.
+//! `herd mutants` for people: which planted bugs are noticed, by whom, and how soon.
+//! `herd_teach::mutation` plants and hunts them; this shows the results.
 
 use std::env;
 use std::io::{self, Write};
@@ -26,7 +25,7 @@ pub struct Hunt {
 }
 
 /// Plants one bug after the other in a copy of the checkout that this is run in, and shows who
-/// noticed it. Of a single one that a life has noticed, that life is told in rows.
+/// noticed it. If a single one is noticed by a run, that run is shown in rows.
 ///
 /// # Errors
 /// A bug was not noticed as it must be, there is none of this name, this is no checkout, its copy

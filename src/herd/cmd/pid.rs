@@ -10,8 +10,8 @@ use super::sight::{find_process, unreadable};
 /// Prints the process id of `name`.
 ///
 /// # Errors
-/// It is not running, its pid file cannot be read, nobody can say which process it is, or `out`
-/// not be written.
+/// It is not running, its pid file cannot be read, its process cannot be determined, or `out` not
+/// be written.
 pub fn pid(out: &mut impl Write, run_dir: &RunDir, name: &str) -> Result<Exit, Failure> {
     let path = run_dir.path().display();
     match find_process(run_dir, name).map_err(|error| unreadable(run_dir, &error))? {

@@ -1,7 +1,7 @@
 //! Looks at places for people: `places check` and `places near`.
 //!
-//! Apart from `herd::places`, which finds and counts, because this is only how a person asks it on
-//! the command line, without a server.
+//! `herd::places` finds and counts; this is the way to ask it on the command line, without a
+//! server.
 
 use std::io::{self, Write};
 use std::path::Path;

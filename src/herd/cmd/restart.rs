@@ -8,7 +8,8 @@ use super::sight::unreadable;
 use super::start::{check_ports, launch_missing, lock, make_dirs, plan};
 use super::stop::stop_all;
 
-/// Stops those that run, and starts them. Whatever can be wrong is found before the first stops.
+/// Stops those that run, and starts them. Everything that can be wrong is found before the first
+/// stops.
 ///
 /// # Errors
 /// As for `start`; or one cannot be stopped.

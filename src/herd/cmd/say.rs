@@ -15,7 +15,7 @@ const MARGIN: Duration = Duration::from_secs(3);
 /// Sends `line` to the client port of `name` and prints what comes back until it hangs up.
 ///
 /// # Errors
-/// There is no such server, nobody listens or answers in time, or `out` cannot be written.
+/// There is no such server, none listens or answers in time, or `out` cannot be written.
 pub fn say(out: &mut impl Write, which: &Which, name: &str, line: &str) -> Result<Exit, Failure> {
     let (herd, settings) = which.herd(Some(name))?;
     let member = herd.member(name).expect("invariant: Which::herd gives a herd with this name");
@@ -38,7 +38,7 @@ pub fn say(out: &mut impl Write, which: &Which, name: &str, line: &str) -> Resul
         .say(format!("{line}\n").as_bytes())
         .and_then(|()| call.socket.shutdown(Shutdown::Write))
         .and_then(|()| call.hear_out(&mut answer));
-    // What did arrive is worth showing, whatever happened afterwards.
+    // What did arrive is worth showing, even if an error came afterwards.
     out.write_all(&answer)
         .and_then(|()| out.flush())
         .map_err(|error| Failure::of_output(&error))?;

@@ -35,7 +35,7 @@ pub fn serve(config: Config, out: &mut impl Write) -> Result<Exit, Failure> {
         (Ok(mut reactor), _) => {
             let claim = Rc::clone(&claim);
             reactor.when_stopping(Box::new(move || claim.borrow_mut().give_up_name()));
-            // Where nobody listens, it serves all the same.
+            // Where the output is closed, it serves all the same.
             let _ = writeln!(out, "{greeting}").and_then(|()| out.flush());
             reactor.run().map_err(|error| {
                 Failure::new(Exit::System, format!("the event queue has failed: {error}"))

@@ -1,7 +1,7 @@
 //! What can be seen of a server from outside: by its files in the run directory, and by asking it.
 //!
-//! Apart from the commands that want to know (`status`, `pid`, `bench`, `stop`). It makes plain
-//! blocking calls, each bounded by a deadline, and changes nothing.
+//! The commands `status`, `pid`, `bench` and `stop` use it. It makes plain blocking calls, each
+//! bounded by a deadline, and changes nothing.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::Path;
@@ -19,7 +19,7 @@ use super::exit::{Exit, Failure};
 /// A server answers within a turn; one that needs this long is stuck or stopped (SIGSTOP).
 pub const STATUS_PATIENCE: Duration = Duration::from_secs(2);
 
-/// Far above any answer; it keeps whoever listens there from filling the memory.
+/// Far above any answer; it keeps the process that listens there from filling our memory.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// What can be seen of a server.
@@ -48,7 +48,7 @@ pub enum Sight {
     },
 }
 
-/// Looks at several at once, so that those who do not answer cost one patience and not one each.
+/// Looks at several at once, so that servers that do not answer cost one timeout and not one each.
 pub fn look_at_all(run_dir: &RunDir, names: &[String]) -> Vec<Sight> {
     thread::scope(|scope| {
         let looks: Vec<_> =
@@ -63,7 +63,7 @@ pub fn look_at_all(run_dir: &RunDir, names: &[String]) -> Vec<Sight> {
 /// Looks at one server. It takes [`STATUS_PATIENCE`] if that is stuck.
 pub fn look(run_dir: &RunDir, name: &str) -> Sight {
     let asked = run_dir.socket(name).and_then(|socket| ask(&socket));
-    // The lock is looked at last: who has been starting meanwhile is not taken for stopped.
+    // The lock is looked at last: a server that started meanwhile is not taken for stopped.
     match (asked, run_dir.holder(name)) {
         // Of two servers of one name, one has a longer name here: see `RunDir::claim_beside`.
         (Ok(status), _) => Sight::Up(Box::new(Status { name: name.to_owned(), ..status })),
@@ -103,7 +103,7 @@ pub fn find_process(run_dir: &RunDir, name: &str) -> io::Result<Option<Holder>> 
 /// What a server says of itself.
 ///
 /// # Errors
-/// Nobody listens, or answers in time, or the answer is none.
+/// No server listens or answers in time, or the answer is no status.
 pub fn ask(socket: &Path) -> io::Result<Status> {
     let mut call = Call::open(&SockAddr::unix(socket)?, STATUS_PATIENCE)?;
     let mut answer = Vec::new();
@@ -120,7 +120,7 @@ pub struct Call {
 
 impl Call {
     /// # Errors
-    /// Nobody listens there.
+    /// No server listens there.
     pub fn open(address: &SockAddr, timeout: Duration) -> io::Result<Call> {
         let deadline = Instant::now() + timeout;
         let socket = Socket::new(Domain::from(i32::from(address.family())), Type::STREAM, None)?;

@@ -1,7 +1,7 @@
 //! Shows simulated lives to people: `sim`.
 //!
-//! Apart from `herd_sim`, which lives them, because this is only how a person asks for them and
-//! reads what came of it. It alone looks at a clock: how long a simulation takes is no part of it.
+//! `herd_sim` runs them; this is the way to ask for them and to read the results. Only this file
+//! looks at a clock: how long a simulation takes is no part of it.
 
 use std::io::{self, Write};
 use std::time::Instant;

@@ -1,8 +1,8 @@
 //! Starts servers in the background: `start` and `restart`.
 //!
-//! Apart from `serve`, which is the server itself: this is a parent that checks everything before
-//! it begins, waits until each of its children answers, and leaves nothing half done. One such
-//! parent at a time works in a run directory.
+//! `serve` is the server itself; this is a parent that checks everything before it begins, waits
+//! until each of its children answers, and leaves nothing half done. One such parent at a time
+//! works in a run directory.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -128,7 +128,7 @@ pub fn plan(out: &mut impl Write, flags: &StartFlags) -> Result<Plan, Failure> {
     Ok(Plan { configs, run_dir, is_whole })
 }
 
-/// Waits until nobody else starts or stops servers there.
+/// Waits until no other process starts or stops servers there.
 pub fn lock(run_dir: &RunDir) -> Result<File, Failure> {
     let path = run_dir.path().display();
     let begun = Instant::now();
@@ -174,7 +174,7 @@ pub fn make_dirs(plan: &Plan, flags: &StartFlags) -> Result<(), Failure> {
     let run_dir = plan.run_dir.path();
     let about = fs::metadata(run_dir)
         .map_err(|error| cannot("run", run_dir, error, "set HERD_RUN_DIR to another"))?;
-    // In a folder that everybody may write to, a stranger could have made it first.
+    // In a folder that every user may write to, a stranger could have made it first.
     if about.uid() != geteuid().as_raw() {
         let sentence = format!(
             "{} belongs to another user: set HERD_RUN_DIR to a directory of yours",
@@ -194,7 +194,8 @@ pub fn make_dirs(plan: &Plan, flags: &StartFlags) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What those who are to be stopped do not hold must be free, or they would be stopped for nothing.
+/// Addresses that the servers to be stopped do not hold must be free, or they would be stopped for
+/// nothing.
 pub fn check_ports(plan: &Plan, stopping: &[String]) -> Result<(), Failure> {
     let mut ours = BTreeSet::new();
     for name in stopping {
@@ -421,8 +422,8 @@ fn await_peers(plan: &Plan, deadline: Instant, stopping: &AtomicBool) {
     }
 }
 
-/// A start leaves nothing half done. Each of these is our child, so its number is nobody else's
-/// until it has been waited for.
+/// A start leaves nothing half done. Each of these is our child, so its number belongs to no other
+/// process until it has been waited for.
 fn roll_back(started: &mut Vec<Started<'_>>) {
     started.retain_mut(|server| matches!(server.child.try_wait(), Ok(None)));
     for server in started.iter() {
@@ -473,7 +474,7 @@ fn suggest(out: &mut impl Write, plan: &Plan) -> io::Result<()> {
     out.flush()
 }
 
-/// What is no result goes where complaints go, and nobody may be there to hear it.
+/// Messages that are no result go to standard error, which may be closed.
 pub fn say(sentence: &str) {
     let _ = writeln!(io::stderr(), "herd: {sentence}");
 }

@@ -1,6 +1,6 @@
 //! The command `herd status`: which servers run, and how they are.
 //!
-//! Apart from `sight`, which looks, because this is how it is told to people and scripts.
+//! `sight` looks; this shows the result to people and scripts.
 
 use std::io::{self, Write};
 
@@ -37,7 +37,7 @@ pub fn status(
         names.extend(others);
     }
     let mut sights = look_at_all(run_dir, &names);
-    // Who was of another herd and is gone is nobody's concern here.
+    // A server of another herd that is gone is of no concern here.
     let is_of_herd = |name: &String| herd.iter().any(|(other, _)| other == name);
     sights.retain(|sight| match sight {
         Sight::Stopped { name } => is_chosen || herd.is_empty() || is_of_herd(name),
@@ -152,7 +152,7 @@ fn row(sight: &Sight) -> [String; 10] {
     }
 }
 
-/// Who is joined, then who is missing and why.
+/// The peers that are joined, then those that are missing and why.
 fn peers(status: &Status) -> String {
     let mut joined = Vec::new();
     let mut missing = Vec::new();
@@ -317,7 +317,7 @@ mod tests {
         let (table, exit) = shown(&run_dir, &[], false);
         assert_eq!(exit, Exit::Unreachable);
         assert_eq!(table.matches("not answering").count(), 2, "{table}");
-        // One that asked without patience would wait for ever.
+        // Without a timeout it would wait for ever.
         assert!(began.elapsed() < 15 * STATUS_PATIENCE);
     }
 }

@@ -1,7 +1,7 @@
 //! Stops servers that run, and has them look again at their files: `stop` and `reload`.
 //!
-//! Apart from `launch` because it deals with processes that are not its children: each is found by
-//! what it holds in the run directory, and no number is signalled that was not checked there.
+//! The processes are not its children: each is found by what it holds in the run directory, and no
+//! number is signalled that was not checked there.
 
 use std::io::{self, Write};
 use std::thread;
@@ -36,7 +36,7 @@ pub fn stop(out: &mut impl Write, run_dir: &RunDir, names: &[String]) -> Result<
     if !run_dir.path().exists() {
         return told_of_none(out, names);
     }
-    // A disk that takes nothing must keep nobody from being stopped.
+    // A full disk must keep no server from being stopped.
     let is_unwritable = run_dir.lock().is_err_and(|error| {
         matches!(error.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::StorageFull)
     });
@@ -56,8 +56,8 @@ fn told_of_none(out: &mut impl Write, names: &[String]) -> Result<Exit, Failure>
     Ok(Exit::Success)
 }
 
-/// The same for who holds the lock of the run directory. Those that do not run are told of if they
-/// were chosen.
+/// The same for a caller that holds the lock of the run directory. Servers that do not run are
+/// reported if they were chosen.
 pub fn stop_all(
     out: &mut impl Write,
     run_dir: &RunDir,
@@ -133,7 +133,7 @@ fn not_allowed(name: &str, pid: u32) -> Failure {
     Failure::new(Exit::NotAllowed, sentence)
 }
 
-/// Whoever has ended meanwhile needs no signal.
+/// A server that has ended meanwhile needs no signal.
 pub fn signal(name: &str, pid: u32, signal: Signal) -> Result<(), Failure> {
     let Some(process) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return Ok(()) };
     match kill_process(process, signal) {

@@ -1,6 +1,6 @@
 //! Columns that people can read in a terminal.
 //!
-//! Apart from the commands because several print one. It knows nothing of what is in the cells.
+//! Several commands print one. It knows nothing of what is in the cells.
 
 use std::io::{self, Write};
 

@@ -1,6 +1,6 @@
 //! The commands `herd trace merge` and `herd trace view`: files in, one file out.
 //!
-//! Apart from `herd::trace`, which knows texts but neither files nor terminals.
+//! `herd_teach::trace` knows texts but neither files nor terminals.
 
 use std::fs;
 use std::io::Write;

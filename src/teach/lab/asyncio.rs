@@ -96,7 +96,7 @@ fn python(script: &str, found: &mut Findings) -> io::Result<()> {
     }
     let mut python = Command::new("python3");
     python.args(["-c", &format!("{PREAMBLE}{script}")]);
-    // Whatever proxy this machine has must not come between the twin and a service here.
+    // A proxy of this machine must not come between the twin and a service here.
     python.env("no_proxy", "*").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut python = python.spawn()?;
     let fed = python.stdin.take().map(|mut stdin| stdin.write_all(TWIN.as_bytes()));

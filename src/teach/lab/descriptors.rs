@@ -1,6 +1,7 @@
 //! A server without descriptors: who waits at the door when they are free again?
 //!
-//! The server is a process of its own, because the limit that it sets itself would be everybody's.
+//! The server is a process of its own, because the limit that it sets would be that of the whole
+//! process.
 
 use std::env;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
@@ -55,7 +56,8 @@ fn count_served(manner: &str) -> io::Result<usize> {
         let address: SocketAddr = port.trim().parse().map_err(io::Error::other)?;
         let come = |_| TcpStream::connect(address);
         let clients = (0..CLIENTS).map(come).collect::<io::Result<Vec<_>>>()?;
-        // Who has been served has heard one byte before the server ends; the others hear a reset.
+        // A client that was served has read one byte before the server ends; the others get a
+        // reset.
         let mut clients = clients.into_iter();
         Ok(clients.by_ref().filter_map(|mut client| client.read_exact(&mut [0]).ok()).count())
     });
@@ -84,7 +86,7 @@ pub fn serve(manner: &str) -> io::Result<()> {
         if events.is_empty() && manner != "retry" {
             continue;
         }
-        // Until nobody is left, or there is no descriptor.
+        // Until no client is left, or there is no descriptor.
         while let Ok((mut client, _)) = listener.accept() {
             client.write_all(b"x")?;
             served.push((client, Instant::now()));

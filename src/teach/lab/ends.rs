@@ -136,7 +136,7 @@ fn reset(found: &mut Findings, _: &House) -> io::Result<()> {
     Ok(())
 }
 
-/// How many bytes the client hears, and how that ends.
+/// How many bytes the client receives, and how that ends.
 fn close_after_answer(question: Question) -> io::Result<(usize, io::Result<()>)> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let mut client = std::net::TcpStream::connect(listener.local_addr()?)?;

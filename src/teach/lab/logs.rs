@@ -1,4 +1,4 @@
-//! What a line of a log costs, if nobody gathers it.
+//! What a line of a log costs if lines are not gathered.
 
 use std::env;
 use std::fs::{self, File};
@@ -74,7 +74,7 @@ fn log_lines(found: &mut Findings, house: &House) -> io::Result<()> {
     Ok(())
 }
 
-/// How long a line takes whoever logs it.
+/// How long a line takes the thread that logs it.
 fn time_lines(logger: &dyn Log) -> Duration {
     let begun = Instant::now();
     for number in 0..LINES {

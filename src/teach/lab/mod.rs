@@ -1,9 +1,9 @@
-//! The lab: what this house takes for a fact, each as a small program that shows it (`herd lab`).
+//! The lab: the facts that the server rests on, each shown by a small program (`herd lab`).
 //!
-//! Apart from the server, of whose parts it uses none but those that an experiment is about. They
-//! are written with raw mio, as a newcomer would, to be read in a lecture: the mistakes in them are
-//! on purpose. An experiment that does not show its effect says so, for then the fact that a part
-//! of the house rests on is not true any more on this system.
+//! It uses no parts of the server but those that an experiment is about. The experiments are
+//! written with raw mio, as a newcomer would, to be read in a lecture: the mistakes in them are on
+//! purpose. An experiment that does not show its effect says so, for then the fact that a part of
+//! the house rests on is not true any more on this system.
 //!
 //! Reading order: `readiness`, `names`, `waking`, `ends`, `descriptors`, `fairness`, `blocking`,
 //! `resolving`, `logs`, `ties`, then `asyncio`.
@@ -86,7 +86,7 @@ struct Findings {
 }
 
 impl Findings {
-    /// A figure, after what somebody might have expected.
+    /// A figure, after the one that a reader might have expected.
     fn show(&mut self, what: &str, expected: impl Display, found: impl Display) {
         self.rows.push([what.to_owned(), expected.to_string(), found.to_string()]);
     }
@@ -118,8 +118,8 @@ pub fn list(out: &mut impl Write) -> io::Result<()> {
 /// Waits until a log is on the disk.
 pub type EndLog = Box<dyn FnOnce()>;
 
-/// What of the server two experiments show beside what a newcomer would write: whoever runs the lab
-/// hands it in.
+/// The parts of the server that two experiments show beside what a newcomer would write. The caller
+/// of the lab hands them in.
 pub struct House {
     /// Starts a log in this folder, and gives what ends it.
     pub start_log: fn(&Path) -> io::Result<EndLog>,

@@ -1,4 +1,4 @@
-//! Names that are given again: an event may name somebody who is not there any more.
+//! Names that are given again: an event may name a connection that is not there any more.
 
 use std::io;
 use std::thread;
@@ -41,7 +41,7 @@ fn newcomer(found: &mut Findings, _: &House) -> io::Result<()> {
     for event in &events {
         let slot = event.token().0;
         match newcomer.take() {
-            // The first event: both leave, and somebody comes.
+            // The first event: both leave, and another client comes.
             Some(mut stream) => {
                 slots.fill_with(|| None);
                 let free = 1 - slot;

@@ -1,4 +1,5 @@
-//! What readiness means to mio: news, told once. The other kind, which repeats itself, is poll(2).
+//! What readiness means to mio: news, reported once. The other kind, which repeats itself, is
+//! poll(2).
 
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};

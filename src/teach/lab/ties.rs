@@ -39,7 +39,7 @@ fn first_seen(found: &mut Findings, _: &House) -> io::Result<()> {
     Ok(())
 }
 
-/// Lets a herd hear both reports and flood them. Says whether it disagrees in the end.
+/// Gives both reports to a herd, which floods them. Says whether it disagrees in the end.
 fn is_split(seed: u64, is_news: fn(Report, Report) -> bool) -> bool {
     let mut rng = Rng::with_seed(seed);
     let mut held = [(0, 0); 5];

@@ -1,9 +1,9 @@
-//! The copy of the tree that has all bugs, each behind a switch. Apart from `hunt`, because here
-//! texts are put together and nothing runs.
+//! The copy of the tree that has all bugs, each behind a switch. Here texts are put together and
+//! nothing runs.
 //!
 //! A switch is the environment variable `MUTANT`: it names the bug that is on, and without it the
 //! copy does what the tree does. So one build serves all of them. What a file needs for its
-//! switches is within it; so no other file has to know, in whatever crate or language it is.
+//! switches is within it; so no other file has to know, in any crate or language.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -16,7 +16,7 @@ use super::{Mutant, MutationError};
 pub const SWITCH: &str = "MUTANT";
 
 /// What is at the top of a checkout and no part of the tree: what git keeps, what cargo builds (in
-/// `target`, or wherever somebody has it build instead), and what a herd leaves.
+/// `target`, or the directory that is configured instead), and what a herd leaves.
 fn is_left_out(name: &str) -> bool {
     name.starts_with("target") || [".git", "run", "log"].contains(&name)
 }

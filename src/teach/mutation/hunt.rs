@@ -1,5 +1,5 @@
-//! Builds the copy once and runs it with one bug after the other. Apart from `copy`, because here
-//! processes are started and waited for.
+//! Builds the copy once and runs it with one bug after the other. Here processes are started and
+//! waited for.
 //!
 //! A bug that breaks a promise is hunted by the simulator, in a process of its own; the others by
 //! the test that is to notice them. Before that, simulator and tests run with no bug at all: what

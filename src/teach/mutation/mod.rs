@@ -1,9 +1,9 @@
-//! Mutants: bugs planted on purpose, each an edit of one place, to see who notices. The tree knows
-//! nothing of them. A mutant is a file in `src/teach/mutants`; `herd mutants` copies the tree
+//! Mutants: bugs planted on purpose, each an edit of one place, to see which test notices. The tree
+//! knows nothing of them. A mutant is a file in `src/teach/mutants`; `herd mutants` copies the tree
 //! (`copy`), puts every edit into the copy behind a switch that is read when it runs, builds that
 //! once, and hunts each (`hunt`).
 //!
-//! A file says what the bug is, where it stands, and who must notice:
+//! A file says what the bug is, where it stands, and which test or promise must notice it:
 //!
 //! ```toml
 //! what = "a peer that holds nothing is sent nothing"

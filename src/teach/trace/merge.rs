@@ -1,5 +1,5 @@
-//! Several traces on one timeline: reactors, twins, or what was merged before. Apart because it
-//! reads files of any make, and so believes nothing about them but the schema.
+//! Several traces on one timeline: reactors, twins, or what was merged before. It reads files of
+//! any make, and so relies on nothing but the schema.
 //!
 //! Each trace counts from an origin of its own and says when that was by the wall clock. The
 //! earliest origin becomes that of all, and the others' times are shifted by the difference. So a
@@ -169,8 +169,8 @@ mod tests {
         serde_json::from_str(&merge(texts).unwrap()).unwrap()
     }
 
-    /// Goal: what happened at the same time stands at the same time, whichever began first, and
-    /// nobody is taken for another.
+    /// Goal: what happened at the same time stands at the same time, whichever began first, and no
+    /// process is taken for another.
     #[test]
     fn one_clock_and_no_two_alike() {
         let begun = 1_795_323_858_123_456.5;

@@ -1,5 +1,5 @@
-//! A trace in the page that draws it: one file, to be opened in a browser anywhere. Apart because
-//! the page is written in other languages and knows how to find what is put here.
+//! A trace in the page that draws it: one file, to be opened in a browser anywhere. The page is
+//! written in other languages and knows how to find what is put here.
 
 const PAGE: &str = include_str!("viewer.html");
 const EMPTY: &str = r#"<script type="application/json" id="trace">null</script>"#;
