@@ -1,7 +1,7 @@
 //! One connection of a load: what it has asked, and the answers as they come.
 //!
-//! Apart from the crowd, which decides when it asks. Answers come in the order of the requests, so
-//! a queue of what was asked says which is which, and nothing is looked up.
+//! The crowd decides when it asks. Answers come in the order of the requests, so a queue of what
+//! was asked says which is which, and nothing is looked up.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
@@ -61,7 +61,7 @@ impl Caller {
         Ok(())
     }
 
-    /// Sends what is owed.
+    /// Sends what the socket has not taken yet.
     pub fn flush(&mut self) -> io::Result<()> {
         if !self.owed.is_empty() {
             let owed = std::mem::take(&mut self.owed);
@@ -175,7 +175,7 @@ mod tests {
 
     const PLACES: &str = "{\n   \"status\" : \"OK\"\n}\n\n";
 
-    /// Asks `count` requests on no socket, hears `answers` chopped into pieces of `piece` bytes,
+    /// Asks `count` requests on no socket, reads `answers` chopped into pieces of `piece` bytes,
     /// and gives what the tally says: answered, refused, wrong, unasked.
     fn heard(whatsat_percent: u64, count: u64, answers: &str, piece: usize) -> [u64; 4] {
         let mut chatter = Chatter::new(Dialect::Herd, 0..10);

@@ -1,8 +1,8 @@
-//! What a load says, and what it must hear: requests by their numbers, in each protocol.
+//! What a load sends, and what it must receive: requests by their numbers, in each protocol.
 //!
-//! Apart from the connections that carry them, and pure, so that a request can be told again when
-//! its answer has come: a number says all. Making one is a copy of a template with a few digits
-//! changed, because whoever measures two million requests a second has no time to format them.
+//! It is pure and knows no connections, so that a request can be made again when its answer has
+//! come: a number says all. Making one is a copy of a template with a few digits changed, because
+//! at two million requests a second there is no time to format them.
 
 use std::ops::Range;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -68,7 +68,7 @@ impl Dialect {
     }
 }
 
-/// Gives requests and judges answers.
+/// Gives requests and checks answers.
 pub struct Chatter {
     dialect: Dialect,
     clients: Range<u64>,
@@ -91,7 +91,7 @@ const FRACTION_DIGITS: usize = 9;
 const FRACTION: u64 = 1_000_000_000;
 
 impl Chatter {
-    /// It says reports only, until it is told to ask.
+    /// It sends reports only, until `WHATSAT`s are asked for.
     pub fn new(dialect: Dialect, clients: Range<u64>) -> Chatter {
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let template = dialect.template();
@@ -140,7 +140,7 @@ impl Chatter {
         }
     }
 
-    /// Appends request `number` as a report, whatever its turn is.
+    /// Appends request `number` as a report, even where a WHATSAT is due.
     pub fn write_report(&mut self, number: u64, out: &mut Vec<u8>) {
         let posix_ns = self.began_posix_ns + number;
         let second = posix_ns / FRACTION;

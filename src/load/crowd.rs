@@ -1,7 +1,7 @@
-//! Many connections in one small loop: it opens them, keeps them asking and hears the answers.
+//! Many connections in one small loop: it opens them, keeps them asking and reads the answers.
 //!
-//! Apart from the server's reactor, which it measures and so must not share. It may do what no
-//! server may: it trusts the far end not to drown it, and it spins while a request is due soon.
+//! It measures the server's reactor, and so must not share it. It may do what no server may: it
+//! trusts the far end not to drown it, and it spins while a request is due soon.
 //!
 //! ```text
 //!              ┌──────────── answered ────────────┐
@@ -24,14 +24,14 @@ use super::tally::Tally;
 use super::{Pace, Plan};
 use crate::LoadError;
 
-/// Connections that may knock at a time: less than the shortest queue that a listener has (100 in
-/// asyncio), because whoever finds it full knocks again after a whole second.
+/// Connections that may be opening at a time: less than the shortest queue that a listener has (100
+/// in asyncio), because a client that finds it full tries again after a whole second.
 const OPENING_MAX: usize = 64;
 /// A server that neither answers nor hangs up for so long is stuck.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// How long answers may be late when nothing is asked any more.
 const LATE_MAX: Duration = Duration::from_secs(5);
-/// The longest sleep: who waits for the end of a phase looks at the clock so often.
+/// The longest sleep: while the end of a phase is awaited, the clock is read this often.
 const NAP_MAX: Duration = Duration::from_millis(20);
 /// epoll's clock is that coarse: what is due sooner is waited for awake.
 const NAP_MIN: Duration = Duration::from_millis(2);
@@ -98,10 +98,10 @@ impl<'a> Crowd<'a> {
     // ---- opening ----
 
     /// Opens so many connections, each of which introduces itself by a report. All have been
-    /// answered when it returns, so nobody is left in a listener's queue.
+    /// answered when it returns, so none is left in a listener's queue.
     ///
     /// # Errors
-    /// Nobody listens, or whoever does is silent, hangs up or speaks another language.
+    /// No server listens, or it is silent, hangs up or speaks another protocol.
     pub fn open(&mut self, connections: usize) -> Result<(), LoadError> {
         let (mut answered, mut heard_at) = (0, Instant::now());
         while answered < connections as u64 {
@@ -150,7 +150,7 @@ impl<'a> Crowd<'a> {
 
     // ---- loading ----
 
-    /// Everybody begins to ask.
+    /// All callers begin to ask.
     pub fn begin(&mut self) -> Result<(), LoadError> {
         self.phase = Phase::Loading;
         self.chatter.ask_for_places(self.plan.whatsat_percent);
@@ -172,7 +172,7 @@ impl<'a> Crowd<'a> {
     /// Goes on until `end`.
     ///
     /// # Errors
-    /// The server has hung up on everybody, or is silent.
+    /// The server has closed all connections, or is silent.
     pub fn load_until(&mut self, end: Instant) -> Result<(), LoadError> {
         let (mut answered, mut heard_at) = (self.tally.answered, Instant::now());
         while Instant::now() < end {
@@ -193,7 +193,7 @@ impl<'a> Crowd<'a> {
         Ok(())
     }
 
-    /// Looked for only when somebody was lost, for it is a walk past all callers.
+    /// Looked for only when a caller was lost, for it is a walk past all callers.
     fn open_connections_are_none(&self) -> bool {
         self.tally.errors.lost >= self.callers.len() as u64
             && !self.callers.is_empty()
@@ -210,9 +210,9 @@ impl<'a> Crowd<'a> {
         left.min(wait.checked_sub(NAP_MIN).unwrap_or_default())
     }
 
-    /// At a fixed rate: hands what should have been sent by now to those who have room. Whoever
-    /// has none keeps nobody waiting but the request, which grows old all the same: its latency
-    /// counts from when it was due, or a slow server would be asked less and so look fast.
+    /// At a fixed rate: hands what should have been sent by now to callers that have room. If none
+    /// has room, the request waits and grows old: its latency counts from when it was due, or a
+    /// slow server would be asked less and so look fast.
     fn say_what_is_due(&mut self) {
         if self.schedule.per_second == 0 {
             return;
@@ -332,7 +332,7 @@ impl<'a> Crowd<'a> {
         Ok(count)
     }
 
-    /// Reads what has come. Less than a whole buffer was all there is: a new edge tells of more.
+    /// Reads what has come. Less than a whole buffer was all there is: a new edge announces more.
     fn hear(&mut self, place: usize) {
         loop {
             let caller = &mut self.callers[place];

@@ -1,6 +1,6 @@
-//! What is told of a load: for people, a few lines; for machines, JSON.
+//! The report on a load: for people, a few lines; for machines, JSON.
 //!
-//! Apart from what was counted. It divides and rounds, and says which figure is worth nothing.
+//! It divides and rounds, and says which figure is worth nothing.
 
 use std::fmt;
 use std::time::Duration;

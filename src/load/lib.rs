@@ -1,11 +1,11 @@
 //! A load on one server, and what came of it (`herd bench`).
 //!
-//! Apart from the server, of which it uses nothing: a load that shared the server's loop, parser or
-//! buffers would share its mistakes. It speaks to other servers as well (Redis, memcached), so that
-//! one ruler measures all. One thread, so that one core is enough for it.
+//! It uses nothing of the server: a load that shared the server's loop, parser or buffers would
+//! share its mistakes. It speaks to other servers as well (Redis, memcached), so that one ruler
+//! measures all. One thread, so that one core is enough for it.
 //!
 //! Reading order: `Plan` (what is wanted), `run` (in which order), `crowd` (the loop), `caller`,
-//! `chatter`, `schedule`, `tally`, `meter`, `sources` (the tools), `findings` (what is told).
+//! `chatter`, `schedule`, `tally`, `meter`, `sources` (the tools), `findings` (the report).
 
 mod caller;
 mod chatter;
@@ -29,7 +29,7 @@ pub use chatter::{CLIENTS_MAX, Dialect};
 pub use error::LoadError;
 pub use findings::Findings;
 
-/// How often somebody who looks on is told.
+/// How often progress is shown.
 const PROGRESS_EVERY: Duration = Duration::from_millis(500);
 
 /// When the next request is sent.
@@ -37,7 +37,7 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(500);
 pub enum Pace {
     /// When the last pipeline is answered: a closed loop.
     Closed,
-    /// When it is due, whatever became of the others: an open loop of so many a second.
+    /// When it is due, however late the others are: an open loop of so many a second.
     PerSecond(u64),
     /// As `Closed`, on a new connection each.
     Reconnect,

@@ -1,7 +1,7 @@
 //! What processes cost the machine, as the kernel accounts for it: CPU time and resident memory.
 //!
-//! Apart from the load because it looks at other processes, by their ids, and only where there is a
-//! /proc. Elsewhere nothing is known, and said so.
+//! It looks at other processes, by their ids, and only where there is a /proc. Elsewhere the
+//! figures are missing, and the report says so.
 
 use std::collections::BTreeMap;
 use std::fs;

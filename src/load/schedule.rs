@@ -1,8 +1,8 @@
-//! A fixed rate: when requests are due, whatever has become of those before.
+//! A fixed rate: when requests are due, however late those before are.
 //!
-//! Apart from the crowd that sends them because it is arithmetic. It is what makes an open loop: a
-//! request that is sent late is as old as if it had been sent in time, or a slow server would be
-//! asked less and look fast ("coordinated omission").
+//! It is arithmetic only; the crowd sends them. It is what makes an open loop: a request that is
+//! sent late is as old as if it had been sent in time, or a slow server would be asked less and
+//! look fast ("coordinated omission").
 
 #[derive(Clone, Copy, Default)]
 pub struct Schedule {
@@ -39,7 +39,7 @@ mod tests {
         check(1_000_499, 1);
         check(1_000_500, 2);
         check(1_000_000_500, 1_001);
-        // Whatever is due was intended by then, and the next was not.
+        // Everything that is due was intended by then, and the next was not.
         for now_ns in [500, 1_000_499, 1_000_500, 77_777_777] {
             let due = schedule.due(now_ns);
             assert!(schedule.intended_ns(due - 1) <= now_ns);

@@ -1,9 +1,8 @@
 //! Where a load's connections come from: descriptors enough, and source addresses enough.
 //!
-//! Apart from the crowd because both are the system's rules and not the protocol's. One source
-//! address has some 28,000 ports towards one server, and a port is not free again before a second
-//! has passed. On loopback every address of 127.0.0.0/8 is ours, so there a crowd may be larger, or
-//! come and go faster.
+//! Both are rules of the system and not of the protocol. One source address has some 28,000 ports
+//! towards one server, and a port is not free again before a second has passed. On loopback every
+//! address of 127.0.0.0/8 is ours, so there a crowd may be larger, or come and go faster.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -14,19 +13,20 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::LoadError;
 
-/// So many come from wherever the system likes. It has 28,232 ports (ip(7), ip_local_port_range).
+/// So many come from ports that the system chooses. It has 28,232 ports (ip(7),
+/// ip_local_port_range).
 const SYSTEMS_CHOICE: usize = 20_000;
 
 /// All others have a source that was chosen here: the kernel's search for a free port becomes
 /// slower than all the rest when most are taken. These ports lie above those that it chooses from,
-/// because it passes by a port that anybody has bound, on whatever address.
+/// because it skips every port that is bound, on any address.
 const PORT_FIRST: u16 = 61_000;
 const PORTS: usize = 4_000;
 /// Two loads do not meet: each process has so many addresses, and there are so many such ranges.
 const ADDRESSES: u32 = 1_000;
 const RANGES: u32 = 16_000;
 
-/// Somebody may listen on a port of all addresses, or have used it a moment ago.
+/// Another process may listen on a port of all addresses, or have used it a moment ago.
 const SOURCES_TRIED: usize = 100;
 
 /// Descriptors that are not connections: standard streams, the event queue, /proc.

@@ -1,13 +1,13 @@
-//! What a load has heard: how many answers, how late, and what was wrong.
+//! What a load has received: how many answers, how late, and what was wrong.
 //!
-//! Apart from the loop that fills it. It counts; it does not judge what is good.
+//! It only counts; it does not decide what is good.
 
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-/// Latencies above this are counted as this: nobody waits so long.
+/// Latencies above this are counted as this: no client waits so long.
 const LATENCY_NS_MAX: u64 = 600 * 1_000_000_000;
 /// Three digits: a percentile is wrong by less than a thousandth of itself.
 const DIGITS: u8 = 3;

@@ -1,5 +1,5 @@
-//! What will happen, in the order of time. Apart because it is a tool: it keeps values and their
-//! times and knows nothing of what they mean.
+//! What will happen, in the order of time. It keeps values and their times and knows nothing of
+//! what they mean.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;

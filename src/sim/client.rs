@@ -1,6 +1,5 @@
-//! A client of the simulation: it says all it has to say at once, and then holds every answer
-//! against its command. Apart because it knows the protocol as a client does, and no server's
-//! inside.
+//! A client of the simulation: it says all it has to say at once, and then compares every answer
+//! with its command. It knows the protocol as a client does, and no server's inside.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, VecDeque};
@@ -31,7 +30,7 @@ pub struct Client {
     /// For each question that its server has asked for it: whether the answer comes in time, and
     /// when it is settled.
     promises: VecDeque<(bool, Duration)>,
-    /// When its server had heard the last report that it can know of.
+    /// When its server had received the last report that it can know of.
     pub stamped: i128,
     /// Why its reports may be refused, and what it was told be forgotten.
     laxity: Laxity,
@@ -98,7 +97,7 @@ impl Client {
             said.extend_from_slice([&b"\n"[..], b"\r\n", b" \t\n\n"][random.usize(0..3)]);
         }
         if random.bool() {
-            // The end of the stream ends the last line too, and so does the server's patience.
+            // The end of the stream ends the last line too, and so does the server's timeout.
             let end = said.iter().rposition(|&byte| !byte.is_ascii_whitespace());
             said.truncate(end.map_or(0, |at| at + 1));
         }
@@ -154,7 +153,7 @@ impl Client {
         line
     }
 
-    /// For people: what waits, and for which answer it has begun to hear.
+    /// For people: what waits, and for which answer it has begun to read.
     pub fn complaint(&self) -> String {
         let asked = self.asked.front().map(|asked| match asked {
             Asked::Iamat { operands, .. } => format!("IAMAT {operands}"),
@@ -264,7 +263,7 @@ fn drawn_id(scenario: &Scenario, random: &mut Rng) -> String {
     format!("c{}{}", random.u32(0..scenario.ids), "-".repeat(scenario.id_bytes))
 }
 
-/// A report of somebody new, or what somebody has said before: a client that had no answer tries
+/// A report of a new client, or one that was made before: a client that had no answer tries
 /// elsewhere.
 fn drawn_report(before: &[String], scenario: &Scenario, random: &mut Rng) -> String {
     if scenario.repeats && !before.is_empty() && random.u32(0..4) == 0 {

@@ -1,6 +1,6 @@
 //! Two servers at their claimed size: what one input may cost, however much is held and whatever
-//! strangers have chosen. Apart from `world`, whose herds are small so that many can be lived:
-//! here nothing goes wrong but what was missed, and the work is counted.
+//! ids strangers have chosen. The herds of `world` are small so that many can be run: here nothing
+//! goes wrong but what was missed, and the work is counted.
 //!
 //! The promise is `Invariant::Bounded`: no input makes a server say more than a piece of its store,
 //! or walk more of it than that (`Host` counts each), and all inputs together cost what is missed
@@ -21,7 +21,7 @@ pub enum Shape {
     Usual,
     /// Lines as long as may be.
     LongLines,
-    /// Long lines, all of one leaf: ids that somebody has searched for.
+    /// Long lines, all of one leaf: ids that an attacker has searched for.
     HeavyLeaf,
 }
 
@@ -32,7 +32,7 @@ pub struct Crowd {
     pub shape: Shape,
 }
 
-/// What it cost to tell somebody who knew nothing, and to tell somebody who had missed half.
+/// What it cost to bring a server up to date that knew nothing, and one that had missed half.
 #[derive(Clone, Copy, Debug)]
 pub struct Price {
     /// Bytes of all reports.
@@ -174,7 +174,7 @@ impl Pair {
             Shape::Usual => "5".to_owned(),
             Shape::LongLines | Shape::HeavyLeaf => "1".repeat(LONG_DIGITS),
         };
-        // A report is forgotten an hour after it was heard, and this is when.
+        // A report is forgotten an hour after it was received, and this is when.
         let seconds = super::host::EPOCH + u64::from(time);
         for id in ids {
             let line = format!("IAMAT {id} +1.{digits}-1.5 {seconds}\n");

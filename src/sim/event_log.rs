@@ -1,5 +1,5 @@
-//! What is told of a simulated life: a hash of everything, counts, and rows for people. Apart
-//! because none of it changes what happens.
+//! The record of a simulated life: a hash of everything, counts, and rows for people. None of it
+//! changes what happens.
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hasher};
@@ -67,7 +67,7 @@ impl EventLog {
         self.detail >= detail
     }
 
-    /// Writes a row, if anybody wants to read it.
+    /// Writes a row, if rows are wanted.
     pub fn tell(&mut self, now: Duration, who: &str, what: impl FnOnce() -> String) {
         if self.wants(Detail::Events) {
             self.rows.push(Row { at: now, who: who.to_owned(), what: what() });

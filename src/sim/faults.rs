@@ -1,5 +1,5 @@
-//! What can go wrong in a simulated herd, by name. Apart because people choose from it
-//! (`herd sim --faults crash,stall`); when each befalls whom is for `scenario` and `world`.
+//! What can go wrong in a simulated herd, by name. People choose from it (`herd sim --faults
+//! crash,stall`); `scenario` and `world` decide when each happens, and to which server.
 
 use std::fmt;
 
@@ -7,9 +7,9 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u16)]
 pub enum Fault {
-    /// A process is killed: its far ends hear of it. It comes back empty.
+    /// A process is killed: its far ends learn of it. It comes back empty.
     Crash = 1,
-    /// A machine loses power: its far ends hear nothing. It comes back empty.
+    /// A machine loses power: its far ends learn nothing. It comes back empty.
     Power = 1 << 1,
     /// A server is stopped in an orderly way, and started again.
     Leave = 1 << 2,
@@ -35,7 +35,7 @@ pub enum Fault {
     Replay = 1 << 12,
     /// A stranger greets as if it were a server, or answers a dial in its place.
     Forge = 1 << 13,
-    /// Somebody on the way changes what a link carries.
+    /// An attacker on the way changes what a link carries.
     Meddle = 1 << 14,
 }
 

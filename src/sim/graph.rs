@@ -1,5 +1,5 @@
-//! Who is joined with whom in a simulated herd. Apart because a herd's shape decides what can go
-//! wrong in it, and what a report costs; it knows nothing of what is said on a link.
+//! Which servers of a simulated herd are joined. A herd's shape decides what can go wrong in it,
+//! and what a report costs. Nothing here knows what is said on a link.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -15,7 +15,7 @@ pub struct Graph {
     pub links: Vec<(usize, usize)>,
 }
 
-/// What a graph looks like, whatever its size.
+/// What a graph of any size looks like.
 #[derive(Clone, Copy, Debug)]
 pub enum Shape {
     Preset(&'static Preset),
@@ -158,7 +158,7 @@ fn random_links(servers: usize, degree: Option<usize>, random: &mut Rng) -> Vec<
 mod tests {
     use super::*;
 
-    /// Whether everybody can be reached from the first.
+    /// Whether every server can be reached from the first.
     fn is_connected(graph: &Graph) -> bool {
         let (mut known, mut to_visit) = (BTreeSet::from([0]), vec![0]);
         while let Some(server) = to_visit.pop() {

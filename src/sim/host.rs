@@ -109,7 +109,7 @@ pub struct Host {
     peer_owed_max: usize,
     expire_after: Option<Duration>,
     acts: Vec<Act>,
-    /// When clients were heard, on its own clock.
+    /// When client reports were received, on its own clock.
     stamps: Vec<i128>,
     timers_fired: u64,
     /// Reports that the server has walked by so far.
@@ -261,7 +261,7 @@ impl Host {
         deadlines.into_iter().flatten().min().map(|deadline| self.clock.in_world(deadline))
     }
 
-    /// Gives up to `room` bytes of what a connection is owed to the kernel.
+    /// Gives up to `room` bytes of a connection's outbox to the kernel.
     pub fn flush(&mut self, conn: ConnId, room: usize) -> Vec<u8> {
         let now = self.moment();
         let Some(pipe) = self.pipes.get_mut(&conn) else { return Vec::new() };
@@ -287,7 +287,7 @@ impl Host {
         owing.map(|(&conn, _)| conn).collect()
     }
 
-    /// Bytes that a connection is owed.
+    /// Bytes in a connection's outbox.
     pub fn owed(&self, conn: ConnId) -> usize {
         self.pipes.get(&conn).map_or(0, |pipe| pipe.session.queued_bytes())
     }
@@ -300,7 +300,7 @@ impl Host {
         self.timers_fired
     }
 
-    /// When clients were heard since the last call, on its own clock, in nanoseconds.
+    /// When client reports were received since the last call, on its own clock, in nanoseconds.
     pub fn take_stamps(&mut self) -> Vec<i128> {
         std::mem::take(&mut self.stamps)
     }

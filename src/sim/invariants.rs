@@ -25,30 +25,30 @@ pub enum Invariant {
     Order,
     /// I2: what a server holds of a client never becomes older while it lives.
     Rising,
-    /// I3: what a server believes to hold is what it holds.
+    /// I3: a server's digests and counts match what it holds.
     Upkeep,
     /// I4: left in peace, the herd is whole again and all hold the same, within a bound.
     Agreement,
-    /// I5: what a client was told is kept is held or bettered everywhere, unless all died who
-    /// held it.
+    /// I5: a report that was acknowledged is held or superseded everywhere, unless all servers that
+    /// held it died.
     Keeping,
-    /// I6: whatever is held was said by a client, to the server that it names, at that time.
+    /// I6: every report held was made by a client, to the server that it names, at that time.
     Truth,
     /// I7: a report costs at most 2E − N + 1 lines, and exactly those where nothing goes wrong.
     Cost,
     /// I8: the k-th answer answers the k-th command, and nothing else is sent to a client.
     Answers,
-    /// I9: what is owed to anybody is bounded.
+    /// I9: outstanding answers and bytes of every connection are bounded.
     Bounds,
-    /// I10: who has left waits for nothing and holds nothing.
+    /// I10: a server that has left waits for nothing and holds nothing.
     Leaving,
-    /// I11: peers are let in and believed.
+    /// I11: peers are accepted; strangers and forged links are not.
     Trust,
     /// I12: a herd with nothing to do does next to nothing.
     Idleness,
     /// One input costs no more than a piece of the store, and all of them what they must.
     Bounded,
-    /// Whatever happens comes to an end.
+    /// Everything that happens comes to an end.
     Endless,
     /// What the code asserts of itself.
     Assertion,
@@ -143,7 +143,7 @@ pub struct Invariants {
 
 /// Reports that are held against each other at the end of a life.
 const SAMPLES_MAX: usize = 60;
-/// A server is looked through whenever it was told so much.
+/// A server is checked after every so many inputs.
 const UPKEEP_EVERY: u64 = 200;
 /// Expiry counts whole seconds of two times.
 const EXPIRY_SLACK: i128 = 2_000_000_000;
@@ -158,9 +158,9 @@ struct Seen {
     looks: u64,
     /// In this life: what it held of each client when that had expired.
     forgotten: BTreeMap<Vec<u8>, Vec<u8>>,
-    /// Moments at which it has heard reports, as it told their clients.
+    /// Moments at which it has received reports, as its answers say.
     stamps: BTreeSet<i128>,
-    /// In all its lives: when its clients were heard, on its own clock.
+    /// In all its lives: when it received clients' reports, on its own clock.
     clock: BTreeSet<i128>,
 }
 
@@ -178,7 +178,7 @@ impl Invariants {
         self.said.entry(operands.to_owned()).or_default().insert(server);
     }
 
-    /// Looks at a server that was told something, if there may be anything new to see.
+    /// Looks at a server that had an input, if there may be anything new to see.
     ///
     /// # Errors
     /// I2, I3.
@@ -197,13 +197,14 @@ impl Invariants {
         seen.compare(body)
     }
 
-    /// The last moment at which a server, in this life, told a client that it had heard it.
+    /// The last moment at which a server, in this life, told a client that it had received its
+    /// report.
     pub fn stamped(&self, server: usize) -> i128 {
         self.seats[server].stamps.last().copied().unwrap_or_default()
     }
 
     /// A client was answered by this server, if that still lives: then it must have what it says.
-    /// `stamped` is when it had heard the last one that the client can know of.
+    /// `stamped` is when it had received the last one that the client can know of.
     ///
     /// # Errors
     /// I5, I6.
@@ -280,7 +281,7 @@ impl Invariants {
                 format!("it has left with {held}, a peer keeps everything, and {lost:?} is gone")
             })?;
         }
-        // What it alone had is lost, and nobody promised otherwise.
+        // What it alone had is lost, and that is no broken promise.
         self.acknowledged.retain(is_held);
         self.is_true(&lines, names)
     }
@@ -396,8 +397,8 @@ pub fn is_kept_up(body: &Host) -> Result<(), Violation> {
     checked.map_err(|sentence| Invariant::Upkeep.broken(sentence))
 }
 
-/// Any two reports of a client have an order, and a store that is told all of them ends with the
-/// same in whatever order and however often.
+/// Any two reports of a client have an order, and a store that is given all of them ends with the
+/// same, in any order and however often.
 ///
 /// # Errors
 /// I1.

@@ -1,6 +1,6 @@
-//! The simulator: whole herds in one thread, with real minds, fake wires and virtual time. Apart
-//! from the tests because operators, teachers and CI run it too (`herd sim`); it opens no socket
-//! and reads no clock.
+//! The simulator: whole herds in one thread, with real cores, fake wires and virtual time.
+//! Operators, teachers and CI run it (`herd sim`), and so do the tests; it opens no socket and
+//! reads no clock.
 //!
 //! A seed is a life of a herd: it decides who is joined with whom, what clients say and what goes
 //! wrong (`scenario`). A life that breaks a promise (`invariants::Invariant`) can be lived again

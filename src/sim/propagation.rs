@@ -1,6 +1,6 @@
-//! The reports that servers tell each other, line by line: how often, how far, how fast. Apart
-//! because it reads what the wires carry, and costs more than the rest of a simulation; only
-//! herds whose lines are counted have one.
+//! The reports that servers tell each other, line by line: how often, how far, how fast. It reads
+//! what the wires carry, and costs more than the rest of a simulation; only herds whose lines are
+//! counted have one.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,9 +14,9 @@ use herd_core::LINE_MAC_BYTES;
 
 /// What became of one report.
 pub struct Spread {
-    /// How often it was told.
+    /// How often it was sent.
     pub lines: usize,
-    /// When a server heard it last.
+    /// When the last server received it.
     pub last: Duration,
     /// For each server that has it, over how many links it came.
     rounds: Vec<Option<u32>>,
@@ -63,7 +63,7 @@ impl Propagation {
             let new = || Spread { lines: 0, last: now, rounds: vec![None; servers] };
             let spread = self.reports.entry(line).or_insert_with(new);
             spread.lines += 1;
-            // Whoever tells it without having heard it was told by a client.
+            // A server that sends it without having received it has it from a client.
             let rounds = *spread.rounds[from].get_or_insert(0) + 1;
             if spread.rounds[to].is_none() {
                 spread.rounds[to] = Some(rounds);
@@ -74,7 +74,7 @@ impl Propagation {
     }
 
     /// In a herd where nothing goes wrong: no report costs more than it may, and those in `held`,
-    /// which were news to everybody, cost exactly that.
+    /// which were news to every server, cost exactly that.
     ///
     /// # Errors
     /// I7.

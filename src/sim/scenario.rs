@@ -1,5 +1,5 @@
-//! What a seed decides: the herd, how much goes wrong and how the clients behave. Apart because a
-//! simulation is only as good as its bad luck, and here all of that can be seen at once.
+//! What a seed decides: the herd, how much goes wrong and how the clients behave. A simulation is
+//! only as good as its bad luck, and here all of that can be seen at once.
 //!
 //! Mechanisms are switched off in part of the seeds. Where everything goes wrong all the time, the
 //! repair of one mechanism hides the faults of another.
@@ -15,7 +15,7 @@ use super::graph::{Graph, Shape};
 use herd_core::presets::{PRESETS, SERVERS};
 
 pub const MS: Duration = Duration::from_millis(1);
-/// Servers of a random herd, if nobody says how many.
+/// Servers of a random herd, if their number is not given.
 const SERVERS_DRAWN: RangeInclusive<usize> = 2..=9;
 /// Clients come and things break until then; afterwards the herd is left in peace.
 const PEACE: Duration = Duration::from_secs(8);
@@ -83,7 +83,7 @@ pub struct Scenario {
 /// What the servers of a herd prove themselves with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keys {
-    /// Nothing: names are believed.
+    /// Nothing: names are not verified.
     None,
     One,
     /// A key is being replaced: all know one of two, and some the other one too.
@@ -215,7 +215,7 @@ impl Scenario {
         }
     }
 
-    /// Whether reports expire while somebody looks.
+    /// Whether reports expire during the simulation.
     pub fn expires_soon(&self) -> bool {
         self.expire_after.is_some_and(|after| after < EXPIRES_LATE)
     }
@@ -231,15 +231,15 @@ impl Scenario {
         }
     }
 
-    /// All are joined before the first client comes, and nobody is ever behind.
+    /// All are joined before the first client comes, and no server is ever behind.
     fn counted(self) -> Scenario {
         let (first_talk, compare_every, expire_after) = (JOINED, None, None);
         let is_counted = true;
         Scenario { first_talk, id_bytes: 0, is_counted, compare_every, expire_after, ..self }
     }
 
-    /// Peers may be owed next to nothing, links stall for long, and then nothing more is said:
-    /// what was held back has only its repair to be told by.
+    /// A peer's outbox is tiny, links stall for long, and then nothing more is said: only repair
+    /// can deliver what was held back.
     fn overflowing(self, random: &mut Rng) -> Scenario {
         Scenario {
             faults: Faults::of(&[Fault::Stall, Fault::Reader]),
@@ -255,7 +255,7 @@ impl Scenario {
         }
     }
 
-    /// Where there is room for one line at a time, hundreds of parts that differ are told one after
+    /// Where there is room for one line at a time, hundreds of parts that differ are sent one after
     /// the other, and life is too short for that. No configuration allows so little.
     fn with_room_for_a_crowd(self) -> Scenario {
         if self.ids <= CROWD {
@@ -268,7 +268,7 @@ impl Scenario {
         Scenario { pipe_bytes, peer_owed_max, ..self }
     }
 
-    /// The longest that a link stalls: shorter than its ends' patience, or they would give it up
+    /// The longest that a link stalls: shorter than its ends' timeouts, or they would give it up
     /// and nothing be left to go on.
     pub fn stall_max(&self) -> Duration {
         MS * 2_500

@@ -1,5 +1,4 @@
-//! How a simulated server is set up, unless a seed says otherwise. Apart from `body`, which is the
-//! same for all of them.
+//! How a simulated server is set up, unless a seed says otherwise.
 
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ pub const PATIENCE: Duration = Duration::from_millis(800);
 /// Answers that may wait on one connection.
 pub const WAITS_MAX: usize = 4;
 
-/// Settings with a shorter patience than an operator's: a simulated herd heals within seconds.
+/// Settings with shorter timeouts than an operator's: a simulated herd heals within seconds.
 pub fn settings(name: &str, peers: Vec<PeerSettings>, seed: u64) -> Settings {
     Settings {
         answer_timeout: PATIENCE,

@@ -1,5 +1,5 @@
 //! A fake connection: two pipes of bytes that deliver in random pieces, stall, break and go silent.
-//! Apart because it knows neither what the bytes mean nor when they move; `world` decides that.
+//! It knows neither what the bytes mean nor when they move; `world` decides that.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ pub enum Party {
         life: u32,
     },
     Client(usize),
-    /// Somebody on the peer port who is no server.
+    /// A client of the peer port that is no server.
     Stranger,
 }
 
@@ -27,9 +27,9 @@ pub struct End {
     pub finished: bool,
     /// A delivery is on the agenda.
     pub due: bool,
-    /// This end still believes in the connection.
+    /// This end still takes the connection for alive.
     pub alive: bool,
-    /// Nothing reaches this end any more, and nobody has told it.
+    /// Nothing reaches this end any more, and it does not know.
     pub deaf: bool,
 }
 
@@ -39,9 +39,9 @@ pub struct Wire {
     pub stalled_until: Duration,
     /// Everything takes longer here.
     pub slow: bool,
-    /// What the end that dialled has said, if anybody listens.
+    /// What the end that dialled has said, if that is recorded.
     pub tape: Vec<u8>,
-    /// Somebody waits for the next bytes to this end, and will change them.
+    /// An attacker waits for the next bytes to this end, and will change them.
     pub meddler: Option<usize>,
     /// What came out was not what went in.
     pub is_forged: bool,
@@ -111,13 +111,13 @@ impl Wire {
         self.ends.iter().all(|end| end.alive && !end.deaf)
     }
 
-    /// Whether a server still listens to somebody who is not who they should be.
+    /// Whether a server still has a connection on which bytes were forged.
     pub fn is_believed(&self) -> bool {
         let is_server = |end: &End| matches!(end.party, Party::Server { .. });
         self.is_forged && self.ends.iter().all(|end| end.alive || !is_server(end))
     }
 
-    /// Whether somebody still believes in a connection that does not work.
+    /// Whether an end still takes a connection for alive that does not work.
     pub fn deceives(&self) -> bool {
         !self.is_whole() && self.ends.iter().any(|end| end.alive)
     }

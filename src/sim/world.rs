@@ -1,5 +1,5 @@
-//! The world of a simulated herd: minds with bodies, fake wires between them, and a clock that
-//! jumps from one event to the next. Apart from `invariants`, which says what must be true of it.
+//! The world of a simulated herd: hosts, fake wires between them, and a clock that jumps from one
+//! event to the next. `invariants` says what must be true of it.
 //!
 //! ```text
 //!   agenda: (time, number) → event        the only order there is; time stands still in between
@@ -8,8 +8,9 @@
 //!                                its next deadline and every delivery go onto the agenda
 //! ```
 //!
-//! Everything random is drawn from one generator in the order of events, so a seed is a life of
-//! the herd that can be lived again. What befalls it is in `fate`, and how it ends in `rest`.
+//! Everything random is drawn from one generator in the order of events, so a seed is a life of the
+//! herd that can be lived again. What happens to it is in `inject`, and how it ends in
+//! `quiescence`.
 
 mod acts;
 mod adversary;
@@ -59,7 +60,7 @@ pub struct World {
     is_over: bool,
 }
 
-/// A server's place in the graph, whoever lives there now.
+/// A server's place in the graph, whichever run of it lives there now.
 struct Seat {
     name: String,
     /// Seats of its peers, in the order of their `PeerId`s, and whether we dial.
@@ -93,7 +94,7 @@ enum Event {
     },
     /// This end notices that the wire is dead.
     Lost(At),
-    /// Somebody talks to this server, and has this to report or will think of something.
+    /// A client talks to this server; it has this to report or draws something.
     Talk {
         server: usize,
         report: Option<String>,
@@ -102,12 +103,12 @@ enum Event {
     Birth {
         server: usize,
     },
-    /// A server that leaves has no more patience with its clients.
+    /// The time that a leaving server gives its clients is over.
     Farewell {
         server: usize,
         life: u32,
     },
-    /// Nor with anybody.
+    /// The time that it gives all others is over, too.
     Gone {
         server: usize,
         life: u32,
@@ -219,7 +220,7 @@ impl World {
             Event::Farewell { server, life } if self.lives(server, life) => self.farewell(server),
             Event::Gone { server, life } if self.lives(server, life) => self.be_gone(server),
             Event::Look => self.look(),
-            // Meant for somebody who has died.
+            // Meant for a server that has died.
             Event::Dialed { .. }
             | Event::Timers { .. }
             | Event::Answer { .. }
@@ -276,7 +277,7 @@ impl World {
         if !is_end {
             self.plan_delivery(at);
         }
-        // There is room again for whoever writes into this pipe.
+        // There is room again for the writer of this pipe.
         if let Party::Server { server, .. } = self.wires[at.wire].ends[1 - at.end].party {
             self.settle(server)?;
         }
@@ -297,7 +298,7 @@ impl World {
         }
     }
 
-    /// Bytes on a link are read by those who count and by those who invariants.
+    /// Bytes on a link are read by `propagation` and by `event_log`.
     fn overhear(&mut self, at: At, server: usize, piece: &[u8]) {
         let is_read = self.scenario.is_counted || self.event_log.wants(Detail::Lines);
         let Party::Server { server: from, .. } = self.wires[at.wire].ends[1 - at.end].party else {
@@ -312,7 +313,7 @@ impl World {
         }
     }
 
-    /// A client hears answers.
+    /// A client reads answers.
     fn answer(&mut self, client: usize, at: At, piece: &[u8]) -> Result<(), Violation> {
         let lines = self.clients[client].hear(piece)?;
         let Party::Server { server, life } = self.wires[at.wire].ends[1 - at.end].party else {

@@ -6,7 +6,7 @@ use crate::invariants::{Invariant, Violation};
 use herd_core::LinkState;
 use herd_core::names::{ConnId, ConnKind, PeerId};
 
-/// How much of the store a peer is told at a time, if it may be owed as much; without the last
+/// How much of the store a peer is sent at a time, if its outbox may hold as much; without the last
 /// line.
 const PIECE_BYTES: usize = 64 * 1024;
 /// Greetings and signs of life, beside the reports.
@@ -17,7 +17,7 @@ const WALK_MAX: u64 = 8_192;
 const TIMERS_LEFT_MAX: usize = 1_000;
 
 impl Host {
-    /// One input costs no more than a piece of the store, whatever is held.
+    /// One input costs no more than a piece of the store, however much is held.
     pub(super) fn count_work(&mut self) {
         let walked = self.server.counters().walked;
         let walk = walked - std::mem::replace(&mut self.walked, walked);

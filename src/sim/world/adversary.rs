@@ -1,6 +1,6 @@
-//! What people do to a herd on purpose: strangers say again what servers have said, pretend to be
-//! servers, or change what a link carries. Apart from `fate`, where nobody means any harm. The
-//! strangers know everything but the keys.
+//! What attackers do to a herd: strangers repeat what servers have said, pretend to be servers, or
+//! change what a link carries. In `inject` no one means any harm. The strangers know everything but
+//! the keys.
 
 use super::World;
 use crate::faults::{Fault, Faults};
@@ -12,7 +12,7 @@ use herd_core::names::{ConnId, ConnKind, PeerId};
 
 /// What strangers remember of a link.
 const TAPE_BYTES_MAX: usize = 16 * 1024;
-/// A report that nobody has made.
+/// A report that no client has made.
 const FORGED: &str = "+0.000000000 forged +1.5-1.5 3000";
 
 /// What ends a link only if its far end is no server of ours.
@@ -65,7 +65,7 @@ impl World {
         self.intrude(server, &tape)
     }
 
-    /// A stranger says to a server that it is one of its peers; without keys it would be believed,
+    /// A stranger says to a server that it is one of its peers; without keys it would be accepted,
     /// so there it says something else.
     pub(super) fn forge(&mut self) -> Result<(), Violation> {
         let server = self.random.usize(0..self.seats.len());
@@ -92,7 +92,7 @@ impl World {
         self.intrude(server, said.as_bytes())
     }
 
-    /// What a stranger says that it knows: nothing, or what it has heard a server say of itself.
+    /// What a stranger says that it knows: nothing, or what it has read a server say of itself.
     fn drawn_caps(&mut self) -> String {
         let heard = self.drawn_tape().map(|(_, tape)| String::from_utf8_lossy(&tape).into_owned());
         let caps = heard.as_deref().and_then(|tape| tape.lines().next()?.split(' ').nth(5));
@@ -145,7 +145,8 @@ impl World {
         Ok(())
     }
 
-    /// Somebody in the middle changes what is on its way, if it waits for it. Gives what arrives.
+    /// An attacker in the middle changes what is on its way, if one waits for it. Gives what
+    /// arrives.
     pub(super) fn meddle_with(&mut self, at: At, bytes: &[u8]) -> Option<Vec<u8>> {
         let wire = &mut self.wires[at.wire];
         if wire.meddler != Some(at.end) || bytes.len() < 2 {

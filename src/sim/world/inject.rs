@@ -1,6 +1,5 @@
-//! What befalls a herd: servers are born, leave and die, clients come, dials arrive, wires break.
-//! Apart from `world`, which only lets one event follow another; how much of this there is, is
-//! decided in `scenario`.
+//! What happens to a herd: servers start, leave and die, clients come, dials arrive, wires break.
+//! `world` only lets one event follow another; `scenario` decides how much of this there is.
 
 use std::time::Duration;
 
@@ -17,7 +16,7 @@ use herd_core::names::{ConnKind, PeerId};
 const LOSS_NOTICED_MAX: Duration = Duration::from_secs(5);
 /// How long a server may be dead, and how long two may be out of each other's reach.
 const ABSENCE_MAX: Duration = Duration::from_millis(1_500);
-/// How long clients may take to hear their last answers when a server leaves.
+/// How long clients may take to read their last answers when a server leaves.
 const FAREWELL_MAX: Duration = Duration::from_secs(1);
 /// And how long all the rest may take. Every timer of the dead has fired by then.
 const LEAVING_MAX: Duration = Duration::from_secs(8);
@@ -251,7 +250,7 @@ impl World {
         self.end_life(server, Fault::Leave)
     }
 
-    /// The far ends of a process that ends hear of it; those of a machine without power do not.
+    /// The far ends of a process that ends learn of it; those of a machine without power do not.
     fn end_life(&mut self, server: usize, how: Fault) -> Result<(), Violation> {
         let life = self.seats[server].life;
         let Some(body) = self.seats[server].body.take() else { return Ok(()) };

@@ -1,5 +1,5 @@
 //! How a life ends: left in peace, the herd comes to rest, all hold the same, and then next to
-//! nothing happens. Apart from `world` because it is only looked at from outside, now and then.
+//! nothing happens. The world is only looked at from outside, now and then.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::wire::Wire;
 use herd_core::LinkState;
 use herd_core::names::PeerId;
 
-/// How often somebody looks whether the herd is at rest.
+/// How often the herd is checked for being at rest.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How long a herd at rest is watched for what it does.
 const REST: Duration = Duration::from_secs(4);
@@ -55,7 +55,8 @@ impl World {
         Ok(())
     }
 
-    /// Everybody is there, joined with all their peers and owed nothing, and all hold the same.
+    /// All servers are there, joined with all their peers and with nothing left to flush, and all
+    /// hold the same.
     fn is_at_rest(&self) -> Result<(), Violation> {
         let healed = |is_so: bool, who: &str, what: &str| {
             Invariant::Agreement.demand(is_so, || format!("{who} {what} for too long"))
@@ -123,7 +124,7 @@ impl World {
         }
     }
 
-    /// What a server holds that nobody may have forgotten yet.
+    /// What a server holds that no server may have forgotten yet.
     fn lasting_lines(&self, body: &Host) -> Vec<String> {
         let mut lines = lines_of(body.server.store());
         if self.scenario.expire_after.is_some() {
@@ -134,7 +135,7 @@ impl World {
         lines
     }
 
-    /// Whatever any server was told.
+    /// The inputs of all servers so far.
     fn stirs(&self) -> u64 {
         self.bodies().map(|body| body.timers_fired() + body.server.counters().lines_in).sum()
     }
