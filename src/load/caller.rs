@@ -29,7 +29,7 @@ pub struct Caller {
     pub known: u64,
     asked: VecDeque<Asked>,
     unanswered: u64,
-    /// Waits in the crowd's queue of those who can be asked for more.
+    /// Waits in the crowd's queue of callers with room for more requests.
     pub is_free: bool,
     /// Bytes that the socket did not take at once.
     owed: Vec<u8>,
@@ -54,7 +54,7 @@ impl Caller {
         self.unanswered += asked.count;
     }
 
-    /// Sends `lines`; what the socket does not take goes when it does.
+    /// Sends `lines`; the rest goes when the socket takes it.
     pub fn send(&mut self, lines: &[u8]) -> io::Result<()> {
         let taken = if self.owed.is_empty() { self.write(lines)? } else { 0 };
         self.owed.extend_from_slice(&lines[taken..]);

@@ -13,7 +13,7 @@ use serde::Serialize;
 pub const CLIENTS_MAX: u64 = 1_000_000;
 
 /// A prime above `CLIENTS_MAX`: clients speak in an order without locality, so that neither the
-/// caches nor the prefetcher know who is next, and all of them speak.
+/// caches nor the prefetcher know which is next, and all of them speak.
 const STRIDE: u64 = 7_368_787;
 
 const ID: &str = "client-000000.example.org";
@@ -24,7 +24,7 @@ const POSITION: &str = "+34.068930-118.445127";
 const TIME: &str = "0000000000.000000000";
 const SECOND_DIGITS: usize = 10;
 
-/// The languages that can be spoken.
+/// The protocols that can be spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Dialect {
@@ -119,7 +119,7 @@ impl Chatter {
         self.whatsat_percent = percent;
     }
 
-    /// Who sends request `number`.
+    /// The client that sends request `number`.
     fn client_of(&self, number: u64) -> u64 {
         let count = self.clients.end - self.clients.start;
         self.clients.start + number % count * STRIDE % count

@@ -14,7 +14,7 @@ use super::settings::WAITS_MAX;
 use herd_core::store::rank;
 use herd_core::wire::{Command, Report};
 
-/// How the time of a client begins whose clock is not decades behind.
+/// The first digits of a client's time, if its clock is not decades behind.
 const AHEAD_DIGITS: &str = "18";
 
 pub struct Client {
@@ -32,7 +32,7 @@ pub struct Client {
     promises: VecDeque<(bool, Duration)>,
     /// When its server had received the last report that it can know of.
     pub stamped: i128,
-    /// Why its reports may be refused, and what it was told be forgotten.
+    /// Why its reports may be refused, and why acknowledged ones may be forgotten.
     laxity: Laxity,
     /// The connection broke, or its server leaves: not every command will be answered.
     pub is_cut: bool,
@@ -53,7 +53,7 @@ enum Asked {
 }
 
 impl Client {
-    /// A client of the server of this name, who reports this and no more.
+    /// A client of the server of this name that reports this and no more.
     pub fn with_report(name: &str, operands: &str, scenario: &Scenario) -> (Client, Vec<u8>) {
         let mut client = Client {
             name: name.to_owned(),
@@ -117,8 +117,8 @@ impl Client {
         self.asked.len()
     }
 
-    /// Its server has asked the places for it. The answer comes in time, or at `settled` it will
-    /// be told that there was none.
+    /// Its server has asked the places for it. The answer comes in time, or at `settled` the client
+    /// learns that there was none.
     ///
     /// # Errors
     /// I9: too many of its questions are open.
@@ -250,7 +250,7 @@ impl Client {
 }
 
 impl Asked {
-    /// What an answer ends with, and has nowhere else.
+    /// The end of an answer, which occurs nowhere else in it.
     fn answer_end(&self) -> &'static [u8] {
         match self {
             Asked::Whatsat { .. } => b"\n\n",

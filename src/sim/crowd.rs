@@ -1,4 +1,4 @@
-//! Two servers at their claimed size: what one input may cost, however much is held and whatever
+//! Two servers at their claimed size: what one input may cost, however much is held and whichever
 //! ids strangers have chosen. The herds of `world` are small so that many can be run: here nothing
 //! goes wrong but what was missed, and the work is counted.
 //!
@@ -45,7 +45,7 @@ pub struct Price {
 
 const A: usize = 0;
 const B: usize = 1;
-/// What a turn of the loop takes from a link at most.
+/// The most that a turn of the loop takes from a link.
 const READ_BYTES: usize = 64 * 1024;
 /// Digits of a position that make a line long.
 const LONG_DIGITS: usize = 1_800;
@@ -105,7 +105,8 @@ pub fn live(crowd: Crowd, seed: u64) -> Result<Price, Violation> {
 
     pair.forget()?;
 
-    // A server leaves whose link has just come up, and one whose peer has not read for long.
+    // One server leaves when its link has just come up, and one when its peer has not read for
+    // long.
     for is_joined in [false, true] {
         let mut pair = Pair::new(seed);
         if is_joined {
@@ -185,13 +186,13 @@ impl Pair {
         self.check(at)
     }
 
-    /// Demands that nothing was asked of the world that may not be.
+    /// Demands that the hosts asked nothing forbidden of the world.
     fn check(&mut self, at: usize) -> Result<(), Violation> {
         self.bodies[at].first_violation().map_or(Ok(()), Err)
     }
 
-    /// A new link, over which everything is carried that the two have to say; a client of A goes
-    /// on reporting meanwhile.
+    /// A new link that carries everything that the two have to say; a client of A goes on reporting
+    /// meanwhile.
     fn meet(&mut self) -> Result<(), Violation> {
         self.connect();
         self.carry(true)

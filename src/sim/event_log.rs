@@ -5,18 +5,18 @@ use std::fmt;
 use std::hash::{DefaultHasher, Hasher};
 use std::time::Duration;
 
-/// How much a life leaves to read.
+/// How much of a life is recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Detail {
-    /// Nothing but its end.
+    /// Only its end.
     Silent,
-    /// What befell servers and links, and what clients reported.
+    /// What happened to servers and links, and what clients reported.
     Events,
     /// Every line between servers, too.
     Lines,
 }
 
-/// One line of the event_log.
+/// One row of the event log.
 #[derive(Clone, Debug)]
 pub struct Row {
     at: Duration,

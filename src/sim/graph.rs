@@ -8,7 +8,7 @@ use fastrand::Rng;
 
 use herd_core::presets::{PRESETS, Preset, SERVERS};
 
-/// A herd's servers and links. Of a link, the first-named server dials.
+/// A herd's servers and links. The first-named server of a link dials.
 #[derive(Clone, Debug)]
 pub struct Graph {
     pub names: Vec<String>,
@@ -110,7 +110,7 @@ impl Graph {
     }
 }
 
-/// Names that can be told apart at a glance, as long as there are any.
+/// Names that differ at a glance, as long as there are any.
 fn name(server: usize) -> String {
     let year = &PRESETS[(server / SERVERS) % PRESETS.len()];
     if server < 2 * SERVERS {
@@ -122,7 +122,7 @@ fn name(server: usize) -> String {
 }
 
 /// A random tree, and then links between any two until there are enough. Bound: there are at most
-/// as many links as pairs, and half of them at most are drawn at random.
+/// as many links as pairs, and at most half of them are drawn at random.
 fn random_links(servers: usize, degree: Option<usize>, random: &mut Rng) -> Vec<(usize, usize)> {
     let pairs = servers * (servers - 1) / 2;
     let wanted = match degree {

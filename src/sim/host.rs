@@ -226,7 +226,7 @@ impl Host {
         self.tell_deferred();
     }
 
-    /// What is due is done: timers of the core, then deadlines of sessions.
+    /// Does what is due: timers of the core, then deadlines of sessions.
     pub fn expire(&mut self) {
         let mut fired = Vec::new();
         self.wheel.expire(self.clock.now.monotonic, &mut fired);

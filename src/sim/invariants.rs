@@ -1,6 +1,5 @@
-//! What must be true of a herd, seen from outside. Apart from `world`, which moves the bytes and
-//! the time, because these are the promises: they should be readable without knowing how the
-//! simulation works.
+//! What must be true of a herd, seen from outside. `world` moves the bytes and the time; these are
+//! the promises, and they should be readable without knowing how the simulation works.
 //!
 //! A promise that is broken is a value: it says which one, and what was seen.
 

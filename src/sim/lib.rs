@@ -2,7 +2,7 @@
 //! Operators, teachers and CI run it (`herd sim`), and so do the tests; it opens no socket and
 //! reads no clock.
 //!
-//! A seed is a life of a herd: it decides who is joined with whom, what clients say and what goes
+//! A seed is a life of a herd: it decides which servers are joined, what clients say and what goes
 //! wrong (`scenario`). A life that breaks a promise (`invariants::Invariant`) can be lived again
 //! from its seed, word for word.
 //!
@@ -40,7 +40,7 @@ const TWICE_EVERY: u64 = 1_000;
 /// A larger herd is not broken but measured: its faults are those of its parts.
 pub const SERVERS_MAX: usize = 64;
 
-/// What all lives of a run have in common. What is `None`, each seed decides.
+/// What all lives of a run have in common. Each seed decides what is `None`.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
     pub servers: Option<RangeInclusive<usize>>,
@@ -71,7 +71,7 @@ impl Plan {
         };
         let (servers, links) = (scenario.graph.names.len(), scenario.graph.links.len());
         let mut world = World::new(scenario, seed, detail);
-        // What a panic leaves half done is looked at, but not lived on with.
+        // The state after a panic is looked at, but the life does not go on with it.
         let lived = catch_unwind(AssertUnwindSafe(|| world.live()));
         let cost = match self.reports {
             Some(_) => world.propagation.cost(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use herd_core::names::{ConnId, ConnKind};
 
-/// Who is at one end of a wire.
+/// The party at one end of a wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Party {
     /// A server, in one of its lives.

@@ -4,7 +4,7 @@
 //! ```text
 //!   agenda: (time, number) → event        the only order there is; time stands still in between
 //!
-//!   event ──▶ a body is told ──▶ settle: its acts are done, what it owes goes into the wires,
+//!   event ──▶ a host's input ──▶ settle: its acts are done, its outbox goes into the wires,
 //!                                its next deadline and every delivery go onto the agenda
 //! ```
 //!
@@ -357,9 +357,9 @@ impl World {
         self.settle(server)
     }
 
-    /// Does what a body wants of the world, until it wants nothing more.
+    /// Does what a host wants of the world, until it wants nothing more.
     ///
-    /// Bound: what it wants anew comes of lines that it has read, and those come to an end.
+    /// Bound: new wishes come only from lines that it has read, and those come to an end.
     fn settle(&mut self, server: usize) -> Result<(), Violation> {
         loop {
             let Some(body) = &mut self.seats[server].body else { return Ok(()) };

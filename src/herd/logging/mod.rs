@@ -116,7 +116,7 @@ pub fn start(
 /// # Errors
 /// What the system says.
 pub fn make_dir(dir: &Path, mode: u32) -> io::Result<()> {
-    // Who may read a file in it may enter it (chmod(1): r becomes rx).
+    // A user who may read a file in it may enter it (chmod(1): r becomes rx).
     DirBuilder::new().recursive(true).mode(mode | (mode & 0o444) >> 2).create(dir)
 }
 

@@ -298,7 +298,8 @@ mod tests {
         // The writer holds line 0; of the next 20,000 the tray has room for a mebibyte.
         let began = Instant::now();
         (1..=20_000).for_each(|number| write_line(&mut sink, number));
-        // Who waited for the disk even a millisecond for each line would need twice as long.
+        // A thread that waited for the disk even a millisecond for each line would need twice as
+        // long.
         assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
         let kept = TRAY_BYTES_MAX / 100;
         assert_eq!(tray.dropped(), (20_000 - kept) as u64);

@@ -259,8 +259,8 @@ struct Bucket {
 }
 
 impl Askers {
-    /// Addresses remembered at a time. Who asks rarely is forgotten first: a full bucket is no
-    /// different from none.
+    /// Addresses remembered at a time. An address that asks rarely is forgotten first: a full
+    /// bucket is no different from none.
     const REMEMBERED_MAX: usize = 10_000;
     const SWEEP_EVERY: Duration = Duration::from_secs(1);
 

@@ -44,8 +44,8 @@ use google_new::GoogleNew;
 use overpass::Overpass;
 use remote::Protocol;
 
-/// Whose places are compiled in, as CC BY 4.0 (section 3a) wants it told: for `--version`; NOTICE
-/// says the same. Answers carry it as HTML in `html_attributions`.
+/// The source of the places that are compiled in, as CC BY 4.0 (section 3a) requires: for
+/// `--version`; NOTICE says the same. Answers carry it as HTML in `html_attributions`.
 pub const ATTRIBUTION: &str = "Places: GeoNames (https://www.geonames.org/), \
      CC BY 4.0 (https://creativecommons.org/licenses/by/4.0/), modified.";
 
@@ -70,8 +70,8 @@ pub enum Told {
 /// One place, as every source that renders its own answers describes it.
 #[derive(Clone, Copy, Debug)]
 pub struct Place<'a> {
-    /// Who gave the place its id: the part of `place_id` before the colon. Empty if the id says so
-    /// itself, or is Google's, whose services know it by nothing else.
+    /// The source of the place's id: the part of `place_id` before the colon. Empty if the id says
+    /// so itself, or is Google's, whose services know it by nothing else.
     pub authority: &'a str,
     /// The id, unique to its authority.
     pub id: &'a str,

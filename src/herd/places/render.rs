@@ -58,8 +58,8 @@ pub fn failure(status: &str, message: &str, out: &mut Vec<u8>) {
     write(&body, CompactFormatter, out);
 }
 
-/// Appends `text` without its blank lines and without the newlines at its end, whatever a service
-/// sent (PROTOCOL 3.6).
+/// Appends `text` without its blank lines and without the newlines at its end, which a service may
+/// send (PROTOCOL 3.6).
 ///
 /// A line that holds nothing but carriage returns is blank, too: a client that reads CRLF lines
 /// would see it so. A blank first line goes because the line before it, the AT line, has its own

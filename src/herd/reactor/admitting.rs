@@ -1,5 +1,5 @@
-//! Who comes in: accepting at the doors, and the cap on connections. `serving` begins where a
-//! connection has its name and its first deadline.
+//! How connections come in: accepting at the doors, and the cap on connections. `serving` begins
+//! where a connection has its name and its first deadline.
 
 use super::connection::Connection;
 use super::listener::{Accepted, Arrival};

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //!   turns   a ─ b ─ c ─▶     some of a's are answered; if more are left, a goes behind c
-//!           │   │   └ 1      b is owed too much: it steps out, and is called when it has read
+//!           │   │   └ 1      b's outbox is full: it steps out, and is called when it has read
 //!           │   └ 2
 //!           └ 30 questions
 //! ```

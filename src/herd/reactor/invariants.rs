@@ -37,7 +37,7 @@ impl Reactor {
         self.slots.living().for_each(|connection| self.check_connection(connection));
     }
 
-    /// The living in a queue are those who say that they are, each once.
+    /// The living connections in a queue are those that say so, each once.
     fn check_queue(
         &self,
         what: &str,

@@ -46,7 +46,8 @@ impl Newcomers {
         }
     }
 
-    /// Whether any address has spent so much that the caller must be told apart from others.
+    /// Whether any address is near the end of its budget, so that the address of a connection
+    /// matters.
     pub fn anybody_is_short(&self, now: Duration) -> bool {
         now < self.short_until
     }

@@ -484,7 +484,7 @@ fn an_address_introduces_so_many_and_no_more() {
     let (mut client, conn) = house.come(ConnKind::Client);
     client.write_all(reports(7).as_bytes()).unwrap();
     house.turn_until(|reactor| reactor.server.counters().lines_in == 1_000);
-    // What one turn of a connection may introduce before it is known to whom it belongs.
+    // What one turn of a connection may introduce before its address is looked up.
     let known = house.reactor.server.store().len();
     assert!((300..=512).contains(&known), "{known} are known");
     let refused = house.reactor.server.counters().newcomers_refused;

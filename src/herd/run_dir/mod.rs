@@ -88,7 +88,7 @@ impl RunDir {
         }
     }
 
-    /// Who holds `name`, if it is held: the one whose process is not asked, so this does not wait.
+    /// The holder of `name`, if it is held. Its process is not asked, so this does not wait.
     ///
     /// # Errors
     /// The file cannot be read or, though it is locked, holds no pid.

@@ -77,7 +77,7 @@ impl RunDir {
         Ok(path)
     }
 
-    /// The socket goes by another name from now on. Who listens on it does not notice.
+    /// The socket goes by another name from now on. The process that listens on it does not notice.
     pub(super) fn move_socket(&self, from: &str, to: &str) -> io::Result<()> {
         let (old, new) = (self.file(from, "sock")?, self.file(to, "sock")?);
         let real = fs::read_link(&old);

@@ -1,5 +1,5 @@
 //! What is demanded of one simulated server by itself: bounded work while it serves, and nothing
-//! left when it has gone. Apart from the host, which only does what the reactor does.
+//! left when it has gone. The host only does what the reactor does.
 
 use super::{Act, HIGH_WATER, Host, LIMITS, LINES_MAX};
 use crate::invariants::{Invariant, Violation};
@@ -33,7 +33,7 @@ impl Host {
         }
     }
 
-    /// A text was put behind what is to be sent, of a connection that was open or not.
+    /// A text was appended to the outbox of a connection, which was open or not.
     pub(super) fn check_sent(&mut self, conn: ConnId, text: &[u8], is_open: bool, queued: usize) {
         let piece_bytes = PIECE_BYTES.min(self.peer_owed_max) + LIMITS.line_bytes_max;
         let queued_max = match conn.kind() {

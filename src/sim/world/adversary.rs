@@ -49,7 +49,7 @@ impl World {
         }
     }
 
-    /// What a dialler has once said, byte for byte, and whom it dialled.
+    /// What a dialler has once said, byte for byte, and the server that it dialled.
     fn drawn_tape(&mut self) -> Option<(usize, Vec<u8>)> {
         let taped = |&wire: &usize| !self.wires[wire].tape.is_empty();
         let taped: Vec<usize> = (0..self.wires.len()).filter(taped).collect();
@@ -115,7 +115,7 @@ impl World {
         Ok(())
     }
 
-    /// Whether it is a stranger who answers the next dial.
+    /// Whether a stranger answers the next dial.
     pub(super) fn has_impostor(&mut self) -> bool {
         let may_be = self.scenario.faults.has(Fault::Forge) && self.now < self.scenario.peace;
         may_be && self.random.u32(0..4) == 0
@@ -129,7 +129,7 @@ impl World {
     }
 
     /// A stranger was dialled and greeted: it sends the greeting back, or one with the names
-    /// changed about, with or without a proof.
+    /// swapped, with or without a proof.
     pub(super) fn answer_falsely(&mut self, at: At, piece: &[u8]) -> Result<(), Violation> {
         let heard = String::from_utf8_lossy(piece).into_owned();
         let words: Vec<&str> = heard.split_whitespace().collect();

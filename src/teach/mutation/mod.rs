@@ -45,7 +45,7 @@ pub struct Mutant {
     pub edit: Edit,
 }
 
-/// Who must notice.
+/// What must notice it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Expected {
     /// The simulator, which sees one of these promises broken.
