@@ -296,7 +296,7 @@ TOML
     run 0 status
     says 'elsewhere' 'status says who is elsewhere'
     run 0 logs
-    says 'Near of herd two' 'the log is where herd.toml says'
+    says 'name=Near herd=two' 'the log is where herd.toml says'
     output=$("$binary" pid Near) || fail 'the binary does not find what herd.sh has started'
     echo 'colour = 1' >>"$toml"
     run 0 status
