@@ -26,7 +26,7 @@ pub fn bench(out: &mut impl Write, flags: &BenchFlags) -> Result<Exit, Failure> 
         }
     });
     if shows {
-        // The line of progress makes way.
+        // The line of progress is erased.
         let _ = write!(io::stderr(), "\r\x1b[K");
     }
     let findings = findings?;
@@ -79,7 +79,7 @@ fn plan(flags: &BenchFlags) -> Result<Plan, Failure> {
     })
 }
 
-/// Where the server listens, and its process if its name tells.
+/// Where the server listens, and its process if that is known by its name.
 fn target(flags: &BenchFlags) -> Result<(SocketAddr, Option<u32>), Failure> {
     let unreachable = |sentence: String| Failure::new(Exit::Unreachable, sentence);
     let Some(name) = &flags.name else {
@@ -95,8 +95,8 @@ fn target(flags: &BenchFlags) -> Result<(SocketAddr, Option<u32>), Failure> {
         .resolve()
         .map_err(|error| unreachable(format!("{name} cannot be found at {clients}: {error}")))?;
     let run_dir = flags.run_dir.clone().unwrap_or(settings.run_dir);
-    // Not the server's account, or no /proc: then there are no costs to tell, but a load all the
-    // same. Another herd's server of this name is not the one that is loaded.
+    // Not the server's account, or no /proc: then the costs are unknown, but there is a load all
+    // the same. Another herd's server of this name is not the one that is loaded.
     let run_dir = RunDir::new(run_dir);
     let holder = match look(&run_dir, name) {
         Sight::Up(status) if status.client_address == address.to_string() => {
@@ -111,7 +111,7 @@ fn target(flags: &BenchFlags) -> Result<(SocketAddr, Option<u32>), Failure> {
     Ok((address, pid.filter(|_| cfg!(target_os = "linux"))))
 }
 
-/// One line that is written over, again and again.
+/// A line of progress, rewritten in place.
 fn show(plan: &Plan, progress: Progress) {
     let seconds = progress.elapsed.as_secs_f64();
     let rate = progress.answers as f64 / seconds.max(f64::MIN_POSITIVE);

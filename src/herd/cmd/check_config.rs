@@ -38,7 +38,7 @@ pub fn checked_herd(which: &Which, name: Option<&str>) -> Result<(Herd, Settings
     Ok((herd, settings))
 }
 
-/// Servers, addresses, and who dials whom; whether by one key, by two or by name alone.
+/// Servers, addresses, and which peer dials which; whether by one key, by two or by name alone.
 ///
 /// # Errors
 /// What `out` says.

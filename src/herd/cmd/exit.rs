@@ -22,7 +22,7 @@ pub enum Exit {
     /// Standard output cannot be written, a simulated herd has broken a promise, a planted bug was
     /// not noticed, or an experiment did not show its effect.
     Failed = 1,
-    /// The words given are no question. Clap gives the same for its own complaints.
+    /// The arguments are invalid. Clap uses the same code for its own errors.
     Usage = 2,
     /// The server that was asked about is not running.
     NotRunning = 3,
@@ -112,7 +112,7 @@ impl From<LogError> for Failure {
     }
 }
 
-/// Where the system has too little of something, no other directory or port will help.
+/// If the system has too little of something, no other directory or port will help.
 fn scarce(what: &str, error: &io::Error) -> Option<Failure> {
     let way_out = match Errno::from_io_error(error)? {
         Errno::MFILE => "allow it more descriptors (ulimit -n)",

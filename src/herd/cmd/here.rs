@@ -13,7 +13,7 @@ pub fn is_here(address: &Address) -> bool {
     address.resolve().is_ok_and(|address| is_ours(address.ip()))
 }
 
-/// Whether this machine has the address. The system is asked by a socket that sends nothing.
+/// Whether this machine has the address. A socket that sends nothing asks the system.
 pub fn is_ours(ip: IpAddr) -> bool {
     ip.is_loopback() || UdpSocket::bind((ip, 0)).is_ok()
 }

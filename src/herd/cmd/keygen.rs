@@ -49,7 +49,7 @@ pub fn create(path: &Path) -> Result<String, Failure> {
 /// The file is unfit, or cannot be replaced.
 pub fn rotate(path: &Path) -> Result<String, Failure> {
     let shown = path.display();
-    // What is replaced is the file, not a link to it.
+    // The file is replaced, not a link to it.
     let file = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     replace(path, &file)?;
     Ok(format!(
@@ -66,7 +66,7 @@ fn replace(path: &Path, file: &Path) -> Result<(), Failure> {
     let mut beside = file.as_os_str().to_owned();
     beside.push(".new");
     let beside = PathBuf::from(beside);
-    // It is also the lock: of two rotations at a time, one would lose its key.
+    // It is also the lock: without it, one of two rotations at a time would lose its key.
     let mut new = open_new(&beside).map_err(|error| match error.kind() {
         ErrorKind::AlreadyExists => Failure::new(
             Exit::CannotCreate,

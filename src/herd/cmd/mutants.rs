@@ -24,8 +24,8 @@ pub struct Hunt {
     pub is_inside: bool,
 }
 
-/// Plants one bug after the other in a copy of the checkout that this is run in, and shows who
-/// noticed it. If a single one is noticed by a run, that run is shown in rows.
+/// Plants one bug after the other in a copy of the current checkout, and shows what noticed it. If
+/// a single one is noticed by a run, that run is shown in rows.
 ///
 /// # Errors
 /// A bug was not noticed as it must be, there is none of this name, this is no checkout, its copy
@@ -75,7 +75,7 @@ fn hunt(out: &mut impl Write, wanted: &Hunt) -> Result<Vec<(Mutant, Found)>, Fai
     Ok(results)
 }
 
-/// Of a single bug, the life that noticed it, in rows.
+/// The life that noticed a single bug, in rows.
 fn tell(out: &mut impl Write, copy: &Copy, mutant: &Mutant, catch: &Catch) -> io::Result<()> {
     if catch.is_crowd {
         writeln!(out, "BROKEN {}: {}", catch.promise, catch.sentence)?;

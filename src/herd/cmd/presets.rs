@@ -8,7 +8,7 @@ use herd_core::presets::PRESETS;
 use super::check_config::listed;
 use super::table::write_table;
 
-/// The years, with their ports and who dials whom.
+/// The years, with their ports and which peer dials which.
 ///
 /// # Errors
 /// What `out` says.

@@ -9,7 +9,7 @@ use herd::config::layers::Which;
 use super::exit::{Exit, Failure};
 use super::sight::Call;
 
-/// What it waits above the deadline that the server itself has for a WHATSAT.
+/// How much longer it waits than the deadline that the server itself has for a WHATSAT.
 const MARGIN: Duration = Duration::from_secs(3);
 
 /// Sends `line` to the client port of `name` and prints what comes back until it hangs up.
@@ -58,7 +58,7 @@ pub fn say(out: &mut impl Write, which: &Which, name: &str, line: &str) -> Resul
     Ok(Exit::Success)
 }
 
-/// What starts the server that was meant.
+/// The command that starts the server that was meant.
 fn serve_command(which: &Which, name: &str) -> String {
     let mut words = vec![format!("herd serve {name}")];
     words.extend(which.config.iter().map(|path| format!("--config {}", path.display())));

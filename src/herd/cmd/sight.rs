@@ -65,7 +65,8 @@ pub fn look(run_dir: &RunDir, name: &str) -> Sight {
     let asked = run_dir.socket(name).and_then(|socket| ask(&socket));
     // The lock is looked at last: a server that started meanwhile is not taken for stopped.
     match (asked, run_dir.holder(name)) {
-        // Of two servers of one name, one has a longer name here: see `RunDir::claim_beside`.
+        // If two servers have one name, one of them has a longer name here: see
+        // `RunDir::claim_beside`.
         (Ok(status), _) => Sight::Up(Box::new(Status { name: name.to_owned(), ..status })),
         (Err(error), Ok(None)) if error.kind() != ErrorKind::TimedOut => {
             Sight::Stopped { name: name.to_owned() }

@@ -35,9 +35,9 @@ use super::sight::{Sight, ask, look};
 /// A server answers a moment after its start; a machine that is busy with something else may need
 /// longer.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How often is looked whether something has come about.
+/// How often a condition is checked while it is waited for.
 pub const PAUSE: Duration = Duration::from_millis(20);
-/// Lines of what a server said that did not start.
+/// Lines shown of the output of a server that did not start.
 const LINES_SHOWN: usize = 10;
 
 /// What is to be started, checked.
@@ -52,11 +52,11 @@ pub struct Plan {
 struct Started<'a> {
     config: &'a Config,
     child: Child,
-    /// What it says from here on in its `.out` file is about this start.
+    /// Its `.out` file is about this start from this offset on.
     said_from: u64,
 }
 
-/// How this program is called by who reads what it says: herd.sh has another name for itself.
+/// The name of this program in its messages: herd.sh has another name for itself.
 pub fn me() -> String {
     std::env::var("HERD_SH").ok().filter(|me| !me.is_empty()).unwrap_or("herd".to_owned())
 }
@@ -359,7 +359,7 @@ fn await_answer(
     let name = &server.config.name;
     loop {
         let status = run_dir.socket(name).and_then(|socket| ask(&socket));
-        // By this name another one may answer, that was started by hand.
+        // Another server of this name may answer, one that was started by hand.
         if status.is_ok_and(|status| status.pid == server.child.id()) {
             return Ok(());
         }

@@ -16,8 +16,8 @@ use super::table::write_table;
 /// Enough of a digest to see whether two are equal.
 const DIGEST_DIGITS_SHOWN: usize = 8;
 
-/// Prints who runs: these servers or, if there are none, all who have run here. `herd` are those
-/// that are listed even if they have not.
+/// Prints which servers run: these or, if there are none, all that have run here. Those of `herd`
+/// are listed even if they have not.
 ///
 /// # Errors
 /// The run directory cannot be read, or `out` not be written.

@@ -17,8 +17,8 @@ use super::sight::unreadable;
 use super::sight::{Sight, find_process, look_at_all};
 use super::start::{PAUSE, lock};
 
-/// What a server gets to stop, above what it takes for its drain; and what the system gets to end
-/// one that is killed.
+/// The time for a server to stop, beyond that of its drain; and the time for the system to end one
+/// that is killed.
 const MARGIN: Duration = Duration::from_secs(5);
 
 /// Servers that are asked to stop, and how long each may take.

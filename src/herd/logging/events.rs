@@ -19,9 +19,9 @@ pub enum CloseReason {
     /// Nothing was said after the connection was made.
     FirstByteTimeout,
     IdleTimeout,
-    /// The far end takes nothing of what is to be sent.
+    /// The far end takes nothing of its outbox.
     WriteTimeout,
-    /// The far end did not close after our last word.
+    /// The far end did not close after our last byte.
     LingerTimeout,
     EndlessLine,
     /// It speaks HTTP, TLS or SSH.
@@ -169,7 +169,7 @@ impl Display for CloseReason {
     }
 }
 
-/// What a connection is, as its events call it.
+/// The kind of a connection, as its events name it.
 fn kind(conn: ConnId) -> &'static str {
     match conn.kind() {
         ConnKind::Client => "client",

@@ -24,7 +24,7 @@ use simplelog::{Config, ConfigBuilder, WriteLogger, format_description};
 use sink::Tray;
 use writer::Destination;
 
-/// What the rest of the program may ask of the log once it runs. Clones speak to the same log.
+/// The running log, as the rest of the program uses it. Clones share one log.
 #[derive(Clone)]
 pub struct LogHandle {
     /// `None` at level `off`: there is no file and no thread.
@@ -133,7 +133,7 @@ pub fn open_to_append(path: &Path, mode: u32) -> io::Result<File> {
     }
     let file = OpenOptions::new().append(true).create(true).mode(mode).open(path)?;
     if file.metadata()?.is_file() {
-        // Whose file belongs to another has chosen its permissions.
+        // If the file belongs to another user, that user has chosen its permissions.
         let _ = file.set_permissions(Permissions::from_mode(mode));
     }
     Ok(file)

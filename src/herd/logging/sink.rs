@@ -85,7 +85,7 @@ pub(super) struct Orders {
     pub(super) close: bool,
 }
 
-/// What the writer is doing, which tells whether it has to be woken.
+/// What the writer is doing, which decides whether it has to be woken.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum WriterState {
     /// Waits for a first line, however long.

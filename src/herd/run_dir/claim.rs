@@ -101,7 +101,7 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// What the server is called here.
+    /// The server's name here.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -112,8 +112,8 @@ impl Claim {
         if self.after.is_some() {
             return;
         }
-        // At no moment is there no lock by which it could be seen to live. If there can be no
-        // second one, it keeps the first.
+        // At every moment it holds a lock that shows that it is alive. If there can be no second
+        // one, it keeps the first.
         let gone = gone_by(&self.name, process::id());
         if let Ok(mut after) = self.run_dir.claim(&gone) {
             after.is_passing = true;

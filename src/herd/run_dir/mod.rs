@@ -105,7 +105,8 @@ impl RunDir {
         };
         let mut pid = Ok(0);
         for _ in 0..LOCK_ATTEMPTS {
-            // Shared, so that two who look at the same time do not take each other for the server.
+            // Shared, so that two processes that look at the same time do not take each other for
+            // the server.
             match file.try_lock_shared() {
                 Ok(()) => return Ok(None),
                 Err(TryLockError::WouldBlock) => pid = read_pid(&mut file),
@@ -145,7 +146,8 @@ impl RunDir {
     /// has, even if the file was removed.
     ///
     /// # Errors
-    /// `Unsupported` where the system does not tell; `PermissionDenied` of other users' processes.
+    /// `Unsupported` where the system gives no such list; `PermissionDenied` of other users'
+    /// processes.
     fn is_open_in(&self, name: &str, pid: u32) -> io::Result<bool> {
         if !Path::new("/proc/self/fd").exists() {
             return Err(io::ErrorKind::Unsupported.into());
@@ -187,7 +189,7 @@ impl RunDir {
                 (_, Some(name)) if self.has_lost_its_file(name) => name,
                 _ => continue,
             };
-            // Others may have left something here as well.
+            // Other programs may have left files here as well.
             names.extend(self.file(name, "pid").is_ok().then(|| name.to_owned()));
         }
         names.sort_unstable();

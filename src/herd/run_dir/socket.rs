@@ -15,7 +15,7 @@ use super::RunDir;
 const SOCKET_PATH_BYTES_MAX: usize = if cfg!(target_os = "macos") { 103 } else { 107 };
 
 impl RunDir {
-    /// Where the server `name` can be asked. It is possible that no one listens there.
+    /// Where the server `name` can be asked. Perhaps no process listens there.
     ///
     /// # Errors
     /// It is no name.
@@ -33,7 +33,7 @@ impl RunDir {
     /// too long for that, it lies in a directory for temporary files, and a link leads there.
     pub(super) fn place_socket(&self, name: &str) -> io::Result<()> {
         let path = self.file(name, "sock")?;
-        // However it is spelled now, others may spell it in full.
+        // Even if it is relative now, others may spell it in full.
         let full = fs::canonicalize(&self.path)?.join(format!("{name}.sock"));
         let _ = fs::remove_file(&path);
         if full.as_os_str().len() <= SOCKET_PATH_BYTES_MAX {

@@ -46,7 +46,7 @@ fn blocking(found: &mut Findings, _: &House) -> io::Result<()> {
     Ok(())
 }
 
-/// Serves until the asker has its last answer. Tells how long each echo took.
+/// Serves until the asker has its last answer. Returns how long each echo took.
 fn serve(on_loop: bool) -> io::Result<Vec<Duration>> {
     let mut poll = Poll::new()?;
     let (mut streams, mut clients) = (Vec::new(), Vec::new());

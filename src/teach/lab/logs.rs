@@ -85,7 +85,7 @@ fn time_lines(logger: &dyn Log) -> Duration {
     begun.elapsed() / LINES
 }
 
-/// Only Linux tells how often a process has written.
+/// Only Linux counts how often a process has written.
 fn writes_of_process() -> Option<u64> {
     let told = fs::read_to_string("/proc/self/io").ok()?;
     told.lines().find_map(|line| line.strip_prefix("syscw: "))?.parse().ok()

@@ -67,12 +67,12 @@ const COLUMNS: usize = 80;
 /// A fact, and the program that shows it.
 struct Experiment {
     name: &'static str,
-    /// Of NOTES.md.
+    /// The chapter of NOTES.md.
     chapter: u8,
     title: &'static str,
     about: &'static str,
     steps: &'static str,
-    /// What is built here because it is so.
+    /// What is built in the server because of it.
     house: &'static str,
     run: fn(&mut Findings, &House) -> io::Result<()>,
 }
@@ -81,7 +81,7 @@ struct Experiment {
 #[derive(Default)]
 struct Findings {
     rows: Vec<[String; 3]>,
-    /// Why the effect is not there.
+    /// Why the effect does not show.
     doubt: Option<String>,
 }
 
@@ -91,7 +91,7 @@ impl Findings {
         self.rows.push([what.to_owned(), expected.to_string(), found.to_string()]);
     }
 
-    /// What must be so if the effect is there, and what is to be said if it is not.
+    /// What must hold if the effect is there, and the message if it does not.
     fn demand(&mut self, holds: bool, otherwise: &str) {
         if !holds {
             self.doubt.get_or_insert_with(|| otherwise.to_owned());
@@ -220,7 +220,7 @@ fn pair() -> io::Result<(TcpStream, mio::net::TcpStream)> {
     Ok((far, mio::net::TcpStream::from_std(near)))
 }
 
-/// What came of a thread.
+/// The result of a thread.
 fn join<T>(thread: JoinHandle<T>) -> io::Result<T> {
     thread.join().map_err(|_| io::Error::other("a thread has panicked"))
 }

@@ -53,7 +53,8 @@ fn count_threads(agent: Agent) -> io::Result<u64> {
     Ok(ended - begun - 1)
 }
 
-/// The number of a new thread. Numbers are given in turn and never again, and only `Debug` tells.
+/// The number of a new thread. Numbers are given in turn and never again, and only `Debug` shows
+/// them.
 fn thread_number() -> io::Result<u64> {
     let id = join(thread::spawn(|| format!("{:?}", thread::current().id())))?;
     let digits: String = id.chars().filter(char::is_ascii_digit).collect();

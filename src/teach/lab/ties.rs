@@ -43,7 +43,7 @@ fn first_seen(found: &mut Findings, _: &House) -> io::Result<()> {
 fn is_split(seed: u64, is_news: fn(Report, Report) -> bool) -> bool {
     let mut rng = Rng::with_seed(seed);
     let mut held = [(0, 0); 5];
-    // What is on its way: when it arrives, in microseconds, where, and what it is.
+    // Reports on their way: when each arrives, in microseconds, where, and what it is.
     let mut mail = vec![(0, rng.usize(..5), (7, 1)), (rng.u32(..5_000), rng.usize(..5), (7, 2))];
     while let Some(next) = (0..mail.len()).min_by_key(|&at| mail[at].0) {
         let (now, server, report) = mail.swap_remove(next);

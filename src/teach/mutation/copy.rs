@@ -82,7 +82,7 @@ fn copy_folder(
         }
         kept.insert(name);
     }
-    // What the tree has no more, cargo must not find either.
+    // Cargo must not find what the tree no longer has.
     for entry in fs::read_dir(to.join(below))? {
         let entry = entry?;
         if !kept.contains(&entry.file_name()) {
@@ -125,7 +125,7 @@ fn switched_text(text: &str, mutants: &[&Mutant]) -> Result<String, MutationErro
     Ok(switched)
 }
 
-/// What stands in the place of `old`: the choice between it and what these mutants have instead.
+/// The text in the place of `old`: the choice between it and what these mutants have instead.
 fn chosen(old: &str, mutants: &[&Mutant]) -> String {
     if mutants[0].edit.file.ends_with(".sh") {
         return chosen_by_shell(old, mutants);

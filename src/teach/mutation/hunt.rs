@@ -114,7 +114,7 @@ impl Catch {
 }
 
 impl Found {
-    /// Whether those have noticed it who must.
+    /// Whether what must notice it has noticed it.
     pub fn is_expected(&self, mutant: &Mutant) -> bool {
         match (self, &mutant.expected) {
             (Found::Life(catch), Expected::Broken(promises)) => promises.contains(&catch.promise),
@@ -125,8 +125,8 @@ impl Found {
 }
 
 impl Copy {
-    /// Copies the tree at `root`, plants all of `mutants`, and builds what those of them need that
-    /// are `wanted`. The first time takes minutes.
+    /// Copies the tree at `root`, plants all of `mutants`, and builds what the `wanted` ones need.
+    /// The first time takes minutes.
     ///
     /// # Errors
     /// A mutant does not fit, a file cannot be written, or the copy does not build.
@@ -225,7 +225,7 @@ impl Copy {
         }
     }
 
-    /// Whether simulator and tests are content where no bug is planted.
+    /// Whether simulator and tests pass where no bug is planted.
     ///
     /// # Errors
     /// One of them is not.
@@ -234,7 +234,7 @@ impl Copy {
             Expected::Red(test) => Some(test),
             Expected::Broken(_) => None,
         });
-        // Each test once; what is no test is the simulator.
+        // Each test once; every other expectation is the simulator's.
         for test in tests.collect::<BTreeSet<_>>() {
             let found = match test {
                 Some(test) => self.run_test("", test)?,

@@ -39,7 +39,7 @@ pub struct Mutant {
     pub name: String,
     /// What it does wrong, in a few words.
     pub what: String,
-    /// Of NOTES.md: where the rule is explained.
+    /// The chapter of NOTES.md that explains the rule.
     pub chapter: u8,
     pub expected: Expected,
     pub edit: Edit,
@@ -178,7 +178,7 @@ pub fn read_all(root: &Path) -> Result<Vec<Mutant>, MutationError> {
     Ok(mutants)
 }
 
-/// Those of these names; all if there are none.
+/// The mutants of these names; all if there are no names.
 ///
 /// # Errors
 /// There is no mutant of a name.

@@ -27,7 +27,7 @@ struct Trace<'a> {
 #[derive(Deserialize, Serialize)]
 struct About {
     schema: String,
-    /// Of each server, if there are several.
+    /// About each server, if there are several.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     servers: Vec<About>,
     origin_posix_us: f64,
@@ -50,7 +50,7 @@ struct Merged<'a> {
 /// Lays these traces, which have names, on one timeline. One alone stays as it is.
 ///
 /// # Errors
-/// A sentence about the first that is no trace, or has nothing in it.
+/// A sentence about the first that is no trace or is empty.
 pub fn merge(texts: &[(String, String)]) -> Result<String, String> {
     let mut traces = Vec::new();
     for (name, text) in texts {
@@ -60,7 +60,7 @@ pub fn merge(texts: &[(String, String)]) -> Result<String, String> {
             let schema = &trace.about.schema;
             return Err(no_trace(&format!("its schema is {schema}, and ours {SCHEMA}")));
         }
-        // What a server writes when it starts, to see whether it can.
+        // A server writes this when it starts, to test that it can.
         if !trace.events.iter().any(|event| event.get("name").is_some_and(is_turn)) {
             return Err(format!(
                 "{name} holds no turn yet: its server writes the trace when it ends, and when it \
@@ -128,7 +128,7 @@ fn moved<'a>(
 #[derive(Default)]
 struct Pids {
     taken: Vec<u64>,
-    /// What those of this file have become.
+    /// The new ids of those of this file.
     here: BTreeMap<u64, u64>,
     /// Servers whose id is settled.
     named: usize,
