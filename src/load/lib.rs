@@ -87,7 +87,7 @@ pub fn run(plan: &Plan, mut look_on: impl FnMut(Progress)) -> Result<Findings, L
     let resident = || meter.as_ref().and_then(Meter::resident_bytes);
 
     let mut crowd = Crowd::new(plan, Chatter::new(plan.dialect, plan.clients.clone()))?;
-    // All idle connections speak for one client: it is connections that are weighed, not reports.
+    // All idle connections speak for one client: connections are measured, not reports.
     let one = plan.clients.start..plan.clients.start + 1;
     let mut idle = Crowd::new(plan, Chatter::new(plan.dialect, one))?;
     idle.open(1)?;

@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// What one tick of /proc/PID/stat is on every Linux that people run (USER_HZ).
+/// The length of a tick of /proc/PID/stat on every common Linux (USER_HZ).
 const TICK: Duration = Duration::from_millis(10);
 /// Where utime stands behind the name in parentheses; stime follows.
 const UTIME_AT: usize = 11;

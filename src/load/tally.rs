@@ -11,7 +11,7 @@ use serde::Serialize;
 const LATENCY_NS_MAX: u64 = 600 * 1_000_000_000;
 /// Three digits: a percentile is wrong by less than a thousandth of itself.
 const DIGITS: u8 = 3;
-/// A complaint is shown as far as this.
+/// Bytes of a complaint that are shown.
 const SAMPLE_BYTES_MAX: usize = 120;
 
 /// All that can be wrong. Each of them makes the figures beside it worth less.

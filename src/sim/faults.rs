@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-/// One way in which the world lets a herd down.
+/// One kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u16)]
 pub enum Fault {
@@ -31,7 +31,7 @@ pub enum Fault {
     Slow = 1 << 10,
     /// Dials are refused now and then.
     Refusal = 1 << 11,
-    /// A stranger says again, byte for byte, what a server has said when it dialled.
+    /// A stranger repeats, byte for byte, what a server has said when it dialled.
     Replay = 1 << 12,
     /// A stranger greets as if it were a server, or answers a dial in its place.
     Forge = 1 << 13,
@@ -72,7 +72,7 @@ impl Faults {
         Faults(faults.iter().fold(0, |set, &fault| set | fault as u16))
     }
 
-    /// Each of them with an even scenario.
+    /// Each of them with even odds.
     pub fn some(random: &mut fastrand::Rng) -> Faults {
         Faults(random.u16(..1 << ALL.len()))
     }

@@ -115,7 +115,7 @@ impl Invariant {
 }
 
 impl Violation {
-    /// Of what a panic left behind.
+    /// The violation that a panic's payload describes.
     pub fn of_panic(payload: &(dyn Any + Send)) -> Violation {
         let text = payload.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| payload.downcast_ref::<&str>().copied());
@@ -129,7 +129,7 @@ impl fmt::Display for Violation {
     }
 }
 
-/// What the invariants has seen of a herd so far.
+/// What the checks have seen of a herd so far.
 pub struct Invariants {
     seats: Vec<Seen>,
     /// What clients have said, without its first word, and to which servers.

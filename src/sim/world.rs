@@ -34,8 +34,7 @@ use super::settings::PATIENCE;
 use super::wire::{At, Party, Wire};
 use herd_core::names::{ConnId, PeerId, Ticket};
 
-/// Ten servers that do so much have lost themselves in a loop: some hundred times what most lives
-/// take.
+/// Ten servers with so many events are in an endless loop: some hundred times what most lives take.
 const EVENTS_MAX: u64 = 1_000_000;
 /// How much longer everything takes on a slow link.
 const SLOWNESS: u32 = 8;
@@ -149,7 +148,7 @@ impl World {
         world
     }
 
-    /// Everything that does not come of something else.
+    /// Plans every event that is not the result of another.
     fn plan_life(&mut self) {
         let servers = self.seats.len();
         for server in 0..servers {
@@ -266,7 +265,7 @@ impl World {
             }
             Party::Client(client) => {
                 self.answer(client, at, &piece)?;
-                // Some clients close when their server has said its last word, and some do not.
+                // Some clients close when their server has sent its last byte, and some do not.
                 if is_end && self.random.bool() {
                     self.wires[at.wire].ends[1 - at.end].finished = true;
                     self.plan_delivery(at.far());
@@ -284,7 +283,7 @@ impl World {
         Ok(())
     }
 
-    /// The connection was hung up on, and its bytes come all the same: an event of the same turn.
+    /// The connection was closed, and its bytes come all the same: an event of the same turn.
     fn arrive_late(&mut self, at: At) -> Result<(), Violation> {
         let conn = self.conn(at);
         let end = &mut self.wires[at.wire].ends[at.end];

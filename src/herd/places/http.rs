@@ -212,8 +212,8 @@ impl fmt::Display for SourceError {
 
 impl std::error::Error for SourceError {}
 
-/// The proxy that the environment names. One that cannot be used is no reason to go without: an
-/// operator who wants a proxy wants nothing to go past it.
+/// The proxy that the environment names. A proxy that cannot be used is an error: an operator who
+/// wants a proxy wants nothing to go past it.
 fn proxy_of(
     variable: impl Fn(&'static str) -> Option<OsString>,
 ) -> Result<Option<Proxy>, SourceError> {

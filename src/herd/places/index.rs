@@ -63,8 +63,8 @@ impl Index {
         Some(Index { tree, first, more })
     }
 
-    /// At most `bound` rows within `radius_km` (inclusive) of `at`, nearest first; of rows that
-    /// are equally far, the one with the lower number first.
+    /// At most `bound` rows within `radius_km` (inclusive) of `at`, nearest first; if some are
+    /// equally far, the one with the lower number first.
     ///
     /// Bound: it looks at `bound` rows, and at 257 points more at most.
     pub fn nearest(&self, at: Position, radius_km: f64, bound: NonZeroUsize) -> Vec<u32> {
@@ -75,7 +75,7 @@ impl Index {
     fn find(&self, at: Position, radius_km: f64, bound: NonZeroUsize) -> (Vec<u32>, usize) {
         let from = globe::unit_vector(at);
         let reach = globe::chord_squared_of(radius_km);
-        // One more than is wanted: it tells whether the cut falls between two equally far.
+        // One more than is wanted: it shows whether the cut falls between two equally far.
         let query = |points: usize| {
             let points = NonZeroUsize::new(points).unwrap_or(NonZeroUsize::MIN);
             let query = self.tree.query(&from).nearest_n::<SquaredEuclidean<f64>>(points);

@@ -119,7 +119,7 @@ impl Supply {
     pub fn of(places: &config::Places) -> Result<Supply, SourceError> {
         let key = places.key.clone();
         let needs_key = |source: PlacesSource| match (&places.key, &places.url) {
-            // A service of one's own may do without.
+            // An operator's own service may need none.
             (None, None) => Err(SourceError::NoKey(source.name())),
             _ => Ok(()),
         };

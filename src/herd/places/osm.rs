@@ -5,10 +5,10 @@
 
 use std::borrow::Cow;
 
-/// The keys that make a thing a place, the most specific first.
+/// The keys that make a thing a place, the most informative first.
 pub const KEYS: &[&str] = &["amenity", "shop", "tourism", "leisure", "office", "craft", "historic"];
 
-/// Whom the licence of the data, ODbL 1.0, wants named where they are shown.
+/// The attribution that the licence of the data, ODbL 1.0, requires.
 pub const ATTRIBUTION: &str = "&copy; <a href=\"https://www.openstreetmap.org/copyright\">\
      OpenStreetMap contributors</a>, \
      <a href=\"https://opendatacommons.org/licenses/odbl/1-0/\">ODbL</a>";

@@ -50,7 +50,7 @@ impl Overpass {
         let keys = KEYS.join("|");
         // It counts whole seconds, and takes no 0. Working longer than we wait is of no use.
         let mut query = format!("[out:json][timeout:{}];", self.deadline.as_secs().max(1));
-        // Ways and relations tell their centres and not what they are made of.
+        // Ways and relations give their centres, not their parts.
         let circles = [NEAR_METRES.min(metres), metres];
         for radius in &circles[usize::from(metres <= NEAR_METRES)..] {
             let _ = write!(

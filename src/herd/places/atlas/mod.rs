@@ -84,8 +84,8 @@ impl Atlas {
         self.rows.is_empty()
     }
 
-    /// At most `bound` places within `radius_km` of `at`, nearest first. Of those that are equally
-    /// far, the order of the text decides: by region, then as `make.py` sorts.
+    /// At most `bound` places within `radius_km` of `at`, nearest first. If some are equally far,
+    /// the order of the text decides: by region, then as `make.py` sorts.
     pub fn nearest(&self, at: Position, radius_km: f64, bound: NonZeroUsize) -> Vec<Place<'_>> {
         let rows = self.index.nearest(at, radius_km, bound);
         rows.into_iter().map(|row| self.place(self.rows[row as usize])).collect()

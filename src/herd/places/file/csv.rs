@@ -12,7 +12,7 @@ use super::record::Record;
 use super::{Fault, FileError, Gathered, Row};
 use crate::places::osm;
 
-/// What may stand between columns, the likeliest first.
+/// Column separators, the likeliest first.
 const SEPARATORS: [u8; 4] = *b",;\t|";
 
 /// How databases and data frames spell that there is nothing. A place of such a name would be
@@ -52,7 +52,7 @@ pub fn gather(
     gathered: &mut Gathered,
 ) -> Result<(), FileError> {
     let first = text.fill_buf().map_err(FileError::Read)?;
-    // Programs of the old Macintosh end lines so, and some spreadsheets still can.
+    // Programs of the old Macintosh end lines like this, and some spreadsheets still can.
     let is_old = !first.contains(&b'\n') && first.contains(&b'\r');
     let mut lines = Lines::new(text, lines_before, if is_old { b'\r' } else { b'\n' });
     let mut record = Record::new(SEPARATORS[0]);

@@ -13,7 +13,7 @@ use super::FileError;
 /// Brackets that may be open at a time within a value that is skipped: one byte each.
 const DEPTH_MAX: usize = 1 << 20;
 
-/// Bytes of a text that are kept; of a longer one, the beginning is.
+/// Bytes of a text that are kept; a longer one is cut.
 const TEXT_BYTES_MAX: usize = 1 << 20;
 
 /// What stands for half of a surrogate pair (Unicode 16.0, section 3.9).

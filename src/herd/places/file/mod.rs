@@ -96,7 +96,7 @@ impl PlacesFile {
     /// Reads and indexes a file. It takes 0.15 s for a quarter of a million places of CSV and 0.5 s
     /// for as many of GeoJSON, so a server does it on a thread of its own.
     ///
-    /// `attribution` is HTML: whom a reader of the answers must be shown as the places' origin.
+    /// `attribution` is HTML: the origin of the places, as readers of the answers must see it.
     ///
     /// # Errors
     /// See `FileError`. No usable place is none: the survey says so.
@@ -114,8 +114,8 @@ impl PlacesFile {
         self.rows.is_empty()
     }
 
-    /// At most `bound` places within `radius_km` of `at`, nearest first. Of those that are equally
-    /// far, the earlier in the file comes first.
+    /// At most `bound` places within `radius_km` of `at`, nearest first. If some are equally far,
+    /// the earlier in the file comes first.
     pub fn nearest(&self, at: Position, radius_km: f64, bound: NonZeroUsize) -> Vec<Place<'_>> {
         let rows = self.index.nearest(at, radius_km, bound);
         rows.into_iter().map(|row| place(&self.text, self.rows[row as usize])).collect()

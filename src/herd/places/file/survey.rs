@@ -7,7 +7,7 @@ use std::fmt;
 
 use herd_core::whatsat::Position;
 
-/// Lines that are named for each fault; who mends those finds the others.
+/// Lines that are named for each fault; an operator who mends those finds the others.
 const LINES_NAMED: usize = 5;
 
 /// Why a row is no place.

@@ -17,7 +17,7 @@ pub const BLOCK_BYTES: usize = 64 * 1024;
 /// The first bytes of everything that gzip has packed (RFC 1952, section 2.3.1).
 const GZIP: &[u8] = &[0x1f, 0x8b];
 
-/// The first bytes of what else people have, and what is said of it.
+/// The first bytes of other common kinds of files, and the message for each.
 const FOREIGN: &[(&[u8], &str)] = &[
     (b"\xff\xfe", UTF_16),
     (b"\xfe\xff", UTF_16),
@@ -41,7 +41,7 @@ const UTF_16: &str =
 pub fn open(path: &Path) -> Result<impl BufRead, FileError> {
     check_is_file(&fs::metadata(path).map_err(FileError::Read)?)?;
     let file = File::open(path).map_err(FileError::Read)?;
-    // What was looked at and what was opened may be two things.
+    // The file that was checked and the one that was opened may differ.
     check_is_file(&file.metadata().map_err(FileError::Read)?)?;
     Ok(BufReader::with_capacity(BLOCK_BYTES, file))
 }

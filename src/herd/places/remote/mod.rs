@@ -50,7 +50,7 @@ pub struct Said {
     pub is_partial: bool,
     /// Elements that could not be used.
     pub skipped: u64,
-    /// It says no; in words for the operator, which may be the service's own.
+    /// A refusal, in words for the operator, which may be the service's own.
     pub refusal: Option<String>,
 }
 
@@ -72,7 +72,7 @@ pub struct Remote {
 /// client needs to know, but never the key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Trouble {
-    /// The service says no.
+    /// The service refuses.
     Refusal(String),
     /// It does not answer, or not with places.
     Failure(String),
@@ -149,7 +149,7 @@ impl Remote {
         *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
     }
 
-    /// What an operator may be shown of a service's text.
+    /// The part of a service's text that an operator may see.
     fn shown(&self, text: &str) -> String {
         let secret = self.key.as_ref().map_or("", Secret::reveal);
         let text = if secret.is_empty() { text.to_owned() } else { text.replace(secret, "…") };
@@ -194,8 +194,8 @@ pub fn metres(question: &Question) -> f64 {
     (question.radius_km * 10_000.0).round() / 10.0
 }
 
-/// Appends the answer that holds the nearest of `near`; of those that are equally far, the first
-/// stays first. Gives how many could not be used: they lie nowhere, or are too long.
+/// Appends the answer that holds the nearest of `near`; if some are equally far, the first stays
+/// first. Gives how many could not be used: they lie nowhere, or are too long.
 pub fn found(
     attribution: &str,
     mut near: Vec<Place<'_>>,
