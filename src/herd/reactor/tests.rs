@@ -308,8 +308,8 @@ fn who_takes_nothing_is_given_up() {
     }
 }
 
-/// Goal: after our last byte a connection ends soon, whether the far end drips or floods. PROTOCOL
-/// 4.4.
+/// Goal: after our last byte a connection ends soon, whether the far end drips or floods.
+/// PROTOCOL 4.4.
 #[test]
 fn lingering_has_bounds() {
     let mut house = House::new();
