@@ -169,15 +169,15 @@ impl PosixTime {
         let size = PosixTime::parse(size)?;
         let is_later = *sign == b'+';
         let borrow = !is_later && stamp.nanos < size.nanos;
-        let nanos = match is_later {
-            true => stamp.nanos + size.nanos,
-            false => stamp.nanos + u32::from(borrow) * NANOS_PER_SECOND - size.nanos,
+        let nanos = if is_later {
+            stamp.nanos + size.nanos
+        } else {
+            stamp.nanos + u32::from(borrow) * NANOS_PER_SECOND - size.nanos
         };
-        let seconds = match is_later {
-            true => stamp.all_seconds().checked_add(size.all_seconds())?,
-            false => {
-                stamp.all_seconds().checked_sub(size.all_seconds())?.checked_sub(borrow.into())?
-            }
+        let seconds = if is_later {
+            stamp.all_seconds().checked_add(size.all_seconds())?
+        } else {
+            stamp.all_seconds().checked_sub(size.all_seconds())?.checked_sub(borrow.into())?
         };
         let carry = u128::from(nanos / NANOS_PER_SECOND);
         Some(PosixTime::of(seconds + carry, nanos % NANOS_PER_SECOND))
@@ -220,9 +220,10 @@ impl Skew {
         let (later, earlier) = if is_negative { (client, server) } else { (server, client) };
         let borrow = later.nanos < earlier.nanos;
         let nanos = later.nanos + u32::from(borrow) * NANOS_PER_SECOND - earlier.nanos;
-        let seconds = match later.eons == earlier.eons {
-            true => (later.seconds - earlier.seconds - u64::from(borrow)).into(),
-            false => later.all_seconds() - earlier.all_seconds() - u128::from(borrow),
+        let seconds = if later.eons == earlier.eons {
+            (later.seconds - earlier.seconds - u64::from(borrow)).into()
+        } else {
+            later.all_seconds() - earlier.all_seconds() - u128::from(borrow)
         };
         Skew { is_negative, seconds, nanos }
     }

@@ -234,9 +234,8 @@ mod tests {
         let mut random = fastrand::Rng::with_seed(5);
         for _ in 0..100_000 {
             let length = random.usize(0..24);
-            let byte = |random: &mut fastrand::Rng| match random.bool() {
-                true => random.u8(b'0'..=b'9'),
-                false => random.u8(..),
+            let byte = |random: &mut fastrand::Rng| {
+                if random.bool() { random.u8(b'0'..=b'9') } else { random.u8(..) }
             };
             let text: Vec<u8> = (0..length).map(|_| byte(&mut random)).collect();
             check(&text);

@@ -203,10 +203,11 @@ impl<'a> Lines<'a> {
             None => return None,
         };
         self.taken += 1;
-        match self.is_too_long(line) {
-            true => Some(Line::TooLong(&line[..line.len().min(TOO_LONG_START)])),
-            false => Some(Line::Whole(line.strip_suffix(b"\r").unwrap_or(line))),
-        }
+        Some(if self.is_too_long(line) {
+            Line::TooLong(&line[..line.len().min(TOO_LONG_START)])
+        } else {
+            Line::Whole(line.strip_suffix(b"\r").unwrap_or(line))
+        })
     }
 
     /// The next line as `read` reads it, if that knows what it is given: all the bytes that were

@@ -168,10 +168,11 @@ impl Server {
                 return;
             }
             link.doubts = 0;
-            match link.has_room() {
-                true => self.tell_root(peer, out),
+            if link.has_room() {
+                self.tell_root(peer, out);
+            } else {
                 // It goes on asking and does not read: once is enough.
-                false => link.owe_root(out),
+                link.owe_root(out);
             }
         }
         if their_count == 0 {
@@ -201,9 +202,10 @@ impl Server {
     fn tell_parts(&mut self, peer: PeerId, node: Node, out: &mut Outputs) {
         let State::Up { link, .. } = &mut self.peers.at(peer).state else { return };
         let hash = |part| self.keyring.shown(self.store.digest().hash(part));
-        match link.has_room() {
-            true => link.say(out, |text| Parts::write(node, hash, text)),
-            false => link.owe_parts(node, out),
+        if link.has_room() {
+            link.say(out, |text| Parts::write(node, hash, text));
+        } else {
+            link.owe_parts(node, out);
         }
     }
 

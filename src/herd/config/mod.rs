@@ -4,7 +4,7 @@
 //! to be filled in later. This module opens no socket and starts nothing; it reads herd.toml and
 //! the key files, and resolves the host that this server binds.
 //!
-//! A herd comes from one of two places: [`presets`] (the herds of the course's years) or [`file`]
+//! A herd comes from one of two places: [`presets`] (the herds of the course's years) or `file`
 //! (herd.toml). Both give a [`Herd`], which is the graph, and [`Settings`], which is the rest.
 //! [`layers`] lays flags and environment over them and takes one server's view: the [`Config`].
 //!

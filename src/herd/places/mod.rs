@@ -7,7 +7,7 @@
 //! calls it. It starts no threads and writes no log.
 //!
 //! With every source, the answer is the body of a Nearby Search as Google's legacy service gives it
-//! (PROTOCOL 3.5). Reading order: [`globe`], [`index`], [`render`]; [`atlas`] and [`file`] for what
+//! (PROTOCOL 3.5). Reading order: [`globe`], [`index`], [`render`]; [`atlas`] and `file` for what
 //! is held in memory; [`http`], [`remote`] and the protocols [`google_legacy`], [`google_new`] and
 //! [`overpass`] for what is asked elsewhere; [`call_gate`] for whether it is, and [`budget`] for
 //! what that may cost.
