@@ -1,5 +1,5 @@
 //! The trace, end to end: what servers of both makes record of their own turns, written at SIGUSR1
-//! and at the end, merged and put into the page. Goal of all of it: whoever reads a line of a trace
+//! and at the end, merged and put into the page. Goal of all of it: a reader of a line of a trace
 //! may believe it.
 
 mod common;
@@ -175,7 +175,7 @@ fn servers_record_their_turns() {
     let lines = living.named("tell").filter(|tell| tell["args"]["input"] == "Lines");
     assert!(lines.count() >= 22);
     assert!(living.args("signals", "conn").len() == 1 && living.args("dial", "peer").len() >= 2);
-    assert!(living.args("accept", "kind").contains(&"\"Client\"".to_owned()));
+    assert!(living.args("accept", "door").contains(&"\"Client\"".to_owned()));
     // The atlas was loaded by a thread, which took up a row of its own and woke the loop.
     let load: Vec<_> = living.named("call").map(|call| &call["args"]["what"]).collect();
     assert_eq!(load, ["load"]);
@@ -216,7 +216,7 @@ fn check_order(all: &Trace) {
     }
 }
 
-/// Goal: whoever asks while a file is being written gets a newer one. Method: many signals without
+/// Goal: a request while a file is being written gets a newer one. Method: many signals without
 /// a pause, and then something that only the last file can hold.
 #[test]
 fn no_asking_is_lost() {

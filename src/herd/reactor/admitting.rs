@@ -151,7 +151,7 @@ mod tests {
         let kind = house.reactor.doors.client;
         let is_full = |reactor: &mut Reactor| match reactor.slots.at(kind) {
             Some(Slot::Listener(listener)) => listener.is_full,
-            _ => panic!("there is no kind"),
+            _ => panic!("there is no listener"),
         };
         let (_first, conn) = house.come(ConnKind::Client);
         let _second = TcpStream::connect(house.clients).unwrap();

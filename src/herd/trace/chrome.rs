@@ -121,7 +121,7 @@ impl Recording {
             }
             SpanKind::Bury { slots } => format!("\"slots\":{slots}"),
             SpanKind::Accept { conn } => {
-                format!("\"conn\":\"{conn}\",\"kind\":\"{:?}\"", conn.kind())
+                format!("\"conn\":\"{conn}\",\"door\":\"{:?}\"", conn.kind())
             }
             SpanKind::Fill { conn, bytes } => format!("\"conn\":\"{conn}\",\"bytes\":{bytes}"),
             SpanKind::Tell { told, lines, outputs } => {
