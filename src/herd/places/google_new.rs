@@ -192,6 +192,7 @@ struct Refusal<'a> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::check_odd_element;
     use super::*;
 
     const PROTOCOL: GoogleNew = GoogleNew { key: None };
@@ -207,19 +208,7 @@ mod tests {
     /// Goal: one odd element costs itself, and is counted. Method: it stands between two good ones.
     #[test]
     fn an_odd_element_costs_itself() {
-        let check = |odd: &str| {
-            let body = BODY.replace("ODD", odd).into_bytes();
-            let reply = Reply { code: ureq::http::StatusCode::OK, body };
-            let at = Position { latitude: 60.17, longitude: 24.94 };
-            let question = Question { at, radius_km: 5.0, bound: 20 };
-            let mut out = Vec::new();
-            let said = PROTOCOL.read(&reply, &question, &mut out).ok();
-            assert_eq!(said, Some(Said { skipped: 1, ..Said::default() }), "{odd}");
-            let answer: serde_json::Value = serde_json::from_slice(&out).unwrap();
-            let results = answer["results"].as_array().unwrap().iter();
-            let names: Vec<_> = results.map(|result| result["name"].as_str().unwrap()).collect();
-            assert_eq!((names, &answer["status"]), (vec!["A", "B"], &"OK".into()), "{odd}");
-        };
+        let check = |odd: &str| check_odd_element(&PROTOCOL, BODY, odd);
         check(r#"{"id":"x","displayName":{"text":"X"}}"#);
         check(r#"{"id":"x","location":null}"#);
         check(r#"{"id":"x","location":{"latitude":"60"}}"#);

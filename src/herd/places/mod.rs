@@ -173,3 +173,6 @@ impl Local {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
