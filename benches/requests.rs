@@ -67,7 +67,7 @@ impl Crowd {
         }
     }
 
-    /// So many batches, by all clients together: whoever is answered sends the next.
+    /// So many batches, by all clients together: a client that is answered sends the next.
     fn ask(&mut self, batches: u64) -> Duration {
         let start = Instant::now();
         let mut to_send = batches;

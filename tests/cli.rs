@@ -9,7 +9,7 @@ use std::{fs, thread};
 
 use herd::run_dir::RunDir;
 
-/// A command in a directory of its own, without the environment of whoever runs the tests.
+/// A command in a directory of its own, without the environment of the person who runs the tests.
 fn herd(dir: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_herd"));
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("HERD_")) {

@@ -83,7 +83,7 @@ fn the_first_answer_may_be_the_last() {
         ("NOPE\n", "? NOPE\n"),
         ("\n \r\n\nNOPE\n", "? NOPE\n"),
     ] {
-        // What comes behind is neither answered nor heeded.
+        // What comes behind is neither answered nor taken.
         for more in ["", "IAMAT late +1-1 7\nNOPE\n", "no newline"] {
             let mut client = herd.connect("Hill");
             client.send([line, more].concat());

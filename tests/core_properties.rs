@@ -237,7 +237,7 @@ proptest! {
             prop_assert_eq!(wheel.len(), waiting.len());
             let first = waiting.values().min();
             prop_assert!(first.is_none_or(|&first| first + TICK > now), "a tick late at most");
-            // Whoever sleeps until then misses nothing.
+            // A sleep until then misses nothing.
             let next = wheel.next_deadline();
             prop_assert_eq!(next.is_some(), first.is_some());
             prop_assert!(first.is_none_or(|&first| next < Some(first + TICK)));

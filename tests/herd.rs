@@ -31,7 +31,7 @@ fn reached<'a>(herd: &'a Herd, start: &'a str, down: &[&str]) -> BTreeSet<&'a st
     }
 }
 
-/// Lines in all logs that say what a peer told of this client.
+/// Lines in all logs that say what a peer sent about this client.
 fn lines_told(herd: &Herd, client: &str) -> usize {
     let is_told = |line: &&str| line.contains("] peer-") && line.contains(" <- AT ");
     let of_client = |line: &&str| line.contains(&format!(" {client} "));
@@ -254,7 +254,7 @@ fn greeting(from: &str, to: &str, herd: &str) -> String {
     format!("HERD/1 {from} {to} {herd} {} -\n", "0123456789abcdef".repeat(2))
 }
 
-/// Goal: whoever is not a peer is refused without a word, and nothing changes.
+/// Goal: a stranger is refused without a word, and nothing changes.
 /// Method: everything that is nearly a greeting, each with a forged report behind it.
 /// PROTOCOL 6.1, 6.5.
 #[test]

@@ -7,7 +7,7 @@
 # shared, to build the crates it depends on once.
 set -euo pipefail
 unset CDPATH
-# Whoever runs this may have a herd of his own.
+# The person who runs this may have a herd of their own.
 base_port=${HERD_BASE_PORT:-23400}
 for variable in $(compgen -e HERD_); do
     unset "$variable"

@@ -117,7 +117,7 @@ fn a_service_that_is_not_there_is_told_of() {
     check_failure(&mut client, &line, "UNKNOWN_ERROR");
 }
 
-/// Goal: a service that hangs costs whoever asks it the deadline, and nobody else anything.
+/// Goal: a service that hangs costs those that ask it the deadline, and others nothing.
 #[test]
 fn a_service_that_hangs_keeps_nobody_else() {
     let fake = FakePlaces::start();
@@ -129,7 +129,7 @@ fn a_service_that_hangs_keeps_nobody_else() {
         // Each asks something else: the same question would be asked once.
         client.send(format!("WHATSAT kiwi {radius} 5\nIAMAT behind +1-1 7\n"));
     }
-    // All workers are in the service's hands; the loop is in nobody's.
+    // All workers wait for the service; the loop does not.
     let held: Vec<_> = (0..4).map(|_| fake.call()).collect();
     let mut other = herd.connect("Hill");
     for number in 0..100 {

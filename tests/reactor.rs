@@ -227,7 +227,7 @@ fn a_system_without_descriptors_is_survived() {
     check_served(&mut first);
 }
 
-/// Goal: whoever else comes, clients find the room that was promised. Method: few descriptors,
+/// Goal: whatever else connects, clients find the room that was promised. Method: few descriptors,
 /// strangers on the peer port and askers at the admin socket who say nothing.
 #[test]
 fn silent_crowds_take_no_client_s_place() {
@@ -441,7 +441,7 @@ fn a_drain_loses_no_answer_and_frees_the_port() {
     herd.start("Hill", &[]);
 }
 
-/// A drain is over when its time is, whoever still waits; or when a second signal comes.
+/// A drain is over when its time is, or when a second signal comes.
 /// PROTOCOL 4.6.
 #[test]
 fn a_drain_has_its_bound_and_can_be_cut_short() {

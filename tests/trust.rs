@@ -58,7 +58,7 @@ impl Pair {
         self.proxy.tapes()[0].each_ref().map(|tape| lines(tape))
     }
 
-    /// The sealed line that was told of a client on the newest link.
+    /// The line with its MAC that was sent about a client on the newest link.
     fn said_last(&self, way: Way, client: &str) -> String {
         let tapes = self.proxy.tapes();
         let said = lines(&tapes[tapes.len() - 1][way as usize]);
@@ -167,7 +167,7 @@ fn a_proof_sent_back_is_none() {
     assert_eq!(pair.herd.held("B", "forged"), None);
 }
 
-/// Goal: whoever dials is as careful as whoever accepts. Method: B is killed, and in its place
+/// Goal: the side that dials is as careful as the side that accepts. Method: B is killed, and in its place
 /// listens somebody who knows all that B has ever said. PROTOCOL 6.6.
 #[test]
 fn an_impostor_is_not_talked_to() {

@@ -35,7 +35,7 @@ pub fn pinned(core: usize, command: Command) -> Command {
     taskset
 }
 
-/// The herd's program, without the environment of whoever runs the bench.
+/// The herd's program, without the environment of the person who runs the bench.
 pub fn herd() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_herd"));
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("HERD_")) {

@@ -105,7 +105,7 @@ impl Central {
         }
         self.store.flush();
         while let Some(caller) = self.owed.pop() {
-            // Whoever is here twice has been flushed, and may be gone.
+            // A connection that is here twice has been flushed, and may be gone.
             let Some(line) = self.callers.get_mut(caller) else { continue };
             line.flush();
             if line.stream.is_none() && line.unanswered == 0 {
@@ -244,7 +244,7 @@ impl Line {
                 Ok(0) => return false,
                 Ok(count) => {
                     self.inbox.extend_from_slice(&scratch[..count]);
-                    // A new edge tells of more, but not of an end that has come already.
+                    // A new edge reports more, but not an end that has come already.
                     if count < scratch.len() && !event.is_read_closed() {
                         return true;
                     }

@@ -15,7 +15,7 @@ pub struct Measurement {
 }
 
 const NOTHING: &str = "–";
-/// Whoever leaves more undone is fast for that reason.
+/// A server that leaves more undone is fast for that reason.
 const DONE_LEAST: f64 = 95.0;
 
 struct Results<'a> {

@@ -1,7 +1,7 @@
 // The herd's client port on Java NIO: one thread, one selector.
 //
 // All lines that came together are answered by one write. IAMAT and `? line` only. Left out:
-// WHATSAT, peers, limits, logs, exact skews (doubles here); whoever does not read is hung up on.
+// WHATSAT, peers, limits, logs, exact skews (doubles here); a client that does not read is hung up on.
 
 import java.io.IOException;
 import java.net.InetSocketAddress;

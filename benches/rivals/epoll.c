@@ -4,7 +4,7 @@
  * it parses and answers but keeps nothing, and so shows what the kernel and the protocol alone
  * cost: the limit. All lines of one read are answered by one write. IAMAT and `? line` only. Left
  * out: WHATSAT, peers, limits, logs, ids of strangers' choice (the hash has no key), back-pressure
- * (whoever does not read is hung up on). */
+ * (a client that does not read is hung up on). */
 
 #define _GNU_SOURCE
 #include <arpa/inet.h>

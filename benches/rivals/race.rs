@@ -109,7 +109,7 @@ impl Course {
         let began = Instant::now();
         let server = Running::start(pinned(0, rival.command(port)), port)?;
         *started_ms = Some(began.elapsed().as_secs_f64() * 1e3);
-        // Whoever listens may still be loading, which is no answer's cost.
+        // The server may still be loading, which is no answer's cost.
         thread::sleep(self.span.warm_up.max(Duration::from_millis(100)) / 2);
         let flags = format!("{} --protocol {}", load.flags, rival.protocol);
         let bench = pinned(1, machine::herd());
@@ -118,7 +118,7 @@ impl Course {
     }
 }
 
-/// One figure on the way, so that whoever waits sees that it goes on.
+/// One figure on the way, which shows that it goes on.
 fn told(figures: &Figures) -> String {
     if let Some(bytes) = figures.number("/resident_bytes_per_idle") {
         return format!("{bytes:.0} bytes a connection");

@@ -64,7 +64,7 @@ impl RecordRef {
     }
 }
 
-/// A record that was moved to fill a gap: whoever knows it must know it by its new place.
+/// A record that was moved to fill a gap: what refers to it must refer to its new place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moved {
     pub from: RecordRef,

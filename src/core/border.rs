@@ -3,7 +3,7 @@
 //!
 //! `reactor::Reactor::tell` hands an `Input` over and carries every `Output` out before it hands
 //! over the next. In the steady state nothing here allocates: texts are written once, into one
-//! buffer that is used again and again, and whoever must hear them is given a range of it.
+//! buffer that is used again and again, and an output names a range of it.
 
 use std::ops::Range;
 use std::time::Duration;

@@ -76,7 +76,7 @@ impl PlainPeer {
         line.strip_prefix(&*self.frame.before).filter(|_| !self.frame.before.is_empty())
     }
 
-    /// It has told of this client, and something with this stamp is newer.
+    /// It has sent a report of this client, and something with this stamp is newer.
     fn put_right(&mut self, peer: PeerId, client: &[u8], stamp: PosixTime, out: &mut Outputs) {
         if self.put_right.get(client) == Some(&stamp) {
             return;

@@ -51,7 +51,7 @@ impl Server {
         self.sweep_later(out);
     }
 
-    /// Whether a report is over. Whoever asks treats it as if it were not there.
+    /// Whether a report is over. Callers treat it as if it were not there.
     pub(super) fn has_expired(&self, report: &Report<'_>, now: Now) -> bool {
         self.settings.limits.expire_after.is_some_and(|after| is_over(report, after, now))
     }

@@ -7,9 +7,9 @@
 //!              AUTH proof ──▶                                   ◀── AUTH proof
 //! ```
 //!
-//! Whoever accepts says nothing before it has read a greeting that is meant for it, from somebody
-//! who could be a peer. What proofs are made of is in `seal`. In a herd without keys there are
-//! none, the second line is the last, and names are believed; such a herd must be out of
+//! The side that accepts sends nothing before it has read a greeting that is meant for it, from a
+//! server that could be a peer. What proofs are made of is in `line_mac`. In a herd without keys
+//! there are none, the second line is the last, and names are believed; such a herd must be out of
 //! strangers' reach (`config::layers::guard`).
 
 use std::time::Duration;

@@ -15,7 +15,7 @@
 //! Two texts, whichever they are, have the same hash with one of 2⁵⁷ keys, or with one more for
 //! each 128 bytes: that much is proven, for keys that nobody knows. It is not proven that no four
 //! or more hashes cancel each other out; the mixing, which is not linear, is there against that.
-//! Whoever sees hashes can find the key: none is ever shown (`seal`).
+//! A reader of hashes can find the key: none is ever shown (`line_mac`).
 
 /// Two numbers.
 const BLOCK: usize = 16;

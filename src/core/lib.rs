@@ -181,7 +181,7 @@ pub struct Server {
     news_at: Duration,
     /// Where the search for what has expired goes on.
     swept: Place,
-    /// Reasons to refuse somebody, and when the log was last told of them.
+    /// Reasons to refuse somebody, and when each was last logged.
     refusals: BTreeMap<&'static str, Duration>,
     stage: Stage,
 }

@@ -112,7 +112,7 @@ pub enum Line<'a> {
 
 /// The lines of one read, and how many of them may be taken now.
 ///
-/// They cross the border in batches, but are taken one by one: whoever takes them stops when
+/// They cross the border in batches, but are taken one by one: their taker stops when
 /// enough is owed to the sender (`room_bytes`), and what is left waits in the buffer.
 #[derive(Debug)]
 pub struct Lines<'a> {

@@ -2,8 +2,8 @@
 //! the house use them; they hold nothing and look nothing up.
 //!
 //! A slab slot and a file descriptor are places: when their owner dies, a stranger moves in. A
-//! name is for ever. Whoever holds the name of something that is gone finds nothing, which is
-//! why nothing in this house is ever cancelled.
+//! name is for ever. The name of something that is gone finds nothing, which is why nothing in
+//! this house is ever cancelled.
 
 use std::fmt;
 

@@ -13,7 +13,7 @@ use super::link::Link;
 use super::names::{ConnId, PeerId};
 use super::wire::server_of;
 
-/// What a server must be told of a peer.
+/// What a server must know of a peer.
 #[derive(Clone, Debug)]
 pub struct PeerSettings {
     /// The name by which it must greet us.
@@ -60,7 +60,7 @@ pub(super) struct Peers {
     pub random: fastrand::Rng,
 }
 
-/// A connection on the peer port that is nobody's yet.
+/// A connection on the peer port that has not shown which peer it is.
 pub(super) struct Stranger {
     pub conn: ConnId,
     /// Who it says that it is. Without keys there is nothing to be shown, and this is not used.

@@ -10,9 +10,9 @@
 //!                        (a stranger until greeted)
 //! ```
 //!
-//! One side of each link dials; the configuration says which. The other only knocks, when it
-//! starts. Whoever accepts is silent until it has read the greeting, so a scanner learns nothing
-//! from an open port. A newer greeted connection replaces an older one: the older is the leftover
+//! One side of each link dials; the configuration says which. The other dials once when it starts,
+//! as a hint to be redialled. The side that accepts is silent until it has read the greeting, so a
+//! scanner learns nothing from an open port. A newer greeted connection replaces an older one: the older is the leftover
 //! of a peer that died without a word.
 //!
 //! asyncio: all of this hides in the program counter of `while True: await open_connection(…)`.
@@ -59,7 +59,7 @@ impl Server {
     }
 
     /// A peer that we are to dial has started, and says so: now is the time. It has proven nothing
-    /// and need not: whoever else knocks can only have us dial whom we would dial anyway.
+    /// and need not: a stranger's hint can only make us dial a peer that we dial anyway.
     pub(super) fn hint_redial(&mut self, peer: PeerId, conn: ConnId, out: &mut Outputs) {
         out.push(Output::HangUp { conn });
         if let State::Waiting { attempt } = self.peers.at(peer).state {
@@ -86,7 +86,7 @@ impl Server {
     }
 
     /// Waits before the next dial, longer each time, and never in step with the others who lost
-    /// the same peer. Whoever is to be dialled by the peer waits for that.
+    /// the same peer. A server that the peer is to dial waits for that.
     fn wait(&mut self, peer: PeerId, attempt: u32, out: &mut Outputs) {
         if !self.peers.at(peer).dials || self.stage > Stage::Serving {
             self.peers.at(peer).state = State::Down;

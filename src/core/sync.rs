@@ -1,9 +1,9 @@
 //! What a peer has missed, and how two ends of a link find out. Apart from `peers` because a
 //! link's life ends with its connection, and a peer's does not.
 //!
-//! When a link comes up, whoever dialled tells the digest of all it holds. If the other side's is
-//! the same, that was all. Else it answers with its own; and whoever hears another digest than its
-//! own tells the digests of the parts, whoever hears those does the same for the parts that
+//! When a link comes up, the side that dialled sends the digest of all it holds. If the other
+//! side's is the same, that was all. Else it answers with its own. A side that receives another
+//! digest than its own sends the digests of the parts, the other does the same for the parts that
 //! differ, and when it comes to single leaves, the reports in them are sent as plain AT lines.
 //! What the other side knows already, it finds stale and passes no further.
 //!

@@ -103,7 +103,7 @@ impl<T> TimerWheel<T> {
     }
 
     /// Moves everything due at `now` into `fired`, in the order of its deadlines; equal ones in
-    /// the order in which they were started. Whoever handles them may start new timers: those
+    /// the order in which they were started. What handles them may start new timers: those
     /// are not among them, so one turn ends.
     ///
     /// Cost: the ticks that have passed (at most one revolution) and the entries on their slots.

@@ -153,7 +153,7 @@ impl Call {
     pub fn answer(mut self, code: &str, body: &str) {
         let length = body.len();
         let head = format!("HTTP/1.1 {code}\r\nContent-Length: {length}\r\nConnection: close");
-        // Whoever asked may have lost patience.
+        // The asker may have given up.
         self.send(format!("{head}\r\n\r\n{body}"));
     }
 

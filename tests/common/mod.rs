@@ -108,7 +108,7 @@ pub struct Herd {
 }
 
 /// Flags for servers that are never asked for places: loading none saves half a second of a core
-/// for each. Whoever asks them all the same gets the AT line and `UNKNOWN_ERROR`.
+/// for each. A question all the same gets the AT line and `UNKNOWN_ERROR`.
 pub const PLACELESS: &[&str] = &["--places", "google-legacy", "--places-url", "http://127.0.0.1:9"];
 
 impl Herd {
@@ -230,7 +230,7 @@ impl Herd {
 
     // ---- starting and ending ----
 
-    /// `herd serve`, without the environment of whoever runs the tests.
+    /// `herd serve`, without the environment of the person who runs the tests.
     pub fn command(&self, name: &str, flags: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_herd"));
         self.dress(&mut command, name);

@@ -85,7 +85,7 @@ const DRIP_BYTES: usize = 16;
 const PAUSE: Duration = Duration::from_millis(1);
 
 impl Proxy {
-    /// Whoever connects to the proxy is connected with `target`, a port on loopback.
+    /// Connections to the proxy are joined with `target`, a port on loopback.
     pub fn before(target: u16) -> Proxy {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         listener.set_nonblocking(true).unwrap();

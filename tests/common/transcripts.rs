@@ -304,7 +304,7 @@ pub fn clients_cannot_speak_as_servers(herd: &Herd) {
     }
 }
 
-/// No banner, no prompt: whoever says nothing hears nothing. PROTOCOL 1.10, 1.12.
+/// No banner, no prompt: a client that sends nothing receives nothing. PROTOCOL 1.10, 1.12.
 pub fn the_server_speaks_when_spoken_to(herd: &Herd) {
     for server in &herd.names {
         let mut silent = herd.connect(server);

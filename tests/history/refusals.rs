@@ -204,7 +204,7 @@ fn going_back_is_refused() {
 fn losses_are_refused() {
     let newer = "2 A0 3-4 IAMAT kiwi +1-1 7.0000000001 > AT A +4 kiwi +1-1 7.0000000001";
     check_rows(&[newer], &[Promise::NothingLost]);
-    // A server that lives had it, whoever took it.
+    // A server that lives had it.
     let elsewhere = newer.replace("A0", "C0").replace("AT A", "AT C");
     check_rows(&[&elsewhere], &[]);
     let read = "3 B0 5-6 WHATSAT kiwi 1 0 > AT C +4 kiwi +1-1 7.0000000001";

@@ -161,7 +161,7 @@ fn only_those_whose_address_is_here_are_started() {
     assert_eq!(mode("elsewhere/log/Near.out"), 0o600);
     assert_eq!(mode("elsewhere/run"), 0o750);
     assert!(!home.path("run").exists() && !home.path("log").exists());
-    // A herd.toml that was broken meanwhile is told, and in nobody's way.
+    // A herd.toml that was broken meanwhile is reported, and stops nothing.
     let broken = fs::read_to_string(home.path("herd.toml")).unwrap() + "colour = 1\n";
     fs::write(home.path("herd.toml"), broken).unwrap();
     let ended = check(&["status"], 0, "Near    up");
@@ -306,7 +306,7 @@ fn another_user_is_told_whose_it_is() {
     home.as_whom.clear();
 }
 
-/// Goal: whoever has been told to stop holds nobody up who is to take its place.
+/// Goal: a server that was told to stop does not hold up its successor.
 #[test]
 fn a_successor_has_the_name_while_the_old_one_drains() {
     let home = Home::new();

@@ -116,7 +116,7 @@ fn messages_are_cited_as_they_are() {
     }
 }
 
-/// Whoever breaks a line of chapter 17 is to watch a test or a transcript go red: there must be one
+/// Each broken line of chapter 17 makes a test or a transcript go red: there must be one
 /// of that name.
 #[test]
 fn exercises_name_tests_that_exist() {

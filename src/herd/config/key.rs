@@ -57,7 +57,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// A file that only its owner may read, and what an operator is told of it.
+/// A file that only its owner may read, and what an operator reads about it.
 pub(super) struct KeyFile<'a> {
     pub path: &'a Path,
     /// What tells it from other key files, with a blank behind.

@@ -40,12 +40,11 @@ pub const EXECUTOR: Experiment = Experiment {
     chapter: 8,
     title: "asyncio: hanging questions keep names from being resolved",
     about: "`to_thread` and `getaddrinfo` share one pool of few threads, behind a queue without a \
-            bound. Whoever fills it makes everybody wait who needs a thread.",
+            bound. A caller that fills it makes all others wait that need a thread.",
     steps: "A service accepts and never answers; the twin gives up after 1 s. 60 questions are \
             asked, and then the name `localhost` is resolved.",
     house: "names have threads of their own (`CompletionSender::resolve`), and questions beyond \
-            a bound are \
-            refused at once (`CallGate::receive`).",
+            a bound are refused at once (`CallGate::receive`).",
     run: |found, _| python(include_str!("executor.py"), found),
 };
 

@@ -20,8 +20,7 @@ pub const BLOCKING: Experiment = Experiment {
             something that takes 200 ms, five times. Once the loop itself waits for that; once a \
             worker does, and wakes the loop.",
     house: "workers wait, `CompletionSender::post` wakes the loop, and how many questions may \
-            wait is \
-            bounded: `CallGate::receive`.",
+            wait is bounded: `CallGate::receive`.",
     run: blocking,
 };
 

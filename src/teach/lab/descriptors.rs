@@ -20,8 +20,8 @@ pub const DESCRIPTORS: Experiment = Experiment {
     name: "descriptors",
     chapter: 4,
     title: "who waits while there are no descriptors waits for ever",
-    about: "At EMFILE a server stops accepting. mio has told of those who wait at the kind, and \
-            will not tell again; that descriptors become free is no event at all.",
+    about: "At EMFILE a server stops accepting. mio has reported that connections wait, and will \
+            not report it again; that descriptors become free is no event at all.",
     steps: "60 clients come to a server that may have 20 descriptors. After 300 ms it hangs up on \
             those whom it has served. One server waits for events; another tries again every \
             100 ms as well.",

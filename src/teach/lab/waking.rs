@@ -13,7 +13,7 @@ pub const WAKES: Experiment = Experiment {
     name: "wakes",
     chapter: 8,
     title: "a thousand wakes are one event",
-    about: "A waker says that something has happened, not how often. Whoever takes one result for \
+    about: "A waker says that something has happened, not how often. A loop that takes one result for \
             each event leaves the others lying.",
     steps: "1,000 calls of `wake`, then one poll, and another.",
     house: "`Reactor::pick_up_completions` takes all that lies there.",
@@ -46,8 +46,7 @@ pub const WAKE_FIRST: Experiment = Experiment {
     steps: "A worker wakes the loop and is held up for 50 ms before it queues its result. The loop \
             wakes, looks, and polls again for 500 ms. Then the same, the other way round.",
     house: "queue first, wake second: `CompletionSender::post`. The planted bug \
-            `WakeBeforeQueue` is this \
-            one.",
+            `WakeBeforeQueue` is this one.",
     run: wake_first,
 };
 
