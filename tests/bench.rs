@@ -20,7 +20,7 @@ struct Ended {
     complaint: String,
 }
 
-/// `herd bench` in the directory of the herd, without the environment of the person who runs the tests.
+/// `herd bench` in the directory of the herd, without the tests' environment.
 fn bench(herd: &Herd, arguments: &[&str]) -> Ended {
     let mut command = Command::new(env!("CARGO_BIN_EXE_herd"));
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("HERD_")) {

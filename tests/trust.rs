@@ -167,8 +167,8 @@ fn a_proof_sent_back_is_none() {
     assert_eq!(pair.herd.held("B", "forged"), None);
 }
 
-/// Goal: the side that dials is as careful as the side that accepts. Method: B is killed, and in its place
-/// listens somebody who knows all that B has ever said. PROTOCOL 6.6.
+/// Goal: the side that dials is as careful as the side that accepts. Method: B is killed, and in
+/// its place listens somebody who knows all that B has ever said. PROTOCOL 6.6.
 #[test]
 fn an_impostor_is_not_talked_to() {
     let mut pair = Pair::joined();

@@ -12,8 +12,8 @@
 //!
 //! One side of each link dials; the configuration says which. The other dials once when it starts,
 //! as a hint to be redialled. The side that accepts is silent until it has read the greeting, so a
-//! scanner learns nothing from an open port. A newer greeted connection replaces an older one: the older is the leftover
-//! of a peer that died without a word.
+//! scanner learns nothing from an open port. A newer greeted connection replaces an older one: the
+//! older is the leftover of a peer that died without a word.
 //!
 //! asyncio: all of this hides in the program counter of `while True: await open_connection(…)`.
 

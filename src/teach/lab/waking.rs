@@ -13,8 +13,8 @@ pub const WAKES: Experiment = Experiment {
     name: "wakes",
     chapter: 8,
     title: "a thousand wakes are one event",
-    about: "A waker says that something has happened, not how often. A loop that takes one result for \
-            each event leaves the others lying.",
+    about: "A waker says that something has happened, not how often. A loop that takes one \
+            result for each event leaves the others lying.",
     steps: "1,000 calls of `wake`, then one poll, and another.",
     house: "`Reactor::pick_up_completions` takes all that lies there.",
     run: wakes,
