@@ -186,6 +186,14 @@ impl Session {
         }
     }
 
+    /// Whether the connection must now join the driver's queue of those with work left: it wants
+    /// a turn, and no event will bring one.
+    pub fn join_unfinished(&mut self, high_water_bytes: usize) -> bool {
+        let joins = !self.flags.unfinished && self.wants_turn(high_water_bytes);
+        self.flags.unfinished |= joins;
+        joins
+    }
+
     // ---- bytes come ----
 
     /// Whether this turn begins with a read. Lines that were left from before come first.
@@ -307,11 +315,13 @@ impl Session {
         }
     }
 
-    /// Whether the connection must join the driver's queue of those to be flushed: something is to
-    /// be sent, or the server to be told that all is, and nobody else will bring it back.
-    pub fn must_join_flush(&self) -> bool {
+    /// Whether the connection must now join the driver's queue of those to be flushed: something is
+    /// to be sent, or the server to be told that all is, and nobody else will bring it back.
+    pub fn join_flush(&mut self) -> bool {
         let has_work = self.queued_bytes() > 0 || self.flags.tell_drained;
-        has_work && !self.flags.to_flush && !self.flags.write_blocked
+        let joins = has_work && !self.flags.to_flush && !self.flags.write_blocked;
+        self.flags.to_flush |= joins;
+        joins
     }
 
     /// Whether the server must now be told that all is sent. True once.

@@ -26,7 +26,7 @@ fn status(reactor: &Reactor) -> Status {
         herd: config.herd.clone(),
         version: env!("CARGO_PKG_VERSION").into(),
         pid: std::process::id(),
-        since_posix_s: reactor.clocks.born_posix.as_secs(),
+        since_posix_s: reactor.clocks.born_posix_s,
         uptime_s: reactor.clocks.age().as_secs(),
         client_address: config.client_address.to_string(),
         peer_address: config.peer_address.to_string(),

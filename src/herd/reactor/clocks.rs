@@ -15,17 +15,20 @@
 //! asyncio: `loop.time()` is `time.monotonic()`; a process that was stopped wakes to a heap of
 //! timeouts.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use herd_core::clock::{Now, PosixTime};
+use rustix::time::{ClockId, Timespec, clock_gettime};
 
-/// The two clocks of `core::clock::Now`.
+/// The two clocks of `core::clock::Now`. Both are read every turn, so they are the system's own:
+/// `Instant` and `SystemTime` would take twice as long to say how far two moments are apart.
 pub struct Clocks {
-    born: Instant,
-    /// The time of day when the process was born, for those who ask since when it runs.
-    pub born_posix: Duration,
-    /// All pauses so far.
-    paused: Duration,
+    /// When the process was born, in nanoseconds of the system's monotonic clock.
+    born: i64,
+    /// The time of day at that moment in seconds, for those who ask since when it runs.
+    pub born_posix_s: u64,
+    /// All pauses so far, in nanoseconds.
+    paused: i64,
     /// What `read` last gave.
     last: Duration,
 }
@@ -35,8 +38,8 @@ impl Clocks {
     const PAUSE_MIN: Duration = Duration::from_secs(1);
 
     pub fn new() -> Clocks {
-        let (born, born_posix) = (Instant::now(), time_of_day());
-        Clocks { born, born_posix, paused: Duration::ZERO, last: Duration::ZERO }
+        let (born, born_posix_s) = (monotonic_nanos(), time_of_day().seconds() as u64);
+        Clocks { born, born_posix_s, paused: 0, last: Duration::ZERO }
     }
 
     /// Reads both clocks after a sleep that was to last so long, or as long as it liked.
@@ -45,34 +48,45 @@ impl Clocks {
         let passed = at.saturating_sub(self.last);
         // When a pause began cannot be known; so all of that time is the pause's.
         if timeout.is_some_and(|timeout| passed > timeout + Self::PAUSE_MIN) {
-            self.paused += passed;
+            self.paused += passed.as_nanos() as i64;
         } else {
             self.last = at;
         }
-        let posix = time_of_day();
-        Now { monotonic: self.last, posix: PosixTime::new(posix.as_secs(), posix.subsec_nanos()) }
+        Now { monotonic: self.last, posix: time_of_day() }
     }
 
     /// What the loop's monotonic clock shows at this moment.
     pub fn elapsed(&self) -> Duration {
-        self.born.elapsed().saturating_sub(self.paused)
+        since(self.born + self.paused)
     }
 
     /// How long the process has existed, pauses and all.
     pub fn age(&self) -> Duration {
-        self.born.elapsed()
+        since(self.born)
     }
 
     /// As if the process had been stopped for so long.
     #[cfg(test)]
     pub fn skip(&mut self, pause: Duration) {
-        self.born -= pause;
+        self.born -= pause.as_nanos() as i64;
     }
 }
 
+/// The time since a moment of the system's monotonic clock.
+fn since(nanos: i64) -> Duration {
+    Duration::from_nanos((monotonic_nanos() - nanos).max(0) as u64)
+}
+
+/// The system's monotonic clock. It begins at about zero, and 64 bits last for 292 years.
+fn monotonic_nanos() -> i64 {
+    let Timespec { tv_sec, tv_nsec } = clock_gettime(ClockId::Monotonic);
+    tv_sec * 1_000_000_000 + tv_nsec
+}
+
 /// A clock before 1970 is a machine without a battery; its stamps are wrong either way.
-fn time_of_day() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+fn time_of_day() -> PosixTime {
+    let Timespec { tv_sec, tv_nsec } = clock_gettime(ClockId::Realtime);
+    PosixTime::new(tv_sec.max(0) as u64, tv_nsec as u32)
 }
 
 #[cfg(test)]

@@ -2,13 +2,16 @@
 //! session's (`herd_core::session`); here bytes go between it and the kernel, and the kernel learns
 //! what we wait for.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::{IpAddr, Shutdown};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
+use rustix::io::Errno;
+use rustix::net::{self, RecvFlags, SendFlags};
 
 use herd_core::names::ConnId;
 use herd_core::session::{Moment, Phase, Session};
@@ -33,6 +36,28 @@ pub struct Connection {
 enum Socket {
     Tcp(TcpStream, Interest),
     Unix(UnixStream, Interest),
+}
+
+/// Reads and writes are rustix's: those of `std` are points at which a thread may be cancelled
+/// (pthreads(7)), and to say so to the C library takes longer than all else before the system call.
+impl Socket {
+    fn read(&self, scratch: &mut [u8]) -> Result<usize, Errno> {
+        Ok(net::recv(self, scratch, RecvFlags::empty())?.0)
+    }
+
+    /// A far end that has gone is an error, not a signal: Rust's runtime ignores SIGPIPE.
+    fn write(&self, piece: &[u8]) -> Result<usize, Errno> {
+        net::send(self, piece, SendFlags::empty())
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Socket::Tcp(stream, _) => stream.as_fd(),
+            Socket::Unix(stream, _) => stream.as_fd(),
+        }
+    }
 }
 
 /// What came of a read.
@@ -114,11 +139,7 @@ impl Connection {
     /// asyncio: _SelectorSocketTransport._read_ready__data_received, one `recv` of 256 KiB.
     pub fn fill(&mut self, scratch: &mut [u8], now: Moment) -> Filled {
         loop {
-            let read = match &mut self.socket {
-                Socket::Tcp(stream, _) => stream.read(scratch),
-                Socket::Unix(stream, _) => stream.read(scratch),
-            };
-            match read {
+            match self.socket.read(scratch) {
                 Ok(0) => {
                     self.session.received_end();
                     return Filled::End;
@@ -127,12 +148,12 @@ impl Connection {
                     self.session.received(count, count == scratch.len(), now);
                     return Filled::Bytes(count);
                 }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => {
                     self.session.received_nothing();
                     return Filled::Nothing;
                 }
-                Err(error) => return Filled::Broken(error),
+                Err(error) => return Filled::Broken(error.into()),
             }
         }
     }
@@ -148,21 +169,17 @@ impl Connection {
             if piece.is_empty() {
                 break;
             }
-            let written = match &mut self.socket {
-                Socket::Tcp(stream, _) => stream.write(piece),
-                Socket::Unix(stream, _) => stream.write(piece),
-            };
-            match written {
+            match self.socket.write(piece) {
                 Ok(count) => {
                     self.session.sent(count, now);
                     budget -= count;
                 }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => {
                     self.session.end_writing(true);
                     return (WRITE_BUDGET - budget, Flushed::Partly);
                 }
-                Err(error) => return (WRITE_BUDGET - budget, Flushed::Broken(error)),
+                Err(error) => return (WRITE_BUDGET - budget, Flushed::Broken(error.into())),
             }
         }
         self.session.end_writing(false);

@@ -203,7 +203,8 @@ impl Reactor {
         self.serve_unfinished(waiting);
         self.answer_questions();
 
-        if self.scan.may_judge(ready, self.slots.open()) {
+        let may_judge = self.scan.may_judge(ready, self.slots.open());
+        if may_judge && self.next_deadline().is_some_and(|next| next <= self.now.monotonic) {
             self.fire_timers();
             self.step(Step::Deadlines);
         }
@@ -216,8 +217,8 @@ impl Reactor {
         self.tell_deferred();
         if self.slots.dead() > 0 {
             self.step(Step::Bury);
+            self.open_doors_again();
         }
-        self.open_doors_again();
         self.step_drain();
         if cfg!(debug_assertions) {
             self.check_invariants();
@@ -269,9 +270,15 @@ impl Reactor {
         if unfinished || !self.to_flush.is_empty() || asked {
             return Some(Duration::ZERO);
         }
-        let deadlines = [self.wheel.next_deadline(), self.scan.next_deadline()];
-        let deadline = deadlines.into_iter().flatten().min()?;
-        Some(deadline.saturating_sub(self.now.monotonic))
+        Some(self.next_deadline()?.saturating_sub(self.now.monotonic))
+    }
+
+    /// When a timer is due or a scan, whichever comes first.
+    fn next_deadline(&self) -> Option<Duration> {
+        match (self.wheel.next_deadline(), self.scan.next_deadline()) {
+            (Some(timer), Some(scan)) => Some(timer.min(scan)),
+            (timer, scan) => timer.or(scan),
+        }
     }
 
     /// Turns for those with work left: peers first, then the `waiting`, who were in the queue when
@@ -293,9 +300,6 @@ impl Reactor {
     }
 
     fn fire_timers(&mut self) {
-        if self.wheel.next_deadline().is_none_or(|deadline| deadline > self.now.monotonic) {
-            return;
-        }
         let mut fired = std::mem::take(&mut self.fired);
         self.wheel.expire(self.now.monotonic, &mut fired);
         fired.drain(..).for_each(|due| self.step(Step::Timer(due)));
@@ -312,20 +316,25 @@ impl Reactor {
 
     /// Bound: each deferred input comes of one output, and the core answers it with less than it
     /// was: a dial that failed with a timer, a connection that closed with nothing.
+    #[inline]
     fn tell_deferred(&mut self) {
         while let Some(deferred) = self.deferred.pop_front() {
             self.is_catching_up = matches!(deferred, Deferred::Drained { .. });
-            match deferred {
-                Deferred::Connected { peer, conn } => self.handle(Input::Connected { peer, conn }),
-                Deferred::DialFailed { peer } => self.handle(Input::DialFailed { peer }),
-                Deferred::Closed { conn } => self.handle(Input::Closed { conn }),
-                Deferred::Taken { conn, bytes } => self.handle(Input::Taken { conn, bytes }),
-                Deferred::Drained { conn } => self.handle(Input::Drained { conn }),
-                Deferred::Answered { ticket, body } => {
-                    self.handle(Input::PlacesArrived { ticket, body: &body });
-                }
-            }
+            self.tell_one_deferred(deferred);
             self.is_catching_up = false;
+        }
+    }
+
+    fn tell_one_deferred(&mut self, deferred: Deferred) {
+        match deferred {
+            Deferred::Connected { peer, conn } => self.handle(Input::Connected { peer, conn }),
+            Deferred::DialFailed { peer } => self.handle(Input::DialFailed { peer }),
+            Deferred::Closed { conn } => self.handle(Input::Closed { conn }),
+            Deferred::Taken { conn, bytes } => self.handle(Input::Taken { conn, bytes }),
+            Deferred::Drained { conn } => self.handle(Input::Drained { conn }),
+            Deferred::Answered { ticket, body } => {
+                self.handle(Input::PlacesArrived { ticket, body: &body });
+            }
         }
     }
 

@@ -9,7 +9,7 @@ use super::connection::Flushed;
 use super::{Deferred, FLUSH_EARLY, Reactor, traced, traffic};
 use crate::logging::events::{CloseReason, Event};
 use herd_core::names::{ConnId, ConnKind};
-use herd_core::session::Farewell;
+use herd_core::session::{Farewell, Phase};
 
 /// What is written at the end of a turn, however much is written to others: a report's answer, or a
 /// question's.
@@ -26,18 +26,17 @@ impl Reactor {
         self.trace.hop(conn, text, || connection.ports());
         let session = &mut connection.session;
         session.queue(text, &mut self.buffers, now);
-        if session.queued_bytes() > FLUSH_EARLY {
+        let mut queued = session.queued_bytes();
+        if queued > FLUSH_EARLY {
             self.write(conn);
             self.tell_if_drained_early(conn);
-        } else {
-            self.flush_later(conn);
+            queued = self.slots.session(conn).map_or(0, |session| session.queued_bytes());
+        } else if session.join_flush() {
+            self.to_flush.push_back(conn);
         }
-        let queued_max = self.config.limits.outbox_bytes_max;
         // A peer is never closed for the size of its outbox: the core bounds that
         // (`herd_core::link`).
-        let is_bounded = conn.kind() == ConnKind::Peer;
-        let queued = self.slots.session(conn).map_or(0, |session| session.queued_bytes());
-        if queued > queued_max && !is_bounded {
+        if queued > self.config.limits.outbox_bytes_max && conn.kind() != ConnKind::Peer {
             self.kill(conn, CloseReason::OutboxFull);
         }
     }
@@ -45,8 +44,7 @@ impl Reactor {
     /// Queues a connection for the end of the turn, unless the kernel must speak first.
     pub(super) fn flush_later(&mut self, conn: ConnId) {
         let Some(session) = self.slots.session(conn) else { return };
-        if session.must_join_flush() {
-            session.flags.to_flush = true;
+        if session.join_flush() {
             self.to_flush.push_back(conn);
         }
     }
@@ -76,28 +74,27 @@ impl Reactor {
         if conn.kind() == ConnKind::Peer && bytes > 0 {
             self.deferred.push_back(Deferred::Taken { conn, bytes });
         }
-        match flushed {
-            Flushed::All => {
-                connection.session.release(&mut self.buffers);
-                self.update_interest(conn);
-                self.close_if_sent(conn);
-            }
-            Flushed::Partly => self.update_interest(conn),
-            Flushed::Broken(error) => {
-                self.kill_broken(conn, &error);
-            }
+        let registered = match flushed {
+            Flushed::Broken(error) => Err(error),
+            Flushed::All | Flushed::Partly => connection.reregister(self.poll.registry()),
+        };
+        if let Err(error) = registered {
+            return self.kill_broken(conn, &error);
         }
+        let session = &mut connection.session;
+        session.release(&mut self.buffers);
         // Perhaps the kernel has made room and not said so yet: then nothing else brings back the
         // rest, or the lines that waited for it to shrink.
-        self.flush_later(conn);
-        self.queue_if_unfinished(conn);
+        if session.join_flush() {
+            self.to_flush.push_back(conn);
+        }
+        let may_be_over = session.phase() == Phase::Closing;
+        if session.join_unfinished(self.config.limits.high_water_bytes) {
+            self.queue_turn(conn);
+        }
         self.asked.call(conn);
-    }
-
-    fn update_interest(&mut self, conn: ConnId) {
-        let Some(connection) = self.slots.connection(conn) else { return };
-        if let Err(error) = connection.reregister(self.poll.registry()) {
-            self.kill_broken(conn, &error);
+        if may_be_over {
+            self.close_if_sent(conn);
         }
     }
 

@@ -28,7 +28,7 @@ fn lines_alone(kind: ConnKind) -> usize {
 impl Reactor {
     /// Says which connection it was, if it was one.
     pub(super) fn on_ready(&mut self, slot: usize, readiness: Readiness) -> Option<ConnId> {
-        let (conn, phase) = match self.slots.at(slot) {
+        let (conn, phase, is_queued) = match self.slots.at(slot) {
             Some(Slot::Listener(_)) => {
                 self.offer_accept(slot);
                 return None;
@@ -38,7 +38,7 @@ impl Reactor {
                 session.flags.read_on |= readiness.closed || readiness.urgent;
                 session.flags.readable |= readiness.readable || session.flags.read_on;
                 session.flags.write_blocked &= !readiness.writable;
-                (session.id(), session.phase())
+                (session.id(), session.phase(), session.flags.unfinished)
             }
             // It died earlier in this batch, and its slot belongs to no other yet.
             None => return None,
@@ -51,16 +51,11 @@ impl Reactor {
         if readiness.writable {
             self.flush_later(conn);
         }
-        self.offer_turn(conn);
-        Some(conn)
-    }
-
-    /// Gives a connection a turn, unless one is coming with the unfinished: an event must not
-    /// bring a second.
-    fn offer_turn(&mut self, conn: ConnId) {
-        if self.slots.session(conn).is_some_and(|session| !session.flags.unfinished) {
+        // A turn that is coming with the unfinished is enough: an event must not bring a second.
+        if !is_queued {
             self.take_turn(conn);
         }
+        Some(conn)
     }
 
     /// Gives a connection a turn, if it is alive and wants one.
@@ -83,12 +78,15 @@ impl Reactor {
     pub(super) fn queue_if_unfinished(&mut self, conn: ConnId) {
         let high_water = self.config.limits.high_water_bytes;
         let Some(session) = self.slots.session(conn) else { return };
-        if session.wants_turn(high_water) && !session.flags.unfinished {
-            session.flags.unfinished = true;
-            match conn.kind() {
-                ConnKind::Peer => self.unfinished_peers.push_back(conn),
-                _ => self.unfinished.push_back(Unfinished::Connection(conn)),
-            }
+        if session.join_unfinished(high_water) {
+            self.queue_turn(conn);
+        }
+    }
+
+    pub(super) fn queue_turn(&mut self, conn: ConnId) {
+        match conn.kind() {
+            ConnKind::Peer => self.unfinished_peers.push_back(conn),
+            _ => self.unfinished.push_back(Unfinished::Connection(conn)),
         }
     }
 

@@ -51,6 +51,9 @@ impl From<&Event> for Readiness {
 }
 
 impl Reactor {
+    /// Inlined wherever it is called: there it is known which step it is, so that only this one is
+    /// there, and what a trace would note of it is put together only for a trace.
+    #[inline(always)]
     pub(super) fn step(&mut self, step: Step) {
         let span = self.trace.begin();
         let done = self.perform(step);
@@ -58,6 +61,7 @@ impl Reactor {
     }
 
     /// Does it, and says what was done if that is worth a place in the trace.
+    #[inline(always)]
     fn perform(&mut self, step: Step) -> Option<SpanKind> {
         Some(match step {
             Step::Ready(slot, readiness) => {

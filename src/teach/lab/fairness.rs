@@ -20,7 +20,7 @@ pub const HOG: Experiment = Experiment {
     steps: "A hog sends 4 MB; each 4 KB cost 50 µs of work. Somebody else says a line \
             1 ms after each answer. First everything is read that is there; then 4 KB a turn, \
             with a place in the queue for each event; then 4 KB a turn and one place at most.",
-    house: "`READ_BUDGET` and `LINES_MAX` a turn; `Reactor::offer_turn` leaves a queued connection \
+    house: "`READ_BUDGET` and `LINES_MAX` a turn; `Reactor::on_ready` leaves a queued connection \
             to the queue. asyncio has no budget: see `herd lab starvation`.",
     run: hog,
 };
