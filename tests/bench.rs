@@ -94,6 +94,7 @@ fn what_was_asked_was_answered() {
     check("-c 200 -p 128", "closed loop");
     check("-c 5 --rate 1000", "open loop");
     check("-c 1 --rate 100000 -p 4", "open loop");
+    check("-c 5 -p 2 --asleep", "closed loop");
     check("-c 5 --reconnect", "reconnect");
     check("-c 5 -p 3 --idle 100", "closed loop");
     let idle = check("--idle 100", "idle");

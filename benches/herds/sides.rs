@@ -24,6 +24,8 @@ pub struct Load {
     pub whatsat_percent: u64,
     /// All clients are known before it begins.
     pub is_filled: bool,
+    /// It sleeps until answers come, and leaves its core to others meanwhile.
+    pub is_asleep: bool,
 }
 
 /// Loads each front of a herd with its share.
@@ -111,11 +113,12 @@ fn loaded(
     let connections = load.connections / targets.len();
     let clients = load.clients / targets.len() as u64;
     let Load { pipeline, whatsat_percent, .. } = load;
+    let asleep = if load.is_asleep { "--asleep" } else { "" };
     let mut loads = Vec::new();
     for (number, (port, pids)) in (0..).zip(targets) {
         let flags = format!(
             "-c {connections} -p {pipeline} --whatsat {whatsat_percent} --clients {clients} \
-             --clients-from {}",
+             --clients-from {} {asleep}",
             number * clients
         );
         let bench = if is_pinned { pinned(1, machine::herd()) } else { machine::herd() };

@@ -134,15 +134,21 @@ impl Sizes {
             clients: self.clients,
             whatsat_percent: 0,
             is_filled: false,
+            is_asleep: false,
         }
+    }
+
+    /// The same from a load that shares its core with a server.
+    fn load_asleep(&self, pipeline: u64) -> Load {
+        Load { is_asleep: true, ..self.load(pipeline) }
     }
 }
 
 /// What a server does beside answering.
 fn burdens(sizes: &Sizes) -> Vec<Trial> {
     let pinned = |fronts, peers| Plan { is_pinned: true, ..Plan::of(fronts, peers) };
-    let compare = |name, goal, sides: [(&str, Plan); 2]| {
-        let side = |(name, plan): &(&str, Plan)| loaded(name, plan, sizes.load(16));
+    let compare = |name, goal, load: Load, sides: [(&str, Plan); 2]| {
+        let side = |(name, plan): &(&str, Plan)| loaded(name, plan, load);
         trial(name, goal, sides.iter().map(side).collect())
     };
     let alone = || ("alone", pinned(1, 0));
@@ -152,16 +158,19 @@ fn burdens(sizes: &Sizes) -> Vec<Trial> {
         compare(
             "flooding",
             Some(Goal::RatioAtLeast(RATE, 0.5)),
+            sizes.load_asleep(16),
             [alone(), ("to four peers", pinned(1, 4))],
         ),
         compare(
             "every line logged",
             Some(Goal::RatioAtLeast(RATE, 0.6)),
+            sizes.load(16),
             [alone(), ("in and out, to a file", logged)],
         ),
         compare(
             "authenticated peers",
             None,
+            sizes.load_asleep(16),
             [("flooding to one", pinned(1, 1)), ("to one that shares a key", authenticated)],
         ),
     ]
@@ -192,7 +201,7 @@ fn growth(sizes: &Sizes) -> Vec<Trial> {
 fn cores(sizes: &Sizes) -> Vec<Trial> {
     let mut trials = Vec::new();
     for pipeline in [1, 16] {
-        let load = sizes.load(pipeline);
+        let load = sizes.load_asleep(pipeline);
         trials.push(trial(
             format!("all the cores, pipeline {pipeline}"),
             None,

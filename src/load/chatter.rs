@@ -12,9 +12,8 @@ use serde::Serialize;
 /// More clients than this would need longer names, and so other requests.
 pub const CLIENTS_MAX: u64 = 1_000_000;
 
-/// A prime above `CLIENTS_MAX`: clients speak in an order without locality, so that neither the
-/// caches nor the prefetcher know which is next, and all of them speak.
-const STRIDE: u64 = 7_368_787;
+/// Odd, without a pattern: the multiplier of `shuffled`.
+const MIXER: u64 = 0x9e37_79b9_7f4a_7c15;
 
 const ID: &str = "client-000000.example.org";
 /// Where the digits stand in it.
@@ -42,7 +41,7 @@ impl Dialect {
     /// Whether `line`, without its newline, is no complaint.
     pub fn is_content(self, line: &[u8]) -> bool {
         match self {
-            Dialect::Herd => line.starts_with(b"AT "),
+            Dialect::Herd => line.first_chunk() == Some(b"AT "),
             Dialect::RedisSet => line == b"+OK\r",
             Dialect::RedisGeoadd => line == b":0\r" || line == b":1\r",
             Dialect::Memcached => line == b"STORED\r",
@@ -119,10 +118,12 @@ impl Chatter {
         self.whatsat_percent = percent;
     }
 
-    /// The client that sends request `number`.
+    /// The client that sends request `number`. All of them speak before one speaks again, and each
+    /// time in another order: a server that keeps clients in the order in which they came must not
+    /// find them in that order ever after, or its cache would know which is next.
     fn client_of(&self, number: u64) -> u64 {
         let count = self.clients.end - self.clients.start;
-        self.clients.start + number % count * STRIDE % count
+        self.clients.start + shuffled(number % count, number / count, count)
     }
 
     /// Whether request `number` is a WHATSAT. They are spread evenly.
@@ -145,7 +146,8 @@ impl Chatter {
         let posix_ns = self.began_posix_ns + number;
         let second = posix_ns / FRACTION;
         if let Some(at) = self.second_at.filter(|_| second != self.second) {
-            spell(second, &mut self.template[at..][..SECOND_DIGITS]);
+            let digits = format!("{second:0SECOND_DIGITS$}");
+            self.template[at..][..SECOND_DIGITS].copy_from_slice(digits.as_bytes());
             self.second = second;
         }
         let client = self.client_of(number);
@@ -184,16 +186,48 @@ impl Chatter {
     }
 }
 
+/// Where `place` of `count` lies in shuffle number `shuffle`; no two places lie at one.
+fn shuffled(place: u64, shuffle: u64, count: u64) -> u64 {
+    let bits = count.next_power_of_two().trailing_zeros();
+    let (mask, half) = ((1 << bits) - 1, (bits / 2).max(1));
+    let key = (shuffle + 1).wrapping_mul(MIXER);
+    let mut at = place;
+    // Each step can be undone, so numbers below a power of two are only moved about. One that lands
+    // outside is moved on until it is inside.
+    loop {
+        for part in [8, 21, 34, 47] {
+            at = (at ^ key >> part).wrapping_mul(MIXER) & mask;
+            at ^= at >> half;
+        }
+        if at < count {
+            return at;
+        }
+    }
+}
+
+/// All numbers of three digits: dividing by ten for each digit would be most of a request's cost.
+static THREE_DIGITS: [[u8; 3]; 1_000] = {
+    let mut table = [[0; 3]; 1_000];
+    let mut number = 0;
+    while number < table.len() {
+        let [hundreds, tens] = [number / 100, number / 10 % 10];
+        table[number] = [b'0' + hundreds as u8, b'0' + tens as u8, b'0' + (number % 10) as u8];
+        number += 1;
+    }
+    table
+};
+
+/// Spells the last digits of `number`, as many as there is room for: a multiple of three.
 fn spell(mut number: u64, digits: &mut [u8]) {
-    for digit in digits.iter_mut().rev() {
-        *digit = b'0' + (number % 10) as u8;
-        number /= 10;
+    for three in digits.as_rchunks_mut().1.iter_mut().rev() {
+        *three = THREE_DIGITS[(number % 1_000) as usize];
+        number /= 1_000;
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
 
@@ -208,7 +242,8 @@ mod tests {
         let check = |dialect, expected: &str| {
             let mut chatter = Chatter::new(dialect, 0..1_000);
             chatter.began_posix_ns = 1_520_023_934_999_999_998;
-            assert_eq!(request(&mut chatter, 0).replace("000787", "000000"), *expected);
+            let client = format!("{:06}", chatter.client_of(0));
+            assert_eq!(request(&mut chatter, 0).replace(&client, "000000"), *expected);
             // The template's second must not outlive its second, nor be late with the next.
             let later = request(&mut chatter, 2);
             assert_eq!(later.contains("1520023935.000000000"), dialect != Dialect::RedisGeoadd);
@@ -235,6 +270,31 @@ mod tests {
         assert!(times.is_sorted_by(|one, next| one < next));
     }
 
+    /// Method: the distance from each client to the one after it, in the order of the first time. A
+    /// prefetcher learns distances that repeat.
+    #[test]
+    fn clients_speak_in_another_order_each_time() {
+        for count in [1, 2, 3, 1_000, 1_024, 1_025] {
+            let mut chatter = Chatter::new(Dialect::Herd, 7..7 + count);
+            chatter.began_posix_ns = 0;
+            let turn = |time: u64| (0..count).map(move |place| time * count + place);
+            let first: Vec<_> = turn(0).map(|number| chatter.client_of(number)).collect();
+            for time in 1..20 {
+                let clients: Vec<_> = turn(time).map(|number| chatter.client_of(number)).collect();
+                let all: BTreeSet<_> = clients.iter().copied().collect();
+                assert!(all.into_iter().eq(7..7 + count), "{count} clients, time {time}");
+                let place = |client| first.iter().position(|it| it == client).unwrap() as i64;
+                let places: Vec<_> = clients.iter().map(place).collect();
+                let mut distances = BTreeMap::new();
+                places.windows(2).for_each(|two| {
+                    *distances.entry(two[1] - two[0]).or_insert(0) += 1;
+                });
+                let most = distances.values().copied().max().unwrap_or(0);
+                assert!(count < 1_000 || most <= 15, "{count} clients, time {time}: {most}");
+            }
+        }
+    }
+
     #[test]
     fn questions_are_as_many_as_was_said() {
         for percent in [0, 1, 30, 50, 99, 100] {
@@ -245,7 +305,8 @@ mod tests {
         }
         let mut chatter = Chatter::new(Dialect::Herd, 0..10);
         chatter.ask_for_places(100);
-        assert_eq!(request(&mut chatter, 5), "WHATSAT client-000000.example.org 10 5\n");
+        let question = format!("WHATSAT client-{:06}.example.org 10 5\n", chatter.client_of(0));
+        assert_eq!(request(&mut chatter, 5), question);
     }
 
     #[test]

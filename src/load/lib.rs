@@ -61,8 +61,8 @@ pub struct Plan {
     pub whatsat_percent: u64,
     /// Connections that say one report and then nothing.
     pub idle: usize,
-    /// Answers are waited for without sleeping.
-    pub awake: bool,
+    /// Answers are waited for without sleeping, which takes a core that nobody else needs.
+    pub is_awake: bool,
     /// Load that is not measured, because caches, compilers and buffers are still cold.
     pub warm_up: Duration,
     pub duration: Duration,
@@ -124,6 +124,7 @@ fn measure(
     let own = Meter::of(&[std::process::id()]).ok();
     let read = |meter: Option<&Meter>| meter.and_then(|meter| meter.read().ok());
     let (server_before, own_before) = (read(server), read(own.as_ref()));
+    let spun_before = crowd.spun;
     let start = Instant::now();
     crowd.tally.is_measuring = true;
     while start.elapsed() < plan.duration {
@@ -132,11 +133,14 @@ fn measure(
         look_on(Progress { elapsed: start.elapsed(), answers: crowd.tally.measured });
     }
     crowd.tally.is_measuring = false;
+    let elapsed = start.elapsed();
+    // It works for as long as it runs, and not while it looks for answers in vain.
+    let not_spun = elapsed.saturating_sub(crowd.spun - spun_before);
     let used = |before: Option<Reading>, meter| Some(read(meter)?.since(&before?));
     Ok(Costs {
-        elapsed: start.elapsed(),
+        elapsed,
         server: used(server_before, server),
-        own: used(own_before, own.as_ref()),
+        own: used(own_before, own.as_ref()).map(|used| used.min(not_spun)),
     })
 }
 
@@ -145,6 +149,7 @@ fn measure(
 struct Costs {
     elapsed: Duration,
     server: Option<Duration>,
+    /// The load's, without the time in which it only looked for answers.
     own: Option<Duration>,
 }
 

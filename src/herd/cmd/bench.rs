@@ -4,6 +4,7 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
+use std::{fs, thread};
 
 use super::exit::{Exit, Failure};
 use herd::run_dir::{Holder, RunDir};
@@ -73,10 +74,19 @@ fn plan(flags: &BenchFlags) -> Result<Plan, Failure> {
         clients,
         whatsat_percent: flags.whatsat,
         idle: flags.idle,
-        awake: flags.awake,
+        is_awake: !flags.asleep && flags.connections() > 0 && !has_one_core(),
         warm_up: flags.warm_up,
         duration: flags.seconds,
     })
+}
+
+/// Then a load that spins would keep it from the server. A load that may run on one core only is
+/// another matter: the server is expected on the others.
+fn has_one_core() -> bool {
+    match fs::read_to_string("/sys/devices/system/cpu/online") {
+        Ok(online) => online.trim() == "0",
+        Err(_) => thread::available_parallelism().is_ok_and(|cores| cores.get() == 1),
+    }
 }
 
 /// Where the server listens, and its process if that is known by its name.

@@ -53,9 +53,9 @@ pub struct BenchFlags {
     /// Connections that say one report and then nothing
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub idle: usize,
-    /// Never sleep: for latencies without the time that it takes to wake this client
+    /// Sleep until answers come: the server pays for waking this client, but gets its core
     #[arg(long)]
-    pub awake: bool,
+    pub asleep: bool,
     /// How long to measure
     #[arg(short, long, value_name = "S", default_value = "10", value_parser = parse_seconds)]
     pub seconds: Duration,
