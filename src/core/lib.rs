@@ -75,6 +75,7 @@ mod flood;
 mod greeting;
 mod handover;
 mod hash;
+pub mod journal;
 pub mod line;
 mod line_mac;
 mod link;

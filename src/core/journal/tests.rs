@@ -1,0 +1,291 @@
+use std::collections::BTreeSet;
+
+use super::frame::{Fact, HEADER_BYTES, Header, HeaderError, write_facts, write_reports};
+use super::load::{Damage, Findings, Piece, Pieces, Survey};
+use super::{JournalId, SegmentId};
+
+const JOURNAL: JournalId = JournalId(0x9f3a_0000_0000_0001);
+
+fn segment_id(number: u32) -> SegmentId {
+    SegmentId { journal: JOURNAL, number }
+}
+
+fn header(number: u32) -> Vec<u8> {
+    let id = segment_id(number);
+    let mut segment = Vec::new();
+    let header = Header { herd: b"2023", server: b"Bailey", id, made: 1_795_321_086 };
+    header.write(&mut segment);
+    assert_eq!(Header::parse(&segment), Ok(header));
+    segment
+}
+
+/// A segment with some reports, and their lines.
+fn segment(number: u32, random: &mut fastrand::Rng) -> (Vec<u8>, BTreeSet<Vec<u8>>) {
+    let mut segment = header(number);
+    let mut lines = BTreeSet::new();
+    for _ in 0..random.usize(2..8) {
+        let mut text = Vec::new();
+        for _ in 0..random.usize(1..80) {
+            let (client, time) = (random.u32(..), random.u32(..));
+            let line = format!("AT Bailey +0.25 {client} +34.1-118.4 {time}\n");
+            text.extend_from_slice(line.as_bytes());
+            lines.insert(line.into_bytes());
+        }
+        let offset = segment.len() as u64;
+        write_reports(segment_id(number), offset, &text, &mut segment);
+    }
+    (segment, lines)
+}
+
+fn survey<'a>(segments: impl IntoIterator<Item = (u32, &'a [u8])>) -> (Findings, Vec<Vec<u8>>) {
+    let (mut survey, mut lines) = (Survey::default(), Vec::new());
+    for (number, segment) in segments {
+        let take = |line: &[u8]| {
+            lines.push([line, b"\n"].concat());
+            line.starts_with(b"AT ")
+        };
+        survey.read(segment_id(number), segment, take).unwrap();
+    }
+    (survey.finish(), lines)
+}
+
+fn damage(number: u32, bytes: std::ops::Range<usize>) -> Damage {
+    Damage { id: segment_id(number), bytes: bytes.start as u64..bytes.end as u64 }
+}
+
+#[test]
+fn a_file_is_named_after_its_segment() {
+    let name = segment_id(17).to_string();
+    assert_eq!(name, "9f3a000000000001-00000017.herd");
+    assert_eq!(SegmentId::of_file_name(&name), Some(segment_id(17)));
+    let late = segment_id(u32::MAX);
+    assert_eq!(SegmentId::of_file_name(&late.to_string()), Some(late));
+    for other in ["lock", "9f3a-17.herd", "9F3A000000000001-00000017.herd", "x-00000017.herd"] {
+        assert_eq!(SegmentId::of_file_name(other), None, "{other}");
+    }
+}
+
+/// Goal: frames are short, a long line has one of its own, and all are read as they were written.
+#[test]
+fn what_is_written_is_read() {
+    let mut segment = header(1);
+    let long = [&b"AT A +1 "[..], &[b'x'; 70_000], b" +1-1 5\n"].concat();
+    let text =
+        [&b"AT A +1 kiwi +1-1 5\n".repeat(1_000)[..], &long, b"AT A +1 fig +1-1 5\n"].concat();
+    let at = segment.len() as u64;
+    write_reports(segment_id(1), at, &text, &mut segment);
+    let mut read = Vec::new();
+    for piece in Pieces::of(segment_id(1), &segment) {
+        let Piece::Frame(frame) = piece else { panic!("{piece:?}") };
+        assert!(frame.bytes() <= 4_200 || frame.payload == long, "{}", frame.bytes());
+        assert_eq!(frame.reports, frame.payload.split(|&byte| byte == b'\n').count() - 1);
+        read.extend_from_slice(frame.payload);
+    }
+    assert!(read == text);
+    let (findings, lines) = survey([(1, &segment[..])]);
+    assert!(lines.concat() == text && findings.are_whole());
+    assert_eq!((findings.reports, findings.torn_bytes), (1_002, 0));
+}
+
+#[test]
+fn a_header_of_another_version_is_told_from_a_damaged_one() {
+    let good = header(3);
+    for at in 0..good.trim_ascii_end().len() {
+        for bit in 0..8 {
+            let mut header = good.clone();
+            header[at] ^= 1 << bit;
+            // A magic word is no header of ours, whatever follows it.
+            assert_eq!(Header::parse(&header), Err(HeaderError::Damaged), "byte {at}, bit {bit}");
+        }
+    }
+    assert_eq!(Header::parse(&good[..200]), Err(HeaderError::Damaged));
+    let mut later = b"herd journal 2 something=else".to_vec();
+    later.resize(HEADER_BYTES, b' ');
+    assert_eq!(Header::parse(&later), Err(HeaderError::Version(2)));
+}
+
+#[test]
+fn facts_are_read_as_they_were_written() {
+    let facts = [Fact::After { segment: 16, bytes: 16_777_104 }, Fact::Oldest { segment: 12 }];
+    for fact in facts {
+        let mut line = Vec::new();
+        fact.write(&mut line);
+        assert_eq!(Fact::parse(line.trim_ascii_end()), Some(fact));
+    }
+    for line in ["AFTER 1", "AFTER 1 2 3", "OLDEST", "OLDEST -1", "OLDEST 4294967296", "AT 1 2"] {
+        assert_eq!(Fact::parse(line.as_bytes()), None, "{line}");
+    }
+}
+
+/// A journal whose process died in the third segment, went on in the fourth, and has a fifth
+/// prepared. Gives the ends of the frames.
+fn three_lives(random: &mut fastrand::Rng) -> (Vec<Vec<u8>>, Vec<usize>) {
+    let mut segments: Vec<Vec<u8>> = Vec::new();
+    for number in 1..=4 {
+        let mut new = header(number);
+        if let Some(before) = segments.last() {
+            let after = Fact::After { segment: number - 1, bytes: before.len() as u64 };
+            write_facts(segment_id(number), HEADER_BYTES as u64, &[after], &mut new);
+        }
+        let text = format!("AT A +1 c{} +1-1 {number}\n", random.u32(..)).repeat(5);
+        let offset = new.len() as u64;
+        write_reports(segment_id(number), offset, text.as_bytes(), &mut new);
+        segments.push(new);
+    }
+    segments.push(header(5));
+    let ends = segments.iter().map(Vec::len).collect();
+    (segments, ends)
+}
+
+fn survey_all(segments: &[Vec<u8>]) -> Findings {
+    survey((1..).zip(segments.iter().map(|segment| &segment[..]))).0
+}
+
+/// Goal: what a death leaves is not damage, and what is damage is not taken for one.
+#[test]
+fn a_torn_tail_is_no_damage() {
+    let (good, ends) = three_lives(&mut fastrand::Rng::with_seed(1));
+    assert!(survey_all(&good).are_whole());
+    // Two lives have ended with half a frame; the second in what is the last segment now.
+    let mut torn = good.clone();
+    torn[2].extend_from_slice(b"#000030 0001 0123");
+    torn[3].extend_from_slice(&[b"half a frame", &[0; 500][..]].concat());
+    let findings = survey_all(&torn);
+    assert!(findings.are_whole() && findings.torn_bytes == 17 + 12, "{findings:?}");
+    // Files that were filled with zeros before they were used.
+    let mut filled = good.clone();
+    filled.iter_mut().for_each(|segment| segment.resize(4_000, 0));
+    assert_eq!(survey_all(&filled), survey_all(&good));
+    // A segment that is shorter than it was.
+    let mut short = good.clone();
+    short[1].truncate(ends[1] - 1);
+    let [Damage { id, bytes }] = &survey_all(&short).damaged[..] else { panic!() };
+    assert_eq!((id.number, bytes.end), (2, ends[1] as u64));
+    // Nothing says how long the third one became, but it is not the last.
+    let mut unknown = torn.clone();
+    let first_frame = HEADER_BYTES..HEADER_BYTES + 1;
+    unknown[3][first_frame.start] ^= 1;
+    let findings = survey_all(&unknown);
+    let tail = ends[2]..ends[2] + 17;
+    assert_eq!(findings.damaged[0], damage(3, tail));
+    assert_eq!((findings.damaged.len(), findings.torn_bytes), (2, 12));
+}
+
+/// Goal: a segment that is gone is missed, unless it was not needed any more.
+#[test]
+fn a_segment_that_is_missing_is_seen() {
+    let (good, _) = three_lives(&mut fastrand::Rng::with_seed(2));
+    let without = |gone: u32| {
+        let left = (1..).zip(&good).filter(|&(number, _)| number != gone);
+        survey(left.map(|(number, segment)| (number, &segment[..]))).0
+    };
+    for gone in 1..=4 {
+        assert_eq!(without(gone).missing, [segment_id(gone)]);
+    }
+    // The last was prepared, and nobody knows that it was there.
+    assert!(without(5).are_whole());
+    let mut walked = good.clone();
+    let offset = walked[3].len() as u64;
+    write_facts(segment_id(4), offset, &[Fact::Oldest { segment: 3 }], &mut walked[3]);
+    assert!(
+        survey([3, 4, 5].map(|number| (number, &walked[number as usize - 1][..]))).0.are_whole()
+    );
+    let (findings, _) =
+        survey([1, 2, 4, 5].map(|number| (number, &walked[number as usize - 1][..])));
+    assert_eq!(findings.missing, [segment_id(3)]);
+}
+
+/// One fault of a disk.
+fn spoil(segment: &mut Vec<u8>, other: &[u8], random: &mut fastrand::Rng) -> &'static str {
+    const SECTOR: usize = 512;
+    let at = random.usize(HEADER_BYTES..segment.len());
+    let sector = at / SECTOR * SECTOR..(at / SECTOR * SECTOR + SECTOR).min(segment.len());
+    match random.u8(0..6) {
+        0 => {
+            segment[at] ^= 1 << random.u8(0..8);
+            "a bit"
+        }
+        1 => {
+            segment[sector].fill(0);
+            "a sector that was never written"
+        }
+        2 => {
+            let len = sector.len().min(other.len());
+            let from = random.usize(0..=other.len() - len);
+            segment[sector][..len].copy_from_slice(&other[from..from + len]);
+            "a sector of another file"
+        }
+        3 => {
+            let from = random.usize(0..=segment.len() - sector.len());
+            segment.copy_within(from..from + sector.len(), sector.start);
+            "a sector written twice"
+        }
+        4 => {
+            segment.drain(at..(at + random.usize(1..100)).min(segment.len()));
+            "bytes that are gone"
+        }
+        _ => {
+            segment.truncate(at);
+            "a file that is too short"
+        }
+    }
+}
+
+/// Goal: whatever a disk does, no report is made up, and each frame that it has left alone is
+/// found; what is lost is told.
+#[test]
+fn damage_costs_what_it_has_hit_and_no_more() {
+    for seed in 0..3_000 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let (good, said) = segment(1, &mut random);
+        let (other, _) = segment(2, &mut random);
+        let mut bad = good.clone();
+        let fault = spoil(&mut bad, &other, &mut random);
+        let (findings, lines) = survey([(1, &bad[..])]);
+        let lines: BTreeSet<_> = lines.into_iter().collect();
+        assert!(lines.is_subset(&said), "seed {seed}, {fault}: a report that nobody said");
+        let untouched = Pieces::of(segment_id(1), &good);
+        let mut at = HEADER_BYTES;
+        for piece in untouched {
+            let Piece::Frame(frame) = piece else { panic!("it was good") };
+            let place = at..at + frame.bytes();
+            at = place.end;
+            if bad.get(place.clone()) == Some(&good[place.clone()]) {
+                let mut frames = frame.payload.split_inclusive(|&byte| byte == b'\n');
+                assert!(
+                    frames.all(|line| lines.iter().any(|read| read == line)),
+                    "seed {seed}, {fault}"
+                );
+            }
+        }
+        let is_lost = lines.len() < said.len();
+        let is_told = !findings.damaged.is_empty() || findings.torn_bytes > 0;
+        // Cut or zeroed at the end, it looks like a file that was not written to so far.
+        let may_be_silent =
+            matches!(fault, "a file that is too short" | "a sector that was never written");
+        assert!(!is_lost || is_told || may_be_silent, "seed {seed}, {fault}: lost in silence");
+    }
+}
+
+/// Goal: any bytes are read to their end, in reasonable time.
+#[test]
+fn anything_can_be_read() {
+    let mut random = fastrand::Rng::with_seed(9);
+    for _ in 0..200 {
+        let alphabet = random.choice([&b"# 0f\n"[..], b"#0 ", b"\0#", b"#000fff 0001 00000000\nA"]);
+        let alphabet = alphabet.expect("there are some");
+        let bytes: Vec<u8> = (0..20_000).map(|_| *random.choice(alphabet).unwrap()).collect();
+        let (findings, lines) = survey([(1, &bytes[..])]);
+        assert!(lines.is_empty() && findings.damaged.is_empty());
+    }
+    let hostile = b"#0fffff 0001 00000000\n".repeat(1_000);
+    assert!(survey([(1, &hostile[..])]).1.is_empty());
+}
+
+#[test]
+fn what_a_later_version_says_is_not_skipped() {
+    let mut segment = header(1);
+    write_reports(segment_id(1), HEADER_BYTES as u64, b"FORGET kiwi\n", &mut segment);
+    let unknown = Survey::default().read(segment_id(1), &segment, |line| line.starts_with(b"AT "));
+    assert_eq!(unknown.unwrap_err().line, "FORGET kiwi");
+}
