@@ -40,6 +40,12 @@ impl Stamps {
         self.last = next;
         next
     }
+
+    /// A report was heard then, before the last restart: later ones are stamped later, though the
+    /// clock may have been set back meanwhile.
+    pub fn restore(&mut self, heard: Option<PosixTime>) {
+        self.set_back_from = self.set_back_from.max(heard);
+    }
 }
 
 impl Server {

@@ -44,6 +44,10 @@ pub enum Input<'a, 'b> {
     Draining,
     /// No client is left: hand over what is known, and say good-bye to the peers.
     Leaving,
+    /// The journal takes so many bytes of news now, and `missed_bytes` of what it has missed.
+    JournalRoom { bytes: usize, missed_bytes: usize },
+    /// The journal must be given everything again.
+    JournalMissesAll,
 }
 
 /// Everything that a server can ask of the reactor.
@@ -169,6 +173,9 @@ pub struct Outputs {
     pub text: Vec<u8>,
     /// What is to be done, in this order.
     pub list: Vec<Output>,
+    /// The lines that the journal must be given: ranges of the text. Nothing of this may be sent
+    /// to a client before they are kept.
+    pub news: Vec<Range<usize>>,
 }
 
 impl Outputs {
@@ -180,6 +187,7 @@ impl Outputs {
     pub fn clear(&mut self) {
         self.text.clear();
         self.list.clear();
+        self.news.clear();
     }
 
     /// Asks for something after all that was asked for before.
@@ -218,6 +226,14 @@ impl Outputs {
             }
         }
         self.list.push(Output::Send { conn, text });
+    }
+
+    /// Gives the journal a line, with its newline. Lines that follow each other become one range.
+    pub fn lay(&mut self, line: Range<usize>) {
+        match self.news.last_mut() {
+            Some(before) if before.end == line.start => before.end = line.end,
+            _ => self.news.push(line),
+        }
     }
 
     /// Writes a text and sends it.

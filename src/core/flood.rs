@@ -52,10 +52,14 @@ impl Server {
         let verdict = self.store.put_fields(key, fields, told.client_at, told.client);
         let Verdict::News { leaf } = verdict else {
             self.counters.stale += 1;
+            if source.is_none() {
+                self.lay_held(key, told.client, out);
+            }
             return verdict;
         };
         self.counters.news += 1;
         self.news_at = now.monotonic;
+        self.lay(leaf, told.line.clone(), source.is_none(), out);
         for peer in self.peers.ids() {
             if Some(peer) != source {
                 self.peers.tell(peer, told, leaf, out);

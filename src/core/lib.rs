@@ -76,6 +76,7 @@ mod greeting;
 mod handover;
 mod hash;
 pub mod journal;
+mod journaling;
 pub mod line;
 mod line_mac;
 mod link;
@@ -107,6 +108,7 @@ use clock::{Now, Skew};
 use digest::{Hash, Node};
 use flood::Told;
 use handover::Stage;
+use journaling::Journaling;
 use line::{Line, Lines, Mark};
 use line_mac::Keyring;
 use names::{ConnId, ConnKind, PeerId, Ticket};
@@ -185,6 +187,8 @@ pub struct Server {
     /// Reasons to refuse somebody, and when each was last logged.
     refusals: BTreeMap<&'static str, Duration>,
     stage: Stage,
+    /// If there is a journal.
+    journaling: Option<Journaling>,
 }
 
 impl Server {
@@ -205,6 +209,7 @@ impl Server {
             swept: Place::default(),
             refusals: BTreeMap::new(),
             stage: Stage::Serving,
+            journaling: settings.keeps_journal.then(Journaling::new),
             settings,
         }
     }
@@ -229,6 +234,10 @@ impl Server {
             Input::TimerFired { timer } => self.timer_fired(now, timer, out),
             Input::Draining => self.drain(out),
             Input::Leaving => self.leave(out),
+            Input::JournalRoom { bytes, missed_bytes } => {
+                self.journal_room(bytes, missed_bytes, out);
+            }
+            Input::JournalMissesAll => self.journal_misses_all(),
         }
     }
 
@@ -400,7 +409,7 @@ impl Server {
         match ahead.command {
             Command::Iamat(ref iamat) => self.iamat(now, conn, ahead, (iamat, opening), out),
             Command::Whatsat { client, radius, bound } => {
-                self.whatsat(now, conn, ahead.line, (client, radius, bound), out)
+                self.whatsat(now, conn, ahead, (client, radius, bound), out)
             }
             Command::Blank => false,
             Command::At(_) | Command::Invalid => {
@@ -456,7 +465,7 @@ impl Server {
         &mut self,
         now: Now,
         conn: ConnId,
-        line: &[u8],
+        ahead: &Ahead<'_>,
         (client, radius, bound): (&[u8], &[u8], u8),
         out: &mut Outputs,
     ) -> bool {
@@ -465,10 +474,11 @@ impl Server {
             .filter(|held| !self.has_expired(held, now))
             .and_then(|held| Some((held, wire::question(held.position, radius, bound)?)))
         else {
-            return self.reject(conn, line, out);
+            return self.reject(conn, ahead.line, out);
         };
         let mut at_line = Vec::with_capacity(held.fields_len() + 4);
         held.write_line(&mut at_line);
+        self.lay_held(ahead.key, client, out);
         let ticket = self.waits.open(conn, at_line);
         let timeout = self.settings.answer_timeout;
         out.push(Output::AskPlaces { conn, ticket, question, timeout });

@@ -12,6 +12,8 @@
 mod agenda;
 mod client;
 pub mod crowd;
+pub mod disk;
+pub mod durability;
 pub mod event_log;
 pub mod faults;
 pub mod graph;

@@ -179,11 +179,12 @@ fn payload_len(lines: &[u8]) -> usize {
 /// What a journal says of itself, in frames of their own between those of reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fact {
-    /// How long an earlier segment became. What lies behind that was torn off, and is no damage.
-    After {
+    /// So much of a segment was synced. What is lost of that is damage; what comes behind it, a
+    /// machine that died may have taken with it.
+    Synced {
         /// The number of the segment.
         segment: u32,
-        /// Its bytes, up to the end of its last frame.
+        /// Its first bytes, the header among them.
         bytes: u64,
     },
     /// Earlier segments are not needed any more.
@@ -198,8 +199,8 @@ impl Fact {
     pub fn parse(line: &[u8]) -> Option<Fact> {
         let mut fields = line.split(|&byte| byte == b' ');
         let fact = match fields.next()? {
-            b"AFTER" => {
-                Fact::After { segment: number(fields.next()?)?, bytes: number(fields.next()?)? }
+            b"SYNCED" => {
+                Fact::Synced { segment: number(fields.next()?)?, bytes: number(fields.next()?)? }
             }
             b"OLDEST" => Fact::Oldest { segment: number(fields.next()?)? },
             _ => return None,
@@ -210,7 +211,7 @@ impl Fact {
     /// Writes it as a line.
     pub fn write(&self, out: &mut Vec<u8>) {
         let line = match self {
-            Fact::After { segment, bytes } => format!("AFTER {segment} {bytes}\n"),
+            Fact::Synced { segment, bytes } => format!("SYNCED {segment} {bytes}\n"),
             Fact::Oldest { segment } => format!("OLDEST {segment}\n"),
         };
         out.extend_from_slice(line.as_bytes());

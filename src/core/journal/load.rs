@@ -1,10 +1,10 @@
 //! What is found in the files of a journal. Apart from `frame`, because that says what a frame is,
 //! and this what it means that there is none.
 //!
-//! Damage is never the end: behind it, frames are looked for byte by byte. Only where none follows
-//! does it matter which segment it is. The last one that was written to may end anywhere, for a
-//! process or a machine has died: its tail is torn, which is normal. How long each earlier one
-//! became stands in a later one, and what is less than that is damage.
+//! Damage is never the end: behind it, frames are looked for byte by byte. Whether bytes that are
+//! no frame are damage depends on where they lie. What was synced is said in later frames, and if
+//! it is not there any more, the disk has lost it. What was not may have been torn off or have
+//! holes, for a process or a machine has died: that is normal.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -95,9 +95,9 @@ pub struct Findings {
     pub frames: u64,
     /// Reports in them; there may be several of a client.
     pub reports: u64,
-    /// Bytes behind the last frame of a segment that a process or a machine died over.
+    /// Bytes that a process or a machine died over, before they were synced.
     pub torn_bytes: u64,
-    /// What has gone bad.
+    /// What has gone bad, though it was synced.
     pub damaged: Vec<Damage>,
     /// Segments that should be there.
     pub missing: Vec<SegmentId>,
@@ -110,8 +110,28 @@ impl Findings {
     }
 }
 
-/// Reads the segments of journals, one after the other in any order, and then knows what is
-/// missing.
+/// What a writer that goes on with a journal must know of its files.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Past {
+    /// How long they are, those of other journals among them.
+    pub lengths: BTreeMap<SegmentId, u64>,
+    /// The first segment that is needed.
+    pub oldest: u32,
+}
+
+/// A line of a report that was found.
+#[derive(Clone, Copy, Debug)]
+pub struct Found<'a> {
+    /// Without its newline.
+    pub line: &'a [u8],
+    /// It is on the disk for certain. Others may be in the system's memory alone, even after
+    /// another sync: an earlier one may have failed, which a new process cannot know. They must be
+    /// written again.
+    pub is_synced: bool,
+}
+
+/// Reads the segments of journals, one after the other, and then knows what is missing. The newest
+/// should be the first: it is there that others are said to be synced.
 #[derive(Default)]
 pub struct Survey {
     findings: Findings,
@@ -123,18 +143,19 @@ pub struct Survey {
 struct Segments {
     /// Those that were read.
     seen: BTreeMap<u32, Seen>,
-    /// How long segments became, as later ones say.
-    lengths: BTreeMap<u32, u64>,
+    /// How much of them was synced.
+    synced: BTreeMap<u32, u64>,
     /// The first one that is needed.
     oldest: u32,
 }
 
 struct Seen {
+    /// Bytes of the file.
+    len: u64,
     /// Where its last frame ends.
     end: u64,
-    has_frames: bool,
-    /// Bytes behind it that are something else.
-    tail: Range<u64>,
+    /// Bytes between and behind frames that are something else.
+    bad: Vec<Range<u64>>,
 }
 
 impl Survey {
@@ -148,38 +169,48 @@ impl Survey {
         &mut self,
         id: SegmentId,
         segment: &[u8],
-        mut take: impl FnMut(&[u8]) -> bool,
+        mut take: impl FnMut(Found<'_>) -> bool,
     ) -> Result<(), UnknownLine> {
         let journal = self.journals.entry(id.journal).or_default();
+        facts(id, segment).for_each(|fact| journal.note(fact));
+        let synced = journal.synced_of(id.number);
         let mut pieces = Pieces::of(id, segment);
-        let mut seen = Seen { end: pieces.offset() as u64, has_frames: false, tail: 0..0 };
+        let (len, end) = (segment.len() as u64, pieces.offset() as u64);
+        let mut seen = Seen { len, end, bad: Vec::new() };
         self.findings.segments += 1;
         while let Some(piece) = pieces.next() {
-            match piece {
-                Piece::Frame(frame) => {
-                    seen.end = pieces.offset() as u64;
-                    seen.has_frames = true;
-                    self.findings.frames += u64::from(frame.reports > 0);
-                    self.findings.reports += frame.reports as u64;
-                    for line in frame.payload.split_inclusive(|&byte| byte == b'\n') {
-                        let line = &line[..line.len() - 1];
-                        if let Some(fact) = Fact::parse(line) {
-                            journal.note(fact);
-                        } else if !take(line) {
-                            let line = String::from_utf8_lossy(line).into_owned();
-                            return Err(UnknownLine { id, line });
-                        }
-                    }
+            let frame = match piece {
+                Piece::Frame(frame) => frame,
+                Piece::Gap(bad) | Piece::Tail(bad) => {
+                    seen.bad.push(bad.start as u64..bad.end as u64);
+                    continue;
                 }
-                Piece::Gap(gap) => {
-                    let bytes = gap.start as u64..gap.end as u64;
-                    self.findings.damaged.push(Damage { id, bytes });
+            };
+            seen.end = pieces.offset() as u64;
+            self.findings.frames += u64::from(frame.reports > 0);
+            self.findings.reports += frame.reports as u64;
+            for line in lines(frame.payload) {
+                let found = Found { line, is_synced: seen.end <= synced };
+                if Fact::parse(line).is_none() && !take(found) {
+                    let line = String::from_utf8_lossy(line).into_owned();
+                    return Err(UnknownLine { id, line });
                 }
-                Piece::Tail(tail) => seen.tail = tail.start as u64..tail.end as u64,
             }
         }
         journal.seen.insert(id.number, seen);
         Ok(())
+    }
+
+    /// What a writer that goes on with one of the journals must know.
+    pub fn past(&self, journal: JournalId) -> Past {
+        let mut past = Past::default();
+        for (&journal, segments) in &self.journals {
+            let length = |(&number, seen): (&u32, &Seen)| (SegmentId { journal, number }, seen.len);
+            past.lengths.extend(segments.seen.iter().map(length));
+        }
+        let Some(segments) = self.journals.get(&journal) else { return past };
+        past.oldest = segments.oldest;
+        past
     }
 
     /// Says what was found, once all segments are read.
@@ -192,34 +223,50 @@ impl Survey {
     }
 }
 
+/// What a segment says of its journal.
+fn facts(id: SegmentId, segment: &[u8]) -> impl Iterator<Item = Fact> {
+    let frames = Pieces::of(id, segment).filter_map(|piece| match piece {
+        Piece::Frame(frame) if frame.reports == 0 => Some(frame.payload),
+        _ => None,
+    });
+    frames.flat_map(lines).filter_map(Fact::parse)
+}
+
+fn lines(payload: &[u8]) -> impl Iterator<Item = &[u8]> {
+    payload.split_inclusive(|&byte| byte == b'\n').map(|line| &line[..line.len() - 1])
+}
+
 impl Segments {
     fn note(&mut self, fact: Fact) {
         match fact {
-            Fact::After { segment, bytes } => {
-                let length = self.lengths.entry(segment).or_default();
-                *length = bytes.max(*length);
+            Fact::Synced { segment, bytes } => {
+                let synced = self.synced.entry(segment).or_default();
+                *synced = bytes.max(*synced);
             }
             Fact::Oldest { segment } => self.oldest = self.oldest.max(segment),
         }
     }
 
+    /// How many of the first bytes of a segment must be there: its header was synced before it was
+    /// used.
+    fn synced_of(&self, number: u32) -> u64 {
+        self.synced.get(&number).copied().unwrap_or(HEADER_BYTES as u64)
+    }
+
     fn judge(&self, journal: JournalId, findings: &mut Findings) {
-        let written_last = self.seen.iter().rev().find(|(_, seen)| seen.has_frames);
-        let written_last = written_last.map_or(0, |(&number, _)| number);
         for (&number, seen) in &self.seen {
             let id = SegmentId { journal, number };
-            let tail_bytes = seen.tail.end - seen.tail.start;
-            let lost = match self.lengths.get(&number) {
-                Some(&length) => seen.end..length,
-                // It was the last one to be written to, or it never was.
-                None if number >= written_last => 0..0,
-                None => seen.tail.clone(),
-            };
-            if lost.is_empty() {
-                findings.torn_bytes += tail_bytes;
-            } else {
-                findings.damaged.push(Damage { id, bytes: lost });
+            let synced = self.synced_of(number);
+            // Zeros behind the last frame were never written to, unless they were synced.
+            let missing = (seen.end < synced).then_some(seen.end..synced);
+            let bad = seen.bad.iter().filter(|bad| bad.start < seen.end).cloned();
+            for lost in bad.chain(missing) {
+                if lost.start < synced {
+                    findings.damaged.push(Damage { id, bytes: lost.start..lost.end.min(synced) });
+                }
             }
+            let torn = |bad: &Range<u64>| bad.end.saturating_sub(bad.start.max(synced));
+            findings.torn_bytes += seen.bad.iter().map(torn).sum::<u64>();
         }
         let last = self.seen.last_key_value().map_or(0, |(&number, _)| number);
         let missing = (self.oldest.max(1)..=last).filter(|number| !self.seen.contains_key(number));

@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 
 use super::frame::{Fact, HEADER_BYTES, Header, HeaderError, write_facts, write_reports};
-use super::load::{Damage, Findings, Piece, Pieces, Survey};
+use super::load::{Damage, Findings, Found, Piece, Pieces, Survey};
 use super::{JournalId, SegmentId};
 
 const JOURNAL: JournalId = JournalId(0x9f3a_0000_0000_0001);
@@ -40,17 +40,13 @@ fn segment(number: u32, random: &mut fastrand::Rng) -> (Vec<u8>, BTreeSet<Vec<u8
 fn survey<'a>(segments: impl IntoIterator<Item = (u32, &'a [u8])>) -> (Findings, Vec<Vec<u8>>) {
     let (mut survey, mut lines) = (Survey::default(), Vec::new());
     for (number, segment) in segments {
-        let take = |line: &[u8]| {
-            lines.push([line, b"\n"].concat());
-            line.starts_with(b"AT ")
+        let take = |found: Found<'_>| {
+            lines.push([found.line, b"\n"].concat());
+            found.line.starts_with(b"AT ")
         };
         survey.read(segment_id(number), segment, take).unwrap();
     }
     (survey.finish(), lines)
-}
-
-fn damage(number: u32, bytes: std::ops::Range<usize>) -> Damage {
-    Damage { id: segment_id(number), bytes: bytes.start as u64..bytes.end as u64 }
 }
 
 #[test]
@@ -106,35 +102,35 @@ fn a_header_of_another_version_is_told_from_a_damaged_one() {
 
 #[test]
 fn facts_are_read_as_they_were_written() {
-    let facts = [Fact::After { segment: 16, bytes: 16_777_104 }, Fact::Oldest { segment: 12 }];
+    let facts = [Fact::Synced { segment: 16, bytes: 16_777_104 }, Fact::Oldest { segment: 12 }];
     for fact in facts {
         let mut line = Vec::new();
         fact.write(&mut line);
         assert_eq!(Fact::parse(line.trim_ascii_end()), Some(fact));
     }
-    for line in ["AFTER 1", "AFTER 1 2 3", "OLDEST", "OLDEST -1", "OLDEST 4294967296", "AT 1 2"] {
+    for line in ["SYNCED 1", "SYNCED 1 2 3", "OLDEST", "OLDEST -1", "OLDEST 4294967296", "AT 1 2"] {
         assert_eq!(Fact::parse(line.as_bytes()), None, "{line}");
     }
 }
 
-/// A journal whose process died in the third segment, went on in the fourth, and has a fifth
-/// prepared. Gives the ends of the frames.
-fn three_lives(random: &mut fastrand::Rng) -> (Vec<Vec<u8>>, Vec<usize>) {
+/// Four segments, each of which says that the one before was synced, and a fifth that is prepared.
+fn five_segments(random: &mut fastrand::Rng) -> Vec<Vec<u8>> {
     let mut segments: Vec<Vec<u8>> = Vec::new();
     for number in 1..=4 {
         let mut new = header(number);
         if let Some(before) = segments.last() {
-            let after = Fact::After { segment: number - 1, bytes: before.len() as u64 };
-            write_facts(segment_id(number), HEADER_BYTES as u64, &[after], &mut new);
+            let synced = Fact::Synced { segment: number - 1, bytes: before.len() as u64 };
+            write_facts(segment_id(number), HEADER_BYTES as u64, &[synced], &mut new);
         }
-        let text = format!("AT A +1 c{} +1-1 {number}\n", random.u32(..)).repeat(5);
-        let offset = new.len() as u64;
-        write_reports(segment_id(number), offset, text.as_bytes(), &mut new);
+        for _ in 0..2 {
+            let text = format!("AT A +1 c{} +1-1 {number}\n", random.u32(..)).repeat(5);
+            let offset = new.len() as u64;
+            write_reports(segment_id(number), offset, text.as_bytes(), &mut new);
+        }
         segments.push(new);
     }
     segments.push(header(5));
-    let ends = segments.iter().map(Vec::len).collect();
-    (segments, ends)
+    segments
 }
 
 fn survey_all(segments: &[Vec<u8>]) -> Findings {
@@ -143,10 +139,10 @@ fn survey_all(segments: &[Vec<u8>]) -> Findings {
 
 /// Goal: what a death leaves is not damage, and what is damage is not taken for one.
 #[test]
-fn a_torn_tail_is_no_damage() {
-    let (good, ends) = three_lives(&mut fastrand::Rng::with_seed(1));
+fn what_was_not_synced_may_be_torn() {
+    let good = five_segments(&mut fastrand::Rng::with_seed(1));
     assert!(survey_all(&good).are_whole());
-    // Two lives have ended with half a frame; the second in what is the last segment now.
+    // Lives have ended with half a frame, in what is the last segment now and before.
     let mut torn = good.clone();
     torn[2].extend_from_slice(b"#000030 0001 0123");
     torn[3].extend_from_slice(&[b"half a frame", &[0; 500][..]].concat());
@@ -156,43 +152,44 @@ fn a_torn_tail_is_no_damage() {
     let mut filled = good.clone();
     filled.iter_mut().for_each(|segment| segment.resize(4_000, 0));
     assert_eq!(survey_all(&filled), survey_all(&good));
-    // A segment that is shorter than it was.
+    // A segment that is shorter than what was synced of it.
     let mut short = good.clone();
-    short[1].truncate(ends[1] - 1);
+    short[1].truncate(good[1].len() - 1);
     let [Damage { id, bytes }] = &survey_all(&short).damaged[..] else { panic!() };
-    assert_eq!((id.number, bytes.end), (2, ends[1] as u64));
-    // Nothing says how long the third one became, but it is not the last.
-    let mut unknown = torn.clone();
-    let first_frame = HEADER_BYTES..HEADER_BYTES + 1;
-    unknown[3][first_frame.start] ^= 1;
-    let findings = survey_all(&unknown);
-    let tail = ends[2]..ends[2] + 17;
-    assert_eq!(findings.damaged[0], damage(3, tail));
-    assert_eq!((findings.damaged.len(), findings.torn_bytes), (2, 12));
+    assert_eq!((id.number, bytes.end), (2, good[1].len() as u64));
+    // The same in the last, of which nothing was synced: a machine that died may have left it so,
+    // and a hole in it as well.
+    let mut short = good.clone();
+    short[3].truncate(good[3].len() - 1);
+    let findings = survey_all(&short);
+    assert!(findings.are_whole() && findings.torn_bytes > 0, "{findings:?}");
+    let mut hole = good.clone();
+    let facts_end = HEADER_BYTES + "#000000 0000 00000000\nSYNCED 3 123\n".len();
+    hole[3][facts_end + 30] ^= 1;
+    let findings = survey_all(&hole);
+    assert!(findings.are_whole() && findings.torn_bytes > 0 && findings.frames == 7);
+    // In one that was synced, it is damage.
+    hole[1][facts_end + 30] ^= 1;
+    assert_eq!(survey_all(&hole).damaged.len(), 1);
 }
 
 /// Goal: a segment that is gone is missed, unless it was not needed any more.
 #[test]
 fn a_segment_that_is_missing_is_seen() {
-    let (good, _) = three_lives(&mut fastrand::Rng::with_seed(2));
-    let without = |gone: u32| {
-        let left = (1..).zip(&good).filter(|&(number, _)| number != gone);
-        survey(left.map(|(number, segment)| (number, &segment[..]))).0
+    let mut segments = five_segments(&mut fastrand::Rng::with_seed(2));
+    let only = |segments: &[Vec<u8>], numbers: &[u32]| {
+        survey(numbers.iter().map(|&number| (number, &segments[number as usize - 1][..]))).0
     };
     for gone in 1..=4 {
-        assert_eq!(without(gone).missing, [segment_id(gone)]);
+        let left: Vec<_> = (1..=5).filter(|&number| number != gone).collect();
+        assert_eq!(only(&segments, &left).missing, [segment_id(gone)]);
     }
-    // The last was prepared, and nobody knows that it was there.
-    assert!(without(5).are_whole());
-    let mut walked = good.clone();
-    let offset = walked[3].len() as u64;
-    write_facts(segment_id(4), offset, &[Fact::Oldest { segment: 3 }], &mut walked[3]);
-    assert!(
-        survey([3, 4, 5].map(|number| (number, &walked[number as usize - 1][..]))).0.are_whole()
-    );
-    let (findings, _) =
-        survey([1, 2, 4, 5].map(|number| (number, &walked[number as usize - 1][..])));
-    assert_eq!(findings.missing, [segment_id(3)]);
+    // The last was prepared, and nothing says that it was there.
+    assert!(only(&segments, &[1, 2, 3, 4]).are_whole());
+    let offset = segments[3].len() as u64;
+    write_facts(segment_id(4), offset, &[Fact::Oldest { segment: 3 }], &mut segments[3]);
+    assert!(only(&segments, &[3, 4, 5]).are_whole());
+    assert_eq!(only(&segments, &[1, 2, 4, 5]).missing, [segment_id(3)]);
 }
 
 /// One fault of a disk.
@@ -259,7 +256,7 @@ fn damage_costs_what_it_has_hit_and_no_more() {
             }
         }
         let is_lost = lines.len() < said.len();
-        let is_told = !findings.damaged.is_empty() || findings.torn_bytes > 0;
+        let is_told = findings.torn_bytes > 0;
         // Cut or zeroed at the end, it looks like a file that was not written to so far.
         let may_be_silent =
             matches!(fault, "a file that is too short" | "a sector that was never written");
@@ -276,7 +273,7 @@ fn anything_can_be_read() {
         let alphabet = alphabet.expect("there are some");
         let bytes: Vec<u8> = (0..20_000).map(|_| *random.choice(alphabet).unwrap()).collect();
         let (findings, lines) = survey([(1, &bytes[..])]);
-        assert!(lines.is_empty() && findings.damaged.is_empty());
+        assert!(lines.is_empty() && findings.are_whole());
     }
     let hostile = b"#0fffff 0001 00000000\n".repeat(1_000);
     assert!(survey([(1, &hostile[..])]).1.is_empty());
@@ -286,6 +283,7 @@ fn anything_can_be_read() {
 fn what_a_later_version_says_is_not_skipped() {
     let mut segment = header(1);
     write_reports(segment_id(1), HEADER_BYTES as u64, b"FORGET kiwi\n", &mut segment);
-    let unknown = Survey::default().read(segment_id(1), &segment, |line| line.starts_with(b"AT "));
+    let unknown =
+        Survey::default().read(segment_id(1), &segment, |found| found.line.starts_with(b"AT "));
     assert_eq!(unknown.unwrap_err().line, "FORGET kiwi");
 }

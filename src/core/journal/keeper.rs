@@ -1,0 +1,239 @@
+//! The loop's account of a journal: what was laid, what of it is kept, and which answers wait for
+//! that. Pure: threads write and sync meanwhile, and say how far they are ([`Progress`]).
+//!
+//! ```text
+//!   news ──▶ tray ──▶ (a thread writes) ──▶ (a thread syncs)
+//!   laid               written               synced            positions, in bytes of lines
+//!
+//!   answers that were queued at position N leave when N is kept
+//! ```
+//!
+//! An answer waits for all that was laid before it, not only for its own report: a client that says
+//! the same again would else be told that it is known before it is kept.
+
+use std::collections::VecDeque;
+use std::mem;
+use std::ops::Range;
+
+use super::compaction::Compaction;
+use super::writer::Progress;
+use crate::names::ConnId;
+
+/// What an answer waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// The system has taken the report: it survives the process.
+    Written,
+    /// The disk has it: it survives the machine.
+    Synced,
+}
+
+/// What a journal may take of a disk, and of memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// A segment that has become so long is left for the next.
+    pub segment_bytes: u64,
+    /// How many times as long as what it says a journal may become, before two segments more.
+    pub room: u64,
+    /// Bytes that may wait to be written. Half of them are for reports of clients alone.
+    pub tray_bytes: u64,
+}
+
+/// Bytes of what was missed that are given at a time.
+const PIECE_BYTES: u64 = 64 * 1024;
+
+/// The loop's account.
+pub struct Keeper {
+    keep: Keep,
+    sizes: Sizes,
+    /// Lines that were laid and not handed over.
+    tray: Vec<u8>,
+    laid: u64,
+    progress: Progress,
+    /// What is kept; it never goes back.
+    kept: u64,
+    /// What is on the disk for certain; it never goes back, either.
+    synced: u64,
+    /// The disk has lost something, and nothing more is kept until all is there again.
+    is_doubtful: bool,
+    compaction: Compaction,
+    held: VecDeque<Held>,
+}
+
+/// Answers of a connection that wait.
+struct Held {
+    until: u64,
+    conn: ConnId,
+    bytes: usize,
+}
+
+impl Keeper {
+    /// Nothing is laid so far.
+    pub fn new(keep: Keep, sizes: Sizes) -> Keeper {
+        Keeper {
+            keep,
+            sizes,
+            tray: Vec::new(),
+            laid: 0,
+            progress: Progress::default(),
+            kept: 0,
+            synced: 0,
+            is_doubtful: false,
+            compaction: Compaction::Idle,
+            held: VecDeque::new(),
+        }
+    }
+
+    /// Takes news out of a text.
+    pub fn lay(&mut self, text: &[u8], news: &[Range<usize>]) {
+        let bytes = self.append(text, news);
+        self.compaction.earn(bytes);
+    }
+
+    /// Takes what the journal had missed.
+    pub fn lay_missed(&mut self, text: &[u8], missed: &[Range<usize>]) {
+        let bytes = self.append(text, missed);
+        self.compaction.spend(bytes);
+    }
+
+    fn append(&mut self, text: &[u8], ranges: &[Range<usize>]) -> u64 {
+        let before = self.tray.len();
+        ranges.iter().for_each(|range| self.tray.extend_from_slice(&text[range.clone()]));
+        let bytes = (self.tray.len() - before) as u64;
+        self.laid += bytes;
+        bytes
+    }
+
+    /// What was laid since it was last asked for, to be written. `spare` is empty, and its memory
+    /// is used from now on.
+    pub fn hand_over(&mut self, spare: Vec<u8>) -> Vec<u8> {
+        debug_assert!(spare.is_empty());
+        mem::replace(&mut self.tray, spare)
+    }
+
+    /// Whether there is something to be written.
+    pub fn has_news(&self) -> bool {
+        !self.tray.is_empty()
+    }
+
+    /// Learns how far the threads are. Says whether the disk has lost something, so that the
+    /// journal must be given everything again.
+    pub fn update(&mut self, progress: Progress) -> bool {
+        let has_lost = progress.losses > self.progress.losses;
+        self.progress = progress;
+        if has_lost {
+            self.is_doubtful = true;
+            self.compaction.begin(progress.segment);
+        }
+        if !self.is_doubtful {
+            self.synced = progress.synced;
+            self.kept = self.kept.max(match self.keep {
+                Keep::Written => progress.written,
+                Keep::Synced => progress.synced,
+            });
+        }
+        has_lost
+    }
+
+    /// What was laid so far.
+    pub fn laid(&self) -> u64 {
+        self.laid
+    }
+
+    /// What is on the disk for certain.
+    pub fn synced(&self) -> u64 {
+        self.synced
+    }
+
+    /// Whether something that was kept once may not be on the disk, and is being written again.
+    pub fn is_doubtful(&self) -> bool {
+        self.is_doubtful
+    }
+
+    /// Whether all that was laid is kept, so that no answer need wait.
+    pub fn is_all_kept(&self) -> bool {
+        self.kept == self.laid
+    }
+
+    /// So many more bytes to this connection wait for all that was laid so far.
+    pub fn hold(&mut self, conn: ConnId, bytes: usize) {
+        self.held.push_back(Held { until: self.laid, conn, bytes });
+    }
+
+    /// A connection and how many of its bytes may leave now.
+    pub fn release(&mut self) -> Option<(ConnId, usize)> {
+        let Held { conn, bytes, .. } = self.held.pop_front_if(|held| held.until <= self.kept)?;
+        Some((conn, bytes))
+    }
+
+    /// Bytes that may be laid before the tray is full.
+    pub fn room_bytes(&self) -> usize {
+        let waiting = self.laid.saturating_sub(self.progress.written);
+        self.sizes.tray_bytes.saturating_sub(waiting) as usize
+    }
+
+    /// Room for reports of peers: the other half is for those of clients.
+    pub fn peers_room_bytes(&self) -> usize {
+        self.room_bytes().saturating_sub(self.sizes.tray_bytes as usize / 2)
+    }
+
+    /// Whether so much waits that no more lines of clients should be taken.
+    pub fn is_congested(&self) -> bool {
+        self.peers_room_bytes() == 0
+    }
+
+    /// Bytes of what was missed that may be laid now. With doubts, answers wait for them.
+    pub fn missed_bytes(&self) -> usize {
+        let allowed = match self.compaction {
+            Compaction::Walking { .. } if !self.is_doubtful => self.compaction.allowed(),
+            _ => PIECE_BYTES,
+        };
+        allowed.min(PIECE_BYTES).min(self.peers_room_bytes() as u64) as usize
+    }
+
+    /// The journal misses something that an earlier life has said; nothing is kept until it has
+    /// been given that. Segments from `oldest` on are needed still.
+    pub fn begin_doubtful(&mut self, oldest: u32) {
+        self.is_doubtful = true;
+        self.compaction.begin(oldest);
+    }
+
+    /// Everything is laid anew, for something of the journal has gone bad.
+    pub fn begin_walk(&mut self) {
+        self.compaction.begin(self.progress.segment);
+    }
+
+    /// Whether everything must be laid anew, because the journal is too long for reports that take
+    /// `live_bytes`. True once for each time.
+    pub fn begin_walk_if_due(&mut self, live_bytes: u64) -> bool {
+        let Sizes { segment_bytes, room, .. } = self.sizes;
+        let is_long = self.progress.bytes > room * live_bytes + 2 * segment_bytes;
+        let is_due = is_long && self.compaction == Compaction::Idle;
+        if is_due {
+            self.begin_walk();
+        }
+        is_due
+    }
+
+    /// Time has gone by in which a walk may write so much, whether there is news or not.
+    pub fn earn(&mut self, bytes: u64) {
+        self.compaction.earn(bytes);
+    }
+
+    /// The journal has missed nothing that it has not been given since.
+    pub fn all_given(&mut self) {
+        self.compaction.all_given(self.laid);
+    }
+
+    /// The number of the first segment that is needed, when a walk is over.
+    pub fn end_walk(&mut self) -> Option<u32> {
+        let oldest = self.compaction.end(self.progress.synced)?;
+        self.is_doubtful = false;
+        Some(oldest)
+    }
+
+    /// Whether everything is being laid anew.
+    pub fn is_walking(&self) -> bool {
+        self.compaction != Compaction::Idle
+    }
+}

@@ -1,0 +1,331 @@
+//! Which bytes go into which file, and what of them is kept. Apart from the disk, which is behind
+//! [`Disk`]: what is decided here is simulated with one that tears, loses and lies.
+//!
+//! A segment is written to until it is long enough, and then left for the next, which should be
+//! prepared by then (`wants_next`). Three rules have no exception:
+//!
+//! - A file of an earlier life is never written to: its end may be torn.
+//! - A file that a write or a sync has failed for is never written to again. A second sync of it
+//!   could succeed because the system has thrown away what it could not write (fsync(2)).
+//! - What is kept is what a sync has covered that began after it was written.
+
+use std::mem;
+
+use super::frame::{self, Fact, HEADER_BYTES, Header};
+use super::load::Past;
+use super::{JournalId, SegmentId};
+
+/// How much of a segment is synced is said so many times in all, and when it is left.
+const TOLD_PARTS: u64 = 64;
+
+/// What a journal wants of a disk.
+pub trait Disk {
+    /// A file that can be written to and synced, by one owner each.
+    type File: Clone;
+
+    /// Makes a file that begins with a header and was never there before; both it and its name are
+    /// synced.
+    ///
+    /// # Errors
+    /// The disk has no room for it, or fails.
+    fn create(&self, id: SegmentId, header: &[u8]) -> Result<Self::File, Trouble>;
+
+    /// Writes behind what was written before, or a part of it. Says how much.
+    ///
+    /// # Errors
+    /// The disk has no room for it, or fails.
+    fn write(&self, file: &Self::File, bytes: &[u8]) -> Result<usize, Trouble>;
+
+    /// Returns when all that was written has reached the disk.
+    ///
+    /// # Errors
+    /// The disk fails; then nobody knows what of it the disk holds.
+    fn sync(&self, file: &Self::File) -> Result<(), Trouble>;
+
+    /// Removes a file.
+    ///
+    /// # Errors
+    /// It cannot be removed.
+    fn remove(&self, id: SegmentId) -> Result<(), Trouble>;
+}
+
+/// How a disk fails. What is to be said of it to an operator, the disk knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// It takes no more: it is full, or may not be written to. What was written before is there.
+    Refused,
+    /// What was written to the file since its last sync may be lost.
+    Failed,
+}
+
+/// Names that stand in every header.
+#[derive(Clone, Debug)]
+pub struct Owner {
+    /// The herd's.
+    pub herd: Vec<u8>,
+    /// The server's.
+    pub server: Vec<u8>,
+}
+
+/// The files of a journal that are written to in this life of its server.
+pub struct Writer<F> {
+    owner: Owner,
+    journal: JournalId,
+    /// The number of the segment that was begun last.
+    last: u32,
+    current: Option<Segment<F>>,
+    /// Prepared: it has a header and nothing else.
+    next: Option<Segment<F>>,
+    /// Segments that were left with something in them that no sync has covered.
+    left: Vec<Segment<F>>,
+    /// Files that were not removed yet, those of earlier lives among them.
+    past: Past,
+    /// What is to be said in the next frame of facts.
+    untold: Vec<Fact>,
+    /// How much of the current segment was last said to be synced.
+    told_bytes: u64,
+    /// Something was written since the last sync began.
+    is_dirty: bool,
+    progress: Progress,
+    segment_bytes: u64,
+    frames: Vec<u8>,
+}
+
+#[derive(Clone)]
+struct Segment<F> {
+    id: SegmentId,
+    file: F,
+    /// Bytes of it that were written, the header among them.
+    len: u64,
+}
+
+/// How far a journal has come. Bytes are those of lines, counted from the start of the process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// What the system has taken: it survives this process.
+    pub written: u64,
+    /// What is on the disk: it survives the machine.
+    pub synced: u64,
+    /// How often the disk has failed. Each time, all that was written and not synced may be lost,
+    /// and the journal must be given everything again.
+    pub losses: u64,
+    /// The number of the segment that is written to, or will be next.
+    pub segment: u32,
+    /// Bytes of all segments.
+    pub bytes: u64,
+}
+
+/// Files to be synced. A thread does it without the writer, and tells it then.
+pub struct SyncJob<F> {
+    segments: Vec<Segment<F>>,
+    /// What will be kept when it has succeeded.
+    covers: u64,
+}
+
+/// A header to make a segment with. A thread does it without the writer, and tells it then.
+pub struct NextSegment {
+    id: SegmentId,
+    header: Vec<u8>,
+}
+
+impl<F: Clone> Writer<F> {
+    /// Goes on behind the segments that are there.
+    pub fn new(owner: Owner, journal: JournalId, segment_bytes: u64, past: Past) -> Writer<F> {
+        let of_ours = past.lengths.keys().filter(|id| id.journal == journal);
+        Writer {
+            owner,
+            journal,
+            last: of_ours.map(|id| id.number).max().unwrap_or(0),
+            current: None,
+            next: None,
+            left: Vec::new(),
+            untold: Vec::new(),
+            told_bytes: 0,
+            past,
+            is_dirty: false,
+            progress: Progress::default(),
+            segment_bytes,
+            frames: Vec::new(),
+        }
+    }
+
+    /// How far it has come.
+    pub fn progress(&self) -> Progress {
+        let current = self.current.as_ref().or(self.next.as_ref());
+        Progress {
+            segment: current.map_or(self.last + 1, |segment| segment.id.number),
+            bytes: self.past.lengths.values().sum(),
+            ..self.progress
+        }
+    }
+
+    /// How many segments there are.
+    pub fn segments(&self) -> usize {
+        self.past.lengths.len()
+    }
+
+    /// Whether a write would need no new file.
+    pub fn is_ready(&self) -> bool {
+        self.next.is_some() || self.current.as_ref().is_some_and(|current| !self.is_long(current))
+    }
+
+    /// What the next segment begins with, unless it is prepared. `made` is now, in POSIX seconds.
+    pub fn wants_next(&self, made: u64) -> Option<NextSegment> {
+        if self.next.is_some() {
+            return None;
+        }
+        let id = SegmentId { journal: self.journal, number: self.last + 1 };
+        let Owner { herd, server } = &self.owner;
+        let mut header = Vec::with_capacity(HEADER_BYTES);
+        Header { herd, server, id, made }.write(&mut header);
+        Some(NextSegment { id, header })
+    }
+
+    /// Takes a segment that was made (`NextSegment::make`).
+    pub fn prepared(&mut self, next: NextSegment, file: F) {
+        self.last = next.id.number;
+        self.past.lengths.insert(next.id, HEADER_BYTES as u64);
+        self.next = Some(Segment { id: next.id, file, len: HEADER_BYTES as u64 });
+    }
+
+    /// Writes whole lines, all of them or none, and before them what is to be said of the journal.
+    ///
+    /// # Errors
+    /// What the disk says. Then the segment is left as it is: half a frame may be at its end, and
+    /// the same lines are to be written again.
+    pub fn write<D>(&mut self, disk: &D, lines: &[u8]) -> Result<(), Trouble>
+    where
+        D: Disk<File = F>,
+    {
+        self.begin_next_if_due();
+        let Some(current) = &mut self.current else { return Err(Trouble::Refused) };
+        self.frames.clear();
+        if !self.untold.is_empty() {
+            frame::write_facts(current.id, current.len, &self.untold, &mut self.frames);
+        }
+        let reports_at = current.len + self.frames.len() as u64;
+        frame::write_reports(current.id, reports_at, lines, &mut self.frames);
+        let frames = mem::take(&mut self.frames);
+        let result = self.append(disk, &frames);
+        self.frames = frames;
+        result?;
+        self.untold.clear();
+        self.progress.written += lines.len() as u64;
+        Ok(())
+    }
+
+    fn begin_next_if_due(&mut self) {
+        let is_due = self.current.as_ref().is_none_or(|current| self.is_long(current));
+        if is_due && self.next.is_some() {
+            self.leave_current();
+            self.current = self.next.take();
+            self.told_bytes = 0;
+            self.untold.push(Fact::Oldest { segment: self.past.oldest });
+        }
+    }
+
+    fn append<D: Disk<File = F>>(&mut self, disk: &D, bytes: &[u8]) -> Result<(), Trouble> {
+        let Some(current) = &mut self.current else { return Err(Trouble::Refused) };
+        self.is_dirty = true;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            match disk.write(&current.file, rest) {
+                Ok(count) => rest = &rest[count..],
+                Err(trouble) => {
+                    match trouble {
+                        Trouble::Refused => self.leave_current(),
+                        Trouble::Failed => self.give_up(),
+                    }
+                    return Err(trouble);
+                }
+            }
+        }
+        current.len += bytes.len() as u64;
+        self.past.lengths.insert(current.id, current.len);
+        Ok(())
+    }
+
+    fn is_long(&self, segment: &Segment<F>) -> bool {
+        segment.len >= self.segment_bytes
+    }
+
+    fn leave_current(&mut self) {
+        self.left.extend(self.current.take());
+    }
+
+    /// What was written to the current segment, and to those that wait to be synced, may be lost.
+    fn give_up(&mut self) {
+        self.leave_current();
+        self.left.clear();
+        self.progress.losses += 1;
+    }
+
+    /// What is to be synced, if anything was written since the last sync began.
+    pub fn begin_sync(&mut self) -> Option<SyncJob<F>> {
+        if !mem::take(&mut self.is_dirty) {
+            return None;
+        }
+        let segments = self.left.drain(..).chain(self.current.clone()).collect();
+        Some(SyncJob { segments, covers: self.progress.written })
+    }
+
+    /// Takes the result of a sync.
+    pub fn end_sync(&mut self, job: SyncJob<F>, result: Result<(), Trouble>) {
+        if result.is_err() {
+            return self.give_up();
+        }
+        self.progress.synced = job.covers;
+        for Segment { id, len, .. } in job.segments {
+            let is_current = self.current.as_ref().is_some_and(|current| current.id == id);
+            if is_current && len < self.told_bytes + self.segment_bytes / TOLD_PARTS {
+                continue;
+            }
+            self.untold.push(Fact::Synced { segment: id.number, bytes: len });
+            if is_current {
+                self.told_bytes = len;
+            }
+        }
+    }
+
+    /// Everything that earlier segments say has been written again from segment `oldest` on, and
+    /// was synced: notes that, and gives those that can be removed once that is synced, too.
+    ///
+    /// # Errors
+    /// As for `write`.
+    pub fn outdate<D: Disk<File = F>>(
+        &mut self,
+        disk: &D,
+        oldest: u32,
+    ) -> Result<Vec<SegmentId>, Trouble> {
+        self.past.oldest = oldest;
+        self.untold.push(Fact::Oldest { segment: oldest });
+        self.write(disk, b"")?;
+        let is_needed = |id: &SegmentId| id.journal == self.journal && id.number >= oldest;
+        Ok(self.past.lengths.keys().filter(|id| !is_needed(id)).copied().collect())
+    }
+
+    /// A segment has been removed.
+    pub fn removed(&mut self, id: SegmentId) {
+        self.past.lengths.remove(&id);
+    }
+}
+
+impl<F> SyncJob<F> {
+    /// Syncs the files, those that were left first.
+    ///
+    /// # Errors
+    /// The first one of the disk; it is not tried again.
+    pub fn run<D: Disk<File = F>>(&self, disk: &D) -> Result<(), Trouble> {
+        self.segments.iter().try_for_each(|segment| disk.sync(&segment.file))
+    }
+}
+
+impl NextSegment {
+    /// Makes the file.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn make<D: Disk>(&self, disk: &D) -> Result<D::File, Trouble> {
+        disk.create(self.id, &self.header)
+    }
+}

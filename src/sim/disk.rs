@@ -1,0 +1,214 @@
+//! A disk that fails as disks do, under the journal's real code. What was written is in two
+//! places: in the system's memory, which survives a process, and on the disk, which survives the
+//! machine. A sync copies the one to the other, unless it fails or lies.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use herd_core::journal::SegmentId;
+use herd_core::journal::writer::{Disk, Trouble};
+
+/// What a disk writes at once, or not at all.
+const SECTOR: usize = 64;
+
+/// What goes wrong, each with this chance in thousands.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DiskFaults {
+    /// A write finds no room, perhaps after a part of it.
+    pub refused: u32,
+    /// A write fails.
+    pub write_failed: u32,
+    /// A sync fails, and the next one succeeds although the disk has not got the bytes.
+    pub sync_failed: u32,
+    /// A write succeeds and the disk never gets it.
+    pub lost: u32,
+    /// A write goes to another place of the file.
+    pub misdirected: u32,
+    /// Something that the disk has held for long goes bad.
+    pub rot: u32,
+}
+
+impl DiskFaults {
+    /// Whether what was synced may be gone.
+    pub fn break_promises(&self) -> bool {
+        self.lost + self.misdirected + self.rot > 0
+    }
+}
+
+/// The disk of one server.
+pub struct SimDisk {
+    state: RefCell<State>,
+}
+
+struct State {
+    files: BTreeMap<SegmentId, Contents>,
+    faults: DiskFaults,
+    random: fastrand::Rng,
+}
+
+#[derive(Clone, Default)]
+struct Contents {
+    /// What a read finds.
+    cached: Vec<u8>,
+    /// Which sectors the disk does not hold as they are cached.
+    dirty: Vec<bool>,
+    /// What the disk holds.
+    durable: Vec<u8>,
+}
+
+impl SimDisk {
+    /// An empty one.
+    pub fn new(faults: DiskFaults, seed: u64) -> SimDisk {
+        let random = fastrand::Rng::with_seed(seed);
+        SimDisk { state: RefCell::new(State { files: BTreeMap::new(), faults, random }) }
+    }
+
+    /// What is found in each file.
+    pub fn files(&self) -> Vec<(SegmentId, Vec<u8>)> {
+        let state = self.state.borrow();
+        state.files.iter().map(|(&id, file)| (id, file.cached.clone())).collect()
+    }
+
+    /// Bytes of all files.
+    pub fn bytes(&self) -> u64 {
+        self.state.borrow().files.values().map(|file| file.cached.len() as u64).sum()
+    }
+
+    /// From now on it works.
+    pub fn heal(&self) {
+        let State { faults, .. } = &mut *self.state.borrow_mut();
+        *faults = DiskFaults::default();
+    }
+
+    /// The machine dies. Of what was not synced, the disk has each sector or not.
+    pub fn cut(&self) {
+        let State { files, random, .. } = &mut *self.state.borrow_mut();
+        for file in files.values_mut() {
+            let len = random.usize(file.durable.len().min(file.cached.len())..=file.cached.len());
+            file.durable.resize(len.max(file.durable.len()), 0);
+            for at in 0..file.dirty.len() {
+                let sector = at * SECTOR..((at + 1) * SECTOR).min(file.durable.len());
+                if file.dirty[at] && !sector.is_empty() && random.bool() {
+                    // A part of a sector, now and then.
+                    let end = if random.u8(0..4) == 0 {
+                        random.usize(sector.start..sector.end)
+                    } else {
+                        sector.end.min(file.cached.len())
+                    };
+                    let torn = sector.start..end.min(file.cached.len()).max(sector.start);
+                    file.durable[torn.clone()].copy_from_slice(&file.cached[torn]);
+                }
+            }
+            file.cached = file.durable.clone();
+            file.dirty = vec![false; file.cached.len().div_ceil(SECTOR)];
+        }
+    }
+
+    /// A sector of some file goes bad, if it is time for that.
+    pub fn rot(&self) {
+        let State { files, faults, random } = &mut *self.state.borrow_mut();
+        if random.u32(0..1000) >= faults.rot || files.is_empty() {
+            return;
+        }
+        let nth = random.usize(0..files.len());
+        let file = files.values_mut().nth(nth).expect("there are so many");
+        if !file.cached.is_empty() {
+            let at = random.usize(0..file.cached.len());
+            file.cached[at] ^= 1 << random.u8(0..8);
+            if let Some(byte) = file.durable.get_mut(at) {
+                *byte = file.cached[at];
+            }
+        }
+    }
+}
+
+impl State {
+    fn happens(&mut self, chance: u32) -> bool {
+        self.random.u32(0..1000) < chance
+    }
+
+    fn append(&mut self, id: SegmentId, bytes: &[u8]) {
+        let file = self.files.get_mut(&id).expect("it was created");
+        let start = file.cached.len();
+        file.cached.extend_from_slice(bytes);
+        let end = file.cached.len();
+        file.dirty.resize(end.div_ceil(SECTOR), false);
+        file.dirty[start / SECTOR..end.div_ceil(SECTOR)].fill(true);
+    }
+}
+
+impl Contents {
+    fn sync(&mut self) {
+        self.durable.resize(self.cached.len(), 0);
+        for at in (0..self.dirty.len()).filter(|&at| self.dirty[at]) {
+            let sector = at * SECTOR..((at + 1) * SECTOR).min(self.cached.len());
+            self.durable[sector.clone()].copy_from_slice(&self.cached[sector]);
+        }
+        self.dirty.fill(false);
+    }
+}
+
+impl Disk for SimDisk {
+    type File = SegmentId;
+
+    fn create(&self, id: SegmentId, header: &[u8]) -> Result<SegmentId, Trouble> {
+        let mut state = self.state.borrow_mut();
+        let chance = state.faults.refused;
+        if state.happens(chance) {
+            return Err(Trouble::Refused);
+        }
+        let before = state.files.insert(id, Contents::default());
+        assert!(before.is_none(), "{id} is made again");
+        state.append(id, header);
+        state.files.get_mut(&id).expect("it was just made").sync();
+        Ok(id)
+    }
+
+    fn write(&self, file: &SegmentId, bytes: &[u8]) -> Result<usize, Trouble> {
+        let mut state = self.state.borrow_mut();
+        let DiskFaults { refused, write_failed, lost, misdirected, .. } = state.faults;
+        if state.happens(write_failed) {
+            return Err(Trouble::Failed);
+        }
+        // It may take less than it is given.
+        let part = state.random.usize(1..=bytes.len());
+        let count = if state.random.bool() { bytes.len() } else { part };
+        if state.happens(refused) {
+            state.append(*file, &bytes[..part - 1]);
+            return Err(Trouble::Refused);
+        }
+        if state.happens(lost) {
+            state.append(*file, &vec![0; count]);
+        } else if state.happens(misdirected) {
+            let end = state.files[file].cached.len();
+            state.append(*file, &vec![0; count]);
+            let at = state.random.usize(0..=end);
+            let contents = state.files.get_mut(file).expect("it was created");
+            let hit = at..(at + count).min(contents.cached.len());
+            contents.cached[hit.clone()].copy_from_slice(&bytes[..hit.len()]);
+            contents.dirty.fill(true);
+        } else {
+            state.append(*file, &bytes[..count]);
+        }
+        Ok(count)
+    }
+
+    fn sync(&self, file: &SegmentId) -> Result<(), Trouble> {
+        let mut state = self.state.borrow_mut();
+        let chance = state.faults.sync_failed;
+        let fails = state.happens(chance);
+        let contents = state.files.get_mut(file).expect("it was created");
+        if fails {
+            // The system calls what it could not write clean (fsync(2)).
+            contents.dirty.fill(false);
+            return Err(Trouble::Failed);
+        }
+        contents.sync();
+        Ok(())
+    }
+
+    fn remove(&self, id: SegmentId) -> Result<(), Trouble> {
+        self.state.borrow_mut().files.remove(&id);
+        Ok(())
+    }
+}
