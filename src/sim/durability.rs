@@ -330,7 +330,7 @@ impl Machine {
         if process.outboxes.iter().any(|(text, _)| !text.is_empty()) {
             return Err("an answer is held for ever".to_owned());
         }
-        let live: usize = process.server.store().reports().map(|one| one.line_len()).sum();
+        let live = process.server.store().bytes();
         let bound = SIZES.room * live as u64 + 3 * SIZES.segment_bytes;
         let bytes = self.disk.bytes();
         if bytes > bound {
