@@ -238,6 +238,8 @@ const CORE: &[(&str, &[&str])] = &[
     ),
     ("handover", &["Server", "border", "clock", "link", "names", "peer_table"]),
     ("hash", &[]),
+    ("journal", &["digits", "names"]),
+    ("journaling", &["Server", "border", "clock", "digest", "journal", "link", "store", "wire"]),
     ("line", &[]),
     ("line_mac", &["digest", "peer_wire", "store"]),
     ("link", &["border", "digest", "handover", "line_mac", "names", "store"]),

@@ -162,8 +162,8 @@ impl Keeper {
 
     /// A connection and how many of its bytes may leave now.
     pub fn release(&mut self) -> Option<(ConnId, usize)> {
-        let Held { conn, bytes, .. } = self.held.pop_front_if(|held| held.until <= self.kept)?;
-        Some((conn, bytes))
+        self.held.front().filter(|held| held.until <= self.kept)?;
+        self.held.pop_front().map(|held| (held.conn, held.bytes))
     }
 
     /// Bytes that may be laid before the tray is full.

@@ -1,3 +1,5 @@
+//! The form of a journal, and what is found in one that is damaged.
+
 use std::collections::BTreeSet;
 
 use super::frame::{Fact, HEADER_BYTES, Header, HeaderError, write_facts, write_reports};

@@ -141,9 +141,9 @@ impl<F: Clone> Writer<F> {
             left: Vec::new(),
             untold: Vec::new(),
             told_bytes: 0,
-            past,
             is_dirty: false,
-            progress: Progress::default(),
+            progress: Progress { bytes: past.lengths.values().sum(), ..Progress::default() },
+            past,
             segment_bytes,
             frames: Vec::new(),
         }
@@ -154,7 +154,6 @@ impl<F: Clone> Writer<F> {
         let current = self.current.as_ref().or(self.next.as_ref());
         Progress {
             segment: current.map_or(self.last + 1, |segment| segment.id.number),
-            bytes: self.past.lengths.values().sum(),
             ..self.progress
         }
     }
@@ -185,6 +184,7 @@ impl<F: Clone> Writer<F> {
     pub fn prepared(&mut self, next: NextSegment, file: F) {
         self.last = next.id.number;
         self.past.lengths.insert(next.id, HEADER_BYTES as u64);
+        self.progress.bytes += HEADER_BYTES as u64;
         self.next = Some(Segment { id: next.id, file, len: HEADER_BYTES as u64 });
     }
 
@@ -241,6 +241,7 @@ impl<F: Clone> Writer<F> {
             }
         }
         current.len += bytes.len() as u64;
+        self.progress.bytes += bytes.len() as u64;
         self.past.lengths.insert(current.id, current.len);
         Ok(())
     }
@@ -274,7 +275,7 @@ impl<F: Clone> Writer<F> {
         if result.is_err() {
             return self.give_up();
         }
-        self.progress.synced = job.covers;
+        self.progress.synced = self.progress.synced.max(job.covers);
         for Segment { id, len, .. } in job.segments {
             let is_current = self.current.as_ref().is_some_and(|current| current.id == id);
             if is_current && len < self.told_bytes + self.segment_bytes / TOLD_PARTS {
@@ -306,7 +307,8 @@ impl<F: Clone> Writer<F> {
 
     /// A segment has been removed.
     pub fn removed(&mut self, id: SegmentId) {
-        self.past.lengths.remove(&id);
+        let bytes = self.past.lengths.remove(&id);
+        self.progress.bytes -= bytes.unwrap_or(0);
     }
 }
 

@@ -319,6 +319,7 @@ fn settings(config: &Config, shares: Shares) -> Result<Settings, StartError> {
         strangers_max: shares.strangers,
         seed: random.u64(..),
         keys: config.keys.iter().map(HerdKey::reveal).collect(),
+        keeps_journal: false,
         nonce_key: nonce_key.expose(),
     })
 }

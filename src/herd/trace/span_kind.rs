@@ -71,6 +71,8 @@ pub enum Told {
     TimerFired,
     Draining,
     Leaving,
+    JournalRoom,
+    JournalMissesAll,
 }
 
 impl SpanKind {
@@ -114,6 +116,8 @@ impl Told {
             Told::TimerFired => ("TimerFired", None),
             Told::Draining => ("Draining", None),
             Told::Leaving => ("Leaving", None),
+            Told::JournalRoom => ("JournalRoom", None),
+            Told::JournalMissesAll => ("JournalMissesAll", None),
         }
     }
 }
@@ -134,6 +138,8 @@ impl From<&Input<'_, '_>> for Told {
             Input::TimerFired { .. } => Told::TimerFired,
             Input::Draining => Told::Draining,
             Input::Leaving => Told::Leaving,
+            Input::JournalRoom { .. } => Told::JournalRoom,
+            Input::JournalMissesAll => Told::JournalMissesAll,
         }
     }
 }
