@@ -163,7 +163,7 @@ fn burdens(sizes: &Sizes) -> Vec<Trial> {
         ),
         compare(
             "every line logged",
-            Some(Goal::RatioAtLeast(RATE, 0.6)),
+            Some(Goal::RatioAtLeast(RATE, 0.75)),
             sizes.load(16),
             [alone(), ("in and out, to a file", logged)],
         ),

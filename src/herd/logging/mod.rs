@@ -1,12 +1,16 @@
 //! The server's log: one file for each server, one line for each record, written by a thread.
 //!
-//! A facade for `log` and simplelog: this file decides what a record looks like and where it goes;
-//! `sink` takes finished lines in without ever making the loop wait, `writer` brings them to the
-//! disk. None of them decides what is worth a record, nor rotates a file: a program that rotates
-//! logs sends SIGHUP, which is `reopen`.
+//! Events go through `log` and simplelog: this file decides what a record of one looks like. Lines
+//! of clients and peers, of which there are hundreds of thousands a second, go around both: the
+//! loop only copies them, and `traffic` spells them on the writer's thread as simplelog would.
+//! `sink` takes both in without ever making the loop wait, in one order; `writer` brings them to
+//! the disk. None of them rotates a file: a program that rotates logs sends SIGHUP, which is
+//! `reopen`.
 
+mod entries;
 pub mod events;
 mod sink;
+mod traffic;
 mod writer;
 
 use std::error::Error;
@@ -16,11 +20,13 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use herd_core::names::{ConnId, ConnKind};
 use log::LevelFilter;
 use simplelog::{Config, ConfigBuilder, WriteLogger, format_description};
 
+use entries::{Traffic, Way, What};
 use sink::Tray;
 use writer::Destination;
 
@@ -29,9 +35,25 @@ use writer::Destination;
 pub struct LogHandle {
     /// `None` at level `off`: there is no file and no thread.
     tray: Option<Arc<Tray>>,
+    /// The same, at the levels that have the lines of clients and peers.
+    traffic: Option<Arc<Tray>>,
 }
 
 impl LogHandle {
+    /// Logs lines that a connection has sent, one after the other.
+    pub fn heard(&self, conn: ConnId, lines: &[u8]) {
+        if let Some(tray) = &self.traffic {
+            lay_traffic(tray, conn, Way::In, lines);
+        }
+    }
+
+    /// Logs what a connection is sent.
+    pub fn said(&self, conn: ConnId, text: &[u8]) {
+        if let Some(tray) = &self.traffic {
+            lay_traffic(tray, conn, Way::Out, text);
+        }
+    }
+
     /// Has the writer thread open the path anew, because the file was moved (SIGHUP).
     ///
     /// Returns at once. If the path cannot be opened the old file is kept, and both it and stderr
@@ -55,6 +77,17 @@ impl LogHandle {
             tray.close(timeout);
         }
     }
+}
+
+/// Not inlined: the loop has it behind a test that nearly always fails or nearly always succeeds.
+#[inline(never)]
+fn lay_traffic(tray: &Tray, conn: ConnId, way: Way, lines: &[u8]) {
+    if lines.is_empty() || conn.kind() == ConnKind::Admin {
+        return;
+    }
+    // Read anew for each, or a line could have an earlier stamp than an event before it.
+    let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    tray.lay(What::Traffic(Traffic { conn, way, at }), lines);
 }
 
 /// Why there is no log. Its text is one sentence for the operator.
@@ -100,14 +133,15 @@ pub fn start(
 ) -> Result<LogHandle, LogError> {
     if level == LevelFilter::Off {
         log::set_max_level(level);
-        return Ok(LogHandle { tray: None });
+        return Ok(LogHandle { tray: None, traffic: None });
     }
     make_dir(dir, mode).map_err(|error| LogError::Directory(dir.to_owned(), error))?;
     let path = dir.join(format!("{server}.log"));
     let file = LogFile::open(&path, mode).map_err(|error| LogError::File(path, error))?;
     let (sink, tray) = writer::start(file).map_err(LogError::Thread)?;
     WriteLogger::init(level, record_format(), sink).map_err(|_| LogError::Twice)?;
-    Ok(LogHandle { tray: Some(tray) })
+    let traffic = (level >= LevelFilter::Debug).then(|| Arc::clone(&tray));
+    Ok(LogHandle { tray: Some(tray), traffic })
 }
 
 /// Makes the directory of files that have the permissions `mode`; one that is there stays as it

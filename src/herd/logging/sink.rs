@@ -1,26 +1,29 @@
 //! What the loop touches of the log: the sink that simplelog writes to, and the tray behind it.
 //!
-//! simplelog hands over a record in about a dozen small pieces; `LogSink` gathers them, and a
-//! finished line is laid into the `Tray` with one memcpy, under a lock that is never held longer.
-//! The `Writer`, in the file of that name, swaps the full tray for its empty batch and gives the
-//! whole batch to the disk:
+//! simplelog hands over a record of an event in about a dozen small pieces; `LogSink` gathers them,
+//! and a finished line is laid into the `Tray` with one memcpy, under a lock that is never held
+//! longer. Lines of clients and peers are laid there as they came, all of one read or one answer
+//! at a time. The `Writer`, in the file of that name, swaps the full tray for its empty one, makes
+//! text of what is not yet text, and gives it to the disk:
 //!
 //! ```text
-//!   loop ──pieces──▶ LogSink.line ──lines──▶ [ Tray.lines ]
-//!                                                  ⇅ swap
-//!                             disk ◀──write(2)── [ Writer.batch ]
+//!   loop ──pieces──▶ LogSink.line ──lines──▶ [ Tray.entries ]
+//!     └───────────bytes as they came───────────▲    ⇅ swap
+//!           disk ◀──write(2)── [ batch ] ◀──text── [ Writer.taken ]
 //! ```
 //!
-//! While the disk is stuck the tray fills; lines that no longer fit are dropped whole and counted.
-//! It knows nothing of records, levels and time stamps, nor of files.
+//! While the disk is stuck the tray fills; what no longer fits is dropped whole, and its lines are
+//! counted. It knows nothing of levels, nor of files.
 
 use std::io::{self, Write};
 use std::mem;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
-/// Bytes of lines that may wait for the disk: some ten thousand.
-pub(super) const TRAY_BYTES_MAX: usize = 1 << 20;
+use super::entries::{self, Entries, Reader, What};
+
+/// Bytes that may wait for the writer: some ten thousand lines, and a busy loop's of 20 ms.
+pub(super) const TRAY_BYTES_MAX: usize = 4 << 20;
 
 /// A tray this full is worth a wake-up: the rest of the room is for what comes meanwhile.
 const TRAY_BYTES_URGENT: usize = TRAY_BYTES_MAX / 2;
@@ -45,7 +48,7 @@ impl Write for LogSink {
     fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
         self.line.extend_from_slice(piece);
         if piece.ends_with(b"\n") {
-            self.tray.lay(&self.line);
+            self.tray.lay(What::Text, &self.line);
             self.line.clear();
         }
         Ok(piece.len())
@@ -59,7 +62,7 @@ impl Write for LogSink {
 
 /// What the loop and the writer share.
 ///
-/// invariant: `lines` holds whole lines only, at most `TRAY_BYTES_MAX` bytes of them.
+/// invariant: `entries` holds whole lines only, and takes at most `TRAY_BYTES_MAX` bytes.
 pub(super) struct Tray {
     state: Mutex<State>,
     writer_wanted: Condvar,
@@ -67,7 +70,7 @@ pub(super) struct Tray {
 }
 
 struct State {
-    lines: Vec<u8>,
+    entries: Entries,
     writer: WriterState,
     /// Lines dropped since the tray was last emptied.
     missing: u64,
@@ -79,7 +82,7 @@ struct State {
 
 /// What the writer is to do besides writing the batch.
 pub(super) struct Orders {
-    /// Lines that were dropped after those of the batch and before any later one.
+    /// Lines that were dropped after those that were taken and before any later one.
     pub(super) missing: u64,
     pub(super) reopen: bool,
     pub(super) close: bool,
@@ -100,7 +103,7 @@ enum WriterState {
 impl Tray {
     pub(super) fn new() -> Tray {
         let state = State {
-            lines: Vec::with_capacity(TRAY_BYTES_MAX),
+            entries: Entries::with_capacity(TRAY_BYTES_MAX),
             writer: WriterState::Busy,
             missing: 0,
             dropped: 0,
@@ -133,19 +136,20 @@ impl Tray {
     }
 
     /// Takes whole lines in if there is room, or counts them as dropped.
-    fn lay(&self, lines: &[u8]) {
+    pub(super) fn lay(&self, what: What, lines: &[u8]) {
         let mut state = self.lock();
         // Once a line is missing all others are until the tray is emptied, even those that would
         // fit: so one note at the end of the batch names the right place.
-        let full = state.missing > 0 || state.lines.len() + lines.len() > TRAY_BYTES_MAX;
+        let size = state.entries.size() + Entries::size_of(lines.len());
+        let full = state.missing > 0 || size > TRAY_BYTES_MAX;
         if full || state.writer == WriterState::Gone {
-            let count = count_lines(lines);
+            let count = entries::count(what, lines);
             state.missing += count;
             state.dropped += count;
             return;
         }
-        state.lines.extend_from_slice(lines);
-        let urgent = state.lines.len() >= TRAY_BYTES_URGENT;
+        state.entries.push(what, lines);
+        let urgent = size >= TRAY_BYTES_URGENT;
         let wake = match state.writer {
             WriterState::Idle => true,
             WriterState::Resting => urgent,
@@ -163,7 +167,7 @@ impl Tray {
     pub(super) fn idle(&self) {
         let mut state = self.lock();
         state.writer = WriterState::Idle;
-        let nothing_to_do = |state: &mut State| state.lines.is_empty() && !state.ordered();
+        let nothing_to_do = |state: &mut State| state.entries.is_empty() && !state.ordered();
         let mut state = self.writer_wanted.wait_while(state, nothing_to_do).expect(UNPOISONED);
         state.writer = WriterState::Busy;
     }
@@ -173,7 +177,7 @@ impl Tray {
         let mut state = self.lock();
         state.writer = WriterState::Resting;
         let may_rest =
-            |state: &mut State| state.lines.len() < TRAY_BYTES_URGENT && !state.ordered();
+            |state: &mut State| state.entries.size() < TRAY_BYTES_URGENT && !state.ordered();
         let (mut state, _) =
             self.writer_wanted.wait_timeout_while(state, duration, may_rest).expect(UNPOISONED);
         state.writer = WriterState::Busy;
@@ -186,12 +190,13 @@ impl Tray {
         drop(waited.expect(UNPOISONED));
     }
 
-    /// Swaps the tray's lines for the writer's batch if that is empty, and hands over the orders.
-    pub(super) fn take(&self, batch: &mut Vec<u8>) -> Orders {
+    /// Swaps what the tray holds for what the writer has done with, and hands over the orders. A
+    /// writer that `has_work` left takes the orders only.
+    pub(super) fn take(&self, taken: &mut Reader, has_work: bool) -> Orders {
         let mut state = self.lock();
         let mut missing = 0;
-        if batch.is_empty() {
-            mem::swap(batch, &mut state.lines);
+        if !has_work {
+            taken.swap(&mut state.entries);
             missing = mem::take(&mut state.missing);
         }
         let reopen = mem::take(&mut state.reopen_ordered);
@@ -202,8 +207,7 @@ impl Tray {
     /// are lost.
     pub(super) fn leave(&self, unwritten: u64) {
         let mut state = self.lock();
-        state.dropped += unwritten + count_lines(&state.lines);
-        state.lines = Vec::new();
+        state.dropped += unwritten + Reader::new(mem::take(&mut state.entries)).count_lines();
         state.writer = WriterState::Gone;
         self.writer_gone.notify_all();
     }

@@ -39,6 +39,7 @@ mod foreign;
 mod invariants;
 mod listener;
 mod newcomers;
+mod notes;
 mod questions;
 mod routes;
 mod sending;
@@ -47,7 +48,6 @@ mod slots;
 mod start;
 mod step;
 mod traced;
-mod traffic;
 mod work;
 mod worker;
 
@@ -355,9 +355,7 @@ impl Reactor {
         if conn.kind() == ConnKind::Client && self.server.store().len() > known {
             self.charge_newcomers(conn, self.server.store().len() - known);
         }
-        if traffic::is_logged() {
-            traffic::log_in(conn, lines.consumed());
-        }
+        self.log.heard(conn, lines.consumed());
         // Before the outputs: the answer that lets lines be taken again may be among them.
         if lines.is_held() {
             self.hold(conn);

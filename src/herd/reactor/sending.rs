@@ -6,7 +6,7 @@ use std::fmt::Display;
 use std::io;
 
 use super::connection::Flushed;
-use super::{Deferred, FLUSH_EARLY, Reactor, traced, traffic};
+use super::{Deferred, FLUSH_EARLY, Reactor, traced};
 use crate::logging::events::{CloseReason, Event};
 use herd_core::names::{ConnId, ConnKind};
 use herd_core::session::{Farewell, Phase};
@@ -20,9 +20,7 @@ impl Reactor {
     pub(super) fn send(&mut self, conn: ConnId, text: &[u8]) {
         let now = self.moment();
         let Some(connection) = self.slots.connection(conn) else { return };
-        if traffic::is_logged() && conn.kind() != ConnKind::Admin {
-            traffic::log_out(conn, text);
-        }
+        self.log.said(conn, text);
         self.trace.hop(conn, text, || connection.ports());
         let session = &mut connection.session;
         session.queue(text, &mut self.buffers, now);
