@@ -419,3 +419,25 @@ fn a_server_that_leaves_waits_for_its_peer() {
         assert_eq!(herd.log("A").contains("some may be lost"), !keeps);
     }
 }
+
+/// The lines of clients stand between the events around them, at the level that has them, and at
+/// no other.
+#[test]
+fn only_the_level_of_traffic_has_the_lines() {
+    for (level, has_lines) in [("events", false), ("traffic", true)] {
+        let mut herd = Herd::of_file(&["Hill"], &[], "");
+        herd.start("Hill", &[PLACELESS, &["--log-level", level]].concat());
+        let mut client = herd.connect("Hill");
+        let answer = client.ask("IAMAT kiwi +1-1 7");
+        drop(client);
+        herd.until_logged("Hill", " client closed ");
+        let log = herd.log("Hill");
+        let (_, life) = log.split_once(" client connected conn=").unwrap();
+        let (life, _) = life.split_once(" client closed ").unwrap();
+        let conn = life.split(' ').next().unwrap();
+        for line in ["<- IAMAT kiwi +1-1 7", &format!("-> {answer}")] {
+            let record = format!(" [DEBUG] {conn} {line}\n");
+            assert_eq!(life.contains(&record), has_lines, "{life}");
+        }
+    }
+}
