@@ -365,7 +365,7 @@ fn hurt(body: &mut Host, conns: &mut Vec<ConnId>, random: &mut fastrand::Rng) {
             }
             Act::Dial { peer } => body.dial_failed(peer),
             Act::Ask { .. } => {}
-            Act::Finish { conn } | Act::Reset { conn } | Act::Over { conn } => {
+            Act::Finish { conn } | Act::Closed { conn, .. } => {
                 assert!(conns.contains(&conn));
             }
             Act::Noted(note) => assert!(!matches!(note, Note::PlainOverflow { .. })),

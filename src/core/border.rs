@@ -1,7 +1,7 @@
 //! The border between the two halves: all that can happen to a server, and all that it can ask
 //! for. Apart so that it fits on one screen; it decides nothing.
 //!
-//! `reactor::Reactor::tell` hands an `Input` over and carries every `Output` out before it hands
+//! `Driver::tell` hands an `Input` over and carries every `Output` out before it hands
 //! over the next. In the steady state nothing here allocates: texts are written once, into one
 //! buffer that is used again and again, and an output names a range of it.
 

@@ -59,6 +59,7 @@
 //!
 //! Reading order: `border` (all that can happen), this file (what a client's command does),
 //! `flood` (which peers hear it), `peers` (a link's life), then the tools as they are met.
+//! `session` is a connection without its socket; `driver` stands between sessions and the server.
 
 #![warn(missing_docs)]
 
@@ -70,6 +71,7 @@ pub mod clock;
 mod course;
 pub mod digest;
 mod digits;
+pub mod driver;
 mod expiry;
 mod flood;
 mod greeting;

@@ -36,6 +36,13 @@ pub struct LineLimits {
     pub endless_bytes_max: usize,
 }
 
+impl LineLimits {
+    /// A longer line than this ends the connection.
+    pub fn equal(bytes_max: usize) -> LineLimits {
+        LineLimits { line_bytes_max: bytes_max, endless_bytes_max: bytes_max }
+    }
+}
+
 /// The unfinished line of one connection.
 ///
 /// invariant: `skipped > 0` means that the current line was told as too long, and `kept` is empty

@@ -31,7 +31,8 @@
 //! 2. `herd_core`: what a client's command does. Then its `flood`, `peers` and `sync`.
 //! 3. Its `wire`, `line`, `clock`, `store`, `timer_wheel` and `whatsat`: the tools, as they are
 //!    met.
-//! 4. `reactor`: the loop, and from there as its own first paragraph says.
+//! 4. Its `session` and `driver`: a connection without its socket, and how it meets the server.
+//!    Then `reactor`: the loop, and from there as its own first paragraph says.
 //! 5. `herd_sim`: the core again, without a network.
 //! 6. `places`, `config`, `logging`, `trace`, `run_dir`, `status`: each can be read alone. `cmd`,
 //!    the command line, belongs to the binary and has a file for each command.
@@ -48,7 +49,7 @@
 //! What always holds, and where it is kept:
 //!
 //! - An `Input` is handed over only after every `Output` of the one before is carried out
-//!   (`herd_core::Server`, `reactor::Reactor`).
+//!   (`herd_core::driver`).
 //! - The same seed and the same inputs give the same outputs (`herd_core::Server`).
 //! - No `ConnId` and no `Ticket` is ever given twice, so nothing need be cancelled
 //!   (`herd_core::names`).

@@ -220,6 +220,7 @@ const CORE: &[(&str, &[&str])] = &[
     ("course", &["Server", "border", "clock", "flood", "names", "store", "wire"]),
     ("digest", &[]),
     ("digits", &[]),
+    ("driver", &["border", "clock", "line", "names", "session", "whatsat"]),
     ("expiry", &["Server", "border", "clock", "digest", "handover", "store", "wire"]),
     ("flood", &["Server", "border", "clock", "names", "store", "wire"]),
     (

@@ -25,10 +25,14 @@
 
 mod batch;
 mod buffers;
+mod close_reason;
+mod scan;
 mod timeouts;
 
 pub use batch::Batch;
 pub use buffers::BufferPool;
+pub use close_reason::CloseReason;
+pub use scan::DeadlineScan;
 pub use timeouts::{Expiry, Moment, Timeouts};
 
 use crate::line::LineBuffer;
@@ -192,6 +196,12 @@ impl Session {
         let joins = !self.flags.unfinished && self.wants_turn(high_water_bytes);
         self.flags.unfinished |= joins;
         joins
+    }
+
+    /// Begins a turn, if there is reason for one.
+    pub fn begin_turn(&mut self, high_water_bytes: usize) -> bool {
+        self.flags.unfinished = false;
+        self.wants_turn(high_water_bytes)
     }
 
     // ---- bytes come ----

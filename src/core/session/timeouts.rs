@@ -1,7 +1,6 @@
 //! How long a connection may do nothing of what is expected of it. A session only remembers when it
 //! last moved; its driver compares that with the clock.
 
-use std::fmt;
 use std::ops::Add;
 use std::time::Duration;
 
@@ -33,7 +32,7 @@ impl Add<Duration> for Moment {
 }
 
 /// How long each thing may take.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timeouts {
     /// From the last byte in or out to the next.
     pub idle: Duration,
@@ -47,6 +46,33 @@ pub struct Timeouts {
     pub dial: Duration,
     /// How long we go on reading after our last word (RFC 9112 section 9.6 has the reason).
     pub linger: Duration,
+}
+
+impl Timeouts {
+    /// The longest pause between two scans.
+    const PAUSE_MAX: Duration = Duration::from_millis(500);
+
+    /// From the beginning of one deadline scan to that of the next, at least. A look takes some
+    /// 15 ns: if of 100,000 connections one is always about to pass its deadline, 0.3 % of the time
+    /// goes into scans. Shorter timeouts make it as much shorter.
+    pub fn pause(&self) -> Duration {
+        Self::PAUSE_MAX.min(self.scan_every() / 4)
+    }
+
+    /// How often a session is looked at: none of its deadlines can begin and pass between two
+    /// scans, save those of a dial and of lingering.
+    pub fn scan_every(&self) -> Duration {
+        self.idle.min(self.first_byte).min(self.partial_line).min(self.write_stall)
+    }
+}
+
+/// No time for anything but lingering, which no operator sets: two seconds.
+impl Default for Timeouts {
+    fn default() -> Timeouts {
+        let [idle, first_byte, partial_line, write_stall, dial] = [Duration::ZERO; 5];
+        let linger = Duration::from_secs(2);
+        Timeouts { idle, first_byte, partial_line, write_stall, dial, linger }
+    }
 }
 
 /// What a connection has waited for too long.
@@ -64,19 +90,6 @@ pub enum Expiry {
     WriteStall,
     /// For the far end's close, after our last word.
     Linger,
-}
-
-impl fmt::Display for Expiry {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Expiry::Dial => "did not answer in time",
-            Expiry::FirstByte => "said nothing",
-            Expiry::PartialLine => "began a line and did not end it",
-            Expiry::Idle => "was idle",
-            Expiry::WriteStall => "takes nothing of what it is owed",
-            Expiry::Linger => "closed",
-        })
-    }
 }
 
 #[cfg(test)]

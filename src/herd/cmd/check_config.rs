@@ -109,7 +109,7 @@ pub fn write_config(out: &mut impl Write, config: &Config, settings: &Settings) 
         ["closes after an answer", if config.answers.close_after_reply { "yes" } else { "no" }],
         ["places", &format!("{}{file}{places}", config.places.source.name())],
         ["origin of places", config.places.attribution.as_deref().unwrap_or("as the source says")],
-        ["waits for a line's end", &format!("{:?}", config.limits.partial_line)],
+        ["waits for a line's end", &format!("{:?}", config.limits.timeouts.partial_line)],
         ["looks before it sleeps", &format!("{} µs", config.limits.spin_us)],
         ["log", &format!("{}, {level}", config.log.dir.display())],
         ["trace", &config.trace.as_ref().map_or("none".into(), |path| path.display().to_string())],

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use herd_core::session::Timeouts;
+
 use super::knob::{Flag, Knob, count, size, some_count, switch, time, time_or_off};
 use super::units::{KIB, SPAN_MAX, TIMER_MAX};
 
@@ -59,11 +61,8 @@ pub struct Limits {
     pub new_clients_per_s: usize,
     pub new_clients_at_once: usize,
     pub new_clients_limit_loopback: bool,
-    pub idle: Duration,
-    pub first_byte: Duration,
-    pub partial_line: Duration,
-    pub write_stall: Duration,
-    pub dial: Duration,
+    /// How long a connection may wait.
+    pub timeouts: Timeouts,
     pub drain: Duration,
     pub spin_us: usize,
 }
@@ -178,13 +177,13 @@ pub const KNOBS: &[Knob] = &[
             "Floods are heard at once, so this only finds what the world has broken, for 100 \
              bytes a link.",
         ),
-    time("limits.idle", |s| &mut s.limits.idle, "5 min")
+    time("limits.idle", |s| &mut s.limits.timeouts.idle, "5 min")
         .means("A client that says nothing for so long is hung up on.")
         .because("Clients may be slow to speak again, but not for ever: each holds a descriptor."),
-    time("limits.first_byte", |s| &mut s.limits.first_byte, "30 s")
+    time("limits.first_byte", |s| &mut s.limits.timeouts.first_byte, "30 s")
         .means("A client that says not a byte for so long after it connected is hung up on.")
         .because("A client that connects without a word is a scanner or has died."),
-    time("limits.partial_line", |s| &mut s.limits.partial_line, "10 s")
+    time("limits.partial_line", |s| &mut s.limits.timeouts.partial_line, "10 s")
         .flag(Flag {
             long: "partial-line",
             variable: "HERD_PARTIAL_LINE",
@@ -199,10 +198,10 @@ pub const KNOBS: &[Knob] = &[
             "A line once begun is finished soon; dripping is how slow-loris attacks hold \
              connections.",
         ),
-    time("limits.write_stall", |s| &mut s.limits.write_stall, "10 s")
+    time("limits.write_stall", |s| &mut s.limits.timeouts.write_stall, "10 s")
         .means("A client that takes nothing of its answers for so long is hung up on.")
         .because("A far end that takes not one byte for so long has died or attacks."),
-    time("limits.dial", |s| &mut s.limits.dial, "1 s")
+    time("limits.dial", |s| &mut s.limits.timeouts.dial, "1 s")
         .means("How long opening a link may take.")
         .because(
             "Three round trips around the world; a peer that needs longer is dialled again \

@@ -103,9 +103,9 @@ mod tests {
             assert_eq!(broken_rule(&settings), None);
             let limits = &settings.limits;
             assert!(settings.places.deadline <= limits.drain, "a drain waits for answers");
-            let idle = limits.idle;
+            let timeouts = &limits.timeouts;
             assert!(
-                idle > limits.first_byte && idle > limits.partial_line,
+                timeouts.idle > timeouts.first_byte.max(timeouts.partial_line),
                 "else they say nothing"
             );
             let queue = settings.places.calls.queue_max;

@@ -7,30 +7,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use herd_core::names::{ConnId, ConnKind};
+use herd_core::session::CloseReason;
 use log::Level;
-
-/// Why a connection was closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CloseReason {
-    /// All was said, on both sides.
-    Done,
-    /// The server that decides wants it closed at once; the event before says why.
-    HungUp,
-    /// Nothing was said after the connection was made.
-    FirstByteTimeout,
-    IdleTimeout,
-    /// The far end takes nothing of its outbox.
-    WriteTimeout,
-    /// The far end did not close after our last byte.
-    LingerTimeout,
-    EndlessLine,
-    /// It speaks HTTP, TLS or SSH.
-    OtherProtocol,
-    /// More answers wait than `outbox_bytes_max`.
-    OutboxFull,
-    /// The system reports an error.
-    Broken,
-}
 
 /// Something that an operator may want to know.
 pub enum Event<'a> {
@@ -152,23 +130,6 @@ impl Event<'_> {
     }
 }
 
-impl Display for CloseReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            CloseReason::Done => "done",
-            CloseReason::HungUp => "hung_up",
-            CloseReason::FirstByteTimeout => "first_byte_timeout",
-            CloseReason::IdleTimeout => "idle_timeout",
-            CloseReason::WriteTimeout => "write_timeout",
-            CloseReason::LingerTimeout => "linger_timeout",
-            CloseReason::EndlessLine => "endless_line",
-            CloseReason::OtherProtocol => "other_protocol",
-            CloseReason::OutboxFull => "outbox_full",
-            CloseReason::Broken => "broken",
-        })
-    }
-}
-
 /// The kind of a connection, as its events name it.
 fn kind(conn: ConnId) -> &'static str {
     match conn.kind() {
@@ -271,6 +232,7 @@ impl Event<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use herd_core::session::Expiry;
 
     /// The page for operators has each name and each reason.
     #[test]
@@ -278,10 +240,12 @@ mod tests {
         let page = include_str!("../PRODUCTION.md");
         let (_, table) = page.split_once("## Log events\n").unwrap();
         let (source, _) = include_str!("events.rs").split_once("#[cfg(test)]").unwrap();
-        let reasons = source
-            .split("CloseReason::")
-            .filter_map(|part| part.split_once(" => \""))
-            .filter_map(|(_, rest)| rest.split('"').next());
+        let reasons = include_str!("../../core/session/close_reason.rs")
+            .split(" => \"")
+            .skip(1)
+            .filter_map(|part| part.split('"').next())
+            // These two have events of their own.
+            .filter(|reason| !["dial_timeout", "line_timeout"].contains(reason));
         for reason in reasons.chain(["clock_ahead", "store_full", "new_clients"]) {
             assert!(table.contains(&format!("`{reason}`")), "{reason}");
         }
@@ -301,7 +265,8 @@ mod tests {
         let from = Some("127.0.0.1:51812".parse().unwrap());
         let connected = Event::Connected { conn, from };
         check(connected, "client connected conn=client-12 from=127.0.0.1:51812");
-        let closed = Event::Closed { conn, reason: CloseReason::IdleTimeout, error: None };
+        let closed =
+            Event::Closed { conn, reason: CloseReason::Expired(Expiry::Idle), error: None };
         check(closed, "client closed conn=client-12 reason=idle_timeout");
         let conn = ConnId::new(ConnKind::Peer, 3, 0);
         let down = Event::LinkDown { peer: "Bona", conn, reason: "silent" };

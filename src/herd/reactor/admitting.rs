@@ -8,6 +8,7 @@ use super::step::Step;
 use super::{Due, Reactor, Unfinished, descriptors};
 use crate::logging::events::Event;
 use herd_core::border::Input;
+use herd_core::driver::Driver;
 use herd_core::names::{ConnId, ConnKind};
 use herd_core::session::Phase;
 
@@ -158,7 +159,7 @@ mod tests {
         house.turn_until(is_full);
         house.turn();
         assert!(is_full(&mut house.reactor), "nobody has left");
-        house.reactor.kill(conn, crate::logging::events::CloseReason::Done);
+        house.reactor.close_now(conn, herd_core::session::CloseReason::Done);
         house.turn();
         assert!(!is_full(&mut house.reactor));
         house.turn();

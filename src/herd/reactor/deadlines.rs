@@ -1,83 +1,19 @@
-//! The deadline scan: now and then all connections are compared with the clock. A session only
-//! remembers when it last moved (`herd_core::session::Session::deadline`).
-//!
-//! No connection has a timer. A scan goes along the slab: a connection that has passed a deadline
-//! is closed, and the earliest of the others' deadlines is when the next scan begins, but not
-//! sooner than `pause` and not later than `scan_every`. A byte that arrives costs a store to a
-//! field, a connection that waits costs only its place, and a server without connections has no
-//! scans and sleeps.
-//!
-//! ```text
-//!    scan                   scan                        scan
-//!   ───┼──────────────────────┼───────────────────────────┼─────────▶
-//!      │ a, b, c have time;   │ b is closed;              │ …
-//!      └ b's ends the first ──┘ now a's ends the first ───┘
-//! ```
-//!
-//! A deadline is kept late by a pause and a scan's length at most, and never early. One that begins
-//! between two scans cannot end before the next: it is longer than the time between them, or it is
-//! announced where it begins (`Reactor::check_deadline`).
-//!
-//! asyncio: `call_later` and `cancel` at every change; its heap then fills with the cancelled.
-
-use std::ops::Range;
-use std::time::Duration;
+//! Deadlines in a turn: when they may be checked, and which connections have their look now. What a
+//! deadline is, a session knows (`herd_core::session::Session::deadline`); when the next scan is
+//! due, `herd_core::session::DeadlineScan`.
 
 use super::slots::Slot;
 use super::{EVENTS_MAX, Reactor};
-use crate::config::Limits;
-use crate::logging::events::{CloseReason, Event};
-use herd_core::names::ConnId;
-use herd_core::session::{Expiry, Moment, Phase, Timeouts};
+use herd_core::driver::Driver;
 
-/// How long we go on reading after our last byte.
-const LINGER: Duration = Duration::from_secs(2);
-/// The longest pause between two scans.
-const PAUSE_MAX: Duration = Duration::from_millis(500);
-
-/// The timeouts of connections, as configured.
-pub fn timeouts(limits: &Limits) -> Timeouts {
-    Timeouts {
-        idle: limits.idle,
-        first_byte: limits.first_byte,
-        partial_line: limits.partial_line,
-        write_stall: limits.write_stall,
-        dial: limits.dial,
-        linger: LINGER,
-    }
-}
-
-/// From the beginning of one scan to that of the next, at least. A look takes some 15 ns: if of
-/// 100,000 connections one is always about to pass its deadline, 0.3 % of the time goes into scans.
-/// Shorter timeouts make it as much shorter.
-fn pause(timeouts: &Timeouts) -> Duration {
-    PAUSE_MAX.min(scan_every(timeouts) / 4)
-}
-
-/// How often a connection is looked at: none of its deadlines can begin and pass between two scans,
-/// save those of a dial and of lingering.
-fn scan_every(timeouts: &Timeouts) -> Duration {
-    let shortest =
-        [timeouts.idle, timeouts.first_byte, timeouts.partial_line, timeouts.write_stall];
-    shortest.into_iter().min().unwrap_or(timeouts.idle)
-}
-
-/// Where the scan is, and when the next one begins.
+/// How far reading is behind what has come.
 #[derive(Default)]
-pub struct DeadlineScan {
-    /// Slots that it has still to look at.
-    rest: Range<usize>,
-    began: Moment,
-    /// `None` if there is no connection to look at.
-    next: Option<Moment>,
-    /// Turns in a row in which no deadline was checked.
+pub struct Backlog {
+    /// Turns in a row that left events in the kernel.
     full_batches: usize,
 }
 
-impl DeadlineScan {
-    /// Looks in one turn of the loop: some 60 µs.
-    const LOOKS_MAX: usize = 4096;
-
+impl Backlog {
     /// Whether deadlines may be checked in this turn: all that came before it is read by now. A
     /// full batch of events leaves others in the kernel. After as many turns as there are batches
     /// of connections, all have been read once, however many come meanwhile.
@@ -85,31 +21,6 @@ impl DeadlineScan {
         let waits = events == EVENTS_MAX && self.full_batches < connections / EVENTS_MAX;
         self.full_batches = if waits { self.full_batches + 1 } else { 0 };
         !waits
-    }
-
-    /// When the next connection must be looked at.
-    pub fn next_deadline(&self) -> Option<Duration> {
-        if self.rest.is_empty() {
-            self.next.map(Moment::as_duration)
-        } else {
-            Some(self.began.as_duration())
-        }
-    }
-
-    /// Notes that a connection must be looked at then.
-    fn note(&mut self, deadline: Moment, pause: Duration) {
-        let next = deadline.max(self.began + pause);
-        self.next = Some(self.next.map_or(next, |other| other.min(next)));
-    }
-
-    /// The slots to look at in this turn, of so many places.
-    fn advance(&mut self, now: Moment, places: usize) -> Range<usize> {
-        if self.rest.is_empty() && self.next.is_some_and(|next| next <= now) {
-            *self = DeadlineScan { rest: 0..places, began: now, ..DeadlineScan::default() };
-        }
-        let start = self.rest.start;
-        self.rest.start = self.rest.end.min(start + Self::LOOKS_MAX);
-        start..self.rest.start
     }
 }
 
@@ -126,44 +37,13 @@ impl Reactor {
         }
         is_due
     }
-
-    /// Ends a connection that has waited for too long, else sees to it that a scan comes in time.
-    pub(super) fn check_deadline(&mut self, conn: ConnId) {
-        let now = self.moment();
-        let latest = now + scan_every(&self.timeouts);
-        let Some(session) = self.slots.session(conn) else { return };
-        let next = match session.deadline(&self.timeouts) {
-            Some((deadline, expiry)) if deadline <= now => {
-                let phase = session.phase();
-                let reason = match expiry {
-                    Expiry::PartialLine => {
-                        session.end_partial_line();
-                        Event::LineTimeout { conn }.log();
-                        self.queue_if_unfinished(conn);
-                        return self.scan.note(latest, pause(&self.timeouts));
-                    }
-                    Expiry::Dial => {
-                        let Phase::Connecting { peer } = phase else { return };
-                        return self.dial_over(conn, peer, "no answer in time");
-                    }
-                    Expiry::FirstByte => CloseReason::FirstByteTimeout,
-                    Expiry::Idle => CloseReason::IdleTimeout,
-                    Expiry::WriteStall => CloseReason::WriteTimeout,
-                    Expiry::Linger => CloseReason::LingerTimeout,
-                };
-                return self.kill(conn, reason);
-            }
-            Some((deadline, _)) => deadline.min(latest),
-            None => latest,
-        };
-        self.scan.note(next, pause(&self.timeouts));
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::io::Write;
     use std::net::TcpStream;
+    use std::time::Duration;
 
     use mio::Events;
 
@@ -173,7 +53,7 @@ mod tests {
     use crate::reactor::tests::reactor;
     use herd_core::LinkState;
     use herd_core::names::{ConnKind, PeerId};
-    use herd_core::session::{Reading, Received};
+    use herd_core::session::{CloseReason, Expiry, Reading, Received};
 
     /// How many have said something.
     fn spoken(slots: &mut Slots) -> usize {
@@ -193,8 +73,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (mut reactor, [address, _]) = reactor(dir.path());
         let mut events = Events::with_capacity(16);
-        let limits = &reactor.config.limits;
-        let waits = [limits.first_byte, limits.partial_line, limits.idle];
+        let timeouts = &reactor.config.limits.timeouts;
+        let waits = [timeouts.first_byte, timeouts.partial_line, timeouts.idle];
         let mut clients = waits.map(|_| TcpStream::connect(address).unwrap());
         for (client, text) in clients.iter_mut().zip(["", "IAMAT", "NOPE\n"]) {
             client.write_all(text.as_bytes()).unwrap();
@@ -209,7 +89,7 @@ mod tests {
             let elapsed = Duration::from_millis(100) * tenth;
             reactor.now.monotonic = start + elapsed;
             reactor.scan_deadlines();
-            scans += u32::from(reactor.scan.began == reactor.moment());
+            scans += u32::from(reactor.scan.began() == reactor.moment());
             for (conn, gone) in names.iter().zip(&mut gone) {
                 let connection = reactor.slots.connection(*conn);
                 if gone.is_none()
@@ -217,11 +97,11 @@ mod tests {
                 {
                     *gone = Some(elapsed);
                     // An unfinished line would be taken first, in a turn.
-                    reactor.kill(*conn, CloseReason::IdleTimeout);
+                    reactor.close_now(*conn, CloseReason::Expired(Expiry::Idle));
                 }
             }
         }
-        let late_max = PAUSE_MAX + Duration::from_millis(500);
+        let late_max = Duration::from_secs(1);
         for (gone, wait) in gone.into_iter().zip(waits) {
             let gone = gone.expect("everybody is hung up on");
             // They came before the clock was ours, by less than the test takes.
@@ -304,7 +184,7 @@ mod tests {
     fn deadlines_are_judged_after_reading() {
         let dir = tempfile::tempdir().unwrap();
         let (mut reactor, [address, _]) = reactor(dir.path());
-        reactor.timeouts.partial_line = Duration::from_millis(300);
+        reactor.config.limits.timeouts.partial_line = Duration::from_millis(300);
         let mut events = Events::with_capacity(16);
         let mut client = TcpStream::connect(address).unwrap();
         client.write_all(b"IAMAT kiwi +1-1 ").unwrap();
@@ -323,8 +203,8 @@ mod tests {
 
     #[test]
     fn a_crowd_is_read_before_it_is_judged() {
-        let mut scan = DeadlineScan::default();
-        let mut judged = |events, crowd| scan.may_judge(events, crowd);
+        let mut backlog = Backlog::default();
+        let mut judged = |events, crowd| backlog.may_judge(events, crowd);
         assert!(judged(EVENTS_MAX - 1, 5_000) && judged(EVENTS_MAX, 1_000));
         // Five batches are all of them, however many come meanwhile.
         let crowd = 4 * EVENTS_MAX + 1;
@@ -332,24 +212,5 @@ mod tests {
         let once = [false, false, false, false, true];
         assert_eq!(turns, [once, once].concat());
         assert!(!judged(EVENTS_MAX, crowd) && judged(7, crowd));
-    }
-
-    /// Goal: a crowd is looked at in parts, each connection once, and the loop does not sleep
-    /// meanwhile.
-    #[test]
-    fn a_scan_takes_several_turns() {
-        let mut scan = DeadlineScan::default();
-        let [before, now] = [9, 10].map(|time| Moment::at(Duration::from_secs(time)));
-        scan.note(now, Duration::from_millis(500));
-        assert_eq!(scan.advance(before, 10_000), 0..0);
-        let (mut seen, mut turns) = (0, 0);
-        while seen < 10_000 {
-            assert!(scan.next_deadline() <= Some(now.as_duration()));
-            let part = scan.advance(now, 10_000);
-            assert!(part.start == seen && !part.is_empty());
-            (seen, turns) = (part.end, turns + 1);
-        }
-        assert!((2..10).contains(&turns), "{turns} turns");
-        assert_eq!((scan.advance(now, 10_000), scan.next_deadline()), (10_000..10_000, None));
     }
 }

@@ -5,11 +5,12 @@ use std::net::SocketAddr;
 
 use mio::net::TcpStream;
 
+use super::Reactor;
 use super::connection::Connection;
 use super::routes::Route;
-use super::{Deferred, Reactor};
 use crate::config::LinkKind;
 use crate::logging::events::Event;
+use herd_core::driver::{Deferred, Driver};
 use herd_core::names::{ConnId, ConnKind, PeerId};
 use herd_core::session::Phase;
 

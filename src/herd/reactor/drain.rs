@@ -15,8 +15,8 @@ use super::{Due, Reactor};
 use crate::logging::events::Event;
 use herd_core::HandOver;
 use herd_core::border::Input;
+use herd_core::driver::Driver;
 use herd_core::names::ConnKind;
-use herd_core::session::Phase;
 
 /// How far the drain has come.
 pub enum Drain {
@@ -85,11 +85,7 @@ impl Reactor {
         self.slots.remove_listener(self.doors.client);
         self.slots.remove_listener(self.doors.peer);
         for conn in self.slots.names() {
-            let Some(session) = self.slots.session(conn) else { continue };
-            if conn.kind() == ConnKind::Client && session.phase() == Phase::Open {
-                session.stop_reading();
-                self.queue_if_unfinished(conn);
-            }
+            self.dismiss(conn);
         }
     }
 

@@ -24,7 +24,7 @@
 //! Reading order: this file, `serving` (a connection's turn), `admitting`, `sending`, `slots`,
 //! `connection`, `listener`, `deadlines`, then `questions`, `worker` and `dialing` for what takes
 //! longer than a turn, `drain` for the end and `start` for the beginning. What a session remembers
-//! is in `herd_core::session`. `traced` keeps a record of the steps, for those who want one.
+//! is in `herd_core::session`, and how it meets the core in `herd_core::driver`. `traced` keeps a record of the steps, for those who want one.
 
 mod admin;
 mod admitting;
@@ -53,7 +53,6 @@ mod worker;
 
 use std::collections::VecDeque;
 use std::io;
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Token};
@@ -61,18 +60,17 @@ use signal_hook_mio::v1_0::Signals;
 
 use crate::config::Config;
 use crate::logging::LogHandle;
-use crate::logging::events::CloseReason;
 use crate::trace::Recorder;
 use asked::Asked;
 use clocks::Clocks;
-use deadlines::DeadlineScan;
+use deadlines::Backlog;
 use descriptors::Shares;
 use drain::Drain;
-use herd_core::border::{Input, Output, Outputs, Timer};
+use herd_core::border::{Input, Outputs, Timer};
 use herd_core::clock::Now;
-use herd_core::line::Lines;
-use herd_core::names::{ConnId, ConnKind, PeerId, Ticket};
-use herd_core::session::{BufferPool, Moment, Timeouts};
+use herd_core::driver::{Deferred, Driver};
+use herd_core::names::{ConnId, ConnKind};
+use herd_core::session::{BufferPool, DeadlineScan, Moment};
 use herd_core::timer_wheel::TimerWheel;
 use herd_core::{HandOver, Server};
 use newcomers::Newcomers;
@@ -106,8 +104,8 @@ pub struct Reactor {
     clocks: Clocks,
     now: Now,
     wheel: TimerWheel<Due>,
-    timeouts: Timeouts,
     scan: DeadlineScan,
+    backlog: Backlog,
     /// What has been done in this turn.
     work: Work,
     newcomers: Newcomers,
@@ -158,16 +156,6 @@ enum Unfinished {
     Listener(usize),
 }
 
-/// An input that must wait until the outputs of the one before are carried out.
-enum Deferred {
-    Connected { peer: PeerId, conn: ConnId },
-    DialFailed { peer: PeerId },
-    Closed { conn: ConnId },
-    Taken { conn: ConnId, bytes: usize },
-    Drained { conn: ConnId },
-    Answered { ticket: Ticket, body: Rc<[u8]> },
-}
-
 impl Reactor {
     /// Turns until a signal ends it, and says what has become of the reports. An error means that
     /// the kernel's queue itself has failed.
@@ -203,7 +191,7 @@ impl Reactor {
         self.serve_unfinished(waiting);
         self.answer_questions();
 
-        let may_judge = self.scan.may_judge(ready, self.slots.open());
+        let may_judge = self.backlog.may_judge(ready, self.slots.open());
         if may_judge && self.next_deadline().is_some_and(|next| next <= self.now.monotonic) {
             self.fire_timers();
             self.step(Step::Deadlines);
@@ -304,88 +292,6 @@ impl Reactor {
         self.wheel.expire(self.now.monotonic, &mut fired);
         fired.drain(..).for_each(|due| self.step(Step::Timer(due)));
         self.fired = fired;
-    }
-
-    /// Tells the core one thing, does everything it wants, and tells it what came of that, until
-    /// nothing is left. This is the law of the border: never two inputs without the outputs of
-    /// the first carried out.
-    fn tell(&mut self, input: Input<'_, '_>) {
-        self.handle(input);
-        self.tell_deferred();
-    }
-
-    /// Bound: each deferred input comes of one output, and the core answers it with less than it
-    /// was: a dial that failed with a timer, a connection that closed with nothing.
-    #[inline]
-    fn tell_deferred(&mut self) {
-        while let Some(deferred) = self.deferred.pop_front() {
-            self.is_catching_up = matches!(deferred, Deferred::Drained { .. });
-            self.tell_one_deferred(deferred);
-            self.is_catching_up = false;
-        }
-    }
-
-    fn tell_one_deferred(&mut self, deferred: Deferred) {
-        match deferred {
-            Deferred::Connected { peer, conn } => self.handle(Input::Connected { peer, conn }),
-            Deferred::DialFailed { peer } => self.handle(Input::DialFailed { peer }),
-            Deferred::Closed { conn } => self.handle(Input::Closed { conn }),
-            Deferred::Taken { conn, bytes } => self.handle(Input::Taken { conn, bytes }),
-            Deferred::Drained { conn } => self.handle(Input::Drained { conn }),
-            Deferred::Answered { ticket, body } => {
-                self.handle(Input::PlacesArrived { ticket, body: &body });
-            }
-        }
-    }
-
-    fn handle(&mut self, input: Input<'_, '_>) {
-        let told = self.trace.begin_tell(&input);
-        self.server.handle(self.now, input, &mut self.out);
-        let outputs = self.out.list.len();
-        self.carry_out();
-        self.trace.end_tell(told, outputs);
-    }
-
-    /// Gives the core the lines of one read.
-    fn tell_lines(&mut self, conn: ConnId, lines: &mut Lines<'_>) {
-        let span = self.trace.begin();
-        let known = self.server.store().len();
-        self.server.handle(self.now, Input::Lines { conn, lines }, &mut self.out);
-        let outputs = self.out.list.len();
-        if conn.kind() == ConnKind::Client && self.server.store().len() > known {
-            self.charge_newcomers(conn, self.server.store().len() - known);
-        }
-        self.log.heard(conn, lines.consumed());
-        // Before the outputs: the answer that lets lines be taken again may be among them.
-        if lines.is_held() {
-            self.hold(conn);
-        }
-        self.carry_out();
-        self.trace_lines(span, conn, lines.consumed(), outputs);
-        self.tell_deferred();
-    }
-
-    fn carry_out(&mut self) {
-        let mut out = std::mem::take(&mut self.out);
-        for output in out.list.drain(..) {
-            match output {
-                Output::Send { conn, text } => self.send(conn, &out.text[text]),
-                Output::Close { conn } => self.close_when_sent(conn),
-                Output::HangUp { conn } => self.kill(conn, CloseReason::HungUp),
-                Output::Dial { peer } => self.step(Step::Dial(peer)),
-                Output::StartTimer { timer, after } => {
-                    self.wheel.start(self.now.monotonic + after, Due::Core(timer));
-                }
-                Output::AskPlaces { conn, ticket, question, timeout } => {
-                    self.ask_places(conn, ticket, question, timeout);
-                }
-                Output::ResumeReading { conn } => self.resume(conn),
-                Output::TellDrained { conn } => self.tell_when_drained(conn),
-                Output::Note(note) => self.log_note(note),
-            }
-        }
-        out.clear();
-        self.out = out;
     }
 
     fn moment(&self) -> Moment {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use log::{error, info, warn};
 
 use super::worker::{Finished, PlacesPool};
-use super::{Deferred, Due, Reactor};
+use super::{Due, Reactor};
 use crate::places::call_gate::{CallGate, CallId, Reception};
 use crate::places::remote::Trouble;
 use crate::places::render::status::UNKNOWN_ERROR;
@@ -15,6 +15,7 @@ use crate::places::{Loaded, Local, Told, has_shrunk, render};
 use crate::status::{ServiceState, ServiceStatus};
 use herd_core::border::{Input, Timer};
 use herd_core::clock::Now;
+use herd_core::driver::{Deferred, Driver};
 use herd_core::names::{ConnId, Ticket};
 use herd_core::whatsat::Question;
 
@@ -145,7 +146,7 @@ impl Places {
 }
 
 impl Reactor {
-    pub(super) fn ask_places(
+    pub(super) fn ask(
         &mut self,
         conn: ConnId,
         ticket: Ticket,

@@ -4,20 +4,59 @@
 
 use std::fmt::Display;
 use std::io;
+use std::time::Duration;
 
 use super::connection::Flushed;
-use super::{Deferred, FLUSH_EARLY, Reactor, traced};
-use crate::logging::events::{CloseReason, Event};
-use herd_core::names::{ConnId, ConnKind};
-use herd_core::session::{Farewell, Phase};
+use super::slots::Slots;
+use super::step::Step;
+use super::{Due, FLUSH_EARLY, Reactor, Unfinished, traced};
+use crate::logging::events::Event;
+use herd_core::border::{Input, Note, Timer};
+use herd_core::driver::{Deferred, Driver, Parts};
+use herd_core::line::Lines;
+use herd_core::names::{ConnId, ConnKind, PeerId, Ticket};
+use herd_core::session::{CloseReason, Phase};
+use herd_core::whatsat::Question;
 
 /// What is written at the end of a turn, however much is written to others: a report's answer, or a
 /// question's.
 const LITTLE_BYTES: usize = 8 * 1024;
 
-impl Reactor {
-    /// Puts a text into a connection's outbox. It leaves when the turn ends.
-    pub(super) fn send(&mut self, conn: ConnId, text: &[u8]) {
+impl Driver for Reactor {
+    type Sessions = Slots;
+
+    fn parts(&mut self) -> Parts<'_, Slots> {
+        Parts {
+            now: self.now,
+            out: &mut self.out,
+            deferred: &mut self.deferred,
+            is_catching_up: &mut self.is_catching_up,
+            sessions: &mut self.slots,
+            buffers: &mut self.buffers,
+            scan: &mut self.scan,
+            timeouts: &self.config.limits.timeouts,
+            high_water_bytes: self.config.limits.high_water_bytes,
+        }
+    }
+
+    fn handle(&mut self, input: Input<'_, '_>) {
+        let told = self.trace.begin_tell(&input);
+        self.server.handle(self.now, input, &mut self.out);
+        let outputs = self.out.list.len();
+        self.carry_out();
+        self.trace.end_tell(told, outputs);
+    }
+
+    fn handle_lines(&mut self, conn: ConnId, lines: &mut Lines<'_>, is_first: bool) {
+        self.dispatch(conn, lines, is_first);
+    }
+
+    fn served(&mut self, conn: ConnId, bytes: usize, lines: usize) {
+        self.work.heard(conn.kind(), bytes, lines);
+    }
+
+    /// The text leaves when the turn ends, or earlier if it is much.
+    fn send(&mut self, conn: ConnId, text: &[u8]) {
         let now = self.moment();
         let Some(connection) = self.slots.connection(conn) else { return };
         self.log.said(conn, text);
@@ -35,18 +74,54 @@ impl Reactor {
         // A peer is never closed for the size of its outbox: the core bounds that
         // (`herd_core::link`).
         if queued > self.config.limits.outbox_bytes_max && conn.kind() != ConnKind::Peer {
-            self.kill(conn, CloseReason::OutboxFull);
+            self.close_now(conn, CloseReason::OutboxFull);
         }
     }
 
-    /// Queues a connection for the end of the turn, unless the kernel must speak first.
-    pub(super) fn flush_later(&mut self, conn: ConnId) {
-        let Some(session) = self.slots.session(conn) else { return };
-        if session.join_flush() {
-            self.to_flush.push_back(conn);
+    fn shut_down(&mut self, conn: ConnId) -> bool {
+        self.slots.connection(conn).is_some_and(|connection| connection.shut_down())
+    }
+
+    fn close_now(&mut self, conn: ConnId, reason: CloseReason) {
+        match self.slots.session(conn).map(|session| session.phase()) {
+            Some(Phase::Connecting { peer }) => self.dial_over(conn, peer, "no answer in time"),
+            _ => self.end_connection(conn, reason, None),
         }
     }
 
+    fn line_expired(&mut self, conn: ConnId) {
+        Event::LineTimeout { conn }.log();
+    }
+
+    fn dial(&mut self, peer: PeerId) {
+        self.step(Step::Dial(peer));
+    }
+
+    fn start_timer(&mut self, timer: Timer, after: Duration) {
+        self.wheel.start(self.now.monotonic + after, Due::Core(timer));
+    }
+
+    fn ask_places(&mut self, conn: ConnId, ticket: Ticket, question: Question, timeout: Duration) {
+        self.ask(conn, ticket, question, timeout);
+    }
+
+    fn note(&mut self, note: Note) {
+        self.log_note(note);
+    }
+
+    fn queue_turn(&mut self, conn: ConnId) {
+        match conn.kind() {
+            ConnKind::Peer => self.unfinished_peers.push_back(conn),
+            _ => self.unfinished.push_back(Unfinished::Connection(conn)),
+        }
+    }
+
+    fn queue_flush(&mut self, conn: ConnId) {
+        self.to_flush.push_back(conn);
+    }
+}
+
+impl Reactor {
     /// Writes what is to be sent to a connection at the end of a turn, and does what had to wait
     /// for that. Little is always written; much may have to wait for another turn.
     pub(super) fn flush(&mut self, conn: ConnId) {
@@ -69,38 +144,15 @@ impl Reactor {
         let (bytes, flushed) = connection.flush(now);
         self.work.written += bytes;
         self.trace.done(|| traced::write(connection, bytes));
-        if conn.kind() == ConnKind::Peer && bytes > 0 {
-            self.deferred.push_back(Deferred::Taken { conn, bytes });
-        }
         let registered = match flushed {
             Flushed::Broken(error) => Err(error),
             Flushed::All | Flushed::Partly => connection.reregister(self.poll.registry()),
         };
-        if let Err(error) = registered {
-            return self.kill_broken(conn, &error);
+        self.written(conn, bytes);
+        match registered {
+            Ok(()) => self.asked.call(conn),
+            Err(error) => self.kill_broken(conn, &error),
         }
-        let session = &mut connection.session;
-        session.release(&mut self.buffers);
-        // Perhaps the kernel has made room and not said so yet: then nothing else brings back the
-        // rest, or the lines that waited for it to shrink.
-        if session.join_flush() {
-            self.to_flush.push_back(conn);
-        }
-        let may_be_over = session.phase() == Phase::Closing;
-        if session.join_unfinished(self.config.limits.high_water_bytes) {
-            self.queue_turn(conn);
-        }
-        self.asked.call(conn);
-        if may_be_over {
-            self.close_if_sent(conn);
-        }
-    }
-
-    /// The core learns of it when a turn ends, or where much was written within it.
-    pub(super) fn tell_when_drained(&mut self, conn: ConnId) {
-        let Some(session) = self.slots.session(conn) else { return };
-        session.flags.tell_drained = true;
-        self.flush_later(conn);
     }
 
     /// News beyond the bound of a peer's outbox would go by whole leaves, and later, though the
@@ -112,42 +164,12 @@ impl Reactor {
         }
     }
 
-    fn tell_if_drained(&mut self, conn: ConnId) {
-        let Some(session) = self.slots.session(conn) else { return };
-        if session.take_drained() {
-            self.deferred.push_back(Deferred::Drained { conn });
-        }
-    }
-
-    pub(super) fn close_when_sent(&mut self, conn: ConnId) {
-        let Some(session) = self.slots.session(conn) else { return };
-        session.close_when_sent();
-        self.close_if_sent(conn);
-    }
-
-    fn close_if_sent(&mut self, conn: ConnId) {
-        let now = self.moment();
-        let Some(connection) = self.slots.connection(conn) else { return };
-        match connection.session.take_farewell(&mut self.buffers, now) {
-            None => {}
-            Some(Farewell::Linger) if connection.shut_down() => {
-                self.check_deadline(conn);
-                self.queue_if_unfinished(conn);
-            }
-            Some(_) => self.kill(conn, CloseReason::Done),
-        }
-    }
-
-    /// Ends a connection now. The core learns of it; the slot is freed when the turn ends.
-    pub(super) fn kill(&mut self, conn: ConnId, reason: CloseReason) {
-        self.end_connection(conn, reason, None);
-    }
-
-    /// As `kill`, because the system reports an error.
+    /// Ends a connection now, because the system reports an error.
     pub(super) fn kill_broken(&mut self, conn: ConnId, error: &io::Error) {
         self.end_connection(conn, CloseReason::Broken, Some(error));
     }
 
+    /// The core learns of it; the slot is freed when the turn ends.
     fn end_connection(&mut self, conn: ConnId, reason: CloseReason, error: Option<&io::Error>) {
         if self.slots.kill(conn) {
             let error = error.map(|error| error as &dyn Display);
@@ -293,6 +315,7 @@ mod tests {
         for client in 0..20_000 {
             let line = format!("IAMAT client-{client} +1.5-1.5 1520023934\n");
             reactor.tell_lines(nobody, &mut Lines::new(line.as_bytes(), limits));
+            reactor.tell_deferred();
         }
         let (mut peer, conn) = come(&mut reactor, &mut events, ConnKind::Peer, address);
         greet(&reactor, &mut peer);

@@ -7,23 +7,24 @@
 //!
 //! asyncio has no such budget: `_read_ready` takes 256 KiB and the coroutine handles all of it.
 
+use std::io;
+
 use super::connection::Filled;
 use super::step::Readiness;
-use super::{READ_BUDGET, Reactor, Slot, Unfinished, admin, foreign};
-use crate::logging::events::{CloseReason, Event};
+use super::{READ_BUDGET, Reactor, Slot, admin, foreign};
+use crate::logging::events::Event;
 use herd_core::border::Input;
+use herd_core::driver::{Driver, TurnBounds};
 use herd_core::line::{LineLimits, Lines};
 use herd_core::names::{ConnId, ConnKind};
-use herd_core::session::{Phase, Received};
+use herd_core::session::{CloseReason, Phase};
 
 /// Lines taken from one client in one turn.
 const LINES_MAX: usize = 256;
 /// Lines taken from a peer at a time: about as many as are read at a time.
 const PEER_LINES_MAX: usize = 1024;
-
-fn lines_alone(kind: ConnKind) -> usize {
-    if kind == ConnKind::Peer { PEER_LINES_MAX } else { LINES_MAX }
-}
+/// Longest line of `herd status`.
+const ADMIN_LINE_BYTES_MAX: usize = 256;
 
 impl Reactor {
     /// Says which connection it was, if it was one.
@@ -58,57 +59,14 @@ impl Reactor {
         Some(conn)
     }
 
-    /// Gives a connection a turn, if it is alive and wants one.
+    /// Gives a connection a turn, if it is alive and wants one: reads once, as much as there is room
+    /// for in this turn, and serves what has come.
     pub(super) fn take_turn(&mut self, conn: ConnId) {
-        let high_water = self.config.limits.high_water_bytes;
-        let Some(session) = self.slots.session(conn) else { return };
-        session.flags.unfinished = false;
-        if !session.wants_turn(high_water) {
-            return;
-        }
-        if session.phase() == Phase::Open {
-            self.serve(conn);
-        } else {
-            self.linger(conn);
-        }
-        self.queue_if_unfinished(conn);
-    }
-
-    /// Remembers a connection with work left, because no event will.
-    pub(super) fn queue_if_unfinished(&mut self, conn: ConnId) {
-        let high_water = self.config.limits.high_water_bytes;
-        let Some(session) = self.slots.session(conn) else { return };
-        if session.join_unfinished(high_water) {
-            self.queue_turn(conn);
-        }
-    }
-
-    pub(super) fn queue_turn(&mut self, conn: ConnId) {
-        match conn.kind() {
-            ConnKind::Peer => self.unfinished_peers.push_back(conn),
-            _ => self.unfinished.push_back(Unfinished::Connection(conn)),
-        }
-    }
-
-    fn limits_of(&self, kind: ConnKind) -> LineLimits {
-        let limits = &self.config.limits;
-        match kind {
-            ConnKind::Client | ConnKind::Course => LineLimits {
-                line_bytes_max: limits.line_bytes_max,
-                endless_bytes_max: limits.endless_bytes_max,
-            },
-            ConnKind::Peer => LineLimits {
-                line_bytes_max: limits.peer_line_bytes_max,
-                endless_bytes_max: limits.peer_line_bytes_max,
-            },
-            ConnKind::Admin => LineLimits { line_bytes_max: 256, endless_bytes_max: 256 },
-        }
-    }
-
-    /// Reads once and tells the core the lines, as many as may be taken now.
-    fn serve(&mut self, conn: ConnId) {
         let now = self.moment();
         let Some(connection) = self.slots.connection(conn) else { return };
+        if !connection.session.begin_turn(self.config.limits.high_water_bytes) {
+            return;
+        }
         let mut scratch = std::mem::take(&mut self.scratch);
         let mut count = 0;
         if connection.session.wants_bytes() {
@@ -118,37 +76,65 @@ impl Reactor {
             match filled {
                 Filled::Bytes(bytes) => count = bytes,
                 Filled::Nothing | Filled::End => {}
-                Filled::Broken(error) => self.kill_broken(conn, &error),
+                Filled::Broken(error) => self.read_failed(conn, &error),
             }
         }
-        self.take_lines(conn, &scratch[..count]);
+        let bounds = self.bounds(conn);
+        self.serve(conn, &scratch[..count], bounds);
         self.scratch = scratch;
-        self.tell_end(conn);
     }
 
-    fn take_lines(&mut self, conn: ConnId, read: &[u8]) {
-        let (now, limits) = (self.moment(), self.limits_of(conn.kind()));
-        let high_water = self.config.limits.high_water_bytes;
-        let newcomers_max = self.newcomers_max(conn);
-        let lines_max = self.work.lines_max(conn.kind(), lines_alone(conn.kind()));
-        let Some(session) = self.slots.session(conn) else { return };
-        let is_first = session.flags.received != Received::Line && conn.kind() == ConnKind::Client;
-        let Some(mut batch) = session.begin_batch(read, high_water) else { return };
-        let mut lines = batch.lines(read, limits, lines_max).introducing(newcomers_max);
-        if is_first && let Some(other) = foreign::language(lines.bytes(), limits.line_bytes_max) {
-            Event::OtherProtocol { conn, protocol: other }.log();
-            return self.kill(conn, CloseReason::OtherProtocol);
+    /// After our last word, a reset is as good as a close.
+    fn read_failed(&mut self, conn: ConnId, error: &io::Error) {
+        match self.slots.session(conn).map(|session| session.phase()) {
+            Some(Phase::Lingering { .. }) => self.close_now(conn, CloseReason::Done),
+            _ => self.kill_broken(conn, error),
         }
+    }
+
+    fn bounds(&mut self, conn: ConnId) -> TurnBounds {
+        let limits = &self.config.limits;
+        let (line, alone) = match conn.kind() {
+            ConnKind::Client | ConnKind::Course => {
+                let (line_bytes_max, endless_bytes_max) =
+                    (limits.line_bytes_max, limits.endless_bytes_max);
+                (LineLimits { line_bytes_max, endless_bytes_max }, LINES_MAX)
+            }
+            ConnKind::Peer => (LineLimits::equal(limits.peer_line_bytes_max), PEER_LINES_MAX),
+            ConnKind::Admin => (LineLimits::equal(ADMIN_LINE_BYTES_MAX), LINES_MAX),
+        };
+        let lines_max = self.work.lines_max(conn.kind(), alone);
+        TurnBounds { line, lines_max, newcomers_max: self.newcomers_max(conn) }
+    }
+
+    /// Gives lines to whom they are for. The first of a client show whether it speaks our language.
+    pub(super) fn dispatch(&mut self, conn: ConnId, lines: &mut Lines<'_>, is_first: bool) {
         match conn.kind() {
-            ConnKind::Admin => self.answer_admin(conn, &mut lines),
-            _ => self.tell_lines(conn, &mut lines),
+            ConnKind::Admin => return self.answer_admin(conn, lines),
+            ConnKind::Client if is_first => {
+                let line_bytes_max = self.config.limits.line_bytes_max;
+                if let Some(protocol) = foreign::language(lines.bytes(), line_bytes_max) {
+                    Event::OtherProtocol { conn, protocol }.log();
+                    return self.close_now(conn, CloseReason::OtherProtocol);
+                }
+            }
+            _ => {}
         }
-        let outcome = lines.outcome();
-        self.work.heard(conn.kind(), read.len(), outcome.taken);
-        let Some(session) = self.slots.session(conn) else { return };
-        if session.settle(batch, read, outcome, limits, now, &mut self.buffers) {
-            self.kill(conn, CloseReason::EndlessLine);
+        self.tell_lines(conn, lines);
+    }
+
+    /// Gives the core the lines of one read.
+    pub(super) fn tell_lines(&mut self, conn: ConnId, lines: &mut Lines<'_>) {
+        let span = self.trace.begin();
+        let known = self.server.store().len();
+        self.server.handle(self.now, Input::Lines { conn, lines }, &mut self.out);
+        let outputs = self.out.list.len();
+        if conn.kind() == ConnKind::Client && self.server.store().len() > known {
+            self.charge_newcomers(conn, self.server.store().len() - known);
         }
+        self.log.heard(conn, lines.consumed());
+        self.carry_out_lines(conn, lines);
+        self.trace_lines(span, conn, lines.consumed(), outputs);
     }
 
     /// How many clients may become known by a connection's lines. Its address is asked of the
@@ -163,21 +149,10 @@ impl Reactor {
     }
 
     /// Charges an address for clients that it has made known.
-    pub(super) fn charge_newcomers(&mut self, conn: ConnId, count: usize) {
+    fn charge_newcomers(&mut self, conn: ConnId, count: usize) {
         let from = self.slots.connection(conn).and_then(|connection| connection.peer_ip());
         if let Some(from) = from {
             self.newcomers.spend(self.now.monotonic, from, count);
-        }
-    }
-
-    /// Tells the core that no more lines will come, once it has taken the last.
-    fn tell_end(&mut self, conn: ConnId) {
-        let Some(session) = self.slots.session(conn) else { return };
-        if session.take_end(&mut self.buffers) {
-            match conn.kind() {
-                ConnKind::Admin => self.close_when_sent(conn),
-                _ => self.tell(Input::Ended { conn }),
-            }
         }
     }
 
@@ -189,38 +164,6 @@ impl Reactor {
         let answer = admin::status_line(self);
         self.send(conn, &answer);
         self.close_when_sent(conn);
-    }
-
-    pub(super) fn hold(&mut self, conn: ConnId) {
-        if let Some(session) = self.slots.session(conn) {
-            session.flags.held = true;
-        }
-    }
-
-    pub(super) fn resume(&mut self, conn: ConnId) {
-        if let Some(session) = self.slots.session(conn) {
-            session.flags.held = false;
-        }
-        self.queue_if_unfinished(conn);
-    }
-
-    /// Reads and drops what is no longer wanted, so that the close does not turn into a reset.
-    fn linger(&mut self, conn: ConnId) {
-        let now = self.moment();
-        let mut scratch = std::mem::take(&mut self.scratch);
-        if let Some(connection) = self.slots.connection(conn) {
-            let filled = connection.fill(&mut scratch, now);
-            let is_over = match filled {
-                Filled::Bytes(count) => connection.session.linger(count),
-                Filled::Nothing => false,
-                Filled::End | Filled::Broken(_) => true,
-            };
-            self.trace_fill(conn, &filled);
-            if is_over {
-                self.kill(conn, CloseReason::Done);
-            }
-        }
-        self.scratch = scratch;
     }
 }
 

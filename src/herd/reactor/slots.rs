@@ -12,6 +12,7 @@ use slab::Slab;
 
 use super::connection::Connection;
 use super::listener::Listener;
+use herd_core::driver::Sessions;
 use herd_core::names::{ConnId, ConnKind};
 use herd_core::session::Session;
 
@@ -173,6 +174,12 @@ impl Slots {
     /// Connections of this kind since the start.
     pub fn admitted(&self, kind: ConnKind) -> u64 {
         self.admitted[kind as usize]
+    }
+}
+
+impl Sessions for Slots {
+    fn session(&mut self, conn: ConnId) -> Option<&mut Session> {
+        Slots::session(self, conn)
     }
 }
 

@@ -17,7 +17,7 @@ use signal_hook_mio::v1_0::Signals;
 
 use super::asked::Asked;
 use super::clocks::Clocks;
-use super::deadlines::{DeadlineScan, timeouts};
+use super::deadlines::Backlog;
 use super::descriptors::Shares;
 use super::listener::Listener;
 use super::newcomers::Newcomers;
@@ -36,7 +36,7 @@ use crate::places::budget::{Ledger, Spent};
 use crate::places::call_gate::CallGate;
 use herd_core::border::Outputs;
 use herd_core::names::ConnKind;
-use herd_core::session::BufferPool;
+use herd_core::session::{BufferPool, DeadlineScan};
 use herd_core::store::Store;
 use herd_core::timer_wheel::TimerWheel;
 use herd_core::{Frame, LINE_MAC_BYTES, PeerSettings, Server, Settings};
@@ -158,8 +158,8 @@ impl Reactor {
             now: clocks.read(None),
             clocks,
             wheel: TimerWheel::new(),
-            timeouts: timeouts(&config.limits),
             scan: DeadlineScan::default(),
+            backlog: Backlog::default(),
             work: Work::default(),
             newcomers: Newcomers::new(&config.limits),
             out: Outputs::default(),

@@ -7,6 +7,7 @@ use super::listener::Arrival;
 use super::{Due, Reactor, Unfinished};
 use crate::trace::SpanKind;
 use herd_core::border::Input;
+use herd_core::driver::Driver;
 use herd_core::names::{ConnId, ConnKind, PeerId};
 
 /// Something that a turn does.

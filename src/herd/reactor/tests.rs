@@ -14,8 +14,8 @@ use crate::config::Limits;
 use crate::config::layers::{Overrides, Which, configure};
 use crate::logging;
 use herd_core::LinkState;
-use herd_core::line::LineLimits;
-use herd_core::names::ConnKind;
+use herd_core::line::{LineLimits, Lines};
+use herd_core::names::{ConnKind, PeerId};
 use herd_core::session::Phase;
 
 /// A server on ports that are free, for clients and for the peers, who would dial it; to be
@@ -266,7 +266,7 @@ fn a_line_that_ends_gives_time_to_the_next() {
 #[test]
 fn what_is_owed_excuses_no_unfinished_line() {
     let mut house = House::new();
-    house.reactor.timeouts.write_stall = Duration::from_secs(3600);
+    house.reactor.config.limits.timeouts.write_stall = Duration::from_secs(3600);
     let (mut client, conn) = house.come(ConnKind::Client);
     house.block(conn, 20_000);
     client.write_all(b"IAMAT kiwi +1-1 7").unwrap();
@@ -321,7 +321,7 @@ fn lingering_has_bounds() {
     }
     assert!(!house.lives(conn), "two seconds are over");
 
-    house.reactor.timeouts.linger = Duration::from_secs(3600);
+    house.reactor.config.limits.timeouts.linger = Duration::from_secs(3600);
     let (mut flooding, conn) = house.come(ConnKind::Client);
     house.reactor.close_when_sent(conn);
     for sent in 0..=64 {
@@ -430,6 +430,7 @@ fn a_peer_that_reads_hears_everything() {
     for time in 0..10 {
         let text = reports(time);
         house.reactor.tell_lines(nobody, &mut Lines::new(text.as_bytes(), limits));
+        house.reactor.tell_deferred();
         heard += read_some(&mut peer, 1 << 20);
     }
     house.turn_until(|reactor| {

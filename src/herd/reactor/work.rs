@@ -92,6 +92,7 @@ mod tests {
     use super::*;
     use crate::reactor::tests::reactor;
     use crate::reactor::{EVENTS_MAX, Reactor};
+    use herd_core::driver::Driver;
 
     /// What a connection may have beyond a bound that was reached: one read, and a few answers.
     const LINES_BEYOND: usize = 256;

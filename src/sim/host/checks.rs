@@ -13,6 +13,8 @@ const PIECE_BYTES: usize = 64 * 1024;
 const WORDS_BYTES: usize = 512;
 /// Reports that are walked by for one input: those of a piece, or of a sweep.
 const WALK_MAX: u64 = 8_192;
+/// Inputs that come of one: something for each connection, and not for ever.
+const INPUTS_MAX: usize = 10_000;
 /// Deadlines of a server that has left, and not for ever.
 const TIMERS_LEFT_MAX: usize = 1_000;
 
@@ -22,6 +24,12 @@ impl Host {
         let walked = self.server.counters().walked;
         let walk = walked - std::mem::replace(&mut self.walked, walked);
         let said_max = PIECE_BYTES + (self.peers + 2) * LINES_MAX * 2 * LIMITS.line_bytes_max;
+        self.inputs += 1;
+        if self.inputs > INPUTS_MAX {
+            self.deferred.clear();
+            let broken = Invariant::Endless.broken("what comes of one input has no end");
+            self.acts.push(Act::Broken(broken));
+        }
         let is_bounded = self.out.text.len() <= said_max
             && walk <= WALK_MAX
             && self.out.list.len() <= PIECE_BYTES / 16;
@@ -77,7 +85,7 @@ impl Host {
         let demand = |is_so: bool, what: &str| {
             Invariant::Leaving.demand(is_so, || format!("who has left still has {what}"))
         };
-        demand(self.pipes.is_empty(), "a connection")?;
+        demand(self.pipes.0.is_empty(), "a connection")?;
         demand(self.wheel.is_empty(), "a timer")?;
         demand(self.server.questions_waiting() == 0, "a question")?;
         demand((0..peers).all(is_down), "a link")

@@ -6,7 +6,8 @@ use crate::host::Act;
 use crate::invariants::{Invariant, Violation};
 use crate::wire::{At, Party};
 use herd_core::border::Note;
-use herd_core::names::{ConnKind, PeerId};
+use herd_core::names::{ConnId, ConnKind, PeerId};
+use herd_core::session::CloseReason;
 
 impl World {
     pub(super) fn act(&mut self, server: usize, act: Act) -> Result<(), Violation> {
@@ -37,31 +38,35 @@ impl World {
                 self.wires[far.wire].ends[far.end].finished = true;
                 self.plan_delivery(far);
             }
-            Act::Reset { conn } => {
-                Invariant::Answers
-                    .demand(conn.kind() == ConnKind::Peer, || format!("{conn} was hung up on"))?;
-                let at = At::of(conn);
-                self.wires[at.wire].ends[at.end].alive = false;
-                if !self.wires[at.wire].ends[1 - at.end].deaf {
-                    let after = self.latency(self.wires[at.wire].slow);
-                    self.plan(after, Event::Lost(at.far()));
-                }
-            }
-            Act::Over { conn } => {
-                let at = At::of(conn);
-                self.wires[at.wire].ends[at.end].alive = false;
-                if conn.kind() == ConnKind::Client {
-                    let far = &mut self.wires[at.wire].ends[at.far().end];
-                    far.finished = true;
-                    if let Party::Client(client) = far.party {
-                        self.clients[client].is_cut |= self.seats[server].is_leaving;
-                    }
-                    self.plan_delivery(at.far());
-                }
-            }
+            Act::Closed { conn, reason } => self.close(server, conn, reason)?,
             Act::Noted(note) => self.note_of(server, note)?,
             Act::Broken(violation) => return Err(violation),
         }
+        Ok(())
+    }
+
+    /// A connection is over at this end: the far end sees a reset, or that nothing follows.
+    fn close(&mut self, server: usize, conn: ConnId, reason: CloseReason) -> Result<(), Violation> {
+        let is_peer = conn.kind() == ConnKind::Peer;
+        let is_hung_up_on = matches!(reason, CloseReason::HungUp | CloseReason::EndlessLine);
+        Invariant::Answers.demand(is_peer || !is_hung_up_on, || format!("{conn}: {reason}"))?;
+        let at = At::of(conn);
+        let wire = &mut self.wires[at.wire];
+        wire.ends[at.end].alive = false;
+        let far = &mut wire.ends[at.far().end];
+        if is_hung_up_on || is_peer && matches!(reason, CloseReason::Expired(_)) {
+            if !far.deaf {
+                let slow = wire.slow;
+                let after = self.latency(slow);
+                self.plan(after, Event::Lost(at.far()));
+            }
+            return Ok(());
+        }
+        far.finished = true;
+        if let Party::Client(client) = far.party {
+            self.clients[client].is_cut |= self.seats[server].is_leaving;
+        }
+        self.plan_delivery(at.far());
         Ok(())
     }
 

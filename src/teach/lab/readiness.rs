@@ -18,7 +18,7 @@ pub const UNDRAINED: Experiment = Experiment {
     steps: "100 bytes arrive. We hear of it, read 10, and poll again for 500 ms. Then one more \
             byte arrives. Then we register the socket anew.",
     house: "`Flags::readable` remembers that something may be left, and \
-            `Reactor::queue_if_unfinished` gives the connection another turn.",
+            `Driver::queue_if_unfinished` gives the connection another turn.",
     run: undrained,
 };
 
