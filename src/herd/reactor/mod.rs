@@ -23,8 +23,9 @@
 //!
 //! Reading order: this file, `serving` (a connection's turn), `admitting`, `sending`, `slots`,
 //! `connection`, `listener`, `deadlines`, then `questions`, `worker` and `dialing` for what takes
-//! longer than a turn, `drain` for the end and `start` for the beginning. What a session remembers
-//! is in `herd_core::session`, and how it meets the core in `herd_core::driver`. `traced` keeps a record of the steps, for those who want one.
+//! longer than a turn, `drain` for the end and `start` for the beginning. What needs no socket is
+//! in the core: a session (`herd_core::session`), and how it meets the server
+//! (`herd_core::driver`). `traced` keeps a record of the steps, for those who want one.
 
 mod admin;
 mod admitting;
