@@ -1,6 +1,6 @@
 //! What leaves: texts are queued first and written when the turn ends, one write a socket; a close
 //! waits for the last of them. Everything here begins with an output of the core, not with an
-//! event.
+//! event: it is the reactor's part of what a driver does (`herd_core::driver`).
 
 use std::fmt::Display;
 use std::io;
