@@ -201,9 +201,9 @@ pub trait Driver: Sized {
 
     // ---- a connection's turn ----
 
-    /// Does with a connection what a turn does once it is read: the server is told the lines, those
-    /// that were kept and those of what was read, as many as may be taken now, and then the end of
-    /// them. What comes after our last word is counted and dropped.
+    /// Does what a turn does once a connection is read (`Session::begin_turn`): the server is told
+    /// the lines, those that were kept and those of what was read, as many as may be taken now, and
+    /// then the end of them. What comes after our last word is counted and dropped.
     fn serve(&mut self, conn: ConnId, read: &[u8], bounds: TurnBounds) {
         let Parts { sessions, high_water_bytes, .. } = self.parts();
         let Some(session) = sessions.session(conn) else { return };

@@ -1,6 +1,6 @@
 //! A connection's turn: its input is read, and its lines go to the core. The loop decides which
-//! connection has a turn; what is done with the bytes is in `herd_core::driver`. How a connection is
-//! accepted is in `admitting`, what is sent to it in `sending`.
+//! connection has a turn; what is done with the bytes, `herd_core::driver` does for simulated herds
+//! as well. How a connection is accepted is in `admitting`, what is sent to it in `sending`.
 //!
 //! Each turn of a connection is bounded: one read, so many lines, so many bytes of answers. A
 //! client that pipelines a gigabyte gets its share of each turn, and so does everyone else.
