@@ -1,6 +1,6 @@
 //! One server of a simulated herd: the core, its sessions and its driver, all as they ship, with
-//! pipes for sockets. The time, the bytes and the losses come from the world, and what a host cannot
-//! do alone, it leaves there as an `Act`. The bounds are smaller than the reactor's, so that small
+//! pipes for sockets. The time, the bytes and the losses come from the world, and what a host can
+//! not do alone, it leaves there as an `Act`. The bounds are smaller than the reactor's, so that small
 //! herds reach them.
 
 mod checks;

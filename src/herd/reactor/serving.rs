@@ -59,8 +59,8 @@ impl Reactor {
         Some(conn)
     }
 
-    /// Gives a connection a turn, if it is alive and wants one: reads once, as much as this turn has
-    /// room for, and serves what has come.
+    /// Gives a connection a turn, if it is alive and wants one: reads once, as much as there may be
+    /// in this turn, and serves what has come.
     pub(super) fn take_turn(&mut self, conn: ConnId) {
         let now = self.moment();
         let Some(connection) = self.slots.connection(conn) else { return };
