@@ -1,12 +1,12 @@
-//! One server of a simulated herd: the core, its sessions and its driver, all as they ship, with
-//! pipes for sockets. The time, the bytes and the losses come from the world, and what a host can
-//! not do alone, it leaves there as an `Act`. The bounds are smaller than the reactor's, so that small
-//! herds reach them.
+//! One server of a simulated herd: the core, its sessions and its driver, all as they ship. The
+//! time, the bytes and the losses come from the world, and what a host cannot do alone, it leaves
+//! there as an `Act`. What stands in for sockets is in `pipes`.
 
 mod checks;
 mod clock;
+mod pipes;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::invariants::Violation;
@@ -14,33 +14,15 @@ pub use super::settings::settings;
 use clock::Clock;
 pub use clock::{EPOCH, NANOS};
 use herd_core::border::{Input, Note, Outputs, Timer};
-use herd_core::driver::{Deferred, Driver, Parts, Sessions, TurnBounds};
-use herd_core::line::{LineLimits, Lines};
-use herd_core::names::{ConnId, ConnKind, PeerId, Ticket};
-use herd_core::session::{BufferPool, CloseReason, DeadlineScan, Moment, Phase, Session, Timeouts};
+use herd_core::driver::{Deferred, Driver, Sessions};
+use herd_core::names::{ConnId, PeerId, Ticket};
+use herd_core::session::{BufferPool, CloseReason, DeadlineScan, Moment, Phase, Session};
 use herd_core::timer_wheel::TimerWheel;
 use herd_core::whatsat::Question;
 use herd_core::wire::Report;
 use herd_core::{Server, Settings};
-
-/// Lines taken from one connection before another input may come.
-const LINES_MAX: usize = 8;
-/// Bytes read from a pipe at a time.
-const READ_MAX: usize = 64 * 1024;
-/// Answers queued for a client above which its lines wait.
-const HIGH_WATER: usize = 4 * 1024;
-pub const LIMITS: LineLimits = LineLimits { line_bytes_max: 2_000, endless_bytes_max: 20_000 };
-const BOUNDS: TurnBounds =
-    TurnBounds { line: LIMITS, lines_max: LINES_MAX, newcomers_max: usize::MAX };
-/// Longer than any stall of the world's, so that only an end that is gone or idle is given up.
-const TIMEOUTS: Timeouts = Timeouts {
-    idle: Duration::from_secs(6),
-    first_byte: Duration::from_secs(8),
-    partial_line: Duration::from_secs(8),
-    write_stall: Duration::from_secs(8),
-    dial: Duration::from_secs(8),
-    linger: Duration::from_secs(2),
-};
+pub use pipes::LIMITS;
+use pipes::{Pipe, Pipes};
 
 /// What the world must do or know.
 #[derive(Clone, Debug)]
@@ -67,36 +49,6 @@ pub enum Act {
     Broken(Violation),
 }
 
-/// What stands in for a socket: what has come and was not read.
-struct Pipe {
-    session: Session,
-    arrived: Vec<u8>,
-    /// Nothing will follow that.
-    has_ended: bool,
-}
-
-impl Pipe {
-    fn read(&mut self, now: Moment) -> Vec<u8> {
-        let count = self.arrived.len().min(READ_MAX);
-        match count {
-            0 if self.has_ended => self.session.received_end(),
-            0 => self.session.received_nothing(),
-            _ => self.session.received(count, count == READ_MAX, now),
-        }
-        let rest = self.arrived.split_off(count);
-        std::mem::replace(&mut self.arrived, rest)
-    }
-}
-
-#[derive(Default)]
-pub struct Pipes(BTreeMap<ConnId, Pipe>);
-
-impl Sessions for Pipes {
-    fn session(&mut self, conn: ConnId) -> Option<&mut Session> {
-        self.0.get_mut(&conn).map(|pipe| &mut pipe.session)
-    }
-}
-
 pub struct Host {
     pub server: Server,
     clock: Clock,
@@ -119,91 +71,6 @@ pub struct Host {
     /// Reports that the server has walked by so far.
     walked: u64,
     peers: usize,
-}
-
-impl Driver for Host {
-    type Sessions = Pipes;
-
-    fn parts(&mut self) -> Parts<'_, Pipes> {
-        Parts {
-            now: self.clock.now,
-            out: &mut self.out,
-            deferred: &mut self.deferred,
-            is_catching_up: &mut self.is_catching_up,
-            sessions: &mut self.pipes,
-            buffers: &mut self.buffers,
-            scan: &mut self.scan,
-            timeouts: &TIMEOUTS,
-            high_water_bytes: HIGH_WATER,
-        }
-    }
-
-    fn handle(&mut self, input: Input<'_, '_>) {
-        self.server.handle(self.clock.now, input, &mut self.out);
-        self.count_work();
-        self.carry_out();
-    }
-
-    fn handle_lines(&mut self, conn: ConnId, lines: &mut Lines<'_>, _is_first: bool) {
-        self.inputs = 0;
-        let stamp = self.clock.posix_nanos();
-        if conn.kind() == ConnKind::Client && self.stamps.last() != Some(&stamp) {
-            self.stamps.push(stamp);
-        }
-        self.server.handle(self.clock.now, Input::Lines { conn, lines }, &mut self.out);
-        self.count_work();
-        self.carry_out_lines(conn, lines);
-    }
-
-    fn send(&mut self, conn: ConnId, text: &[u8]) {
-        let now = self.moment();
-        let Some(session) = self.pipes.session(conn) else { return };
-        let is_open = session.phase() == Phase::Open;
-        session.queue(text, &mut self.buffers, now);
-        let queued = session.queued_bytes();
-        self.check_sent(conn, text, is_open, queued);
-        self.flush_later(conn);
-    }
-
-    fn shut_down(&mut self, conn: ConnId) -> bool {
-        self.acts.push(Act::Finish { conn });
-        true
-    }
-
-    fn close_now(&mut self, conn: ConnId, reason: CloseReason) {
-        if self.bury(conn) {
-            self.acts.push(Act::Closed { conn, reason });
-        }
-    }
-
-    fn dial(&mut self, peer: PeerId) {
-        self.acts.push(Act::Dial { peer });
-    }
-
-    fn start_timer(&mut self, timer: Timer, after: Duration) {
-        self.wheel.start(self.clock.now.monotonic + after, timer);
-    }
-
-    fn ask_places(&mut self, conn: ConnId, ticket: Ticket, question: Question, timeout: Duration) {
-        self.start_timer(Timer::Answer { ticket }, timeout);
-        self.acts.push(Act::Ask { conn, ticket, question });
-    }
-
-    fn note(&mut self, note: Note) {
-        self.acts.push(Act::Noted(note));
-    }
-
-    fn queue_turn(&mut self, conn: ConnId) {
-        self.unfinished.push_back(conn);
-    }
-
-    /// The world asks what is owed; if nothing is, the server can be told so at once.
-    fn queue_flush(&mut self, conn: ConnId) {
-        if let Some(session) = self.pipes.session(conn) {
-            session.flags.to_flush = false;
-        }
-        self.tell_if_drained(conn);
-    }
 }
 
 impl Host {
@@ -392,28 +259,5 @@ impl Host {
         let session = Session::new(conn, Phase::Open, self.moment());
         self.pipes.0.insert(conn, Pipe { session, arrived: Vec::new(), has_ended: false });
         self.check_deadline(conn);
-    }
-
-    /// Bound: each turn takes a line, or reads what has come, or is the last.
-    fn serve_unfinished(&mut self) {
-        let now = self.moment();
-        while let Some(conn) = self.unfinished.pop_front() {
-            let Some(pipe) = self.pipes.0.get_mut(&conn) else { continue };
-            if pipe.session.begin_turn(HIGH_WATER) {
-                let wants_bytes = pipe.session.wants_bytes();
-                let read = if wants_bytes { pipe.read(now) } else { Vec::new() };
-                self.serve(conn, &read, BOUNDS);
-                self.tell_deferred();
-            }
-        }
-    }
-
-    /// Says whether it was there.
-    fn bury(&mut self, conn: ConnId) -> bool {
-        let was_there = self.pipes.0.remove(&conn).is_some();
-        if was_there {
-            self.deferred.push_back(Deferred::Closed { conn });
-        }
-        was_there
     }
 }

@@ -1,7 +1,8 @@
 //! What is demanded of one simulated server by itself: bounded work while it serves, and nothing
 //! left when it has gone. The host only does what the reactor does.
 
-use super::{Act, HIGH_WATER, Host, LIMITS, LINES_MAX};
+use super::pipes::{HIGH_WATER, LIMITS, LINES_MAX};
+use super::{Act, Host};
 use crate::invariants::{Invariant, Violation};
 use herd_core::LinkState;
 use herd_core::names::{ConnId, ConnKind, PeerId};
