@@ -20,8 +20,8 @@ use super::clock::Now;
 use super::line::{LineLimits, Lines};
 use super::names::{ConnId, ConnKind, PeerId, Ticket};
 use super::session::{
-    BufferPool, CloseReason, DeadlineScan, Expiry, Farewell, Moment, Phase, Received, Session,
-    Timeouts,
+    AfterTurn, BufferPool, CloseReason, DeadlineScan, Expiry, Farewell, Moment, Phase, Received,
+    Session, Timeouts,
 };
 use super::whatsat::Question;
 
@@ -205,33 +205,33 @@ pub trait Driver: Sized {
     /// the lines, those that were kept and those of what was read, as many as may be taken now, and
     /// then the end of them. What comes after our last word is counted and dropped.
     fn serve(&mut self, conn: ConnId, read: &[u8], bounds: TurnBounds) {
-        let Parts { sessions, high_water_bytes, .. } = self.parts();
+        let Parts { sessions, buffers, high_water_bytes, .. } = self.parts();
         let Some(session) = sessions.session(conn) else { return };
         if session.phase() != Phase::Open {
             return self.linger(conn, read.len());
         }
         let is_first = session.flags.received != Received::Line;
-        let batch = session.begin_batch(read, high_water_bytes).map(|mut batch| {
+        let next = if let Some(mut batch) = session.begin_batch(read, high_water_bytes) {
             let lines = batch.lines(read, bounds.line, bounds.lines_max);
             let mut lines = lines.introducing(bounds.newcomers_max);
             self.handle_lines(conn, &mut lines, is_first);
             self.tell_deferred();
             let outcome = lines.outcome();
             self.served(conn, read.len(), outcome.taken);
-            (batch, outcome)
-        });
-        let parts = self.parts();
-        let now = parts.moment();
-        let Some(session) = parts.sessions.session(conn) else { return };
-        if let Some((batch, outcome)) = batch
-            && session.settle(batch, read, outcome, bounds.line, now, parts.buffers)
-        {
-            return self.close_now(conn, CloseReason::EndlessLine);
-        }
-        if session.take_end(parts.buffers) {
-            self.tell_end(conn);
-        } else if session.join_unfinished(parts.high_water_bytes) {
-            self.queue_turn(conn);
+            let parts = self.parts();
+            let now = parts.moment();
+            let Some(session) = parts.sessions.session(conn) else { return };
+            if session.settle(batch, read, outcome, bounds.line, now, parts.buffers) {
+                return self.close_now(conn, CloseReason::EndlessLine);
+            }
+            session.end_turn(parts.buffers, high_water_bytes)
+        } else {
+            session.end_turn(buffers, high_water_bytes)
+        };
+        match next {
+            AfterTurn::TellEnd => self.tell_end(conn),
+            AfterTurn::TakeTurn => self.queue_turn(conn),
+            AfterTurn::Wait => {}
         }
     }
 

@@ -134,6 +134,17 @@ pub enum Received {
     Line,
 }
 
+/// What comes after a turn of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AfterTurn {
+    /// The server must be told that no more lines will come.
+    TellEnd,
+    /// It has work left.
+    TakeTurn,
+    /// More must come first, or leave.
+    Wait,
+}
+
 /// What is to be done with a connection of which all is sent and nothing more will be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Farewell {
@@ -202,6 +213,18 @@ impl Session {
     pub fn begin_turn(&mut self, high_water_bytes: usize) -> bool {
         self.flags.unfinished = false;
         self.wants_turn(high_water_bytes)
+    }
+
+    /// What comes after a turn in which lines were taken. A session that is to have another
+    /// turn counts as queued from now on.
+    pub fn end_turn(&mut self, pool: &mut BufferPool, high_water_bytes: usize) -> AfterTurn {
+        if self.take_end(pool) {
+            AfterTurn::TellEnd
+        } else if self.join_unfinished(high_water_bytes) {
+            AfterTurn::TakeTurn
+        } else {
+            AfterTurn::Wait
+        }
     }
 
     // ---- bytes come ----
