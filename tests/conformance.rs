@@ -108,7 +108,7 @@ fn the_admin_socket_answers_one_line() {
     let herd = five();
     for line in ["status\n", "\n", "help\n", "status", "status\nstatus\n"] {
         let mut socket = UnixStream::connect(herd.path("run/Bona.sock")).unwrap();
-        socket.set_read_timeout(Some(common::PATIENCE)).unwrap();
+        socket.set_read_timeout(Some(common::TIMEOUT)).unwrap();
         socket.write_all(line.as_bytes()).unwrap();
         socket.shutdown(std::net::Shutdown::Write).unwrap();
         let mut answer = String::new();

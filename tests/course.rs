@@ -10,7 +10,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 
-use common::{Client, Herd, PATIENCE, PLACELESS};
+use common::{Client, Herd, PLACELESS, TIMEOUT};
 
 /// A course server's port: what comes on each connection, to its end.
 struct Port {
@@ -37,7 +37,7 @@ impl Port {
 
     /// All that came on the next connection.
     fn text(&self) -> String {
-        self.texts.recv_timeout(PATIENCE).unwrap()
+        self.texts.recv_timeout(TIMEOUT).unwrap()
     }
 }
 
@@ -47,7 +47,7 @@ fn tell(herd: &Herd, name: &str, text: &str) {
     socket.write_all(text.as_bytes()).unwrap();
     socket.shutdown(Shutdown::Write).unwrap();
     let mut answer = String::new();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.set_read_timeout(Some(TIMEOUT)).unwrap();
     socket.read_to_string(&mut answer).unwrap();
     assert_eq!(answer, "", "an update is not answered");
 }

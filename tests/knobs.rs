@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use herd::config::HerdSelector;
 use herd::config::knob::{Kind, Knob};
-use herd::config::layers::{Overrides, Which, configure};
+use herd::config::layers::{Overrides, configure};
 use herd::config::settings::{SECTIONS, knobs};
 use herd::config::units::{parse_duration, parse_size, show_duration};
 use herd::config::{Config, HerdKey, Settings, example, file};
@@ -267,7 +268,7 @@ fn every_field_has_its_knob() {
 fn config_of(text: &str) -> Config {
     let mut settings = Settings::default();
     let herd = file::parse(Path::new("herd.toml"), text, &mut settings).unwrap();
-    configure("Hill", herd, settings, &Which::default(), Overrides::default()).unwrap()
+    configure("Hill", herd, settings, &HerdSelector::default(), Overrides::default()).unwrap()
 }
 
 /// Goal: what herd.toml sets is in `check-config`, and in the configuration of the server.

@@ -173,7 +173,7 @@ fn a_greedy_writer_is_pushed_back() {
     check_memory(&herd, before, 16 << 20);
 
     let mut writer = greedy.stream().try_clone().unwrap();
-    writer.set_write_timeout(Some(common::PATIENCE)).unwrap();
+    writer.set_write_timeout(Some(common::TIMEOUT)).unwrap();
     let lines_sent = (sent + rest.len()) / (lines.len() / 100);
     let last = rest.to_vec();
     let writing = thread::spawn(move || {

@@ -13,7 +13,7 @@ use crate::herd::{Herd, Plan};
 use crate::trial::Found;
 
 /// Who is not answered for so long hangs up and comes again.
-const PATIENCE: Duration = Duration::from_millis(100);
+const TIMEOUT: Duration = Duration::from_millis(100);
 
 /// A client asks the second of two servers, and the first is killed.
 pub fn herd(pause: Duration) -> Result<Found, String> {
@@ -54,7 +54,7 @@ fn answers(port: u16, is_dead: &AtomicBool, end: Instant) -> [u64; 2] {
 fn ask_on(port: u16, end: Instant, mut heard: impl FnMut()) -> std::io::Result<()> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
     let mut answers = BufReader::new(stream.try_clone()?);
     let mut answer = String::new();
     while Instant::now() < end {

@@ -30,7 +30,7 @@ use super::host::Host;
 use super::invariants::{Invariant, Invariants, Violation};
 use super::propagation::Propagation;
 use super::scenario::{MS, Scenario};
-use super::settings::PATIENCE;
+use super::settings::ANSWER_TIMEOUT;
 use super::wire::{At, Party, Wire};
 use herd_core::names::{ConnId, PeerId, Ticket};
 

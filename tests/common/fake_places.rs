@@ -9,7 +9,7 @@ use std::sync::mpsc::{self, Receiver, TryRecvError};
 use std::thread;
 use std::time::Duration;
 
-use super::PATIENCE;
+use super::TIMEOUT;
 
 /// A remote protocol, as far as a service must speak it.
 #[derive(Debug)]
@@ -124,7 +124,7 @@ impl FakePlaces {
 
     /// The next call that has come.
     pub fn call(&self) -> Call {
-        self.calls.recv_timeout(PATIENCE).expect("somebody calls the places service")
+        self.calls.recv_timeout(TIMEOUT).expect("somebody calls the places service")
     }
 
     /// Whether no call has come that was not taken.
@@ -135,8 +135,8 @@ impl FakePlaces {
 
 impl Call {
     fn read(mut socket: TcpStream, protocol: &'static Protocol) -> Option<Call> {
-        socket.set_read_timeout(Some(PATIENCE)).ok()?;
-        socket.set_write_timeout(Some(PATIENCE)).ok()?;
+        socket.set_read_timeout(Some(TIMEOUT)).ok()?;
+        socket.set_write_timeout(Some(TIMEOUT)).ok()?;
         let mut head = Vec::new();
         let mut byte = [0];
         while !head.ends_with(b"\r\n\r\n") {

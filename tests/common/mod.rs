@@ -32,11 +32,11 @@ pub use client::Client;
 use proxy::Proxy;
 
 /// How long anything may take, however busy the machine is. Only a test that fails waits so long.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Looks again and again until there is something to see, and gives it.
 pub fn await_some<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         if let Some(seen) = look() {
             return seen;
@@ -339,7 +339,7 @@ impl Herd {
 
     fn try_status(&self, name: &str) -> Option<Status> {
         let mut socket = UnixStream::connect(self.path(&format!("run/{name}.sock"))).ok()?;
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.set_read_timeout(Some(TIMEOUT)).unwrap();
         socket.write_all(QUESTION.as_bytes()).ok()?;
         let mut answer = String::new();
         socket.read_to_string(&mut answer).ok()?;

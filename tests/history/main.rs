@@ -24,7 +24,7 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 use std::{env, thread};
 
-use common::{Client, Herd, PATIENCE};
+use common::{Client, Herd, TIMEOUT};
 use herd::config::presets;
 use record::History;
 use talker::{CLIENTS, Field, Talker};
@@ -110,7 +110,7 @@ fn healed(herd: &Herd) -> BTreeMap<String, BTreeMap<String, String>> {
         let healed: BTreeMap<_, _> = herd.names.iter().map(held).collect();
         let mut stores = healed.values();
         let first = stores.next();
-        if stores.all(|store| Some(store) == first) || begun.elapsed() > PATIENCE {
+        if stores.all(|store| Some(store) == first) || begun.elapsed() > TIMEOUT {
             println!("agreed after {} ms", begun.elapsed().as_millis());
             return healed;
         }

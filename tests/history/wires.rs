@@ -6,7 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::common::PATIENCE;
+use crate::common::TIMEOUT;
 use crate::common::proxy::{Mood, Proxy, Way};
 
 /// Long enough for what passes to have come; nothing waits for it but what must not come.
@@ -26,7 +26,7 @@ impl Wire {
         let proxy = Proxy::before(listener.local_addr().unwrap().port());
         let dialler = dial(&proxy);
         let (acceptor, _) = listener.accept().unwrap();
-        acceptor.set_read_timeout(Some(PATIENCE)).unwrap();
+        acceptor.set_read_timeout(Some(TIMEOUT)).unwrap();
         Wire { proxy, listener, dialler, acceptor }
     }
 
@@ -37,7 +37,7 @@ impl Wire {
 
 fn dial(proxy: &Proxy) -> TcpStream {
     let dialler = TcpStream::connect(("127.0.0.1", proxy.port())).unwrap();
-    dialler.set_read_timeout(Some(PATIENCE)).unwrap();
+    dialler.set_read_timeout(Some(TIMEOUT)).unwrap();
     dialler
 }
 
@@ -51,7 +51,7 @@ fn hears_nothing(stream: &mut TcpStream) {
     stream.set_read_timeout(Some(A_WHILE)).unwrap();
     let heard = stream.read(&mut [0]);
     assert!(heard.as_ref().is_err_and(|e| e.kind() == ErrorKind::WouldBlock), "{heard:?}");
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
 }
 
 fn hears_a_reset(stream: &mut TcpStream) {

@@ -14,7 +14,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use ::herd::status::PeerState;
-use common::{Herd, PATIENCE, PLACELESS, skip, until};
+use common::{Herd, PLACELESS, TIMEOUT, skip, until};
 use home::{Home, NAMES, Sleeper, end, in_a_shell, is_root, started};
 
 #[test]
@@ -288,7 +288,7 @@ fn another_user_is_told_whose_it_is() {
     let check = |arguments: &[&str], code, part: &str| {
         let began = Instant::now();
         home.check_of(as_nobody(arguments), code, part);
-        assert!(began.elapsed() < PATIENCE);
+        assert!(began.elapsed() < TIMEOUT);
     };
     for arguments in [&["stop"][..], &["stop", "Bona"], &["reload"], &["status"], &["pid", "Bona"]]
     {

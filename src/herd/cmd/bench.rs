@@ -99,7 +99,8 @@ fn target(flags: &BenchFlags) -> Result<(SocketAddr, Option<u32>), Failure> {
         return Ok((address, None));
     };
     let (herd, settings) = flags.herd.which().herd(Some(name))?;
-    let member = herd.member(name).expect("invariant: Which::herd gives a herd with this name");
+    let member =
+        herd.member(name).expect("invariant: HerdSelector::herd gives a herd with this name");
     let clients = &member.clients;
     let address = clients
         .resolve()

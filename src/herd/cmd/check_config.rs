@@ -5,8 +5,9 @@
 use std::io::{self, Write};
 use std::net::SocketAddr;
 
+use herd::config::HerdSelector;
 use herd::config::herd::Member;
-use herd::config::layers::{Which, guard};
+use herd::config::layers::guard;
 use herd::config::outgoing;
 use herd::config::settings::{knobs, show_level};
 use herd::config::url::shown;
@@ -22,13 +23,16 @@ use super::table::write_table;
 ///
 /// # Errors
 /// Mistakes in the file or the flags, or a member that strangers would reach.
-pub fn checked_herd(which: &Which, name: Option<&str>) -> Result<(Herd, Settings), ConfigError> {
-    let (herd, settings) = which.herd(name)?;
+pub fn checked_herd(
+    selector: &HerdSelector,
+    name: Option<&str>,
+) -> Result<(Herd, Settings), ConfigError> {
+    let (herd, settings) = selector.herd(name)?;
     let has_keys = settings.key_file.is_some();
     for member in &herd.members {
         let Some(peers) = &member.peers else { continue };
         for address in [&member.clients, peers] {
-            let host = which.bind.as_ref().unwrap_or(&address.host).clone();
+            let host = selector.bind.as_ref().unwrap_or(&address.host).clone();
             let listens = Address { host, port: address.port };
             if let Some(ip) = listens.ip() {
                 guard(&herd, has_keys, &member.name, SocketAddr::new(ip, listens.port))?;

@@ -21,9 +21,10 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use herd::config::HerdSelector;
 use herd::config::herd::parse_name;
 use herd::config::knob::parse_switch;
-use herd::config::layers::{Overrides, PlainPeer, Which, configure};
+use herd::config::layers::{Overrides, PlainPeer, configure};
 use herd::config::presets::BASE_PORT_MAX;
 use herd::config::{Config, ConfigError, Secret, address};
 use herd::places::ATTRIBUTION;
@@ -345,8 +346,8 @@ impl Command {
 }
 
 impl HerdFlags {
-    pub fn which(&self) -> Which {
-        Which {
+    pub fn which(&self) -> HerdSelector {
+        HerdSelector {
             config: self.config.clone(),
             preset: self.preset.clone(),
             base_port: self.base_port,
@@ -358,8 +359,8 @@ impl HerdFlags {
 }
 
 impl ServeFlags {
-    pub fn which(&self) -> Which {
-        Which { given: self.knobs.0.clone(), ..self.herd.which() }
+    pub fn which(&self) -> HerdSelector {
+        HerdSelector { given: self.knobs.0.clone(), ..self.herd.which() }
     }
 
     /// The configuration of the server `name`.
@@ -367,9 +368,9 @@ impl ServeFlags {
     /// # Errors
     /// Every mistake that an operator can make before a socket is opened.
     pub fn config(self, name: &str, trace: Option<PathBuf>) -> Result<Config, ConfigError> {
-        let which = self.which();
-        let (herd, settings) = which.herd(Some(name))?;
-        configure(name, herd, settings, &which, Overrides { trace, ..self.overrides() })
+        let selector = self.which();
+        let (herd, settings) = selector.herd(Some(name))?;
+        configure(name, herd, settings, &selector, Overrides { trace, ..self.overrides() })
     }
 
     /// The key itself comes from the environment only, and a key file that was named beats it.

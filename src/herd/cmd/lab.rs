@@ -15,13 +15,13 @@ use super::exit::{Exit, Failure};
 use super::flags::LabFlags;
 
 /// How long the log of an experiment may take to reach the disk.
-const LOG_PATIENCE: Duration = Duration::from_secs(1);
+const LOG_TIMEOUT: Duration = Duration::from_secs(1);
 
 const HOUSE: House = House {
     start_log: |dir| {
         let log = logging::start(dir, "lab", LevelFilter::Info, 0o640);
         let log = log.map_err(|error| io::Error::other(error.to_string()))?;
-        Ok(Box::new(move || log.close(LOG_PATIENCE)))
+        Ok(Box::new(move || log.close(LOG_TIMEOUT)))
     },
     agent: |config| {
         Agent::with_parts(config, DefaultConnector::default(), CachingResolver::default())

@@ -4,7 +4,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process;
 
-use herd::config::layers::Which;
+use herd::config::HerdSelector;
 
 use super::exit::{Exit, Failure};
 
@@ -43,8 +43,11 @@ pub fn logs(dir: &Path, names: &[String], herd: &[String], follow: bool) -> Fail
 ///
 /// # Errors
 /// herd.toml is wrong.
-pub fn log_dir(which: &Which, flag: Option<PathBuf>) -> Result<(PathBuf, Vec<String>), Failure> {
-    let (herd, settings) = which.herd(None)?;
+pub fn log_dir(
+    selector: &HerdSelector,
+    flag: Option<PathBuf>,
+) -> Result<(PathBuf, Vec<String>), Failure> {
+    let (herd, settings) = selector.herd(None)?;
     let dir = flag.unwrap_or(settings.log.dir);
     Ok((dir, herd.members.into_iter().map(|member| member.name).collect()))
 }

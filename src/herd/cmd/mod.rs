@@ -28,8 +28,9 @@ mod trace;
 
 use std::io::{self, BufWriter, Write};
 
+use herd::config::HerdSelector;
 use herd::config::example::example;
-use herd::config::layers::{Which, places as configured_places};
+use herd::config::layers::places as configured_places;
 use herd::config::{Address, ConfigError};
 use herd::places::{Local, Supply};
 use herd::run_dir::RunDir;
@@ -74,11 +75,11 @@ pub fn run(command: Command) -> Result<Exit, Failure> {
             &check_config::checked_herd(&flags.which(), None)?.0,
         ),
         Command::CheckConfig { name, trace, flags, .. } => {
-            let which = flags.which();
-            let (herd, settings) = check_config::checked_herd(&which, name.as_deref())?;
+            let selector = flags.which();
+            let (herd, settings) = check_config::checked_herd(&selector, name.as_deref())?;
             let keys = settings.herd_keys()?;
             let key = flags.places_key.clone();
-            let places = configured_places(settings.places.clone(), &which, key)?;
+            let places = configured_places(settings.places.clone(), &selector, key)?;
             Supply::of(&places).map_err(|error| ConfigError::new(error.to_string()))?;
             let config = name.map(|name| flags.config(&name, trace.trace)).transpose()?;
             check_config::write_herd(&mut out, &herd, &keys).and_then(|()| match &config {
@@ -112,8 +113,8 @@ fn found(place: PlaceFlags) -> RunDir {
 }
 
 /// The servers of the herd that is meant, with their addresses; none if they are not known.
-fn listed(which: &Which) -> Vec<(String, Address)> {
-    let members = which.herd(None).map(|(herd, _)| herd.members).unwrap_or_default();
+fn listed(selector: &HerdSelector) -> Vec<(String, Address)> {
+    let members = selector.herd(None).map(|(herd, _)| herd.members).unwrap_or_default();
     let ours = members.into_iter().filter(|member| member.peers.is_some());
     ours.map(|member| (member.name, member.clients)).collect()
 }

@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Write};
 use std::net::Shutdown;
 use std::time::Duration;
 
-use herd::config::layers::Which;
+use herd::config::HerdSelector;
 
 use super::exit::{Exit, Failure};
 use super::sight::Call;
@@ -16,9 +16,15 @@ const MARGIN: Duration = Duration::from_secs(3);
 ///
 /// # Errors
 /// There is no such server, none listens or answers in time, or `out` cannot be written.
-pub fn say(out: &mut impl Write, which: &Which, name: &str, line: &str) -> Result<Exit, Failure> {
-    let (herd, settings) = which.herd(Some(name))?;
-    let member = herd.member(name).expect("invariant: Which::herd gives a herd with this name");
+pub fn say(
+    out: &mut impl Write,
+    selector: &HerdSelector,
+    name: &str,
+    line: &str,
+) -> Result<Exit, Failure> {
+    let (herd, settings) = selector.herd(Some(name))?;
+    let member =
+        herd.member(name).expect("invariant: HerdSelector::herd gives a herd with this name");
     let clients = &member.clients;
     let unreachable = |sentence: String| Failure::new(Exit::Unreachable, sentence);
     let address = clients
@@ -29,7 +35,7 @@ pub fn say(out: &mut impl Write, which: &Which, name: &str, line: &str) -> Resul
         ErrorKind::ConnectionRefused => unreachable(format!(
             "nobody listens on {clients}, where {name} of herd {} should: start it with `{}`",
             herd.id,
-            serve_command(which, name)
+            serve_command(selector, name)
         )),
         _ => unreachable(format!("{name} cannot be reached at {clients}: {error}")),
     })?;
@@ -59,11 +65,11 @@ pub fn say(out: &mut impl Write, which: &Which, name: &str, line: &str) -> Resul
 }
 
 /// The command that starts the server that was meant.
-fn serve_command(which: &Which, name: &str) -> String {
+fn serve_command(selector: &HerdSelector, name: &str) -> String {
     let mut words = vec![format!("herd serve {name}")];
-    words.extend(which.config.iter().map(|path| format!("--config {}", path.display())));
-    words.extend(which.preset.iter().map(|year| format!("--preset {year}")));
-    words.extend(which.base_port.iter().map(|port| format!("--base-port {port}")));
-    words.extend(which.bind.iter().map(|host| format!("--bind {host}")));
+    words.extend(selector.config.iter().map(|path| format!("--config {}", path.display())));
+    words.extend(selector.preset.iter().map(|year| format!("--preset {year}")));
+    words.extend(selector.base_port.iter().map(|port| format!("--base-port {port}")));
+    words.extend(selector.bind.iter().map(|host| format!("--bind {host}")));
     words.join(" ")
 }

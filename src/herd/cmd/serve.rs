@@ -14,7 +14,7 @@ use herd::run_dir::RunDir;
 use super::exit::{Exit, Failure};
 
 /// How long the log may take to reach the disk at the very end.
-const LOG_PATIENCE: Duration = Duration::from_secs(1);
+const LOG_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Runs one server until it is told to stop.
 pub fn serve(config: Config, out: &mut impl Write) -> Result<Exit, Failure> {
@@ -44,7 +44,7 @@ pub fn serve(config: Config, out: &mut impl Write) -> Result<Exit, Failure> {
         (Err(StartError::Taken { .. }), Some(rival)) => Err(Failure::from(rival)),
         (Err(error), _) => Err(Failure::from(error)),
     };
-    log.close(LOG_PATIENCE);
+    log.close(LOG_TIMEOUT);
     drop(claim);
     let hand_over = ran?;
     if hand_over.has_failed() {

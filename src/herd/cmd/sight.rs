@@ -17,7 +17,7 @@ use herd::status::{QUESTION, Status};
 use super::exit::{Exit, Failure};
 
 /// A server answers within a turn; one that needs this long is stuck or stopped (SIGSTOP).
-pub const STATUS_PATIENCE: Duration = Duration::from_secs(2);
+pub const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Far above any answer; it keeps the process that listens there from filling our memory.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -60,7 +60,7 @@ pub fn look_at_all(run_dir: &RunDir, names: &[String]) -> Vec<Sight> {
     })
 }
 
-/// Looks at one server. It takes [`STATUS_PATIENCE`] if that is stuck.
+/// Looks at one server. It takes [`STATUS_TIMEOUT`] if that is stuck.
 pub fn look(run_dir: &RunDir, name: &str) -> Sight {
     let asked = run_dir.socket(name).and_then(|socket| ask(&socket));
     // The lock is looked at last: a server that started meanwhile is not taken for stopped.
@@ -106,7 +106,7 @@ pub fn find_process(run_dir: &RunDir, name: &str) -> io::Result<Option<Holder>> 
 /// # Errors
 /// No server listens or answers in time, or the answer is no status.
 pub fn ask(socket: &Path) -> io::Result<Status> {
-    let mut call = Call::open(&SockAddr::unix(socket)?, STATUS_PATIENCE)?;
+    let mut call = Call::open(&SockAddr::unix(socket)?, STATUS_TIMEOUT)?;
     let mut answer = Vec::new();
     call.say(QUESTION.as_bytes())?;
     call.hear_out(&mut answer)?;

@@ -34,7 +34,7 @@ use super::sight::{Sight, ask, look};
 
 /// A server answers a moment after its start; a machine that is busy with something else may need
 /// longer.
-const PATIENCE: Duration = Duration::from_secs(30);
+const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often a condition is checked while it is waited for.
 pub const PAUSE: Duration = Duration::from_millis(20);
 /// Lines shown of the output of a server that did not start.
@@ -136,7 +136,7 @@ pub fn lock(run_dir: &RunDir) -> Result<File, Failure> {
     loop {
         match run_dir.lock() {
             Ok(Some(file)) => return Ok(file),
-            Ok(None) if begun.elapsed() > 2 * PATIENCE => {
+            Ok(None) if begun.elapsed() > 2 * START_TIMEOUT => {
                 let sentence = format!(
                     "another start or stop has been at work in {path} for too long: end it, then \
                      try again"
@@ -252,7 +252,7 @@ pub fn launch_missing(
             .map_err(|error| Failure::new(Exit::System, error.to_string()))?;
     }
     let mut started = Vec::new();
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + START_TIMEOUT;
     let came_up = missing.iter().try_for_each(|config| {
         started.push(launch(config, flags)?);
         Ok(())
@@ -372,7 +372,7 @@ fn await_answer(
             Some(_) => format!("{name} did not start; it said:{}", last_words(server)),
             None if Instant::now() > deadline => format!(
                 "{name} does not answer after {} seconds; it said:{}",
-                PATIENCE.as_secs(),
+                START_TIMEOUT.as_secs(),
                 last_words(server)
             ),
             None => {

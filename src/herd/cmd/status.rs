@@ -205,7 +205,7 @@ mod tests {
 
     use herd::status::{PeerStatus, QUESTION};
 
-    use super::super::sight::STATUS_PATIENCE;
+    use super::super::sight::STATUS_TIMEOUT;
 
     use super::*;
 
@@ -318,6 +318,6 @@ mod tests {
         assert_eq!(exit, Exit::Unreachable);
         assert_eq!(table.matches("not answering").count(), 2, "{table}");
         // Without a timeout it would wait for ever.
-        assert!(began.elapsed() < 15 * STATUS_PATIENCE);
+        assert!(began.elapsed() < 15 * STATUS_TIMEOUT);
     }
 }

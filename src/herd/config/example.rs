@@ -1,7 +1,7 @@
 //! A complete herd.toml with every key explained, and the page of all settings. Both are written
 //! from the declarations of the knobs.
 
-use super::knob::{Effect, Kind, Knob};
+use super::knob::{Kind, Knob};
 use super::settings::{SECTIONS, Section, knobs};
 
 /// What `herd example-config` prints: `herd.toml` beside this file is the graph, and says with
@@ -40,7 +40,7 @@ Everything that can be set in a herd.toml. This page is written from the declara
 example-config` prints a herd.toml with all of it, and `herd check-config` shows what a server would
 run with. A flag beats its variable, which beats herd.toml, which beats the default.
 
-A change takes effect when the server is started again, unless its key says otherwise.
+A change takes effect when the server is started again.
 ";
 
 const COLUMNS_MAX: usize = 100;
@@ -68,16 +68,7 @@ fn line(knob: &Knob) -> String {
     }
     let mark = if is_shown { "" } else { "#" };
     let (key, value) = (knob.key(), knob.in_file(knob.example));
-    let range = format!("{}{}", knob.range(), effect(knob));
-    format!("{}{mark}{key} = {value}  # {range}\n", comment(&text))
-}
-
-fn effect(knob: &Knob) -> &'static str {
-    match knob.effect {
-        Effect::Live => "; takes effect at `herd reload`",
-        Effect::NewConnections => "; takes effect at `herd reload`, for new connections",
-        Effect::Restart => "",
-    }
+    format!("{}{mark}{key} = {value}  # {}\n", comment(&text), knob.range())
 }
 
 /// Lines of at most so many columns, behind a `# `.
@@ -102,9 +93,9 @@ fn row(knob: &Knob) -> String {
     };
     let preset = knob.preset.map(|value| format!("; in presets {}", code(value)));
     let default = code(knob.default) + &preset.unwrap_or_default();
-    let (key, may_be, effect) = (knob.key(), knob.range(), effect(knob));
+    let (key, may_be) = (knob.key(), knob.range());
     let text = format!("{} *{}*", knob.meaning, knob.reason).replace('|', "\\|");
-    format!("| `{key}` | {default} | {may_be}{effect} | {text} |\n")
+    format!("| `{key}` | {default} | {may_be} | {text} |\n")
 }
 
 /// Flags and variables that say the same as a key.

@@ -33,7 +33,6 @@ pub struct Knob {
     pub meaning: &'static str,
     /// Why the default is what it is, in a sentence.
     pub reason: &'static str,
-    pub effect: Effect,
     pub flag: Option<Flag>,
 }
 
@@ -41,17 +40,6 @@ impl fmt::Debug for Knob {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name)
     }
-}
-
-/// When a change takes effect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Effect {
-    /// At once, by `herd reload`.
-    Live,
-    /// For connections that come after `herd reload`.
-    NewConnections,
-    /// When the server is started again.
-    Restart,
 }
 
 /// What says the same on the command line of `serve`, and in the environment.
@@ -252,7 +240,6 @@ impl Knob {
             example: default,
             meaning: "",
             reason: "",
-            effect: Effect::Restart,
             flag: None,
         }
     }

@@ -1,111 +1,18 @@
 //! Flags over environment over file over defaults, and one server's view of what comes out.
 //!
 //! Precedence is a function that a test can call without a command line: the command line fills
-//! [`Which`] and [`Overrides`] with what its flags and variables say, and gets a [`Config`].
+//! [`HerdSelector`] and [`Overrides`] with what its flags and variables say, and gets a [`Config`].
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::herd::{Herd, Link, Member, parse_name};
-use super::presets;
-use super::settings::Given;
 use super::share::share;
 use super::{
-    Address, Config, ConfigError, LinkKind, Places, PlacesSource, PlainShape, Secret, Settings,
-    file,
+    Address, Config, ConfigError, HerdSelector, LinkKind, Places, PlacesSource, PlainShape, Secret,
+    Settings,
 };
-
-/// Which herd is meant, on which addresses, and how its servers know each other.
-#[derive(Clone, Debug, Default)]
-pub struct Which {
-    /// A herd.toml. At most one of this and `preset` is given.
-    pub config: Option<PathBuf>,
-    /// A year.
-    pub preset: Option<String>,
-    /// First client port; for presets only.
-    pub base_port: Option<u16>,
-    /// Host to listen on, as `address::parse_host` gives it. A preset's servers share it; in a
-    /// herd.toml each has an address that others dial, and this one concerns ours alone.
-    pub bind: Option<String>,
-    /// What flags and variables say of settings; it beats herd.toml.
-    pub given: Vec<Given>,
-    /// Where `log` and `run` are unless something else is said.
-    pub home: Option<PathBuf>,
-}
-
-impl Which {
-    /// The herd that is meant. `name` finds the preset when neither file nor year is given.
-    ///
-    /// # Errors
-    /// Mistakes in the file, an unknown year or name, a base port that does not fit.
-    pub fn herd(&self, name: Option<&str>) -> Result<(Herd, Settings), ConfigError> {
-        let is_preset = self.config.is_none();
-        let mut settings = if is_preset { Settings::preset() } else { Settings::default() };
-        if let Some(home) = &self.home {
-            settings.live_in(home);
-        }
-        let (herd, whose) = match (&self.config, &self.preset) {
-            (Some(_), Some(_)) => {
-                return Err(ConfigError::new(
-                    "--config (HERD_CONFIG) and --preset (HERD_PRESET) name two herds: \
-                     leave one out",
-                ));
-            }
-            (Some(path), None) => {
-                if self.base_port.is_some() {
-                    return Err(ConfigError::new(format!(
-                        "--base-port (HERD_BASE_PORT) is for presets: {} names its own ports",
-                        path.display()
-                    )));
-                }
-                (file::read(path, &mut settings)?, path.display().to_string())
-            }
-            (None, year) => {
-                let preset = match year {
-                    Some(year) => presets::of_year(year)?,
-                    None => presets::with_server(name)?,
-                };
-                let herd = presets::herd(preset, self.preset_host(), self.preset_port()?);
-                (herd, format!("preset {}", preset.year))
-            }
-        };
-        if let Some(name) = name
-            && herd.member(name).is_none()
-        {
-            let names = herd.names();
-            return Err(ConfigError::new(format!("{whose} has no server {name}: it has {names}")));
-        }
-        settings.take(&self.given)?;
-        Ok((herd, settings))
-    }
-
-    /// Whether a flag or a variable sets this knob.
-    fn gives(&self, name: &str) -> bool {
-        self.given.iter().any(|given| given.knob.name == name)
-    }
-
-    /// Where a preset's servers find each other. `--bind 0.0.0.0` says nothing about that.
-    fn preset_host(&self) -> &str {
-        let bind = self
-            .bind
-            .as_deref()
-            .filter(|host| !host.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified()));
-        bind.unwrap_or(presets::HOST)
-    }
-
-    fn preset_port(&self) -> Result<u16, ConfigError> {
-        let port = self.base_port.unwrap_or(presets::BASE_PORT);
-        if port == 0 || port > presets::BASE_PORT_MAX {
-            let max = presets::BASE_PORT_MAX;
-            return Err(ConfigError::new(format!(
-                "base port {port} does not fit: write 1 to {max}, \
-                 so that five client ports and the peer ports 100 above them are free"
-            )));
-        }
-        Ok(port)
-    }
-}
 
 /// What flags and environment say about one server and herd.toml cannot.
 #[derive(Clone, Debug, Default)]
@@ -143,8 +50,8 @@ impl FromStr for PlainPeer {
     }
 }
 
-/// The configuration of the server `name`, which is a member of `herd` as [`Which::herd`] gave it,
-/// with its settings.
+/// The configuration of the server `name`, which is a member of `herd` as [`HerdSelector::herd`]
+/// gave it, with its settings.
 ///
 /// # Errors
 /// A listening host that cannot be resolved or where strangers could forge, a course server
@@ -153,13 +60,13 @@ pub fn configure(
     name: &str,
     mut herd: Herd,
     settings: Settings,
-    which: &Which,
+    selector: &HerdSelector,
     overrides: Overrides,
 ) -> Result<Config, ConfigError> {
     for peer in &overrides.plain_peers {
         join_plain(&mut herd, name, peer)?;
     }
-    let (client_address, peer_address) = listening(&herd, name, which.bind.as_deref())?;
+    let (client_address, peer_address) = listening(&herd, name, selector.bind.as_deref())?;
     let peers = herd.neighbours(name);
     let accept_plain = overrides.plain || peers.iter().any(|peer| peer.kind == LinkKind::Plain);
     if accept_plain && !client_address.ip().to_canonical().is_loopback() {
@@ -172,7 +79,7 @@ pub fn configure(
     for address in [client_address, peer_address] {
         guard(&herd, !keys.is_empty(), name, address)?;
     }
-    let places = share(places(settings.places, which, overrides.places_key)?, &herd, name)?;
+    let places = share(places(settings.places, selector, overrides.places_key)?, &herd, name)?;
     Ok(Config {
         herd: herd.id,
         name: name.to_owned(),
@@ -196,9 +103,13 @@ pub fn configure(
 ///
 /// # Errors
 /// An unfit key, URL or file.
-pub fn places(places: Places, which: &Which, key: Option<Secret>) -> Result<Places, ConfigError> {
+pub fn places(
+    places: Places,
+    selector: &HerdSelector,
+    key: Option<Secret>,
+) -> Result<Places, ConfigError> {
     // A file that would not be read is a mistake, not a wish.
-    let names_file = which.gives("places.file") && !which.gives("places.source");
+    let names_file = selector.gives("places.file") && !selector.gives("places.source");
     if names_file && places.source != PlacesSource::File {
         return Err(ConfigError::new(format!(
             "--places-file (HERD_PLACES_FILE) names a file, but the places are {}: add --places \
@@ -310,8 +221,8 @@ mod tests {
 
     use log::LevelFilter;
 
-    use super::super::settings::knobs;
-    use super::super::{Initiative, StaleReply};
+    use super::super::settings::{Given, knobs};
+    use super::super::{Initiative, StaleReply, file};
     use super::*;
 
     const FILE: &str = "herd = \"demo\"\n\
@@ -325,16 +236,20 @@ mod tests {
         [places]\nsource = \"google-legacy\"\nurl = \"https://file.example/\"\n\
         deadline = \"1 s\"\n";
 
-    fn from_file(text: &str, which: &Which, overrides: Overrides) -> Result<Config, ConfigError> {
+    fn from_file(
+        text: &str,
+        selector: &HerdSelector,
+        overrides: Overrides,
+    ) -> Result<Config, ConfigError> {
         let mut settings = Settings::default();
         let herd = file::parse(Path::new("herd.toml"), text, &mut settings)?;
-        settings.take(&which.given)?;
-        configure("Hill", herd, settings, which, overrides)
+        settings.take(&selector.given)?;
+        configure("Hill", herd, settings, selector, overrides)
     }
 
-    fn from_preset(which: &Which, overrides: Overrides) -> Result<Config, ConfigError> {
-        let (herd, settings) = which.herd(Some("Hill"))?;
-        configure("Hill", herd, settings, which, overrides)
+    fn from_preset(selector: &HerdSelector, overrides: Overrides) -> Result<Config, ConfigError> {
+        let (herd, settings) = selector.herd(Some("Hill"))?;
+        configure("Hill", herd, settings, selector, overrides)
     }
 
     fn refused(found: Result<Config, ConfigError>, part: &str) {
@@ -357,7 +272,7 @@ mod tests {
 
     #[test]
     fn a_name_alone_is_a_complete_configuration() {
-        let config = from_preset(&Which::default(), Overrides::default()).unwrap();
+        let config = from_preset(&HerdSelector::default(), Overrides::default()).unwrap();
         assert_eq!(config.herd, "2020");
         assert_eq!(config.client_address.to_string(), "127.0.0.1:12000");
         assert_eq!(config.peer_address.to_string(), "127.0.0.1:12100");
@@ -370,7 +285,7 @@ mod tests {
 
     #[test]
     fn the_file_decides_where_no_flag_does() {
-        let config = from_file(FILE, &Which::default(), Overrides::default()).unwrap();
+        let config = from_file(FILE, &HerdSelector::default(), Overrides::default()).unwrap();
         assert_eq!((config.herd.as_str(), config.name.as_str()), ("demo", "Hill"));
         assert_eq!(
             (config.answers.stale_reply, config.answers.close_after_reply),
@@ -402,10 +317,10 @@ mod tests {
             ("run_dir", "/flag/run"),
         ]);
         let bind = Some("127.0.0.7".to_owned());
-        let which = Which { bind, given, ..Which::default() };
+        let selector = HerdSelector { bind, given, ..HerdSelector::default() };
         let places_key = Some(Secret::new("AIza".to_owned()));
         let overrides = Overrides { places_key, ..Overrides::default() };
-        let config = from_file(FILE, &which, overrides).unwrap();
+        let config = from_file(FILE, &selector, overrides).unwrap();
         assert_eq!(config.client_address.to_string(), "127.0.0.7:1000");
         assert_eq!(config.peer_address.to_string(), "127.0.0.7:1100");
         assert_eq!(config.places.attribution.as_deref(), Some("<b>us</b>"));
@@ -415,46 +330,27 @@ mod tests {
         assert_eq!(config.log.level, LevelFilter::Error);
         assert_eq!(config.run_dir, PathBuf::from("/flag/run"));
         let given = say(&[("places.source", "embedded")]);
-        let which = Which { given, ..Which::default() };
-        let config = from_file(FILE, &which, Overrides::default()).unwrap();
+        let selector = HerdSelector { given, ..HerdSelector::default() };
+        let config = from_file(FILE, &selector, Overrides::default()).unwrap();
         assert_eq!((config.places.source, config.places.url), (PlacesSource::Embedded, None));
     }
 
     #[test]
-    fn one_herd_is_named_at_a_time() {
-        let year = |year: &str| Some(year.to_owned());
-        let default = Which::default;
-        let both = Which { config: Some("x".into()), preset: year("2018"), ..default() };
-        refused(from_preset(&both, Overrides::default()), "leave one out");
-        let port = Which { config: Some("x".into()), base_port: Some(1), ..default() };
-        refused(from_preset(&port, Overrides::default()), "x names its own ports");
-        let missing = Which { config: Some("no/herd.toml".into()), ..default() };
-        refused(from_preset(&missing, Overrides::default()), "no/herd.toml cannot be read");
-        let other = Which { preset: year("2019"), ..default() };
-        let sentence = "preset 2018 has no server Hill: it has Goloman, Hands, ";
-        refused(from_preset(&other, Overrides::default()), sentence);
-        for base_port in [0, 65432] {
-            let which = Which { base_port: Some(base_port), ..default() };
-            refused(from_preset(&which, Overrides::default()), "does not fit: write 1 to 65431");
-        }
-    }
-
-    #[test]
     fn a_preset_moves_as_a_whole() {
-        let which = Which {
+        let selector = HerdSelector {
             base_port: Some(20000),
             bind: Some("127.0.0.9".to_owned()),
             preset: Some("2014".to_owned()),
-            ..Which::default()
+            ..HerdSelector::default()
         };
-        let config = from_preset(&which, Overrides::default()).unwrap();
+        let config = from_preset(&selector, Overrides::default()).unwrap();
         assert_eq!(config.client_address.to_string(), "127.0.0.9:20002");
         assert_eq!(config.peers[0].address.to_string(), "127.0.0.9:20103");
     }
 
     #[test]
     fn strangers_are_kept_out_unless_the_operator_opens() {
-        let wide = Which { bind: Some("0.0.0.0".to_owned()), ..Which::default() };
+        let wide = HerdSelector { bind: Some("0.0.0.0".to_owned()), ..HerdSelector::default() };
         let sentence = "Hill would listen on 0.0.0.0:12000, where anybody could forge reports";
         refused(from_preset(&wide, Overrides::default()), sentence);
         let closed = FILE.replace("plain = true", "");
@@ -463,19 +359,22 @@ mod tests {
         let config = from_file(&open, &wide, Overrides::default()).unwrap();
         assert_eq!(config.peer_address.to_string(), "0.0.0.0:1100");
         // A key file that is only named opens nothing.
-        let keyed = Which { given: say(&[("key_file", "no.key")]), ..wide.clone() };
+        let keyed = HerdSelector { given: say(&[("key_file", "no.key")]), ..wide.clone() };
         refused(from_preset(&keyed, Overrides::default()), "no.key cannot be read");
         // Not even an open herd believes bare AT lines of strangers.
         let open = format!("open = true\n{FILE}");
         refused(from_file(&open, &wide, Overrides::default()), "plain links need loopback");
-        let bind = Which { bind: Some("no-such-host.invalid".to_owned()), ..Which::default() };
+        let bind = HerdSelector {
+            bind: Some("no-such-host.invalid".to_owned()),
+            ..HerdSelector::default()
+        };
         refused(from_preset(&bind, Overrides::default()), "Hill cannot listen on no-such-host");
     }
 
     #[test]
     fn a_course_server_takes_a_place_or_gets_a_new_one() {
-        let which = Which::default();
-        let config = from_preset(&which, plain(&["Jaquez"])).unwrap();
+        let selector = HerdSelector::default();
+        let config = from_preset(&selector, plain(&["Jaquez"])).unwrap();
         let seen: Vec<_> = config.peers.iter().map(|p| (p.name.as_str(), p.kind)).collect();
         assert_eq!(seen, [("Jaquez", LinkKind::Plain), ("Smith", LinkKind::Herd)]);
         assert_eq!(config.peers[0].address.to_string(), "127.0.0.1:12001");
@@ -484,13 +383,13 @@ mod tests {
         assert_eq!(config.peers[0].shape.to_string(), "lf");
         assert_eq!(config.servers.len(), 5);
 
-        let config = from_preset(&which, plain(&["Mine=localhost:9,crlf,sender"])).unwrap();
+        let config = from_preset(&selector, plain(&["Mine=localhost:9,crlf,sender"])).unwrap();
         assert_eq!(config.peers[2].address.to_string(), "localhost:9");
         assert_eq!(config.peers[2].kind, LinkKind::Plain);
         assert_eq!(config.peers[2].shape.to_string(), "crlf,sender");
         assert_eq!(config.servers.last().map(String::as_str), Some("Mine"));
 
-        let twisted = Which { preset: Some("2014".to_owned()), ..Which::default() };
+        let twisted = HerdSelector { preset: Some("2014".to_owned()), ..HerdSelector::default() };
         for (flag, shape) in [("Meeks", "crlf"), ("Meeks,lf", "lf"), ("Mine=localhost:9", "lf")] {
             let config = from_preset(&twisted, plain(&[flag])).unwrap();
             let plain = config.peers.iter().find(|peer| peer.kind == LinkKind::Plain).unwrap();
@@ -498,18 +397,18 @@ mod tests {
         }
 
         // Hill and Singleton are not linked: the graph is kept.
-        let config = from_preset(&which, plain(&["Singleton"])).unwrap();
+        let config = from_preset(&selector, plain(&["Singleton"])).unwrap();
         assert_eq!((config.peers.len(), config.accept_plain), (2, false));
 
-        refused(from_preset(&which, plain(&["Hill"])), "cannot be its own plain peer");
-        refused(from_preset(&which, plain(&["Mine"])), "--plain-peer Mine=HOST:PORT");
-        refused(from_preset(&which, plain(&["Mine=10.0.0.1:9"])), "must be on loopback");
+        refused(from_preset(&selector, plain(&["Hill"])), "cannot be its own plain peer");
+        refused(from_preset(&selector, plain(&["Mine"])), "--plain-peer Mine=HOST:PORT");
+        refused(from_preset(&selector, plain(&["Mine=10.0.0.1:9"])), "must be on loopback");
         let taken = "cannot be on 127.0.0.1:12100, which belongs to Hill";
-        refused(from_preset(&which, plain(&["Mine=127.0.0.1:12100"])), taken);
+        refused(from_preset(&selector, plain(&["Mine=127.0.0.1:12100"])), taken);
 
         let mut settings = Settings::default();
         let herd = file::parse(Path::new("herd.toml"), FILE, &mut settings).unwrap();
-        let old = configure("Old", herd, settings, &which, Overrides::default());
+        let old = configure("Old", herd, settings, &selector, Overrides::default());
         refused(old, "Old is a course server");
     }
 }

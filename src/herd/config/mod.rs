@@ -24,6 +24,7 @@ pub mod outgoing;
 pub mod places;
 pub mod presets;
 pub mod rules;
+mod selector;
 pub mod settings;
 pub mod shape;
 pub mod share;
@@ -43,6 +44,7 @@ pub use herd_key::HerdKey;
 pub use key::Secret;
 pub use limits::Limits;
 pub use places::{Places, PlacesSource};
+pub use selector::HerdSelector;
 pub use settings::{Answers, Log, Settings};
 pub use shape::PlainShape;
 

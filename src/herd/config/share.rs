@@ -31,8 +31,9 @@ pub fn share(mut places: Places, herd: &Herd, name: &str) -> Result<Places, Conf
 
 #[cfg(test)]
 mod tests {
+    use super::super::HerdSelector;
     use super::super::PlacesSource;
-    use super::super::layers::{Overrides, Which, configure};
+    use super::super::layers::{Overrides, configure};
     use super::*;
 
     /// Goal: a day costs what it may cost, however many servers the herd has.
@@ -40,11 +41,12 @@ mod tests {
     fn a_budget_is_the_herds() {
         let shares = |calls: usize| {
             let share = |name: &str| {
-                let which = Which { preset: Some("2020".to_owned()), ..Which::default() };
-                let (herd, mut settings) = which.herd(Some(name))?;
+                let selector =
+                    HerdSelector { preset: Some("2020".to_owned()), ..HerdSelector::default() };
+                let (herd, mut settings) = selector.herd(Some(name))?;
                 settings.places.source = PlacesSource::Overpass;
                 settings.places.calls.calls_per_day = Some(calls);
-                let config = configure(name, herd, settings, &which, Overrides::default())?;
+                let config = configure(name, herd, settings, &selector, Overrides::default())?;
                 Ok::<_, ConfigError>(config.places.calls.calls_per_day.unwrap())
             };
             ["Hill", "Jaquez", "Smith", "Campbell", "Singleton"].map(|name| share(name).ok())

@@ -27,30 +27,30 @@ use log::LevelFilter;
 use simplelog::{Config, ConfigBuilder, WriteLogger, format_description};
 
 use entries::{Traffic, Way, What};
-use sink::Tray;
+use sink::LogQueue;
 use writer::Destination;
 
 /// The running log, as the rest of the program uses it. Clones share one log.
 #[derive(Clone)]
 pub struct LogHandle {
     /// `None` at level `off`: there is no file and no thread.
-    tray: Option<Arc<Tray>>,
+    queue: Option<Arc<LogQueue>>,
     /// The same, at the levels that have the lines of clients and peers.
-    traffic: Option<Arc<Tray>>,
+    traffic: Option<Arc<LogQueue>>,
 }
 
 impl LogHandle {
     /// Logs lines that a connection has sent, one after the other.
     pub fn heard(&self, conn: ConnId, lines: &[u8]) {
-        if let Some(tray) = &self.traffic {
-            lay_traffic(tray, conn, Way::In, lines);
+        if let Some(queue) = &self.traffic {
+            lay_traffic(queue, conn, Way::In, lines);
         }
     }
 
     /// Logs what a connection is sent.
     pub fn said(&self, conn: ConnId, text: &[u8]) {
-        if let Some(tray) = &self.traffic {
-            lay_traffic(tray, conn, Way::Out, text);
+        if let Some(queue) = &self.traffic {
+            lay_traffic(queue, conn, Way::Out, text);
         }
     }
 
@@ -59,35 +59,35 @@ impl LogHandle {
     /// Returns at once. If the path cannot be opened the old file is kept, and both it and stderr
     /// say so.
     pub fn reopen(&self) {
-        if let Some(tray) = &self.tray {
-            tray.order_reopen();
+        if let Some(queue) = &self.queue {
+            queue.order_reopen();
         }
     }
 
     /// Lines lost so far because the disk could not keep up.
     pub fn dropped(&self) -> u64 {
-        self.tray.as_ref().map_or(0, |tray| tray.dropped())
+        self.queue.as_ref().map_or(0, |queue| queue.dropped())
     }
 
     /// Writes what is still held and ends the log; lines that come later count as dropped.
     ///
     /// Waits `timeout` at most, so that a dead disk cannot keep a process from its end.
     pub fn close(&self, timeout: Duration) {
-        if let Some(tray) = &self.tray {
-            tray.close(timeout);
+        if let Some(queue) = &self.queue {
+            queue.close(timeout);
         }
     }
 }
 
 /// Not inlined: the loop has it behind a test that nearly always fails or nearly always succeeds.
 #[inline(never)]
-fn lay_traffic(tray: &Tray, conn: ConnId, way: Way, lines: &[u8]) {
+fn lay_traffic(queue: &LogQueue, conn: ConnId, way: Way, lines: &[u8]) {
     if lines.is_empty() || conn.kind() == ConnKind::Admin {
         return;
     }
     // Read anew for each, or a line could have an earlier stamp than an event before it.
     let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    tray.lay(What::Traffic(Traffic { conn, way, at }), lines);
+    queue.lay(What::Traffic(Traffic { conn, way, at }), lines);
 }
 
 /// Why there is no log. Its text is one sentence for the operator.
@@ -133,15 +133,15 @@ pub fn start(
 ) -> Result<LogHandle, LogError> {
     if level == LevelFilter::Off {
         log::set_max_level(level);
-        return Ok(LogHandle { tray: None, traffic: None });
+        return Ok(LogHandle { queue: None, traffic: None });
     }
     make_dir(dir, mode).map_err(|error| LogError::Directory(dir.to_owned(), error))?;
     let path = dir.join(format!("{server}.log"));
     let file = LogFile::open(&path, mode).map_err(|error| LogError::File(path, error))?;
-    let (sink, tray) = writer::start(file).map_err(LogError::Thread)?;
+    let (sink, queue) = writer::start(file).map_err(LogError::Thread)?;
     WriteLogger::init(level, record_format(), sink).map_err(|_| LogError::Twice)?;
-    let traffic = (level >= LevelFilter::Debug).then(|| Arc::clone(&tray));
-    Ok(LogHandle { tray: Some(tray), traffic })
+    let traffic = (level >= LevelFilter::Debug).then(|| Arc::clone(&queue));
+    Ok(LogHandle { queue: Some(queue), traffic })
 }
 
 /// Makes the directory of files that have the permissions `mode`; one that is there stays as it

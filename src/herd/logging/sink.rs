@@ -1,18 +1,18 @@
-//! What the loop touches of the log: the sink that simplelog writes to, and the tray behind it.
+//! What the loop touches of the log: the sink that simplelog writes to, and the queue behind it.
 //!
 //! simplelog hands over a record of an event in about a dozen small pieces; `LogSink` gathers them,
-//! and a finished line is laid into the `Tray` with one memcpy, under a lock that is never held
+//! and a finished line is put into the `LogQueue` with one memcpy, under a lock that is never held
 //! longer. Lines of clients and peers are laid there as they came, all of one read or one answer
-//! at a time. The `Writer`, in the file of that name, swaps the full tray for its empty one, makes
+//! at a time. The `Writer`, in the file of that name, swaps the full queue for its empty one, makes
 //! text of what is not yet text, and gives it to the disk:
 //!
 //! ```text
-//!   loop ──pieces──▶ LogSink.line ──lines──▶ [ Tray.entries ]
+//!   loop ──pieces──▶ LogSink.line ──lines──▶ [ LogQueue.entries ]
 //!     └───────────bytes as they came───────────▲    ⇅ swap
 //!           disk ◀──write(2)── [ batch ] ◀──text── [ Writer.taken ]
 //! ```
 //!
-//! While the disk is stuck the tray fills; what no longer fits is dropped whole, and its lines are
+//! While the disk is stuck the queue fills; what no longer fits is dropped whole, and its lines are
 //! counted. It knows nothing of levels, nor of files.
 
 use std::io::{self, Write};
@@ -23,24 +23,24 @@ use std::time::Duration;
 use super::entries::{self, Entries, Reader, What};
 
 /// Bytes that may wait for the writer: some ten thousand lines, and a busy loop's of 20 ms.
-pub(super) const TRAY_BYTES_MAX: usize = 4 << 20;
+pub(super) const QUEUE_BYTES_MAX: usize = 4 << 20;
 
-/// A tray this full is worth a wake-up: the rest of the room is for what comes meanwhile.
-const TRAY_BYTES_URGENT: usize = TRAY_BYTES_MAX / 2;
+/// A queue this full is worth a wake-up: the rest of the room is for what comes meanwhile.
+const QUEUE_BYTES_URGENT: usize = QUEUE_BYTES_MAX / 2;
 
-const UNPOISONED: &str = "nobody panics while holding the tray";
+const UNPOISONED: &str = "nobody panics while holding the queue";
 
 /// The `io::Write` that simplelog writes to: gathers pieces until a piece ends a line.
 ///
 /// Bound: one record. Writing never fails and never waits for the disk.
 pub(super) struct LogSink {
     line: Vec<u8>,
-    tray: Arc<Tray>,
+    queue: Arc<LogQueue>,
 }
 
 impl LogSink {
-    pub(super) fn new(tray: Arc<Tray>) -> LogSink {
-        LogSink { line: Vec::new(), tray }
+    pub(super) fn new(queue: Arc<LogQueue>) -> LogSink {
+        LogSink { line: Vec::new(), queue }
     }
 }
 
@@ -48,7 +48,7 @@ impl Write for LogSink {
     fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
         self.line.extend_from_slice(piece);
         if piece.ends_with(b"\n") {
-            self.tray.lay(What::Text, &self.line);
+            self.queue.lay(What::Text, &self.line);
             self.line.clear();
         }
         Ok(piece.len())
@@ -62,8 +62,8 @@ impl Write for LogSink {
 
 /// What the loop and the writer share.
 ///
-/// invariant: `entries` holds whole lines only, and takes at most `TRAY_BYTES_MAX` bytes.
-pub(super) struct Tray {
+/// invariant: `entries` holds whole lines only, and takes at most `QUEUE_BYTES_MAX` bytes.
+pub(super) struct LogQueue {
     state: Mutex<State>,
     writer_wanted: Condvar,
     writer_gone: Condvar,
@@ -72,7 +72,7 @@ pub(super) struct Tray {
 struct State {
     entries: Entries,
     writer: WriterState,
-    /// Lines dropped since the tray was last emptied.
+    /// Lines dropped since the queue was last emptied.
     missing: u64,
     /// Lines dropped since the start.
     dropped: u64,
@@ -100,10 +100,10 @@ enum WriterState {
     Gone,
 }
 
-impl Tray {
-    pub(super) fn new() -> Tray {
+impl LogQueue {
+    pub(super) fn new() -> LogQueue {
         let state = State {
-            entries: Entries::with_capacity(TRAY_BYTES_MAX),
+            entries: Entries::with_capacity(QUEUE_BYTES_MAX),
             writer: WriterState::Busy,
             missing: 0,
             dropped: 0,
@@ -111,7 +111,7 @@ impl Tray {
             close_ordered: false,
         };
         let (writer_wanted, writer_gone) = (Condvar::new(), Condvar::new());
-        Tray { state: Mutex::new(state), writer_wanted, writer_gone }
+        LogQueue { state: Mutex::new(state), writer_wanted, writer_gone }
     }
 
     /// Has the writer go on in a new file. Returns at once.
@@ -125,7 +125,7 @@ impl Tray {
         self.lock().dropped
     }
 
-    /// Has the writer empty the tray and end, and waits for that, `timeout` at most.
+    /// Has the writer empty the queue and end, and waits for that, `timeout` at most.
     pub(super) fn close(&self, timeout: Duration) {
         let mut state = self.lock();
         state.close_ordered = true;
@@ -136,12 +136,12 @@ impl Tray {
     }
 
     /// Takes whole lines in if there is room, or counts them as dropped.
-    pub(super) fn lay(&self, what: What, lines: &[u8]) {
+    pub(super) fn push(&self, what: What, lines: &[u8]) {
         let mut state = self.lock();
-        // Once a line is missing all others are until the tray is emptied, even those that would
+        // Once a line is missing all others are until the queue is emptied, even those that would
         // fit: so one note at the end of the batch names the right place.
         let size = state.entries.size() + Entries::size_of(lines.len());
-        let full = state.missing > 0 || size > TRAY_BYTES_MAX;
+        let full = state.missing > 0 || size > QUEUE_BYTES_MAX;
         if full || state.writer == WriterState::Gone {
             let count = entries::count(what, lines);
             state.missing += count;
@@ -149,7 +149,7 @@ impl Tray {
             return;
         }
         state.entries.push(what, lines);
-        let urgent = size >= TRAY_BYTES_URGENT;
+        let urgent = size >= QUEUE_BYTES_URGENT;
         let wake = match state.writer {
             WriterState::Idle => true,
             WriterState::Resting => urgent,
@@ -172,25 +172,25 @@ impl Tray {
         state.writer = WriterState::Busy;
     }
 
-    /// The writer lets lines gather for a while, less if the tray fills up or an order comes.
+    /// The writer lets lines gather for a while, less if the queue fills up or an order comes.
     pub(super) fn rest(&self, duration: Duration) {
         let mut state = self.lock();
         state.writer = WriterState::Resting;
         let may_rest =
-            |state: &mut State| state.entries.size() < TRAY_BYTES_URGENT && !state.ordered();
+            |state: &mut State| state.entries.size() < QUEUE_BYTES_URGENT && !state.ordered();
         let (mut state, _) =
             self.writer_wanted.wait_timeout_while(state, duration, may_rest).expect(UNPOISONED);
         state.writer = WriterState::Busy;
     }
 
-    /// The writer waits for a better disk. A full tray is no reason to ask it sooner; an order is.
+    /// The writer waits for a better disk. A full queue is no reason to ask it sooner; an order is.
     pub(super) fn sit_out(&self, duration: Duration) {
         let no_order = |state: &mut State| !state.ordered();
         let waited = self.writer_wanted.wait_timeout_while(self.lock(), duration, no_order);
         drop(waited.expect(UNPOISONED));
     }
 
-    /// Swaps what the tray holds for what the writer has done with, and hands over the orders. A
+    /// Swaps what the queue holds for what the writer has done with, and hands over the orders. A
     /// writer that `has_work` left takes the orders only.
     pub(super) fn take(&self, taken: &mut Reader, has_work: bool) -> Orders {
         let mut state = self.lock();
@@ -203,7 +203,7 @@ impl Tray {
         Orders { missing, reopen, close: state.close_ordered }
     }
 
-    /// Called by the writer when it ends: the tray will not be emptied again, and `unwritten` lines
+    /// Called by the writer when it ends: the queue will not be emptied again, and `unwritten` lines
     /// are lost.
     pub(super) fn leave(&self, unwritten: u64) {
         let mut state = self.lock();

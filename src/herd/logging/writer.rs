@@ -4,7 +4,7 @@
 //! disk that is full, slow or stuck. It knows nothing of levels.
 //!
 //! While the disk refuses, the batch is kept and offered again; what comes meanwhile stays in the
-//! tray as long as it fits. So memory is bounded by twice `TRAY_BYTES_MAX` and a batch, and the log
+//! queue as long as it fits. So memory is bounded by twice `QUEUE_BYTES_MAX` and a batch, and the log
 //! says at the very place how many lines are missing.
 
 use std::io;
@@ -13,7 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::entries::{Entries, Reader, What};
-use super::sink::{LogSink, TRAY_BYTES_MAX, Tray, count_lines};
+use super::sink::{LogQueue, LogSink, QUEUE_BYTES_MAX, count_lines};
 use super::traffic::Scribe;
 
 /// Text is given to the disk when there is so much of it: few writes, and what was just spelled is
@@ -39,19 +39,19 @@ pub(super) trait Destination: Send + 'static {
     fn complain(&mut self, sentence: &str);
 }
 
-/// Starts the writer thread. It ends after `Tray::close`.
-pub(super) fn start(destination: impl Destination) -> io::Result<(LogSink, Arc<Tray>)> {
-    let tray = Arc::new(Tray::new());
-    let writer = Writer::new(Arc::clone(&tray), destination);
+/// Starts the writer thread. It ends after `LogQueue::close`.
+pub(super) fn start(destination: impl Destination) -> io::Result<(LogSink, Arc<LogQueue>)> {
+    let queue = Arc::new(LogQueue::new());
+    let writer = Writer::new(Arc::clone(&queue), destination);
     thread::Builder::new().name("log".to_owned()).spawn(move || writer.run())?;
-    Ok((LogSink::new(Arc::clone(&tray)), tray))
+    Ok((LogSink::new(Arc::clone(&queue)), queue))
 }
 
 /// The thread that waits for the disk so that no other has to.
 struct Writer<D> {
-    tray: Arc<Tray>,
+    queue: Arc<LogQueue>,
     destination: D,
-    /// Taken from the tray; what has been read of it is in the batch.
+    /// Taken from the queue; what has been read of it is in the batch.
     taken: Reader,
     /// Lines that are missing behind what was taken.
     missing: u64,
@@ -64,11 +64,11 @@ struct Writer<D> {
 }
 
 impl<D: Destination> Writer<D> {
-    fn new(tray: Arc<Tray>, destination: D) -> Writer<D> {
+    fn new(queue: Arc<LogQueue>, destination: D) -> Writer<D> {
         Writer {
-            tray,
+            queue,
             destination,
-            taken: Reader::new(Entries::with_capacity(TRAY_BYTES_MAX)),
+            taken: Reader::new(Entries::with_capacity(QUEUE_BYTES_MAX)),
             missing: 0,
             scribe: Scribe::default(),
             batch: Vec::with_capacity(BATCH_BYTES),
@@ -81,7 +81,7 @@ impl<D: Destination> Writer<D> {
     fn run(mut self) {
         loop {
             if !self.failing {
-                self.tray.idle();
+                self.queue.idle();
             }
             let closing = self.take_orders();
             self.write_all();
@@ -90,9 +90,9 @@ impl<D: Destination> Writer<D> {
                 return;
             }
             if self.failing {
-                self.tray.sit_out(RETRY);
+                self.queue.sit_out(RETRY);
             } else {
-                self.tray.rest(REST);
+                self.queue.rest(REST);
             }
         }
     }
@@ -100,7 +100,7 @@ impl<D: Destination> Writer<D> {
     /// Takes what waits if all before it is written, and carries out orders. True: close.
     fn take_orders(&mut self) -> bool {
         let has_work = !self.batch.is_empty() || !self.taken.is_done();
-        let orders = self.tray.take(&mut self.taken, has_work);
+        let orders = self.queue.take(&mut self.taken, has_work);
         self.missing += orders.missing;
         if orders.reopen {
             self.reopen();
@@ -179,13 +179,13 @@ impl<D: Destination> Writer<D> {
     }
 
     fn end(mut self) {
-        // A batch that was held back by a failure has left lines in the tray.
+        // A batch that was held back by a failure has left lines in the queue.
         if !self.failing {
             self.take_orders();
             self.write_all();
         }
         let unwritten = count_lines(&self.batch[self.written..]) + self.taken.count_lines();
-        self.tray.leave(unwritten);
+        self.queue.leave(unwritten);
     }
 }
 
@@ -247,7 +247,7 @@ mod tests {
             let (disk, timeout) = self
                 .0
                 .1
-                .wait_timeout_while(self.0.0.lock().unwrap(), PATIENCE, |disk| !true_of(disk))
+                .wait_timeout_while(self.0.0.lock().unwrap(), TIMEOUT, |disk| !true_of(disk))
                 .unwrap();
             assert!(!timeout.timed_out(), "no {what}: {:?}", disk.complaints);
         }
@@ -293,7 +293,7 @@ mod tests {
     }
 
     /// Longer than any test takes, however busy the machine is.
-    const PATIENCE: Duration = Duration::from_secs(60);
+    const TIMEOUT: Duration = Duration::from_secs(60);
 
     /// A line of 100 bytes, in pieces as simplelog writes them.
     fn write_line(sink: &mut LogSink, number: usize) {
@@ -308,13 +308,13 @@ mod tests {
 
     fn check_everything_arrives(mood: Mood) {
         let disk = Shared::new(mood);
-        let (mut sink, tray) = start(disk.clone()).unwrap();
+        let (mut sink, queue) = start(disk.clone()).unwrap();
         (0..5_000).for_each(|number| write_line(&mut sink, number));
         write!(sink, "half a line").unwrap();
-        tray.close(PATIENCE);
+        queue.close(TIMEOUT);
         assert_eq!(numbers(&disk.text(0)), (0..5_000).collect::<Vec<_>>());
         assert_eq!(disk.text(0).len(), 500_000, "only whole lines reach the disk");
-        assert_eq!((tray.dropped(), disk.complaints().len()), (0, 0));
+        assert_eq!((queue.dropped(), disk.complaints().len()), (0, 0));
     }
 
     #[test]
@@ -338,18 +338,18 @@ mod tests {
     fn a_stuck_disk_costs_lines_and_never_time() {
         const LINES: usize = 100_000;
         let disk = Shared::new(Mood::Stuck);
-        let (mut sink, tray) = start(disk.clone()).unwrap();
+        let (mut sink, queue) = start(disk.clone()).unwrap();
         write_line(&mut sink, 0);
         disk.wait_until("write", |disk| disk.writes == 1);
-        // The writer holds line 0; of the next 100,000 the tray has room for some megabytes.
+        // The writer holds line 0; of the next 100,000 the queue has room for some megabytes.
         let began = Instant::now();
         (1..=LINES).for_each(|number| write_line(&mut sink, number));
         // A thread that waited for the disk even a millisecond for each line would need twice as
         // long.
         assert!(began.elapsed() < Duration::from_secs(50), "{:?}", began.elapsed());
-        let kept = TRAY_BYTES_MAX / Entries::size_of(100);
-        assert_eq!(tray.dropped(), (LINES - kept) as u64);
-        tray.close(Duration::from_millis(50));
+        let kept = QUEUE_BYTES_MAX / Entries::size_of(100);
+        assert_eq!(queue.dropped(), (LINES - kept) as u64);
+        queue.close(Duration::from_millis(50));
 
         disk.turn(Mood::Works);
         disk.wait_until("all that was kept", |disk| disk.files[0].ends_with(b"here --\n"));
@@ -361,7 +361,7 @@ mod tests {
     #[test]
     fn a_full_disk_is_complained_about_once_and_nothing_that_was_kept_is_lost() {
         let disk = Shared::new(Mood::Bites);
-        let (mut sink, tray) = start(disk.clone()).unwrap();
+        let (mut sink, queue) = start(disk.clone()).unwrap();
         write_line(&mut sink, 0);
         disk.wait_until("first line", |disk| disk.files[0].len() == 100);
         disk.turn(Mood::Full);
@@ -380,42 +380,42 @@ mod tests {
         disk.turn(Mood::Works);
         disk.wait_until("recovery", |disk| disk.complaints.len() == 2);
         assert_eq!(disk.complaints()[1], "is written again");
-        tray.close(PATIENCE);
+        queue.close(TIMEOUT);
         let written = numbers(&disk.text(0));
         assert_eq!(written[..4], [0, 1, 2, 3]);
-        assert_eq!(written.len() as u64 + tray.dropped(), 100_003);
+        assert_eq!(written.len() as u64 + queue.dropped(), 100_003);
     }
 
     #[test]
     fn closing_on_a_full_disk_ends_and_counts() {
         let disk = Shared::new(Mood::Full);
-        let (mut sink, tray) = start(disk.clone()).unwrap();
+        let (mut sink, queue) = start(disk.clone()).unwrap();
         write_line(&mut sink, 0);
         disk.wait_until("complaint", |disk| disk.complaints.len() == 1);
         write_line(&mut sink, 1);
         let began = Instant::now();
-        tray.close(PATIENCE);
-        assert!(began.elapsed() < PATIENCE);
+        queue.close(TIMEOUT);
+        assert!(began.elapsed() < TIMEOUT);
         write_line(&mut sink, 2);
-        assert_eq!(tray.dropped(), 3);
+        assert_eq!(queue.dropped(), 3);
     }
 
     #[test]
     fn reopening_moves_to_a_new_file_between_two_lines() {
         let disk = Shared::new(Mood::Works);
-        let (mut sink, tray) = start(disk.clone()).unwrap();
+        let (mut sink, queue) = start(disk.clone()).unwrap();
         write_line(&mut sink, 0);
         disk.wait_until("first line", |disk| disk.files[0].len() == 100);
-        tray.order_reopen();
+        queue.order_reopen();
         disk.wait_until("new file", |disk| disk.files.len() == 2);
         write_line(&mut sink, 1);
         disk.wait_until("second line", |disk| disk.files[1].len() == 100);
 
         disk.0.0.lock().unwrap().reopens = false;
-        tray.order_reopen();
+        queue.order_reopen();
         disk.wait_until("complaint", |disk| disk.complaints.len() == 1);
         write_line(&mut sink, 2);
-        tray.close(PATIENCE);
+        queue.close(TIMEOUT);
         assert_eq!(numbers(&disk.text(0)), [0]);
         assert_eq!(numbers(&disk.text(1)), [1, 2], "the old file goes on");
         assert!(disk.text(1).contains("-- cannot be opened anew"));
@@ -429,7 +429,7 @@ mod tests {
         const READS: usize = 100;
         const LINES: usize = 1_000;
         let disk = Shared::new(Mood::Stuck);
-        let (mut sink, tray) = start(disk.clone()).unwrap();
+        let (mut sink, queue) = start(disk.clone()).unwrap();
         write_line(&mut sink, 0);
         disk.wait_until("write", |disk| disk.writes == 1);
         let conn = ConnId::new(ConnKind::Client, 1, 0);
@@ -437,14 +437,14 @@ mod tests {
         for read in 1..=READS {
             let at = Duration::from_secs(read as u64);
             let traffic = Traffic { conn, way: Way::In, at };
-            tray.lay(What::Traffic(traffic), lines.as_bytes());
+            queue.lay(What::Traffic(traffic), lines.as_bytes());
             write_line(&mut sink, read);
         }
         let entries = Entries::size_of(lines.len()) + Entries::size_of(100);
-        let kept = TRAY_BYTES_MAX / entries;
-        assert!(kept < READS, "the tray must be too small");
+        let kept = QUEUE_BYTES_MAX / entries;
+        assert!(kept < READS, "the queue must be too small");
         disk.turn(Mood::Bites);
-        tray.close(PATIENCE);
+        queue.close(TIMEOUT);
 
         let text = disk.text(0);
         let mut records = text.lines().skip(1);
@@ -462,7 +462,7 @@ mod tests {
         let note = left.last().unwrap();
         let missing = dropped - (left.len() - 1);
         assert_eq!(note, &format!("-- {missing} lines are missing here --"));
-        assert_eq!(tray.dropped(), missing as u64);
+        assert_eq!(queue.dropped(), missing as u64);
     }
 
     #[test]

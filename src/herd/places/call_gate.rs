@@ -317,7 +317,7 @@ mod tests {
         limits_loopback: false,
     };
 
-    const PATIENCE: Duration = Duration::from_secs(5);
+    const TIMEOUT: Duration = Duration::from_secs(5);
 
     fn now(ms: u64) -> Now {
         let posix = PosixTime::new(86_400 + ms / 1000, 0);
@@ -329,14 +329,14 @@ mod tests {
     }
 
     /// Asks about a place of its own for each number.
-    fn ask(desk: &mut CallGate, ms: u64, number: u64) -> Reception {
-        desk.receive(now(ms), None, Ticket(number), &about(number as f64), PATIENCE)
+    fn ask(gate: &mut CallGate, ms: u64, number: u64) -> Reception {
+        gate.receive(now(ms), None, Ticket(number), &about(number as f64), TIMEOUT)
     }
 
     /// The same, and a worker takes it at once.
-    fn call(desk: &mut CallGate, ms: u64, number: u64) -> CallId {
-        assert_eq!(ask(desk, ms, number), Reception::Accepted, "question {number} at {ms} ms");
-        let (call, question) = desk.next(Duration::from_millis(ms)).expect("a worker is free");
+    fn call(gate: &mut CallGate, ms: u64, number: u64) -> CallId {
+        assert_eq!(ask(gate, ms, number), Reception::Accepted, "question {number} at {ms} ms");
+        let (call, question) = gate.next(Duration::from_millis(ms)).expect("a worker is free");
         assert_eq!(question, about(number as f64));
         call
     }
@@ -350,126 +350,126 @@ mod tests {
 
     #[test]
     fn the_same_question_is_asked_once() {
-        let mut desk = CallGate::new(RULES, Spent::default());
-        let call = call(&mut desk, 0, 7);
-        desk.receive(now(1), None, Ticket(8), &about(7.0), PATIENCE);
-        assert_eq!(desk.next(Duration::ZERO), None, "the second joins the first");
+        let mut gate = CallGate::new(RULES, Spent::default());
+        let call = call(&mut gate, 0, 7);
+        gate.receive(now(1), None, Ticket(8), &about(7.0), TIMEOUT);
+        assert_eq!(gate.next(Duration::ZERO), None, "the second joins the first");
         let now = Duration::from_millis(5);
-        assert_eq!(desk.finished(now, call, true), [Ticket(7), Ticket(8)]);
-        assert_eq!(desk.finished(now, call, true), []);
-        assert_eq!(desk.calls(), 0);
+        assert_eq!(gate.finished(now, call, true), [Ticket(7), Ticket(8)]);
+        assert_eq!(gate.finished(now, call, true), []);
+        assert_eq!(gate.calls(), 0);
     }
 
     #[test]
     fn no_more_calls_than_allowed() {
-        let mut desk = CallGate::new(RULES, Spent::default());
-        let first = call(&mut desk, 0, 1);
-        call(&mut desk, 0, 2);
-        assert_eq!(ask(&mut desk, 0, 3), Reception::Accepted);
-        assert_eq!(desk.next(Duration::ZERO), None, "no worker is free");
-        assert!(refusal(ask(&mut desk, 0, 4)).contains("waiting"));
-        desk.finished(Duration::ZERO, first, true);
-        let next = desk.next(Duration::ZERO).expect("now one is");
+        let mut gate = CallGate::new(RULES, Spent::default());
+        let first = call(&mut gate, 0, 1);
+        call(&mut gate, 0, 2);
+        assert_eq!(ask(&mut gate, 0, 3), Reception::Accepted);
+        assert_eq!(gate.next(Duration::ZERO), None, "no worker is free");
+        assert!(refusal(ask(&mut gate, 0, 4)).contains("waiting"));
+        gate.finished(Duration::ZERO, first, true);
+        let next = gate.next(Duration::ZERO).expect("now one is");
         assert_eq!(next.1, about(3.0));
-        assert_eq!(ask(&mut desk, 0, 4), Reception::Accepted);
+        assert_eq!(ask(&mut gate, 0, 4), Reception::Accepted);
     }
 
     #[test]
     fn what_nobody_waits_for_is_not_asked() {
-        let mut desk = CallGate::new(
+        let mut gate = CallGate::new(
             CallRules { queue_max: 9, calls_per_day: Some(5), ..RULES },
             Spent::default(),
         );
-        let stuck = [call(&mut desk, 0, 1), call(&mut desk, 0, 2)];
-        ask(&mut desk, 1, 3);
-        ask(&mut desk, 2, 4);
+        let stuck = [call(&mut gate, 0, 1), call(&mut gate, 0, 2)];
+        ask(&mut gate, 1, 3);
+        ask(&mut gate, 2, 4);
         // Another client asks the same, and will still wait.
-        desk.receive(now(3_000), None, Ticket(5), &about(4.0), PATIENCE);
+        gate.receive(now(3_000), None, Ticket(5), &about(4.0), TIMEOUT);
         for call in stuck {
-            desk.finished(Duration::from_secs(5), call, false);
+            gate.finished(Duration::from_secs(5), call, false);
         }
         let now = Duration::from_secs(6);
-        let (fourth, question) = desk.next(now).expect("somebody still waits");
+        let (fourth, question) = gate.next(now).expect("somebody still waits");
         assert_eq!(question, about(4.0), "and for the third nobody does");
-        assert_eq!(desk.next(now), None);
-        assert_eq!(desk.finished(now, fourth, true), [Ticket(4), Ticket(5)]);
+        assert_eq!(gate.next(now), None);
+        assert_eq!(gate.finished(now, fourth, true), [Ticket(4), Ticket(5)]);
         // Three calls were made, so the day has two left.
-        call(&mut desk, 6_000, 6);
-        call(&mut desk, 6_000, 7);
-        assert!(refusal(ask(&mut desk, 6_000, 8)).contains("budget"));
+        call(&mut gate, 6_000, 6);
+        call(&mut gate, 6_000, 7);
+        assert!(refusal(ask(&mut gate, 6_000, 8)).contains("budget"));
     }
 
     #[test]
     fn a_probe_that_is_dropped_makes_room_for_another() {
-        let mut desk =
+        let mut gate =
             CallGate::new(CallRules { workers: 3, queue_max: 9, ..RULES }, Spent::default());
         for number in 3..FAILURES_MAX {
-            let call = call(&mut desk, 0, u64::from(100 + number));
-            desk.finished(Duration::ZERO, call, false);
+            let call = call(&mut gate, 0, u64::from(100 + number));
+            gate.finished(Duration::ZERO, call, false);
         }
-        let stuck = [1, 2, 3].map(|number| call(&mut desk, 0, number));
+        let stuck = [1, 2, 3].map(|number| call(&mut gate, 0, number));
         for call in &stuck[..2] {
-            desk.finished(Duration::ZERO, *call, false);
+            gate.finished(Duration::ZERO, *call, false);
         }
-        let more = [4, 5].map(|number| call(&mut desk, 0, number));
-        desk.finished(Duration::ZERO, more[0], false);
-        assert!(refusal(ask(&mut desk, 0, 6)).contains("left alone"));
+        let more = [4, 5].map(|number| call(&mut gate, 0, number));
+        gate.finished(Duration::ZERO, more[0], false);
+        assert!(refusal(ask(&mut gate, 0, 6)).contains("left alone"));
         // Two workers still hang, and a third is kept busy until the probe is too old.
-        desk.at_work = 3;
-        assert_eq!(ask(&mut desk, 10_000, 7), Reception::Accepted);
-        desk.at_work = 2;
-        assert_eq!(desk.next(Duration::from_secs(15)), None, "it is dropped");
-        call(&mut desk, 15_000, 8);
+        gate.at_work = 3;
+        assert_eq!(ask(&mut gate, 10_000, 7), Reception::Accepted);
+        gate.at_work = 2;
+        assert_eq!(gate.next(Duration::from_secs(15)), None, "it is dropped");
+        call(&mut gate, 15_000, 8);
     }
 
     #[test]
     fn a_dead_service_is_left_alone_and_then_tried_once() {
-        let mut desk = CallGate::new(RULES, Spent::default());
+        let mut gate = CallGate::new(RULES, Spent::default());
         for number in 0..FAILURES_MAX {
-            let call = call(&mut desk, 0, number.into());
-            desk.finished(Duration::ZERO, call, false);
+            let call = call(&mut gate, 0, number.into());
+            gate.finished(Duration::ZERO, call, false);
         }
-        assert!(refusal(ask(&mut desk, 9_999, 4)).contains("left alone"));
-        let probe = call(&mut desk, 10_000, 5);
-        assert!(refusal(ask(&mut desk, 10_001, 6)).contains("left alone"));
-        desk.finished(Duration::from_millis(10_500), probe, false);
-        assert!(refusal(ask(&mut desk, 20_499, 7)).contains("left alone"));
-        let probe = call(&mut desk, 20_500, 8);
-        desk.finished(Duration::from_millis(20_600), probe, true);
-        call(&mut desk, 20_600, 9);
-        call(&mut desk, 20_600, 10);
+        assert!(refusal(ask(&mut gate, 9_999, 4)).contains("left alone"));
+        let probe = call(&mut gate, 10_000, 5);
+        assert!(refusal(ask(&mut gate, 10_001, 6)).contains("left alone"));
+        gate.finished(Duration::from_millis(10_500), probe, false);
+        assert!(refusal(ask(&mut gate, 20_499, 7)).contains("left alone"));
+        let probe = call(&mut gate, 20_500, 8);
+        gate.finished(Duration::from_millis(20_600), probe, true);
+        call(&mut gate, 20_600, 9);
+        call(&mut gate, 20_600, 10);
     }
 
     #[test]
     fn a_day_has_its_budget() {
-        let mut desk =
+        let mut gate =
             CallGate::new(CallRules { calls_per_day: Some(2), ..RULES }, Spent::default());
         for number in 0..2 {
-            let call = call(&mut desk, 0, number);
-            desk.finished(Duration::ZERO, call, true);
+            let call = call(&mut gate, 0, number);
+            gate.finished(Duration::ZERO, call, true);
         }
-        assert!(refusal(ask(&mut desk, 86_399_999, 3)).contains("budget"));
-        call(&mut desk, 86_400_000, 4);
+        assert!(refusal(ask(&mut gate, 86_399_999, 3)).contains("budget"));
+        call(&mut gate, 86_400_000, 4);
     }
 
     #[test]
     fn each_address_has_its_patience() {
         let rules = CallRules { queue_max: 1_000_000, ..RULES };
-        let asks = |desk: &mut CallGate, ms, from: &str, count: u64| {
+        let asks = |gate: &mut CallGate, ms, from: &str, count: u64| {
             let from: IpAddr = from.parse().unwrap();
             let answers = (0..count).map(|n| {
                 let question = about(ms as f64 + n as f64 / 100.0);
-                desk.receive(now(ms), Some(from), Ticket(n), &question, PATIENCE)
+                gate.receive(now(ms), Some(from), Ticket(n), &question, TIMEOUT)
             });
             answers.filter(|answer| !matches!(answer, Reception::Refused(..))).count()
         };
-        let mut desk = CallGate::new(rules, Spent::default());
-        assert_eq!(asks(&mut desk, 0, "192.0.2.1", 20), 10);
-        assert_eq!(asks(&mut desk, 0, "192.0.2.2", 20), 10);
-        assert_eq!(asks(&mut desk, 1_000, "192.0.2.1", 20), 5);
-        assert_eq!(asks(&mut desk, 0, "127.0.0.1", 20), 20);
-        assert_eq!(asks(&mut desk, 0, "2001:db8::1", 6), 6);
-        assert_eq!(asks(&mut desk, 0, "2001:db8::2", 20), 4, "the same network");
+        let mut gate = CallGate::new(rules, Spent::default());
+        assert_eq!(asks(&mut gate, 0, "192.0.2.1", 20), 10);
+        assert_eq!(asks(&mut gate, 0, "192.0.2.2", 20), 10);
+        assert_eq!(asks(&mut gate, 1_000, "192.0.2.1", 20), 5);
+        assert_eq!(asks(&mut gate, 0, "127.0.0.1", 20), 20);
+        assert_eq!(asks(&mut gate, 0, "2001:db8::1", 6), 6);
+        assert_eq!(asks(&mut gate, 0, "2001:db8::2", 20), 4, "the same network");
         let mut strict =
             CallGate::new(CallRules { limits_loopback: true, ..rules }, Spent::default());
         assert_eq!(asks(&mut strict, 0, "127.0.0.1", 20), 10);
@@ -477,13 +477,13 @@ mod tests {
 
     #[test]
     fn addresses_are_remembered_in_a_bound() {
-        let mut desk = CallGate::new(CallRules { queue_max: 1_000_000, ..RULES }, Spent::default());
+        let mut gate = CallGate::new(CallRules { queue_max: 1_000_000, ..RULES }, Spent::default());
         let from = |n: u32| Some(IpAddr::from(n.to_be_bytes()));
         for n in 0..20_000 {
-            desk.receive(now(0), from(n + (1 << 24)), Ticket(0), &about(1.0), PATIENCE);
+            gate.receive(now(0), from(n + (1 << 24)), Ticket(0), &about(1.0), TIMEOUT);
         }
-        assert_eq!(desk.askers.buckets.len(), Askers::REMEMBERED_MAX);
-        let later = desk.receive(now(2_000), from(7 << 24), Ticket(1), &about(1.0), PATIENCE);
-        assert_eq!((later, desk.askers.buckets.len()), (Reception::Accepted, 1));
+        assert_eq!(gate.askers.buckets.len(), Askers::REMEMBERED_MAX);
+        let later = gate.receive(now(2_000), from(7 << 24), Ticket(1), &about(1.0), TIMEOUT);
+        assert_eq!((later, gate.askers.buckets.len()), (Reception::Accepted, 1));
     }
 }

@@ -88,15 +88,16 @@ fn raise_limit() -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::layers::{Overrides, Which, configure};
+    use crate::config::HerdSelector;
+    use crate::config::layers::{Overrides, configure};
 
     /// Goal: all of them together never need more than there is, unless it is too little for a
     /// server at all.
     #[test]
     fn the_shares_are_a_whole() {
-        let which = Which::default();
-        let (herd, preset) = which.herd(Some("Bona")).unwrap();
-        let mut config = configure("Bona", herd, preset, &which, Overrides::default()).unwrap();
+        let selector = HerdSelector::default();
+        let (herd, preset) = selector.herd(Some("Bona")).unwrap();
+        let mut config = configure("Bona", herd, preset, &selector, Overrides::default()).unwrap();
         let ours = ours(&config);
         for descriptors in 0..3_000 {
             let Shares { clients, strangers, admins } = Shares::of(descriptors, &config);

@@ -48,7 +48,7 @@ impl Newcomers {
 
     /// Whether any address is near the end of its budget, so that the address of a connection
     /// matters.
-    pub fn anybody_is_short(&self, now: Duration) -> bool {
+    pub fn any_is_short(&self, now: Duration) -> bool {
         now < self.short_until
     }
 
@@ -135,12 +135,12 @@ mod tests {
         let (one, other) = (ip("192.0.2.1"), ip("192.0.2.2"));
         assert_eq!(newcomers.left(now, one), 100);
         newcomers.spend(now, one, 40);
-        assert!(!newcomers.anybody_is_short(now), "nobody need be asked");
+        assert!(!newcomers.any_is_short(now), "no address need be asked for");
         newcomers.spend(now, one, 80);
-        assert!(newcomers.anybody_is_short(now));
+        assert!(newcomers.any_is_short(now));
         assert_eq!((newcomers.left(now, one), newcomers.left(now, other)), (0, 100));
         assert_eq!(newcomers.left(later, one), 30, "a debt of 20 is paid first");
-        assert!(!newcomers.anybody_is_short(Duration::from_secs(18)));
+        assert!(!newcomers.any_is_short(Duration::from_secs(18)));
 
         newcomers.spend(now, ip("2001:db8::1"), 100);
         assert_eq!(newcomers.left(now, ip("2001:db8::2")), 0, "the same network");

@@ -39,7 +39,7 @@ enum Answerer {
     },
     Remote {
         pool: PlacesPool,
-        desk: Box<CallGate>,
+        gate: Box<CallGate>,
         /// The service has refused, and the operator has been informed.
         refuses: bool,
     },
@@ -69,8 +69,8 @@ impl Places {
         Places { name, source: Answerer::Local { local, held, load }, body: Vec::new() }
     }
 
-    pub fn remote(name: &'static str, pool: PlacesPool, desk: CallGate) -> Places {
-        let source = Answerer::Remote { pool, desk: Box::new(desk), refuses: false };
+    pub fn remote(name: &'static str, pool: PlacesPool, gate: CallGate) -> Places {
+        let source = Answerer::Remote { pool, gate: Box::new(gate), refuses: false };
         Places { name, source, body: Vec::new() }
     }
 
@@ -120,17 +120,17 @@ impl Places {
 
     /// For the status: how a remote source is, and what it has cost.
     pub fn service(&self, now: Now) -> Option<ServiceStatus> {
-        let Answerer::Remote { pool, desk, .. } = &self.source else { return None };
-        let (calls_today, calls_per_day) = desk.today(now);
+        let Answerer::Remote { pool, gate, .. } = &self.source else { return None };
+        let (calls_today, calls_per_day) = gate.today(now);
         let trouble = pool.trouble();
         let is_refused = matches!(trouble, Some(Trouble::Refusal(_)));
         Some(ServiceStatus {
-            state: match (desk.is_resting(), is_refused) {
+            state: match (gate.is_resting(), is_refused) {
                 (true, _) => ServiceState::LeftAlone,
                 (false, true) => ServiceState::Refuses,
                 (false, false) => ServiceState::Well,
             },
-            calls_under_way: desk.calls() as u64,
+            calls_under_way: gate.calls() as u64,
             calls_today: calls_today as u64,
             calls_left_today: calls_per_day.map(|max| max.saturating_sub(calls_today) as u64),
             elements_skipped: pool.skipped(),
@@ -160,7 +160,7 @@ impl Reactor {
                     return;
                 }
             }
-            Answerer::Remote { pool, desk, .. } => {
+            Answerer::Remote { pool, gate, .. } => {
                 let mut body = Vec::new();
                 if pool.recall(&question, &mut body) {
                     self.deferred.push_back(Deferred::Answered { ticket, body: body.into() });
@@ -169,8 +169,8 @@ impl Reactor {
                 // Asked only now and here: an address kept for each connection would cost more
                 // memory than all the system calls for those who ask.
                 let from = self.slots.connection(conn).and_then(|asker| asker.peer_ip());
-                match desk.receive(self.now, from, ticket, &question, timeout) {
-                    Reception::Accepted => pool.ask_next(desk, self.now.monotonic),
+                match gate.receive(self.now, from, ticket, &question, timeout) {
+                    Reception::Accepted => pool.ask_next(gate, self.now.monotonic),
                     Reception::Refused(status, why) => {
                         render::failure(status, why, &mut body);
                         self.deferred.push_back(Deferred::Answered { ticket, body: body.into() });
@@ -238,15 +238,15 @@ impl Reactor {
 
     /// One answer for every connection that asked the same.
     fn call_finished(&mut self, call: CallId, told: Told, body: Vec<u8>) {
-        let Answerer::Remote { pool, desk, refuses } = &mut self.places.source else { return };
+        let Answerer::Remote { pool, gate, refuses } = &mut self.places.source else { return };
         let has_answered = told == Told::Answer;
-        let was_resting = desk.is_resting();
+        let was_resting = gate.is_resting();
         let body: Rc<[u8]> = body.into();
-        for ticket in desk.finished(self.now.monotonic, call, has_answered) {
+        for ticket in gate.finished(self.now.monotonic, call, has_answered) {
             self.deferred.push_back(Deferred::Answered { ticket, body: body.clone() });
         }
-        tell_of_service(pool.trouble(), was_resting, desk.is_resting(), refuses);
-        pool.ask_next(desk, self.now.monotonic);
+        tell_of_service(pool.trouble(), was_resting, gate.is_resting(), refuses);
+        pool.ask_next(gate, self.now.monotonic);
     }
 
     /// Reads an operator's file anew. What answers now goes on until the new places are there.

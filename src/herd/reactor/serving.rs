@@ -141,7 +141,7 @@ impl Reactor {
     /// kernel, and only if it matters: keeping an address for each would cost more memory.
     fn newcomers_max(&mut self, conn: ConnId) -> usize {
         let now = self.now.monotonic;
-        if !self.newcomers.anybody_is_short(now) || conn.kind() != ConnKind::Client {
+        if !self.newcomers.any_is_short(now) || conn.kind() != ConnKind::Client {
             return usize::MAX;
         }
         let from = self.slots.connection(conn).and_then(|connection| connection.peer_ip());

@@ -262,8 +262,8 @@ fn open_places(
         Supply::Remote(remote) => {
             let (ledger, spent) = open_ledger(config).unzip();
             let pool = PlacesPool::start(remote, ledger, places.calls.workers, completion_sender);
-            let desk = CallGate::new(places.calls, spent.unwrap_or_default());
-            Ok(Places::remote(name, pool.map_err(no_thread)?, desk))
+            let gate = CallGate::new(places.calls, spent.unwrap_or_default());
+            Ok(Places::remote(name, pool.map_err(no_thread)?, gate))
         }
     }
 }
@@ -329,13 +329,14 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::layers::{Overrides, Which, configure};
+    use crate::config::HerdSelector;
+    use crate::config::layers::{Overrides, configure};
 
     #[test]
     fn the_core_is_told_keys_and_limits() {
-        let which = Which::default();
-        let (herd, preset) = which.herd(Some("Hill")).unwrap();
-        let mut config = configure("Hill", herd, preset, &which, Overrides::default()).unwrap();
+        let selector = HerdSelector::default();
+        let (herd, preset) = selector.herd(Some("Hill")).unwrap();
+        let mut config = configure("Hill", herd, preset, &selector, Overrides::default()).unwrap();
         let shares = Shares { clients: 9, strangers: 7, admins: 5 };
         let told = settings(&config, shares).unwrap();
         assert_eq!(told.strangers_max, 7);

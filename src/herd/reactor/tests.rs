@@ -10,8 +10,8 @@ use log::LevelFilter;
 use super::connection::Connection;
 use super::listener::{Accepted, Arrival, Listener};
 use super::*;
-use crate::config::Limits;
-use crate::config::layers::{Overrides, Which, configure};
+use crate::config::layers::{Overrides, configure};
+use crate::config::{HerdSelector, Limits};
 use crate::logging;
 use herd_core::LinkState;
 use herd_core::line::{LineLimits, Lines};
@@ -21,9 +21,9 @@ use herd_core::session::Phase;
 /// A server on ports that are free, for clients and for the peers, who would dial it; to be
 /// turned by hand.
 pub(super) fn reactor(dir: &std::path::Path) -> (Reactor, [SocketAddr; 2]) {
-    let which = Which::default();
-    let (herd, settings) = which.herd(Some("Bailey")).unwrap();
-    let mut config = configure("Bailey", herd, settings, &which, Overrides::default()).unwrap();
+    let selector = HerdSelector::default();
+    let (herd, settings) = selector.herd(Some("Bailey")).unwrap();
+    let mut config = configure("Bailey", herd, settings, &selector, Overrides::default()).unwrap();
     let free = |_| TcpListener::bind("127.0.0.1:0").unwrap();
     for _ in 0..100 {
         // The ports are free again when this line is over, and nearly always still are later.

@@ -145,10 +145,10 @@ impl PlacesPool {
     }
 
     /// Hands the gate's next calls to the threads that are free.
-    pub fn ask_next(&self, desk: &mut CallGate, now: Duration) {
-        while let Some((call, question)) = desk.next(now) {
+    pub fn ask_next(&self, gate: &mut CallGate, now: Duration) {
+        while let Some((call, question)) = gate.next(now) {
             // The threads live as long as this end of the channel.
-            let _ = self.questions.send((call, question, desk.spent()));
+            let _ = self.questions.send((call, question, gate.spent()));
         }
     }
 

@@ -1,7 +1,7 @@
 //! What servers want of the world: dials, answers of the places, ends of connections, and what they
 //! have to say of the herd.
 
-use super::{Event, MS, PATIENCE, World};
+use super::{ANSWER_TIMEOUT, Event, MS, World};
 use crate::host::Act;
 use crate::invariants::{Invariant, Violation};
 use crate::wire::{At, Party};
@@ -25,8 +25,8 @@ impl World {
                 let comes = !is_late || self.random.bool();
                 let far = At::of(conn).far();
                 if let Party::Client(client) = self.wires[far.wire].ends[far.end].party {
-                    let is_in_time = comes && after < PATIENCE;
-                    let settled = self.now + if is_in_time { after } else { PATIENCE };
+                    let is_in_time = comes && after < ANSWER_TIMEOUT;
+                    let settled = self.now + if is_in_time { after } else { ANSWER_TIMEOUT };
                     self.clients[client].promise(is_in_time, (self.now, settled))?;
                 }
                 if comes {

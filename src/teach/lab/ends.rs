@@ -9,7 +9,7 @@ use std::time::Duration;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
-use super::{Experiment, Findings, House, PATIENCE, count_events, join, pair};
+use super::{Experiment, Findings, House, TIMEOUT, count_events, join, pair};
 
 pub const REFUSED: Experiment = Experiment {
     name: "refused",
@@ -30,7 +30,7 @@ fn refused(found: &mut Findings, _: &House) -> io::Result<()> {
     let mut stream = TcpStream::connect(nobody)?;
     let interest = Interest::READABLE | Interest::WRITABLE;
     poll.registry().register(&mut stream, Token(0), interest)?;
-    poll.poll(&mut events, Some(PATIENCE))?;
+    poll.poll(&mut events, Some(TIMEOUT))?;
 
     found.show("connect() says", "refused", "all is well");
     let flags = |event: &mio::event::Event| {
@@ -78,7 +78,7 @@ fn silent_end(found: &mut Findings, _: &House) -> io::Result<()> {
     thread::sleep(Duration::from_millis(50));
 
     poll.registry().register(&mut near, Token(0), Interest::READABLE)?;
-    poll.poll(&mut events, Some(PATIENCE))?;
+    poll.poll(&mut events, Some(TIMEOUT))?;
     let first = events.iter().count();
     let told_both = events.iter().any(|event| event.is_readable() && event.is_read_closed());
     let mut scratch = [0; 64];

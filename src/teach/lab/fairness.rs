@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token};
 
-use super::{Experiment, Findings, House, PATIENCE, join, pair};
+use super::{Experiment, Findings, House, TIMEOUT, join, pair};
 
 pub const HOG: Experiment = Experiment {
     name: "hog",
@@ -72,7 +72,7 @@ fn serve(rule: Rule) -> io::Result<(usize, Vec<Duration>)> {
     let mut unfinished = VecDeque::new();
     let mut share_max = 0;
     while streams[OTHER.0].is_some() {
-        let timeout = if unfinished.is_empty() { PATIENCE } else { Duration::ZERO };
+        let timeout = if unfinished.is_empty() { TIMEOUT } else { Duration::ZERO };
         poll.poll(&mut events, Some(timeout))?;
         for token in events.iter().map(|event| event.token()) {
             if rule != Rule::OnePlace || !unfinished.contains(&token) {

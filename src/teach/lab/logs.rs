@@ -21,8 +21,8 @@ pub const LOG: Experiment = Experiment {
             system call, and the loop waits for the disk each time.",
     steps: "2,000 lines with simplelog on a `File` that counts. The same 2,000 with the log of \
             this house.",
-    house: "`LogSink` gathers a line and lays it into a tray in memory; a thread gives the tray to \
-            the disk.",
+    house: "`LogSink` gathers a line and puts it into a queue in memory; a thread gives the queue \
+            to the disk.",
     run: log_lines,
 };
 

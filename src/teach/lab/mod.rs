@@ -61,7 +61,7 @@ const EXPERIMENTS: &[Experiment] = &[
 /// A busy machine may hide an effect once.
 const TRIES: usize = 3;
 /// Long enough for anything that comes at all.
-const PATIENCE: Duration = Duration::from_secs(1);
+const TIMEOUT: Duration = Duration::from_secs(1);
 const COLUMNS: usize = 80;
 
 /// A fact, and the program that shows it.

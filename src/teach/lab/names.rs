@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use mio::{Events, Interest, Poll, Token};
 
-use super::{Experiment, Findings, House, PATIENCE, pair};
+use super::{Experiment, Findings, House, TIMEOUT, pair};
 
 pub const NEWCOMER: Experiment = Experiment {
     name: "newcomer",
@@ -35,7 +35,7 @@ fn newcomer(found: &mut Findings, _: &House) -> io::Result<()> {
     thread::sleep(Duration::from_millis(50));
 
     let mut events = Events::with_capacity(16);
-    poll.poll(&mut events, Some(PATIENCE))?;
+    poll.poll(&mut events, Some(TIMEOUT))?;
     let batch = events.iter().count();
     let mut hung_up_on_newcomer = false;
     for event in &events {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use mio::{Interest, Poll, Token};
 use rustix::event::{PollFd, PollFlags, Timespec, poll as poll_level};
 
-use super::{Experiment, Findings, House, PATIENCE, count_events, pair};
+use super::{Experiment, Findings, House, TIMEOUT, count_events, pair};
 
 pub const UNDRAINED: Experiment = Experiment {
     name: "undrained",
@@ -28,14 +28,14 @@ fn undrained(found: &mut Findings, _: &House) -> io::Result<()> {
     poll.registry().register(&mut near, Token(0), Interest::READABLE)?;
 
     far.write_all(&[b'x'; 100])?;
-    let first = count_events(&mut poll, PATIENCE)?;
+    let first = count_events(&mut poll, TIMEOUT)?;
     near.read_exact(&mut [0; 10])?;
     let second = count_events(&mut poll, Duration::from_millis(500))?;
 
     far.write_all(b"y")?;
-    let after_byte = count_events(&mut poll, PATIENCE)?;
+    let after_byte = count_events(&mut poll, TIMEOUT)?;
     poll.registry().reregister(&mut near, Token(0), Interest::READABLE)?;
-    let after_register = count_events(&mut poll, PATIENCE)?;
+    let after_register = count_events(&mut poll, TIMEOUT)?;
 
     found.show("events when 100 bytes arrive", 1, first);
     found.show("events in 500 ms, 90 bytes left", 1, second);

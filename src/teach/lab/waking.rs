@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use mio::{Poll, Token, Waker};
 
-use super::{Experiment, Findings, House, PATIENCE, count_events, join};
+use super::{Experiment, Findings, House, TIMEOUT, count_events, join};
 
 pub const WAKES: Experiment = Experiment {
     name: "wakes",
@@ -28,7 +28,7 @@ fn wakes(found: &mut Findings, _: &House) -> io::Result<()> {
         waker.wake()?;
     }
     let each = begun.elapsed() / 1_000;
-    let events = count_events(&mut poll, PATIENCE)?;
+    let events = count_events(&mut poll, TIMEOUT)?;
     let later = count_events(&mut poll, Duration::from_millis(50))?;
     found.show("events after 1,000 wakes", "1,000", events);
     found.show("events after that", "", later);

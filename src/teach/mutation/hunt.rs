@@ -24,7 +24,7 @@ use super::{Expected, Mutant, MutationError, Test};
 const FOLDER: &str = "target/mutants";
 /// How long a bug may keep the simulator or a test busy. A bug that makes it hang is not noticed: a
 /// test that hangs does not say what is wrong.
-const PATIENCE: Duration = Duration::from_secs(300);
+const TIMEOUT: Duration = Duration::from_secs(300);
 /// Lives that must go well without a bug.
 const SOUND_LIVES: u64 = 100;
 
@@ -359,7 +359,7 @@ fn run(command: &mut Command, switch: &str) -> Result<Option<(i32, String)>, Mut
 
 fn wait(child: &mut Child) -> io::Result<Option<i32>> {
     let began = Instant::now();
-    while began.elapsed() < PATIENCE {
+    while began.elapsed() < TIMEOUT {
         if let Some(status) = child.try_wait()? {
             return Ok(Some(status.code().unwrap_or(-1)));
         }

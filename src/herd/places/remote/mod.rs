@@ -62,7 +62,7 @@ pub struct Remote {
     http: Http,
     protocol: Box<dyn Protocol>,
     key: Option<Secret>,
-    memory: Option<Cache>,
+    cache: Option<Cache>,
     /// Elements of answers that could not be used, since the start.
     skipped: AtomicU64,
     trouble: Mutex<Option<Trouble>>,
@@ -79,23 +79,23 @@ pub enum Trouble {
 }
 
 impl Remote {
-    /// Prepares to ask as `places` wants it; nothing is sent yet. Without a `memory` no answer is
+    /// Prepares to ask as `places` wants it; nothing is sent yet. Without a `cache` no answer is
     /// ever kept.
     pub fn new(
         protocol: Box<dyn Protocol>,
         places: &Places,
-        memory: Option<Cache>,
+        cache: Option<Cache>,
     ) -> Result<Remote, SourceError> {
         let http = Http::new(&protocol.address(), places)?;
         let (key, skipped, trouble) = (places.key.clone(), AtomicU64::new(0), Mutex::new(None));
-        Ok(Remote { http, protocol, key, memory, skipped, trouble })
+        Ok(Remote { http, protocol, key, cache, skipped, trouble })
     }
 
     /// Appends the answer to `question` if one is kept that may be given again: at once, so it
     /// need not wait for a thread, nor count as a call.
     pub fn recall(&self, question: &Question, out: &mut Vec<u8>) -> bool {
-        let memory = self.memory.as_ref();
-        memory.is_some_and(|memory| memory.recall(question, Instant::now(), out))
+        let cache = self.cache.as_ref();
+        cache.is_some_and(|cache| cache.recall(question, Instant::now(), out))
     }
 
     /// Ends the calls in flight and refuses new ones: `answer` returns soon, with a failure.
@@ -129,10 +129,10 @@ impl Remote {
             out.truncate(begin);
             return Err(Failure::unknown(wrong));
         }
-        if let Some(memory) = &self.memory
+        if let Some(cache) = &self.cache
             && !said.is_partial
         {
-            memory.keep(question, Instant::now(), &out[begin..]);
+            cache.keep(question, Instant::now(), &out[begin..]);
         }
         Ok(said)
     }
