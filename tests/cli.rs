@@ -334,7 +334,11 @@ fn with_a_key_a_server_may_leave_the_machine() {
         ["check-config", "--config", "herd.toml"]
     };
     check_in(herd(dir.path(), &file("")), 78, "`open = true` in herd.toml");
-    check_in(herd(dir.path(), &file("open = true")), 0, "\nopen: whoever reaches a port may forge");
+    check_in(
+        herd(dir.path(), &file("open = true")),
+        0,
+        "\nopen: any program that reaches a port can forge",
+    );
     let keyed = file("key_file = \"herd.key\"");
     check_in(herd(dir.path(), &keyed), 0, "\npeers are authenticated, with 1 key\n");
     let flag = [&keyed[..], &["--key-file", "no.key"]].concat();

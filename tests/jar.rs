@@ -1,22 +1,22 @@
 //! A herd in a jar: the servers' minds with fake wires between them, and virtual time. Goal:
-//! whatever happens to it, a herd keeps what it promises. Method: each seed is a life of a herd, as
+//! whatever happens to it, a herd keeps what it promises. Method: each seed is a run of a herd, as
 //! eventful as `sim::chance` says; some dozens of them here, and as many as there is time for with
-//! `herd sim --seeds`. A life that goes wrong prints the command that lives it again.
+//! `herd sim --seeds`. A run that goes wrong prints the command that repeats it.
 
 use herd_core::presets::PRESETS;
 use herd_sim::event_log::Detail;
 use herd_sim::faults::Faults;
 use herd_sim::graph::Shape;
-use herd_sim::{Life, Plan};
+use herd_sim::{Plan, Run};
 
 const SEEDS: u64 = 60;
 
-fn keep_promises(plan: &Plan, seed: u64) -> Life {
-    let life = plan.live(seed, Detail::Silent);
-    if let Err(violation) = &life.outcome {
-        panic!("{violation}\nlive it again: {}", plan.command(seed));
+fn keep_promises(plan: &Plan, seed: u64) -> Run {
+    let run = plan.run(seed, Detail::Silent);
+    if let Err(violation) = &run.outcome {
+        panic!("{violation}\nrun it again: {}", plan.command(seed));
     }
-    life
+    run
 }
 
 /// PROTOCOL 2.10, 8.4, 8.5, 11.2.
@@ -30,10 +30,10 @@ fn every_promise_is_kept_in_every_life() {
 #[test]
 fn the_same_seed_is_the_same_life() {
     let plan = Plan::default();
-    let hash = |seed, detail| plan.live(seed, detail).hash;
+    let hash = |seed, detail| plan.run(seed, detail).hash;
     for seed in (0..SEEDS).step_by(20) {
         let (first, told) = (hash(seed, Detail::Silent), hash(seed, Detail::Lines));
-        assert_eq!(first, told, "seed {seed}: who writes a life down does not change it");
+        assert_eq!(first, told, "seed {seed}: recording a run does not change it");
     }
     assert_ne!(hash(0, Detail::Silent), hash(1, Detail::Silent), "a hash that says something");
 }
@@ -46,10 +46,10 @@ fn a_report_costs_2e_minus_n_plus_1_lines() {
     for (seed, shape) in shapes.chain(PRESETS.iter().map(Shape::Preset)).enumerate() {
         let servers = Some(if matches!(shape, Shape::Preset(_)) { 5..=5 } else { 4..=20 });
         let plan = Plan { servers, graph: Some(shape), reports: Some(20), ..Plan::default() };
-        let life = keep_promises(&plan, seed as u64);
-        assert_eq!(life.cost.reports, 20, "{shape}");
-        let lines = 20 * (2 * life.links + 1 - life.servers);
-        assert_eq!(life.cost.lines, lines, "{shape}");
+        let run = keep_promises(&plan, seed as u64);
+        assert_eq!(run.cost.reports, 20, "{shape}");
+        let lines = 20 * (2 * run.links + 1 - run.servers);
+        assert_eq!(run.cost.lines, lines, "{shape}");
     }
 }
 
@@ -58,8 +58,8 @@ fn a_report_costs_2e_minus_n_plus_1_lines() {
 fn each_fault_happens_where_it_is_asked_for() {
     let check = |faults: &str, sign: &str| {
         let plan = Plan { faults: Some(Faults::parse(faults).unwrap()), ..Plan::default() };
-        let lives = (0..8).map(|seed| plan.live(seed, Detail::Events));
-        let rows: Vec<_> = lives.flat_map(|life| life.rows).map(|row| row.to_string()).collect();
+        let runs = (0..8).map(|seed| plan.run(seed, Detail::Events));
+        let rows: Vec<_> = runs.flat_map(|run| run.rows).map(|row| row.to_string()).collect();
         assert!(rows.iter().any(|row| row.contains(sign)), "{faults}: nothing {sign}");
     };
     check("crash", "is killed");

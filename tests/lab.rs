@@ -93,7 +93,7 @@ fn the_book_and_the_list_name_the_same_experiments() {
 }
 
 #[test]
-fn whoever_has_no_python_is_told_so() {
+fn a_missing_python_is_reported() {
     let mut herd = Command::new(env!("CARGO_BIN_EXE_herd"));
     let Output { status, stderr, .. } =
         herd.args(["lab", "order"]).env("PATH", "").output().unwrap();

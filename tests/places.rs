@@ -207,7 +207,7 @@ fn more_questions_than_the_queue_holds_are_refused_at_once() {
     }
 }
 
-/// Goal: the same question on its way is asked once, whoever asks it, and everybody hears the
+/// Goal: the same question on its way is asked once, however many ask it, and all of them get the
 /// answer. Method: one client asks it often, another asks it too, and the service answers once;
 /// a second call would wait for an answer that never comes.
 #[test]

@@ -31,7 +31,7 @@ fn lacks_python(test: &str) -> bool {
 /// Transcripts that nobody with plain links on the client port can follow, with the reason.
 const EXCEPT: &[(&str, &str)] = &[(
     "clients_cannot_speak_as_servers",
-    "it has one port: whoever says AT there is a neighbour, as the course has it",
+    "it has one port: a client that says AT there is a neighbour, as the course has it",
 )];
 
 fn say_transcripts(herd: &Herd) {
@@ -75,7 +75,7 @@ fn both_makes() -> Herd {
     herd
 }
 
-/// Goal: servers that come back are told again, by whoever is beside them. Method: one twin after
+/// Goal: servers that come back are told again by their neighbours. Method: one twin after
 /// the other dies without a word among four that know; it must soon hold what it held.
 #[test]
 fn a_twin_that_comes_back_is_told_everything() {

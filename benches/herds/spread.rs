@@ -1,10 +1,10 @@
 //! How long a report takes from one server of a herd of five to each of the four others, while
 //! reports come at a fixed rate. Apart from the loads of `herd bench`, which see one server only.
 //!
-//! Method: to each of the four we are one more peer, which only listens. The time that a report
-//! tells is the one at which it was due to be sent, so whoever hears it anywhere knows its age, and
-//! a sender that is late makes it older. A plain peer would be told by a connection for each line,
-//! and it would be those that are measured.
+//! Method: to each of the four we are one more peer, which only listens. The time in a report is
+//! the one at which it was due to be sent, so its age is known wherever it arrives, and a sender
+//! that is late makes it older. A course peer would get a connection for each line, and those would
+//! be what is measured.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};

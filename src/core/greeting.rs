@@ -24,10 +24,10 @@ use super::names::{ConnId, PeerId};
 use super::peer_table::{Claims, State, Stranger};
 use super::peer_wire::{Greeting, MAC_BYTES, PeerLine, Refusal, write_hex};
 
-/// A reason to refuse somebody is told to the log once in this time, however many come.
+/// A reason to refuse a connection is logged once in this time, however many come.
 const NOTED_EVERY: Duration = Duration::from_secs(60);
 
-/// Why somebody is refused.
+/// Why a connection is refused.
 type Reason = &'static str;
 
 const NO_COMMON_KEY: Reason = "does not share a key with us";

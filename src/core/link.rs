@@ -15,7 +15,7 @@ use super::store::Place;
 ///
 /// invariant: `owed` is at least what the reactor has not yet sent on this connection, less the
 /// greeting, which was sent before there was a link
-/// invariant: whenever something is missed or untold, `asked` is set: somebody will see to it
+/// invariant: whenever something is missed or untold, `asked` is set, so that it will be repaired
 pub(super) struct Link {
     pub conn: ConnId,
     /// When it was greeted.

@@ -1,5 +1,5 @@
-//! A peer's life, written down as states. Apart because who is joined to whom is a story of its
-//! own; what is said once a link is up is in `flood` and `sync`.
+//! A peer's life, written down as states: who is joined to whom. What is said once a link is up is
+//! in `flood` and `sync`.
 //!
 //! ```text
 //!                 ┌───────────── back-off ─────────────┐

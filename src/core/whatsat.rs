@@ -1,5 +1,5 @@
-//! Questions in flight, and the order of answers. Apart because it alone knows that an answer
-//! may take longer than a turn; it asks nobody and knows no places.
+//! Questions in flight, and the order of answers. It alone knows that an answer may take longer
+//! than a turn; it asks no service and knows no places.
 //!
 //! Commands of one connection take effect in the order sent and are answered in that order. Most
 //! are answered as they are handled, and such a connection has nothing here. A WHATSAT opens a

@@ -38,7 +38,7 @@ pub struct Client {
     pub is_cut: bool,
 }
 
-/// What a server may do that it must not in most lives.
+/// What a server may do that it must not in most runs.
 #[derive(Clone, Copy, Default)]
 struct Laxity {
     is_full: bool,

@@ -70,12 +70,12 @@ struct Pair {
     trips: usize,
 }
 
-/// Lives through the refilling of an empty server and of one that has missed half, while a client
+/// Goes through the refilling of an empty server and of one that has missed half, while a client
 /// goes on reporting.
 ///
 /// # Errors
 /// The promise that was broken first.
-pub fn live(crowd: Crowd, seed: u64) -> Result<Price, Violation> {
+pub fn run(crowd: Crowd, seed: u64) -> Result<Price, Violation> {
     let ids = ids(crowd, seed);
     let mut pair = Pair::new(seed);
     pair.report(A, &ids, crowd.shape, 1)?;
@@ -315,7 +315,7 @@ mod tests {
             [(20_000, Shape::Usual), (1_000, Shape::LongLines), (200, Shape::HeavyLeaf)]
         {
             let price =
-                live(Crowd { clients, shape }, 1).unwrap_or_else(|broken| panic!("{broken}"));
+                run(Crowd { clients, shape }, 1).unwrap_or_else(|broken| panic!("{broken}"));
             assert!(price.trips[0] <= 50 + price.held / 1_000, "{price:?}");
         }
     }

@@ -1,11 +1,11 @@
-//! The record of a simulated life: a hash of everything, counts, and rows for people. None of it
+//! The record of a simulated run: a hash of everything, counts, and rows for people. None of it
 //! changes what happens.
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hasher};
 use std::time::Duration;
 
-/// How much of a life is recorded.
+/// How much of a run is recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Detail {
     /// Only its end.
@@ -30,7 +30,7 @@ pub struct Counts {
     pub commands: u64,
     pub link_faults: u64,
     pub crashes: u64,
-    /// How long the herd has lived.
+    /// How long the herd has run.
     pub time: Duration,
 }
 

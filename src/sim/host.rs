@@ -74,13 +74,13 @@ pub struct Host {
 }
 
 impl Host {
-    pub fn new(settings: Settings, born: Duration, ahead_ms: i64) -> Host {
+    pub fn new(settings: Settings, started: Duration, ahead_ms: i64) -> Host {
         Host {
             peers: settings.peers.len(),
             peer_owed_max: settings.limits.peer_outbox_bytes_max,
             expire_after: settings.limits.expire_after,
             server: Server::new(settings),
-            clock: Clock::new(born, ahead_ms),
+            clock: Clock::new(started, ahead_ms),
             wheel: TimerWheel::new(),
             scan: DeadlineScan::default(),
             out: Outputs::default(),

@@ -22,7 +22,7 @@ const STAMP_LATE_MAX: i128 = 1_000_000;
 pub enum Invariant {
     /// I1: reports have one order, and a store ends with the same however they come.
     Order,
-    /// I2: what a server holds of a client never becomes older while it lives.
+    /// I2: what a server holds of a client never becomes older while it runs.
     Rising,
     /// I3: a server's digests and counts match what it holds.
     Upkeep,
@@ -51,7 +51,7 @@ pub enum Invariant {
     Endless,
     /// What the code asserts of itself.
     Assertion,
-    /// The same seed is the same life.
+    /// The same seed is the same run.
     Replay,
 }
 
@@ -140,7 +140,7 @@ pub struct Invariants {
     samples: Vec<String>,
 }
 
-/// Reports that are held against each other at the end of a life.
+/// Reports that are held against each other at the end of a run.
 const SAMPLES_MAX: usize = 60;
 /// A server is checked after every so many inputs.
 const UPKEEP_EVERY: u64 = 200;
@@ -150,16 +150,16 @@ const EXPIRY_SLACK: i128 = 2_000_000_000;
 /// What was seen of a server.
 #[derive(Default)]
 struct Seen {
-    /// In this life: what it held of each client when it was looked at last.
+    /// In this run: what it held of each client when it was looked at last.
     registers: BTreeMap<Vec<u8>, Vec<u8>>,
     /// Reports that it has taken in and forgotten.
     changes: u64,
     looks: u64,
-    /// In this life: what it held of each client when that had expired.
+    /// In this run: what it held of each client when that had expired.
     forgotten: BTreeMap<Vec<u8>, Vec<u8>>,
     /// Moments at which it has received reports, as its answers say.
     stamps: BTreeSet<i128>,
-    /// In all its lives: when it received clients' reports, on its own clock.
+    /// In all its runs: when it received clients' reports, on its own clock.
     clock: BTreeSet<i128>,
 }
 
@@ -196,13 +196,13 @@ impl Invariants {
         seen.compare(body)
     }
 
-    /// The last moment at which a server, in this life, told a client that it had received its
+    /// The last moment at which a server, in this run, told a client that it had received its
     /// report.
     pub fn stamped(&self, server: usize) -> i128 {
         self.seats[server].stamps.last().copied().unwrap_or_default()
     }
 
-    /// A client was answered by this server, if that still lives: then it must have what it says.
+    /// A client was answered by this server, if that still runs: then it must have what it says.
     /// `stamped` is when it had received the last one that the client can know of.
     ///
     /// # Errors
@@ -237,7 +237,7 @@ impl Invariants {
         Ok(())
     }
 
-    /// A server's life has ended; `living` are the others.
+    /// A server's run has ended; `living` are the others.
     ///
     /// # Errors
     /// I2, I3, I6.

@@ -2,8 +2,8 @@
 //! Operators, teachers and CI run it (`herd sim`), and so do the tests; it opens no socket and
 //! reads no clock.
 //!
-//! A seed is a life of a herd: it decides which servers are joined, what clients say and what goes
-//! wrong (`scenario`). A life that breaks a promise (`invariants::Invariant`) can be lived again
+//! A seed is a run of a herd: it decides which servers are joined, what clients say and what goes
+//! wrong (`scenario`). A run that breaks a promise (`invariants::Invariant`) can be repeated
 //! from its seed, word for word.
 //!
 //! Reading order: `invariants` (what is promised), `scenario` (what a seed decides), `world` (how
@@ -37,12 +37,12 @@ pub use propagation::Cost;
 use scenario::Scenario;
 use world::World;
 
-/// Every so many seeds, one is lived twice, and must be the same life.
+/// Every so many seeds, one is run twice, and must be the same run.
 const TWICE_EVERY: u64 = 1_000;
 /// A larger herd is not broken but measured: its faults are those of its parts.
 pub const SERVERS_MAX: usize = 64;
 
-/// What all lives of a run have in common. Each seed decides what is `None`.
+/// What all runs of a run have in common. Each seed decides what is `None`.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
     pub servers: Option<RangeInclusive<usize>>,
@@ -52,8 +52,8 @@ pub struct Plan {
     pub reports: Option<usize>,
 }
 
-/// A life, after its end.
-pub struct Life {
+/// A run, after its end.
+pub struct Run {
     pub seed: u64,
     pub outcome: Result<(), Violation>,
     pub hash: u64,
@@ -65,23 +65,23 @@ pub struct Life {
 }
 
 impl Plan {
-    /// Lives one life.
-    pub fn live(&self, seed: u64, detail: Detail) -> Life {
+    /// Does one run.
+    pub fn run(&self, seed: u64, detail: Detail) -> Run {
         let scenario = match self.reports {
             Some(reports) => Scenario::measured(self, reports, seed),
             None => Scenario::of_seed(self, seed),
         };
         let (servers, links) = (scenario.graph.names.len(), scenario.graph.links.len());
         let mut world = World::new(scenario, seed, detail);
-        // The state after a panic is looked at, but the life does not go on with it.
-        let lived = catch_unwind(AssertUnwindSafe(|| world.live()));
+        // The state after a panic is looked at, but the run does not go on with it.
+        let ended = catch_unwind(AssertUnwindSafe(|| world.run()));
         let cost = match self.reports {
             Some(_) => world.propagation.cost(),
             None => Cost::default(),
         };
-        Life {
+        Run {
             seed,
-            outcome: lived.unwrap_or_else(|payload| Err(Violation::of_panic(&*payload))),
+            outcome: ended.unwrap_or_else(|payload| Err(Violation::of_panic(&*payload))),
             hash: world.event_log.hash(),
             counts: world.event_log.counts,
             rows: world.event_log.rows,
@@ -91,19 +91,19 @@ impl Plan {
         }
     }
 
-    /// One life of many; now and then, it is lived twice.
-    pub fn live_one_of_many(&self, seed: u64, number: u64) -> Life {
-        let mut life = self.live(seed, Detail::Silent);
-        if number.is_multiple_of(TWICE_EVERY) && life.outcome.is_ok() {
-            let again = self.live(seed, Detail::Silent);
-            life.outcome = Invariant::Replay.demand(life.hash == again.hash, || {
-                format!("{:016x} the first time and {:016x} again", life.hash, again.hash)
+    /// One run of many; now and then, it is done twice.
+    pub fn run_one_of_many(&self, seed: u64, number: u64) -> Run {
+        let mut run = self.run(seed, Detail::Silent);
+        if number.is_multiple_of(TWICE_EVERY) && run.outcome.is_ok() {
+            let again = self.run(seed, Detail::Silent);
+            run.outcome = Invariant::Replay.demand(run.hash == again.hash, || {
+                format!("{:016x} the first time and {:016x} again", run.hash, again.hash)
             });
         }
-        life
+        run
     }
 
-    /// The command that lives this seed again.
+    /// The command that runs this seed again.
     pub fn command(&self, seed: u64) -> String {
         let mut command = format!("herd sim --seed {seed}");
         if let Some(servers) = &self.servers {

@@ -179,7 +179,7 @@ impl Scenario {
         }
     }
 
-    /// Each mechanism is there in some lives and not in others.
+    /// Each mechanism is there in some runs and not in others.
     fn with_mechanisms(self, plan: &Plan, random: &mut Rng) -> Scenario {
         let demands_keys =
             plan.faults.is_some_and(|faults| !faults.and(Faults::ON_THE_WIRE).is_empty());
@@ -220,7 +220,7 @@ impl Scenario {
         self.expire_after.is_some_and(|after| after < EXPIRES_LATE)
     }
 
-    /// The keys of a server in one of its lives.
+    /// The keys of a server in one of its runs.
     pub fn draws_keys(&self, random: &mut Rng) -> Vec<[u8; 32]> {
         let (old, new) = ([1; 32], [2; 32]);
         match (self.keys, random.u32(0..3)) {
@@ -256,7 +256,7 @@ impl Scenario {
     }
 
     /// Where there is room for one line at a time, hundreds of parts that differ are sent one after
-    /// the other, and life is too short for that. No configuration allows so little.
+    /// the other, and no run is long enough for that. No configuration allows so little.
     fn with_room_for_a_crowd(self) -> Scenario {
         if self.ids <= CROWD {
             return self;

@@ -8,10 +8,10 @@ use herd_core::names::{ConnId, ConnKind};
 /// The party at one end of a wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Party {
-    /// A server, in one of its lives.
+    /// A server, in one of its runs.
     Server {
         server: usize,
-        life: u32,
+        run: u32,
     },
     Client(usize),
     /// A client of the peer port that is no server.

@@ -8,8 +8,8 @@
 //!                                its next deadline and every delivery go onto the agenda
 //! ```
 //!
-//! Everything random is drawn from one generator in the order of events, so a seed is a life of the
-//! herd that can be lived again. What happens to it is in `inject`, and how it ends in
+//! Everything random is drawn from one generator in the order of events, so a seed is a run of the
+//! herd that can be repeated. What happens to it is in `inject`, and how it ends in
 //! `quiescence`.
 
 mod acts;
@@ -34,7 +34,7 @@ use super::settings::ANSWER_TIMEOUT;
 use super::wire::{At, Party, Wire};
 use herd_core::names::{ConnId, PeerId, Ticket};
 
-/// Ten servers with so many events are in an endless loop: some hundred times what most lives take.
+/// Ten servers with so many events are in an endless loop: some hundred times what most runs take.
 const EVENTS_MAX: u64 = 1_000_000;
 /// How much longer everything takes on a slow link.
 const SLOWNESS: u32 = 8;
@@ -59,12 +59,12 @@ pub struct World {
     is_over: bool,
 }
 
-/// A server's place in the graph, whichever run of it lives there now.
+/// A server's place in the graph, whichever run of it runs there now.
 struct Seat {
     name: String,
     /// Seats of its peers, in the order of their `PeerId`s, and whether we dial.
     peers: Vec<(usize, bool)>,
-    life: u32,
+    run: u32,
     body: Option<Host>,
     /// Its doors are closed.
     is_leaving: bool,
@@ -78,16 +78,16 @@ enum Event {
     Deliver(At),
     Dialed {
         server: usize,
-        life: u32,
+        run: u32,
         peer: PeerId,
     },
     Timers {
         server: usize,
-        life: u32,
+        run: u32,
     },
     Answer {
         server: usize,
-        life: u32,
+        run: u32,
         ticket: Ticket,
         body: String,
     },
@@ -99,18 +99,18 @@ enum Event {
         report: Option<String>,
     },
     Fault,
-    Birth {
+    Start {
         server: usize,
     },
     /// The time that a leaving server gives its clients is over.
     Farewell {
         server: usize,
-        life: u32,
+        run: u32,
     },
     /// The time that it gives all others is over, too.
     Gone {
         server: usize,
-        life: u32,
+        run: u32,
     },
     /// Is the herd at rest?
     Look,
@@ -122,7 +122,7 @@ impl World {
         let seat = |server: usize| Seat {
             name: scenario.graph.names[server].clone(),
             peers: scenario.graph.peers_of(server),
-            life: 0,
+            run: 0,
             body: None,
             is_leaving: false,
             has_lost_heirs: false,
@@ -153,7 +153,7 @@ impl World {
         let servers = self.seats.len();
         for server in 0..servers {
             let after = self.up_to(300 * MS);
-            self.plan(after, Event::Birth { server });
+            self.plan(after, Event::Start { server });
         }
         let (first, peace) = (self.scenario.first_talk, self.scenario.peace);
         for number in 0..self.scenario.clients {
@@ -178,11 +178,11 @@ impl World {
         self.plan(peace, Event::Look);
     }
 
-    /// Lets the herd live, and checks what must be true on the way and at its end.
+    /// Lets the herd run, and checks what must be true on the way and at its end.
     ///
     /// # Errors
     /// The promise that was broken first.
-    pub fn live(&mut self) -> Result<(), Violation> {
+    pub fn run(&mut self) -> Result<(), Violation> {
         let events_max = EVENTS_MAX * self.seats.len().div_ceil(10) as u64;
         while let Some((now, event)) = self.agenda.next() {
             self.now = now;
@@ -201,23 +201,25 @@ impl World {
     fn happen(&mut self, event: Event) -> Result<(), Violation> {
         match event {
             Event::Deliver(at) => self.deliver(at),
-            Event::Dialed { server, life, peer } if self.lives(server, life) => {
+            Event::Dialed { server, run, peer } if self.is_current(server, run) => {
                 self.dialed(server, peer)
             }
-            Event::Timers { server, life } if self.lives(server, life) => {
+            Event::Timers { server, run } if self.is_current(server, run) => {
                 self.seats[server].deadline = None;
                 self.tell(server, Host::expire)
             }
-            Event::Answer { server, life, ticket, body } if self.lives(server, life) => {
+            Event::Answer { server, run, ticket, body } if self.is_current(server, run) => {
                 self.note("answer", (server, 0), body.as_bytes());
                 self.tell(server, |told| told.answer(ticket, body.as_bytes()))
             }
             Event::Lost(at) => self.lose(at),
             Event::Talk { server, report } => self.talk(server, report),
             Event::Fault => self.fault(),
-            Event::Birth { server } => self.be_born(server),
-            Event::Farewell { server, life } if self.lives(server, life) => self.farewell(server),
-            Event::Gone { server, life } if self.lives(server, life) => self.be_gone(server),
+            Event::Start { server } => self.start(server),
+            Event::Farewell { server, run } if self.is_current(server, run) => {
+                self.farewell(server)
+            }
+            Event::Gone { server, run } if self.is_current(server, run) => self.be_gone(server),
             Event::Look => self.look(),
             // Meant for a server that has died.
             Event::Dialed { .. }
@@ -290,7 +292,7 @@ impl World {
         let piece = std::mem::take(&mut end.incoming);
         let party = end.party;
         match party {
-            Party::Server { server, life } if self.lives(server, life) => {
+            Party::Server { server, run } if self.is_current(server, run) => {
                 self.tell(server, |body| body.arrive(conn, &piece))
             }
             _ => Ok(()),
@@ -315,13 +317,13 @@ impl World {
     /// A client reads answers.
     fn answer(&mut self, client: usize, at: At, piece: &[u8]) -> Result<(), Violation> {
         let lines = self.clients[client].hear(piece)?;
-        let Party::Server { server, life } = self.wires[at.wire].ends[1 - at.end].party else {
+        let Party::Server { server, run } = self.wires[at.wire].ends[1 - at.end].party else {
             return Ok(());
         };
         for line in lines {
             let living = self.seats.iter().filter_map(|seat| seat.body.as_ref());
             let seat = &self.seats[server];
-            let body = seat.body.as_ref().filter(|_| seat.life == life);
+            let body = seat.body.as_ref().filter(|_| seat.run == run);
             let stamped = &mut self.clients[client].stamped;
             self.invariants.acknowledge(line, body.map(|body| (server, body)), stamped, living)?;
         }
@@ -417,8 +419,8 @@ impl World {
         let Some(next) = seat.body.as_ref().and_then(Host::next_deadline) else { return };
         if seat.deadline.is_none_or(|planned| next < planned) {
             seat.deadline = Some(next);
-            let life = seat.life;
-            self.plan(next.saturating_sub(self.now), Event::Timers { server, life });
+            let run = seat.run;
+            self.plan(next.saturating_sub(self.now), Event::Timers { server, run });
         }
     }
 
@@ -430,8 +432,8 @@ impl World {
         at.conn(self.wires[at.wire].kind())
     }
 
-    fn lives(&self, server: usize, life: u32) -> bool {
-        self.seats[server].life == life && self.seats[server].body.is_some()
+    fn is_current(&self, server: usize, run: u32) -> bool {
+        self.seats[server].run == run && self.seats[server].body.is_some()
     }
 
     fn latency(&mut self, slow: bool) -> Duration {

@@ -62,8 +62,8 @@ pub fn posix_ns() -> i128 {
 
 /// A hundred client ports and the hundred peer ports above them.
 ///
-/// Whoever listens on the last of them has claimed them all, in whatever process: so tests of
-/// several binaries, and of several checkouts, may run at the same time.
+/// The test that listens on the last of them has claimed them all, in whatever process: so tests
+/// of several binaries, and of several checkouts, may run at the same time.
 struct Ports {
     base: u16,
     _claim: TcpListener,
@@ -130,8 +130,8 @@ impl Herd {
         herd
     }
 
-    /// The same with a proxy on every link, in the order of the links. Each server has a herd.toml
-    /// of its own: in it, those whom it dials listen where the proxies do. Nothing runs yet.
+    /// The same with a proxy on every link, in the order of the links. Each server has its own
+    /// herd.toml, in which the peers that it dials have the proxies' addresses. Nothing runs yet.
     pub fn with_proxies(
         names: &[&str],
         links: &[(&str, &str)],

@@ -155,8 +155,8 @@ fn stand_between(listener: &TcpListener, target: u16, shared: &Mutex<Orders>) {
     }
 }
 
-/// Takes those who have connected. A hole answers them, as it is the kernel who does, and nobody
-/// hears of it on the far side.
+/// Takes the connections that have come. In a hole the kernel accepts them, and the far side never
+/// learns of it.
 fn admit(listener: &TcpListener, target: u16, orders: &mut Orders, joints: &mut Vec<Joint>) {
     if orders.moods.contains(&Mood::Stall) {
         return;

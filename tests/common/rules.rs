@@ -112,7 +112,7 @@ pub fn positions_and_times() -> Vec<Case> {
     cases
 }
 
-/// `here` is in Helsinki and `sea` far from everywhere; somebody else was told so.
+/// `here` is in Helsinki and `sea` far from everywhere; another client has said so.
 /// PROTOCOL 3.1, 3.2, 3.3, 3.4.
 pub fn questions(here: (&str, &str), sea: (&str, &str)) -> Vec<Case> {
     let places = |(client, at_line): (&str, &str), operands: &str, least, most| {

@@ -51,7 +51,7 @@ pub fn write_herd(out: &mut impl Write, herd: &Herd, keys: &[HerdKey]) -> io::Re
     writeln!(out, "herd {}: {servers}, {}", herd.id, count(herd.links.len(), "link"))?;
     match keys.len() {
         0 if herd.open => {
-            writeln!(out, "open: whoever reaches a port may forge reports")?;
+            writeln!(out, "open: any program that reaches a port can forge reports")?;
         }
         0 => writeln!(out, "peers are not authenticated: servers listen on loopback only")?,
         keys => writeln!(out, "peers are authenticated, with {}", count(keys, "key"))?,

@@ -96,7 +96,7 @@ pub fn run(command: Command) -> Result<Exit, Failure> {
         Command::Presets => presets::write_presets(&mut out),
         Command::Trace(command) => return trace::run(&mut out, &command),
         Command::Lab(flags) => return lab::run(&mut out, flags),
-        Command::Sim(flags) => return sim::show(&mut out, &flags.lives()?),
+        Command::Sim(flags) => return sim::show(&mut out, &flags.runs()?),
         Command::Mutants(flags) => return mutants::show(&mut out, &flags.hunt()),
     };
     written.and_then(|()| out.flush()).map_err(|error| Failure::of_output(&error))?;

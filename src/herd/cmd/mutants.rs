@@ -44,9 +44,9 @@ pub fn show(out: &mut impl Write, wanted: &Hunt) -> Result<Exit, Failure> {
 /// Says in one line what is wrong with this program, if the simulator finds anything.
 fn look_inside(out: &mut impl Write, Limits { seed, seeds }: Limits) -> io::Result<bool> {
     let Some(caught) = first_broken(seed, seeds) else { return Ok(true) };
-    let herd_sim::hunt::Catch { lives, seed, violation, is_crowd } = caught;
+    let herd_sim::hunt::Catch { runs, seed, violation, is_crowd } = caught;
     let (promise, sentence) = (violation.invariant.name().to_owned(), violation.sentence);
-    writeln!(out, "{}", Catch { lives, seed, is_crowd, promise, sentence }.line())?;
+    writeln!(out, "{}", Catch { runs, seed, is_crowd, promise, sentence }.line())?;
     out.flush().map(|()| false)
 }
 
@@ -69,20 +69,20 @@ fn hunt(out: &mut impl Write, wanted: &Hunt) -> Result<Vec<(Mutant, Found)>, Fai
         };
         Failure::new(exit, error.to_string())
     })?;
-    if let [(mutant, Found::Life(catch))] = &results[..] {
+    if let [(mutant, Found::Run(catch))] = &results[..] {
         tell(out, &copy, mutant, catch).map_err(|error| Failure::of_output(&error))?;
     }
     Ok(results)
 }
 
-/// The life that noticed a single bug, in rows.
+/// The run that noticed a single bug, in rows.
 fn tell(out: &mut impl Write, copy: &Copy, mutant: &Mutant, catch: &Catch) -> io::Result<()> {
     if catch.is_crowd {
         writeln!(out, "BROKEN {}: {}", catch.promise, catch.sentence)?;
         return writeln!(out, "crowds without the bug: herd sim --crowd 20000\n");
     }
     out.write_all(copy.live_again(mutant, catch)?.as_bytes())?;
-    writeln!(out, "the same life without the bug: herd sim --seed {}\n", catch.seed)
+    writeln!(out, "the same run without the bug: herd sim --seed {}\n", catch.seed)
 }
 
 fn write(out: &mut impl Write, results: &[(Mutant, Found)]) -> io::Result<()> {
@@ -90,7 +90,7 @@ fn write(out: &mut impl Write, results: &[(Mutant, Found)]) -> io::Result<()> {
     let mut rows = vec![header.map(str::to_owned)];
     for (mutant, found) in results {
         let (seeds, found) = match found {
-            Found::Life(catch) => (catch.lives.to_string(), catch.promise.clone()),
+            Found::Run(catch) => (catch.runs.to_string(), catch.promise.clone()),
             Found::Red(test) => ("-".to_owned(), test.name.clone()),
             Found::Nothing => ("-".to_owned(), "not noticed".to_owned()),
             Found::Unknown(why) => ("-".to_owned(), format!("not noticed: {why}")),

@@ -43,14 +43,14 @@ impl LogHandle {
     /// Logs lines that a connection has sent, one after the other.
     pub fn heard(&self, conn: ConnId, lines: &[u8]) {
         if let Some(queue) = &self.traffic {
-            lay_traffic(queue, conn, Way::In, lines);
+            push_traffic(queue, conn, Way::In, lines);
         }
     }
 
     /// Logs what a connection is sent.
     pub fn said(&self, conn: ConnId, text: &[u8]) {
         if let Some(queue) = &self.traffic {
-            lay_traffic(queue, conn, Way::Out, text);
+            push_traffic(queue, conn, Way::Out, text);
         }
     }
 
@@ -81,13 +81,13 @@ impl LogHandle {
 
 /// Not inlined: the loop has it behind a test that nearly always fails or nearly always succeeds.
 #[inline(never)]
-fn lay_traffic(queue: &LogQueue, conn: ConnId, way: Way, lines: &[u8]) {
+fn push_traffic(queue: &LogQueue, conn: ConnId, way: Way, lines: &[u8]) {
     if lines.is_empty() || conn.kind() == ConnKind::Admin {
         return;
     }
     // Read anew for each, or a line could have an earlier stamp than an event before it.
     let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    queue.lay(What::Traffic(Traffic { conn, way, at }), lines);
+    queue.push(What::Traffic(Traffic { conn, way, at }), lines);
 }
 
 /// Why there is no log. Its text is one sentence for the operator.

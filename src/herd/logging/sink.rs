@@ -1,10 +1,10 @@
 //! What the loop touches of the log: the sink that simplelog writes to, and the queue behind it.
 //!
 //! simplelog hands over a record of an event in about a dozen small pieces; `LogSink` gathers them,
-//! and a finished line is put into the `LogQueue` with one memcpy, under a lock that is never held
-//! longer. Lines of clients and peers are laid there as they came, all of one read or one answer
-//! at a time. The `Writer`, in the file of that name, swaps the full queue for its empty one, makes
-//! text of what is not yet text, and gives it to the disk:
+//! and copies a finished line to the `LogQueue`, under a lock that is never held longer. Lines of
+//! clients and peers are put there as they came, all of one read or one answer at a time. The
+//! `Writer`, in the file of that name, swaps the full queue for its empty one, makes text of what is
+//! not yet text, and gives it to the disk:
 //!
 //! ```text
 //!   loop ──pieces──▶ LogSink.line ──lines──▶ [ LogQueue.entries ]
@@ -48,7 +48,7 @@ impl Write for LogSink {
     fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
         self.line.extend_from_slice(piece);
         if piece.ends_with(b"\n") {
-            self.queue.lay(What::Text, &self.line);
+            self.queue.push(What::Text, &self.line);
             self.line.clear();
         }
         Ok(piece.len())
@@ -203,7 +203,7 @@ impl LogQueue {
         Orders { missing, reopen, close: state.close_ordered }
     }
 
-    /// Called by the writer when it ends: the queue will not be emptied again, and `unwritten` lines
+    /// Called by the writer when it ends: the queue will not be emptied again, and so many lines
     /// are lost.
     pub(super) fn leave(&self, unwritten: u64) {
         let mut state = self.lock();

@@ -4,8 +4,8 @@
 //! disk that is full, slow or stuck. It knows nothing of levels.
 //!
 //! While the disk refuses, the batch is kept and offered again; what comes meanwhile stays in the
-//! queue as long as it fits. So memory is bounded by twice `QUEUE_BYTES_MAX` and a batch, and the log
-//! says at the very place how many lines are missing.
+//! queue as long as it fits. So memory is bounded by twice `QUEUE_BYTES_MAX` and a batch, and where
+//! lines are missing, the log says how many.
 
 use std::io;
 use std::sync::Arc;
@@ -437,7 +437,7 @@ mod tests {
         for read in 1..=READS {
             let at = Duration::from_secs(read as u64);
             let traffic = Traffic { conn, way: Way::In, at };
-            queue.lay(What::Traffic(traffic), lines.as_bytes());
+            queue.push(What::Traffic(traffic), lines.as_bytes());
             write_line(&mut sink, read);
         }
         let entries = Entries::size_of(lines.len()) + Entries::size_of(100);

@@ -14,7 +14,7 @@ pub const NANOS: u64 = 1_000_000_000;
 pub struct Clock {
     pub now: Now,
     pub was_set_back: bool,
-    born: Duration,
+    started: Duration,
     /// How far it is ahead of the world's.
     ahead_ms: i64,
     /// The time of day, in nanoseconds.
@@ -24,11 +24,11 @@ pub struct Clock {
 }
 
 impl Clock {
-    pub fn new(born: Duration, ahead_ms: i64) -> Clock {
+    pub fn new(started: Duration, ahead_ms: i64) -> Clock {
         Clock {
             now: Now { monotonic: Duration::ZERO, posix: PosixTime::new(0, 0) },
             was_set_back: false,
-            born,
+            started,
             ahead_ms,
             posix_nanos: 0,
             latest_nanos: 0,
@@ -41,7 +41,7 @@ impl Clock {
         self.latest_nanos = self.latest_nanos.max(self.posix_nanos);
         self.was_set_back |= self.posix_nanos + NANOS < self.latest_nanos;
         self.now = Now {
-            monotonic: now - self.born,
+            monotonic: now - self.started,
             posix: PosixTime::new(self.posix_nanos / NANOS, (self.posix_nanos % NANOS) as u32),
         };
     }
@@ -56,7 +56,7 @@ impl Clock {
 
     /// A moment of the monotonic clock, in the world's time.
     pub fn in_world(&self, monotonic: Duration) -> Duration {
-        self.born + monotonic
+        self.started + monotonic
     }
 
     pub fn over_for(&self, report: &Report<'_>, expire_after: Duration) -> i128 {

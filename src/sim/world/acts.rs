@@ -11,11 +11,11 @@ use herd_core::session::CloseReason;
 
 impl World {
     pub(super) fn act(&mut self, server: usize, act: Act) -> Result<(), Violation> {
-        let life = self.seats[server].life;
+        let run = self.seats[server].run;
         match act {
             Act::Dial { peer } => {
                 let after = self.latency(false);
-                self.plan(after, Event::Dialed { server, life, peer });
+                self.plan(after, Event::Dialed { server, run, peer });
             }
             Act::Ask { conn, ticket, question } => {
                 let one_in = self.scenario.late_one_in;
@@ -30,7 +30,7 @@ impl World {
                     self.clients[client].promise(is_in_time, (self.now, settled))?;
                 }
                 if comes {
-                    self.plan(after, Event::Answer { server, life, ticket, body });
+                    self.plan(after, Event::Answer { server, run, ticket, body });
                 }
             }
             Act::Finish { conn } => {

@@ -107,8 +107,8 @@ impl World {
         if self.seats[server].body.is_none() || self.seats[server].is_leaving {
             return Ok(());
         }
-        let life = self.seats[server].life;
-        let at = self.lay(Party::Stranger, Party::Server { server, life }, false).far();
+        let run = self.seats[server].run;
+        let at = self.lay(Party::Stranger, Party::Server { server, run }, false).far();
         self.tell(server, |body| body.accept(at.conn(ConnKind::Peer)))?;
         self.put(at, said);
         self.wires[at.wire].ends[at.end].finished = self.random.bool();
@@ -122,8 +122,8 @@ impl World {
     }
 
     pub(super) fn dial_a_stranger(&mut self, server: usize, peer: PeerId) -> Result<(), Violation> {
-        let life = self.seats[server].life;
-        let at = self.lay(Party::Server { server, life }, Party::Stranger, false);
+        let run = self.seats[server].run;
+        let at = self.lay(Party::Server { server, run }, Party::Stranger, false);
         self.row(server, || "dials, and a stranger answers".to_owned());
         self.tell(server, |body| body.connected(peer, at.conn(ConnKind::Peer)))
     }

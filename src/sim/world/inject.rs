@@ -24,8 +24,8 @@ const LEAVING_MAX: Duration = Duration::from_secs(8);
 const CLOCK_STEP_MS_MAX: i64 = 10_000;
 
 impl World {
-    pub(super) fn be_born(&mut self, server: usize) -> Result<(), Violation> {
-        self.note("birth", (server, 0), b"");
+    pub(super) fn start(&mut self, server: usize) -> Result<(), Violation> {
+        self.note("start", (server, 0), b"");
         let ahead_ms = self.random.u64(0..=self.scenario.clocks_apart_ms) as i64;
         let seed = self.random.u64(..);
         let names: Vec<_> = self.seats.iter().map(|seat| seat.name.as_bytes().to_vec()).collect();
@@ -44,15 +44,15 @@ impl World {
             self.scenario.clients_max.unwrap_or(settings.limits.clients_max);
         settings.limits.client_ahead_max = self.scenario.ahead_max.filter(|_| self.random.bool());
         settings.limits.expire_after = self.scenario.expire_after;
-        seat.life += 1;
+        seat.run += 1;
         seat.deadline = None;
         seat.is_leaving = false;
         seat.has_lost_heirs = false;
         seat.body = Some(Host::new(settings, self.now, ahead_ms));
-        let life = seat.life;
-        self.row(server, || match life {
-            1 => "is born".to_owned(),
-            _ => format!("is born again, empty: life {life}"),
+        let run = seat.run;
+        self.row(server, || match run {
+            1 => "starts".to_owned(),
+            _ => format!("starts again, empty: run {run}"),
         });
         self.tell(server, Host::start)
     }
@@ -80,7 +80,7 @@ impl World {
         if is_refused {
             return Ok(());
         }
-        let party = Party::Server { server, life: self.seats[server].life };
+        let party = Party::Server { server, run: self.seats[server].run };
         let at = self.lay(party, Party::Client(number), false);
         self.tell(server, |body| body.accept(at.conn(ConnKind::Client)))?;
         self.put(at, &bytes);
@@ -103,7 +103,7 @@ impl World {
             return self.dial_a_stranger(server, peer);
         }
         let [one, other] =
-            [server, far].map(|server| Party::Server { server, life: self.seats[server].life });
+            [server, far].map(|server| Party::Server { server, run: self.seats[server].run });
         let slow = self.scenario.draws_slow_link(&mut self.random);
         let at = self.lay(one, other, slow);
         self.tell(far, |body| body.accept(at.far().conn(ConnKind::Peer)))?;
@@ -228,10 +228,10 @@ impl World {
         if seat.body.is_none() || std::mem::replace(&mut seat.is_leaving, true) {
             return Ok(());
         }
-        let life = seat.life;
+        let run = seat.run;
         self.row(server, || "leaves".to_owned());
-        self.plan(FAREWELL_MAX, Event::Farewell { server, life });
-        self.plan(LEAVING_MAX, Event::Gone { server, life });
+        self.plan(FAREWELL_MAX, Event::Farewell { server, run });
+        self.plan(LEAVING_MAX, Event::Gone { server, run });
         self.tell(server, Host::dismiss_clients)
     }
 
@@ -252,7 +252,7 @@ impl World {
 
     /// The far ends of a process that ends learn of it; those of a machine without power do not.
     fn end_life(&mut self, server: usize, how: Fault) -> Result<(), Violation> {
-        let life = self.seats[server].life;
+        let run = self.seats[server].run;
         let Some(body) = self.seats[server].body.take() else { return Ok(()) };
         let is_handed_over = how == Fault::Leave
             && !self.seats[server].has_lost_heirs
@@ -265,7 +265,7 @@ impl World {
         self.invariants.bury(server, &body, living, &self.scenario.graph.names, is_handed_over)?;
         for wire in 0..self.wires.len() {
             let ends = &self.wires[wire].ends;
-            let me = Party::Server { server, life };
+            let me = Party::Server { server, run };
             let Some(end) = ends.iter().position(|end| end.party == me && end.alive) else {
                 continue;
             };
@@ -283,7 +283,7 @@ impl World {
             }
         }
         let after = self.up_to(ABSENCE_MAX);
-        self.plan(after, Event::Birth { server });
+        self.plan(after, Event::Start { server });
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! How a life ends: left in peace, the herd comes to rest, all hold the same, and then next to
+//! How a run ends: left in peace, the herd comes to rest, all hold the same, and then next to
 //! nothing happens. The world is only looked at from outside, now and then.
 
 use std::time::Duration;

@@ -76,13 +76,13 @@ pub const DEADLOCK: Experiment = Experiment {
 pub const STARVATION: Experiment = Experiment {
     name: "starvation",
     chapter: 4,
-    title: "asyncio: whoever is fed runs on",
+    title: "asyncio: a coroutine whose data is there never yields",
     about: "`await` yields only if there is something to wait for. A coroutine that finds its data \
             ready, or puts work back for itself, never lets the loop turn.",
     steps: "A ticker wants to run every 10 ms. Beside it, for 500 ms, a listener takes a job from \
             a queue and puts it back. Then the same with `await asyncio.sleep(0)` in between.",
-    house: "who puts itself back comes behind the others, and the walk ends where it ended when it \
-            began: `Reactor::turn`, the unfinished.",
+    house: "a connection that puts itself back comes behind the others, and the walk is as long as \
+            the queue was when it began: `Reactor::turn`, the unfinished.",
     run: |found, _| python(include_str!("starvation.py"), found),
 };
 

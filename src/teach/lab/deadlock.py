@@ -21,7 +21,7 @@ async def meet(one_first, deadline):
     other = await accepted.get()
     begun = time.perf_counter()
     try:
-        # Outside is the patience of whoever looks on; inside, a deadline of their own.
+        # Outside, how long we look on; inside, the deadlines of the two.
         async with asyncio.timeout(1):
             try:
                 async with asyncio.timeout(deadline), asyncio.TaskGroup() as both:

@@ -19,11 +19,11 @@ use super::{Experiment, Findings, House, join};
 pub const DESCRIPTORS: Experiment = Experiment {
     name: "descriptors",
     chapter: 4,
-    title: "who waits while there are no descriptors waits for ever",
+    title: "a client that waits while there are no descriptors waits for ever",
     about: "At EMFILE a server stops accepting. mio has reported that connections wait, and will \
             not report it again; that descriptors become free is no event at all.",
     steps: "60 clients come to a server that may have 20 descriptors. After 300 ms it hangs up on \
-            those whom it has served. One server waits for events; another tries again every \
+            those that it has served. One server waits for events; another tries again every \
             100 ms as well.",
     house: "a timer calls `Reactor::accept` again: `Accepted::Exhausted`. asyncio does the same \
             after a second.",

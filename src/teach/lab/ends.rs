@@ -60,8 +60,8 @@ pub const SILENT_END: Experiment = Experiment {
     name: "silent-end",
     chapter: 4,
     title: "a line and a close are one event: the end behind it is silent",
-    about: "Whoever reads the line and waits for an event to hear of the end waits for ever: there \
-            has been one event, for both.",
+    about: "A program that reads the line and waits for an event that tells of the end waits for \
+            ever: there has been one event, for both.",
     steps: "The far end says a line and closes; then we poll, read the line, and poll again for \
             300 ms. Then we simply read once more.",
     house: "`Flags::read_on` is remembered from the event: after it `Connection::fill` reads \

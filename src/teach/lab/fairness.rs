@@ -15,9 +15,9 @@ pub const HOG: Experiment = Experiment {
     chapter: 4,
     title: "without a budget, one client has the loop to itself",
     about: "To read until there is nothing left is right, and unfair. With a budget a client has \
-            work left that no event will tell of, so it stands in a queue: once, or its share \
+            work left that no event will report, so it stands in a queue: once, or its share \
             grows.",
-    steps: "A hog sends 4 MB; each 4 KB cost 50 µs of work. Somebody else says a line \
+    steps: "A hog sends 4 MB; each 4 KB cost 50 µs of work. Another client says a line \
             1 ms after each answer. First everything is read that is there; then 4 KB a turn, \
             with a place in the queue for each event; then 4 KB a turn and one place at most.",
     house: "`READ_BUDGET` and `LINES_MAX` a turn; `Reactor::on_ready` leaves a queued connection \

@@ -11,7 +11,7 @@ use super::{Experiment, Findings, House, TIMEOUT, pair};
 pub const NEWCOMER: Experiment = Experiment {
     name: "newcomer",
     chapter: 6,
-    title: "an old event names whoever has the slot now",
+    title: "an old event names the connection that has the slot now",
     about: "A token is a place, and places are given again. Events of one batch were collected \
             before the first of them was handled: what they name may have gone since.",
     steps: "Two clients hang up at once, so there are two events. The handler of the first drops \
@@ -54,8 +54,8 @@ fn newcomer(found: &mut Findings, _: &House) -> io::Result<()> {
         }
     }
     found.show("events in the batch", 2, batch);
-    let closed = if hung_up_on_newcomer { "the newcomer" } else { "nobody" };
-    found.show("whom the second event closes", "nobody: it has gone", closed);
+    let closed = if hung_up_on_newcomer { "the newcomer" } else { "nothing" };
+    found.show("what the second event closes", "nothing: it has gone", closed);
     found.demand(batch == 2, "both events did not come in one batch");
     found.demand(hung_up_on_newcomer, "the second event did not name the newcomer");
     Ok(())

@@ -12,7 +12,7 @@ use super::{Experiment, Findings, House, TIMEOUT, count_events, pair};
 pub const UNDRAINED: Experiment = Experiment {
     name: "undrained",
     chapter: 4,
-    title: "whoever does not read to the end is not told again",
+    title: "a socket that is not read to its end is not reported again",
     about: "mio says that a socket has become readable, not that it is. What was left unread is \
             never mentioned again, unless something else happens to the socket.",
     steps: "100 bytes arrive. We hear of it, read 10, and poll again for 500 ms. Then one more \
@@ -52,7 +52,7 @@ pub const LEVEL: Experiment = Experiment {
     chapter: 4,
     title: "level triggering repeats itself, edge triggering does not",
     about: "asyncio asks in the other way: is there anything to read? Then nothing is forgotten, \
-            but whoever does not want to read now is asked again and again.",
+            but a program that does not want to read now is told again and again.",
     steps: "100 bytes arrive and are read 10 at a time, after each report, once with mio (edge) \
             and once with poll(2) (level). Then 100 bytes arrive that nobody wants to read for \
             100 ms: how often does the loop turn in vain?",

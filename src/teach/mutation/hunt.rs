@@ -25,22 +25,22 @@ const FOLDER: &str = "target/mutants";
 /// How long a bug may keep the simulator or a test busy. A bug that makes it hang is not noticed: a
 /// test that hangs does not say what is wrong.
 const TIMEOUT: Duration = Duration::from_secs(300);
-/// Lives that must go well without a bug.
+/// Runs that must go well without a bug.
 const SOUND_LIVES: u64 = 100;
 
 /// How a hunt goes.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// The first life of each bug.
+    /// The first run of each bug.
     pub seed: u64,
-    /// Lives that a bug may take to be noticed.
+    /// Runs that a bug may take to be noticed.
     pub seeds: u64,
 }
 
 /// What has noticed a bug.
 #[derive(Clone, Debug)]
 pub enum Found {
-    Life(Catch),
+    Run(Catch),
     Red(Test),
     /// All was well.
     Nothing,
@@ -48,13 +48,13 @@ pub enum Found {
     Unknown(&'static str),
 }
 
-/// The life that noticed a bug.
+/// The run that noticed a bug.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Catch {
-    /// Lives lived until then, this one too.
-    pub lives: u64,
+    /// Runs until then, this one too.
+    pub runs: u64,
     pub seed: u64,
-    /// It was a crowd and no herd: there is no seed to live again.
+    /// It was a crowd and no herd: there is no seed to run again.
     pub is_crowd: bool,
     /// The name of the promise.
     pub promise: String,
@@ -97,14 +97,14 @@ struct Diagnostic {
 impl Catch {
     /// The one line that `herd mutants --inside` prints of it.
     pub fn line(&self) -> String {
-        let Catch { lives, seed, is_crowd, promise, sentence } = self;
-        format!("{lives} {seed} {is_crowd} {promise} {sentence}")
+        let Catch { runs, seed, is_crowd, promise, sentence } = self;
+        format!("{runs} {seed} {is_crowd} {promise} {sentence}")
     }
 
     fn parse(line: &str) -> Option<Catch> {
         let mut words = line.trim_end().splitn(5, ' ');
         Some(Catch {
-            lives: words.next()?.parse().ok()?,
+            runs: words.next()?.parse().ok()?,
             seed: words.next()?.parse().ok()?,
             is_crowd: words.next()?.parse().ok()?,
             promise: words.next()?.to_owned(),
@@ -117,7 +117,7 @@ impl Found {
     /// Whether what must notice it has noticed it.
     pub fn is_expected(&self, mutant: &Mutant) -> bool {
         match (self, &mutant.expected) {
-            (Found::Life(catch), Expected::Broken(promises)) => promises.contains(&catch.promise),
+            (Found::Run(catch), Expected::Broken(promises)) => promises.contains(&catch.promise),
             (Found::Red(test), Expected::Red(expected)) => test == expected,
             _ => false,
         }
@@ -281,7 +281,7 @@ impl Copy {
         mutants.iter().filter_map(|mutant| found.remove(&mutant.name)).collect()
     }
 
-    /// The life that noticed a bug, in rows.
+    /// The run that noticed a bug, in rows.
     ///
     /// # Errors
     /// The process cannot be started.
@@ -289,8 +289,8 @@ impl Copy {
         let mut herd = Command::new(&self.herd);
         herd.args(["sim", "--seed", &catch.seed.to_string()]).env(SWITCH, &mutant.name);
         let said = String::from_utf8_lossy(&herd.output()?.stdout).into_owned();
-        // That command would live it without the bug.
-        let rows = said.lines().filter(|line| !line.starts_with("live it again"));
+        // That command would run it without the bug.
+        let rows = said.lines().filter(|line| !line.starts_with("run it again"));
         Ok(rows.flat_map(|row| [row, "\n"]).collect())
     }
 
@@ -302,7 +302,7 @@ impl Copy {
             None => Found::Unknown("it goes on for ever"),
             Some((0, _)) => Found::Nothing,
             Some((_, said)) => match said.lines().find_map(Catch::parse) {
-                Some(catch) => Found::Life(catch),
+                Some(catch) => Found::Run(catch),
                 None => Found::Unknown("the simulator has died"),
             },
         })
@@ -375,7 +375,7 @@ mod tests {
     #[test]
     fn a_catch_is_read_as_it_was_written() {
         let [promise, sentence] = ["I4", "A holds \"x\", B does not"].map(str::to_owned);
-        let catch = Catch { lives: 3, seed: 2, is_crowd: false, promise, sentence };
+        let catch = Catch { runs: 3, seed: 2, is_crowd: false, promise, sentence };
         assert_eq!(Catch::parse(&catch.line()), Some(catch));
         assert_eq!(Catch::parse("all promises kept"), None);
     }

