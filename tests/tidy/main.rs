@@ -217,6 +217,7 @@ const CORE: &[(&str, &[&str])] = &[
     ("border", &["line", "names", "whatsat"]),
     ("bucket", &["arena"]),
     ("clock", &["digits"]),
+    ("counters", &[]),
     ("course", &["Server", "border", "clock", "flood", "names", "store", "wire"]),
     ("digest", &[]),
     ("digits", &[]),
