@@ -3,8 +3,8 @@
 //! simplelog hands over a record of an event in about a dozen small pieces; `LogSink` gathers them,
 //! and copies a finished line to the `LogQueue`, under a lock that is never held longer. Lines of
 //! clients and peers are put there as they came, all of one read or one answer at a time. The
-//! `Writer`, in the file of that name, swaps the full queue for its empty one, makes text of what is
-//! not yet text, and gives it to the disk:
+//! `Writer`, in the file of that name, swaps the full queue for its empty one, makes text of what
+//! is not yet text, and gives it to the disk:
 //!
 //! ```text
 //!   loop ──pieces──▶ LogSink.line ──lines──▶ [ LogQueue.entries ]
