@@ -57,20 +57,28 @@ impl Rival {
 
 /// In the order in which they are shown. What is built goes to `workshop`.
 pub fn all(workshop: &Path) -> Vec<Found> {
-    vec![
-        c("C epoll, keeps nothing", workshop, "limit", &[]),
-        herd(workshop),
+    let mut all = loops(workshop);
+    all.extend([
         spinning_herd(workshop),
         c("C epoll, with a store", workshop, "store", &["-DSTORE"]),
-        tokio(workshop),
         java_nio(workshop),
         java_threads(workshop),
         node(),
-        asyncio_protocol(),
         asyncio_streams(),
         redis("Redis SET", "redis-set", workshop),
         redis("Redis GEOADD", "redis-geoadd", workshop),
         memcached(),
+    ]);
+    all
+}
+
+/// Those that are most like the herd: one loop on one thread, and the herd's protocol.
+pub fn loops(workshop: &Path) -> Vec<Found> {
+    vec![
+        c("C epoll, keeps nothing", workshop, "limit", &[]),
+        herd(workshop),
+        tokio(workshop),
+        asyncio_protocol(),
     ]
 }
 

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
+use std::net::Shutdown;
 
 use memchr::memchr_iter;
 use mio::net::TcpStream;
@@ -37,6 +38,9 @@ pub struct Caller {
     rest: Vec<u8>,
     /// In the middle of the answer to a WHATSAT.
     in_places: bool,
+    is_connected: bool,
+    /// It says nothing more and waits for the server to hang up, too.
+    is_leaving: bool,
 }
 
 impl Caller {
@@ -61,8 +65,25 @@ impl Caller {
         Ok(())
     }
 
-    /// Sends what the socket has not taken yet.
+    /// Says nothing more, once it is connected; the server's answer is to hang up.
+    pub fn leave(&mut self) -> io::Result<()> {
+        self.is_leaving = true;
+        match &self.stream {
+            Some(stream) if self.is_connected => stream.shutdown(Shutdown::Write),
+            _ => Ok(()),
+        }
+    }
+
+    pub fn is_leaving(&self) -> bool {
+        self.is_leaving
+    }
+
+    /// The socket is connected, and takes more: sends what it has not taken yet.
     pub fn flush(&mut self) -> io::Result<()> {
+        let was_connected = std::mem::replace(&mut self.is_connected, true);
+        if !was_connected && self.is_leaving {
+            self.leave()?;
+        }
         if !self.owed.is_empty() {
             let owed = std::mem::take(&mut self.owed);
             let taken = self.write(&owed)?;
@@ -93,6 +114,14 @@ impl Caller {
             Ok(count) => Ok(Some(count)),
             Err(error) if is_transient(&error) => Ok(Some(0)),
             Err(error) => Err(error),
+        }
+    }
+
+    /// The server has hung up, which answers the request to leave.
+    pub fn hear_end(&mut self, now_ns: u64, tally: &mut Tally) {
+        self.unanswered = 0;
+        for asked in self.asked.drain(..) {
+            tally.hear(asked.count, now_ns.saturating_sub(asked.since_ns));
         }
     }
 

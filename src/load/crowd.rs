@@ -9,7 +9,8 @@
 //!              ┌──────────── answered ────────────┐
 //!   dial ─▶ opening ─▶ loading: say ─▶ wait ──────┤─▶ closed loop: say the next pipeline
 //!           (one IAMAT                            ├─▶ fixed rate:  wait until one is due
-//!            each)                                └─▶ reconnect:   close, dial, say one
+//!            each)                                └─▶ reconnect:   be free until all others have
+//!                                                                  had their turn; dial, say one
 //! ```
 
 use std::collections::VecDeque;
@@ -61,8 +62,12 @@ pub struct Crowd<'a> {
     said: u64,
     lines: Vec<u8>,
     scratch: Vec<u8>,
-    /// At a fixed rate: callers that have room for another request.
+    /// Callers that have room for another request, those first that have waited longest.
     free: VecDeque<usize>,
+    /// How many requests are still to be sent in a closed loop.
+    to_ask: u64,
+    /// When callers come anew: how many are not answered yet.
+    under_way: usize,
     schedule: Schedule,
     /// How long it has looked for answers and found none, without sleeping.
     pub spun: Duration,
@@ -75,7 +80,7 @@ impl<'a> Crowd<'a> {
         Ok(Crowd {
             poll: Poll::new().map_err(|error| system("the event queue cannot be made", &error))?,
             events: Events::with_capacity(EVENTS_MAX),
-            sources: Sources::new(plan.address),
+            sources: Sources::new(plan.address, !plan.pace.is_anew()),
             callers: Vec::new(),
             chatter,
             tally: Tally::new(),
@@ -85,6 +90,8 @@ impl<'a> Crowd<'a> {
             lines: Vec::new(),
             scratch: vec![0; READ_BYTES],
             free: VecDeque::new(),
+            to_ask: 0,
+            under_way: 0,
             schedule: Schedule::default(),
             spun: Duration::ZERO,
             loss: None,
@@ -134,44 +141,46 @@ impl<'a> Crowd<'a> {
     /// Lets caller `place` connect and say one report.
     fn introduce(&mut self, place: usize) -> io::Result<()> {
         let since_ns = self.now_ns();
+        self.dial(place)?;
+        self.lines.clear();
+        self.chatter.write_report(self.said, &mut self.lines);
+        self.callers[place].known = self.said;
+        self.expect(place, 1, since_ns);
+        self.callers[place].send(&self.lines)
+    }
+
+    /// Caller `place` gets a new connection, and its old one is closed.
+    fn dial(&mut self, place: usize) -> io::Result<()> {
         let mut stream = self.sources.dial()?;
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(&mut stream, Token(place), interest)?;
-        let mut caller = Caller::new(stream);
-        caller.known = self.said;
-        self.lines.clear();
-        self.chatter.write_report(self.said, &mut self.lines);
-        let asked = Asked { first: self.said, count: 1, since_ns };
-        self.said += 1;
-        self.tally.asked += 1;
-        caller.expect(asked);
-        let sent = caller.send(&self.lines);
+        let caller = Caller::new(stream);
         match self.callers.get_mut(place) {
             Some(before) => *before = caller,
             None => self.callers.push(caller),
         }
-        sent
+        Ok(())
+    }
+
+    /// Caller `place` is about to send the next `count` requests.
+    fn expect(&mut self, place: usize, count: u64, since_ns: u64) {
+        self.callers[place].expect(Asked { first: self.said, count, since_ns });
+        self.said += count;
+        self.tally.asked += count;
     }
 
     // ---- loading ----
 
-    /// All callers begin to ask.
-    pub fn begin(&mut self) -> Result<(), LoadError> {
+    /// All callers begin to ask, so often together if it is in a closed loop.
+    pub fn begin(&mut self, requests: u64) {
         self.phase = Phase::Loading;
         self.chatter.ask_for_places(self.plan.whatsat_percent);
-        match self.plan.pace {
-            Pace::Reconnect => {
-                for place in 0..self.plan.connections {
-                    self.introduce(place).map_err(|error| self.unreachable(&error))?;
-                }
-            }
-            Pace::Closed => (0..self.callers.len()).for_each(|place| self.say_pipeline(place)),
-            Pace::PerSecond(per_second) => {
-                self.schedule = Schedule { per_second, began_ns: self.now_ns(), sent: 0 };
-                (0..self.callers.len()).for_each(|place| self.free_if_possible(place));
-            }
+        self.to_ask = requests;
+        if let Pace::PerSecond(per_second) = self.plan.pace {
+            self.schedule = Schedule { per_second, began_ns: self.now_ns(), sent: 0 };
         }
-        Ok(())
+        (0..self.callers.len()).for_each(|place| self.free_if_possible(place));
+        self.ask_next();
     }
 
     /// Goes on until `end`.
@@ -197,8 +206,29 @@ impl<'a> Crowd<'a> {
                 return Err(unreachable(format!("{address} has hung up on every connection")));
             }
             if now - heard_at > SILENCE_MAX && self.tally.answered < self.tally.asked {
-                let sentence = format!("{address} has answered nothing for {SILENCE_MAX:?}");
-                return Err(unreachable(sentence));
+                return Err(self.silent());
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes on until all that `begin` wanted is answered.
+    ///
+    /// # Errors
+    /// As `load_until`, or an answer was wrong.
+    pub fn load_until_answered(&mut self) -> Result<(), LoadError> {
+        let mut heard_at = Instant::now();
+        while self.to_ask > 0 || self.tally.answered < self.tally.asked {
+            let answered = self.tally.answered;
+            self.turn(self.nap(NAP_MAX))?;
+            if self.tally.answered > answered {
+                heard_at = Instant::now();
+            }
+            if self.tally.errors.total() > 0 {
+                return Err(self.stranger());
+            }
+            if heard_at.elapsed() > SILENCE_MAX {
+                return Err(self.silent());
             }
         }
         Ok(())
@@ -249,27 +279,51 @@ impl<'a> Crowd<'a> {
         }
     }
 
-    /// In a closed loop: as many requests as may be unanswered.
-    fn say_pipeline(&mut self, place: usize) {
+    /// In a closed loop: lets those ask that are free.
+    fn ask_next(&mut self) {
+        let under_way_max = match self.plan.pace {
+            Pace::PerSecond(_) => return,
+            pace if pace.is_anew() => OPENING_MAX,
+            _ => usize::MAX,
+        };
+        while self.to_ask > 0 && self.under_way < under_way_max {
+            let Some(place) = self.free.pop_front() else { return };
+            self.callers[place].is_free = false;
+            self.under_way += 1;
+            let begun = match self.plan.pace {
+                Pace::Reconnect => self.introduce(place),
+                Pace::Connect => self.leave(place),
+                _ => self.say_pipeline(place),
+            };
+            self.to_ask -= self.callers[place].unanswered();
+            if let Err(error) = begun {
+                self.lose(place, &error);
+            }
+        }
+    }
+
+    /// Caller `place` closes its half, and is answered when the server has closed the other.
+    fn leave(&mut self, place: usize) -> io::Result<()> {
+        self.expect(place, 1, self.now_ns());
+        self.callers[place].leave()
+    }
+
+    /// As many requests as may be unanswered.
+    fn say_pipeline(&mut self, place: usize) -> io::Result<()> {
         let since_ns = self.now_ns();
+        let count = self.plan.pipeline.min(self.to_ask);
         self.lines.clear();
-        let asked = Asked { first: self.said, count: self.plan.pipeline, since_ns };
-        for number in asked.first..asked.first + asked.count {
+        for number in self.said..self.said + count {
             self.chatter.write(number, self.callers[place].known, &mut self.lines);
         }
-        self.said += asked.count;
-        self.tally.asked += asked.count;
-        self.callers[place].expect(asked);
-        self.send(place);
+        self.expect(place, count, since_ns);
+        self.callers[place].send(&self.lines)
     }
 
     /// Adds one request to those that are sent next.
     fn ask(&mut self, place: usize, since_ns: u64) {
-        let caller = &mut self.callers[place];
-        self.chatter.write(self.said, caller.known, &mut self.lines);
-        caller.expect(Asked { first: self.said, count: 1, since_ns });
-        self.said += 1;
-        self.tally.asked += 1;
+        self.chatter.write(self.said, self.callers[place].known, &mut self.lines);
+        self.expect(place, 1, since_ns);
     }
 
     fn send(&mut self, place: usize) {
@@ -352,6 +406,7 @@ impl<'a> Crowd<'a> {
             }
             let count = match caller.read(&mut self.scratch) {
                 Ok(Some(count)) => count,
+                Ok(None) if caller.is_leaving() => return self.come_again(place),
                 Ok(None) => return self.lose(place, &io::ErrorKind::UnexpectedEof.into()),
                 Err(error) => return self.lose(place, &error),
             };
@@ -369,24 +424,26 @@ impl<'a> Crowd<'a> {
         }
     }
 
-    /// Caller `place` was answered.
-    fn go_on(&mut self, place: usize) {
-        if self.phase != Phase::Loading {
-            return;
-        }
-        match self.plan.pace {
-            Pace::Closed if self.callers[place].unanswered() == 0 => self.say_pipeline(place),
-            Pace::Closed => {}
-            Pace::PerSecond(_) => self.free_if_possible(place),
-            Pace::Reconnect => self.redial(place),
+    /// The server has hung up on caller `place`, as was wished.
+    fn come_again(&mut self, place: usize) {
+        let now_ns = self.now_ns();
+        self.callers[place].hear_end(now_ns, &mut self.tally);
+        match self.dial(place) {
+            Ok(()) => self.go_on(place),
+            Err(error) => self.lose(place, &error),
         }
     }
 
-    /// Closes, as a client does that has its answer, and comes again.
-    fn redial(&mut self, place: usize) {
-        if let Err(error) = self.introduce(place) {
-            self.lose(place, &error);
+    /// Caller `place` was answered.
+    fn go_on(&mut self, place: usize) {
+        let is_waiting = self.callers[place].unanswered() > 0;
+        let is_closed_loop = !matches!(self.plan.pace, Pace::PerSecond(_));
+        if self.phase != Phase::Loading || (is_closed_loop && is_waiting) {
+            return;
         }
+        self.under_way = self.under_way.saturating_sub(1);
+        self.free_if_possible(place);
+        self.ask_next();
     }
 
     /// The connection is gone, and it was not our wish.
@@ -411,7 +468,11 @@ impl<'a> Crowd<'a> {
         })
     }
 
-    /// Something was wrong before there was any load.
+    fn silent(&self) -> LoadError {
+        unreachable(format!("{} has answered nothing for {SILENCE_MAX:?}", self.plan.address))
+    }
+
+    /// Something was wrong before there was any load, or where nothing may be.
     fn stranger(&self) -> LoadError {
         let address = self.plan.address;
         match self.loss {

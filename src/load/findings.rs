@@ -125,13 +125,14 @@ fn mode(plan: &Plan) -> &'static str {
         Pace::Closed => "closed loop",
         Pace::PerSecond(_) => "open loop",
         Pace::Reconnect => "reconnect",
+        Pace::Connect => "connect",
     }
 }
 
 fn rate(plan: &Plan) -> Option<u64> {
     match plan.pace {
         Pace::PerSecond(rate) => Some(rate),
-        Pace::Closed | Pace::Reconnect => None,
+        Pace::Closed | Pace::Reconnect | Pace::Connect => None,
     }
 }
 

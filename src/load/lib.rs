@@ -28,6 +28,7 @@ use meter::{Meter, Reading};
 pub use chatter::{CLIENTS_MAX, Dialect};
 pub use error::LoadError;
 pub use findings::Findings;
+pub use sources::claim_descriptors;
 
 /// How often progress is shown.
 const PROGRESS_EVERY: Duration = Duration::from_millis(500);
@@ -39,8 +40,18 @@ pub enum Pace {
     Closed,
     /// When it is due, however late the others are: an open loop of so many a second.
     PerSecond(u64),
-    /// As `Closed`, on a new connection each.
+    /// As `Closed`, on a new connection each: the one that has waited longest closes and dials
+    /// again, so that all connections are open and a bounded number waits for an answer.
     Reconnect,
+    /// As `Reconnect`, but nothing is asked: the answer is that the server hangs up, too.
+    Connect,
+}
+
+impl Pace {
+    /// Whether each request has a connection of its own.
+    fn is_anew(self) -> bool {
+        matches!(self, Pace::Reconnect | Pace::Connect)
+    }
 }
 
 /// A load.
@@ -82,7 +93,7 @@ pub struct Progress {
 /// The server is not there or is no such server, its process cannot be looked at, the system grants
 /// too few descriptors. What goes wrong later stands in the findings, unless nothing goes at all.
 pub fn run(plan: &Plan, mut look_on: impl FnMut(Progress)) -> Result<Findings, LoadError> {
-    sources::claim_descriptors(plan.connections + plan.idle)?;
+    claim_descriptors(plan.connections + plan.idle)?;
     let meter = open_meter(&plan.pids)?;
     let resident = || meter.as_ref().and_then(Meter::resident_bytes);
 
@@ -95,10 +106,8 @@ pub fn run(plan: &Plan, mut look_on: impl FnMut(Progress)) -> Result<Findings, L
     idle.open(1 + plan.idle)?;
     let resident_idle = resident();
 
-    if plan.pace != Pace::Reconnect {
-        crowd.open(plan.connections)?;
-    }
-    crowd.begin()?;
+    crowd.open(plan.connections)?;
+    crowd.begin(u64::MAX);
     crowd.load_until(Instant::now() + plan.warm_up)?;
 
     let costs = measure(plan, meter.as_ref(), &mut crowd, &mut look_on)?;
@@ -112,6 +121,35 @@ pub fn run(plan: &Plan, mut look_on: impl FnMut(Progress)) -> Result<Findings, L
         errors.lost += idle.tally.errors.lost;
     }
     Ok(Findings::of(plan, &crowd.tally, errors, unsent, costs, memory))
+}
+
+/// A load that goes on by answers instead of by seconds, for a bench with a stopwatch of its own.
+pub struct CountedLoad<'a> {
+    crowd: Crowd<'a>,
+}
+
+impl<'a> CountedLoad<'a> {
+    /// Opens the connections, each of which is answered once.
+    ///
+    /// # Errors
+    /// As `run`.
+    pub fn open(plan: &'a Plan) -> Result<CountedLoad<'a>, LoadError> {
+        claim_descriptors(plan.connections)?;
+        let mut crowd = Crowd::new(plan, Chatter::new(plan.dialect, plan.clients.clone()))?;
+        crowd.open(plan.connections)?;
+        Ok(CountedLoad { crowd })
+    }
+
+    /// Asks so often, in a closed loop, and gives how long it took to be answered as often.
+    ///
+    /// # Errors
+    /// The server has closed a connection, is silent, or has answered wrongly.
+    pub fn run(&mut self, answers: u64) -> Result<Duration, LoadError> {
+        let start = Instant::now();
+        self.crowd.begin(answers);
+        self.crowd.load_until_answered()?;
+        Ok(start.elapsed())
+    }
 }
 
 /// The part that counts.

@@ -6,6 +6,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mio::net::TcpStream;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -13,13 +14,13 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::LoadError;
 
-/// So many come from ports that the system chooses. It has 28,232 ports (ip(7),
+/// So many of those that stay come from ports that the system chooses. It has 28,232 ports (ip(7),
 /// ip_local_port_range).
 const SYSTEMS_CHOICE: usize = 20_000;
 
-/// All others have a source that was chosen here: the kernel's search for a free port becomes
-/// slower than all the rest when most are taken. These ports lie above those that it chooses from,
-/// because it skips every port that is bound, on any address.
+/// All others, and those that come and go, have a source that was chosen here: the kernel's search
+/// for a free port becomes slower than all the rest when most are taken. These ports lie above
+/// those that it chooses from, because it skips every port that is bound, on any address.
 const PORT_FIRST: u16 = 61_000;
 const PORTS: usize = 4_000;
 /// Two loads do not meet: each process has so many addresses, and there are so many such ranges.
@@ -32,24 +33,28 @@ const SOURCES_TRIED: usize = 100;
 /// Descriptors that are not connections: standard streams, the event queue, /proc.
 const DESCRIPTORS_RESERVED: u64 = 16;
 
+/// How many sources this process has chosen: two crowds must not meet either.
+static CHOSEN: AtomicUsize = AtomicUsize::new(0);
+
 /// Makes connections to one address.
 pub struct Sources {
     to: SocketAddr,
-    dialled: usize,
+    /// So many more are left to the system.
+    systems_choice: usize,
 }
 
 impl Sources {
-    pub fn new(to: SocketAddr) -> Sources {
-        Sources { to, dialled: 0 }
+    /// `are_staying`: connections are not closed before the load ends.
+    pub fn new(to: SocketAddr, are_staying: bool) -> Sources {
+        Sources { to, systems_choice: if are_staying { SYSTEMS_CHOICE } else { 0 } }
     }
 
     /// Begins a connection. It may not be one yet, and may never be.
     pub fn dial(&mut self) -> io::Result<TcpStream> {
         let mut begun = Err(io::ErrorKind::AddrNotAvailable.into());
         for _ in 0..SOURCES_TRIED {
-            let source = self.source(std::process::id());
+            let source = self.source();
             begun = self.dial_from(source);
-            self.dialled += 1;
             let taken = [io::ErrorKind::AddrInUse, io::ErrorKind::AddrNotAvailable];
             let is_taken = begun.as_ref().is_err_and(|error| taken.contains(&error.kind()));
             if source.is_none() || !is_taken {
@@ -74,13 +79,24 @@ impl Sources {
     }
 
     /// Where the next comes from; `None` leaves it to the system.
-    fn source(&self, pid: u32) -> Option<SocketAddr> {
+    fn source(&mut self) -> Option<SocketAddr> {
         let is_ours = cfg!(target_os = "linux") && self.to.is_ipv4() && self.to.ip().is_loopback();
-        let number = self.dialled.checked_sub(SYSTEMS_CHOICE).filter(|_| is_ours)?;
-        let address = (number / PORTS) as u32 % ADDRESSES + pid % RANGES * ADDRESSES;
-        let host = Ipv4Addr::from(u32::from(Ipv4Addr::LOCALHOST) + 1 + address);
-        Some((host, PORT_FIRST + (number % PORTS) as u16).into())
+        if !is_ours {
+            return None;
+        }
+        if self.systems_choice > 0 {
+            self.systems_choice -= 1;
+            return None;
+        }
+        Some(chosen(CHOSEN.fetch_add(1, Ordering::Relaxed), std::process::id()))
     }
+}
+
+/// Source `number` of a process.
+fn chosen(number: usize, pid: u32) -> SocketAddr {
+    let address = (number / PORTS) as u32 % ADDRESSES + pid % RANGES * ADDRESSES;
+    let host = Ipv4Addr::from(u32::from(Ipv4Addr::LOCALHOST) + 1 + address);
+    (host, PORT_FIRST + (number % PORTS) as u16).into()
 }
 
 fn is_begun(error: &io::Error) -> bool {
@@ -115,28 +131,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_system_chooses_until_it_would_search_long() {
-        let check = |to: &str, dialled, expected: Option<&str>| {
-            let sources = Sources { to: to.parse().unwrap(), dialled };
-            let expected = expected.filter(|_| cfg!(target_os = "linux"));
-            assert_eq!(sources.source(16_002), expected.map(|source| source.parse().unwrap()));
+    fn sources_are_chosen_one_port_after_the_other() {
+        let check = |number, expected: &str| {
+            assert_eq!(chosen(number, 16_002), expected.parse().unwrap());
         };
-        check("127.0.0.1:1", 0, None);
-        check("127.0.0.1:1", SYSTEMS_CHOICE - 1, None);
-        check("127.0.0.1:1", SYSTEMS_CHOICE, Some("127.0.7.210:61000"));
-        check("127.0.0.1:1", SYSTEMS_CHOICE + 1, Some("127.0.7.210:61001"));
-        check("127.0.0.1:1", SYSTEMS_CHOICE + PORTS, Some("127.0.7.211:61000"));
-        check("127.0.0.1:1", SYSTEMS_CHOICE + 1_000 * PORTS, Some("127.0.7.210:61000"));
-        check("192.0.2.1:1", SYSTEMS_CHOICE, None);
-        check("[::1]:1", SYSTEMS_CHOICE, None);
+        check(0, "127.0.7.210:61000");
+        check(1, "127.0.7.210:61001");
+        check(PORTS, "127.0.7.211:61000");
+        check(1_000 * PORTS, "127.0.7.210:61000");
+    }
+
+    #[test]
+    fn the_system_chooses_until_it_would_search_long() {
+        let check = |to: &str, are_staying, by_system: usize| {
+            let mut sources = Sources::new(to.parse().unwrap(), are_staying);
+            let found = (0..=SYSTEMS_CHOICE).take_while(|_| sources.source().is_none()).count();
+            let by_system = if cfg!(target_os = "linux") { by_system } else { SYSTEMS_CHOICE + 1 };
+            assert_eq!(found, by_system, "{to}");
+        };
+        check("127.0.0.1:1", true, SYSTEMS_CHOICE);
+        check("127.0.0.1:1", false, 0);
+        check("192.0.2.1:1", false, SYSTEMS_CHOICE + 1);
+        check("[::1]:1", false, SYSTEMS_CHOICE + 1);
     }
 
     #[test]
     #[cfg(target_os = "linux")]
     fn chosen_sources_can_be_dialled_from() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut sources = Sources::new(listener.local_addr().unwrap());
-        sources.dialled = SYSTEMS_CHOICE;
+        let mut sources = Sources::new(listener.local_addr().unwrap(), false);
         for _ in 0..10 {
             let _begun = sources.dial().unwrap();
             let (_, from) = listener.accept().unwrap();
