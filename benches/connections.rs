@@ -1,10 +1,10 @@
-//! Connections a second of the herd, of a bare loop in C, of tokio and of asyncio, each in a process
-//! of its own, with one, 50, 500 and 5,000 connections at a time. Apart from `requests`, where
-//! connections stay.
+//! Connections a second of the herd, of a bare loop in C, of tokio and of asyncio, each in a
+//! process of its own, with one, 50, 500 and 5,000 connections at a time. Apart from `requests`,
+//! where connections stay.
 //!
 //! So many connections are open. The oldest closes and dials again; at most 64 at a time wait for
 //! the server, for the shortest queue of a listener holds 100. *Connect, ask, close* says an IAMAT
-//! and reads the answer. *Connect, close* says nothing, closes its half and waits until the server
+//! and reads the answer. *Connect only* says nothing, closes its half and waits until the server
 //! has accepted it, seen that, and closed the other half.
 //!
 //! The load needs about as much of the machine as the server, because half of a connection is the
@@ -30,7 +30,7 @@ use herd_load::Pace;
 
 fn connections(criterion: &mut Criterion) {
     let tasks = [
-        Task { name: "connect, close", pace: Pace::Connect, pipeline: 1 },
+        Task { name: "connect only", pace: Pace::Connect, pipeline: 1 },
         Task { name: "connect, ask, close", pace: Pace::Reconnect, pipeline: 1 },
     ];
     Contest::start().run(criterion, "connections", &tasks);

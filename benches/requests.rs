@@ -1,5 +1,5 @@
-//! Requests a second on connections that stay open, of the herd, of a bare loop in C, of tokio and of
-//! asyncio, each in a process of its own. Apart from `connections`, where each request has a
+//! Requests a second on connections that stay open, of the herd, of a bare loop in C, of tokio and
+//! of asyncio, each in a process of its own. Apart from `connections`, where each request has a
 //! connection of its own.
 //!
 //! Every connection keeps one IAMAT or sixteen in flight: it sends them in one write, and the next
@@ -49,7 +49,7 @@ fn flooding(criterion: &mut Criterion) {
     let mut load = answered(CountedLoad::open(&plan));
     let mut group = criterion.benchmark_group("flooding");
     group.throughput(Throughput::Elements(16 * 50));
-    group.bench_function("to 4 peers/50 connections, pipeline 16", |bencher| {
+    group.bench_function("herd to 4 peers/50 connections, pipeline 16", |bencher| {
         bencher.iter_custom(|rounds| answered(load.run(rounds * 16 * 50)));
     });
     group.finish();

@@ -121,7 +121,7 @@ fn measure(
     let iteration = *pace * connections as u32;
     group.measurement_time(MEASURE_LEAST.max(iteration * 3 * SAMPLES as u32));
     group.throughput(Throughput::Elements(connections as u64));
-    let id = BenchmarkId::new(format!("{}, {}", server.name, task.name), connections);
+    let id = BenchmarkId::new(format!("{}: {}", task.name, server.name), connections);
     let mut load = None;
     group.bench_function(id, |bencher| {
         let load = load.get_or_insert_with(|| answered(CountedLoad::open(&plan)));

@@ -181,9 +181,9 @@ fn java_nio(workshop: &Path) -> Found {
 }
 
 fn java_threads(workshop: &Path) -> Found {
-    // `javac 21.0.5`
-    let version = said("javac", &["-version"]).unwrap_or_default();
-    let major = version.split([' ', '.']).nth(1).and_then(|major| major.parse().ok()).unwrap_or(0);
+    // `openjdk version "21.0.5" 2024-10-15`
+    let version = said("java", &["-version"]).unwrap_or_default();
+    let major = version.split(['"', '.']).nth(1).and_then(|major| major.parse().ok()).unwrap_or(0);
     let name = if major >= 21 { "Java virtual threads" } else { "Java threads" };
     java("JavaThreads", name, workshop)
 }

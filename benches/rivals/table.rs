@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use crate::machine::{fine, short, spread};
+use crate::machine::{fine, median, short, spread};
 use crate::race::{Aim, Load, Measurement, all_of, median_number, median_of};
 use crate::rivals::Rival;
 
@@ -21,8 +21,7 @@ pub fn write(rivals: &[Rival], loads: &[Load], all: &[Measurement]) -> String {
     let rates = results.loads_for(|aim| matches!(aim, Aim::Rate { .. }));
     let mut text = String::from("Requests a second; in parentheses, of the limit's:\n\n");
     results.write_one(&mut text, &results.names(&rates), |rival| {
-        let path = "/answers_per_second";
-        rates.iter().map(|load| results.cell(rival, *load, path, short)).collect()
+        rates.iter().map(|load| results.cell(rival, *load, RATE, short)).collect()
     });
 
     text +=
@@ -48,6 +47,11 @@ pub fn write(rivals: &[Rival], loads: &[Load], all: &[Measurement]) -> String {
     }
     heads.extend(["start", "memory", "lines"].map(str::to_owned));
     results.write_one(&mut text, &heads, |rival| results.late_cells(rival, &lone, &pace));
+    for (mark, meaning) in [(SOMETIMES, SOMETIMES_MEANS), (ALWAYS, ALWAYS_MEANS)] {
+        if text.contains(mark) {
+            text += &format!("\n{mark} {meaning}\n");
+        }
+    }
     text
 }
 
@@ -119,20 +123,44 @@ impl Results<'_> {
         path: &str,
         spoken: impl Fn(f64) -> String,
     ) -> String {
+        let all = |rival| all_of(self.all, rival, load, |it| it.found.as_ref().ok()?.number(path));
+        let found = all(rival);
+        let Some(number) = median(found.clone()) else { return NOTHING.to_owned() };
+        let spread = spread(&found, &spoken);
         let limit = self.rivals.iter().position(|rival| rival.is_limit);
-        let figure = |rival| median_number(self.all, rival, load, path);
-        let Some(number) = figure(rival) else { return NOTHING.to_owned() };
-        let spread = self.spread(rival, load, path, &spoken);
-        match limit.filter(|limit| *limit != rival).and_then(figure) {
+        let limits = limit.filter(|limit| *limit != rival).map(all).unwrap_or_default();
+        match median(limits.clone()) {
             Some(limit) if limit > 0.0 => {
-                format!("{} ({:.2}){spread}", spoken(number), number / limit)
+                let mark = mark(&found, &limits, path == RATE);
+                format!("{} ({:.2}){mark}{spread}", spoken(number), number / limit)
             }
             _ => spoken(number) + &spread,
         }
     }
 }
 
+/// Says of a figure that is better than the limit's how far it can be believed.
+fn mark(found: &[f64], limits: &[f64], is_more_better: bool) -> &'static str {
+    // What is better is more from here on.
+    let sign = if is_more_better { 1.0 } else { -1.0 };
+    let [found, limits] = [found, limits].map(|all| all.iter().map(|it| sign * it));
+    let least = found.clone().fold(f64::INFINITY, f64::min);
+    let most = limits.clone().fold(f64::NEG_INFINITY, f64::max);
+    if median(found.collect()) <= median(limits.collect()) {
+        ""
+    } else if least > most {
+        ALWAYS
+    } else {
+        SOMETIMES
+    }
+}
+
 const NOTHING: &str = "–";
+const SOMETIMES: &str = "†";
+const SOMETIMES_MEANS: &str = "Better than the limit by less than the rounds differ.";
+const ALWAYS: &str = "‡";
+const ALWAYS_MEANS: &str = "Better than the limit in every round: benches/README.md says why.";
+const RATE: &str = "/answers_per_second";
 
 fn told(figure: Option<f64>, spoken: impl Fn(f64) -> String) -> String {
     figure.map_or_else(|| NOTHING.to_owned(), spoken)
@@ -140,7 +168,7 @@ fn told(figure: Option<f64>, spoken: impl Fn(f64) -> String) -> String {
 
 /// What `herd bench` tells that the CSV repeats.
 const PATHS: [&str; 10] = [
-    "/answers_per_second",
+    RATE,
     "/cpu_us_per_answer",
     "/latency_us/p50",
     "/latency_us/p99",
