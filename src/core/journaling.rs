@@ -111,7 +111,7 @@ impl Server {
     }
 
     /// The journal must be given everything that is held.
-    pub(super) fn journal_misses_all(&mut self) {
+    pub fn journal_misses_all(&mut self) {
         let Some(journaling) = &mut self.journaling else { return };
         self.store.digest().filled(Node::ROOT).for_each(|leaf| journaling.missed.add(leaf.into()));
     }

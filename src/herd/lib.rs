@@ -62,6 +62,7 @@
 //! - Everything has a bound, and its reason stands beside it (`config::limits`).
 
 pub mod config;
+pub mod journal;
 pub mod logging;
 pub mod places;
 pub mod reactor;

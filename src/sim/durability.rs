@@ -251,7 +251,7 @@ impl Machine {
         if process.keeper.begin_walk_if_due(process.server.store().bytes() as u64) {
             process.tell(now, Input::JournalMissesAll);
         }
-        process.keeper.earn(100);
+        process.keeper.earn_by_clock(100);
         let bytes = process.keeper.peers_room_bytes();
         let missed_bytes = process.keeper.missed_bytes();
         process.tell(now, Input::JournalRoom { bytes, missed_bytes });

@@ -198,13 +198,14 @@ fn libraries_have_keepers() {
 
 /// What each part of the server names of the others. Between crates, the compiler sees to it.
 const PARTS: &[(&str, &[&str])] = &[
-    ("cmd", &["config", "logging", "places", "reactor", "run_dir", "status"]),
+    ("cmd", &["config", "journal", "logging", "places", "reactor", "run_dir", "status"]),
     ("config", &[]),
+    ("journal", &["logging"]),
     ("lib", &[]),
     ("logging", &[]),
     ("main", &[]),
     ("places", &["config", "places"]),
-    ("reactor", &["config", "logging", "places", "status", "trace"]),
+    ("reactor", &["config", "journal", "logging", "places", "status", "trace"]),
     ("run_dir", &["config"]),
     ("status", &[]),
     ("trace", &[]),

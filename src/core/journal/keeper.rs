@@ -166,6 +166,11 @@ impl Keeper {
         self.held.pop_front().map(|held| (held.conn, held.bytes))
     }
 
+    /// Whether any answer waits.
+    pub fn is_holding(&self) -> bool {
+        !self.held.is_empty()
+    }
+
     /// Bytes that may be laid before the tray is full.
     pub fn room_bytes(&self) -> usize {
         let waiting = self.laid.saturating_sub(self.progress.written);
@@ -216,8 +221,13 @@ impl Keeper {
     }
 
     /// Time has gone by in which a walk may write so much, whether there is news or not.
-    pub fn earn(&mut self, bytes: u64) {
+    pub fn earn_by_clock(&mut self, bytes: u64) {
         self.compaction.earn(bytes);
+    }
+
+    /// What an answer waits for.
+    pub fn keep(&self) -> Keep {
+        self.keep
     }
 
     /// The journal has missed nothing that it has not been given since.

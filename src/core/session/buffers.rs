@@ -22,6 +22,10 @@ pub(super) struct Buffers {
 pub(super) struct Outbox {
     bytes: Vec<u8>,
     sent: usize,
+    /// So many bytes at the end must not leave yet.
+    held: usize,
+    /// Up to here it is settled whether bytes are held.
+    settled: usize,
     /// When the kernel last took some of it, or it began to be.
     pub moved: Moment,
 }
@@ -53,10 +57,33 @@ impl Outbox {
         self.bytes.extend_from_slice(text);
     }
 
+    /// Bytes that may leave now.
+    pub fn free_len(&self) -> usize {
+        self.len() - self.held
+    }
+
     /// What is to be sent next, at most so many bytes of it.
     pub fn next(&self, bytes_max: usize) -> &[u8] {
-        let left = &self.bytes[self.sent..];
-        &left[..left.len().min(bytes_max)]
+        &self.bytes[self.sent..][..self.free_len().min(bytes_max)]
+    }
+
+    /// Holds what has come since this was last settled. Says how many bytes that are.
+    pub fn hold_new(&mut self) -> usize {
+        let count = self.bytes.len() - self.settled;
+        self.held += count;
+        self.settled = self.bytes.len();
+        count
+    }
+
+    /// Nothing is held any more.
+    pub fn free_all(&mut self) {
+        self.held = 0;
+        self.settled = self.bytes.len();
+    }
+
+    /// So many of the held bytes may leave.
+    pub fn free(&mut self, count: usize) {
+        self.held -= count;
     }
 
     /// So many bytes more have been sent.
@@ -70,11 +97,13 @@ impl Outbox {
         if self.len() == 0 {
             self.bytes.clear();
             self.sent = 0;
+            self.settled = 0;
             if self.bytes.capacity() > Self::SPARE_BYTES_MAX {
                 self.bytes = Vec::new();
             }
         } else if self.sent > self.bytes.len() / 2 {
             self.bytes.drain(..self.sent);
+            self.settled = self.settled.saturating_sub(self.sent);
             self.sent = 0;
         }
     }

@@ -325,6 +325,33 @@ impl Session {
         outbox.push(text);
     }
 
+    /// Bytes that may leave now: the others wait until what they rest on is kept.
+    pub fn free_bytes(&self) -> usize {
+        self.outbox().map_or(0, Outbox::free_len)
+    }
+
+    /// Holds what was queued since this was last asked. Says how many bytes that are.
+    pub fn hold_answers(&mut self) -> usize {
+        self.buffers.as_mut().map_or(0, |buffers| buffers.outbox.hold_new())
+    }
+
+    /// What is queued may leave, as far as it goes by now.
+    pub fn free_answers(&mut self) {
+        if let Some(buffers) = &mut self.buffers {
+            buffers.outbox.free_all();
+        }
+    }
+
+    /// So many of the held bytes may leave.
+    pub fn free_held(&mut self, count: usize, now: Moment) {
+        if let Some(buffers) = &mut self.buffers {
+            if buffers.outbox.free_len() == 0 {
+                buffers.outbox.moved = now;
+            }
+            buffers.outbox.free(count);
+        }
+    }
+
     /// What is to be sent next, at most so many bytes of it.
     pub fn to_send(&self, bytes_max: usize) -> &[u8] {
         self.outbox().map_or(&[], |outbox| outbox.next(bytes_max))
@@ -351,7 +378,7 @@ impl Session {
     /// Whether the connection must now join the driver's queue of those to be flushed: something is
     /// to be sent, or the server to be told that all is, and nobody else will bring it back.
     pub fn join_flush(&mut self) -> bool {
-        let has_work = self.queued_bytes() > 0 || self.flags.tell_drained;
+        let has_work = self.free_bytes() > 0 || self.flags.tell_drained;
         let joins = has_work && !self.flags.to_flush && !self.flags.write_blocked;
         self.flags.to_flush |= joins;
         joins
@@ -435,7 +462,7 @@ impl Session {
     }
 
     fn writing_deadline(&self, timeouts: &Timeouts) -> Option<(Moment, Expiry)> {
-        let outbox = self.outbox().filter(|outbox| outbox.len() > 0)?;
+        let outbox = self.outbox().filter(|outbox| outbox.free_len() > 0)?;
         Some((outbox.moved + timeouts.write_stall, Expiry::WriteStall))
     }
 
@@ -446,8 +473,9 @@ impl Session {
             ConnKind::Course if self.queued_bytes() > 0 => None,
             ConnKind::Course => Some((self.active + timeouts.linger, Expiry::Linger)),
             _ if self.reading != Reading::Open || self.flags.held => None,
-            // More has come than was read: it waits for us.
+            // More has come than was read, or an answer is held: it waits for us.
             _ if self.flags.unfinished || self.flags.readable => None,
+            _ if self.free_bytes() < self.queued_bytes() => None,
             _ if self.flags.received == Received::Nothing => {
                 Some((self.line_since + timeouts.first_byte, Expiry::FirstByte))
             }

@@ -8,6 +8,8 @@ use std::process::ExitCode;
 use rustix::io::Errno;
 
 use herd::config::ConfigError;
+use herd::journal::load::LoadError as JournalLoadError;
+use herd::journal::{DirectoryError, JournalError};
 use herd::logging::LogError;
 use herd::reactor::StartError;
 use herd::run_dir::ClaimError;
@@ -33,6 +35,8 @@ pub enum Exit {
     /// EX_CANTCREAT: the log or the run directory cannot be used, or a key file or a trace not be
     /// made.
     CannotCreate = 73,
+    /// EX_IOERR: the server has stopped, and the disk has not taken all that it has answered.
+    NotKept = 74,
     /// EX_TEMPFAIL: the server has stopped, and no peer has said that it keeps all its reports.
     NotHandedOver = 75,
     /// EX_NOPERM: the server, or the run directory, is another user's.
@@ -125,6 +129,18 @@ fn scarce(what: &str, error: &io::Error) -> Option<Failure> {
     Some(Failure::new(Exit::System, sentence))
 }
 
+impl From<&JournalError> for Exit {
+    fn from(error: &JournalError) -> Exit {
+        match error {
+            JournalError::Directory(DirectoryError::Locked { .. }) => Exit::Taken,
+            JournalError::Directory(DirectoryError::Unusable { .. })
+            | JournalError::Load(JournalLoadError::Unreadable { .. }) => Exit::CannotCreate,
+            JournalError::Load(_) => Exit::Config,
+            JournalError::Threads(_) => Exit::System,
+        }
+    }
+}
+
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Failure {
         if let StartError::CannotListen { error: why, .. }
@@ -136,6 +152,7 @@ impl From<StartError> for Failure {
         }
         let exit = match error {
             StartError::Taken { .. } => Exit::Taken,
+            StartError::Journal(ref error) => Exit::from(error),
             StartError::CannotListen { .. } | StartError::Places(_) => Exit::Config,
             StartError::AdminSocket { .. } | StartError::Trace { .. } => Exit::CannotCreate,
             StartError::System(..) | StartError::Descriptors { .. } => Exit::System,

@@ -57,8 +57,8 @@ Examples:
 
 Exit codes: 0 done, 1 a simulated herd broke a promise or an experiment failed, 2 usage, 3 not
 running, 69 nobody answers, 71 the system refuses threads, descriptors or memory, 73 no log, run
-directory, trace or new key file, 77 it is another user's, 78 configuration, 98 port or name
-taken.";
+directory, journal, trace or new key file, 74 not all is on the disk, 77 it is another user's, 78
+configuration, 98 port, name or journal taken.";
 
 /// A herd of equal servers that tell each other where their clients are.
 #[derive(Debug, Parser)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use herd::config::Config;
 use herd::logging;
-use herd::reactor::{self, Reactor, StartError};
+use herd::reactor::{self, Ended, Reactor, StartError};
 use herd::run_dir::RunDir;
 
 use super::exit::{Exit, Failure};
@@ -46,7 +46,11 @@ pub fn serve(config: Config, out: &mut impl Write) -> Result<Exit, Failure> {
     };
     log.close(LOG_TIMEOUT);
     drop(claim);
-    let hand_over = ran?;
+    let Ended { hand_over, is_kept } = ran?;
+    if !is_kept {
+        let warning = "what was answered last may not be on the disk; the log says why";
+        return Err(Failure::new(Exit::NotKept, warning.to_owned()));
+    }
     if hand_over.has_failed() {
         return Err(Failure::new(Exit::NotHandedOver, hand_over.warning()));
     }

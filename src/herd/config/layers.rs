@@ -93,6 +93,7 @@ pub fn configure(
         places,
         limits: settings.limits,
         log: settings.log,
+        journal: settings.journal,
         trace: overrides.trace,
         run_dir: settings.run_dir,
         run_dir_mode: settings.run_dir_mode,

@@ -45,7 +45,7 @@ pub use key::Secret;
 pub use limits::Limits;
 pub use places::{Places, PlacesSource};
 pub use selector::HerdSelector;
-pub use settings::{Answers, Log, Settings};
+pub use settings::{Answers, Journal, Log, Settings};
 pub use shape::PlainShape;
 
 /// Everything one server process needs to know, checked and complete.
@@ -72,6 +72,7 @@ pub struct Config {
     pub places: Places,
     pub limits: Limits,
     pub log: Log,
+    pub journal: Journal,
     /// Where the trace of the loop goes, if it is wanted.
     pub trace: Option<PathBuf>,
     /// Holds the admin socket and the pid file.

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use log::LevelFilter;
 
-use super::knob::{Flag, Kind, Knob, path, some_path, switch};
+use super::knob::{Flag, Kind, Knob, count, path, some_path, switch};
 use super::{ConfigError, HerdKey, Limits, Places, StaleReply, limits, places};
+use herd_core::journal::keeper::Keep;
 
 /// Every setting with its value. [`Settings::default`] has all defaults; herd.toml, variables and
 /// flags go over them.
@@ -20,7 +21,19 @@ pub struct Settings {
     pub answers: Answers,
     pub places: Places,
     pub log: Log,
+    pub journal: Journal,
     pub limits: Limits,
+}
+
+/// What is kept on disk, and where: the section `[journal]`.
+#[derive(Clone, Debug)]
+pub struct Journal {
+    /// What an answer waits for; `None` if there is no journal.
+    pub keep: Option<Keep>,
+    /// Holds a directory for each server.
+    pub dir: PathBuf,
+    /// How many times as long as what it says a journal may become.
+    pub room: usize,
 }
 
 /// The section `[answers]`: choices that the course's text leaves open.
@@ -51,11 +64,12 @@ pub struct Section {
 }
 
 /// All sections and, in them, all knobs, in the order of the example.
-pub const SECTIONS: [Section; 5] = [
+pub const SECTIONS: [Section; 6] = [
     Section { name: "", about: "", knobs: HERD },
     Section { name: "answers", about: "", knobs: ANSWERS },
     Section { name: "places", about: "", knobs: places::KNOBS },
     Section { name: "log", about: "", knobs: LOG },
+    Section { name: "journal", about: "", knobs: JOURNAL },
     Section {
         name: "limits",
         about: "A bound on everything. Durations are spelled like \"100 ms\", \"30 s\", \
@@ -88,7 +102,7 @@ impl Settings {
 
     /// Puts what has no other place below `home`.
     pub fn live_in(&mut self, home: &Path) {
-        for dir in [&mut self.log.dir, &mut self.run_dir] {
+        for dir in [&mut self.log.dir, &mut self.run_dir, &mut self.journal.dir] {
             *dir = home.join(&*dir);
         }
     }
@@ -132,6 +146,7 @@ impl Default for Settings {
             answers: Answers::default(),
             places: Places::default(),
             log: Log { dir: PathBuf::new(), level: LevelFilter::Off, mode: 0 },
+            journal: Journal { keep: None, dir: PathBuf::new(), room: 0 },
             limits: Limits::default(),
         };
         for knob in knobs() {
@@ -167,6 +182,29 @@ pub fn show_level(level: LevelFilter) -> String {
         LevelFilter::Debug => "traffic".to_owned(),
         level => level.to_string().to_lowercase(),
     }
+}
+
+/// What an answer waits for: `off`, `written` or `synced`.
+///
+/// # Errors
+/// A sentence that lists the words.
+fn parse_keep(text: &str) -> Result<Option<Keep>, String> {
+    match text {
+        "off" => Ok(None),
+        "written" => Ok(Some(Keep::Written)),
+        "synced" => Ok(Some(Keep::Synced)),
+        _ => Err(format!("`{text}` is not off, written or synced")),
+    }
+}
+
+/// The word that an operator writes.
+fn show_keep(keep: Option<Keep>) -> String {
+    let word = match keep {
+        None => "off",
+        Some(Keep::Written) => "written",
+        Some(Keep::Synced) => "synced",
+    };
+    word.to_owned()
 }
 
 /// Permissions as chmod(1) takes them: `0640`.
@@ -305,4 +343,50 @@ const LOG: &[Knob] = &[
              every line in and out as well.",
     )
     .because("The course wants every line in the log."),
+];
+
+/// What the section `[journal]` may say.
+const JOURNAL: &[Knob] = &[
+    Knob::new(
+        "journal.keep",
+        Kind::Word {
+            set: |s, text| parse_keep(text).map(|keep| s.journal.keep = keep),
+            show: |s| show_keep(s.journal.keep),
+            words: "off, written or synced",
+        },
+        "off",
+    )
+    .flag(Flag {
+        long: "keep",
+        variable: "HERD_KEEP",
+        value: "off|written|synced",
+        help: "What an answer waits for: nothing, that the system has taken the report, or that \
+               the disk has",
+    })
+    .means(
+        "What an answer to a client promises. off: the report is in memory, and is lost if all \
+         servers die. written: the system has taken it, and a server that is killed still knows \
+         it; what was written in the last second or two may be lost with the machine. synced: the \
+         disk has it.",
+    )
+    .because("A herd whose servers do not all die at once loses nothing, and this is the fastest."),
+    path("journal.dir", |s| &mut s.journal.dir, "journal")
+        .flag(Flag {
+            long: "journal-dir",
+            variable: "HERD_JOURNAL_DIR",
+            value: "DIR",
+            help: "Directory of the journals",
+        })
+        .means(
+            "Holds a directory for the journal of each server: in HERD_HOME if that is set, else \
+             in the directory in which a command is started.",
+        )
+        .because("It lies beside herd.toml, and needs no rights that the operator lacks."),
+    count("journal.room", |s| &mut s.journal.room, "4", "times")
+        .within(2..=100)
+        .means(
+            "How many times as long as what it says a journal may become before all that is known \
+             is written anew and old files are removed.",
+        )
+        .because("A third of what is written is then written a second time."),
 ];

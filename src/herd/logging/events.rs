@@ -100,6 +100,31 @@ pub enum Event<'a> {
     TooManyNewcomers {
         conn: ConnId,
     },
+    JournalLoaded {
+        clients: usize,
+        reports: u64,
+        segments: usize,
+        torn_bytes: u64,
+        took: Duration,
+    },
+    JournalDamaged {
+        segment: &'a dyn Display,
+        from: u64,
+        to: u64,
+    },
+    JournalIncomplete {
+        segment: &'a dyn Display,
+    },
+    /// The disk takes nothing for now.
+    JournalRefused {
+        error: &'a str,
+    },
+    JournalGoesOn,
+    /// What was written and not synced may be lost.
+    JournalFailed {
+        error: &'a str,
+    },
+    JournalNotKept,
 }
 
 impl Event<'_> {
@@ -124,7 +149,9 @@ impl Event<'_> {
             | Event::Connected { .. }
             | Event::Closed { .. }
             | Event::LineTimeout { .. }
-            | Event::LinkUp { .. } => Level::Info,
+            | Event::LinkUp { .. }
+            | Event::JournalLoaded { .. }
+            | Event::JournalGoesOn => Level::Info,
             _ => Level::Warn,
         }
     }
@@ -224,6 +251,40 @@ impl Event<'_> {
                 "report refused reason=new_clients conn={conn}: its address reports more new \
                  clients than new_clients_per_s in herd.toml allows"
             ),
+            _ => self.fmt_of_journal(f),
+        }
+    }
+
+    fn fmt_of_journal(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Event::JournalLoaded { clients, reports, segments, torn_bytes, took } => write!(
+                f,
+                "journal loaded clients={clients} reports={reports} segments={segments} \
+                 torn_bytes={torn_bytes} ms={}",
+                took.as_millis()
+            ),
+            Event::JournalDamaged { segment, from, to } => write!(
+                f,
+                "journal damaged segment={segment} from={from} to={to}: what it held comes from \
+                 peers, and all that is known is written anew"
+            ),
+            Event::JournalIncomplete { segment } => {
+                write!(f, "journal incomplete segment={segment}: what it held comes from peers")
+            }
+            Event::JournalRefused { error } => write!(
+                f,
+                "journal refused error={error:?}: answers wait until the disk has room, which is \
+                 tried again and again"
+            ),
+            Event::JournalGoesOn => write!(f, "journal goes on"),
+            Event::JournalFailed { error } => write!(
+                f,
+                "journal failed error={error:?}: answers wait until all that is known is written \
+                 anew; look after the disk"
+            ),
+            Event::JournalNotKept => {
+                write!(f, "journal not kept: what was answered last may not be on the disk")
+            }
             _ => Ok(()),
         }
     }

@@ -9,6 +9,8 @@
 //! that exits with unread input resets its connections, and answers already given to the kernel
 //! are thrown away with them.
 
+use std::time::Duration;
+
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 
 use super::{Due, Reactor};
@@ -17,6 +19,17 @@ use herd_core::HandOver;
 use herd_core::border::Input;
 use herd_core::driver::Driver;
 use herd_core::names::ConnKind;
+
+/// How long the disk may take at the very end.
+const JOURNAL_PATIENCE: Duration = Duration::from_secs(2);
+
+/// What has become of the reports when the process ends.
+pub struct Ended {
+    /// What peers have said of them.
+    pub hand_over: HandOver,
+    /// All that was answered is on the disk, if there is a journal.
+    pub is_kept: bool,
+}
 
 /// How far the drain has come.
 pub enum Drain {
@@ -95,13 +108,17 @@ impl Reactor {
     }
 
     /// The last words of a process.
-    pub(super) fn end(mut self) -> HandOver {
+    pub(super) fn end(mut self) -> Ended {
+        let is_kept = self.keeping.take().is_none_or(|keeping| keeping.close(JOURNAL_PATIENCE));
+        if !is_kept {
+            Event::JournalNotKept.log();
+        }
         let hand_over = self.server.hand_over();
         self.log_hand_over(&hand_over);
         self.places.shut_down();
         self.end_trace();
         Event::Stopped.log();
-        hand_over
+        Ended { hand_over, is_kept }
     }
 
     fn log_hand_over(&self, hand_over: &HandOver) {

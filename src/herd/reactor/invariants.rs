@@ -3,6 +3,7 @@
 //! to say, would wait for ever, and no single place would be wrong.
 
 use super::connection::Connection;
+use super::keeping::Keeping;
 use super::{Reactor, Unfinished};
 use herd_core::names::{ConnId, ConnKind};
 use herd_core::session::{Flags, Phase};
@@ -27,7 +28,8 @@ impl Reactor {
             Unfinished::Connection(conn) => Some(*conn),
             Unfinished::Listener(_) => None,
         });
-        let unfinished = unfinished.chain(self.unfinished_peers.iter().copied());
+        let waiting = self.keeping.as_ref().map_or(&[][..], Keeping::waiting);
+        let unfinished = unfinished.chain(self.unfinished_peers.iter().chain(waiting).copied());
         self.check_queue("unfinished", unfinished, |flags| flags.unfinished);
         self.check_queue("to be flushed", self.to_flush.iter().copied(), |flags| flags.to_flush);
         for kind in [ConnKind::Client, ConnKind::Peer, ConnKind::Course, ConnKind::Admin] {
@@ -69,9 +71,12 @@ impl Reactor {
             "{conn} would never be heard"
         );
         let queued = connection.session.queued_bytes();
-        let has_work = queued > 0 || flags.tell_drained;
+        let free = connection.session.free_bytes();
+        let has_work = free > 0 || flags.tell_drained;
         let is_known = flags.to_flush || flags.write_blocked;
         assert!(!has_work || is_known, "{conn} would never be written to");
+        let is_holding = self.keeping.as_ref().is_some_and(Keeping::is_holding);
+        assert!(free == queued || is_holding, "{conn} waits for what is kept");
         assert!(connection.session.owns_no_empty_buffers(), "{conn} keeps what it does not need");
         if conn.kind() == ConnKind::Client && connection.session.phase() == Phase::Open {
             let waits = self.server.is_waiting(conn);

@@ -38,6 +38,7 @@ mod dialing;
 mod drain;
 mod foreign;
 mod invariants;
+mod keeping;
 mod listener;
 mod newcomers;
 mod notes;
@@ -67,13 +68,14 @@ use clocks::Clocks;
 use deadlines::Backlog;
 use descriptors::Shares;
 use drain::Drain;
+use herd_core::Server;
 use herd_core::border::{Input, Outputs, Timer};
 use herd_core::clock::Now;
 use herd_core::driver::{Deferred, Driver};
 use herd_core::names::{ConnId, ConnKind};
 use herd_core::session::{BufferPool, DeadlineScan, Moment};
 use herd_core::timer_wheel::TimerWheel;
-use herd_core::{HandOver, Server};
+use keeping::Keeping;
 use newcomers::Newcomers;
 use questions::Places;
 use routes::Routes;
@@ -83,6 +85,7 @@ use traced::TraceFile;
 use work::Work;
 use worker::{CompletionSender, Completions};
 
+pub use drain::Ended;
 pub use start::{StartError, outlive_full_files};
 
 /// Events of one turn; the kernel keeps the rest for the next.
@@ -134,6 +137,8 @@ pub struct Reactor {
     doors: start::Doors,
     shares: Shares,
     drain: Option<Drain>,
+    /// If answers wait until what they rest on is kept.
+    keeping: Option<Keeping>,
     give_up_name: Option<Box<dyn FnOnce()>>,
     trace: Recorder,
     trace_file: TraceFile,
@@ -160,7 +165,7 @@ enum Unfinished {
 impl Reactor {
     /// Turns until a signal ends it, and says what has become of the reports. An error means that
     /// the kernel's queue itself has failed.
-    pub fn run(mut self) -> io::Result<HandOver> {
+    pub fn run(mut self) -> io::Result<Ended> {
         let mut events = Events::with_capacity(EVENTS_MAX);
         let turn = self.trace.begin();
         self.tell(Input::Started);
@@ -198,6 +203,7 @@ impl Reactor {
             self.step(Step::Deadlines);
         }
 
+        self.keep_news();
         for _ in 0..self.to_flush.len() {
             let Some(conn) = self.to_flush.pop_front() else { break };
             self.step(Step::Flush(conn));
@@ -259,7 +265,10 @@ impl Reactor {
         if unfinished || !self.to_flush.is_empty() || asked {
             return Some(Duration::ZERO);
         }
-        Some(self.next_deadline()?.saturating_sub(self.now.monotonic))
+        let deadline = self.next_deadline();
+        let deadline = deadline.map(|deadline| deadline.saturating_sub(self.now.monotonic));
+        let walk = self.keeping.as_ref().and_then(Keeping::timeout);
+        [deadline, walk].into_iter().flatten().min()
     }
 
     /// When a timer is due or a scan, whichever comes first.

@@ -42,6 +42,7 @@ impl Driver for Reactor {
     fn handle(&mut self, input: Input<'_, '_>) {
         let told = self.trace.begin_tell(&input);
         self.server.handle(self.now, input, &mut self.out);
+        self.lay_news();
         let outputs = self.out.list.len();
         self.carry_out();
         self.trace.end_tell(told, outputs);
@@ -141,6 +142,9 @@ impl Reactor {
     fn write(&mut self, conn: ConnId) {
         let now = self.moment();
         let Some(connection) = self.slots.connection(conn) else { return };
+        if let Some(keeping) = &mut self.keeping {
+            keeping.hold_answers(connection);
+        }
         let (bytes, flushed) = connection.flush(now);
         self.work.written += bytes;
         self.trace.done(|| traced::write(connection, bytes));

@@ -67,6 +67,9 @@ impl Reactor {
         if !connection.session.begin_turn(self.config.limits.high_water_bytes) {
             return;
         }
+        if self.keeping.as_mut().is_some_and(|keeping| keeping.puts_off(connection)) {
+            return;
+        }
         let mut scratch = std::mem::take(&mut self.scratch);
         let mut count = 0;
         if connection.session.wants_bytes() {
@@ -128,6 +131,7 @@ impl Reactor {
         let span = self.trace.begin();
         let known = self.server.store().len();
         self.server.handle(self.now, Input::Lines { conn, lines }, &mut self.out);
+        self.lay_news();
         let outputs = self.out.list.len();
         if conn.kind() == ConnKind::Client && self.server.store().len() > known {
             self.charge_newcomers(conn, self.server.store().len() - known);

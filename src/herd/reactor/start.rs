@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use std::{fmt, fs, io};
 
 use log::warn;
@@ -19,6 +20,7 @@ use super::asked::Asked;
 use super::clocks::Clocks;
 use super::deadlines::Backlog;
 use super::descriptors::Shares;
+use super::keeping::Keeping;
 use super::listener::Listener;
 use super::newcomers::Newcomers;
 use super::questions::Places;
@@ -29,12 +31,14 @@ use super::worker::{CompletionSender, Completions, PlacesPool};
 use super::{READ_BUDGET, Reactor, SIGNALS, WAKER, traced};
 use crate::config::limits::{self, PEER_LINE_BYTES_CEILING};
 use crate::config::{Config, HerdKey, Initiative, LinkKind, PlainShape, StaleReply};
+use crate::journal::{Journal, JournalError, JournalSettings};
 use crate::logging::LogHandle;
 use crate::logging::events::Event;
 use crate::places::Supply;
 use crate::places::budget::{Ledger, Spent};
 use crate::places::call_gate::CallGate;
 use herd_core::border::Outputs;
+use herd_core::journal::writer::Owner;
 use herd_core::names::ConnKind;
 use herd_core::session::{BufferPool, DeadlineScan};
 use herd_core::store::Store;
@@ -45,6 +49,9 @@ use herd_core::{Frame, LINE_MAC_BYTES, PeerSettings, Server, Settings};
 /// default. mio asks for 128, which a few hundred clients at once overflow, and a client that finds
 /// it full tries again after a whole second.
 const BACKLOG: i32 = 4096;
+
+/// How much longer than its drain a process that ends may hold its journal.
+const JOURNAL_PATIENCE: Duration = Duration::from_secs(2);
 
 const _: () = assert!(PEER_LINE_BYTES_CEILING <= Store::REPORT_BYTES_MAX);
 const _: () = assert!(limits::LINE_TAG_BYTES == LINE_MAC_BYTES);
@@ -60,6 +67,8 @@ pub enum StartError {
     AdminSocket { path: PathBuf, error: io::Error },
     /// The trace cannot be written there.
     Trace { path: PathBuf, error: io::Error },
+    /// The journal cannot be kept.
+    Journal(JournalError),
     /// The source of places is misconfigured.
     Places(String),
     /// The system grants fewer descriptors than there are uses for.
@@ -93,6 +102,7 @@ impl fmt::Display for StartError {
                 "the trace cannot be written to {}: {error}; choose another place with --trace",
                 path.display()
             ),
+            StartError::Journal(error) => error.fmt(f),
             StartError::Places(why) => f.write_str(why),
             StartError::Descriptors { granted, needed } => write!(
                 f,
@@ -140,7 +150,8 @@ impl Reactor {
         let signals = watch_signals(&poll)?;
         let (completion_sender, completions) = make_completions(&poll)?;
         let places = open_places(&config, &completion_sender)?;
-        let server = Server::new(settings(&config, shares)?);
+        let mut server = Server::new(settings(&config, shares)?);
+        let keeping = open_journal(&config, &mut server, &completion_sender)?;
         let (trace, trace_file) = traced::start(&config)?;
         Event::Listening {
             name: &config.name,
@@ -180,6 +191,7 @@ impl Reactor {
             doors,
             shares,
             drain: None,
+            keeping,
             give_up_name: None,
             trace,
             trace_file,
@@ -291,6 +303,28 @@ fn frame(name: &str, shape: &PlainShape) -> Frame {
     Frame { before: before.into_bytes(), behind: behind.into_bytes() }
 }
 
+/// Loads what an earlier life of this server has kept, if the operator wants that.
+fn open_journal(
+    config: &Config,
+    server: &mut Server,
+    completion_sender: &CompletionSender,
+) -> Result<Option<Keeping>, StartError> {
+    let Some(keep) = config.journal.keep else { return Ok(None) };
+    let settings = JournalSettings {
+        keep,
+        dir: config.journal.dir.join(&config.name),
+        owner: Owner {
+            herd: config.herd.clone().into_bytes(),
+            server: config.name.clone().into_bytes(),
+        },
+        room: config.journal.room as u64,
+        // One that is draining has it until it ends.
+        patience: config.limits.drain + JOURNAL_PATIENCE,
+    };
+    let journal = Journal::open(settings, server, completion_sender.wake());
+    journal.map(Keeping::new).map(Some).map_err(StartError::Journal)
+}
+
 /// The core's settings; randomness is among them, because the core has none of its own.
 fn settings(config: &Config, shares: Shares) -> Result<Settings, StartError> {
     let peer = |peer: &crate::config::Peer| PeerSettings {
@@ -319,15 +353,13 @@ fn settings(config: &Config, shares: Shares) -> Result<Settings, StartError> {
         strangers_max: shares.strangers,
         seed: random.u64(..),
         keys: config.keys.iter().map(HerdKey::reveal).collect(),
-        keeps_journal: false,
+        keeps_journal: config.journal.keep.is_some(),
         nonce_key: nonce_key.expose(),
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::config::HerdSelector;
     use crate::config::layers::{Overrides, configure};

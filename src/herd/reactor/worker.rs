@@ -84,6 +84,15 @@ impl CompletionSender {
         }
     }
 
+    /// Ends the loop's sleep, for those who leave what they have done elsewhere.
+    pub fn wake(&self) -> Box<dyn Fn() + Send + Sync> {
+        let waker = Arc::clone(&self.waker);
+        Box::new(move || {
+            // It fails only when the loop is gone.
+            let _ = waker.wake();
+        })
+    }
+
     /// Loads places while the loop already listens, or still answers from those it has.
     pub fn load(&self, places: Local) -> io::Result<()> {
         let completion_sender = self.clone();

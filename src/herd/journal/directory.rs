@@ -1,0 +1,217 @@
+//! The files of a journal, in a directory of one server. Everything that the operating system has
+//! to say of them is said here.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use std::{fmt, process, thread};
+
+use herd_core::journal::SegmentId;
+use herd_core::journal::writer::{Disk, Trouble};
+
+/// Lies beside the segments, and is locked by the process that writes them.
+const LOCK: &str = "lock";
+/// Zeros that are written at once.
+const ZEROS_BYTES: usize = 64 * 1024;
+/// How often a lock is tried for that another process holds.
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
+
+/// Why a journal cannot be used. Its text is one sentence for the operator.
+#[derive(Debug)]
+pub enum DirectoryError {
+    /// Another process writes it.
+    Locked { path: PathBuf, pid: Option<u32> },
+    /// The directory or a file in it cannot be made, read or written.
+    Unusable { path: PathBuf, error: io::Error },
+}
+
+impl fmt::Display for DirectoryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DirectoryError::Locked { path, pid } => {
+                let holder =
+                    pid.map_or("another process".to_owned(), |pid| format!("process {pid}"));
+                write!(
+                    f,
+                    "the journal {} is written by {holder}; stop it or choose another directory \
+                     with --journal-dir",
+                    path.display()
+                )
+            }
+            DirectoryError::Unusable { path, error } => write!(
+                f,
+                "the journal cannot be kept in {}: {error}; choose another directory with \
+                 --journal-dir, or none with --keep off",
+                path.display()
+            ),
+        }
+    }
+}
+
+impl std::error::Error for DirectoryError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            DirectoryError::Locked { .. } => None,
+            DirectoryError::Unusable { error, .. } => Some(error),
+        }
+    }
+}
+
+/// A directory of segments.
+pub struct Directory {
+    path: PathBuf,
+    /// Segments are filled with zeros up to here before they are used: to sync bytes that
+    /// overwrite others costs half of what it costs to sync a file that has become longer.
+    filled_bytes: u64,
+    /// What the system said last, for the operator.
+    said: Mutex<Option<io::Error>>,
+    /// Held for as long as this is.
+    _lock: File,
+}
+
+impl Directory {
+    /// Makes the directory, unless it is there, and takes its lock. A process that is ending may
+    /// have it for up to `patience`.
+    ///
+    /// # Errors
+    /// Another process has it, or it cannot be used.
+    pub fn claim(
+        path: &Path,
+        filled_bytes: u64,
+        patience: Duration,
+    ) -> Result<Directory, DirectoryError> {
+        let unusable = |error| DirectoryError::Unusable { path: path.to_owned(), error };
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable)?;
+        let lock_path = path.join(LOCK);
+        let mut lock = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&lock_path)
+            .map_err(unusable)?;
+        let began = Instant::now();
+        loop {
+            match lock.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if began.elapsed() < patience => {
+                    thread::sleep(LOCK_PAUSE);
+                }
+                Err(TryLockError::WouldBlock) => {
+                    let mut pid = String::new();
+                    let read = lock.read_to_string(&mut pid);
+                    let pid = read.ok().and_then(|_| pid.trim().parse().ok());
+                    return Err(DirectoryError::Locked { path: path.to_owned(), pid });
+                }
+                Err(TryLockError::Error(error)) => return Err(unusable(error)),
+            }
+        }
+        lock.set_len(0)
+            .and_then(|()| writeln!(lock, "{}", process::id()))
+            .and_then(|()| sync_names(path))
+            .map_err(unusable)?;
+        let said = Mutex::new(None);
+        Ok(Directory { path: path.to_owned(), filled_bytes, said, _lock: lock })
+    }
+
+    /// What the system said when it last failed.
+    pub fn last_error(&self) -> String {
+        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        said.as_ref().map_or("no error".to_owned(), io::Error::to_string)
+    }
+
+    fn trouble(&self, error: io::Error) -> Trouble {
+        let trouble = match error.kind() {
+            ErrorKind::StorageFull
+            | ErrorKind::QuotaExceeded
+            | ErrorKind::FileTooLarge
+            | ErrorKind::ReadOnlyFilesystem
+            | ErrorKind::PermissionDenied => Trouble::Refused,
+            _ => Trouble::Failed,
+        };
+        *self.said.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        trouble
+    }
+
+    fn make(&self, id: SegmentId, header: &[u8]) -> io::Result<File> {
+        let path = self.path.join(id.to_string());
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        let fill = |file: &mut File| {
+            file.write_all(header)?;
+            let mut left = self.filled_bytes.saturating_sub(header.len() as u64);
+            while left > 0 {
+                let zeros = &[0; ZEROS_BYTES][..left.min(ZEROS_BYTES as u64) as usize];
+                file.write_all(zeros)?;
+                left -= zeros.len() as u64;
+            }
+            file.seek(SeekFrom::Start(header.len() as u64))?;
+            file.sync_all()?;
+            sync_names(&self.path)
+        };
+        let filled = fill(&mut file);
+        if filled.is_err() {
+            // It says nothing, and would be in the way when the same number is tried again.
+            let _ = fs::remove_file(&path);
+        }
+        filled.map(|()| file)
+    }
+}
+
+impl Disk for Directory {
+    type File = Arc<File>;
+
+    fn create(&self, id: SegmentId, header: &[u8]) -> Result<Arc<File>, Trouble> {
+        self.make(id, header).map(Arc::new).map_err(|error| self.trouble(error))
+    }
+
+    fn write(&self, file: &Arc<File>, bytes: &[u8]) -> Result<usize, Trouble> {
+        loop {
+            match (&**file).write(bytes) {
+                Ok(0) => return Err(self.trouble(ErrorKind::WriteZero.into())),
+                Ok(count) => return Ok(count),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.trouble(error)),
+            }
+        }
+    }
+
+    /// The length of the file is synced with its data (fdatasync(2)).
+    fn sync(&self, file: &Arc<File>) -> Result<(), Trouble> {
+        file.sync_data().map_err(|error| {
+            self.trouble(error);
+            Trouble::Failed
+        })
+    }
+
+    fn remove(&self, id: SegmentId) -> Result<(), Trouble> {
+        match fs::remove_file(self.path.join(id.to_string())) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(self.trouble(error)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The segments in a directory, the newest first.
+///
+/// # Errors
+/// It cannot be read.
+pub fn segments(path: &Path) -> io::Result<Vec<(SegmentId, PathBuf)>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        if let Some(id) = entry.file_name().to_str().and_then(SegmentId::of_file_name) {
+            found.push((id, entry.path()));
+        }
+    }
+    found.sort_by_key(|(id, _)| std::cmp::Reverse((id.number, id.journal)));
+    Ok(found)
+}
+
+/// Makes it certain that the names in a directory outlive the machine.
+fn sync_names(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}

@@ -1,0 +1,167 @@
+//! Reading a journal: when its server starts, and for `herd journal`, which only looks.
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::{fmt, io};
+
+use herd_core::journal::frame::{Header, HeaderError};
+use herd_core::journal::load::{Findings, Found, Past, Piece, Pieces, Survey, UnknownLine};
+use herd_core::journal::writer::Owner;
+use herd_core::journal::{JournalId, SegmentId};
+
+use super::directory::segments;
+
+/// Bytes that are lost with a place that cannot be read.
+const BLOCK_BYTES: usize = 4096;
+
+/// Why a journal is not loaded. Its text is one sentence for the operator; nothing was changed.
+#[derive(Debug)]
+pub enum LoadError {
+    /// It is of another herd: to load it would mix the two.
+    OtherHerd { path: PathBuf, herd: String },
+    /// It is of another server, which may be a mistake.
+    OtherServer { path: PathBuf, server: String },
+    /// A later program has written it.
+    Version { path: PathBuf, version: u32 },
+    /// The same, in the middle of a file.
+    Unknown { path: PathBuf, line: String },
+    /// The directory or a file cannot be read.
+    Unreadable { path: PathBuf, error: io::Error },
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LoadError::OtherHerd { path, herd } => write!(
+                f,
+                "{} is of the herd {herd}; choose another directory with --journal-dir",
+                path.display()
+            ),
+            LoadError::OtherServer { path, server } => write!(
+                f,
+                "{} was written by the server {server}; choose another directory with \
+                 --journal-dir",
+                path.display()
+            ),
+            LoadError::Version { path, version } => write!(
+                f,
+                "{} is of version {version} of the journal, and this program knows version 1; \
+                 use the program that has written it",
+                path.display()
+            ),
+            LoadError::Unknown { path, line } => write!(
+                f,
+                "{} has a line that this program does not know ({line:?}); use the program that \
+                 has written it",
+                path.display()
+            ),
+            LoadError::Unreadable { path, error } => {
+                write!(f, "the journal {} cannot be read: {error}", path.display())
+            }
+        }
+    }
+}
+
+impl std::error::Error for LoadError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            LoadError::Unreadable { error, .. } => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// What was read.
+pub struct Loaded {
+    pub findings: Findings,
+    /// The journal to go on with, and what its writer must know; `None` if there is none.
+    pub journal: Option<(JournalId, Past)>,
+    /// Who has written it, as far as a header could be read.
+    pub owner: Option<Owner>,
+}
+
+/// Reads all segments in a directory, the newest first, and gives `take` each line of a report.
+/// With an owner, it is an error if the files are not its.
+///
+/// # Errors
+/// The files are not ours or of a later version, or cannot be read.
+pub fn load(
+    path: &Path,
+    owner: Option<&Owner>,
+    mut take: impl FnMut(Found<'_>) -> bool,
+) -> Result<Loaded, LoadError> {
+    let unreadable = |path: &Path, error| LoadError::Unreadable { path: path.to_owned(), error };
+    let files = segments(path).map_err(|error| unreadable(path, error))?;
+    let mut survey = Survey::default();
+    let mut found_owner = None;
+    // Nothing is taken before all of it is known to be ours.
+    for (id, file) in &files {
+        let head = read_head(file).map_err(|error| unreadable(file, error))?;
+        if let Some(header) = check_header(*id, file, &head, owner)? {
+            found_owner.get_or_insert(Owner {
+                herd: header.herd.to_vec(),
+                server: header.server.to_vec(),
+            });
+        }
+    }
+    for (id, file) in &files {
+        let bytes = read_around(file).map_err(|error| unreadable(file, error))?;
+        survey
+            .read(*id, &bytes, &mut take)
+            .map_err(|UnknownLine { line, .. }| LoadError::Unknown { path: file.clone(), line })?;
+    }
+    let journal = files.first().map(|(id, _)| (id.journal, survey.past(id.journal)));
+    Ok(Loaded { findings: survey.finish(), journal, owner: found_owner })
+}
+
+fn read_head(path: &Path) -> io::Result<Vec<u8>> {
+    use std::io::Read;
+    let mut head = Vec::new();
+    // A header that cannot be read is damaged, like one that is wrong.
+    let read = File::open(path)?.take(2 * BLOCK_BYTES as u64).read_to_end(&mut head);
+    Ok(read.map_or(Vec::new(), |_| head))
+}
+
+fn check_header<'a>(
+    id: SegmentId,
+    path: &Path,
+    head: &'a [u8],
+    owner: Option<&Owner>,
+) -> Result<Option<Header<'a>>, LoadError> {
+    let path = path.to_owned();
+    let shown = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
+    match Header::parse(head) {
+        Ok(header) => match owner {
+            Some(owner) if header.herd != owner.herd => {
+                Err(LoadError::OtherHerd { path, herd: shown(header.herd) })
+            }
+            Some(owner) if header.server != owner.server => {
+                Err(LoadError::OtherServer { path, server: shown(header.server) })
+            }
+            _ => Ok(Some(header)),
+        },
+        // Two bytes that have gone bad do not make it another version, either.
+        Err(HeaderError::Version(version)) => {
+            let is_ours = Pieces::of(id, head).any(|piece| matches!(piece, Piece::Frame(_)));
+            if is_ours { Ok(None) } else { Err(LoadError::Version { path, version }) }
+        }
+        Err(HeaderError::Damaged) => Ok(None),
+    }
+}
+
+/// The bytes of a file, with zeros where the disk cannot read it.
+fn read_around(path: &Path) -> io::Result<Vec<u8>> {
+    fs::read(path).or_else(|error| {
+        let file = File::open(path)?;
+        let mut bytes = vec![0; file.metadata()?.len() as usize];
+        let mut readable = 0;
+        for (at, block) in bytes.chunks_mut(BLOCK_BYTES).enumerate() {
+            match file.read_exact_at(block, (at * BLOCK_BYTES) as u64) {
+                Ok(()) => readable += 1,
+                Err(_) => block.fill(0),
+            }
+        }
+        if readable > 0 { Ok(bytes) } else { Err(error) }
+    })
+}

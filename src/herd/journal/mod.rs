@@ -1,0 +1,210 @@
+//! What a server has answered, on disk. `herd_core::journal` says what lies there and what is kept;
+//! here are the files (`directory`, `load`) and the threads (`threads`), and what the loop has of
+//! them: [`Journal`].
+
+mod directory;
+pub mod load;
+mod threads;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use std::{fmt, io, mem, thread};
+
+use crate::logging::events::Event;
+use directory::Directory;
+pub use directory::{DirectoryError, segments};
+use herd_core::Server;
+use herd_core::journal::JournalId;
+use herd_core::journal::keeper::{Keep, Keeper, Sizes};
+use herd_core::journal::load::Past;
+use herd_core::journal::writer::{Owner, Progress, Writer};
+use load::{LoadError, Loaded, load};
+use threads::Shared;
+
+const SEGMENT_BYTES: u64 = 16 << 20;
+const TRAY_BYTES: u64 = 8 << 20;
+/// The loop writes itself while writes are this quick; else a thread does, for some time.
+const QUICK: Duration = Duration::from_micros(200);
+const SLOW_FOR: Duration = Duration::from_secs(1);
+
+/// How a journal is kept.
+#[derive(Clone, Debug)]
+pub struct JournalSettings {
+    pub keep: Keep,
+    /// Of this server alone.
+    pub dir: PathBuf,
+    pub owner: Owner,
+    /// How many times as long as what it says it may become.
+    pub room: u64,
+    /// How long a process that is ending may hold it.
+    pub patience: Duration,
+}
+
+/// Why a journal cannot be kept. Its text is one sentence for the operator.
+#[derive(Debug)]
+pub enum JournalError {
+    Directory(DirectoryError),
+    Load(LoadError),
+    /// The system grants no thread.
+    Threads(io::Error),
+}
+
+impl fmt::Display for JournalError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            JournalError::Directory(error) => error.fmt(f),
+            JournalError::Load(error) => error.fmt(f),
+            JournalError::Threads(error) => {
+                write!(f, "cannot set up the threads of the journal: {error}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for JournalError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            JournalError::Directory(error) => Some(error),
+            JournalError::Load(error) => Some(error),
+            JournalError::Threads(error) => Some(error),
+        }
+    }
+}
+
+/// The loop's end of a journal.
+pub struct Journal {
+    pub keeper: Keeper,
+    shared: Arc<Shared>,
+    threads: [JoinHandle<()>; 2],
+    /// The memory of the tray that was written last.
+    spare: Vec<u8>,
+    /// Before this, the loop does not write itself: the disk is slow.
+    slow_until: Option<Instant>,
+}
+
+impl Journal {
+    /// Takes the directory, gives the server what lies there, and starts the threads. `wake` ends
+    /// the loop's sleep.
+    ///
+    /// # Errors
+    /// The directory, or what lies there, is not to be used.
+    pub fn open(
+        settings: JournalSettings,
+        server: &mut Server,
+        wake: Box<dyn Fn() + Send + Sync>,
+    ) -> Result<Journal, JournalError> {
+        let JournalSettings { keep, dir, owner, room, patience } = settings;
+        let filled_bytes = if keep == Keep::Synced { SEGMENT_BYTES } else { 0 };
+        let disk = Directory::claim(&dir, filled_bytes, patience);
+        let disk = disk.map_err(JournalError::Directory)?;
+        let began = Instant::now();
+        let loaded = load(&dir, Some(&owner), |found| server.restore(found));
+        let Loaded { findings, journal, .. } = loaded.map_err(JournalError::Load)?;
+        for damage in &findings.damaged {
+            let (segment, bytes) = (&damage.id, &damage.bytes);
+            Event::JournalDamaged { segment, from: bytes.start, to: bytes.end }.log();
+        }
+        for segment in &findings.missing {
+            Event::JournalIncomplete { segment }.log();
+        }
+        Event::JournalLoaded {
+            clients: server.store().len(),
+            reports: findings.reports,
+            segments: findings.segments,
+            torn_bytes: findings.torn_bytes,
+            took: began.elapsed(),
+        }
+        .log();
+        let new = || (JournalId(fastrand::u64(..)), Past::default());
+        let (id, past) = journal.unwrap_or_else(new);
+        let mut oldest = past.oldest;
+        let writer = Writer::new(owner, id, SEGMENT_BYTES, past);
+        let sizes = Sizes { segment_bytes: SEGMENT_BYTES, room, tray_bytes: TRAY_BYTES };
+        let mut keeper = Keeper::new(keep, sizes);
+        if !findings.are_whole() {
+            oldest = writer.progress().segment;
+            server.journal_misses_all();
+        }
+        if server.is_journal_behind() {
+            keeper.begin_doubtful(oldest);
+        }
+        let shared = Arc::new(Shared::new(keep, disk, writer, wake));
+        shared.prepare().map_err(|_| {
+            let error = io::Error::other(shared.last_error());
+            JournalError::Directory(DirectoryError::Unusable { path: dir, error })
+        })?;
+        let start = |name: &str, live: fn(&Shared)| {
+            let shared = Arc::clone(&shared);
+            let life = move || live(&shared);
+            thread::Builder::new().name(name.into()).spawn(life).map_err(JournalError::Threads)
+        };
+        let threads =
+            [start("herd-journal", Shared::write_on)?, start("herd-sync", Shared::sync_on)?];
+        Ok(Journal { keeper, shared, threads, spare: Vec::new(), slow_until: None })
+    }
+
+    /// Learns how far the threads are. Says whether the disk has lost something (`Keeper::update`).
+    pub fn update(&mut self) -> bool {
+        self.keeper.update(self.shared.progress())
+    }
+
+    /// Has written what was laid: by the loop itself while the disk is quick and no answer waits for
+    /// a sync, else by the thread.
+    pub fn hand_over(&mut self) {
+        if !self.keeper.has_news() {
+            return;
+        }
+        let mut lines = self.keeper.hand_over(mem::take(&mut self.spare));
+        if !self.write_now(&lines) {
+            self.shared.write_later(&lines);
+        }
+        lines.clear();
+        self.spare = lines;
+        self.update();
+    }
+
+    fn write_now(&mut self, lines: &[u8]) -> bool {
+        if self.keeper.keep() == Keep::Synced {
+            return false;
+        }
+        let began = Instant::now();
+        if self.slow_until.is_some_and(|until| began < until) {
+            return false;
+        }
+        let is_written = self.shared.write_now(lines);
+        let is_slow = began.elapsed() > QUICK;
+        self.slow_until = is_slow.then(|| Instant::now() + SLOW_FOR);
+        is_written
+    }
+
+    /// A walk is over: removes the segments that are not needed any more.
+    pub fn outdate(&self, oldest: u32) {
+        self.shared.outdate(oldest);
+    }
+
+    /// How far it is.
+    pub fn progress(&self) -> Progress {
+        self.shared.progress()
+    }
+
+    /// What the disk says, if it takes nothing for now.
+    pub fn complaint(&self) -> Option<String> {
+        self.shared.complaint()
+    }
+
+    /// Writes and syncs what is left, and ends the threads. Says whether all that was laid is on
+    /// the disk.
+    pub fn close(mut self, patience: Duration) -> bool {
+        self.hand_over();
+        self.shared.finish();
+        let deadline = Instant::now() + patience;
+        let is_over = |threads: &[JoinHandle<()>]| threads.iter().all(JoinHandle::is_finished);
+        while !is_over(&self.threads) && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(1));
+        }
+        self.update();
+        self.keeper.synced() == self.keeper.laid()
+    }
+}

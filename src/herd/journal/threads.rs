@@ -1,0 +1,284 @@
+//! The two threads of a journal. One writes what the loop does not write itself; the other syncs
+//! once a second and keeps the next segment ready. If answers wait for syncs, the first one syncs
+//! what it has written, and all that is laid meanwhile is its next group.
+//!
+//! ```text
+//!    loop ──▶ queue ──▶ ▒ herd-journal ▒ ── write(2) ──▶ segment ◀── fdatasync(2) ── ▒ herd-sync ▒
+//!      │                                                    ▲                             │
+//!      │ itself, while the disk is quick ───────────────────┘                             │
+//!      └◀── waker ◀── progress, stored first ◀────────────────────────────────────────────┘
+//! ```
+//!
+//! Lines are written in the order in which they were laid, for what is kept is a position in it: a
+//! queue is taken, and written, by the one that holds the writer.
+//!
+//! asyncio: `await to_thread(os.fsync, fd)`, on the pool that resolves names as well.
+
+use std::fs::File;
+use std::mem;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::directory::Directory;
+use crate::logging::events::Event;
+use herd_core::journal::keeper::Keep;
+use herd_core::journal::writer::{Disk, Progress, Trouble, Writer};
+
+/// How often what was written is synced, if no answer waits for it.
+const SYNC_EVERY: Duration = Duration::from_secs(1);
+/// The wait before a full disk is tried again: it doubles each time.
+const PAUSE_MIN: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// What the loop and the threads share.
+pub struct Shared {
+    keep: Keep,
+    disk: Directory,
+    writer: Mutex<Writer<Arc<File>>>,
+    queue: Mutex<Queue>,
+    for_writer: Condvar,
+    for_syncer: Condvar,
+    progress: Mutex<Progress>,
+    /// One sync at a time: a later one must not end before an earlier one.
+    syncing: Mutex<()>,
+    /// The same, for the loop to see.
+    is_syncing: AtomicBool,
+    /// One segment is made at a time.
+    making: Mutex<()>,
+    wake: Box<dyn Fn() + Send + Sync>,
+}
+
+/// What the threads are to do.
+#[derive(Default)]
+struct Queue {
+    /// Lines to be written.
+    lines: Vec<u8>,
+    /// Segments before this one are not needed any more.
+    oldest: Option<u32>,
+    /// The disk takes nothing for now.
+    is_refused: bool,
+    is_over: bool,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    pub fn new(
+        keep: Keep,
+        disk: Directory,
+        writer: Writer<Arc<File>>,
+        wake: Box<dyn Fn() + Send + Sync>,
+    ) -> Shared {
+        Shared {
+            keep,
+            disk,
+            progress: Mutex::new(writer.progress()),
+            writer: Mutex::new(writer),
+            queue: Mutex::default(),
+            for_writer: Condvar::new(),
+            for_syncer: Condvar::new(),
+            syncing: Mutex::default(),
+            is_syncing: AtomicBool::new(false),
+            making: Mutex::default(),
+            wake,
+        }
+    }
+
+    /// How far the journal is.
+    pub fn progress(&self) -> Progress {
+        *lock(&self.progress)
+    }
+
+    /// Writes lines at once, if nobody else writes or syncs. Says whether it has.
+    pub fn write_now(&self, lines: &[u8]) -> bool {
+        if self.is_syncing.load(Ordering::Acquire) {
+            return false;
+        }
+        let Ok(mut writer) = self.writer.try_lock() else { return false };
+        if !writer.is_ready() || !lock(&self.queue).lines.is_empty() {
+            return false;
+        }
+        let is_written = writer.write(&self.disk, lines).is_ok();
+        self.publish(&writer);
+        is_written
+    }
+
+    /// Has lines written by the thread.
+    pub fn write_later(&self, lines: &[u8]) {
+        lock(&self.queue).lines.extend_from_slice(lines);
+        self.for_writer.notify_one();
+    }
+
+    /// Has segments removed that come before this one.
+    pub fn outdate(&self, oldest: u32) {
+        lock(&self.queue).oldest = Some(oldest);
+        self.for_syncer.notify_one();
+    }
+
+    /// Has the threads write and sync what is left, and end.
+    pub fn finish(&self) {
+        lock(&self.queue).is_over = true;
+        self.for_writer.notify_one();
+        self.for_syncer.notify_one();
+    }
+
+    /// Whether the disk takes nothing for now, and what it says.
+    pub fn complaint(&self) -> Option<String> {
+        lock(&self.queue).is_refused.then(|| self.disk.last_error())
+    }
+
+    fn publish(&self, writer: &Writer<Arc<File>>) {
+        *lock(&self.progress) = writer.progress();
+    }
+
+    /// What the loop sees first, and is woken for second.
+    fn announce(&self, writer: &Writer<Arc<File>>) {
+        self.publish(writer);
+        (self.wake)();
+    }
+
+    /// The life of the thread that writes.
+    pub fn write_on(&self) {
+        let mut pause = PAUSE_MIN;
+        loop {
+            let mut queue = lock(&self.queue);
+            while queue.lines.is_empty() && !queue.is_over {
+                queue = self.for_writer.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            }
+            let (is_empty, is_over) = (queue.lines.is_empty(), queue.is_over);
+            drop(queue);
+            if is_empty {
+                break;
+            }
+            match self.write_queue() {
+                Ok(()) => {
+                    pause = PAUSE_MIN;
+                    if self.keep == Keep::Synced {
+                        self.sync();
+                    }
+                }
+                // It is full, and the process ends: what was answered is written.
+                Err(_) if is_over => break,
+                Err(trouble) => {
+                    self.complain(trouble);
+                    if trouble == Trouble::Refused {
+                        self.rest(pause);
+                        pause = (2 * pause).min(PAUSE_MAX);
+                    }
+                }
+            }
+        }
+        self.for_syncer.notify_one();
+    }
+
+    fn write_queue(&self) -> Result<(), Trouble> {
+        let mut writer = lock(&self.writer);
+        if !writer.is_ready() {
+            drop(writer);
+            self.prepare()?;
+            writer = lock(&self.writer);
+        }
+        let lines = mem::take(&mut lock(&self.queue).lines);
+        let result = writer.write(&self.disk, &lines);
+        let mut queue = lock(&self.queue);
+        if result.is_err() {
+            let later = mem::replace(&mut queue.lines, lines);
+            queue.lines.extend_from_slice(&later);
+        } else if mem::take(&mut queue.is_refused) {
+            Event::JournalGoesOn.log();
+        }
+        drop(queue);
+        self.announce(&writer);
+        result
+    }
+
+    fn complain(&self, trouble: Trouble) {
+        let error = self.disk.last_error();
+        let was_refused = mem::replace(&mut lock(&self.queue).is_refused, true);
+        match trouble {
+            Trouble::Failed => Event::JournalFailed { error: &error }.log(),
+            Trouble::Refused if !was_refused => Event::JournalRefused { error: &error }.log(),
+            Trouble::Refused => {}
+        }
+    }
+
+    /// Waits before the disk is tried again, but not for a process that ends.
+    fn rest(&self, pause: Duration) {
+        let queue = lock(&self.queue);
+        let is_on = |queue: &mut Queue| !queue.is_over;
+        let _ = self.for_writer.wait_timeout_while(queue, pause, is_on);
+    }
+
+    /// What the system said when the disk last failed.
+    pub fn last_error(&self) -> String {
+        self.disk.last_error()
+    }
+
+    /// Makes the next segment, unless it is there.
+    pub fn prepare(&self) -> Result<(), Trouble> {
+        let _making = lock(&self.making);
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let Some(next) = lock(&self.writer).wants_next(since.as_secs()) else { return Ok(()) };
+        let file = next.make(&self.disk)?;
+        let mut writer = lock(&self.writer);
+        writer.prepared(next, file);
+        self.announce(&writer);
+        Ok(())
+    }
+
+    /// Syncs what was written so far. Says whether that has succeeded.
+    fn sync(&self) -> bool {
+        let _one_at_a_time = lock(&self.syncing);
+        let Some(job) = lock(&self.writer).begin_sync() else { return true };
+        self.is_syncing.store(true, Ordering::Release);
+        let result = job.run(&self.disk);
+        self.is_syncing.store(false, Ordering::Release);
+        let mut writer = lock(&self.writer);
+        writer.end_sync(job, result);
+        self.announce(&writer);
+        drop(writer);
+        if result.is_err() {
+            Event::JournalFailed { error: &self.disk.last_error() }.log();
+        }
+        result.is_ok()
+    }
+
+    /// The life of the thread that syncs.
+    pub fn sync_on(&self) {
+        loop {
+            let queue = lock(&self.queue);
+            let is_idle = |queue: &mut Queue| queue.oldest.is_none() && !queue.is_over;
+            let waited = self.for_syncer.wait_timeout_while(queue, SYNC_EVERY, is_idle);
+            let (mut queue, _) = waited.unwrap_or_else(PoisonError::into_inner);
+            let (oldest, is_over) = (queue.oldest.take(), queue.is_over);
+            drop(queue);
+            // If it cannot be made, the other thread will find out, and say so.
+            let _ = self.prepare();
+            if let Some(oldest) = oldest {
+                self.remove_before(oldest);
+            } else {
+                self.sync();
+            }
+            if is_over {
+                break;
+            }
+        }
+    }
+
+    fn remove_before(&self, oldest: u32) {
+        let outdated = lock(&self.writer).outdate(&self.disk, oldest);
+        let Ok(outdated) = outdated else { return };
+        if !self.sync() {
+            return;
+        }
+        for id in outdated {
+            if self.disk.remove(id).is_ok() {
+                lock(&self.writer).removed(id);
+            }
+        }
+        self.announce(&lock(&self.writer));
+    }
+}

@@ -1,0 +1,142 @@
+//! Answers wait until what they rest on is kept. The loop's end of the journal, which is only
+//! there if the operator wants one: news goes into it once a turn, and an answer that was queued
+//! since stays in its outbox until the journal says that it may leave. The loop itself never waits.
+
+use std::time::Duration;
+
+use super::Reactor;
+use super::connection::Connection;
+use crate::journal::Journal;
+use herd_core::border::Input;
+use herd_core::driver::Driver;
+use herd_core::names::{ConnId, ConnKind};
+
+/// While everything is written anew and there is no news, so often some of it is written.
+const WALK_EVERY: Duration = Duration::from_millis(50);
+/// And so much a second.
+const WALK_BYTES_PER_S: f64 = 1_048_576.0;
+
+/// The journal, and what the loop remembers for it.
+pub struct Keeping {
+    journal: Journal,
+    /// Connections that are not read while too much waits to be written.
+    waiting: Vec<ConnId>,
+    /// When a walk last earned by the clock.
+    earned_at: Duration,
+}
+
+impl Keeping {
+    pub fn new(journal: Journal) -> Keeping {
+        Keeping { journal, waiting: Vec::new(), earned_at: Duration::ZERO }
+    }
+
+    /// Holds what was queued for a client since the last news, unless all of that is kept.
+    pub fn hold_answers(&mut self, connection: &mut Connection) {
+        let session = &mut connection.session;
+        if session.id().kind() != ConnKind::Client {
+            return;
+        }
+        if self.journal.keeper.is_all_kept() {
+            return session.free_answers();
+        }
+        let bytes = session.hold_answers();
+        if bytes > 0 {
+            self.journal.keeper.hold(session.id(), bytes);
+        }
+    }
+
+    /// Whether a client must not be read now: it will be once there is room.
+    pub fn puts_off(&mut self, connection: &mut Connection) -> bool {
+        let conn = connection.id();
+        let is_put_off = conn.kind() == ConnKind::Client && self.journal.keeper.is_congested();
+        if is_put_off {
+            connection.session.flags.unfinished = true;
+            self.waiting.push(conn);
+        }
+        is_put_off
+    }
+
+    /// Whether any answer waits.
+    pub fn is_holding(&self) -> bool {
+        self.journal.keeper.is_holding()
+    }
+
+    /// Connections that are not read for now.
+    pub fn waiting(&self) -> &[ConnId] {
+        &self.waiting
+    }
+
+    /// How long the loop may sleep, as far as the journal is concerned.
+    pub fn timeout(&self) -> Option<Duration> {
+        let keeper = &self.journal.keeper;
+        let has_more = keeper.is_walking() && keeper.missed_bytes() > 0;
+        match (has_more, keeper.is_walking()) {
+            (true, _) => Some(Duration::ZERO),
+            (false, true) => Some(WALK_EVERY),
+            (false, false) => None,
+        }
+    }
+
+    /// Writes and syncs what is left. Says whether all is kept.
+    pub fn close(self, patience: Duration) -> bool {
+        self.journal.close(patience)
+    }
+}
+
+impl Reactor {
+    /// Takes the news among what the core wants done.
+    #[inline]
+    pub(super) fn lay_news(&mut self) {
+        if let Some(keeping) = &mut self.keeping {
+            keeping.journal.keeper.lay(&self.out.text, &self.out.news);
+        }
+    }
+
+    /// Has the news of this turn written, and lets answers leave that wait for nothing any more.
+    pub(super) fn keep_news(&mut self) {
+        let Some(mut keeping) = self.keeping.take() else { return };
+        self.give_missed(&mut keeping);
+        let journal = &mut keeping.journal;
+        journal.hand_over();
+        if let Some(oldest) = journal.keeper.end_walk() {
+            journal.outdate(oldest);
+        }
+        let now = self.moment();
+        while let Some((conn, bytes)) = journal.keeper.release() {
+            if let Some(session) = self.slots.session(conn) {
+                session.free_held(bytes, now);
+                self.flush_later(conn);
+            }
+        }
+        if !journal.keeper.is_congested() {
+            for conn in std::mem::take(&mut keeping.waiting) {
+                self.queue_turn(conn);
+            }
+        }
+        self.keeping = Some(keeping);
+    }
+
+    /// Gives the journal what it has missed, as far as there is room.
+    fn give_missed(&mut self, keeping: &mut Keeping) {
+        let now = self.now;
+        let Keeping { journal, earned_at, .. } = keeping;
+        let has_lost = journal.update();
+        let keeper = &mut journal.keeper;
+        if has_lost || keeper.begin_walk_if_due(self.server.store().bytes() as u64) {
+            self.server.handle(now, Input::JournalMissesAll, &mut self.out);
+        }
+        if keeper.is_walking() {
+            let since = now.monotonic.saturating_sub(*earned_at).min(WALK_EVERY);
+            keeper.earn_by_clock((since.as_secs_f64() * WALK_BYTES_PER_S) as u64);
+            *earned_at = now.monotonic;
+        }
+        let bytes = keeper.peers_room_bytes();
+        let missed_bytes = keeper.missed_bytes();
+        self.server.handle(now, Input::JournalRoom { bytes, missed_bytes }, &mut self.out);
+        keeper.lay_missed(&self.out.text, &self.out.news);
+        self.out.clear();
+        if !self.server.is_journal_behind() {
+            keeper.all_given();
+        }
+    }
+}
