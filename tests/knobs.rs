@@ -66,6 +66,7 @@ fn other_value(knob: &Knob, key_file: &Path) -> String {
         Kind::SomeText { .. } | Kind::SomeCount { .. } => knob.example.to_owned(),
         Kind::Word { .. } => match knob.name {
             "places.source" => "overpass",
+            "journal.keep" => "synced",
             "answers.stale_reply" => "stored",
             "run_dir_mode" | "log.mode" => "0700",
             "log.level" => "warn",

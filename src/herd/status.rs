@@ -60,6 +60,9 @@ pub struct Status {
     /// How a remote source of places is, and what it has cost.
     #[serde(default)]
     pub places_service: Option<ServiceStatus>,
+    /// `None` if there is no journal.
+    #[serde(default)]
+    pub journal: Option<JournalStatus>,
     /// It was told to stop and finishes what it has begun.
     pub draining: bool,
     /// How long that may take.
@@ -112,6 +115,55 @@ impl fmt::Display for ServiceStatus {
             write!(f, ", {} odd places skipped", self.elements_skipped)?;
         }
         Ok(())
+    }
+}
+
+/// The journal of a server: what of its reports is on disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JournalStatus {
+    /// What an answer waits for: `written` or `synced`.
+    pub keep: String,
+    pub state: JournalState,
+    /// Bytes of reports since the start: given to the journal, taken by the system, on the disk.
+    pub laid_bytes: u64,
+    pub written_bytes: u64,
+    pub synced_bytes: u64,
+    /// For how long the oldest report that is not on the disk has waited for that.
+    pub unsynced_ms: u64,
+    /// Bytes of all files.
+    pub file_bytes: u64,
+    /// Answers wait for the disk.
+    pub answers_wait: bool,
+    /// What the system said, if the disk takes nothing.
+    pub trouble: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum JournalState {
+    Well,
+    /// All that is known is written anew, so that old files can go.
+    Compacting,
+    /// The same, because the disk has lost something: answers wait for it.
+    StartingOver,
+    /// The disk takes nothing: answers wait.
+    Refused,
+}
+
+impl fmt::Display for JournalStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match self.state {
+            JournalState::Well => "well",
+            JournalState::Compacting => "compacting",
+            JournalState::StartingOver => "starting over",
+            JournalState::Refused => "refused",
+        };
+        let megabytes = self.file_bytes.div_ceil(1_000_000);
+        write!(f, "{}, {state}, {megabytes} MB", self.keep)?;
+        if self.unsynced_ms > 0 {
+            write!(f, ", not on the disk for {} ms", self.unsynced_ms)?;
+        }
+        self.trouble.as_ref().map_or(Ok(()), |trouble| write!(f, " ({trouble})"))
     }
 }
 

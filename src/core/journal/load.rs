@@ -12,6 +12,9 @@ use std::ops::Range;
 use super::frame::{self, Fact, Frame, HEADER_BYTES};
 use super::{JournalId, SegmentId};
 
+/// Compared with, many bytes at a time.
+const ZEROS: [u8; 4096] = [0; 4096];
+
 /// A part of a segment, as it lies there.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Piece<'a> {
@@ -60,7 +63,10 @@ impl<'a> Iterator for Pieces<'a> {
         }
         // What was never written to is zero: a segment is filled with zeros before it is used, and
         // a file system may have made it longer without its data.
-        let len = rest.iter().rposition(|&byte| byte != 0)? + 1;
+        let last = rest.chunks(ZEROS.len()).rposition(|piece| *piece != ZEROS[..piece.len()])?;
+        let begin = last * ZEROS.len();
+        let piece = &rest[begin..rest.len().min(begin + ZEROS.len())];
+        let len = begin + piece.iter().rposition(|&byte| byte != 0)? + 1;
         let tail = self.at..self.at + len;
         self.segment = &self.segment[..self.at];
         Some(Piece::Tail(tail))

@@ -93,6 +93,14 @@ fn write_places(out: &mut impl Write, sights: &[Sight]) -> io::Result<()> {
         let before = if number == 0 { "\n" } else { "" };
         writeln!(out, "{before}{} has places of {}", status.name, status.places)?;
     }
+    let journals = sights.iter().filter_map(|sight| match sight {
+        Sight::Up(status) => Some((&status.name, status.journal.as_ref()?)),
+        _ => None,
+    });
+    for (number, (name, journal)) in journals.enumerate() {
+        let before = if number == 0 { "\n" } else { "" };
+        writeln!(out, "{before}{name} keeps a journal: {journal}")?;
+    }
     Ok(())
 }
 
@@ -248,6 +256,7 @@ mod tests {
             log_lines_dropped: 0,
             places: "embedded, loaded".to_owned(),
             places_service: None,
+            journal: None,
             draining: false,
             drain_s: 5,
             settings: String::new(),

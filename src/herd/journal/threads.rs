@@ -142,7 +142,8 @@ impl Shared {
 
     /// The life of the thread that writes.
     pub fn write_on(&self) {
-        let mut pause = PAUSE_MIN;
+        // Another file is tried at once, and then from time to time.
+        let mut pause = Duration::ZERO;
         loop {
             let mut queue = lock(&self.queue);
             while queue.lines.is_empty() && !queue.is_over {
@@ -155,7 +156,7 @@ impl Shared {
             }
             match self.write_queue() {
                 Ok(()) => {
-                    pause = PAUSE_MIN;
+                    pause = Duration::ZERO;
                     if self.keep == Keep::Synced {
                         self.sync();
                     }
@@ -163,11 +164,14 @@ impl Shared {
                 // It is full, and the process ends: what was answered is written.
                 Err(_) if is_over => break,
                 Err(trouble) => {
-                    self.complain(trouble);
-                    if trouble == Trouble::Refused {
-                        self.rest(pause);
-                        pause = (2 * pause).min(PAUSE_MAX);
+                    if trouble == Trouble::Failed && pause.is_zero() {
+                        Event::JournalFailed { error: &self.disk.last_error() }.log();
                     }
+                    if !pause.is_zero() {
+                        self.complain();
+                    }
+                    self.rest(pause);
+                    pause = (2 * pause).clamp(PAUSE_MIN, PAUSE_MAX);
                 }
             }
         }
@@ -195,13 +199,12 @@ impl Shared {
         result
     }
 
-    fn complain(&self, trouble: Trouble) {
+    /// The disk takes nothing for now.
+    fn complain(&self) {
         let error = self.disk.last_error();
         let was_refused = mem::replace(&mut lock(&self.queue).is_refused, true);
-        match trouble {
-            Trouble::Failed => Event::JournalFailed { error: &error }.log(),
-            Trouble::Refused if !was_refused => Event::JournalRefused { error: &error }.log(),
-            Trouble::Refused => {}
+        if !was_refused {
+            Event::JournalRefused { error: &error }.log();
         }
     }
 

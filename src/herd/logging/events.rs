@@ -282,9 +282,7 @@ impl Event<'_> {
                 "journal failed error={error:?}: answers wait until all that is known is written \
                  anew; look after the disk"
             ),
-            Event::JournalNotKept => {
-                write!(f, "journal not kept: what was answered last may not be on the disk")
-            }
+            Event::JournalNotKept => write!(f, "journal not kept"),
             _ => Ok(()),
         }
     }

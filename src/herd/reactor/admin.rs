@@ -47,6 +47,7 @@ fn status(reactor: &Reactor) -> Status {
         log_lines_dropped: reactor.log.dropped(),
         places: reactor.places.describe(reactor.now),
         places_service: reactor.places.service(reactor.now),
+        journal: reactor.keeping.as_ref().map(|keeping| keeping.status(reactor.now.monotonic)),
         draining: reactor.is_draining(),
         drain_s: config.limits.drain.as_secs(),
         settings: config.fingerprint(),

@@ -2,19 +2,24 @@
 //! there if the operator wants one: news goes into it once a turn, and an answer that was queued
 //! since stays in its outbox until the journal says that it may leave. The loop itself never waits.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::Reactor;
 use super::connection::Connection;
 use crate::journal::Journal;
+use crate::status::{JournalState, JournalStatus};
 use herd_core::border::Input;
 use herd_core::driver::Driver;
+use herd_core::journal::keeper::Keep;
 use herd_core::names::{ConnId, ConnKind};
 
 /// While everything is written anew and there is no news, so often some of it is written.
 const WALK_EVERY: Duration = Duration::from_millis(50);
 /// And so much a second.
 const WALK_BYTES_PER_S: f64 = 1_048_576.0;
+/// How exactly it is known since when something is not on the disk.
+const NOTE_EVERY: Duration = Duration::from_millis(100);
 
 /// The journal, and what the loop remembers for it.
 pub struct Keeping {
@@ -23,11 +28,14 @@ pub struct Keeping {
     waiting: Vec<ConnId>,
     /// When a walk last earned by the clock.
     earned_at: Duration,
+    /// What had been laid at some times, as far as it is not on the disk.
+    unsynced: VecDeque<(u64, Duration)>,
 }
 
 impl Keeping {
     pub fn new(journal: Journal) -> Keeping {
-        Keeping { journal, waiting: Vec::new(), earned_at: Duration::ZERO }
+        let (earned_at, unsynced) = (Duration::ZERO, VecDeque::new());
+        Keeping { journal, waiting: Vec::new(), earned_at, unsynced }
     }
 
     /// Holds what was queued for a client since the last news, unless all of that is kept.
@@ -77,6 +85,46 @@ impl Keeping {
         }
     }
 
+    fn note_unsynced(&mut self, now: Duration) {
+        let keeper = &self.journal.keeper;
+        while self.unsynced.front().is_some_and(|(laid, _)| *laid <= keeper.synced()) {
+            self.unsynced.pop_front();
+        }
+        let is_news = self.unsynced.back().is_none_or(|(laid, at)| {
+            keeper.laid() > *laid && now.saturating_sub(*at) >= NOTE_EVERY
+        });
+        if is_news && keeper.laid() > keeper.synced() {
+            self.unsynced.push_back((keeper.laid(), now));
+        }
+    }
+
+    pub fn status(&self, now: Duration) -> JournalStatus {
+        let keeper = &self.journal.keeper;
+        let progress = self.journal.progress();
+        let trouble = self.journal.complaint();
+        let since = self.unsynced.front().map(|(_, at)| now.saturating_sub(*at));
+        JournalStatus {
+            keep: match keeper.keep() {
+                Keep::Written => "written",
+                Keep::Synced => "synced",
+            }
+            .to_owned(),
+            state: match trouble {
+                Some(_) => JournalState::Refused,
+                None if keeper.is_doubtful() => JournalState::StartingOver,
+                None if keeper.is_walking() => JournalState::Compacting,
+                None => JournalState::Well,
+            },
+            laid_bytes: keeper.laid(),
+            written_bytes: progress.written,
+            synced_bytes: keeper.synced(),
+            unsynced_ms: since.unwrap_or_default().as_millis() as u64,
+            file_bytes: progress.bytes,
+            answers_wait: keeper.is_holding(),
+            trouble,
+        }
+    }
+
     /// Writes and syncs what is left. Says whether all is kept.
     pub fn close(self, patience: Duration) -> bool {
         self.journal.close(patience)
@@ -101,6 +149,8 @@ impl Reactor {
         if let Some(oldest) = journal.keeper.end_walk() {
             journal.outdate(oldest);
         }
+        keeping.note_unsynced(self.now.monotonic);
+        let journal = &mut keeping.journal;
         let now = self.moment();
         while let Some((conn, bytes)) = journal.keeper.release() {
             if let Some(session) = self.slots.session(conn) {
