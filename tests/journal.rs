@@ -9,6 +9,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -184,8 +185,7 @@ fn a_journal_of_another_is_refused() {
     let mut herd = Herd::of_file(&["Hill", "Jaquez"], &[], &with_journal("written"));
     herd.start("Hill", &[]);
     let refused = |herd: &Herd, name: &str, flags: &[&str]| {
-        let output =
-            herd.command(name, flags).stderr(std::process::Stdio::piped()).output().unwrap();
+        let output = herd.command(name, flags).stderr(Stdio::piped()).output().unwrap();
         (output.status.code(), String::from_utf8(output.stderr).unwrap())
     };
     let mut client = Client::connect(herd.port("Hill"));
@@ -202,4 +202,41 @@ fn a_journal_of_another_is_refused() {
     fs::write(herd.path("occupied"), "a file").unwrap();
     let (code, said) = refused(&herd, "Hill", &["--journal-dir", "occupied"]);
     assert!(code == Some(73) && said.contains("--keep off"), "{code:?} {said}");
+}
+
+/// Goal: what lies on the disk can be looked at, beside a server that writes and without one.
+#[test]
+fn a_journal_is_checked_and_dumped() {
+    let mut herd = Herd::of_file(&["Hill"], &[], &with_journal("written"));
+    herd.start("Hill", &[]);
+    let herd_says = |herd: &Herd, words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_herd"));
+        let output = command.current_dir(herd.dir()).args(words).output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code().unwrap(), String::from_utf8(said).unwrap())
+    };
+    let (code, said) = herd_says(&herd, &["journal", "check", "log"]);
+    assert!(code == 78 && said.contains("there is no journal in log"), "{code} {said}");
+    let mut lines: Vec<_> =
+        (0..9).map(|n| herd.report("Hill", &format!("c{n}"), "+34.1-118.4", "7") + "\n").collect();
+    lines[3] = herd.report("Hill", "c3", "+34.1-118.4", "8") + "\n";
+    lines.sort();
+    for dir in ["journal", "journal/Hill"] {
+        let (code, said) = herd_says(&herd, &["journal", "check", dir]);
+        assert!(
+            code == 0 && said.contains("server Hill of herd tests, 9 clients, 10 re"),
+            "{said}"
+        );
+        assert_eq!(herd_says(&herd, &["journal", "dump", dir]), (0, lines.concat()));
+    }
+    until("the next segment is prepared", || segments(&herd, "Hill").len() == 2);
+    herd.kill("Hill");
+    fs::remove_file(&segments(&herd, "Hill")[0]).unwrap();
+    let (code, said) = herd_says(&herd, &["journal", "check", "journal", "--json"]);
+    let page: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(
+        (code, page["whole"].as_bool(), page["clients"].as_u64()),
+        (1, Some(false), Some(0))
+    );
+    assert_eq!(page["missing"].as_array().unwrap().len(), 1);
 }

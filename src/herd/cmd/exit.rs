@@ -129,6 +129,13 @@ fn scarce(what: &str, error: &io::Error) -> Option<Failure> {
     Some(Failure::new(Exit::System, sentence))
 }
 
+impl From<JournalLoadError> for Failure {
+    fn from(error: JournalLoadError) -> Failure {
+        let error = JournalError::Load(error);
+        Failure::new(Exit::from(&error), error.to_string())
+    }
+}
+
 impl From<&JournalError> for Exit {
     fn from(error: &JournalError) -> Exit {
         match error {

@@ -142,6 +142,9 @@ pub enum Command {
     /// Look at places: what a file holds, what is near a position
     #[command(subcommand)]
     Places(PlacesCommand),
+    /// Look at the files in which a server keeps its reports (`serve --keep`)
+    #[command(subcommand)]
+    Journal(JournalCommand),
     /// Look at what servers have recorded (`serve --trace`)
     #[command(subcommand)]
     Trace(TraceCommand),
@@ -151,6 +154,23 @@ pub enum Command {
     Sim(SimFlags),
     /// Plant bugs in a copy of the sources, and show what notices each (needs a checkout and cargo)
     Mutants(MutantsFlags),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum JournalCommand {
+    /// Say what a journal holds, and whether all of it is there; exit code 1 if it is not
+    Check {
+        /// The journal of a server, or the directory that has one for each
+        dir: PathBuf,
+        /// One line of JSON for each journal
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the newest report of each client as an AT line, sorted
+    Dump {
+        /// The journal of a server, or the directory that has one for each
+        dir: PathBuf,
+    },
 }
 
 #[derive(Debug, Subcommand)]

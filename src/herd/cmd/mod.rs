@@ -7,6 +7,7 @@ pub mod flags;
 mod bench;
 mod check_config;
 mod here;
+mod journal;
 mod keygen;
 mod lab;
 mod logs;
@@ -36,7 +37,7 @@ use herd::places::{Local, Supply};
 use herd::run_dir::RunDir;
 
 use exit::{Exit, Failure};
-use flags::{Command, PlaceFlags, PlacesCommand};
+use flags::{Command, JournalCommand, PlaceFlags, PlacesCommand};
 
 /// Does what a command says.
 ///
@@ -93,6 +94,10 @@ pub fn run(command: Command) -> Result<Exit, Failure> {
             out.write_all(next.as_bytes())
         }
         Command::Places(command) => return look_at_places(&mut out, command),
+        Command::Journal(JournalCommand::Check { dir, json }) => {
+            return journal::check(&mut out, &dir, json);
+        }
+        Command::Journal(JournalCommand::Dump { dir }) => return journal::dump(&mut out, &dir),
         Command::Presets => presets::write_presets(&mut out),
         Command::Trace(command) => return trace::run(&mut out, &command),
         Command::Lab(flags) => return lab::run(&mut out, flags),

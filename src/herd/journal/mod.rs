@@ -150,8 +150,8 @@ impl Journal {
         self.keeper.update(self.shared.progress())
     }
 
-    /// Has written what was laid: by the loop itself while the disk is quick and no answer waits for
-    /// a sync, else by the thread.
+    /// Has written what was laid: by the loop itself while the disk is quick and no answer waits
+    /// for a sync, else by the thread.
     pub fn hand_over(&mut self) {
         if !self.keeper.has_news() {
             return;
