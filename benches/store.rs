@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use herd_core::clock::PosixTime;
+use herd_core::clock::{PosixTime, SpelledTime};
 use herd_core::store::{HashKeys, Store, Verdict};
 use herd_core::wire::Report;
 
@@ -43,7 +43,7 @@ fn report<'a>(client: &'a [u8], time: &'a [u8]) -> Report<'a> {
         skew: b"+0.263873386",
         client,
         position: b"+34.068930-118.445127",
-        time,
+        time: SpelledTime::InText(time),
         stamp: PosixTime::parse(time).expect("a time"),
     }
 }

@@ -461,7 +461,7 @@ fn reports_expire_everywhere() {
     assert_eq!(pair.say(A, "WHATSAT old 5 0\n"), "? WHATSAT old 5 0\n");
     // Not yet swept at A, and so still there; an older report of the client is news now.
     assert!(pair.say(A, "IAMAT old +2-2 4\n").starts_with("AT A "));
-    assert!(pair.bodies[A].server.store().find(b"old").is_some_and(|held| held.time == b"4"));
+    assert!(pair.bodies[A].server.store().find(b"old").is_some_and(|held| *held.time == *b"4"));
     pair.pass_in_steps();
     pair.assert_equal();
     assert_eq!(pair.bodies[A].server.store().len(), 2);

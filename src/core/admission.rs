@@ -7,6 +7,7 @@ use super::border::{Note, Outputs};
 use super::clock::{Now, PosixTime};
 use super::names::ConnId;
 use super::store::Key;
+use super::wire::Report;
 
 /// A clock that is so far behind the last stamp was set back; else stamps wait for it.
 const SET_BACK_SECONDS_MIN: u128 = 2;
@@ -29,16 +30,13 @@ impl Stamps {
     fn next(&mut self, now: PosixTime) -> PosixTime {
         if now > self.last {
             self.last = now;
-            return now;
-        }
-        let next = self.last.next();
-        if next.is_seconds_after(now, SET_BACK_SECONDS_MIN) {
+        } else if self.last.is_seconds_after(now, SET_BACK_SECONDS_MIN) {
             self.set_back_from = self.set_back_from.max(Some(self.last));
             self.last = now;
-            return now;
+        } else {
+            self.last = self.last.next();
         }
-        self.last = next;
-        next
+        self.last
     }
 
     /// A report was heard then, before the last restart: later ones are stamped later, though the
@@ -73,7 +71,7 @@ impl Server {
     /// A time far in the future would make every true report of its client stale.
     pub(super) fn is_too_far_ahead(&self, stamp: PosixTime, heard: PosixTime) -> bool {
         let ahead_max = self.settings.limits.client_ahead_max;
-        stamp > heard && ahead_max.is_some_and(|ahead_max| stamp > heard.plus(ahead_max))
+        ahead_max.is_some_and(|ahead_max| stamp > heard.plus(ahead_max))
     }
 
     pub(super) fn note_ahead(&mut self, now: Now, conn: ConnId, seconds: i128, out: &mut Outputs) {
@@ -83,16 +81,22 @@ impl Server {
         }
     }
 
-    /// Whether there is room for a report of this client: for a client more, or for a longer text.
-    pub(super) fn may_keep(&self, key: Key, client: &[u8], fields_len: usize) -> bool {
-        if client.len() > self.settings.limits.id_bytes_max {
-            return false;
-        }
-        let has_bytes = self.store.bytes() < self.settings.limits.store_bytes_max;
-        if has_bytes && self.store.len() < self.settings.limits.clients_max {
-            return true;
-        }
-        self.store.has_place(key, client, if has_bytes { 0 } else { fields_len })
+    /// Whether there is room for a report of this client, whose AT line this is: for a client more,
+    /// or for a longer text.
+    #[inline]
+    pub(super) fn may_keep(&self, key: Key, client: &[u8], line: &[u8]) -> bool {
+        let limits = &self.settings.limits;
+        let has_bytes = self.store.bytes() < limits.store_bytes_max;
+        let has_room = has_bytes && self.store.len() < limits.clients_max;
+        client.len() <= limits.id_bytes_max && (has_room || self.may_replace(key, line, has_bytes))
+    }
+
+    /// Whether a report can take the place of the one that is held of its client, though the store
+    /// is full.
+    #[cold]
+    fn may_replace(&self, key: Key, line: &[u8], has_bytes: bool) -> bool {
+        let report = Report::from_fields(Report::fields_of(line));
+        self.store.has_place(key, &report, has_bytes)
     }
 
     /// A report was refused; if that is because the store is full, it is counted, and the log

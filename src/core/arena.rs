@@ -1,5 +1,5 @@
 //! Where the records lie: pages of memory, each cut into places of one size. Apart from the store
-//! because it knows only sizes and texts, not hashes or ages.
+//! because it knows only sizes and places, neither clients nor ages.
 //!
 //! In use, a client's next report is nearly always as long as its last, give or take a few
 //! digits, so most updates overwrite their record in place. One that does not fit moves to the
@@ -9,32 +9,33 @@
 //! more each and a cache miss to find its length.
 //!
 //! ```text
-//!   a page     ┌────────┬────────┬────────┬────────┬─ ─ ─    a record
-//!   of one     │ record │ record │ record │ record │         ┌────────┬────────┬────────┬───────┐
-//!   size       └────────┴────────┴────────┴────────┴─ ─ ─    │ length │ client │ client │ text… │
-//!                            ▲                │              │  u16   │ at u16 │ len u16│       │
-//!                removed ────┘ ◀── the last ──┘              └────────┴────────┴────────┴───────┘
+//!   a page     ┌────────┬────────┬────────┬────────┬─ ─ ─
+//!   of one     │ record │ record │ record │ record │
+//!   size       └────────┴────────┴────────┴────────┴─ ─ ─
+//!                            ▲                │
+//!                removed ────┘ ◀── the last ──┘
 //! ```
 //!
 //! invariant: of each size, all pages but the last are full, and none is empty
 
 use std::hint::black_box;
 use std::num::NonZeroU32;
-use std::ops::Range;
+
+use super::record::Record;
 
 /// One step: sizes of places are its multiples.
-const STEP: usize = 4;
+const STEP: usize = 2;
 /// The place of the longest record; the end of a page that is too short for another place is
 /// nothing for the usual ones.
 const PAGE_BYTES: usize = 68 * 1024;
-const HEADER_BYTES: usize = 6;
-/// Places in a page at most: the shortest report that there is takes five steps.
+const _: () = assert!(steps(Record::BYTES_MAX) * STEP <= PAGE_BYTES);
+/// Places in a page at most: the shortest report that there is takes fourteen steps.
 const PLACES_MAX: u32 = 1 << 12;
 /// Empty pages that are kept for the next that is needed.
 const SPARE_MAX: usize = 16;
-/// Sizes of places: up to `FINE` steps each is one, above it sixteen for each power of two.
-const SIZES: usize = FINE + 1 + 16 * 10;
-const FINE: usize = 32;
+/// Sizes of places: up to `FINE` steps each is one, above it half as many for each power of two.
+const SIZES: usize = FINE + 1 + FINE / 2 * 10;
+const FINE: usize = 64;
 
 /// A place in the arena: its page and its number there, counted from one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -95,40 +96,33 @@ struct Size {
 }
 
 impl Arena {
-    /// Texts beyond this do not fit; the limits on lines keep below it.
-    pub const TEXT_BYTES_MAX: usize = u16::MAX as usize;
-
     pub fn new() -> Arena {
         let sizes = vec![Size::default(); SIZES];
         Arena { pages: Vec::new(), sizes, vacant: Vec::new(), spare: Vec::new() }
     }
 
-    /// Keeps what `Report::write_fields` has put together; in it, `client` is the client's id.
-    pub fn add(&mut self, text: &[u8], client: Range<usize>) -> RecordRef {
-        let record = self.allocate(steps(text.len()));
-        self.write(record, text, client);
-        record
+    /// Keeps a record.
+    pub fn add(&mut self, record: Record<'_>) -> RecordRef {
+        let at = self.allocate(steps(record.bytes()));
+        self.overwrite(at, record);
+        at
     }
 
-    /// Puts another text in the place of an old one that is as long.
-    #[inline]
-    pub fn overwrite(&mut self, old: RecordRef, text: &[u8], client: Range<usize>) {
-        self.write(old, text, client);
+    /// Puts another record in the place of an old one that is as long.
+    #[inline(always)]
+    pub fn overwrite(&mut self, old: RecordRef, record: Record<'_>) {
+        let page = &mut self.pages[old.page()];
+        record.write(&mut page.bytes[old.place() * page.place_bytes..]);
     }
 
-    /// Puts another text in the place of an old one, or in a new place if it is of another size.
-    pub fn replace(
-        &mut self,
-        old: RecordRef,
-        text: &[u8],
-        client: Range<usize>,
-    ) -> (RecordRef, Option<Moved>) {
-        if self.place_bytes(old) == steps(text.len()) * STEP {
-            self.write(old, text, client);
+    /// Puts another record in the place of an old one, or in a new place if it is of another size.
+    pub fn replace(&mut self, old: RecordRef, record: Record<'_>) -> (RecordRef, Option<Moved>) {
+        if self.place_bytes(old) == steps(record.bytes()) * STEP {
+            self.overwrite(old, record);
             return (old, None);
         }
         // The new place first: nothing of its size has moved when the old one is given back.
-        let new = self.add(text, client);
+        let new = self.add(record);
         (new, self.remove(old))
     }
 
@@ -175,25 +169,10 @@ impl Arena {
         black_box(bytes[0] ^ bytes.get(CACHE_LINE).copied().unwrap_or_default());
     }
 
-    /// The five fields of the report, as `Report::write_fields` spells them.
-    #[inline]
-    pub fn text(&self, record: RecordRef) -> &[u8] {
-        self.parts(record).0
-    }
-
-    /// The client's id, without a look at the other fields.
-    #[inline]
-    pub fn client(&self, record: RecordRef) -> &[u8] {
-        let (text, client) = self.parts(record);
-        &text[client]
-    }
-
-    /// The five fields, and where the client's id is in them.
-    #[inline]
-    pub fn parts(&self, record: RecordRef) -> (&[u8], Range<usize>) {
-        let (header, rest) = self.at(record).split_first_chunk().expect("a place has a header");
-        let [length, start, client] = numbers(header);
-        (&rest[..length], start..start + client)
+    /// The record that lies there.
+    #[inline(always)]
+    pub fn record(&self, at: RecordRef) -> Record<'_> {
+        Record::read(self.at(at))
     }
 
     /// What the pages take of the memory.
@@ -201,9 +180,9 @@ impl Arena {
         (self.pages.len() - self.vacant.len() + self.spare.len()) * PAGE_BYTES
     }
 
-    /// Whether a text of this length fits into the place of a record.
-    pub fn fits(&self, record: RecordRef, text_bytes: usize) -> bool {
-        HEADER_BYTES + text_bytes <= self.place_bytes(record)
+    /// Whether a record fits into the place of another one.
+    pub fn fits(&self, place: RecordRef, record: Record<'_>) -> bool {
+        record.bytes() <= self.place_bytes(place)
     }
 
     fn place_bytes(&self, record: RecordRef) -> usize {
@@ -214,18 +193,6 @@ impl Arena {
     fn at(&self, record: RecordRef) -> &[u8] {
         let page = &self.pages[record.page()];
         &page.bytes[record.place() * page.place_bytes..]
-    }
-
-    #[inline(always)]
-    fn write(&mut self, record: RecordRef, text: &[u8], client: Range<usize>) {
-        let header = [text.len(), client.start, client.len()].map(|number| {
-            u16::try_from(number).expect("limits keep lines below TEXT_BYTES_MAX").to_le_bytes()
-        });
-        let page = &mut self.pages[record.page()];
-        let place = &mut page.bytes[record.place() * page.place_bytes..];
-        let (header_place, rest) = place.split_at_mut(HEADER_BYTES);
-        header_place.copy_from_slice(header.as_flattened());
-        rest[..text.len()].copy_from_slice(text);
     }
 
     fn allocate(&mut self, steps: usize) -> RecordRef {
@@ -274,17 +241,17 @@ impl Arena {
         expected.sort_unstable();
         assert!(used == expected, "every place is some record's, and no place is two records'");
         for &record in &used {
-            let needs = steps(self.text(record).len()) * STEP;
+            let needs = steps(self.record(record).bytes()) * STEP;
             assert_eq!(self.pages[record.page()].place_bytes, needs, "a place of its size");
         }
     }
 }
 
-/// The size of the place for a text. Above `FINE` steps only every so many are a size: at most a
-/// sixteenth of the place is unused, and there are not many sizes.
-fn steps(text_bytes: usize) -> usize {
-    let steps = (HEADER_BYTES + text_bytes).div_ceil(STEP);
-    steps.next_multiple_of((steps.next_power_of_two() / 32).max(1))
+/// The size of the place for a record. Above `FINE` steps only every so many are a size: at most one
+/// part in 32 of the place is unused, and there are not many sizes.
+const fn steps(record_bytes: usize) -> usize {
+    let steps = record_bytes.div_ceil(STEP);
+    steps.next_multiple_of(steps.next_power_of_two().div_ceil(FINE))
 }
 
 /// The number of a size.
@@ -292,14 +259,9 @@ fn size_of_steps(steps: usize) -> usize {
     if steps <= FINE {
         return steps;
     }
-    let power = (steps - 1).ilog2() as usize;
-    let unit = 1 << (power - 4);
-    FINE + 16 * (power - 5) + steps / unit - 16
-}
-
-fn numbers(header: &[u8; HEADER_BYTES]) -> [usize; 3] {
-    let [a, b, c, d, e, f] = *header;
-    [[a, b], [c, d], [e, f]].map(|number| u16::from_le_bytes(number).into())
+    let doublings = ((steps - 1) / FINE).ilog2() as usize;
+    let unit = 2 << doublings;
+    FINE + FINE / 2 * doublings + steps / unit - FINE / 2
 }
 
 #[cfg(test)]
@@ -307,19 +269,21 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
+    use crate::clock::PosixTime;
 
     #[test]
     fn every_length_has_a_size_of_its_own_or_of_its_neighbours() {
         let mut sizes = BTreeMap::new();
-        for text_bytes in 0..=Arena::TEXT_BYTES_MAX {
-            let steps = steps(text_bytes);
-            assert!(steps * STEP >= HEADER_BYTES + text_bytes && steps * STEP <= PAGE_BYTES);
+        for record_bytes in 1..=Record::BYTES_MAX {
+            let steps = steps(record_bytes);
+            assert!(steps * STEP >= record_bytes && steps * STEP <= PAGE_BYTES);
             let size = size_of_steps(steps);
             assert_eq!(*sizes.entry(size).or_insert(steps), steps);
         }
         assert!(sizes.keys().all(|&size| size < SIZES), "{:?}", sizes.last_key_value());
         assert!(sizes.values().collect::<BTreeSet<_>>().len() == sizes.len());
-        assert!(PAGE_BYTES / (steps(12) * STEP) <= PLACES_MAX as usize);
+        let shortest = Record::new(b"A 0 x +1+1 1", 4..5, PosixTime::default());
+        assert!(PAGE_BYTES / (steps(shortest.bytes()) * STEP) <= PLACES_MAX as usize);
     }
 
     /// Method: an arena and a map, the same random steps; what moved is known by its new place.
@@ -335,25 +299,29 @@ mod tests {
         };
         for _ in 0..20_000 {
             let text = vec![random.u8(..); random.usize(8..200) << random.usize(0..6)];
+            let record = Record::new(&text, 0..1, PosixTime::default());
             let any = map.keys().nth(random.usize(0..=map.len())).copied();
             match any {
-                Some(record) if random.bool() => {
-                    let (new, moved) = arena.replace(record, &text, 0..1);
-                    map.remove(&record);
+                Some(at) if random.bool() => {
+                    let (new, moved) = arena.replace(at, record);
+                    map.remove(&at);
                     follow(&mut map, moved.filter(|moved| moved.from != new));
                     map.insert(new, text);
                 }
-                Some(record) if map.len() > 300 => {
-                    map.remove(&record);
-                    follow(&mut map, arena.remove(record));
+                Some(at) if map.len() > 300 => {
+                    map.remove(&at);
+                    follow(&mut map, arena.remove(at));
                 }
                 _ => {
-                    map.insert(arena.add(&text, 0..1), text);
+                    map.insert(arena.add(record), text);
                 }
             }
         }
         arena.check_invariants(map.keys().copied().collect());
-        assert!(map.iter().all(|(&record, text)| arena.text(record) == text));
+        assert!(map.iter().all(|(&at, text)| {
+            let record = Record::new(text, 0..1, PosixTime::default());
+            arena.record(at).is_spelled_like(record)
+        }));
         let text_bytes: usize = map.values().map(Vec::len).sum();
         assert!(arena.bytes() <= text_bytes * 5 / 4 + (SIZES + SPARE_MAX) * PAGE_BYTES);
     }

@@ -5,7 +5,7 @@
 //! 1.5·10⁹ seconds its steps are 238 ns wide, so two reports of one client could tie. Everything
 //! here is integers.
 
-use std::cmp::Ordering;
+use std::ops::Deref;
 use std::time::Duration;
 
 use super::digits;
@@ -40,7 +40,7 @@ impl PosixTime {
     /// The digits before the point of all times between 2001 and 2286.
     const USUAL_POINT: usize = 10;
     /// The length of nearly all times: those digits, the point, and nanoseconds.
-    pub(super) const USUAL_BYTES: usize = Self::USUAL_POINT + 1 + Self::FRACTION_DIGITS;
+    pub const USUAL_BYTES: usize = Self::USUAL_POINT + 1 + Self::FRACTION_DIGITS;
 
     /// A moment of whole seconds since 1970 and nanoseconds beyond; panics from 10⁹ of those on.
     pub fn new(seconds: u64, nanos: u32) -> PosixTime {
@@ -83,30 +83,6 @@ impl PosixTime {
         all_digits.then_some(PosixTime::of(seconds, nanos as u32))
     }
 
-    /// Which of two times that were checked is the later, where their spelling alone says so: both
-    /// have as many digits before the point as usual, and equally many behind.
-    #[inline(always)]
-    pub fn order_as_spelled(one: &[u8], other: &[u8]) -> Option<Ordering> {
-        let has_point = |text: &[u8]| text.get(Self::USUAL_POINT) == Some(&b'.');
-        if one.len() != other.len() || !has_point(one) || !has_point(other) {
-            return None;
-        }
-        let order = match (one.try_into(), other.try_into()) {
-            (Ok(one), Ok(other)) => Self::as_numbers(one).cmp(&Self::as_numbers(other)),
-            _ => one.cmp(other),
-        };
-        Some(order).filter(|order| order.is_ne())
-    }
-
-    /// The bytes of a usual time as numbers, which are compared as the bytes are: all but the last
-    /// four, and the last eight.
-    #[inline(always)]
-    fn as_numbers(text: &[u8; Self::USUAL_BYTES]) -> [u64; 3] {
-        let ([first, second], _) = text.as_chunks() else { unreachable!("there are twenty bytes") };
-        let last = text.last_chunk().expect("there are twenty bytes");
-        [first, second, last].map(|number| u64::from_be_bytes(*number))
-    }
-
     /// The digits of a time's fraction that are finer than a nanosecond, as spelled.
     pub fn beyond_nanos(text: &[u8]) -> &[u8] {
         let fraction = memchr::memchr(b'.', text).map_or(text.len(), |dot| dot + 1);
@@ -138,7 +114,11 @@ impl PosixTime {
     }
 
     /// One nanosecond later.
+    #[inline]
     pub fn next(self) -> PosixTime {
+        if self.nanos + 1 < NANOS_PER_SECOND {
+            return PosixTime { nanos: self.nanos + 1, ..self };
+        }
         self.plus(Duration::from_nanos(1))
     }
 
@@ -151,6 +131,20 @@ impl PosixTime {
         let (seconds, is_eon) = self.seconds.overflowing_add(more);
         let nanos = nanos - carry as u32 * NANOS_PER_SECOND;
         PosixTime { eons: self.eons + u64::from(is_eon), seconds, nanos }
+    }
+
+    /// The seconds and nanoseconds from an earlier time to this one; `None` if it is a later time.
+    #[inline]
+    fn since(self, earlier: PosixTime) -> Option<(u128, u32)> {
+        let borrow = self.nanos < earlier.nanos;
+        let seconds = if self.eons == earlier.eons {
+            let seconds = self.seconds.checked_sub(earlier.seconds)?;
+            seconds.checked_sub(borrow.into())?.into()
+        } else {
+            let seconds = self.all_seconds().checked_sub(earlier.all_seconds())?;
+            seconds.checked_sub(borrow.into())?
+        };
+        Some((seconds, self.nanos + u32::from(borrow) * NANOS_PER_SECOND - earlier.nanos))
     }
 
     /// Whole seconds since 1970. A value of 38 digits fits an `i128`.
@@ -200,6 +194,80 @@ impl PosixTime {
     }
 }
 
+/// A time that is spelled as usual, in one number: the seconds, and in the last 30 bits the
+/// nanoseconds. The later time is the greater number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct UsualTime(u64);
+
+impl UsualTime {
+    const NANOS_BITS: u32 = 30;
+    const EIGHT_DIGITS: u64 = 100_000_000;
+
+    /// The time at the end of a text that was checked, which means `stamp`; `None` if it is not
+    /// spelled as usual: ten digits, a point and nine digits, behind a space.
+    #[inline(always)]
+    pub fn behind_space(
+        text: &[u8; 1 + PosixTime::USUAL_BYTES],
+        stamp: PosixTime,
+    ) -> Option<UsualTime> {
+        let is_usual = text[0] == b' ' && text[1 + PosixTime::USUAL_POINT] == b'.';
+        let number = stamp.seconds << Self::NANOS_BITS | u64::from(stamp.nanos);
+        is_usual.then_some(UsualTime(number))
+    }
+
+    /// What it means.
+    pub fn stamp(self) -> PosixTime {
+        let (seconds, nanos) = (self.0 >> Self::NANOS_BITS, self.0 & ((1 << Self::NANOS_BITS) - 1));
+        PosixTime { eons: 0, seconds, nanos: nanos as u32 }
+    }
+
+    /// The text that it was made of.
+    pub fn spell(self) -> [u8; PosixTime::USUAL_BYTES] {
+        let PosixTime { seconds, nanos, .. } = self.stamp();
+        let mut text = [b'.'; PosixTime::USUAL_BYTES];
+        let mut write = |at: usize, digits: &[u8]| {
+            text[at..at + digits.len()].copy_from_slice(digits);
+        };
+        let tens = seconds / Self::EIGHT_DIGITS;
+        write(0, &[b'0' + (tens / 10) as u8, b'0' + (tens % 10) as u8]);
+        write(2, &digits::eight_of((seconds % Self::EIGHT_DIGITS) as u32));
+        write(1 + PosixTime::USUAL_POINT, &digits::nine_of(nanos));
+        text
+    }
+
+    /// The number, the lowest byte first.
+    #[inline]
+    pub fn to_le_bytes(self) -> [u8; 8] {
+        self.0.to_le_bytes()
+    }
+
+    /// What `to_le_bytes` has given.
+    #[inline]
+    pub fn from_le_bytes(bytes: [u8; 8]) -> UsualTime {
+        UsualTime(u64::from_le_bytes(bytes))
+    }
+}
+
+/// A time as it is spelled: in a text, or a usual one by itself.
+#[derive(Clone, Copy, Debug)]
+pub enum SpelledTime<'a> {
+    /// A part of a line, or of what is kept of one.
+    InText(&'a [u8]),
+    /// Ten digits, a point and nine digits.
+    Usual([u8; PosixTime::USUAL_BYTES]),
+}
+
+impl Deref for SpelledTime<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            SpelledTime::InText(text) => text,
+            SpelledTime::Usual(text) => text,
+        }
+    }
+}
+
 /// The server's clock minus a client's stamp. It is spelled as an AT line spells it: with a sign,
 /// also for zero, and exactly nine decimals.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -216,16 +284,17 @@ impl Skew {
     /// How far the server's clock is ahead of the client's; negative if it is behind.
     #[inline]
     pub fn between(server: PosixTime, client: PosixTime) -> Skew {
-        let is_negative = server < client;
-        let (later, earlier) = if is_negative { (client, server) } else { (server, client) };
-        let borrow = later.nanos < earlier.nanos;
-        let nanos = later.nanos + u32::from(borrow) * NANOS_PER_SECOND - earlier.nanos;
-        let seconds = if later.eons == earlier.eons {
-            (later.seconds - earlier.seconds - u64::from(borrow)).into()
-        } else {
-            later.all_seconds() - earlier.all_seconds() - u128::from(borrow)
+        let (size, is_negative) = match server.since(client) {
+            Some(size) => (size, false),
+            None => (client.since(server).unwrap_or_default(), true),
         };
-        Skew { is_negative, seconds, nanos }
+        Skew { is_negative, seconds: size.0, nanos: size.1 }
+    }
+
+    /// Whether the client's clock is ahead.
+    #[inline]
+    pub fn is_negative(self) -> bool {
+        self.is_negative
     }
 
     /// Whether the two are spelled alike as far as the point.
@@ -237,9 +306,7 @@ impl Skew {
     /// The digits behind the point.
     #[inline]
     pub fn fraction(self) -> [u8; Skew::FRACTION_DIGITS] {
-        const EIGHT_DIGITS: u32 = NANOS_PER_SECOND / 10;
-        let [a, b, c, d, e, f, g, h] = digits::eight_of(self.nanos % EIGHT_DIGITS);
-        [b'0' + (self.nanos / EIGHT_DIGITS) as u8, a, b, c, d, e, f, g, h]
+        digits::nine_of(self.nanos)
     }
 
     /// Spells all of it.
@@ -283,26 +350,28 @@ mod tests {
     }
 
     #[test]
-    fn spelling_decides_only_what_it_can() {
-        let check = |one: &str, other: &str, expected: Option<Ordering>| {
-            let ordered = PosixTime::order_as_spelled(one.as_bytes(), other.as_bytes());
-            assert_eq!(ordered, expected, "{one} {other}");
-            let time = |text: &str| PosixTime::parse(text.as_bytes()).unwrap();
-            if let Some(order) = ordered {
-                assert!(time(one).cmp(&time(other)) != order.reverse());
-            }
-        };
-        check("1520023934.9", "1520023935.1", Some(Ordering::Less));
-        check("1520023934.0000000002", "1520023934.0000000001", Some(Ordering::Greater));
-        for (one, other) in [
-            ("1520023934.9", "1520023934.9"),
-            ("1520023934.5", "1520023934.50"),
-            ("1520023934.5", "152002393.45"),
-            ("152002393.45", "152002393.46"),
-            ("1520023934", "1520023935"),
-            ("9", "10"),
-        ] {
-            check(one, other, None);
+    fn a_usual_time_is_a_number_and_can_be_spelled_again() {
+        let times = [
+            "0000000000.000000000",
+            "0000000000.000000001",
+            "0000000009.999999999",
+            "1000000000.100000000",
+            "1520023934.918963997",
+            "9999999999.999999999",
+        ];
+        let numbers = times.map(|text| {
+            let stamp = PosixTime::parse(text.as_bytes()).unwrap();
+            let spaced = format!(" {text}");
+            let time = UsualTime::behind_space(spaced.as_bytes().try_into().unwrap(), stamp);
+            let time = time.unwrap_or_else(|| panic!("{text}"));
+            assert_eq!((time.stamp(), &time.spell()[..]), (stamp, text.as_bytes()));
+            assert_eq!(UsualTime::from_le_bytes(time.to_le_bytes()), time);
+            time
+        });
+        assert!(numbers.is_sorted());
+        for other in ["-1520023934.918963997", " 152002393.4918963997", " 152002393491896399.7"] {
+            let time = PosixTime::default();
+            assert_eq!(UsualTime::behind_space(other.as_bytes().try_into().unwrap(), time), None);
         }
     }
 

@@ -127,12 +127,15 @@ impl Server {
     pub(super) fn plain_line(&mut self, now: Now, line: &[u8], out: &mut Outputs) -> bool {
         let Some((report, sender)) = self.plain_report(line) else { return false };
         let key = self.store.key(report.client);
-        if self.has_expired(&report, now) || !self.may_keep(key, report.client, report.fields_len())
-        {
+        if self.has_expired(&report, now) {
             return true;
         }
         let told = Told::write(&report, out);
-        if self.accept_report(now, (key, &told), sender, out) == Verdict::Stale {
+        if !self.may_keep(key, told.client, &out.text[told.range()]) {
+            out.text.truncate(told.range().start);
+            return true;
+        }
+        if self.accept_report(now, (key, told), sender, out) == Verdict::Stale {
             self.put_right(&report, sender, out);
         }
         true

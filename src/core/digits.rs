@@ -156,6 +156,14 @@ pub fn eight_of(number: u32) -> [u8; LANES] {
     (tens | ((pairs - tens * 10) << 8) | every(b'0')).to_le_bytes()
 }
 
+/// All nine digits of a number that has no more, likewise.
+#[inline]
+pub fn nine_of(number: u32) -> [u8; LANES + 1] {
+    const EIGHT_DIGITS: u32 = POWERS_OF_TEN[LANES] as u32;
+    let [a, b, c, d, e, f, g, h] = eight_of(number % EIGHT_DIGITS);
+    [b'0' + (number / EIGHT_DIGITS) as u8, a, b, c, d, e, f, g, h]
+}
+
 /// A word of which each byte is this one.
 pub const fn every(byte: u8) -> u64 {
     u64::from_le_bytes([byte; LANES])

@@ -15,41 +15,68 @@ use std::ops::Range;
 
 use super::Server;
 use super::border::Outputs;
-use super::clock::Now;
+use super::clock::{Now, PosixTime};
 use super::names::PeerId;
+use super::record::Record;
 use super::store::{Key, Verdict};
 use super::wire::Report;
 
 /// A report whose AT line stands in the text of the outputs, as it is kept and as peers hear it.
+/// Given by value: where it is known, only what is rarely called has it written down.
+#[derive(Clone, Copy)]
 pub(super) struct Told<'a> {
     pub client: &'a [u8],
     /// Where in the line's fields the client's id begins.
     pub client_at: usize,
-    /// The line, with its newline.
-    pub line: Range<usize>,
+    /// Where the line begins, and where it ends, with its newline.
+    pub line: [usize; 2],
+    /// What its time means.
+    pub stamp: PosixTime,
 }
 
 impl<'a> Told<'a> {
     pub fn write(report: &Report<'a>, out: &mut Outputs) -> Told<'a> {
         let start = out.text.len();
         report.write_line(&mut out.text);
-        let line = start..out.text.len();
-        Told { client: report.client, client_at: report.client_at(), line }
+        let line = [start, out.text.len()];
+        let (client, client_at, stamp) = (report.client, report.client_at(), report.stamp);
+        Told { client, client_at, line, stamp }
+    }
+
+    /// Where the line is in the text of the outputs.
+    #[inline]
+    pub fn range(self) -> Range<usize> {
+        let [start, end] = self.line;
+        start..end
+    }
+
+    /// Its fields, in the text of the outputs.
+    #[inline]
+    pub fn fields(self, out: &Outputs) -> &[u8] {
+        Report::fields_of(&out.text[self.range()])
+    }
+
+    /// The report as it is kept, of those fields.
+    #[inline(always)]
+    pub fn record(self, fields: &[u8]) -> Record<'_> {
+        Record::new(fields, self.client_at..self.client_at + self.client.len(), self.stamp)
     }
 }
 
 impl Server {
-    /// Stores a report if it is news, and then floods it. Its line stays where it is.
+    /// Stores a report if it is news, and then floods it. Its line stays where it is. Inlined, as
+    /// what it is given would else be written down to be read again.
+    #[inline(always)]
     pub(super) fn accept_report(
         &mut self,
         now: Now,
-        (key, told): (Key, &Told<'_>),
+        (key, told): (Key, Told<'_>),
         source: Option<PeerId>,
         out: &mut Outputs,
     ) -> Verdict {
         self.forget_expired(told.client, now);
-        let fields = Report::fields_of(&out.text[told.line.clone()]);
-        let verdict = self.store.put_fields(key, fields, told.client_at, told.client);
+        let fields = told.fields(out);
+        let verdict = self.store.put_record(key, told.record(fields), fields);
         let Verdict::News { leaf } = verdict else {
             self.counters.stale += 1;
             if source.is_none() {
@@ -62,7 +89,7 @@ impl Server {
         self.lay(leaf, told.line.clone(), source.is_none(), out);
         for peer in self.peers.ids() {
             if Some(peer) != source {
-                self.peers.tell(peer, told, leaf, out);
+                self.peers.tell(peer, (told.client, told.range()), leaf, out);
             }
         }
         verdict

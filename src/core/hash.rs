@@ -83,11 +83,14 @@ impl Hasher {
     }
 
     /// The products of whole blocks, one group at most.
-    #[inline]
+    #[inline(always)]
     fn sum(&self, text: &[u8]) -> u128 {
         let (blocks, _) = text.as_chunks();
-        let products = blocks.iter().zip(&self.blocks).map(|(block, key)| product(block, key));
-        products.fold(0, u128::wrapping_add)
+        let mut sum = 0u128;
+        for (block, key) in blocks.iter().zip(&self.blocks) {
+            sum = sum.wrapping_add(product(block, key));
+        }
+        sum
     }
 
     /// The polynomial's value with one coefficient more, by the prime; of hardly more than 61 bits.

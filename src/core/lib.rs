@@ -91,6 +91,7 @@ pub mod peer_wire;
 mod peers;
 pub mod presets;
 mod rank;
+mod record;
 pub mod session;
 mod settings;
 pub mod store;
@@ -119,7 +120,7 @@ use opening::Opening;
 use peer_table::Peers;
 use store::{Key, Place, Store, Verdict};
 use whatsat::{TOO_LATE, Waits};
-use wire::{Command, Iamat, Report};
+use wire::{Command, Iamat};
 
 pub use counters::Counters;
 pub use course::Frame;
@@ -349,6 +350,9 @@ impl Server {
     }
 
     /// Takes as many lines as can be looked up together. Says whether there may be more.
+    ///
+    /// Called once for many lines, and not inlined: its numbers would push others out of registers.
+    #[inline(never)]
     fn look_ahead<'a>(
         &self,
         lines: &mut Lines<'a>,
@@ -409,18 +413,19 @@ impl Server {
     ) -> bool {
         let (client, stamp) = (iamat.client, iamat.stamp);
         let heard = self.next_stamp(now, client);
-        if self.is_too_far_ahead(stamp, heard) {
+        let skew = Skew::between(heard, stamp);
+        if skew.is_negative() && self.is_too_far_ahead(stamp, heard) {
             self.note_ahead(now, conn, stamp.seconds() - heard.seconds(), out);
             return self.reject(conn, ahead.line, out);
         }
         let start = out.text.len();
-        opening.spell(Skew::between(heard, stamp));
+        opening.spell(skew);
         out.text.extend_from_slice(opening.as_bytes());
         iamat.write_operands(&mut out.text);
         out.text.push(b'\n');
-        let line = start..out.text.len();
-        let fields_len = Report::fields_of(&out.text[line.clone()]).len();
-        if !self.may_keep(ahead.key, client, fields_len) {
+        let client_at = opening.fields_len();
+        let told = Told { client, client_at, line: [start, out.text.len()], stamp };
+        if !self.may_keep(ahead.key, client, &out.text[start..]) {
             out.text.truncate(start);
             self.note_full(now, out);
             return self.reject(conn, ahead.line, out);
@@ -429,8 +434,7 @@ impl Server {
             out.text.truncate(start);
             return self.reject(conn, ahead.line, out);
         }
-        let told = Told { client, client_at: opening.fields_len(), line: line.clone() };
-        let verdict = self.accept_report(now, (ahead.key, &told), None, out);
+        let verdict = self.accept_report(now, (ahead.key, told), None, out);
         if verdict == Verdict::Stale && self.settings.stale_reply_stored {
             out.text.truncate(start);
             let held = self.store.find(client).expect("something made the report stale");
@@ -438,7 +442,7 @@ impl Server {
             return self.reply(conn, start..out.text.len(), out);
         }
         // Behind the line may be what peers get, sealed.
-        self.reply(conn, line, out)
+        self.reply(conn, told.range(), out)
     }
 
     fn whatsat(
@@ -474,7 +478,7 @@ impl Server {
     }
 
     /// Sends a range of the text to the client, behind the answers that it waits for.
-    #[inline]
+    #[inline(always)]
     fn reply(&mut self, conn: ConnId, text: Range<usize>, out: &mut Outputs) -> bool {
         if self.waits.is_waiting(conn) {
             self.waits.queue(conn, &out.text[text]);

@@ -56,6 +56,7 @@ pub struct LineBuffer {
 impl LineBuffer {
     /// The lines of what was kept and what was just read. Give the outcome to `settle`, with the
     /// same `read`, before anything else.
+    #[inline]
     pub fn lines<'a>(&'a mut self, read: &'a [u8], limits: LineLimits) -> Lines<'a> {
         let read = self.skip(read);
         if self.kept.is_empty() {
@@ -66,7 +67,15 @@ impl LineBuffer {
     }
 
     /// Keeps what was not taken.
+    #[inline]
     pub fn settle(&mut self, read: &[u8], outcome: Outcome) {
+        // Nearly always, nothing was kept, and all of the read is taken.
+        if !self.kept.is_empty() || outcome.left > 0 || outcome.skipped > 0 {
+            self.keep(read, outcome);
+        }
+    }
+
+    fn keep(&mut self, read: &[u8], outcome: Outcome) {
         if self.kept.is_empty() {
             self.kept.extend_from_slice(&read[read.len() - outcome.left..]);
         } else {
@@ -81,11 +90,13 @@ impl LineBuffer {
     }
 
     /// Whether a line has begun and not ended.
+    #[inline]
     pub fn is_partial(&self) -> bool {
         !self.kept.is_empty() || self.skipped > 0
     }
 
     /// Whether the line that has begun is so long that the connection is to be closed.
+    #[inline]
     pub fn is_endless(&self, limits: LineLimits) -> bool {
         self.skipped as usize > limits.endless_bytes_max
     }
@@ -157,6 +168,7 @@ pub struct Outcome {
 
 impl<'a> Lines<'a> {
     /// The lines of these bytes, with no bound but that on the length of each.
+    #[inline]
     pub fn new(bytes: &'a [u8], limits: LineLimits) -> Lines<'a> {
         Lines {
             bytes,
@@ -284,6 +296,7 @@ impl<'a> Lines<'a> {
     }
 
     /// What has become of the batch so far, for `LineBuffer::settle`.
+    #[inline]
     pub fn outcome(&self) -> Outcome {
         let rest = &self.bytes[self.at..];
         let is_line = || self.last_is_whole || memchr::memchr(b'\n', rest).is_some();

@@ -2,11 +2,11 @@
 //! moves a peer from state to state: here a state is only kept and found.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use super::border::Outputs;
 use super::course::{Frame, PlainPeer};
 use super::digest::Leaf;
-use super::flood::Told;
 use super::handover::Heir;
 use super::line_mac::{Claim, RunId};
 use super::link::Link;
@@ -144,14 +144,20 @@ impl Peers {
         }
     }
 
-    /// Passes news on to one peer, if it can hear.
-    pub fn tell(&mut self, peer: PeerId, told: &Told<'_>, leaf: Leaf, out: &mut Outputs) {
+    /// Passes news of a client on to one peer, if it can hear: a line in the text of the outputs.
+    pub fn tell(
+        &mut self,
+        peer: PeerId,
+        (client, line): (&[u8], Range<usize>),
+        leaf: Leaf,
+        out: &mut Outputs,
+    ) {
         let entry = self.at(peer);
         match &mut entry.state {
-            State::Up { link, .. } => link.flood(peer, leaf, told.line.clone(), out),
+            State::Up { link, .. } => link.flood(peer, leaf, line, out),
             // It reported this itself; another server's report, it may not have.
-            State::Plain(_) if *entry.name == *server_of(&out.text[told.line.clone()]) => {}
-            State::Plain(plain) => plain.add(peer, told.client, out),
+            State::Plain(_) if *entry.name == *server_of(&out.text[line]) => {}
+            State::Plain(plain) => plain.add(peer, client, out),
             _ => {}
         }
     }

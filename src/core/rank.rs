@@ -4,19 +4,23 @@
 use std::cmp::Ordering;
 
 use super::clock::PosixTime;
+use super::record::Record;
 use super::wire::Report;
 
-/// `rank` of two texts, each with where its client's id ends. They are taken apart only if their
-/// times do not settle it.
+/// `rank` of two reports as they are kept. They are taken apart only if neither their times nor all
+/// their bytes settle it.
 #[inline(always)]
-pub(super) fn rank_fields(
-    (text, end): (&[u8], usize),
-    (held, held_end): (&[u8], usize),
-) -> Ordering {
-    let time = Report::time_of_fields(text, end);
-    let held_time = Report::time_of_fields(held, held_end);
-    PosixTime::order_as_spelled(time, held_time)
-        .unwrap_or_else(|| rank(&Report::from_fields(text), &Report::from_fields(held)))
+pub(super) fn rank_records(told: Record<'_>, held: Record<'_>) -> Ordering {
+    match (told.time(), held.time()) {
+        (Some(time), Some(held_time)) if time != held_time => time.cmp(&held_time),
+        _ if told.is_spelled_like(held) => Ordering::Equal,
+        _ => rank_apart(told, held),
+    }
+}
+
+#[cold]
+fn rank_apart(told: Record<'_>, held: Record<'_>) -> Ordering {
+    rank(&told.report(), &held.report())
 }
 
 /// The total order on reports of one client: the later one is the greater one. Ties are broken
@@ -27,11 +31,11 @@ pub fn rank(a: &Report<'_>, b: &Report<'_>) -> Ordering {
     let finer = PosixTime::beyond_nanos;
     a.stamp
         .cmp(&b.stamp)
-        .then_with(|| finer(a.time).cmp(finer(b.time)))
+        .then_with(|| finer(&a.time).cmp(finer(&b.time)))
         .then_with(|| a.position.cmp(b.position))
         .then_with(|| a.server.cmp(b.server))
         .then_with(|| a.skew.cmp(b.skew))
-        .then_with(|| a.time.cmp(b.time))
+        .then_with(|| a.time.cmp(&b.time))
 }
 
 #[cfg(test)]

@@ -3,12 +3,12 @@
 //!
 //! In use, almost every look-up finds its client, and its cost is the two cache misses it takes:
 //! one for the index, one for the record. So the index is flat, its slots hold a part of the hash
-//! (no second miss for a stranger), and a record is one piece of text.
+//! (no second miss for a stranger), and a record is one piece of memory (`record`).
 //!
 //! ```text
 //!   leaf, keyed by the herd    tag, keyed by this process   arena: pages of records
 //!   ┌─────┐                    ┌──────────┬──────────┐      ┌───┬─────────────────────────────┐
-//!   │ 225 │───────────────────▶│  empty   │ tag, ref │      │hdr│Hill +0.2 kiwi +34-118 1520… │
+//!   │ 225 │───────────────────▶│  empty   │ tag, ref │      │hdr│ time, Hill +0.2 kiwi +34-118│
 //!   └─────┘                    └──────────┴────┬─────┘      └───┴─────────────────────────────┘
 //!                                              └────────────▶
 //! ```
@@ -24,7 +24,6 @@
 //! invariant: the digest is that of the records held
 
 use std::cmp::Ordering;
-use std::ops::Range;
 
 use arrayvec::ArrayVec;
 
@@ -33,7 +32,8 @@ use super::bucket::{Bucket, Tag};
 use super::digest::{Digest, LEAVES, Leaf};
 use super::hash::Hasher;
 pub use super::rank::rank;
-use super::rank::rank_fields;
+use super::rank::rank_records;
+use super::record::Record;
 use super::wire::Report;
 
 /// What the store says of a report it is shown.
@@ -87,10 +87,8 @@ impl Key {
 
 /// The report of a client that is held.
 struct Held<'a> {
-    record: RecordRef,
-    text: &'a [u8],
-    /// Where the client's id ends in the text.
-    client_end: usize,
+    at: RecordRef,
+    record: Record<'a>,
 }
 
 /// How far a walk through all reports has come. What changes meanwhile is met or not; what does
@@ -112,7 +110,7 @@ pub struct HashKeys {
 
 impl Store {
     /// Longest report that can be kept, in bytes of its AT line.
-    pub const REPORT_BYTES_MAX: usize = Arena::TEXT_BYTES_MAX;
+    pub const REPORT_BYTES_MAX: usize = Record::TEXT_BYTES_MAX;
 
     /// A store that holds nothing.
     pub fn new(keys: HashKeys) -> Store {
@@ -132,44 +130,36 @@ impl Store {
     pub fn put(&mut self, report: &Report<'_>) -> Verdict {
         let mut text = Vec::with_capacity(report.fields_len());
         report.write_fields(&mut text);
-        self.put_fields(self.key(report.client), &text, report.client_at(), report.client)
+        self.put_record(self.key(report.client), Record::of(report, &text), &text)
     }
 
-    /// `put` for callers that know the client's key and have the report as `write_fields` writes
-    /// it: its client's id is at `client_at`. Inlined: to hand over so much costs as much as to
-    /// rank it.
+    /// `put` for callers that know the client's key and have put the record together, of this text.
+    /// Inlined: to hand over so much costs as much as to rank it.
     #[inline(always)]
-    pub fn put_fields(
-        &mut self,
-        key: Key,
-        text: &[u8],
-        client_at: usize,
-        client_id: &[u8],
-    ) -> Verdict {
+    pub(super) fn put_record(&mut self, key: Key, mut record: Record<'_>, text: &[u8]) -> Verdict {
         let Key { leaf, tag } = key;
-        let client = client_at..client_at + client_id.len();
-        debug_assert_eq!(&text[client.clone()], client_id, "the text is the client's report");
-        match self.search(key, client_id) {
+        match self.search(key, record.client()) {
             None => {
-                let record = self.arena.add(text, client);
-                self.change(leaf, |bucket| bucket.insert(tag, record));
+                record.hash = self.leaf_hasher.hash(text);
+                let at = self.arena.add(record);
+                self.change(leaf, |bucket| bucket.insert(tag, at));
                 self.clients += 1;
-                self.digest.toggle(leaf, self.leaf_hasher.hash(text));
+                self.digest.toggle(leaf, record.hash);
             }
-            Some((at, held)) => {
-                match rank_fields((text, client.end), (held.text, held.client_end)) {
+            Some((slot, held)) => {
+                match rank_records(record, held.record) {
                     Ordering::Less => return Verdict::Stale,
                     Ordering::Equal => return Verdict::Known,
                     Ordering::Greater => {}
                 }
-                // Side by side: the processor goes on with one while the other waits.
-                let (old, new) = (self.leaf_hasher.hash(held.text), self.leaf_hasher.hash(text));
-                let (record, is_as_long) = (held.record, held.text.len() == text.len());
-                self.digest.toggle(leaf, old ^ new);
+                let (at, old) = (held.at, held.record.hash);
+                let is_as_long = held.record.bytes() == record.bytes();
+                record.hash = self.leaf_hasher.hash(text);
+                self.digest.toggle(leaf, old ^ record.hash);
                 if is_as_long {
-                    self.arena.overwrite(record, text, client);
+                    self.arena.overwrite(at, record);
                 } else {
-                    self.replace(leaf, (at, record), text, client);
+                    self.replace(leaf, (slot, at), record);
                 }
             }
         }
@@ -179,13 +169,16 @@ impl Store {
     /// The newest report of a client, if there is any.
     pub fn find(&self, client: &[u8]) -> Option<Report<'_>> {
         let (_, held) = self.search(self.key(client), client)?;
-        Some(Report::from_fields(held.text))
+        Some(held.record.report())
     }
 
-    /// Whether a client is known and a report with fields of this length would take the place
-    /// of the one that is held.
-    pub fn has_place(&self, key: Key, client: &[u8], fields_len: usize) -> bool {
-        self.search(key, client).is_some_and(|(_, held)| self.arena.fits(held.record, fields_len))
+    /// Whether a report's client is known and, unless there is room for more bytes, the report
+    /// would fit where the one that is held lies.
+    pub fn has_place(&self, key: Key, report: &Report<'_>, has_bytes: bool) -> bool {
+        let Some((_, held)) = self.search(key, report.client) else { return false };
+        let mut text = Vec::new();
+        report.write_fields(&mut text);
+        has_bytes || self.arena.fits(held.at, Record::of(report, &text))
     }
 
     /// Has what a search will look at brought into the cache. A search waits twice for memory,
@@ -236,22 +229,22 @@ impl Store {
     /// goes on there later and misses none that has not changed meanwhile.
     pub fn reports_from(&self, place: Place) -> impl Iterator<Item = (Tag, Report<'_>)> {
         let records = self.buckets[usize::from(place.leaf)].from(place.tag);
-        records.map(|(tag, record)| (tag, Report::from_fields(self.arena.text(record))))
+        records.map(|(tag, at)| (tag, self.arena.record(at).report()))
     }
 
     /// All reports.
     pub fn reports(&self) -> impl Iterator<Item = Report<'_>> {
         let filled = self.buckets.iter().filter(|bucket| bucket.len() > 0);
         let records = filled.flat_map(|bucket| bucket.from(0));
-        records.map(|(_, record)| Report::from_fields(self.arena.text(record)))
+        records.map(|(_, at)| self.arena.record(at).report())
     }
 
     /// Takes out the report of a client; says whether there was one.
     pub fn remove(&mut self, client: &[u8]) -> bool {
         let key = self.key(client);
-        let Some((at, Held { record, .. })) = self.search(key, client) else { return false };
-        self.change(key.leaf, |bucket| bucket.remove(at));
-        self.forget(key.leaf, record);
+        let Some((slot, Held { at, .. })) = self.search(key, client) else { return false };
+        self.change(key.leaf, |bucket| bucket.remove(slot));
+        self.forget(key.leaf, at);
         true
     }
 
@@ -271,7 +264,7 @@ impl Store {
                 return (removed, Some(Place { leaf, tag }));
             }
             (seen, last, at) = (seen + 1, Some(tag), slot);
-            if is_over(&Report::from_fields(self.arena.text(record))) {
+            if is_over(&self.arena.record(record).report()) {
                 self.change(leaf, |bucket| bucket.remove(slot));
                 self.forget(leaf, record);
                 removed += 1;
@@ -284,6 +277,7 @@ impl Store {
     }
 
     /// Where a client is or would be kept.
+    #[inline]
     pub fn key(&self, client: &[u8]) -> Key {
         let leaf = self.leaf_hasher.hash(client) >> (u64::BITS - LEAVES.ilog2());
         let tag = self.tag_hasher.hash(client) >> (u64::BITS - Tag::BITS);
@@ -292,27 +286,20 @@ impl Store {
 
     #[inline(always)]
     fn search(&self, key: Key, client: &[u8]) -> Option<(usize, Held<'_>)> {
-        for (at, record) in self.buckets[usize::from(key.leaf)].of(key.tag) {
-            let (text, found) = self.arena.parts(record);
-            let client_end = found.end;
-            if text[found] == *client {
-                return Some((at, Held { record, text, client_end }));
+        for (slot, at) in self.buckets[usize::from(key.leaf)].of(key.tag) {
+            let record = self.arena.record(at);
+            if record.client() == client {
+                return Some((slot, Held { at, record }));
             }
         }
         None
     }
 
-    /// Puts a text of another length in the place of a record, or in a new place.
-    fn replace(
-        &mut self,
-        leaf: Leaf,
-        (at, held): (usize, RecordRef),
-        text: &[u8],
-        client: Range<usize>,
-    ) {
-        let (record, moved) = self.arena.replace(held, text, client);
-        if record != held {
-            self.buckets[usize::from(leaf)].set(at, record);
+    /// Puts a record of another length where one was, or in a new place.
+    fn replace(&mut self, leaf: Leaf, (slot, held): (usize, RecordRef), record: Record<'_>) {
+        let (at, moved) = self.arena.replace(held, record);
+        if at != held {
+            self.buckets[usize::from(leaf)].set(slot, at);
             self.follow(moved);
         }
     }
@@ -326,7 +313,7 @@ impl Store {
 
     /// Forgets a record that no slot names any more.
     fn forget(&mut self, leaf: Leaf, record: RecordRef) {
-        self.digest.toggle(leaf, self.leaf_hasher.hash(self.arena.text(record)));
+        self.digest.toggle(leaf, self.arena.record(record).hash);
         self.clients -= 1;
         let moved = self.arena.remove(record);
         self.follow(moved);
@@ -335,7 +322,7 @@ impl Store {
     /// Has the slot of a record that was moved name its new place.
     fn follow(&mut self, moved: Option<Moved>) {
         let Some(Moved { from, to }) = moved else { return };
-        let Key { leaf, tag } = self.key(self.arena.client(to));
+        let Key { leaf, tag } = self.key(self.arena.record(to).client());
         let bucket = &mut self.buckets[usize::from(leaf)];
         if let Some((at, _)) = bucket.find(tag, |record| record == from) {
             bucket.set(at, to);
@@ -349,13 +336,15 @@ impl Store {
         for (leaf, bucket) in self.buckets.iter().enumerate() {
             bucket.check_invariants();
             for (tag, record) in bucket.from(0) {
-                let client = self.arena.client(record);
-                assert_eq!(self.key(client), Key { leaf: leaf as Leaf, tag }, "where it belongs");
-                assert_eq!(
-                    self.search(self.key(client), client).map(|(_, held)| held.record),
-                    Some(record)
-                );
-                digest.toggle(leaf as Leaf, self.leaf_hasher.hash(self.arena.text(record)));
+                let kept = self.arena.record(record);
+                let key = self.key(kept.client());
+                assert_eq!(key, Key { leaf: leaf as Leaf, tag }, "where it belongs");
+                let found = self.search(key, kept.client());
+                assert_eq!(found.map(|(_, held)| held.at), Some(record));
+                let mut text = Vec::new();
+                kept.report().write_fields(&mut text);
+                assert_eq!(kept.hash, self.leaf_hasher.hash(&text), "what it adds to the digest");
+                digest.toggle(leaf as Leaf, kept.hash);
                 used.push(record);
             }
         }
@@ -447,7 +436,7 @@ mod tests {
         for leaf in 0..LEAVES {
             let mut place = Some(Place { leaf: leaf as Leaf, tag: 0 });
             while let Some(from) = place {
-                let (removed, next) = store.remove_where(from, 1, |report| report.time == b"1");
+                let (removed, next) = store.remove_where(from, 1, |report| *report.time == *b"1");
                 (gone, walks, place) = (gone + removed, walks + 1, next);
             }
         }

@@ -83,7 +83,7 @@ impl Server {
                 if self.may_hear(&report, now) {
                     let key = self.store.key(report.client);
                     let told = Told::write(&report, out);
-                    self.accept_report(now, (key, &told), Some(peer), out);
+                    self.accept_report(now, (key, told), Some(peer), out);
                 }
             }
             PeerLine::Root { count, hash } => self.root_heard(now, peer, count, hash, out),

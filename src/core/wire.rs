@@ -7,8 +7,8 @@
 
 use std::ops::RangeInclusive;
 
-use super::clock::PosixTime;
-use super::digits;
+use super::clock::{PosixTime, SpelledTime};
+use super::digits::{self, every};
 use super::whatsat::{Position, Question};
 
 /// Kilometres: PROTOCOL 3.2.
@@ -134,7 +134,7 @@ pub struct Report<'a> {
     /// An ISO 6709 text, within bounds.
     pub position: &'a [u8],
     /// POSIX seconds by the client's clock.
-    pub time: &'a [u8],
+    pub time: SpelledTime<'a>,
     /// What `time` means.
     pub stamp: PosixTime,
 }
@@ -153,6 +153,7 @@ impl<'a> Report<'a> {
         let &[server, skew, client, position, time] = operands else { return None };
         split_position(position)?;
         let stamp = PosixTime::parse(time)?;
+        let time = SpelledTime::InText(time);
         is_skew(skew).then_some(Report { server, skew, client, position, time, stamp })
     }
 
@@ -162,19 +163,7 @@ impl<'a> Report<'a> {
         let mut next = || fields.next().expect("write_fields wrote five fields");
         let [server, skew, client, position, time] = [next(), next(), next(), next(), next()];
         let stamp = PosixTime::parse(time).expect("only checked times are written");
-        Report { server, skew, client, position, time, stamp }
-    }
-
-    /// The time in what `write_fields` has put together, where the client's id ends at
-    /// `client_end`. It is nearly always as long as usual.
-    #[inline(always)]
-    pub fn time_of_fields(text: &[u8], client_end: usize) -> &[u8] {
-        const USUAL: usize = 1 + PosixTime::USUAL_BYTES;
-        match text.last_chunk::<USUAL>() {
-            // The space is not the one behind the client's id, and there is only one more.
-            Some([b' ', time @ ..]) if text.len() - USUAL > client_end => time,
-            _ => memchr::memrchr(b' ', text).map_or(text, |space| &text[space + 1..]),
-        }
+        Report { server, skew, client, position, time: SpelledTime::InText(time), stamp }
     }
 
     /// The five fields with one space between each: an AT line without its first word and its
@@ -185,7 +174,7 @@ impl<'a> Report<'a> {
             out.extend_from_slice(field);
             out.push(b' ');
         }
-        out.extend_from_slice(self.time);
+        out.extend_from_slice(&self.time);
     }
 
     /// What `write_fields` writes, in what `write_line` has written.
@@ -200,7 +189,7 @@ impl<'a> Report<'a> {
 
     /// How many bytes `write_fields` writes.
     pub fn fields_len(&self) -> usize {
-        let fields = [self.server, self.skew, self.client, self.position, self.time];
+        let fields = [self.server, self.skew, self.client, self.position, &self.time];
         fields.iter().map(|field| field.len()).sum::<usize>() + 4
     }
 
@@ -279,21 +268,17 @@ const OTHER_SPACES: RangeInclusive<u8> = b'\t'..=b'\r';
 /// How many bytes come before the first that may be white space: it is a space or less.
 #[inline]
 pub(super) fn word_length(text: &[u8]) -> usize {
-    let (words, rest) = text.as_chunks();
-    for (at, word) in words.iter().enumerate() {
-        // As in `digits`: sixteen bytes together, and the first that is marked is marked rightly.
-        let lanes = u128::from_le_bytes(*word);
-        let marks = lanes.wrapping_sub(wide(b' ' + 1)) & !lanes & wide(0x80);
+    let mut length = 0;
+    while let Some(word) = text[length..].first_chunk() {
+        // As in `digits`: eight bytes together, and the first that is marked is marked rightly.
+        let lanes = u64::from_le_bytes(*word);
+        let marks = lanes.wrapping_sub(every(b' ' + 1)) & !lanes & every(0x80);
         if marks != 0 {
-            return at * word.len() + marks.trailing_zeros() as usize / 8;
+            return length + marks.trailing_zeros() as usize / 8;
         }
+        length += word.len();
     }
-    text.len() - rest.len() + rest.iter().take_while(|byte| **byte > b' ').count()
-}
-
-/// A number of which each byte is this one.
-const fn wide(byte: u8) -> u128 {
-    u128::from_le_bytes([byte; 16])
+    length + text[length..].iter().take_while(|byte| **byte > b' ').count()
 }
 
 /// Looks at every byte, even if the first is one: so many bytes can be looked at together.
@@ -514,7 +499,7 @@ mod tests {
         let fields = &line[3..line.len() - 1];
         assert_eq!(fields.len(), report.fields_len());
         let again = Report::from_fields(fields);
-        assert_eq!((again.client, again.time), (report.client, report.time));
+        assert_eq!((again.client, &*again.time), (report.client, &*report.time));
         assert_eq!(again.stamp, report.stamp);
     }
 }

@@ -219,7 +219,7 @@ impl Invariants {
             Invariant::Keeping
                 .demand(is_kept, || format!("its server answered but does not hold {line:?}"))?;
             let report = report(&line);
-            let stamp = nanos(report.time) + nanos(report.skew);
+            let stamp = nanos(&report.time) + nanos(report.skew);
             let is_later = std::mem::replace(stamped, stamp) < stamp;
             let is_new = self.seats[server].stamps.insert(stamp);
             // A clock that was far wrong takes its stamps back with it.
@@ -313,7 +313,7 @@ impl Invariants {
             let to = self.said.get(operands);
             let is_said = to.zip(server).is_some_and(|(to, server)| to.contains(&server));
             Invariant::Truth.demand(is_said, || format!("nobody has said {line:?} there"))?;
-            let stamp = nanos(report.time) + nanos(report.skew);
+            let stamp = nanos(&report.time) + nanos(report.skew);
             let clock = server.map(|server| &self.seats[server].clock);
             let before = clock.and_then(|clock| clock.range(..=stamp).next_back());
             let is_then = before.is_some_and(|before| stamp - before < STAMP_LATE_MAX);

@@ -99,7 +99,7 @@ impl Propagation {
         let mut cost = Cost::default();
         for (line, spread) in &self.reports {
             let report = report(line);
-            let given = nanos(report.time) + nanos(report.skew) - i128::from(EPOCH * NANOS);
+            let given = nanos(&report.time) + nanos(report.skew) - i128::from(EPOCH * NANOS);
             let given = Duration::from_nanos(u64::try_from(given).unwrap_or_default());
             let took = spread.last.saturating_sub(given);
             let rounds = spread.rounds.iter().flatten().copied().max().unwrap_or_default();

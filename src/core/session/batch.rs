@@ -17,6 +17,7 @@ pub struct Batch {
 
 impl Batch {
     /// The lines of what was kept and of what was just read, at most so many.
+    #[inline]
     pub fn lines<'a>(
         &'a mut self,
         read: &'a [u8],
@@ -31,6 +32,7 @@ impl Batch {
 impl Session {
     /// Takes the inbox out, to take lines from it and from what was just read; `None` if there is
     /// nothing in either. Answers may fill the outbox up to `high_water_bytes`.
+    #[inline]
     pub fn begin_batch(&mut self, read: &[u8], high_water_bytes: usize) -> Option<Batch> {
         let inbox = self.buffers.as_mut().map(|buffers| std::mem::take(&mut buffers.inbox));
         let inbox = inbox.unwrap_or_default();
@@ -50,6 +52,7 @@ impl Session {
 
     /// Takes the inbox back, with what was not taken of it and of what was read. Says whether the
     /// line that has begun has no end.
+    #[inline]
     pub fn settle(
         &mut self,
         batch: Batch,
@@ -71,8 +74,9 @@ impl Session {
         let is_endless = inbox.is_endless(limits);
         if inbox.is_partial() {
             self.buffers.get_or_insert_with(|| pool.lend()).inbox = inbox;
+        } else if was_partial {
+            self.release(pool);
         }
-        self.release(pool);
         is_endless
     }
 }

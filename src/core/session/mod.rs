@@ -183,18 +183,23 @@ impl Session {
         self.phase == Phase::Dead
     }
 
+    /// Whether there is anything left to be taken from this connection: lines, bytes, or the news
+    /// that no more will come. If not, only an event brings it a turn.
+    pub fn has_input(&self) -> bool {
+        let can_read = self.flags.readable && self.reading == Reading::Open;
+        self.flags.lines_left || can_read || self.is_end_untold()
+    }
+
     /// Whether a turn would bring this connection further: lines wait to be taken, or bytes to be
     /// read, and neither the server nor a full outbox holds them back.
     pub fn wants_turn(&self, high_water_bytes: usize) -> bool {
         match self.phase {
             Phase::Open => {
-                let can_read = self.flags.readable && self.reading == Reading::Open;
                 // Peers are read whatever is to be sent to them: two that owe each other much
                 // would wait for each other. What they are owed has a bound of its own (`link`).
                 let has_room =
                     self.id.kind() == ConnKind::Peer || self.queued_bytes() <= high_water_bytes;
-                let is_free = !self.flags.held && has_room;
-                is_free && (self.flags.lines_left || can_read || self.is_end_untold())
+                self.has_input() && !self.flags.held && has_room
             }
             Phase::Lingering { .. } => self.flags.readable,
             Phase::Connecting { .. } | Phase::Closing | Phase::Dead => false,
@@ -390,6 +395,7 @@ impl Session {
     }
 
     /// Gives the buffers back if nothing is in them.
+    #[inline]
     pub fn release(&mut self, pool: &mut BufferPool) {
         if let Some(buffers) = self.buffers.take_if(|buffers| buffers.are_empty()) {
             pool.take_back(buffers);

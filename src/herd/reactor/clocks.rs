@@ -29,33 +29,33 @@ pub struct Clocks {
     pub born_posix_s: u64,
     /// All pauses so far, in nanoseconds.
     paused: i64,
-    /// What `read` last gave.
-    last: Duration,
+    /// What `read` last gave, in nanoseconds.
+    last: i64,
 }
 
 impl Clocks {
     /// A busy machine lets a process wait for a tenth of a second, and hardly ever for so long.
-    const PAUSE_MIN: Duration = Duration::from_secs(1);
+    const PAUSE_MIN: i64 = 1_000_000_000;
 
     pub fn new() -> Clocks {
         let (born, born_posix_s) = (monotonic_nanos(), time_of_day().seconds() as u64);
-        Clocks { born, born_posix_s, paused: 0, last: Duration::ZERO }
+        Clocks { born, born_posix_s, paused: 0, last: 0 }
     }
 
     /// Reads both clocks after a sleep that was to last so long, or as long as it liked.
     pub fn read(&mut self, timeout: Option<Duration>) -> Now {
-        let at = self.elapsed();
-        let passed = at.saturating_sub(self.last);
+        let passed = monotonic_nanos() - self.born - self.paused - self.last;
         // When a pause began cannot be known; so all of that time is the pause's.
-        if timeout.is_some_and(|timeout| passed > timeout + Self::PAUSE_MIN) {
-            self.paused += passed.as_nanos() as i64;
+        if timeout.is_some_and(|timeout| passed > nanos(timeout) + Self::PAUSE_MIN) {
+            self.paused += passed;
         } else {
-            self.last = at;
+            self.last += passed;
         }
-        Now { monotonic: self.last, posix: time_of_day() }
+        Now { monotonic: Duration::from_nanos(self.last as u64), posix: time_of_day() }
     }
 
     /// What the loop's monotonic clock shows at this moment.
+    #[cfg(test)]
     pub fn elapsed(&self) -> Duration {
         since(self.born + self.paused)
     }
@@ -68,8 +68,12 @@ impl Clocks {
     /// As if the process had been stopped for so long.
     #[cfg(test)]
     pub fn skip(&mut self, pause: Duration) {
-        self.born -= pause.as_nanos() as i64;
+        self.born -= nanos(pause);
     }
+}
+
+fn nanos(time: Duration) -> i64 {
+    time.as_nanos() as i64
 }
 
 /// The time since a moment of the system's monotonic clock.

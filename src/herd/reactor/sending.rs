@@ -132,10 +132,13 @@ impl Reactor {
             return;
         }
         session.flags.to_flush = false;
+        let tells = session.flags.tell_drained;
         if session.queued_bytes() > 0 {
             self.write(conn);
         }
-        self.tell_if_drained(conn);
+        if tells {
+            self.tell_if_drained(conn);
+        }
         self.tell_deferred();
     }
 

@@ -493,7 +493,7 @@ fn an_address_introduces_so_many_and_no_more() {
 
     client.write_all(b"IAMAT client-0 +2-2 8\n").unwrap();
     house.turn_until(|reactor| reactor.server.counters().lines_in == 1_001);
-    assert_eq!(house.reactor.server.store().find(b"client-0").unwrap().time, b"8");
+    assert_eq!(*house.reactor.server.store().find(b"client-0").unwrap().time, *b"8");
     house.pass(Duration::from_secs(60));
     client.write_all(b"IAMAT late +2-2 8\n").unwrap();
     house.turn_until(|reactor| reactor.server.counters().lines_in == 1_002);

@@ -132,7 +132,9 @@ mod tests {
     /// How many reports of a hog were taken.
     fn taken(reactor: &Reactor, hog: usize) -> usize {
         let held = reactor.server.store().find(format!("hog-{hog}").as_bytes());
-        held.map_or(0, |held| 1 + std::str::from_utf8(held.time).unwrap().parse::<usize>().unwrap())
+        held.map_or(0, |held| {
+            1 + std::str::from_utf8(&held.time).unwrap().parse::<usize>().unwrap()
+        })
     }
 
     /// Goal: connections with much to say get equal shares, and all of them together get no more

@@ -60,7 +60,7 @@ impl Clock {
     }
 
     pub fn over_for(&self, report: &Report<'_>, expire_after: Duration) -> i128 {
-        let heard = nanos(report.time) + nanos(report.skew);
+        let heard = nanos(&report.time) + nanos(report.skew);
         self.posix_nanos() - heard - expire_after.as_nanos() as i128
     }
 }
