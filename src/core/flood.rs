@@ -86,7 +86,7 @@ impl Server {
         };
         self.counters.news += 1;
         self.news_at = now.monotonic;
-        self.lay(leaf, told.line.clone(), source.is_none(), out);
+        self.lay(leaf, told.range(), source.is_none(), out);
         for peer in self.peers.ids() {
             if Some(peer) != source {
                 self.peers.tell(peer, (told.client, told.range()), leaf, out);
