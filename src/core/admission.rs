@@ -7,7 +7,6 @@ use super::border::{Note, Outputs};
 use super::clock::{Now, PosixTime};
 use super::names::ConnId;
 use super::store::Key;
-use super::wire::Report;
 
 /// A clock that is so far behind the last stamp was set back; else stamps wait for it.
 const SET_BACK_SECONDS_MIN: u128 = 2;
@@ -88,15 +87,8 @@ impl Server {
         let limits = &self.settings.limits;
         let has_bytes = self.store.bytes() < limits.store_bytes_max;
         let has_room = has_bytes && self.store.len() < limits.clients_max;
-        client.len() <= limits.id_bytes_max && (has_room || self.may_replace(key, line, has_bytes))
-    }
-
-    /// Whether a report can take the place of the one that is held of its client, though the store
-    /// is full.
-    #[cold]
-    fn may_replace(&self, key: Key, line: &[u8], has_bytes: bool) -> bool {
-        let report = Report::from_fields(Report::fields_of(line));
-        self.store.has_place(key, &report, has_bytes)
+        client.len() <= limits.id_bytes_max
+            && (has_room || self.store.has_place(key, line, has_bytes))
     }
 
     /// A report was refused; if that is because the store is full, it is counted, and the log

@@ -247,7 +247,7 @@ impl Arena {
     }
 }
 
-/// The size of the place for a record. Above `FINE` steps only every so many are a size: at most one
+/// The size of the place for a record. Above `FINE` steps only every so many are a size: at most a
 /// part in 32 of the place is unused, and there are not many sizes.
 const fn steps(record_bytes: usize) -> usize {
     let steps = record_bytes.div_ceil(STEP);

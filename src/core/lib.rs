@@ -349,9 +349,8 @@ impl Server {
         }
     }
 
-    /// Takes as many lines as can be looked up together. Says whether there may be more.
-    ///
-    /// Called once for many lines, and not inlined: its numbers would push others out of registers.
+    /// Takes as many lines as can be looked up together. Says whether there may be more. Not
+    /// inlined, for its numbers would push those of its caller out of registers.
     #[inline(never)]
     fn look_ahead<'a>(
         &self,
@@ -419,19 +418,17 @@ impl Server {
             return self.reject(conn, ahead.line, out);
         }
         let start = out.text.len();
-        opening.spell(skew);
-        out.text.extend_from_slice(opening.as_bytes());
+        opening.write(skew, &mut out.text);
         iamat.write_operands(&mut out.text);
         out.text.push(b'\n');
         let client_at = opening.fields_len();
         let told = Told { client, client_at, line: [start, out.text.len()], stamp };
-        if !self.may_keep(ahead.key, client, &out.text[start..]) {
+        let may_keep = self.may_keep(ahead.key, client, &out.text[start..]);
+        if !may_keep || !self.may_introduce(now, conn, client, out) {
             out.text.truncate(start);
-            self.note_full(now, out);
-            return self.reject(conn, ahead.line, out);
-        }
-        if !self.may_introduce(now, conn, client, out) {
-            out.text.truncate(start);
+            if !may_keep {
+                self.note_full(now, out);
+            }
             return self.reject(conn, ahead.line, out);
         }
         let verdict = self.accept_report(now, (ahead.key, told), None, out);
@@ -441,7 +438,6 @@ impl Server {
             held.write_line(&mut out.text);
             return self.reply(conn, start..out.text.len(), out);
         }
-        // Behind the line may be what peers get, sealed.
         self.reply(conn, told.range(), out)
     }
 

@@ -30,6 +30,13 @@ impl Opening {
         opening
     }
 
+    /// Appends the opening with this skew.
+    #[inline]
+    pub fn write(&mut self, skew: Skew, out: &mut Vec<u8>) {
+        self.spell(skew);
+        out.extend_from_slice(&self.text);
+    }
+
     /// Spells this skew instead of the one before.
     #[inline]
     pub fn spell(&mut self, skew: Skew) {

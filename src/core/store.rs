@@ -172,13 +172,15 @@ impl Store {
         Some(held.record.report())
     }
 
-    /// Whether a report's client is known and, unless there is room for more bytes, the report
-    /// would fit where the one that is held lies.
-    pub fn has_place(&self, key: Key, report: &Report<'_>, has_bytes: bool) -> bool {
-        let Some((_, held)) = self.search(key, report.client) else { return false };
-        let mut text = Vec::new();
-        report.write_fields(&mut text);
-        has_bytes || self.arena.fits(held.at, Record::of(report, &text))
+    /// Whether the client of an AT line is known and, unless there is room for more bytes, the
+    /// report would fit where the one that is held lies.
+    #[cold]
+    pub fn has_place(&self, key: Key, line: &[u8], has_bytes: bool) -> bool {
+        let fields = Report::fields_of(line);
+        let report = Report::from_fields(fields);
+        let held = self.search(key, report.client);
+        let fits = |at| self.arena.fits(at, Record::of(&report, fields));
+        held.is_some_and(|(_, held)| has_bytes || fits(held.at))
     }
 
     /// Has what a search will look at brought into the cache. A search waits twice for memory,

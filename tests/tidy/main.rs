@@ -214,7 +214,7 @@ const PARTS: &[(&str, &[&str])] = &[
 /// What the files of `core` name of each other; `Server` is the one that all of it is about.
 const CORE: &[(&str, &[&str])] = &[
     ("admission", &["Server", "border", "clock", "names", "store"]),
-    ("arena", &[]),
+    ("arena", &["record"]),
     ("border", &["line", "names", "whatsat"]),
     ("bucket", &["arena"]),
     ("clock", &["digits"]),
@@ -224,7 +224,7 @@ const CORE: &[(&str, &[&str])] = &[
     ("digits", &[]),
     ("driver", &["border", "clock", "line", "names", "session", "whatsat"]),
     ("expiry", &["Server", "border", "clock", "digest", "handover", "store", "wire"]),
-    ("flood", &["Server", "border", "clock", "names", "store", "wire"]),
+    ("flood", &["Server", "border", "clock", "names", "record", "store", "wire"]),
     (
         "greeting",
         &[
@@ -251,7 +251,7 @@ const CORE: &[(&str, &[&str])] = &[
     ("opening", &["clock"]),
     (
         "peer_table",
-        &["border", "course", "digest", "flood", "handover", "line_mac", "link", "names", "wire"],
+        &["border", "course", "digest", "handover", "line_mac", "link", "names", "wire"],
     ),
     ("peer_wire", &["digest", "digits", "wire"]),
     (
@@ -259,10 +259,11 @@ const CORE: &[(&str, &[&str])] = &[
         &["Server", "border", "clock", "handover", "link", "names", "peer_table", "peer_wire"],
     ),
     ("presets", &[]),
-    ("rank", &["clock", "wire"]),
+    ("rank", &["clock", "record", "wire"]),
+    ("record", &["clock", "digest", "wire"]),
     ("session", &["line", "names"]),
     ("settings", &["peer_table"]),
-    ("store", &["arena", "bucket", "digest", "hash", "rank", "wire"]),
+    ("store", &["arena", "bucket", "digest", "hash", "rank", "record", "wire"]),
     (
         "sync",
         &[
