@@ -7,9 +7,11 @@ const ID_AT: usize = 13;
 const ID_DIGITS: usize = 6;
 const NANOS_AT: usize = 65;
 const NANOS_DIGITS: usize = 9;
-/// Coprime to every round number: clients speak in an order without locality, so that neither the
-/// caches nor the prefetcher know who is next.
+/// Coprime to every round number, as are the strides of later rounds: clients speak in an order
+/// without locality, and in another one each time, so that neither the caches nor the prefetcher
+/// know who is next, also where clients are kept in the order in which they came.
 const STRIDE: u64 = 618_033;
+const STRIDE_MORE: u64 = 10_030;
 
 pub struct Chatter {
     clients: u64,
@@ -26,7 +28,8 @@ impl Chatter {
             let start = out.len();
             out.extend_from_slice(TEMPLATE);
             let line = &mut out[start..];
-            let client = self.said * STRIDE % self.clients;
+            let (round, place) = (self.said / self.clients, self.said % self.clients);
+            let client = place * (STRIDE + STRIDE_MORE * round) % self.clients;
             spell(client, &mut line[ID_AT..][..ID_DIGITS]);
             spell(self.said, &mut line[NANOS_AT..][..NANOS_DIGITS]);
             self.said += 1;

@@ -109,8 +109,8 @@ fn machine(course: &Course, rivals: &[Rival]) -> String {
     let (rounds, Span { warm_up, measure }) = (course.rounds, course.span);
     format!(
         "{}; medians of {rounds} rounds of {measure:?} after {warm_up:?}, for Java five times as \
-         long, and in\nbrackets the least and the most; the herd without its log of lines, Redis \
-         and memcached in memory\nonly; {}.",
+         long, and in\nbrackets the least and the most; the herd without its log of lines but \
+         where it says so, Redis\nand memcached in memory only; {}.",
         machine::description(),
         versions.join(", "),
     )

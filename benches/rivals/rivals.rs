@@ -59,6 +59,7 @@ impl Rival {
 pub fn all(workshop: &Path) -> Vec<Found> {
     let mut all = loops(workshop);
     all.extend([
+        logging_herd(workshop),
         spinning_herd(workshop),
         c("C epoll, with a store", workshop, "store", &["-DSTORE"]),
         java_nio(workshop),
@@ -114,17 +115,26 @@ fn c(name: &'static str, workshop: &Path, file: &str, defines: &[&str]) -> Found
 
 /// The whole server, alone in a herd of its own: store, order, digest, limits; no log of lines.
 fn herd(workshop: &Path) -> Found {
-    let folder = workshop.join("herd");
-    fs::create_dir_all(&folder).map_err(|error| format!("herd: {error}"))?;
+    herd_that_logs("herd", "off", workshop)
+}
+
+/// As it is started by default: each line in and out goes to a file.
+fn logging_herd(workshop: &Path) -> Found {
+    herd_that_logs("herd, every line logged", "traffic", workshop)
+}
+
+fn herd_that_logs(name: &str, level: &'static str, workshop: &Path) -> Found {
+    let folder = workshop.join(format!("herd-{level}"));
     let version = said(env!("CARGO_BIN_EXE_herd"), &["--version"]);
-    let rival = Rival::new("herd", move |port| {
+    let rival = Rival::new(name, move |port| {
         let server = format!("[[server]]\nname = \"Rival\"\nclients = \"127.0.0.1:{port}\"\n");
         let text = format!("herd = \"rivals\"\nlinks = []\n{server}");
         let config = folder.join("herd.toml");
-        // If it cannot be written, the server says so.
-        let _ = fs::write(&config, text);
+        // The log of a second has a gigabyte: none is kept. What goes wrong here, the server says.
+        let _ = fs::remove_dir_all(&folder);
+        let _ = fs::create_dir_all(&folder).and_then(|()| fs::write(&config, text));
         let mut command = machine::herd();
-        command.args(["serve", "Rival", "--log-level", "off", "--config"]).arg(&config);
+        command.args(["serve", "Rival", "--log-level", level, "--config"]).arg(&config);
         command.arg("--log-dir").arg(&folder).arg("--run-dir").arg(&folder);
         command
     });
