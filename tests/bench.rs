@@ -10,8 +10,10 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Output, Stdio};
 use std::thread;
+use std::time::Duration;
 
 use common::{Herd, PLACELESS};
+use herd_load::{CountedLoad, Dialect, Pace, Plan};
 use serde_json::Value;
 
 struct Ended {
@@ -102,6 +104,62 @@ fn what_was_asked_was_answered() {
         assert!(idle["resident_bytes_per_idle"].is_number());
     }
     assert_eq!(idle["asked"], 0);
+}
+
+/// Of one connection, for a load that counts.
+fn plan(address: &str) -> Plan {
+    Plan {
+        address: address.parse().unwrap(),
+        pids: Vec::new(),
+        dialect: Dialect::Herd,
+        pace: Pace::Closed,
+        connections: 1,
+        pipeline: 1,
+        clients: 0..10,
+        whatsat_percent: 0,
+        idle: 0,
+        is_awake: false,
+        warm_up: Duration::ZERO,
+        duration: Duration::ZERO,
+    }
+}
+
+/// A load with a stopwatch elsewhere asks as often as it is told, and on as many connections.
+#[test]
+fn a_counted_load_counts() {
+    const COUNT: u64 = 251;
+    let herd = Herd::of_one("", PLACELESS);
+    let check = |pace, connections: usize, pipeline, lines, new_connections: [u64; 2]| {
+        let address = herd.status("Hill").client_address;
+        let plan = Plan { pace, connections, pipeline, ..plan(&address) };
+        let mut load = CountedLoad::open(&plan).unwrap();
+        let before = herd.status("Hill");
+        load.run(1).unwrap();
+        load.run(COUNT - 1).unwrap();
+        let after = herd.status("Hill");
+        assert_eq!(after.lines_in - before.lines_in, lines, "{plan:?}");
+        let [least, most] = new_connections;
+        let found = after.connections_total - before.connections_total;
+        assert!((least..=most).contains(&found), "{found} connections: {plan:?}");
+    };
+    check(Pace::Closed, 1, 1, COUNT, [0, 0]);
+    check(Pace::Closed, 7, 16, COUNT, [0, 0]);
+    check(Pace::Reconnect, 1, 1, COUNT, [COUNT, COUNT]);
+    check(Pace::Reconnect, 100, 1, COUNT, [COUNT, COUNT]);
+    // The last that were dialled may wait to be accepted.
+    check(Pace::Connect, 1, 1, 0, [COUNT - 1, COUNT]);
+    check(Pace::Connect, 100, 1, 0, [COUNT - 100, COUNT]);
+}
+
+#[test]
+fn a_counted_load_complains() {
+    let check = |answer, complaint: &str| {
+        let plan = plan(&stranger(answer));
+        let failure = CountedLoad::open(&plan).err().unwrap().to_string();
+        assert!(failure.contains(complaint), "{failure}");
+    };
+    check("? what\n", "answers `? what`");
+    check("", "hangs up without an answer");
 }
 
 /// WHATSATs are answered by several lines each, and must not upset the count.

@@ -2,8 +2,8 @@
 //!
 //! It measures the server's reactor, and so must not share it. It may do what no server may: it
 //! trusts the far end not to drown it, and it spins. A server that answers a client asleep pays for
-//! waking it, and the faster the server, the larger the share: at pipeline 128 the wake-ups of the
-//! load would be a third of what the fastest servers do.
+//! waking it, and the faster the server, the larger the share: at pipeline 128 that takes a quarter
+//! off what the fastest do.
 //!
 //! ```text
 //!              ┌──────────── answered ────────────┐
