@@ -200,7 +200,7 @@ fn stranger(answer: &'static str) -> String {
 }
 
 #[test]
-fn what_cannot_be_measured_is_told_in_one_sentence() {
+fn what_cannot_be_measured_is_told_in_one_message() {
     let herd = Herd::of_file(&["Hill"], &[], "");
     let check = |arguments: &[&str], code, part: &str| {
         let ended = bench(&herd, arguments);

@@ -1,4 +1,4 @@
-//! The built binary from outside: exit codes, and sentences as an operator meets them.
+//! The built binary from outside: exit codes, and messages as an operator meets them.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -47,7 +47,7 @@ fn check_in(mut command: Command, code: i32, part: &str) {
     assert!(said.contains(part), "{command:?} says\n{said}\nand not {part}");
     assert!(!ended.complaint.contains("panicked"), "{}", ended.complaint);
     if code >= 3 {
-        assert_eq!(ended.complaint.lines().count(), 1, "one sentence: {}", ended.complaint);
+        assert_eq!(ended.complaint.lines().count(), 1, "one message: {}", ended.complaint);
     }
 }
 
@@ -144,8 +144,8 @@ fn files_are_checked_with_their_lines() {
     let line = 1 + example.lines().position(|line| line.contains("\"Smith\"],")).unwrap();
     let bad = example.replace("\"Smith\"],", "\"Smiht\"],");
     fs::write(dir.path().join("bad.toml"), bad).unwrap();
-    let sentence = format!("herd: bad.toml:{line}: there is no server `Smiht`");
-    check_in(herd(dir.path(), &["check-config", "--config", "bad.toml"]), 78, &sentence);
+    let message = format!("herd: bad.toml:{line}: there is no server `Smiht`");
+    check_in(herd(dir.path(), &["check-config", "--config", "bad.toml"]), 78, &message);
 }
 
 #[test]

@@ -122,8 +122,8 @@ fn every_knob_is_explained() {
     let mut names = BTreeSet::new();
     for knob in knobs() {
         assert!(names.insert(knob.name), "{} is declared twice", knob.name);
-        for sentences in [knob.meaning, knob.reason] {
-            assert!(sentences.ends_with(['.', ')']), "{}: {sentences:?}", knob.name);
+        for messages in [knob.meaning, knob.reason] {
+            assert!(messages.ends_with(['.', ')']), "{}: {messages:?}", knob.name);
         }
         if let Some(flag) = &knob.flag {
             let variable = format!("HERD_{}", flag.long.to_uppercase().replace('-', "_"));
@@ -156,7 +156,7 @@ fn defaults_are_values_that_may_be_set() {
     }
 }
 
-/// What is no value of a knob, as herd.toml has it, and what a sentence must say of it.
+/// What is no value of a knob, as herd.toml has it, and what a message must say of it.
 fn bad_values(knob: &Knob) -> Vec<(String, String)> {
     let beyond = |max: usize| (max + 1).to_string();
     let longer = |max: Duration| format!("\"{}\"", show_duration(max + Duration::from_secs(1)));
@@ -214,10 +214,10 @@ fn what_is_out_of_range_is_refused_with_its_line() {
         for (value, why) in bad_values {
             let text = herd_toml(&[(knob, &value)]);
             let line = text.lines().position(|line| line.starts_with(&format!("{} =", knob.key())));
-            let sentence = settings_of(&text).expect_err(knob.name);
+            let message = settings_of(&text).expect_err(knob.name);
             let place = format!("herd.toml:{}: in `{} = ", line.unwrap() + 1, knob.key());
-            assert!(sentence.starts_with(&place), "{sentence}\n  not {place}");
-            assert!(sentence.contains(&why), "{sentence}\n  lacks {why}");
+            assert!(message.starts_with(&place), "{message}\n  not {place}");
+            assert!(message.contains(&why), "{message}\n  lacks {why}");
         }
     }
 }

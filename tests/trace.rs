@@ -251,7 +251,7 @@ fn the_oldest_turns_make_way() {
     trace.check();
 }
 
-/// What goes wrong is said in a sentence: at the start before anything else, later in the log.
+/// What goes wrong is said in a message: at the start before anything else, later in the log.
 #[test]
 fn a_trace_that_cannot_be_written_is_told_of() {
     let mut herd = Herd::of_year("2023");

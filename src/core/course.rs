@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::Server;
 use super::border::{Note, Output, Outputs, Timer};
 use super::clock::{Now, PosixTime};
-use super::flood::Told;
+use super::flood::ReportLine;
 use super::names::{ConnId, PeerId};
 use super::store::Verdict;
 use super::wire::{FIELDS_MAX, Report, is_space};
@@ -130,7 +130,7 @@ impl Server {
         if self.has_expired(&report, now) {
             return true;
         }
-        let told = Told::write(&report, out);
+        let told = ReportLine::write(&report, out);
         if !self.may_keep(key, told.client, &out.text[told.range()]) {
             out.text.truncate(told.range().start);
             return true;

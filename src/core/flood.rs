@@ -21,10 +21,10 @@ use super::record::Record;
 use super::store::{Key, Verdict};
 use super::wire::Report;
 
-/// A report whose AT line stands in the text of the outputs, as it is kept and as peers hear it.
+/// A report whose AT line stands in the text of the outputs, as it is kept and as peers get it.
 /// Given by value: where it is known, only what is rarely called has it written down.
 #[derive(Clone, Copy)]
-pub(super) struct Told<'a> {
+pub(super) struct ReportLine<'a> {
     pub client: &'a [u8],
     /// Where in the line's fields the client's id begins.
     pub client_at: usize,
@@ -34,13 +34,13 @@ pub(super) struct Told<'a> {
     pub stamp: PosixTime,
 }
 
-impl<'a> Told<'a> {
-    pub fn write(report: &Report<'a>, out: &mut Outputs) -> Told<'a> {
+impl<'a> ReportLine<'a> {
+    pub fn write(report: &Report<'a>, out: &mut Outputs) -> ReportLine<'a> {
         let start = out.text.len();
         report.write_line(&mut out.text);
         let line = [start, out.text.len()];
         let (client, client_at, stamp) = (report.client, report.client_at(), report.stamp);
-        Told { client, client_at, line, stamp }
+        ReportLine { client, client_at, line, stamp }
     }
 
     /// Where the line is in the text of the outputs.
@@ -70,7 +70,7 @@ impl Server {
     pub(super) fn accept_report(
         &mut self,
         now: Now,
-        (key, told): (Key, Told<'_>),
+        (key, told): (Key, ReportLine<'_>),
         source: Option<PeerId>,
         out: &mut Outputs,
     ) -> Verdict {

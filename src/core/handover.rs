@@ -82,7 +82,7 @@ impl HandOver {
         self.kept_by == 0 && !self.owed.is_empty() && self.clients > 0
     }
 
-    /// The sentence for an operator, if it has failed.
+    /// The message for an operator, if it has failed.
     pub fn warning(&self) -> String {
         let owed = self.owed.iter().map(|(_, reports)| *reports).max().unwrap_or(0);
         let at_least = match owed {

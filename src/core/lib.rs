@@ -110,7 +110,7 @@ use arrayvec::ArrayVec;
 use border::{Input, Output, Outputs, Timer};
 use clock::{Now, Skew};
 use digest::{Hash, Node};
-use flood::Told;
+use flood::ReportLine;
 use handover::Stage;
 use journaling::Journaling;
 use line::{Line, Lines, Mark};
@@ -422,7 +422,7 @@ impl Server {
         iamat.write_operands(&mut out.text);
         out.text.push(b'\n');
         let client_at = opening.fields_len();
-        let told = Told { client, client_at, line: [start, out.text.len()], stamp };
+        let told = ReportLine { client, client_at, line: [start, out.text.len()], stamp };
         let may_keep = self.may_keep(ahead.key, client, &out.text[start..]);
         if !may_keep || !self.may_introduce(now, conn, client, out) {
             out.text.truncate(start);

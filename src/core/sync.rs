@@ -30,7 +30,7 @@ use super::Server;
 use super::border::{Output, Outputs, Timer};
 use super::clock::Now;
 use super::digest::Node;
-use super::flood::Told;
+use super::flood::ReportLine;
 use super::handover::Farewell;
 use super::line::Line;
 use super::names::{ConnId, PeerId};
@@ -82,7 +82,7 @@ impl Server {
             PeerLine::At(report) => {
                 if self.may_hear(&report, now) {
                     let key = self.store.key(report.client);
-                    let told = Told::write(&report, out);
+                    let told = ReportLine::write(&report, out);
                     self.accept_report(now, (key, told), Some(peer), out);
                 }
             }

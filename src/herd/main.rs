@@ -9,9 +9,9 @@ fn main() -> ExitCode {
     let exit = match cmd::run(cmd::flags::Cli::from_process().command) {
         Ok(exit) => exit,
         Err(failure) => {
-            if !failure.sentence.is_empty() {
+            if !failure.message.is_empty() {
                 // Where standard error is closed, the exit code must do.
-                let _ = writeln!(io::stderr(), "herd: {}", failure.sentence);
+                let _ = writeln!(io::stderr(), "herd: {}", failure.message);
             }
             failure.exit
         }

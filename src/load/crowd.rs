@@ -488,8 +488,8 @@ impl<'a> Crowd<'a> {
     }
 }
 
-fn unreachable(sentence: String) -> LoadError {
-    LoadError::Unreachable(sentence)
+fn unreachable(message: String) -> LoadError {
+    LoadError::Unreachable(message)
 }
 
 fn system(what: &str, error: &io::Error) -> LoadError {

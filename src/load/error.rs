@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// What is in the way, in a sentence for the person who wants the load.
+/// What is in the way, in a message for the person who wants the load.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LoadError {
     /// The process that was to be measured is not there.
@@ -15,10 +15,10 @@ pub enum LoadError {
 
 impl fmt::Display for LoadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (LoadError::NotRunning(sentence)
-        | LoadError::Unreachable(sentence)
-        | LoadError::System(sentence)) = self;
-        f.write_str(sentence)
+        let (LoadError::NotRunning(message)
+        | LoadError::Unreachable(message)
+        | LoadError::System(message)) = self;
+        f.write_str(message)
     }
 }
 

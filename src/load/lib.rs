@@ -207,7 +207,7 @@ fn open_meter(pids: &[u32]) -> Result<Option<Meter>, LoadError> {
     Meter::of(pids).map(Some).map_err(|error| {
         let pids: Vec<_> = pids.iter().map(u32::to_string).collect();
         let pids = pids.join(",");
-        let sentence = format!("process {pids} cannot be looked at ({error}): is it the server's?");
-        LoadError::NotRunning(sentence)
+        let message = format!("process {pids} cannot be looked at ({error}): is it the server's?");
+        LoadError::NotRunning(message)
     })
 }

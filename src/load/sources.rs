@@ -119,11 +119,11 @@ pub fn claim_descriptors(connections: usize) -> Result<(), LoadError> {
     if hard >= needed && setrlimit(Resource::Nofile, raised).is_ok() {
         return Ok(());
     }
-    let sentence = format!(
+    let message = format!(
         "{connections} connections need {needed} descriptors, but only {hard} are allowed: raise \
          the limit (as root: ulimit -n {needed}) or ask for fewer"
     );
-    Err(LoadError::System(sentence))
+    Err(LoadError::System(message))
 }
 
 #[cfg(test)]
@@ -168,10 +168,10 @@ mod tests {
     }
 
     #[test]
-    fn too_few_descriptors_are_told_in_one_sentence() {
+    fn too_few_descriptors_are_told_in_one_message() {
         assert!(claim_descriptors(1).is_ok());
         let failure = claim_descriptors(usize::MAX / 2).unwrap_err();
-        let LoadError::System(sentence) = failure else { panic!("{failure}") };
-        assert!(sentence.contains("ulimit -n "), "{sentence}");
+        let LoadError::System(message) = failure else { panic!("{failure}") };
+        assert!(message.contains("ulimit -n "), "{message}");
     }
 }

@@ -43,7 +43,7 @@ pub struct Tally {
 /// Lives one life.
 ///
 /// # Errors
-/// A sentence, if a promise was broken.
+/// A message, if a promise was broken.
 pub fn live(seed: u64) -> Result<Tally, String> {
     let mut random = fastrand::Rng::with_seed(seed);
     let faults = choose_faults(&mut random);

@@ -78,7 +78,7 @@ impl Faults {
     }
 
     /// # Errors
-    /// A sentence that says which there are.
+    /// A message that says which there are.
     pub fn parse(text: &str) -> Result<Faults, String> {
         if text == "none" {
             return Ok(Faults::NONE);

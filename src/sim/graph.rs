@@ -29,7 +29,7 @@ pub enum Shape {
 
 impl Shape {
     /// # Errors
-    /// A sentence that says which shapes there are.
+    /// A message that says which shapes there are.
     pub fn parse(text: &str) -> Result<Shape, String> {
         let (word, detail) = text.split_once(':').unwrap_or((text, ""));
         let shape = match (word, detail) {

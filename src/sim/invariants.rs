@@ -59,7 +59,7 @@ pub enum Invariant {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
     pub invariant: Invariant,
-    pub sentence: String,
+    pub message: String,
 }
 
 impl Invariant {
@@ -103,8 +103,8 @@ impl Invariant {
         }
     }
 
-    pub fn broken(self, sentence: impl Into<String>) -> Violation {
-        Violation { invariant: self, sentence: sentence.into() }
+    pub fn broken(self, message: impl Into<String>) -> Violation {
+        Violation { invariant: self, message: message.into() }
     }
 
     /// # Errors
@@ -125,7 +125,7 @@ impl Violation {
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.invariant.name(), self.sentence)
+        write!(f, "{}: {}", self.invariant.name(), self.message)
     }
 }
 
@@ -392,8 +392,8 @@ pub fn may_be_forgotten(body: &Host, report: &Report<'_>) -> bool {
 /// I3.
 pub fn is_kept_up(body: &Host) -> Result<(), Violation> {
     let check = AssertUnwindSafe(|| body.server.store().check_invariants());
-    let checked = catch_unwind(check).map_err(|payload| Violation::of_panic(&*payload).sentence);
-    checked.map_err(|sentence| Invariant::Upkeep.broken(sentence))
+    let checked = catch_unwind(check).map_err(|payload| Violation::of_panic(&*payload).message);
+    checked.map_err(|message| Invariant::Upkeep.broken(message))
 }
 
 /// Any two reports of a client have an order, and a store that is given all of them ends with the

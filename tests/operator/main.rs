@@ -337,10 +337,10 @@ fn a_clock_that_is_wrong_is_told_once() {
     for _ in 0..3 {
         assert_eq!(client.ask("IAMAT kiwi +1-1 9999999999"), "? IAMAT kiwi +1-1 9999999999");
     }
-    let sentence = "set the clock that is wrong";
-    herd.until_logged("Hill", sentence);
+    let message = "set the clock that is wrong";
+    herd.until_logged("Hill", message);
     let log = herd.log("Hill");
-    assert_eq!(log.matches(sentence).count(), 1, "{log}");
+    assert_eq!(log.matches(message).count(), 1, "{log}");
     assert!(log.contains(" days\""), "{log}");
 }
 

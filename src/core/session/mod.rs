@@ -90,7 +90,7 @@ pub enum Reading {
     /// We read no more, at the end of a line.
     Stopped,
     /// The server has been told.
-    Told,
+    Reported,
 }
 
 /// What must be remembered of a connection between two turns.
@@ -187,7 +187,7 @@ impl Session {
     /// that no more will come. If not, only an event brings it a turn.
     pub fn has_input(&self) -> bool {
         let can_read = self.flags.readable && self.reading == Reading::Open;
-        self.flags.lines_left || can_read || self.is_end_untold()
+        self.flags.lines_left || can_read || self.is_end_unreported()
     }
 
     /// Whether a turn would bring this connection further: lines wait to be taken, or bytes to be
@@ -284,16 +284,16 @@ impl Session {
     /// Whether the server must now be told that no more lines will come: they have, and all were
     /// taken. True once.
     pub fn take_end(&mut self, pool: &mut BufferPool) -> bool {
-        let is_due = self.is_end_untold() && !self.flags.lines_left;
+        let is_due = self.is_end_unreported() && !self.flags.lines_left;
         if is_due {
-            self.reading = Reading::Told;
+            self.reading = Reading::Reported;
             self.drop_inbox();
             self.release(pool);
         }
         is_due
     }
 
-    fn is_end_untold(&self) -> bool {
+    fn is_end_unreported(&self) -> bool {
         matches!(self.reading, Reading::Ended | Reading::Stopped)
     }
 

@@ -43,15 +43,15 @@ pub fn bench(out: &mut impl Write, flags: &BenchFlags) -> Result<Exit, Failure> 
         0 => Ok(Exit::Success),
         errors => {
             let first = findings.first_error.as_deref().unwrap_or("an answer is missing");
-            let sentence = format!("{errors} errors, so the figures are worth nothing: {first}");
-            Err(Failure::new(Exit::Unreachable, sentence))
+            let message = format!("{errors} errors, so the figures are worth nothing: {first}");
+            Err(Failure::new(Exit::Unreachable, message))
         }
     }
 }
 
 fn plan(flags: &BenchFlags) -> Result<Plan, Failure> {
     let (address, found) = target(flags)?;
-    let usage = |sentence| Err(Failure::new(Exit::Usage, sentence));
+    let usage = |message| Err(Failure::new(Exit::Usage, message));
     if flags.whatsat > 0 && flags.dialect() != Dialect::Herd {
         return usage("--whatsat is for --protocol herd");
     }
@@ -91,7 +91,7 @@ fn has_one_core() -> bool {
 
 /// Where the server listens, and its process if that is known by its name.
 fn target(flags: &BenchFlags) -> Result<(SocketAddr, Option<u32>), Failure> {
-    let unreachable = |sentence: String| Failure::new(Exit::Unreachable, sentence);
+    let unreachable = |message: String| Failure::new(Exit::Unreachable, message);
     let Some(name) = &flags.name else {
         let address = flags.connect.as_ref().expect("invariant: clap wants a name or this");
         let address = address.resolve();

@@ -1,4 +1,4 @@
-//! How a `herd` command ends: every exit code, and the one sentence that goes with a failure.
+//! How a `herd` command ends: every exit code, and the one message that goes with a failure.
 //!
 //! Scripts and service managers rely on the numbers. They follow sysexits.h where it has one.
 
@@ -61,17 +61,17 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// What a command could not do: a sentence for the operator, a code for scripts.
+/// What a command could not do: a message for the operator, a code for scripts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     pub exit: Exit,
     /// Empty if there is nothing to say.
-    pub sentence: String,
+    pub message: String,
 }
 
 impl Failure {
-    pub fn new(exit: Exit, sentence: impl Into<String>) -> Failure {
-        Failure { exit, sentence: sentence.into() }
+    pub fn new(exit: Exit, message: impl Into<String>) -> Failure {
+        Failure { exit, message: message.into() }
     }
 
     /// Standard output cannot be written. A reader that closes the far end of a pipe has seen
@@ -92,12 +92,12 @@ impl From<ConfigError> for Failure {
 
 impl From<ClaimError> for Failure {
     fn from(error: ClaimError) -> Failure {
-        let sentence = error.to_string();
+        let message = error.to_string();
         match error {
-            ClaimError::Taken { .. } => Failure::new(Exit::Taken, sentence),
+            ClaimError::Taken { .. } => Failure::new(Exit::Taken, message),
             ClaimError::Failed { path, error } => {
                 scarce(&format!("to use {}", path.display()), &error)
-                    .unwrap_or(Failure::new(Exit::CannotCreate, sentence))
+                    .unwrap_or(Failure::new(Exit::CannotCreate, message))
             }
         }
     }
@@ -125,8 +125,8 @@ fn scarce(what: &str, error: &io::Error) -> Option<Failure> {
         Errno::NOMEM | Errno::NOBUFS => "end what needs the memory",
         _ => return None,
     };
-    let sentence = format!("the system gives this process too little {what} ({error}): {way_out}");
-    Some(Failure::new(Exit::System, sentence))
+    let message = format!("the system gives this process too little {what} ({error}): {way_out}");
+    Some(Failure::new(Exit::System, message))
 }
 
 impl From<JournalLoadError> for Failure {

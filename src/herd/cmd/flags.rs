@@ -351,8 +351,8 @@ impl Command {
         };
         match (is_flag("config"), is_flag("preset")) {
             (true, true) => {
-                let sentence = "--config and --preset name two herds: leave one out";
-                return Err(Cli::command().error(ErrorKind::ArgumentConflict, sentence));
+                let message = "--config and --preset name two herds: leave one out";
+                return Err(Cli::command().error(ErrorKind::ArgumentConflict, message));
             }
             (true, false) => {
                 herd.preset = None;

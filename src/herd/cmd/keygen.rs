@@ -110,6 +110,6 @@ fn random_key() -> Result<HerdKey, Failure> {
 }
 
 fn cannot_make(path: &Path, error: &io::Error) -> Failure {
-    let sentence = format!("{} cannot be made: {error}; name another file", path.display());
-    Failure::new(Exit::CannotCreate, sentence)
+    let message = format!("{} cannot be made: {error}; name another file", path.display());
+    Failure::new(Exit::CannotCreate, message)
 }

@@ -25,11 +25,11 @@ pub fn logs(dir: &Path, names: &[String], herd: &[String], follow: bool) -> Fail
     let missing = files.iter().find(|path| !there(path));
     if let Some(path) = missing.cloned().or_else(|| files.is_empty().then(|| dir.join("NAME.log")))
     {
-        let sentence = format!(
+        let message = format!(
             "there is no log {}: has the server been started, and with this log directory?",
             path.display()
         );
-        return Failure::new(Exit::Failed, sentence);
+        return Failure::new(Exit::Failed, message);
     }
     let mut tail = process::Command::new("tail");
     if follow {

@@ -42,7 +42,7 @@ use flags::{Command, JournalCommand, PlaceFlags, PlacesCommand};
 /// Does what a command says.
 ///
 /// # Errors
-/// What kept it from being done, in a sentence.
+/// What kept it from being done, in a message.
 pub fn run(command: Command) -> Result<Exit, Failure> {
     let mut out = BufWriter::new(io::stdout().lock());
     let written = match command {

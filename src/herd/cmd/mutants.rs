@@ -45,8 +45,8 @@ pub fn show(out: &mut impl Write, wanted: &Hunt) -> Result<Exit, Failure> {
 fn look_inside(out: &mut impl Write, Limits { seed, seeds }: Limits) -> io::Result<bool> {
     let Some(caught) = first_broken(seed, seeds) else { return Ok(true) };
     let herd_sim::hunt::Catch { runs, seed, violation, is_crowd } = caught;
-    let (promise, sentence) = (violation.invariant.name().to_owned(), violation.sentence);
-    writeln!(out, "{}", Catch { runs, seed, is_crowd, promise, sentence }.line())?;
+    let (promise, message) = (violation.invariant.name().to_owned(), violation.message);
+    writeln!(out, "{}", Catch { runs, seed, is_crowd, promise, message }.line())?;
     out.flush().map(|()| false)
 }
 
@@ -78,7 +78,7 @@ fn hunt(out: &mut impl Write, wanted: &Hunt) -> Result<Vec<(Mutant, Found)>, Fai
 /// The run that noticed a single bug, in rows.
 fn tell(out: &mut impl Write, copy: &Copy, mutant: &Mutant, catch: &Catch) -> io::Result<()> {
     if catch.is_crowd {
-        writeln!(out, "BROKEN {}: {}", catch.promise, catch.sentence)?;
+        writeln!(out, "BROKEN {}: {}", catch.promise, catch.message)?;
         return writeln!(out, "crowds without the bug: herd sim --crowd 20000\n");
     }
     out.write_all(copy.live_again(mutant, catch)?.as_bytes())?;

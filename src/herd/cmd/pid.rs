@@ -21,12 +21,12 @@ pub fn pid(out: &mut impl Write, run_dir: &RunDir, name: &str) -> Result<Exit, F
             Ok(Exit::Success)
         }
         Some(Holder::Elsewhere) => {
-            let sentence = format!("{name} runs in another container: ask for its pid there");
-            Err(Failure::new(Exit::NotAllowed, sentence))
+            let message = format!("{name} runs in another container: ask for its pid there");
+            Err(Failure::new(Exit::NotAllowed, message))
         }
         None => {
-            let sentence = format!("{name} is not running (run directory {path})");
-            Err(Failure::new(Exit::NotRunning, sentence))
+            let message = format!("{name} is not running (run directory {path})");
+            Err(Failure::new(Exit::NotRunning, message))
         }
     }
 }

@@ -40,11 +40,11 @@ pub fn check(out: &mut impl Write, path: &Path, against: Option<&Path>) -> Resul
         && has_shrunk(before.places, survey.places)
     {
         let (now, before) = (survey.places, counted(before.places, "place"));
-        let sentence = format!(
+        let message = format!(
             "{shown} has less than half of what {} has, {now} instead of {before}",
             old.display()
         );
-        return Err(Failure::new(Exit::Config, sentence));
+        return Err(Failure::new(Exit::Config, message));
     }
     Ok(Exit::Success)
 }
@@ -74,9 +74,9 @@ pub fn near(
         _ => None,
     };
     let question = question.ok_or_else(|| {
-        let sentence = "write a position, kilometres up to 50 and results up to 20, as in \
+        let message = "write a position, kilometres up to 50 and results up to 20, as in \
              +60.1699+24.9384 5 3";
-        Failure::new(Exit::Usage, sentence)
+        Failure::new(Exit::Usage, message)
     })?;
     let loaded = local.load().map_err(|why| Failure::new(Exit::Config, why))?;
     let mut body = Vec::new();

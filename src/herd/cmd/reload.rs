@@ -32,8 +32,8 @@ pub fn reload(out: &mut impl Write, run_dir: &RunDir, names: &[String]) -> Resul
                     .map_err(|error| Failure::of_output(&error))?;
             }
             Ok(None) if is_chosen => {
-                let sentence = format!("{name} is not running: `{} start {name}`", me());
-                failure = Some(Failure::new(Exit::NotRunning, sentence));
+                let message = format!("{name} is not running: `{} start {name}`", me());
+                failure = Some(Failure::new(Exit::NotRunning, message));
             }
             Ok(None) => {}
             Err(why) => failure = Some(why),
@@ -44,8 +44,8 @@ pub fn reload(out: &mut impl Write, run_dir: &RunDir, names: &[String]) -> Resul
         Some(failure) => Err(failure),
         None if count == 0 => {
             let path = run_dir.path().display();
-            let sentence = format!("no server is running (run directory {path})");
-            Err(Failure::new(Exit::NotRunning, sentence))
+            let message = format!("no server is running (run directory {path})");
+            Err(Failure::new(Exit::NotRunning, message))
         }
         None => Ok(Exit::Success),
     }

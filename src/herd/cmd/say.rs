@@ -26,7 +26,7 @@ pub fn say(
     let member =
         herd.member(name).expect("invariant: HerdSelector::herd gives a herd with this name");
     let clients = &member.clients;
-    let unreachable = |sentence: String| Failure::new(Exit::Unreachable, sentence);
+    let unreachable = |message: String| Failure::new(Exit::Unreachable, message);
     let address = clients
         .resolve()
         .map_err(|error| unreachable(format!("{name} cannot be found at {clients}: {error}")))?;

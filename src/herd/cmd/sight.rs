@@ -168,12 +168,12 @@ impl Call {
 pub fn unreadable(run_dir: &RunDir, error: &io::Error) -> Failure {
     let path = run_dir.path().display();
     if error.kind() == ErrorKind::PermissionDenied {
-        let sentence = format!(
+        let message = format!(
             "{path} is another user's ({error}): look as that user or as root, or name another run \
              directory with --run-dir"
         );
-        return Failure::new(Exit::NotAllowed, sentence);
+        return Failure::new(Exit::NotAllowed, message);
     }
-    let sentence = format!("{path} cannot be read ({error}): name another with --run-dir");
-    Failure::new(Exit::CannotCreate, sentence)
+    let message = format!("{path} cannot be read ({error}): name another with --run-dir");
+    Failure::new(Exit::CannotCreate, message)
 }

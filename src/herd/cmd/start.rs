@@ -104,9 +104,9 @@ pub fn plan(out: &mut impl Write, flags: &StartFlags) -> Result<Plan, Failure> {
         && flags.trace.is_none()
         && std::env::var_os("HERD_TRACE").is_some_and(|path| !path.is_empty())
     {
-        let sentence = "HERD_TRACE names one file, which several servers would write: unset it, \
+        let message = "HERD_TRACE names one file, which several servers would write: unset it, \
              and name a directory with --trace (HERD_TRACE_DIR)";
-        return Err(Failure::new(Exit::Usage, sentence));
+        return Err(Failure::new(Exit::Usage, message));
     }
     let mut configs = Vec::new();
     for name in &names {
@@ -137,11 +137,11 @@ pub fn lock(run_dir: &RunDir) -> Result<File, Failure> {
         match run_dir.lock() {
             Ok(Some(file)) => return Ok(file),
             Ok(None) if begun.elapsed() > 2 * START_TIMEOUT => {
-                let sentence = format!(
+                let message = format!(
                     "another start or stop has been at work in {path} for too long: end it, then \
                      try again"
                 );
-                return Err(Failure::new(Exit::Taken, sentence));
+                return Err(Failure::new(Exit::Taken, message));
             }
             Ok(None) => {
                 if !is_told {
@@ -156,10 +156,10 @@ pub fn lock(run_dir: &RunDir) -> Result<File, Failure> {
                 return Err(unreadable(run_dir, &error));
             }
             Err(error) => {
-                let sentence = format!(
+                let message = format!(
                     "the run directory {path} cannot be used ({error}): set HERD_RUN_DIR to another"
                 );
-                return Err(Failure::new(Exit::CannotCreate, sentence));
+                return Err(Failure::new(Exit::CannotCreate, message));
             }
         }
     }
@@ -167,20 +167,20 @@ pub fn lock(run_dir: &RunDir) -> Result<File, Failure> {
 
 pub fn make_dirs(plan: &Plan, flags: &StartFlags) -> Result<(), Failure> {
     let cannot = |what: &str, path: &Path, error: io::Error, way_out: &str| {
-        let sentence =
+        let message =
             format!("the {what} directory {} cannot be made ({error}): {way_out}", path.display());
-        Failure::new(Exit::CannotCreate, sentence)
+        Failure::new(Exit::CannotCreate, message)
     };
     let run_dir = plan.run_dir.path();
     let about = fs::metadata(run_dir)
         .map_err(|error| cannot("run", run_dir, error, "set HERD_RUN_DIR to another"))?;
     // In a folder that every user may write to, a stranger could have made it first.
     if about.uid() != geteuid().as_raw() {
-        let sentence = format!(
+        let message = format!(
             "{} belongs to another user: set HERD_RUN_DIR to a directory of yours",
             run_dir.display()
         );
-        return Err(Failure::new(Exit::NotAllowed, sentence));
+        return Err(Failure::new(Exit::NotAllowed, message));
     }
     for config in &plan.configs {
         logging::make_dir(&config.log.dir, config.log.mode).map_err(|error| {
@@ -209,12 +209,12 @@ pub fn check_ports(plan: &Plan, stopping: &[String]) -> Result<(), Failure> {
         .flat_map(|config| [(config, config.client_address), (config, config.peer_address)]);
     for (config, address) in addresses.filter(|(_, address)| !ours.contains(&address.to_string())) {
         if let Err(error) = TcpListener::bind(address) {
-            let sentence = format!(
+            let message = format!(
                 "{} could not listen on {address} ({error}), so nothing has been stopped: free it, \
                  or choose another with --base-port or in herd.toml",
                 config.name
             );
-            return Err(Failure::new(Exit::Taken, sentence));
+            return Err(Failure::new(Exit::Taken, message));
         }
     }
     Ok(())
@@ -234,14 +234,14 @@ pub fn launch_missing(
             }
             Sight::NotAnswering { name, pid } => {
                 let pid = pid.map_or(String::new(), |pid| format!(" (pid {pid})"));
-                let sentence =
+                let message =
                     format!("{name} runs{pid} but does not answer: `{} stop {name}` first", me());
-                return Err(Failure::new(Exit::Unreachable, sentence));
+                return Err(Failure::new(Exit::Unreachable, message));
             }
             Sight::Unreadable { name, why } => {
                 let path = plan.run_dir.path().display();
-                let sentence = format!("{name} cannot be looked at in {path} ({why})");
-                return Err(Failure::new(Exit::CannotCreate, sentence));
+                let message = format!("{name} cannot be looked at in {path} ({why})");
+                return Err(Failure::new(Exit::CannotCreate, message));
             }
             Sight::Up(_) | Sight::Stopped { .. } | Sight::Elsewhere { .. } => missing.push(config),
         }
@@ -266,7 +266,7 @@ pub fn launch_missing(
         })
     });
     if let Err(failure) = came_up {
-        say(&failure.sentence);
+        say(&failure.message);
         roll_back(&mut started);
         if stopping.load(Ordering::Relaxed) {
             // As the signal would have ended it, so that a shell's loop ends as well.
@@ -284,13 +284,13 @@ pub fn launch_missing(
 fn running_already(config: &Config, status: &Status) -> Result<String, Failure> {
     let (name, wanted) = (&config.name, config.client_address.to_string());
     if status.client_address != wanted {
-        let sentence = format!(
+        let message = format!(
             "{name} runs already, but on {} and not on {wanted}: `{} stop` first, or give this \
              herd directories of its own with HERD_RUN_DIR and HERD_LOG_DIR",
             status.client_address,
             me()
         );
-        return Err(Failure::new(Exit::Taken, sentence));
+        return Err(Failure::new(Exit::Taken, message));
     }
     let pid = status.pid;
     if status.settings == config.fingerprint() {
@@ -320,8 +320,8 @@ exec "$@""#;
 fn launch<'a>(config: &'a Config, flags: &StartFlags) -> Result<Started<'a>, Failure> {
     let path = said(config);
     let cannot = |error: &io::Error| {
-        let sentence = format!("{} cannot be written: {error}", path.display());
-        Failure::new(Exit::CannotCreate, sentence + "; set HERD_LOG_DIR to another directory")
+        let message = format!("{} cannot be written: {error}", path.display());
+        Failure::new(Exit::CannotCreate, message + "; set HERD_LOG_DIR to another directory")
     };
     let file = logging::open_to_append(&path, config.log.mode).map_err(|error| cannot(&error))?;
     let said_from = file.metadata().map_err(|error| cannot(&error))?.len();
@@ -368,7 +368,7 @@ fn await_answer(
         }
         let ended = server.child.try_wait();
         let code = ended.ok().flatten().map(|status| status.code().unwrap_or_default());
-        let sentence = match code {
+        let message = match code {
             Some(_) => format!("{name} did not start; it said:{}", last_words(server)),
             None if Instant::now() > deadline => format!(
                 "{name} does not answer after {} seconds; it said:{}",
@@ -380,11 +380,11 @@ fn await_answer(
                 continue;
             }
         };
-        return Err(Failure::new(code.map_or(Exit::Failed, Exit::of_server), sentence));
+        return Err(Failure::new(code.map_or(Exit::Failed, Exit::of_server), message));
     }
 }
 
-/// The last lines that it has written since it was started, indented below a sentence.
+/// The last lines that it has written since it was started, indented below a message.
 fn last_words(server: &Started<'_>) -> String {
     let mut text = Vec::new();
     let read = File::open(said(server.config)).and_then(|mut file| {
@@ -475,6 +475,6 @@ fn suggest(out: &mut impl Write, plan: &Plan) -> io::Result<()> {
 }
 
 /// Messages that are no result go to standard error, which may be closed.
-pub fn say(sentence: &str) {
-    let _ = writeln!(io::stderr(), "herd: {sentence}");
+pub fn say(message: &str) {
+    let _ = writeln!(io::stderr(), "herd: {message}");
 }

@@ -112,8 +112,8 @@ fn conclude(run_dir: &RunDir, sights: &[Sight]) -> Result<Exit, Failure> {
     });
     if let Some((name, why)) = unreadable {
         let path = run_dir.path().display();
-        let sentence = format!("{name} cannot be looked at in {path} ({why}): ask its owner");
-        return Err(Failure::new(Exit::CannotCreate, sentence));
+        let message = format!("{name} cannot be looked at in {path} ({why}): ask its owner");
+        return Err(Failure::new(Exit::CannotCreate, message));
     }
     let any = |wanted: fn(&Sight) -> bool| sights.iter().any(wanted);
     if sights.is_empty() || any(|sight| matches!(sight, Sight::Stopped { .. })) {

@@ -113,24 +113,23 @@ pub fn checked_process(run_dir: &RunDir, name: &str) -> Result<Option<u32>, Fail
         Ok(None) => Ok(None),
         Ok(Some(Holder::OfAnotherUser(pid))) => Err(not_allowed(name, pid)),
         Ok(Some(Holder::Elsewhere)) => {
-            let sentence = format!("{name} runs in another container: stop it there");
-            Err(Failure::new(Exit::NotAllowed, sentence))
+            let message = format!("{name} runs in another container: stop it there");
+            Err(Failure::new(Exit::NotAllowed, message))
         }
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             Err(unreadable(run_dir, &error))
         }
         Err(error) => {
             let path = run_dir.path().display();
-            let sentence = format!("{name} in {path} cannot be looked at: {error}");
-            Err(Failure::new(Exit::System, sentence))
+            let message = format!("{name} in {path} cannot be looked at: {error}");
+            Err(Failure::new(Exit::System, message))
         }
     }
 }
 
 fn not_allowed(name: &str, pid: u32) -> Failure {
-    let sentence =
-        format!("{name} (pid {pid}) is another user's: do this as that user, or as root");
-    Failure::new(Exit::NotAllowed, sentence)
+    let message = format!("{name} (pid {pid}) is another user's: do this as that user, or as root");
+    Failure::new(Exit::NotAllowed, message)
 }
 
 /// A server that has ended meanwhile needs no signal.
@@ -140,8 +139,8 @@ pub fn signal(name: &str, pid: u32, signal: Signal) -> Result<(), Failure> {
         Ok(()) | Err(Errno::SRCH) => Ok(()),
         Err(Errno::PERM) => Err(not_allowed(name, pid)),
         Err(error) => {
-            let sentence = format!("{name} (pid {pid}) cannot be signalled: {error}");
-            Err(Failure::new(Exit::System, sentence))
+            let message = format!("{name} (pid {pid}) cannot be signalled: {error}");
+            Err(Failure::new(Exit::System, message))
         }
     }
 }
@@ -160,11 +159,11 @@ fn await_end(run_dir: &RunDir, server: &Stopping, begun: Instant) -> Result<Stri
             is_killed = true;
         }
         if waited > *timeout + MARGIN {
-            let sentence = format!(
+            let message = format!(
                 "{name} (pid {pid}) was killed and has not ended: it may wait for a disk, see \
                  `ps -o stat,wchan -p {pid}`"
             );
-            return Err(Failure::new(Exit::System, sentence));
+            return Err(Failure::new(Exit::System, message));
         }
         thread::sleep(PAUSE);
     }

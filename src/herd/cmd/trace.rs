@@ -19,8 +19,8 @@ pub fn run(out: &mut impl Write, command: &TraceCommand) -> Result<Exit, Failure
         TraceCommand::View { files, output } => (output, trace::page(&merged(files)?)),
     };
     fs::write(output, text).map_err(|error| {
-        let sentence = format!("{} cannot be written: {error}", output.display());
-        Failure::new(Exit::CannotCreate, sentence)
+        let message = format!("{} cannot be written: {error}", output.display());
+        Failure::new(Exit::CannotCreate, message)
     })?;
     let written = writeln!(out, "{}", told(command, output)).and_then(|()| out.flush());
     written.map_err(|error| Failure::of_output(&error))?;
@@ -28,7 +28,7 @@ pub fn run(out: &mut impl Write, command: &TraceCommand) -> Result<Exit, Failure
 }
 
 fn merged(files: &[PathBuf]) -> Result<String, Failure> {
-    let unfit = |sentence: String| Failure::new(Exit::Config, sentence);
+    let unfit = |message: String| Failure::new(Exit::Config, message);
     let read = |path: &PathBuf| {
         let text = fs::read_to_string(path);
         let name = path.display().to_string();

@@ -94,7 +94,7 @@ impl<'de> Deserialize<'de> for Address {
 /// A host alone: an IP address, bracketed or not, or a DNS name, which becomes lower case.
 ///
 /// # Errors
-/// A sentence if it is neither, for instance because it carries a port.
+/// A message if it is neither, for instance because it carries a port.
 pub fn parse_host(text: &str) -> Result<String, String> {
     let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
     if let Ok(ip) = bare.parse::<IpAddr>() {

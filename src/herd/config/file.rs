@@ -1,6 +1,6 @@
 //! herd.toml: from its text to a [`Herd`] and its [`Settings`].
 //!
-//! Its whole concern is the operator's mistakes: each gets one sentence with the file and the line.
+//! Its whole concern is the operator's mistakes: each gets one message with the file and the line.
 //! What has no line, such as a port that is taken, is not found here. `herd example-config`
 //! explains every key.
 
@@ -26,7 +26,7 @@ use graph::Graph;
 /// A herd of a thousand servers needs a tenth of this; a mistyped path must not fill the memory.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
-/// How much of a wrong line a sentence repeats, in characters.
+/// How much of a wrong line a message repeats, in characters.
 const LINE_CHARS_SHOWN: usize = 60;
 
 /// Keys that describe the graph and not a setting: the fields of [`Graph`].
@@ -62,10 +62,10 @@ pub fn run_dir(path: &Path) -> Option<PathBuf> {
     table.get("run_dir")?.as_str().map(PathBuf::from)
 }
 
-/// Understands the text of a herd.toml; `path` is only named in sentences.
+/// Understands the text of a herd.toml; `path` is only named in messages.
 ///
 /// # Errors
-/// One sentence that begins with `FILE:LINE: `.
+/// One message that begins with `FILE:LINE: `.
 pub fn parse(path: &Path, text: &str, settings: &mut Settings) -> Result<Herd, ConfigError> {
     let source = Source { path, text };
     let root = DeTable::parse(text).map_err(|error| source.parser_error(&error))?;
@@ -104,7 +104,7 @@ fn split(root: DeTable) -> (DeTable, Vec<Entry>) {
     (graph, others)
 }
 
-/// What sentences need to say where they are about.
+/// What messages need to say where they are about.
 struct Source<'a> {
     path: &'a Path,
     text: &'a str,
@@ -116,9 +116,9 @@ impl Source<'_> {
         1 + before.filter(|byte| **byte == b'\n').count()
     }
 
-    fn error(&self, span: Range<usize>, sentence: &str) -> ConfigError {
-        let sentence = sentence.trim_end().replace('\n', " ");
-        ConfigError::new(format!("{}:{}: {sentence}", self.path.display(), self.line(&span)))
+    fn error(&self, span: Range<usize>, message: &str) -> ConfigError {
+        let message = message.trim_end().replace('\n', " ");
+        ConfigError::new(format!("{}:{}: {message}", self.path.display(), self.line(&span)))
     }
 
     /// What the parsers say, in the words of those who write files and not programs.
@@ -135,15 +135,15 @@ impl Source<'_> {
         self.line_error(error.span().unwrap_or_default(), &message).caused_by(error.clone())
     }
 
-    /// A sentence that repeats the line, unless it names the key already.
-    fn line_error(&self, span: Range<usize>, sentence: &str) -> ConfigError {
+    /// A message that repeats the line, unless it names the key already.
+    fn line_error(&self, span: Range<usize>, message: &str) -> ConfigError {
         let line = self.text.lines().nth(self.line(&span) - 1).unwrap_or_default().trim();
-        if sentence.contains("key `") || line.is_empty() {
-            return self.error(span, sentence);
+        if message.contains("key `") || line.is_empty() {
+            return self.error(span, message);
         }
         // Somebody may have pasted a key there.
         let shown: String = url::shown(line).chars().take(LINE_CHARS_SHOWN).collect();
-        self.error(span, &format!("in `{shown}`: {sentence}"))
+        self.error(span, &format!("in `{shown}`: {message}"))
     }
 
     fn section_or_knob(
@@ -158,8 +158,8 @@ impl Source<'_> {
             return self.knob(key, value, SECTIONS[0].knobs, settings);
         };
         let DeValue::Table(table) = value.get_ref() else {
-            let sentence = format!("expected a section, as in [{}]", section.name);
-            return Err(self.line_error(value.span(), &sentence));
+            let message = format!("expected a section, as in [{}]", section.name);
+            return Err(self.line_error(value.span(), &message));
         };
         let mut entries: Vec<_> = table.iter().collect();
         entries.sort_by_key(|(key, _)| key.span().start);
@@ -208,7 +208,7 @@ fn spelled(value: &DeValue, kind: &Kind) -> Result<String, String> {
     Err(format!("expected {wanted}, not a value of type {}", value.type_str()))
 }
 
-/// A sentence with all that could have been meant.
+/// A message with all that could have been meant.
 fn unknown(key: &str, knobs: &[Knob]) -> String {
     let mut keys: Vec<_> = knobs.iter().map(|knob| format!("`{}`", knob.key())).collect();
     if knobs.iter().all(|knob| knob.section().is_empty()) {
@@ -235,9 +235,9 @@ mod tests {
     }
 
     fn check(text: &str, expected: &str) {
-        let sentence = parse_text(text).expect_err(text).to_string();
-        assert!(sentence.starts_with(expected), "{text}\ngives {sentence}\n  not {expected}");
-        assert!(!sentence.contains('\n'), "{sentence}");
+        let message = parse_text(text).expect_err(text).to_string();
+        assert!(message.starts_with(expected), "{text}\ngives {message}\n  not {expected}");
+        assert!(!message.contains('\n'), "{message}");
     }
 
     /// Two servers, then `more`, under `first` lines of the file.
@@ -379,8 +379,8 @@ mod tests {
         check(&limits("compare_every = 0"), "herd.toml:6: in `compare_every = 0`: expected a ");
         check(&limits("expire_after = \"90 s\""), "herd.toml:5: in [limits], expire_after must be");
         let places = |line: &str, part: &str| {
-            let sentence = format!("herd.toml:6: in `{line}`: {part}");
-            check(&format!("{HILL}[places]\n{line}\n"), &sentence);
+            let message = format!("herd.toml:6: in `{line}`: {part}");
+            check(&format!("{HILL}[places]\n{line}\n"), &message);
         };
         places("workers = 0", "0 is not between 1 and 64");
         places("workers = 1000000000", "1000000000 is not between 1 and 64");

@@ -48,7 +48,7 @@ impl Herd {
         self.members.iter().find(|member| member.name == name)
     }
 
-    /// The names of all members, for sentences: `Hill, Jaquez, Smith`.
+    /// The names of all members, for messages: `Hill, Jaquez, Smith`.
     pub fn names(&self) -> String {
         let names: Vec<&str> = self.members.iter().map(|member| member.name.as_str()).collect();
         names.join(", ")
@@ -96,11 +96,11 @@ impl Herd {
 /// A server's name or a herd's id, which travel as one field of a line and name files.
 ///
 /// # Errors
-/// A sentence if it is empty, too long, or holds what a line or a file name cannot carry.
+/// A message if it is empty, too long, or holds what a line or a file name cannot carry.
 pub fn parse_name(text: &str) -> Result<String, String> {
     let unfit = |c: char| c.is_whitespace() || c.is_control() || c == '/';
     if text.is_empty() || text.len() > limits::NAME_BYTES_MAX || text.contains(unfit) {
-        // However long it is, the sentence is one for people.
+        // However long it is, the message is one for people.
         let shown: String = text.chars().take(limits::NAME_BYTES_MAX).collect();
         return Err(format!(
             "`{}` is no name: write one word of at most {} bytes, without `/`",

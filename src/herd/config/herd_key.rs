@@ -70,7 +70,7 @@ impl fmt::Debug for HerdKey {
     }
 }
 
-/// What no sentence may do is repeat a line: a mistyped key is nearly a key.
+/// What no message may do is repeat a line: a mistyped key is nearly a key.
 fn parse(bytes: &[u8]) -> Result<Vec<HerdKey>, String> {
     let mut keys = Vec::new();
     for (line, number) in bytes.split(|byte| *byte == b'\n').zip(1..) {
@@ -129,12 +129,12 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_wrong_has_its_sentence_and_no_digits() {
+    fn whatever_is_wrong_has_its_message_and_no_digits() {
         let check = |text: &[u8], mode: u32, part: &str| {
-            let sentence = read(text, mode).unwrap_err();
-            assert!(sentence.starts_with("the herd's key file /"), "{sentence}");
-            assert!(sentence.contains(part), "{sentence}\n  lacks {part}");
-            assert!(!sentence.contains("abab") && !sentence.contains('\n'), "{sentence}");
+            let message = read(text, mode).unwrap_err();
+            assert!(message.starts_with("the herd's key file /"), "{message}");
+            assert!(message.contains(part), "{message}\n  lacks {part}");
+            assert!(!message.contains("abab") && !message.contains('\n'), "{message}");
         };
         let key = "ab".repeat(32);
         let lines = |lines: &[&str]| lines.join("\n").into_bytes();
@@ -154,12 +154,12 @@ mod tests {
 
     #[test]
     fn a_file_that_is_not_there_can_be_made() {
-        let sentence = HerdKey::read_all(Path::new("no/such.key")).unwrap_err().to_string();
-        assert!(sentence.starts_with("the herd's key file no/such.key cannot be read: "));
-        assert!(sentence.ends_with("or make one with `herd keygen`"), "{sentence}");
+        let message = HerdKey::read_all(Path::new("no/such.key")).unwrap_err().to_string();
+        assert!(message.starts_with("the herd's key file no/such.key cannot be read: "));
+        assert!(message.ends_with("or make one with `herd keygen`"), "{message}");
         let dir = tempfile::tempdir().unwrap();
-        let sentence = HerdKey::read_all(dir.path()).unwrap_err().to_string();
-        assert!(sentence.ends_with("is a directory: name the file in it"), "{sentence}");
+        let message = HerdKey::read_all(dir.path()).unwrap_err().to_string();
+        assert!(message.ends_with("is a directory: name the file in it"), "{message}");
     }
 
     #[test]

@@ -93,7 +93,7 @@ impl KeyFile<'_> {
         Ok(bytes)
     }
 
-    /// A sentence about the file.
+    /// A message about the file.
     pub fn wrong(&self, why: &str) -> ConfigError {
         ConfigError::new(format!("the {}key file {} {why}", self.whose, self.path.display()))
     }
@@ -111,9 +111,9 @@ mod tests {
         match (Secret::read(&path), expected) {
             (Ok(secret), Ok(key)) => assert_eq!(secret.reveal(), key),
             (Err(error), Err(part)) => {
-                let sentence = error.to_string();
-                assert!(sentence.contains(part), "{sentence}");
-                assert!(!sentence.contains("AIza"), "{sentence}");
+                let message = error.to_string();
+                assert!(message.contains(part), "{message}");
+                assert!(!message.contains("AIza"), "{message}");
             }
             (found, expected) => panic!("{found:?}, not {expected:?}"),
         }
@@ -141,8 +141,8 @@ mod tests {
     #[test]
     fn a_directory_is_no_key_file() {
         let dir = tempfile::tempdir().unwrap();
-        let sentence = Secret::read(dir.path()).unwrap_err().to_string();
-        assert!(sentence.ends_with("is a directory: name the file in it"), "{sentence}");
+        let message = Secret::read(dir.path()).unwrap_err().to_string();
+        assert!(message.ends_with("is a directory: name the file in it"), "{message}");
     }
 
     #[test]

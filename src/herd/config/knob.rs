@@ -99,7 +99,7 @@ impl Knob {
     /// Takes a value over, which is spelled as behind a flag.
     ///
     /// # Errors
-    /// A sentence that names the value, what it may be, and so the way out.
+    /// A message that names the value, what it may be, and so the way out.
     pub fn set(&self, settings: &mut Settings, value: &OsStr) -> Result<(), String> {
         let text = || value.to_str().ok_or_else(|| format!("{} is no UTF-8", value.display()));
         match &self.kind {
@@ -220,7 +220,7 @@ fn bounded(text: &str, bytes_max: usize) -> Result<String, String> {
 /// What the variable of a flag without a value may say.
 ///
 /// # Errors
-/// A sentence with the words to choose from.
+/// A message with the words to choose from.
 pub fn parse_switch(text: &str) -> Result<bool, String> {
     match text.to_ascii_lowercase().as_str() {
         "1" | "true" | "yes" | "on" => Ok(true),
@@ -265,13 +265,13 @@ impl Knob {
         self
     }
 
-    pub const fn means(mut self, sentences: &'static str) -> Knob {
-        self.meaning = sentences;
+    pub const fn means(mut self, messages: &'static str) -> Knob {
+        self.meaning = messages;
         self
     }
 
-    pub const fn because(mut self, sentence: &'static str) -> Knob {
-        self.reason = sentence;
+    pub const fn because(mut self, message: &'static str) -> Knob {
+        self.reason = message;
         self
     }
 

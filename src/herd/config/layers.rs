@@ -129,7 +129,7 @@ pub fn places(
 /// Refuses an address that strangers reach, unless peers have keys or the operator accepts that.
 ///
 /// # Errors
-/// A sentence with the reason and the two ways out.
+/// A message with the reason and the two ways out.
 pub fn guard(
     herd: &Herd,
     has_keys: bool,
@@ -152,8 +152,8 @@ fn join_plain(herd: &mut Herd, name: &str, peer: &PlainPeer) -> Result<(), Confi
         PlainPeer::At(other, address, shape) => (other, Some(address), shape),
     };
     if other == name {
-        let sentence = format!("{name} cannot be its own plain peer: name another server");
-        return Err(ConfigError::new(sentence));
+        let message = format!("{name} cannot be its own plain peer: name another server");
+        return Err(ConfigError::new(message));
     }
     let position = herd.members.iter().position(|member| member.name == *other);
     let known = position.map(|position| herd.members.remove(position));
@@ -254,8 +254,8 @@ mod tests {
     }
 
     fn refused(found: Result<Config, ConfigError>, part: &str) {
-        let sentence = found.expect_err(part).to_string();
-        assert!(sentence.contains(part), "{sentence}\n  lacks {part}");
+        let message = found.expect_err(part).to_string();
+        assert!(message.contains(part), "{message}\n  lacks {part}");
     }
 
     fn say(values: &[(&str, &str)]) -> Vec<Given> {
@@ -352,8 +352,8 @@ mod tests {
     #[test]
     fn strangers_are_kept_out_unless_the_operator_opens() {
         let wide = HerdSelector { bind: Some("0.0.0.0".to_owned()), ..HerdSelector::default() };
-        let sentence = "Hill would listen on 0.0.0.0:12000, where anybody could forge reports";
-        refused(from_preset(&wide, Overrides::default()), sentence);
+        let message = "Hill would listen on 0.0.0.0:12000, where anybody could forge reports";
+        refused(from_preset(&wide, Overrides::default()), message);
         let closed = FILE.replace("plain = true", "");
         refused(from_file(&closed, &wide, Overrides::default()), "`open = true` in herd.toml");
         let open = format!("open = true\n{closed}");

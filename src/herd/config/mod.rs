@@ -151,21 +151,21 @@ impl std::str::FromStr for StaleReply {
     }
 }
 
-/// Why there is no [`Config`]: one sentence that names the thing and the way out.
+/// Why there is no [`Config`]: one message that names the thing and the way out.
 ///
 /// Mistakes in herd.toml begin with `FILE:LINE: `, which editors and terminals make a link of.
 #[derive(Clone, Debug)]
 pub struct ConfigError {
-    sentence: String,
+    message: String,
     source: Option<Arc<dyn Error + Send + Sync>>,
 }
 
 impl ConfigError {
-    pub fn new(sentence: impl Into<String>) -> ConfigError {
-        ConfigError { sentence: sentence.into(), source: None }
+    pub fn new(message: impl Into<String>) -> ConfigError {
+        ConfigError { message: message.into(), source: None }
     }
 
-    /// Names what lies behind it, which the sentence says in its own words.
+    /// Names what lies behind it, which the message says in its own words.
     pub fn caused_by(self, source: impl Error + Send + Sync + 'static) -> ConfigError {
         ConfigError { source: Some(Arc::new(source)), ..self }
     }
@@ -173,7 +173,7 @@ impl ConfigError {
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.sentence)
+        f.write_str(&self.message)
     }
 }
 

@@ -155,8 +155,8 @@ impl Places {
 /// Passes a file that can be read now. What is in it is looked at later, off the loop.
 fn check_file(path: Option<&Path>) -> Result<(), ConfigError> {
     let Some(path) = path else {
-        let sentence = "places source file needs a file: name it with --places-file";
-        return Err(ConfigError::new(sentence));
+        let message = "places source file needs a file: name it with --places-file";
+        return Err(ConfigError::new(message));
     };
     let fail = |why: &str| {
         let shown = path.display();
@@ -375,8 +375,8 @@ mod tests {
             settings.complete(key.map(|key| Secret::new(key.to_owned())))
         };
         let refused = |url: Option<&str>, part: &str| {
-            let sentence = with(url, None).expect_err(part).to_string();
-            assert!(sentence.contains(part), "{sentence}\n  lacks {part}");
+            let message = with(url, None).expect_err(part).to_string();
+            assert!(message.contains(part), "{message}\n  lacks {part}");
         };
         refused(None, "google-legacy needs a key");
         let new = Places { source: PlacesSource::GoogleNew, ..defaults() };
@@ -420,8 +420,8 @@ mod tests {
             (Some("no/such.csv"), "the file of places no/such.csv cannot be read: "),
             (Some(env!("CARGO_MANIFEST_DIR")), "cannot be read: it is a directory"),
         ] {
-            let sentence = complete(PlacesSource::File, file).unwrap_err().to_string();
-            assert!(sentence.contains(part), "{sentence}");
+            let message = complete(PlacesSource::File, file).unwrap_err().to_string();
+            assert!(message.contains(part), "{message}");
         }
         // What is not used is not looked at.
         assert!(complete(PlacesSource::Embedded, Some("no/such.csv")).is_ok());

@@ -22,7 +22,7 @@ const TWISTED_UNTIL: &str = "2017";
 /// The preset of a year.
 ///
 /// # Errors
-/// A sentence that lists the years.
+/// A message that lists the years.
 pub fn of_year(year: &str) -> Result<&'static Preset, ConfigError> {
     let found = PRESETS.iter().find(|preset| preset.year == year || preset.alias == Some(year));
     found.ok_or_else(|| {
@@ -34,7 +34,7 @@ pub fn of_year(year: &str) -> Result<&'static Preset, ConfigError> {
 /// The newest preset with a server of this name, or simply the newest.
 ///
 /// # Errors
-/// A sentence if no year had such a server.
+/// A message if no year had such a server.
 pub fn with_server(name: Option<&str>) -> Result<&'static Preset, ConfigError> {
     let has = |preset: &&Preset| name.is_none_or(|name| preset.servers.contains(&name));
     PRESETS.iter().rev().find(has).ok_or_else(|| {

@@ -5,9 +5,9 @@ use super::limits::{AT_OVERHEAD_BYTES, EXPIRE_MARGIN, LINE_TAG_BYTES, PLACES_ANS
 use super::units::KIB;
 
 const _: () = {
-    assert!(AT_OVERHEAD_BYTES + LINE_TAG_BYTES == 162, "a sentence of broken_rule names the sum");
-    assert!(EXPIRE_MARGIN.as_secs() == 60, "a sentence of broken_rule names it");
-    assert!(PLACES_ANSWER_BYTES_MAX == 96 * KIB, "a sentence of broken_rule names it");
+    assert!(AT_OVERHEAD_BYTES + LINE_TAG_BYTES == 162, "a message of broken_rule names the sum");
+    assert!(EXPIRE_MARGIN.as_secs() == 60, "a message of broken_rule names it");
+    assert!(PLACES_ANSWER_BYTES_MAX == 96 * KIB, "a message of broken_rule names it");
 };
 
 /// The first rule that is broken; `None` if all are kept.

@@ -104,8 +104,8 @@ mod tests {
     #[test]
     fn one_herd_is_named_at_a_time() {
         let refused = |selector: HerdSelector, part: &str| {
-            let sentence = selector.herd(Some("Hill")).expect_err(part).to_string();
-            assert!(sentence.contains(part), "{sentence}\n  lacks {part}");
+            let message = selector.herd(Some("Hill")).expect_err(part).to_string();
+            assert!(message.contains(part), "{message}\n  lacks {part}");
         };
         let year = |year: &str| Some(year.to_owned());
         let default = HerdSelector::default;

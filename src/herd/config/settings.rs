@@ -159,7 +159,7 @@ impl Default for Settings {
 /// A log level by its own name or by what it adds: `events` or `traffic`.
 ///
 /// # Errors
-/// A sentence that lists the levels.
+/// A message that lists the levels.
 fn parse_level(text: &str) -> Result<LevelFilter, String> {
     match text {
         "off" => Ok(LevelFilter::Off),

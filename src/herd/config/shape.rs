@@ -81,8 +81,8 @@ mod tests {
         }
         assert_eq!("lf".parse(), Ok(PlainShape::default()));
         for bad in ["", "cr", "CRLF", "sender=1", "word", "word=", "word=A B", "crlf;sender"] {
-            let sentence = bad.parse::<PlainShape>().unwrap_err();
-            assert!(sentence.contains(" is no "), "{sentence}");
+            let message = bad.parse::<PlainShape>().unwrap_err();
+            assert!(message.contains(" is no "), "{message}");
         }
     }
 }

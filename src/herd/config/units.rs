@@ -34,7 +34,7 @@ const SIZES: [(&str, u64); 7] = [
 /// A duration: `300 s`, `100 ms` or `5 min`.
 ///
 /// # Errors
-/// A sentence if it is zero, longer than `max`, or no duration at all.
+/// A message if it is zero, longer than `max`, or no duration at all.
 pub fn parse_duration(text: &str, max: Duration) -> Result<Duration, String> {
     let found = split(text, &TIMES).map(Duration::from_millis);
     found.filter(|found| !found.is_zero() && *found <= max).ok_or_else(|| {
@@ -49,7 +49,7 @@ pub fn parse_duration(text: &str, max: Duration) -> Result<Duration, String> {
 /// A size in bytes: `64 KiB`, `1 GB`, or a number alone.
 ///
 /// # Errors
-/// A sentence if it is no size. Its bounds are the caller's affair.
+/// A message if it is no size. Its bounds are the caller's affair.
 pub fn parse_size(text: &str) -> Result<u64, String> {
     text.parse().ok().or_else(|| split(text, &SIZES)).ok_or_else(|| {
         format!("`{text}` is no size: write bytes, as in 8192 or \"8 KiB\", \"1 MiB\", \"1 GB\"")
@@ -115,8 +115,8 @@ mod tests {
         }
         check("99999999999999999 s", None);
         assert!(parse_duration("3650 d", SPAN_MAX).is_ok());
-        let sentence = parse_duration("3651 d", SPAN_MAX).unwrap_err();
-        assert!(sentence.ends_with("at most 3650 d"), "{sentence}");
+        let message = parse_duration("3651 d", SPAN_MAX).unwrap_err();
+        assert!(message.ends_with("at most 3650 d"), "{message}");
     }
 
     #[test]

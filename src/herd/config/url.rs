@@ -1,6 +1,6 @@
 //! How a URL is shown: without what may be a secret.
 //!
-//! Every sentence that quotes a URL needs it, because an operator may have pasted a key or a
+//! Every message that quotes a URL needs it, because an operator may have pasted a key or a
 //! password into any part of one. It checks nothing; `places` says which URLs are fit.
 
 /// A run of so many letters and digits may be a key; Google's have 39. Words are shorter, or have

@@ -90,7 +90,7 @@ fn push_traffic(queue: &LogQueue, conn: ConnId, way: Way, lines: &[u8]) {
     queue.push(What::Traffic(Traffic { conn, way, at }), lines);
 }
 
-/// Why there is no log. Its text is one sentence for the operator.
+/// Why there is no log. Its text is one message for the operator.
 #[derive(Debug)]
 pub enum LogError {
     Directory(PathBuf, io::Error),
@@ -159,7 +159,7 @@ pub fn make_dir(dir: &Path, mode: u32) -> io::Result<()> {
 /// ours.
 ///
 /// # Errors
-/// What the system says, or a sentence if it is no file: to open a pipe could take for ever.
+/// What the system says, or a message if it is no file: to open a pipe could take for ever.
 pub fn open_to_append(path: &Path, mode: u32) -> io::Result<File> {
     let is_fit = |about: &fs::Metadata| about.is_file() || about.file_type().is_char_device();
     if fs::metadata(path).is_ok_and(|about| !is_fit(&about)) {
@@ -196,9 +196,9 @@ impl Destination for LogFile {
         Ok(())
     }
 
-    fn complain(&mut self, sentence: &str) {
+    fn complain(&mut self, message: &str) {
         // stderr may lie on the disk that is full; there is nowhere left to complain about that.
-        let _ = writeln!(io::stderr(), "herd: log {}: {sentence}", self.path.display());
+        let _ = writeln!(io::stderr(), "herd: log {}: {message}", self.path.display());
     }
 }
 
@@ -328,8 +328,8 @@ mod tests {
         let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
         assert!(made.success());
         let error = start(dir.path(), "Bailey", LevelFilter::Info, MODE).err().unwrap();
-        let sentence = error.to_string();
-        assert!(sentence.contains("Bailey.log: it is there and is no regular file"), "{sentence}");
+        let message = error.to_string();
+        assert!(message.contains("Bailey.log: it is there and is no regular file"), "{message}");
         assert!(open_to_append(&pipe, MODE).is_err());
     }
 

@@ -36,7 +36,7 @@ pub(super) trait Destination: Send + 'static {
     fn reopen(&mut self) -> io::Result<()>;
 
     /// Tells the operator in another way than the log, which is what is in trouble.
-    fn complain(&mut self, sentence: &str);
+    fn complain(&mut self, message: &str);
 }
 
 /// Starts the writer thread. It ends after `LogQueue::close`.
@@ -113,11 +113,11 @@ impl<D: Destination> Writer<D> {
             // A line that the old file got only a part of is written to the new one as a whole.
             Ok(()) => self.written = line_start(&self.batch, self.written),
             Err(error) => {
-                let sentence = format!("cannot be opened anew, going on in the old file: {error}");
-                self.destination.complain(&sentence);
+                let message = format!("cannot be opened anew, going on in the old file: {error}");
+                self.destination.complain(&message);
                 // Bound: a batch that is kept does not grow, however often this is tried.
                 if !self.failing {
-                    note(&mut self.batch, &sentence);
+                    note(&mut self.batch, &message);
                 }
             }
         }
@@ -190,8 +190,8 @@ impl<D: Destination> Writer<D> {
 }
 
 /// A line of the sink's own, unlike any record: it has no time of its own, only a place.
-fn note(batch: &mut Vec<u8>, sentence: &str) {
-    batch.extend_from_slice(format!("-- {sentence} --\n").as_bytes());
+fn note(batch: &mut Vec<u8>, message: &str) {
+    batch.extend_from_slice(format!("-- {message} --\n").as_bytes());
 }
 
 /// Where the line begins that `offset` lies in.
@@ -286,8 +286,8 @@ mod tests {
             Ok(())
         }
 
-        fn complain(&mut self, sentence: &str) {
-            self.0.0.lock().unwrap().complaints.push(sentence.to_owned());
+        fn complain(&mut self, message: &str) {
+            self.0.0.lock().unwrap().complaints.push(message.to_owned());
             self.0.1.notify_all();
         }
     }

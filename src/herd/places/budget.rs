@@ -72,7 +72,7 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Reads what was spent. The sentence says why nothing is known, if a file is there.
+    /// Reads what was spent. The message says why nothing is known, if a file is there.
     pub fn open(path: PathBuf, source: &'static str) -> (Ledger, Spent, Option<String>) {
         let (spent, complaint) = match read(&path) {
             Ok(text) => match parse(&text, source) {

@@ -64,13 +64,13 @@ pub struct Reply {
     pub body: Vec<u8>,
 }
 
-/// Why there is no answer: one of [`status`], and a sentence that names no key and no address.
+/// Why there is no answer: one of [`status`], and a message that names no key and no address.
 pub struct Failure {
     pub status: &'static str,
     pub message: String,
 }
 
-/// What an operator must mend before a service can be asked. One sentence each.
+/// What an operator must mend before a service can be asked. One message each.
 #[derive(Debug, PartialEq, Eq)]
 pub enum SourceError {
     /// The base URL cannot be used.
@@ -337,9 +337,9 @@ mod tests {
                 (Ok(Some(proxy)), Ok(Some(host))) => assert_eq!(proxy.host(), host),
                 (Err(SourceError::Proxy { variable, is_socks }), Err(expected)) => {
                     assert_eq!((*variable, *is_socks), expected);
-                    let sentence = found.as_ref().unwrap_err().to_string();
-                    assert!(sentence.contains(expected.0), "{sentence}");
-                    assert!(!sentence.contains("secret"), "{sentence}");
+                    let message = found.as_ref().unwrap_err().to_string();
+                    assert!(message.contains(expected.0), "{message}");
+                    assert!(!message.contains("secret"), "{message}");
                 }
                 _ => panic!("{set:?}: {found:?}"),
             }
@@ -375,8 +375,8 @@ mod tests {
         let path = dir.path().join("ca.pem");
         let refused = |text: &str, part: &str| {
             std::fs::write(&path, text).unwrap();
-            let sentence = read_roots(&path).unwrap_err().to_string();
-            assert!(sentence.contains(part), "{sentence}");
+            let message = read_roots(&path).unwrap_err().to_string();
+            assert!(message.contains(part), "{message}");
         };
         refused("", "ca.pem holds no certificate: name a file of PEM certificates");
         refused("hello", "holds no certificate");
@@ -388,8 +388,8 @@ mod tests {
         let RootCerts::Specific(roots) = read_roots(&path).unwrap() else { panic!("others") };
         assert_eq!(roots.len(), 2);
         std::fs::remove_file(&path).unwrap();
-        let sentence = read_roots(&path).unwrap_err().to_string();
-        assert!(sentence.contains("cannot be read ("), "{sentence}");
+        let message = read_roots(&path).unwrap_err().to_string();
+        assert!(message.contains("cannot be read ("), "{message}");
         assert!(read_roots(dir.path()).unwrap_err().to_string().contains("is no regular file"));
     }
 

@@ -7,10 +7,10 @@
 //! calls it. It starts no threads and writes no log.
 //!
 //! With every source, the answer is the body of a Nearby Search as Google's legacy service gives it
-//! (PROTOCOL 3.5). Reading order: [`globe`], [`index`], [`render`]; [`atlas`] and `file` for what
-//! is held in memory; [`http`], [`remote`] and the protocols [`google_legacy`], [`google_new`] and
-//! [`overpass`] for what is asked elsewhere; [`call_gate`] for whether it is, and [`budget`] for
-//! what that may cost.
+//! (PROTOCOL 3.5). Reading order: [`globe`], [`index`], [`render`]; [`held`], [`atlas`] and `file`
+//! for what is in memory; [`http`], [`remote`] and the protocols [`google_legacy`], [`google_new`]
+//! and [`overpass`] for what is asked elsewhere; [`call_gate`] for whether it is, and [`budget`]
+//! for what that may cost.
 
 pub mod atlas;
 pub mod budget;
@@ -20,6 +20,7 @@ pub mod file;
 pub mod globe;
 pub mod google_legacy;
 pub mod google_new;
+pub mod held;
 pub mod http;
 pub mod index;
 pub mod osm;
@@ -56,15 +57,15 @@ pub trait Source: Send + Sync {
     /// is always a document.
     ///
     /// It holds at most `question.bound` results, nearest first.
-    fn answer(&self, question: &Question, out: &mut Vec<u8>) -> Told;
+    fn answer(&self, question: &Question, out: &mut Vec<u8>) -> Outcome;
 }
 
 /// Whether a source was of use, or its document only says why not. A service that says no has
 /// answered; one that is not there, or talks nonsense, has not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Told {
-    Answer,
-    Excuse,
+pub enum Outcome {
+    Answered,
+    Failed,
 }
 
 /// One place, as every source that renders its own answers describes it.
@@ -151,7 +152,7 @@ impl Local {
     /// Reads all places. It takes up to a second, so a server does it on a thread of its own.
     ///
     /// # Errors
-    /// A sentence. A file without one usable place is an error, too: it must not replace places
+    /// A message. A file without one usable place is an error, too: it must not replace places
     /// that answer.
     pub fn load(&self) -> Result<Loaded, String> {
         match self {

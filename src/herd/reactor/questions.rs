@@ -11,7 +11,7 @@ use super::{Due, Reactor};
 use crate::places::call_gate::{CallGate, CallId, Reception};
 use crate::places::remote::Trouble;
 use crate::places::render::status::UNKNOWN_ERROR;
-use crate::places::{Loaded, Local, Told, has_shrunk, render};
+use crate::places::{Loaded, Local, Outcome, has_shrunk, render};
 use crate::status::{ServiceState, ServiceStatus};
 use herd_core::border::{Input, Timer};
 use herd_core::clock::Now;
@@ -220,7 +220,7 @@ impl Reactor {
             self.trace.call(call);
             results += 1;
             match finished {
-                Finished::Places { call, told, body } => self.call_finished(call, told, body),
+                Finished::Places { call, outcome, body } => self.call_finished(call, outcome, body),
                 Finished::Loaded(loaded) => self.places_loaded(loaded),
                 Finished::TraceWritten => self.trace_written(),
                 Finished::Resolved { peer, addresses } => match addresses {
@@ -237,9 +237,9 @@ impl Reactor {
     }
 
     /// One answer for every connection that asked the same.
-    fn call_finished(&mut self, call: CallId, told: Told, body: Vec<u8>) {
+    fn call_finished(&mut self, call: CallId, outcome: Outcome, body: Vec<u8>) {
         let Answerer::Remote { pool, gate, refuses } = &mut self.places.source else { return };
-        let has_answered = told == Told::Answer;
+        let has_answered = outcome == Outcome::Answered;
         let was_resting = gate.is_resting();
         let body: Rc<[u8]> = body.into();
         for ticket in gate.finished(self.now.monotonic, call, has_answered) {

@@ -40,12 +40,12 @@ impl Driver for Reactor {
     }
 
     fn handle(&mut self, input: Input<'_, '_>) {
-        let told = self.trace.begin_tell(&input);
+        let span = self.trace.begin_tell(&input);
         self.server.handle(self.now, input, &mut self.out);
         self.lay_news();
         let outputs = self.out.list.len();
         self.carry_out();
-        self.trace.end_tell(told, outputs);
+        self.trace.end_tell(span, outputs);
     }
 
     fn handle_lines(&mut self, conn: ConnId, lines: &mut Lines<'_>, is_first: bool) {

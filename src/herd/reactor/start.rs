@@ -1,5 +1,5 @@
 //! The beginning: sockets bound, threads started, everything that the loop takes for granted. All
-//! that can go wrong here concerns the operator and is reported in one sentence; nothing that goes
+//! that can go wrong here concerns the operator and is reported in one message; nothing that goes
 //! wrong later ends the process.
 
 use std::collections::VecDeque;
@@ -56,7 +56,7 @@ const JOURNAL_PATIENCE: Duration = Duration::from_secs(2);
 const _: () = assert!(PEER_LINE_BYTES_CEILING <= Store::REPORT_BYTES_MAX);
 const _: () = assert!(limits::LINE_TAG_BYTES == LINE_MAC_BYTES);
 
-/// Why a server cannot start. Its text is one sentence for the operator.
+/// Why a server cannot start. Its text is one message for the operator.
 #[derive(Debug)]
 pub enum StartError {
     /// Another process listens there already.
@@ -370,17 +370,17 @@ mod tests {
         let (herd, preset) = selector.herd(Some("Hill")).unwrap();
         let mut config = configure("Hill", herd, preset, &selector, Overrides::default()).unwrap();
         let shares = Shares { clients: 9, strangers: 7, admins: 5 };
-        let told = settings(&config, shares).unwrap();
-        assert_eq!(told.strangers_max, 7);
-        assert!(told.keys.is_empty());
-        assert_eq!(told.limits, config.limits.core);
+        let settings = super::settings(&config, shares).unwrap();
+        assert_eq!(settings.strangers_max, 7);
+        assert!(settings.keys.is_empty());
+        assert_eq!(settings.limits, config.limits.core);
 
         config.keys = vec![HerdKey::new([7; 32]), HerdKey::new([5; 32])];
         config.limits.core.compare_every = None;
-        let again = settings(&config, shares).unwrap();
+        let again = super::settings(&config, shares).unwrap();
         assert_eq!(again.keys, [[7; 32], [5; 32]]);
         assert_eq!(again.limits, config.limits.core);
-        assert_ne!(told.nonce_key, again.nonce_key, "nobody may foresee a nonce");
+        assert_ne!(settings.nonce_key, again.nonce_key, "nobody may foresee a nonce");
     }
 
     /// Method: nothing accepts. A client that finds the backlog full would retry until its timeout.

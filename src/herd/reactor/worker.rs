@@ -30,14 +30,14 @@ use crate::places::budget::{Ledger, Spent};
 use crate::places::call_gate::{CallGate, CallId};
 use crate::places::remote::Trouble;
 use crate::places::render::status::UNKNOWN_ERROR;
-use crate::places::{Loaded, Local, Remote, Source, Told, render};
+use crate::places::{Loaded, Local, Outcome, Remote, Source, render};
 use crate::trace::{Call, Row};
 use herd_core::names::PeerId;
 use herd_core::whatsat::Question;
 
 /// What a worker has done.
 pub enum Finished {
-    Places { call: CallId, told: Told, body: Vec<u8> },
+    Places { call: CallId, outcome: Outcome, body: Vec<u8> },
     Loaded(Result<Loaded, String>),
     Resolved { peer: PeerId, addresses: io::Result<Vec<SocketAddr>> },
     TraceWritten,
@@ -197,12 +197,12 @@ fn ask_for_ever(
         let mut body = Vec::new();
         // A panic in a library must cost one answer, not one thread of the pool.
         let asked = catch_unwind(AssertUnwindSafe(|| source.answer(&question, &mut body)));
-        let told = asked.unwrap_or_else(|_| {
+        let outcome = asked.unwrap_or_else(|_| {
             body.clear();
             render::failure(UNKNOWN_ERROR, "the source of places failed", &mut body);
-            Told::Excuse
+            Outcome::Failed
         });
-        completion_sender.post(row, began, Finished::Places { call, told, body });
+        completion_sender.post(row, began, Finished::Places { call, outcome, body });
     }
 }
 

@@ -206,7 +206,7 @@ impl RunDir {
         let stem =
             if name.len() > NAME_BYTES_MAX { suffix.unwrap_or(name.len()) } else { name.len() };
         parse_name(&name[..stem])
-            .map_err(|sentence| io::Error::new(io::ErrorKind::InvalidInput, sentence))?;
+            .map_err(|message| io::Error::new(io::ErrorKind::InvalidInput, message))?;
         Ok(self.path.join(format!("{name}.{extension}")))
     }
 

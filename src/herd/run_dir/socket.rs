@@ -71,8 +71,8 @@ impl RunDir {
         }
         let about = fs::symlink_metadata(&path)?;
         if !about.is_dir() || about.uid() != user.as_raw() || about.mode() & 0o022 != 0 {
-            let sentence = format!("{} is not ours alone: remove it", path.display());
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, sentence));
+            let message = format!("{} is not ours alone: remove it", path.display());
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
         }
         Ok(path)
     }

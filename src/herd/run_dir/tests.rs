@@ -22,8 +22,8 @@ fn a_claim_is_held_until_it_is_dropped() {
     let ours = std::process::id();
     assert_eq!(run_dir.holder("Hill").unwrap(), Some(Holder::Process(ours)));
     assert_eq!(run_dir.holder("Smith").unwrap(), None);
-    let sentence = run_dir.claim("Hill").unwrap_err().to_string();
-    assert!(sentence.starts_with(&format!("Hill is running already (pid {ours})")));
+    let message = run_dir.claim("Hill").unwrap_err().to_string();
+    assert!(message.starts_with(&format!("Hill is running already (pid {ours})")));
     let other = run_dir.claim("Bona").unwrap();
 
     drop(claim);
@@ -97,8 +97,8 @@ fn who_has_lost_its_pid_file_is_still_there() {
     assert_eq!(run_dir.names().unwrap(), ["Hill"]);
     assert_eq!(run_dir.check("Hill", ours), Holder::Process(ours));
     assert!(run_dir.lives("Hill", ours));
-    let sentence = run_dir.claim("Hill").unwrap_err().to_string();
-    assert!(sentence.starts_with("Hill is running already"), "{sentence}");
+    let message = run_dir.claim("Hill").unwrap_err().to_string();
+    assert!(message.starts_with("Hill is running already"), "{message}");
     drop(claim);
 }
 
@@ -197,6 +197,6 @@ fn a_directory_that_cannot_be_made_is_named() {
     let (dir, _) = run_dir();
     let file = dir.path().join("file");
     fs::write(&file, "").unwrap();
-    let sentence = RunDir::new(file.join("run")).claim("Hill").unwrap_err().to_string();
-    assert!(sentence.contains("file/run cannot be used ("), "{sentence}");
+    let message = RunDir::new(file.join("run")).claim("Hill").unwrap_err().to_string();
+    assert!(message.contains("file/run cannot be used ("), "{message}");
 }

@@ -80,10 +80,10 @@ impl Recording {
         let (pid, tid, start) = (std::process::id(), row.tid(), micros(record.start_ns));
         write!(out, "{{\"name\":\"{name}\",\"cat\":\"{category}\",\"ts\":{start},\"pid\":{pid},")?;
         match record.note {
-            SpanKind::Hop { way: Way::Told, id, .. } => {
+            SpanKind::Hop { way: Way::Sent, id, .. } => {
                 write!(out, "\"ph\":\"s\",\"id\":\"{id:016x}\"")?
             }
-            SpanKind::Hop { way: Way::Heard, id, .. } => {
+            SpanKind::Hop { way: Way::Received, id, .. } => {
                 write!(out, "\"ph\":\"f\",\"bp\":\"e\",\"id\":\"{id:016x}\"")?;
             }
             _ => write!(out, "\"ph\":\"X\",\"dur\":{}", micros(record.length_ns))?,
@@ -124,8 +124,8 @@ impl Recording {
                 format!("\"conn\":\"{conn}\",\"door\":\"{:?}\"", conn.kind())
             }
             SpanKind::Fill { conn, bytes } => format!("\"conn\":\"{conn}\",\"bytes\":{bytes}"),
-            SpanKind::Tell { told, lines, outputs } => {
-                let (input, conn) = told.parts();
+            SpanKind::Tell { input, lines, outputs } => {
+                let (input, conn) = input.parts();
                 let conn = conn.map_or_else(String::new, |conn| format!(",\"conn\":\"{conn}\""));
                 format!("\"input\":\"{input}\"{conn},\"lines\":{lines},\"outputs\":{outputs}")
             }

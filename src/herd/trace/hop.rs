@@ -13,8 +13,8 @@ use herd_core::names::ConnId;
 /// Which end of a hop this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
-    Told,
-    Heard,
+    Sent,
+    Received,
 }
 
 /// As much of a client's id as a record has room for.
@@ -67,7 +67,7 @@ impl Links {
         link: (Way, ConnId),
         ports: impl FnOnce() -> Option<[u16; 2]>,
     ) -> Option<LinkName> {
-        let place = (2 * link.1.slot() + usize::from(link.0 == Way::Told)) % self.0.len();
+        let place = (2 * link.1.slot() + usize::from(link.0 == Way::Sent)) % self.0.len();
         match self.0[place] {
             Some((known, name)) if known == link => Some(name),
             _ => {
@@ -135,13 +135,13 @@ mod tests {
     fn ports_are_asked_for_once() {
         let mut links = Links::default();
         let conn = ConnId::new(ConnKind::Peer, 1, 3);
-        assert!(links.name((Way::Told, conn), || None).is_none());
-        for way in [Way::Told, Way::Heard] {
+        assert!(links.name((Way::Sent, conn), || None).is_none());
+        for way in [Way::Sent, Way::Received] {
             assert!(links.name((way, conn), || Some([1, 2])).is_some());
             assert!(links.name((way, conn), || panic!("known")).is_some());
         }
         let next = ConnId::new(ConnKind::Peer, 2, 3);
-        let name = links.name((Way::Told, next), || Some([65535, 65535])).unwrap();
+        let name = links.name((Way::Sent, next), || Some([65535, 65535])).unwrap();
         assert_eq!(&name.bytes[..name.length], b" 65535>65535");
     }
 

@@ -30,7 +30,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use herd_core::border::Input;
 use herd_core::names::{ConnId, ConnKind, PeerId};
 use hop::{ClientStart, Links, Way};
-pub(crate) use span_kind::{Due, SpanKind, Told, Turn};
+pub(crate) use span_kind::{Due, InputKind, SpanKind, Turn};
 
 /// Records that are kept: some 10,000 turns of one request each, in 3 MiB.
 const RECORDS_MAX: usize = 65_536;
@@ -163,15 +163,15 @@ impl Recorder {
 
     /// An input is about to be given to the core.
     #[inline]
-    pub(crate) fn begin_tell(&self, input: &Input<'_, '_>) -> Option<(Span, Told)> {
-        self.is_on().then(|| (self.begin(), Told::from(input)))
+    pub(crate) fn begin_tell(&self, input: &Input<'_, '_>) -> Option<(Span, InputKind)> {
+        self.is_on().then(|| (self.begin(), InputKind::from(input)))
     }
 
     /// So many outputs came of it, and are carried out.
     #[inline]
-    pub(crate) fn end_tell(&mut self, begun: Option<(Span, Told)>, outputs: usize) {
-        if let Some((span, told)) = begun {
-            self.end(span, || SpanKind::Tell { told, lines: 0, outputs: outputs as u32 });
+    pub(crate) fn end_tell(&mut self, begun: Option<(Span, InputKind)>, outputs: usize) {
+        if let Some((span, input)) = begun {
+            self.end(span, || SpanKind::Tell { input, lines: 0, outputs: outputs as u32 });
         }
     }
 
@@ -255,11 +255,11 @@ impl Ring {
         heard: &[u8],
         ports: impl FnOnce() -> Option<[u16; 2]>,
     ) -> u64 {
-        self.hops((Way::Heard, conn), span.0 + 1, heard, ports);
+        self.hops((Way::Received, conn), span.0 + 1, heard, ports);
         let newlines = heard.iter().filter(|&&byte| byte == b'\n').count();
         let has_rest = !heard.is_empty() && !heard.ends_with(b"\n");
         let lines = (newlines + usize::from(has_rest)) as u32;
-        self.end(span, SpanKind::Tell { told: Told::Lines(conn), lines, outputs })
+        self.end(span, SpanKind::Tell { input: InputKind::Lines(conn), lines, outputs })
     }
 
     #[cold]
@@ -275,7 +275,7 @@ impl Ring {
             return None;
         }
         let now_ns = self.origin.nanos(Instant::now());
-        self.hops((Way::Told, conn), now_ns, lines, ports);
+        self.hops((Way::Sent, conn), now_ns, lines, ports);
         Some(now_ns)
     }
 

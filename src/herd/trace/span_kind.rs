@@ -23,7 +23,7 @@ pub enum SpanKind {
     Bury { slots: u32 },
     Accept { conn: ConnId },
     Fill { conn: ConnId, bytes: u32 },
-    Tell { told: Told, lines: u32, outputs: u32 },
+    Tell { input: InputKind, lines: u32, outputs: u32 },
     Write { conn: ConnId, bytes: u32, left: u32 },
     Dial { peer: PeerId },
     Call { row: Row },
@@ -57,7 +57,7 @@ pub enum Due {
 
 /// Which input the core was given, and of which connection.
 #[derive(Clone, Copy, Debug)]
-pub enum Told {
+pub enum InputKind {
     Started,
     Accepted(ConnId),
     Connected(ConnId),
@@ -100,46 +100,46 @@ impl SpanKind {
     }
 }
 
-impl Told {
+impl InputKind {
     pub fn parts(self) -> (&'static str, Option<ConnId>) {
         match self {
-            Told::Started => ("Started", None),
-            Told::Accepted(conn) => ("Accepted", Some(conn)),
-            Told::Connected(conn) => ("Connected", Some(conn)),
-            Told::DialFailed => ("DialFailed", None),
-            Told::Lines(conn) => ("Lines", Some(conn)),
-            Told::Ended(conn) => ("Ended", Some(conn)),
-            Told::Closed(conn) => ("Closed", Some(conn)),
-            Told::Taken(conn) => ("Taken", Some(conn)),
-            Told::Drained(conn) => ("Drained", Some(conn)),
-            Told::PlacesArrived => ("PlacesArrived", None),
-            Told::TimerFired => ("TimerFired", None),
-            Told::Draining => ("Draining", None),
-            Told::Leaving => ("Leaving", None),
-            Told::JournalRoom => ("JournalRoom", None),
-            Told::JournalMissesAll => ("JournalMissesAll", None),
+            InputKind::Started => ("Started", None),
+            InputKind::Accepted(conn) => ("Accepted", Some(conn)),
+            InputKind::Connected(conn) => ("Connected", Some(conn)),
+            InputKind::DialFailed => ("DialFailed", None),
+            InputKind::Lines(conn) => ("Lines", Some(conn)),
+            InputKind::Ended(conn) => ("Ended", Some(conn)),
+            InputKind::Closed(conn) => ("Closed", Some(conn)),
+            InputKind::Taken(conn) => ("Taken", Some(conn)),
+            InputKind::Drained(conn) => ("Drained", Some(conn)),
+            InputKind::PlacesArrived => ("PlacesArrived", None),
+            InputKind::TimerFired => ("TimerFired", None),
+            InputKind::Draining => ("Draining", None),
+            InputKind::Leaving => ("Leaving", None),
+            InputKind::JournalRoom => ("JournalRoom", None),
+            InputKind::JournalMissesAll => ("JournalMissesAll", None),
         }
     }
 }
 
-impl From<&Input<'_, '_>> for Told {
-    fn from(input: &Input<'_, '_>) -> Told {
+impl From<&Input<'_, '_>> for InputKind {
+    fn from(input: &Input<'_, '_>) -> InputKind {
         match *input {
-            Input::Started => Told::Started,
-            Input::Accepted { conn } => Told::Accepted(conn),
-            Input::Connected { conn, .. } => Told::Connected(conn),
-            Input::DialFailed { .. } => Told::DialFailed,
-            Input::Lines { conn, .. } => Told::Lines(conn),
-            Input::Ended { conn } => Told::Ended(conn),
-            Input::Closed { conn } => Told::Closed(conn),
-            Input::Taken { conn, .. } => Told::Taken(conn),
-            Input::Drained { conn } => Told::Drained(conn),
-            Input::PlacesArrived { .. } => Told::PlacesArrived,
-            Input::TimerFired { .. } => Told::TimerFired,
-            Input::Draining => Told::Draining,
-            Input::Leaving => Told::Leaving,
-            Input::JournalRoom { .. } => Told::JournalRoom,
-            Input::JournalMissesAll => Told::JournalMissesAll,
+            Input::Started => InputKind::Started,
+            Input::Accepted { conn } => InputKind::Accepted(conn),
+            Input::Connected { conn, .. } => InputKind::Connected(conn),
+            Input::DialFailed { .. } => InputKind::DialFailed,
+            Input::Lines { conn, .. } => InputKind::Lines(conn),
+            Input::Ended { conn } => InputKind::Ended(conn),
+            Input::Closed { conn } => InputKind::Closed(conn),
+            Input::Taken { conn, .. } => InputKind::Taken(conn),
+            Input::Drained { conn } => InputKind::Drained(conn),
+            Input::PlacesArrived { .. } => InputKind::PlacesArrived,
+            Input::TimerFired { .. } => InputKind::TimerFired,
+            Input::Draining => InputKind::Draining,
+            Input::Leaving => InputKind::Leaving,
+            Input::JournalRoom { .. } => InputKind::JournalRoom,
+            Input::JournalMissesAll => InputKind::JournalMissesAll,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Experiments on the other side: what asyncio does, shown in the twin or beside it.
 //!
 //! Each is a script of its own, to be read as Python; here is only how it is run. A script prints
-//! a row for each figure (what, expected, found; tabs between them), and ends with a sentence and
+//! a row for each figure (what, expected, found; tabs between them), and ends with a message and
 //! exit code 1 if its effect does not show. The twin comes to it as a module, through a pipe, so
 //! that no file is left behind.
 
@@ -90,8 +90,8 @@ fn python(script: &str, found: &mut Findings) -> io::Result<()> {
     let mut look = Command::new("python3");
     look.args(["-c", IS_OLD_ENOUGH]).stderr(Stdio::null());
     if !look.status().is_ok_and(|status| status.success()) {
-        let sentence = "this experiment needs python3, 3.11 or later, which is missing here";
-        return Err(io::Error::new(ErrorKind::Unsupported, sentence));
+        let message = "this experiment needs python3, 3.11 or later, which is missing here";
+        return Err(io::Error::new(ErrorKind::Unsupported, message));
     }
     let mut python = Command::new("python3");
     python.args(["-c", &format!("{PREAMBLE}{script}")]);

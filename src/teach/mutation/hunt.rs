@@ -58,7 +58,7 @@ pub struct Catch {
     pub is_crowd: bool,
     /// The name of the promise.
     pub promise: String,
-    pub sentence: String,
+    pub message: String,
 }
 
 /// A copy of the tree that is built.
@@ -97,8 +97,8 @@ struct Diagnostic {
 impl Catch {
     /// The one line that `herd mutants --inside` prints of it.
     pub fn line(&self) -> String {
-        let Catch { runs, seed, is_crowd, promise, sentence } = self;
-        format!("{runs} {seed} {is_crowd} {promise} {sentence}")
+        let Catch { runs, seed, is_crowd, promise, message } = self;
+        format!("{runs} {seed} {is_crowd} {promise} {message}")
     }
 
     fn parse(line: &str) -> Option<Catch> {
@@ -108,7 +108,7 @@ impl Catch {
             seed: words.next()?.parse().ok()?,
             is_crowd: words.next()?.parse().ok()?,
             promise: words.next()?.to_owned(),
-            sentence: words.next()?.to_owned(),
+            message: words.next()?.to_owned(),
         })
     }
 }
@@ -245,8 +245,8 @@ impl Copy {
             };
             if !matches!(found, Found::Nothing) {
                 let who = test.map_or("the simulator", |test| &test.name);
-                let sentence = format!("without any bug, {who} is not content: {found:?}");
-                return Err(MutationError::Copy(sentence));
+                let message = format!("without any bug, {who} is not content: {found:?}");
+                return Err(MutationError::Copy(message));
             }
         }
         Ok(())
@@ -374,8 +374,8 @@ mod tests {
 
     #[test]
     fn a_catch_is_read_as_it_was_written() {
-        let [promise, sentence] = ["I4", "A holds \"x\", B does not"].map(str::to_owned);
-        let catch = Catch { runs: 3, seed: 2, is_crowd: false, promise, sentence };
+        let [promise, message] = ["I4", "A holds \"x\", B does not"].map(str::to_owned);
+        let catch = Catch { runs: 3, seed: 2, is_crowd: false, promise, message };
         assert_eq!(Catch::parse(&catch.line()), Some(catch));
         assert_eq!(Catch::parse("all promises kept"), None);
     }

@@ -50,7 +50,7 @@ struct Merged<'a> {
 /// Lays these traces, which have names, on one timeline. One alone stays as it is.
 ///
 /// # Errors
-/// A sentence about the first that is no trace or is empty.
+/// A message about the first that is no trace or is empty.
 pub fn merge(texts: &[(String, String)]) -> Result<String, String> {
     let mut traces = Vec::new();
     for (name, text) in texts {
@@ -207,10 +207,10 @@ mod tests {
     fn what_is_no_trace_is_named() {
         let check = |text: &str, part: &str| {
             let texts = [trace("A", 1, 0.0, 0.0), ("b.json".to_owned(), text.to_owned())];
-            let sentence = merge(&texts).unwrap_err();
-            assert!(sentence.starts_with("b.json "), "{sentence}");
-            assert_eq!(merge(&texts[1..]), Err(sentence.clone()), "one alone is read as well");
-            assert!(sentence.contains(part), "{sentence}");
+            let message = merge(&texts).unwrap_err();
+            assert!(message.starts_with("b.json "), "{message}");
+            assert_eq!(merge(&texts[1..]), Err(message.clone()), "one alone is read as well");
+            assert!(message.contains(part), "{message}");
         };
         check("", "EOF");
         check("{}", "otherData");

@@ -79,13 +79,13 @@ impl SimFlags {
         if let Some((Shape::Preset(preset), servers)) = graph.zip(servers.as_ref())
             && !servers.contains(&preset.servers.len())
         {
-            let sentence = format!("the herd of {} has {}", preset.year, preset.servers.len());
-            return Err(Failure::new(Exit::Usage, sentence + " servers"));
+            let message = format!("the herd of {} has {}", preset.year, preset.servers.len());
+            return Err(Failure::new(Exit::Usage, message + " servers"));
         }
         let is_large = servers.as_ref().is_some_and(|servers| *servers.end() > SERVERS_MAX);
         if is_large && faults.is_some_and(|faults| !faults.is_empty()) {
-            let sentence = format!("nothing goes wrong in herds of more than {SERVERS_MAX}");
-            return Err(Failure::new(Exit::Usage, sentence));
+            let message = format!("nothing goes wrong in herds of more than {SERVERS_MAX}");
+            return Err(Failure::new(Exit::Usage, message));
         }
         let reports = reports.or(is_large.then_some(100));
         let plan = Plan { servers, graph, faults, reports };

@@ -31,7 +31,7 @@ pub(super) struct ServerTable {
 
 impl Source<'_> {
     fn name(&self, text: &Spanned<String>) -> Result<String, ConfigError> {
-        parse_name(text.get_ref()).map_err(|sentence| self.error(text.span(), &sentence))
+        parse_name(text.get_ref()).map_err(|message| self.error(text.span(), &message))
     }
 
     /// The herd, of which it is not known yet whether it is open.
@@ -39,8 +39,8 @@ impl Source<'_> {
         let id = self.name(&tables.herd)?;
         let mut herd = Herd { id, members: Vec::new(), links: Vec::new(), open: false };
         if tables.server.is_empty() {
-            let sentence = "this herd has no servers: add a [[server]] with `name` and `clients`";
-            return Err(self.error(tables.herd.span(), sentence));
+            let message = "this herd has no servers: add a [[server]] with `name` and `clients`";
+            return Err(self.error(tables.herd.span(), message));
         }
         for (position, table) in tables.server.iter().enumerate() {
             let member = self.member(&herd, table, &tables.server[..position])?;
@@ -62,31 +62,31 @@ impl Source<'_> {
         let name = self.name(&table.name)?;
         if let Some(first) = earlier.iter().find(|first| *first.name.get_ref() == name) {
             let line = self.line(&first.name.span());
-            let sentence = format!("{name} is on line {line} already: a server has one [[server]]");
-            return Err(self.error(table.name.span(), &sentence));
+            let message = format!("{name} is on line {line} already: a server has one [[server]]");
+            return Err(self.error(table.name.span(), &message));
         }
         let clients = self.address(herd, &table.clients)?;
         if table.plain {
             return self.course_server(name, clients, table);
         }
         if let Some(shape) = &table.shape {
-            let sentence = format!("{name} is not plain and so its lines have no `shape`");
-            return Err(self.error(shape.span(), &sentence));
+            let message = format!("{name} is not plain and so its lines have no `shape`");
+            return Err(self.error(shape.span(), &message));
         }
         let peers = match &table.peers {
             Some(peers) => self.address(herd, peers)?,
             None => {
                 let port = clients.port.checked_add(PEER_PORT_OFFSET).ok_or_else(|| {
-                    let sentence = "client port + 100 is no port: give this server its `peers`";
-                    self.error(table.clients.span(), sentence)
+                    let message = "client port + 100 is no port: give this server its `peers`";
+                    self.error(table.clients.span(), message)
                 })?;
                 let peers = Address { host: clients.host.clone(), port };
                 self.address(herd, &Spanned::new(table.clients.span(), peers))?
             }
         };
         if peers.same_as(&clients) {
-            let sentence = format!("{name} cannot serve clients and peers on the same {peers}");
-            return Err(self.error(table.clients.span(), &sentence));
+            let message = format!("{name} cannot serve clients and peers on the same {peers}");
+            return Err(self.error(table.clients.span(), &message));
         }
         Ok(Member { name, clients, peers: Some(peers), shape: PlainShape::default() })
     }
@@ -98,15 +98,15 @@ impl Source<'_> {
         table: &ServerTable,
     ) -> Result<Member, ConfigError> {
         if let Some(peers) = &table.peers {
-            let sentence = format!("{name} is plain and so has no port for peers: remove `peers`");
-            return Err(self.error(peers.span(), &sentence));
+            let message = format!("{name} is plain and so has no port for peers: remove `peers`");
+            return Err(self.error(peers.span(), &message));
         }
         if !clients.is_loopback() {
-            let sentence = format!(
+            let message = format!(
                 "{name} is plain and so must be on loopback, not on {clients}: \
                  anybody can forge plain AT lines"
             );
-            return Err(self.error(table.clients.span(), &sentence));
+            return Err(self.error(table.clients.span(), &message));
         }
         let shape = table.shape.as_ref().map(|shape| shape.get_ref().clone()).unwrap_or_default();
         Ok(Member { name, clients, peers: None, shape })
@@ -116,20 +116,20 @@ impl Source<'_> {
     fn address(&self, herd: &Herd, address: &Spanned<Address>) -> Result<Address, ConfigError> {
         let found = address.get_ref();
         if found.ip().is_some_and(|ip| ip.is_unspecified()) {
-            let sentence = format!(
+            let message = format!(
                 "nobody can dial {found}: write the address that others dial, and listen on all \
                  of this machine's with `herd serve --bind {}`",
                 found.host
             );
-            return Err(self.error(address.span(), &sentence));
+            return Err(self.error(address.span(), &message));
         }
         if let Some(other) = herd.taken_by(found) {
             let other = &other.name;
-            let sentence = format!(
+            let message = format!(
                 "{found} belongs to {other} already (a server has a port for clients and one for \
                  peers, by default 100 above it)"
             );
-            return Err(self.error(address.span(), &sentence));
+            return Err(self.error(address.span(), &message));
         }
         Ok(found.clone())
     }
@@ -140,7 +140,7 @@ impl Source<'_> {
         pair: &Spanned<[String; 2]>,
         earlier: &[Spanned<[String; 2]>],
     ) -> Result<Link, ConfigError> {
-        let fail = |sentence: &str| Err(self.error(pair.span(), sentence));
+        let fail = |message: &str| Err(self.error(pair.span(), message));
         let [dials, accepts] = pair.get_ref();
         for end in [dials, accepts] {
             if herd.member(end).is_none() {

@@ -3,7 +3,7 @@
 //! It needs no network, no key and no thread: a new herd has real places at once. A question costs
 //! microseconds, so it is answered on the loop. It knows towns, not shops.
 //!
-//! The text is unpacked into one block and stays there; a place is a view of its row:
+//! The text is unpacked into one block and stays there (`held`):
 //!
 //! ```text
 //! text  =Finland⏎630752⇥Ypäjä⇥60.80⇥23.28⏎630768⇥Ylöjärvi⇥61.55⇥23.58⏎=France⏎…
@@ -16,15 +16,12 @@
 
 use std::fmt;
 use std::io::{self, Read};
-use std::num::NonZeroUsize;
 
 use flate2::read::GzDecoder;
 
-use super::globe;
-use super::index::Index;
-use super::render;
-use super::{Place, Source, Told};
-use herd_core::whatsat::{Position, Question};
+use super::held::{self, Held, Rows};
+use super::{Place, globe};
+use herd_core::whatsat::Position;
 
 /// What `make.py` made.
 static PACKED: &[u8] = include_bytes!("cities1000.tsv.gz");
@@ -38,15 +35,15 @@ const ROWS: usize = 171_000;
 const HTML_ATTRIBUTION: &str = "Places: <a href=\"https://www.geonames.org/\">GeoNames</a>, \
      <a href=\"https://creativecommons.org/licenses/by/4.0/\">CC BY 4.0</a>, modified";
 
-/// The embedded places, ready to be asked.
-pub struct Atlas {
+/// The embedded places, ready to be asked. If some are equally far, the order is by region, then as
+/// `make.py` sorts.
+pub type Atlas = Held<Towns>;
+
+/// The text of the atlas.
+pub struct Towns {
     text: String,
-    /// Where in `text` the row of each place begins.
-    rows: Vec<u32>,
-    /// Where in `text` the heading of each region begins, in rising order.
+    /// Where the heading of each region begins, in rising order.
     regions: Vec<u32>,
-    /// Its rows are indices of `rows`.
-    index: Index,
 }
 
 /// Why there is no atlas: the compiled-in data are not what `make.py` makes.
@@ -74,23 +71,6 @@ impl Atlas {
         Atlas::unpack(PACKED)
     }
 
-    /// How many places there are.
-    pub fn len(&self) -> usize {
-        self.rows.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
-    }
-
-    /// At most `bound` places within `radius_km` of `at`, nearest first. If some are equally far,
-    /// the order of the text decides: by region, then as `make.py` sorts.
-    pub fn nearest(&self, at: Position, radius_km: f64, bound: NonZeroUsize) -> Vec<Place<'_>> {
-        let rows = self.index.nearest(at, radius_km, bound);
-        rows.into_iter().map(|row| self.place(self.rows[row as usize])).collect()
-    }
-
     fn unpack(packed: &[u8]) -> Result<Atlas, AtlasError> {
         let mut text = String::with_capacity(TEXT_BYTES);
         GzDecoder::new(packed).read_to_string(&mut text).map_err(AtlasError::Packed)?;
@@ -113,37 +93,24 @@ impl Atlas {
             }
             begin += line.len() + 1;
         }
-        let index = Index::new(&vectors).ok_or(AtlasError::TooMany)?;
-        Ok(Atlas { text, rows, regions, index })
+        Held::new(Towns { text, regions }, rows, &vectors, Some(HTML_ATTRIBUTION))
+            .ok_or(AtlasError::TooMany)
     }
+}
 
-    /// The place whose row begins at `offset`.
+impl Rows for Towns {
     fn place(&self, offset: u32) -> Place<'_> {
-        let row = Row::parse(self.line(offset)).expect("every row was parsed when it was indexed");
+        let row = held::line(&self.text, offset);
+        let row = Row::parse(row).expect("every row was parsed when it was indexed");
         let heading = self.regions.partition_point(|&region| region < offset) - 1;
         Place {
             authority: "geonames",
             id: row.id,
             name: row.name,
             position: row.position,
-            vicinity: &self.line(self.regions[heading])[1..],
+            vicinity: &held::line(&self.text, self.regions[heading])[1..],
             types: "locality;political",
         }
-    }
-
-    /// The line that begins at `offset`, without its newline.
-    fn line(&self, offset: u32) -> &str {
-        let rest = &self.text[offset as usize..];
-        &rest[..memchr::memchr(b'\n', rest.as_bytes()).unwrap_or(rest.len())]
-    }
-}
-
-impl Source for Atlas {
-    fn answer(&self, question: &Question, out: &mut Vec<u8>) -> Told {
-        let bound = NonZeroUsize::new(question.bound.into()).unwrap_or(NonZeroUsize::MIN);
-        let near = self.nearest(question.at, question.radius_km, bound);
-        render::found(&[HTML_ATTRIBUTION], &near, question.bound, out);
-        Told::Answer
     }
 }
 
@@ -182,6 +149,8 @@ mod tests {
     use std::sync::LazyLock;
 
     use super::*;
+    use crate::places::{Source, render};
+    use herd_core::whatsat::Question;
 
     static ATLAS: LazyLock<Atlas> = LazyLock::new(|| Atlas::load().unwrap());
 
@@ -199,7 +168,7 @@ mod tests {
     fn every_place_is_there() {
         assert_eq!(ATLAS.len(), 170_391);
         for &row in &ATLAS.rows {
-            let place = ATLAS.place(row);
+            let place = ATLAS.text.place(row);
             assert!(!place.name.is_empty() && !place.vicinity.is_empty(), "{place:?}");
         }
     }

@@ -4,7 +4,7 @@
 //! number and the reason; a file that cannot be read at all is an error. `csv` and `geojson` find
 //! the rows of their formats, `unpack` opens a file; what all rows become is here.
 //!
-//! The places are kept as text, a row a line, in the atlas's way:
+//! The places are kept as text, a row a line (`held`):
 //!
 //! ```text
 //! text   osm:25⇥Kappeli⇥60.16⇥24.94⇥restaurant⇥Eteläesplanadi 1, Helsinki⏎osm:31⇥Stockmann⇥…
@@ -21,16 +21,13 @@ mod survey;
 mod unpack;
 
 use std::io::BufRead;
-use std::num::NonZeroUsize;
 use std::path::Path;
 use std::{fmt, io};
 
-use super::globe;
-use super::index::Index;
-use super::render;
-use super::{Place, Source, Told};
+use super::held::{self, Held, Rows};
+use super::{Place, globe, render};
 use crate::config::limits::PLACE_BYTES_MAX;
-use herd_core::whatsat::{Position, Question};
+use herd_core::whatsat::Position;
 pub use survey::{Fault, Survey, counted};
 
 /// Bytes that are read of a file, unpacked: five million places. It keeps a mistyped path or a
@@ -45,14 +42,10 @@ const ROW_BYTES_SURE: usize = PLACE_BYTES_MAX / 16;
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// The places of a file, ready to be asked.
-pub struct PlacesFile {
-    text: String,
-    /// Where in `text` the row of each place begins.
-    rows: Vec<u32>,
-    /// Its rows are indices of `rows`.
-    index: Index,
-    attributions: Vec<String>,
-}
+pub type PlacesFile = Held<FileRows>;
+
+/// The rows of a file, all written alike.
+pub struct FileRows(String);
 
 /// Why a file cannot be used at all.
 #[derive(Debug)]
@@ -104,23 +97,6 @@ impl PlacesFile {
         PlacesFile::read(unpack::open(path)?, attribution)
     }
 
-    /// How many places there are.
-    pub fn len(&self) -> usize {
-        self.rows.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
-    }
-
-    /// At most `bound` places within `radius_km` of `at`, nearest first. If some are equally far,
-    /// the earlier in the file comes first.
-    pub fn nearest(&self, at: Position, radius_km: f64, bound: NonZeroUsize) -> Vec<Place<'_>> {
-        let rows = self.index.nearest(at, radius_km, bound);
-        rows.into_iter().map(|row| place(&self.text, self.rows[row as usize])).collect()
-    }
-
     fn read(
         packed: impl BufRead,
         attribution: Option<&str>,
@@ -129,19 +105,14 @@ impl PlacesFile {
         let Gathered { mut text, mut rows, vectors, survey, .. } = gathered;
         text.shrink_to_fit();
         rows.shrink_to_fit();
-        let index = Index::new(&vectors).ok_or(FileError::TooMany)?;
-        let attributions = attribution.map(str::to_owned).into_iter().collect();
-        Ok((PlacesFile { text, rows, index, attributions }, survey))
+        let held = Held::new(FileRows(text), rows, &vectors, attribution);
+        Ok((held.ok_or(FileError::TooMany)?, survey))
     }
 }
 
-impl Source for PlacesFile {
-    fn answer(&self, question: &Question, out: &mut Vec<u8>) -> Told {
-        let bound = NonZeroUsize::new(question.bound.into()).unwrap_or(NonZeroUsize::MIN);
-        let near = self.nearest(question.at, question.radius_km, bound);
-        let attributions: Vec<_> = self.attributions.iter().map(String::as_str).collect();
-        render::found(&attributions, &near, question.bound, out);
-        Told::Answer
+impl Rows for FileRows {
+    fn place(&self, offset: u32) -> Place<'_> {
+        place(&self.0, offset)
     }
 }
 
@@ -239,9 +210,7 @@ impl Gathered {
 
 /// The place whose row begins at `offset`.
 fn place(text: &str, offset: u32) -> Place<'_> {
-    let rest = &text[offset as usize..];
-    let row = &rest[..memchr::memchr(b'\n', rest.as_bytes()).unwrap_or(rest.len())];
-    let mut fields = row.split('\t');
+    let mut fields = held::line(text, offset).split('\t');
     let mut next = || fields.next().expect("`Gathered::write` writes every field");
     let (id, name) = (next(), next());
     let mut degrees = || next().parse().expect("`Gathered::put` parsed it before");

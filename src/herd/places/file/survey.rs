@@ -72,7 +72,7 @@ impl Survey {
         self.skipped.values().map(|skipped| skipped.rows).sum()
     }
 
-    /// One sentence for each fault, with the first lines that have it.
+    /// One message for each fault, with the first lines that have it.
     pub fn complaints(&self) -> impl Iterator<Item = String> {
         self.skipped.iter().map(|(fault, Skipped { rows, lines })| {
             let named: Vec<_> = lines.iter().map(u64::to_string).collect();

@@ -6,17 +6,19 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use super::*;
+use crate::places::{Outcome, Source};
+use herd_core::whatsat::Question;
 
 fn read(bytes: &[u8]) -> Result<(PlacesFile, Survey), String> {
     PlacesFile::read(bytes, Some("<b>us</b>")).map_err(|error| error.to_string())
 }
 
 /// Every place of a file, as `id|name|lat|lon|types|vicinity`, and what was wrong with others.
-fn told(bytes: &[u8]) -> Result<(Vec<String>, Vec<String>), String> {
+fn read_all(bytes: &[u8]) -> Result<(Vec<String>, Vec<String>), String> {
     let (file, survey) = read(bytes)?;
     assert_eq!(file.len(), survey.places);
     let spell = |&row: &u32| {
-        let Place { id, name, position, types, vicinity, .. } = place(&file.text, row);
+        let Place { id, name, position, types, vicinity, .. } = file.text.place(row);
         let Position { latitude, longitude } = position;
         format!("{id}|{name}|{latitude}|{longitude}|{types}|{vicinity}")
     };
@@ -26,7 +28,7 @@ fn told(bytes: &[u8]) -> Result<(Vec<String>, Vec<String>), String> {
 fn check(text: &str, places: &[&str], complaints: &[&str]) {
     let expected = [places, complaints].map(|list| list.iter().map(|it| it.to_string()).collect());
     let [places, complaints] = expected;
-    assert_eq!(told(text.as_bytes()), Ok((places, complaints)), "{text}");
+    assert_eq!(read_all(text.as_bytes()), Ok((places, complaints)), "{text}");
 }
 
 const CSV: &str = "id,name,lat,lon,type,vicinity\n\
@@ -97,7 +99,7 @@ fn what_is_wrong_has_its_line() {
     let many = format!("{header}{}A,1,2", ",1,2\n".repeat(100));
     check(&many, &["line:102|A|1|2||"], &["100 × no name: line 2, 3, 4, 5, 6, …"]);
     let complaint = "1 × not UTF-8: line 2".to_owned();
-    assert_eq!(told(b"name,lat,lon\n\xff,1,2\n"), Ok((vec![], vec![complaint])));
+    assert_eq!(read_all(b"name,lat,lon\n\xff,1,2\n"), Ok((vec![], vec![complaint])));
 
     let point = "{\"type\":\"Feature\",\"geometry\":{\"type\":\"Point\",\"coordinates\":[0,0]}}";
     let line = point.replace("Point", "LineString");
@@ -114,8 +116,8 @@ fn what_is_wrong_has_its_line() {
 #[test]
 fn what_cannot_be_used_at_all() {
     let refused = |bytes: &[u8], part: &str| {
-        let sentence = told(bytes).unwrap_err();
-        assert!(sentence.contains(part), "{sentence}\n  lacks {part}");
+        let message = read_all(bytes).unwrap_err();
+        assert!(message.contains(part), "{message}\n  lacks {part}");
     };
     refused(b"", "it is empty");
     refused(b" \n\n", "it is empty");
@@ -154,14 +156,14 @@ fn packed(text: &str) -> Vec<u8> {
 #[test]
 fn a_packed_file_is_known_by_its_content() {
     let places = vec![KAPPELI.to_owned(), BAR.to_owned()];
-    assert_eq!(told(&packed(CSV)), Ok((places, vec![])));
+    assert_eq!(read_all(&packed(CSV)), Ok((places, vec![])));
     // Files that were packed one after the other are one.
     let (head, rest) = CSV.split_once('\n').unwrap();
     let both = [packed(&format!("{head}\n")), packed(rest)].concat();
-    assert_eq!(told(&both).unwrap().0.len(), 2);
+    assert_eq!(read_all(&both).unwrap().0.len(), 2);
     // Zeros may follow, between two as well.
     let padded = [packed(&format!("{head}\n")), vec![0; 9], packed(rest), vec![0; 100_000]];
-    assert_eq!(told(&padded.concat()).unwrap().0.len(), 2);
+    assert_eq!(read_all(&padded.concat()).unwrap().0.len(), 2);
 }
 
 /// Goal: any kind of file at the path is answered at once. Method: a pipe without a writer.
@@ -169,8 +171,8 @@ fn a_packed_file_is_known_by_its_content() {
 fn only_a_regular_file_is_opened() {
     let dir = tempfile::tempdir().unwrap();
     let check = |path: &Path, part: &str| {
-        let sentence = PlacesFile::load(path, None).err().unwrap().to_string();
-        assert!(sentence.contains(part), "{sentence}");
+        let message = PlacesFile::load(path, None).err().unwrap().to_string();
+        assert!(message.contains(part), "{message}");
     };
     let pipe = dir.path().join("pipe");
     let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
@@ -194,7 +196,10 @@ fn a_file_answers_with_its_attribution() {
     let ask = |latitude: f64, bound: u8| {
         let at = Position { latitude, longitude: 24.947 };
         let mut out = Vec::new();
-        assert_eq!(file.answer(&Question { at, radius_km: 1.0, bound }, &mut out), Told::Answer);
+        assert_eq!(
+            file.answer(&Question { at, radius_km: 1.0, bound }, &mut out),
+            Outcome::Answered
+        );
         serde_json::from_slice::<serde_json::Value>(&out).unwrap()
     };
     let answer = ask(60.168, 20);
@@ -222,7 +227,7 @@ fn geojson_of_any_layout() {
     let check = |text: &str, ids: [&str; 2]| {
         let expected = vec![place(ids[0], "A"), place(ids[1], "B")];
         for text in [text.as_bytes(), &packed(text)] {
-            assert_eq!(told(text), Ok((expected.clone(), vec![])), "{}", text.escape_ascii());
+            assert_eq!(read_all(text), Ok((expected.clone(), vec![])), "{}", text.escape_ascii());
         }
     };
     check(&format!("\n\u{feff} {a}\n{b}"), ["line:2", "line:3"]);
@@ -316,7 +321,7 @@ fn broken_geojson_is_told_and_the_rest_is_read() {
     let named = |line: u64, name: &str| format!("line:{line}|{name}|60.17|24.94||");
     let check = |text: &str, places: &[String], lines: &str| {
         let complaint = format!("{} × broken JSON: line {lines}", lines.split(", ").count());
-        assert_eq!(told(text.as_bytes()), Ok((places.to_vec(), vec![complaint])), "{text}");
+        assert_eq!(read_all(text.as_bytes()), Ok((places.to_vec(), vec![complaint])), "{text}");
     };
     for cut in [1, 9, 19, 40, b.len() - 30, b.len() - 1] {
         let places = [named(1, "A"), named(3, "C")];
@@ -387,16 +392,16 @@ fn what_means_nothing_is_no_name() {
 #[test]
 fn an_open_quote_is_told() {
     let header = "name,lat,lon\n";
-    let told = |line: u64| format!("1 × a quote is not closed: line {line}");
+    let not_closed = |line: u64| format!("1 × a quote is not closed: line {line}");
     check(
         &format!("{header}A,1,2\nB,1,\"2\nC,1,2\n"),
         &["line:2|A|1|2||", "line:4|C|1|2||"],
-        &[&told(3)],
+        &[&not_closed(3)],
     );
     check(
         &format!("{header}\"A,1,2\nB,1,2\n\"C\",1,2\n"),
         &["line:3|B|1|2||", "line:4|C|1|2||"],
-        &[&told(2)],
+        &[&not_closed(2)],
     );
 }
 

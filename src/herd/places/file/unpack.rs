@@ -90,7 +90,7 @@ struct Unpacked<R> {
 impl<R: BufRead> Read for Unpacked<R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         while let Some(member) = &mut self.member {
-            let length = member.read(out).map_err(told)?;
+            let length = member.read(out).map_err(explained)?;
             if length > 0 || out.is_empty() {
                 return Ok(length);
             }
@@ -124,7 +124,7 @@ fn skip_zeros(packed: &mut impl BufRead) -> io::Result<Option<u8>> {
 }
 
 /// An error of unpacking, in words that say what to do.
-fn told(error: io::Error) -> io::Error {
+fn explained(error: io::Error) -> io::Error {
     let what = match error.kind() {
         io::ErrorKind::UnexpectedEof => "its packed data end too early: fetch it again",
         io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => {

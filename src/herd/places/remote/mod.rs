@@ -17,7 +17,7 @@ use super::cache::Cache;
 use super::globe;
 use super::http::{Address, Failure, Http, Reply, SourceError};
 use super::render;
-use super::{Place, Source, Told};
+use super::{Outcome, Place, Source};
 use crate::config::limits::{PLACE_BYTES_MAX, PLACES_ANSWER_BYTES_MAX};
 use crate::config::{Places, Secret};
 use herd_core::whatsat::{Position, Question};
@@ -162,14 +162,14 @@ impl Remote {
 }
 
 impl Source for Remote {
-    fn answer(&self, question: &Question, out: &mut Vec<u8>) -> Told {
+    fn answer(&self, question: &Question, out: &mut Vec<u8>) -> Outcome {
         let said = self.ask(question, out);
         self.note(&said);
         match said {
-            Ok(_) => Told::Answer,
+            Ok(_) => Outcome::Answered,
             Err(Failure { status, message }) => {
                 render::failure(status, &message, out);
-                Told::Excuse
+                Outcome::Failed
             }
         }
     }

@@ -80,10 +80,10 @@ fn ask_within(
     source: PlacesSource,
     base: &str,
     question: &Question,
-) -> (Told, String) {
+) -> (Outcome, String) {
     let mut out = Vec::new();
-    let told = remote(source, base, deadline).answer(question, &mut out);
-    (told, String::from_utf8(out).unwrap())
+    let outcome = remote(source, base, deadline).answer(question, &mut out);
+    (outcome, String::from_utf8(out).unwrap())
 }
 
 fn ask(base: &str) -> String {
@@ -96,11 +96,11 @@ fn exchange(
     question: &Question,
     code: &str,
     body: &str,
-) -> (Told, String, String) {
+) -> (Outcome, String, String) {
     let bytes = response(code, body.as_bytes());
     let (base, service) = serve(move |socket| socket.write_all(&bytes).unwrap());
-    let (told, answer) = ask_within(DEADLINE, source, &base, question);
-    (told, answer, service.join().unwrap())
+    let (outcome, answer) = ask_within(DEADLINE, source, &base, question);
+    (outcome, answer, service.join().unwrap())
 }
 
 /// Asks a service that answers by `reply`; the source must fail with `status` and `message`,
@@ -140,9 +140,9 @@ fn spelled(request: &str) -> String {
 #[test]
 fn the_request_to_google_legacy_is_the_documented_one() {
     let body = "{\"results\":[{\"n\":3},\n\n{}],\n\n\"status\":\"OK\"}\n\n";
-    let (told, answer, request) = exchange(PlacesSource::GoogleLegacy, &SYDNEY, "200 OK", body);
+    let (outcome, answer, request) = exchange(PlacesSource::GoogleLegacy, &SYDNEY, "200 OK", body);
     let expected = "{\"results\":[{\"n\":3}],\n\"status\":\"OK\"}";
-    assert_eq!((told, answer.as_str()), (Told::Answer, expected));
+    assert_eq!((outcome, answer.as_str()), (Outcome::Answered, expected));
     let line = "GET /maps/api/place/nearbysearch/json?location=-33.8670522%2C151.1957362\
                 &radius=1500&key=AIza%20top%2Bsecret%2F%26%3D%C3%A9 HTTP/1.1";
     assert_eq!(request.lines().next(), Some(line));
@@ -162,7 +162,7 @@ fn a_status_of_the_service_is_passed_on() {
             let (base, service) = serve(move |socket| socket.write_all(&bytes).unwrap());
             let source = remote(PlacesSource::GoogleLegacy, &base, DEADLINE);
             let mut out = Vec::new();
-            assert_eq!(source.answer(&SYDNEY, &mut out), Told::Answer);
+            assert_eq!(source.answer(&SYDNEY, &mut out), Outcome::Answered);
             let answer: serde_json::Value = serde_json::from_slice(&out).unwrap();
             assert_eq!(answer["status"], status, "{code}");
             assert!(answer["error_message"].as_str().unwrap().starts_with("the places service"));
@@ -275,7 +275,8 @@ fn the_request_to_google_new_is_the_documented_one() {
          "displayName":{"text":"Later \"é\"","languageCode":"en"},"types":["bar","cafe"]},
         {"id":"ChIJ1","location":{"latitude":37.794,"longitude":-122.4},
          "displayName":{"text":"First"},"shortFormattedAddress":"1 Road, Town"}]}"#;
-    let (told, answer, request) = exchange(PlacesSource::GoogleNew, &SAN_FRANCISCO, "200 OK", body);
+    let (outcome, answer, request) =
+        exchange(PlacesSource::GoogleNew, &SAN_FRANCISCO, "200 OK", body);
     assert_eq!(
         spelled(&request),
         format!(
@@ -328,7 +329,7 @@ fn the_request_to_google_new_is_the_documented_one() {
    ],
    "status" : "OK"
 }"#;
-    assert_eq!((told, answer.as_str()), (Told::Answer, expected));
+    assert_eq!((outcome, answer.as_str()), (Outcome::Answered, expected));
 }
 
 #[test]
@@ -343,26 +344,26 @@ fn google_new_takes_no_zeros() {
 
 #[test]
 fn what_google_new_refuses_has_a_legacy_status() {
-    fn check(code: &str, body: &str, told: Told, status: &str) {
+    fn check(code: &str, body: &str, outcome: Outcome, status: &str) {
         let (seen, answer, _) = exchange(PlacesSource::GoogleNew, &SAN_FRANCISCO, code, body);
         let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
-        assert_eq!((seen, &answer["status"]), (told, &status.into()), "{code} {body}");
+        assert_eq!((seen, &answer["status"]), (outcome, &status.into()), "{code} {body}");
         assert_eq!(answer["results"], serde_json::json!([]));
     }
     let refusal = format!("{{\"error\":{{\"code\":403,\"message\":\"Consumer api_key:{KEY}\"}}}}");
-    check("200 OK", "{}", Told::Answer, "ZERO_RESULTS");
-    check("200 OK", "{\n}\n", Told::Answer, "ZERO_RESULTS");
-    check("400 Bad Request", &refusal, Told::Answer, "INVALID_REQUEST");
-    check("403 Forbidden", &refusal, Told::Answer, "REQUEST_DENIED");
-    check("429 Too Many Requests", &refusal, Told::Answer, "OVER_QUERY_LIMIT");
-    check("503 Service Unavailable", &refusal, Told::Excuse, "UNKNOWN_ERROR");
-    check("403 Forbidden", "<html>", Told::Excuse, "REQUEST_DENIED");
-    check("302 Found\r\nLocation: http://127.0.0.1:9/", "{}", Told::Excuse, "UNKNOWN_ERROR");
-    check("200 OK", "<html>", Told::Excuse, "UNKNOWN_ERROR");
-    check("200 OK", "{\"login\":\"please\"}", Told::Excuse, "UNKNOWN_ERROR");
-    check("200 OK", "{\"places\":[{}]}", Told::Answer, "ZERO_RESULTS");
-    check("200 OK", "{\"places\":{}}", Told::Excuse, "UNKNOWN_ERROR");
-    check("200 OK", "{\"places\":[", Told::Excuse, "UNKNOWN_ERROR");
+    check("200 OK", "{}", Outcome::Answered, "ZERO_RESULTS");
+    check("200 OK", "{\n}\n", Outcome::Answered, "ZERO_RESULTS");
+    check("400 Bad Request", &refusal, Outcome::Answered, "INVALID_REQUEST");
+    check("403 Forbidden", &refusal, Outcome::Answered, "REQUEST_DENIED");
+    check("429 Too Many Requests", &refusal, Outcome::Answered, "OVER_QUERY_LIMIT");
+    check("503 Service Unavailable", &refusal, Outcome::Failed, "UNKNOWN_ERROR");
+    check("403 Forbidden", "<html>", Outcome::Failed, "REQUEST_DENIED");
+    check("302 Found\r\nLocation: http://127.0.0.1:9/", "{}", Outcome::Failed, "UNKNOWN_ERROR");
+    check("200 OK", "<html>", Outcome::Failed, "UNKNOWN_ERROR");
+    check("200 OK", "{\"login\":\"please\"}", Outcome::Failed, "UNKNOWN_ERROR");
+    check("200 OK", "{\"places\":[{}]}", Outcome::Answered, "ZERO_RESULTS");
+    check("200 OK", "{\"places\":{}}", Outcome::Failed, "UNKNOWN_ERROR");
+    check("200 OK", "{\"places\":[", Outcome::Failed, "UNKNOWN_ERROR");
 }
 
 /// Nodes and ways near Kamppi, one of them twice, one without a name, one without a position.
@@ -381,7 +382,7 @@ const KAMPPI: Question =
 
 #[test]
 fn the_request_to_overpass_is_the_documented_one() {
-    let (told, answer, request) = exchange(PlacesSource::Overpass, &KAMPPI, "200 OK", ELEMENTS);
+    let (outcome, answer, request) = exchange(PlacesSource::Overpass, &KAMPPI, "200 OK", ELEMENTS);
     let body = "data=%5Bout%3Ajson%5D%5Btimeout%3A60%5D%3B\
          nwr(around%3A400%2C60.17%2C24.94)\
          %5B~%22%5E(amenity%7Cshop%7Ctourism%7Cleisure%7Coffice%7Ccraft%7Chistoric)\
@@ -399,7 +400,7 @@ fn the_request_to_overpass_is_the_documented_one() {
             body.len()
         )
     );
-    assert_eq!(told, Told::Answer);
+    assert_eq!(outcome, Outcome::Answered);
     let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
     let credit = answer["html_attributions"][0].as_str().unwrap();
     assert!(credit.contains("OpenStreetMap contributors") && credit.contains("ODbL"), "{credit}");
@@ -414,19 +415,19 @@ fn the_request_to_overpass_is_the_documented_one() {
 
 #[test]
 fn overpass_may_be_busy() {
-    fn check(code: &str, body: &str, told: Told, status: &str) {
+    fn check(code: &str, body: &str, outcome: Outcome, status: &str) {
         let (seen, answer, _) = exchange(PlacesSource::Overpass, &KAMPPI, code, body);
         let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
-        assert_eq!((seen, &answer["status"]), (told, &status.into()), "{code} {body}");
+        assert_eq!((seen, &answer["status"]), (outcome, &status.into()), "{code} {body}");
     }
-    check("200 OK", "{\"elements\":[]}", Told::Answer, "ZERO_RESULTS");
-    check("429 Too Many Requests", "<html>", Told::Excuse, "OVER_QUERY_LIMIT");
-    check("504 Gateway Timeout", "<html>", Told::Excuse, "UNKNOWN_ERROR");
-    check("400 Bad Request", "<html>", Told::Excuse, "INVALID_REQUEST");
-    check("200 OK", "<html>", Told::Excuse, "UNKNOWN_ERROR");
-    check("200 OK", "{}", Told::Excuse, "UNKNOWN_ERROR");
+    check("200 OK", "{\"elements\":[]}", Outcome::Answered, "ZERO_RESULTS");
+    check("429 Too Many Requests", "<html>", Outcome::Failed, "OVER_QUERY_LIMIT");
+    check("504 Gateway Timeout", "<html>", Outcome::Failed, "UNKNOWN_ERROR");
+    check("400 Bad Request", "<html>", Outcome::Failed, "INVALID_REQUEST");
+    check("200 OK", "<html>", Outcome::Failed, "UNKNOWN_ERROR");
+    check("200 OK", "{}", Outcome::Failed, "UNKNOWN_ERROR");
     let late = "{\"elements\":[],\"remark\":\"runtime error: Query timed out in \\\"query\\\"\"}";
-    check("200 OK", late, Told::Excuse, "UNKNOWN_ERROR");
+    check("200 OK", late, Outcome::Failed, "UNKNOWN_ERROR");
 }
 
 /// Goal: what OpenStreetMap says is asked once an hour, what Google says every time.
@@ -436,19 +437,19 @@ fn only_answers_that_may_be_kept_are() {
         let bytes = response(&format!("{code}\r\nConnection: close"), body.as_bytes());
         let (base, service) = serve(move |socket| socket.write_all(&bytes).unwrap());
         let source = remote(source, &base, DEADLINE);
-        let (mut told, mut recalled) = (Vec::new(), Vec::new());
-        source.answer(&KAMPPI, &mut told);
+        let (mut answer, mut recalled) = (Vec::new(), Vec::new());
+        source.answer(&KAMPPI, &mut answer);
         service.join().unwrap();
         assert_eq!(source.recall(&KAMPPI, &mut recalled), is_kept, "{code} {body}");
-        assert!(recalled == if is_kept { told.clone() } else { Vec::new() });
-        String::from_utf8(told).unwrap()
+        assert!(recalled == if is_kept { answer.clone() } else { Vec::new() });
+        String::from_utf8(answer).unwrap()
     }
     check(PlacesSource::Overpass, "200 OK", ELEMENTS, true);
     check(PlacesSource::Overpass, "429 Too Many Requests", "", false);
     let partial = r#"{"remark":"runtime error: Query timed out","elements":[
         {"type":"node","id":7,"lat":60.171,"lon":24.94,"tags":{"name":"Half"}}]}"#;
     let told = check(PlacesSource::Overpass, "200 OK", partial, false);
-    assert!(told.contains("\"Half\""), "half an answer is told, and not kept");
+    assert!(told.contains("\"Half\""), "half an answer is outcome, and not kept");
     let body = "{\"results\":[],\"status\":\"ZERO_RESULTS\"}";
     check(PlacesSource::GoogleLegacy, "200 OK", body, false);
     check(PlacesSource::GoogleNew, "200 OK", "{}", false);
@@ -457,8 +458,8 @@ fn only_answers_that_may_be_kept_are() {
 #[test]
 fn a_key_in_an_answer_is_not_passed_on() {
     let body = format!("{{\"results\":[{{\"name\":\"{KEY}\"}}],\"status\":\"OK\"}}");
-    let (told, answer, _) = exchange(PlacesSource::GoogleLegacy, &SYDNEY, "200 OK", &body);
-    assert_eq!(told, Told::Excuse);
+    let (outcome, answer, _) = exchange(PlacesSource::GoogleLegacy, &SYDNEY, "200 OK", &body);
+    assert_eq!(outcome, Outcome::Failed);
     assert!(!answer.contains(KEY) && answer.contains("\"UNKNOWN_ERROR\""), "{answer}");
 }
 
@@ -471,7 +472,7 @@ fn odd_elements_are_counted() {
     let bytes = response("200 OK", body.as_bytes());
     let (base, service) = serve(move |socket| socket.write_all(&bytes).unwrap());
     let source = remote(PlacesSource::Overpass, &base, DEADLINE);
-    assert_eq!(source.answer(&KAMPPI, &mut Vec::new()), Told::Answer);
+    assert_eq!(source.answer(&KAMPPI, &mut Vec::new()), Outcome::Answered);
     service.join().unwrap();
     assert_eq!((source.skipped(), source.trouble()), (2, None));
 }
@@ -481,12 +482,12 @@ fn odd_elements_are_counted() {
 fn an_answer_has_a_bound() {
     let place = format!("{{\"name\":\"{}\"}}", "x".repeat(90_000));
     let whole = |places: &str| format!("{{\"results\":[{places}],\"status\":\"OK\"}}");
-    let (told, _, _) = exchange(PlacesSource::GoogleLegacy, &SYDNEY, "200 OK", &whole(&place));
-    assert_eq!(told, Told::Answer);
+    let (outcome, _, _) = exchange(PlacesSource::GoogleLegacy, &SYDNEY, "200 OK", &whole(&place));
+    assert_eq!(outcome, Outcome::Answered);
     let question = Question { bound: 20, ..SYDNEY };
     let two = whole(&format!("{place},{place}"));
-    let (told, answer, _) = exchange(PlacesSource::GoogleLegacy, &question, "200 OK", &two);
-    assert_eq!(told, Told::Excuse);
+    let (outcome, answer, _) = exchange(PlacesSource::GoogleLegacy, &question, "200 OK", &two);
+    assert_eq!(outcome, Outcome::Failed);
     assert!(answer.contains("answered at too great a length"), "{}", answer.len());
 }
 
