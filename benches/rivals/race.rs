@@ -114,7 +114,11 @@ impl Course {
         let flags = format!("{} --protocol {}", load.flags, rival.protocol);
         let bench = pinned(1, machine::herd());
         let span = Span { warm_up: rival.warm_ups * self.span.warm_up, ..self.span };
-        Loading::begin(bench, (port, &[server.pid()]), &flags, span)?.end()
+        let figures = Loading::begin(bench, (port, &[server.pid()]), &flags, span)?.end()?;
+        if load.aim != Aim::Idle && figures.number("/answers_per_second") == Some(0.0) {
+            return Err("nothing was answered while it was measured".to_owned());
+        }
+        Ok(figures)
     }
 }
 
