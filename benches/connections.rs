@@ -4,8 +4,8 @@
 //!
 //! So many connections are open. The oldest closes and dials again; at most 64 at a time wait for
 //! the server, for the shortest queue of a listener holds 100. *Connect, ask, close* says an IAMAT
-//! and reads the answer. *Connect only* says nothing, closes its half and waits until the server
-//! has accepted it, seen that, and closed the other half.
+//! and reads the answer. *Connect only* says nothing; when its turn to be the oldest comes, it
+//! closes its half and waits until the server, which must have accepted it, closes the other.
 //!
 //! The load needs about as much of the machine as the server, because half of a connection is the
 //! kernel's work at its end.

@@ -45,7 +45,7 @@ pub struct Task {
 pub fn criterion() -> Criterion {
     Criterion::default()
         .sample_size(SAMPLES)
-        .warm_up_time(Duration::from_millis(500))
+        .warm_up_time(Duration::from_secs(1))
         .plotting_backend(PlottingBackend::Plotters)
 }
 

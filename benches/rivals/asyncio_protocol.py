@@ -46,7 +46,8 @@ class Client(asyncio.Protocol):
 
 async def main():
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(Client, "127.0.0.1", int(sys.argv[1]))
+    # As long a queue of new connections as the others have; 100 is the default.
+    server = await loop.create_server(Client, "127.0.0.1", int(sys.argv[1]), backlog=4096)
     await server.serve_forever()
 
 
