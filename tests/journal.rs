@@ -221,6 +221,7 @@ fn a_journal_is_checked_and_dumped() {
         (0..9).map(|n| herd.report("Hill", &format!("c{n}"), "+34.1-118.4", "7") + "\n").collect();
     lines[3] = herd.report("Hill", "c3", "+34.1-118.4", "8") + "\n";
     lines.sort();
+    assert_eq!(herd_says(&herd, &["dump", "Hill"]), (0, lines.concat()));
     for dir in ["journal", "journal/Hill"] {
         let (code, said) = herd_says(&herd, &["journal", "check", dir]);
         assert!(
@@ -239,4 +240,23 @@ fn a_journal_is_checked_and_dumped() {
         (1, Some(false), Some(0))
     );
     assert_eq!(page["missing"].as_array().unwrap().len(), 1);
+}
+
+/// Goal: a dump of many reports is whole, while others are served.
+#[test]
+fn a_dump_of_many_is_whole() {
+    let herd = Herd::of_one("[log]\nlevel = \"events\"\n", &[]);
+    let mut client = herd.connect("Hill");
+    let many = 20_000;
+    let said: String = (0..many).map(|n| format!("IAMAT c{n} +34.1-118.4 7\n")).collect();
+    let mut writing = client.stream().try_clone().unwrap();
+    let telling = thread::spawn(move || writing.write_all(said.as_bytes()).unwrap());
+    let mut lines: Vec<_> = (0..many).map(|_| client.line()).collect();
+    telling.join().unwrap();
+    lines.sort();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_herd"));
+    let output = command.current_dir(herd.dir()).args(["dump", "Hill"]).output().unwrap();
+    assert!(output.status.success() && output.stdout == lines.concat());
+    let output = command.args(["--run-dir", "nowhere"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(3));
 }

@@ -98,6 +98,7 @@ pub mod store;
 mod sync;
 pub mod timer_wheel;
 pub mod usual;
+mod walk;
 pub mod whatsat;
 pub mod wire;
 

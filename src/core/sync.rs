@@ -36,7 +36,6 @@ use super::line::Line;
 use super::names::{ConnId, PeerId};
 use super::peer_table::State;
 use super::peer_wire::{Parts, PeerLine, write_root};
-use super::store::Place;
 use super::wire::Report;
 
 /// How much of what was missed is sent at a time, if a peer may be owed as much.
@@ -240,18 +239,11 @@ impl Server {
         while link.owed < piece_bytes
             && let Some(place) = link.next_place()
         {
-            let mut last = None;
-            for (tag, report) in self.store.reports_from(place) {
-                // Reports of one tag are never parted: the next piece begins at a tag.
-                let is_piece = link.owed >= piece_bytes && last != Some(tag);
-                if is_piece {
-                    link.sending = Some(Place { tag, ..place });
-                    break;
-                }
+            link.sending = self.store.visit_from(place, |report| {
                 link.say(out, |text| report.write_at(text));
                 self.counters.walked += 1;
-                last = Some(tag);
-            }
+                link.owed >= piece_bytes
+            });
         }
         link.pong_late(out);
         if link.is_behind() {

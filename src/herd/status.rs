@@ -2,7 +2,7 @@
 //!
 //! It belongs to neither end: the reactor fills a [`Status`], the command `herd status` shows it,
 //! and `--json` passes it on to scripts. The exchange is one line each way: `status`, then the
-//! JSON.
+//! JSON. `dump` is answered with what the server knows.
 
 use std::fmt;
 
@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 
 /// The line that asks for a [`Status`].
 pub const QUESTION: &str = "status\n";
+/// The line that asks for all reports: AT lines, and an empty one behind the last.
+pub const DUMP: &str = "dump\n";
 
 /// One server, as it sees itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

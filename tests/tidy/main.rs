@@ -277,12 +277,12 @@ const CORE: &[(&str, &[&str])] = &[
             "names",
             "peer_table",
             "peer_wire",
-            "store",
             "wire",
         ],
     ),
     ("timer_wheel", &[]),
     ("usual", &["clock", "digits", "wire"]),
+    ("walk", &["digest", "store", "wire"]),
     ("whatsat", &["names"]),
     ("wire", &["clock", "digits", "whatsat"]),
 ];

@@ -175,3 +175,31 @@ fn each_wait_has_its_own_bound() {
     assert_eq!(expires(&driver), Some((due(7, TIMEOUTS.linger), Expiry::Linger)));
     assert_eq!(expires(&Driver::new(ConnKind::Peer)), None, "the server looks after links");
 }
+
+/// Goal: an answer that waits for the disk is not sent, and no reason to hang up.
+#[test]
+fn a_held_answer_waits_without_a_deadline() {
+    let mut driver = Driver::new(ConnKind::Client);
+    driver.read(b"a\n", 1, at(1));
+    let Driver { session, pool, .. } = &mut driver;
+    session.queue(b"first", pool, at(1));
+    assert_eq!(session.hold_answers(), 5);
+    session.queue(b"second", pool, at(2));
+    assert_eq!(session.hold_answers(), 6);
+    assert!(session.to_send(100).is_empty() && !session.join_flush());
+    assert_eq!(session.deadline(&TIMEOUTS), None);
+    session.free_held(5, at(100));
+    assert!(session.to_send(100) == b"first" && session.join_flush());
+    let (deadline, expiry) = session.deadline(&TIMEOUTS).unwrap();
+    assert!(deadline >= at(105) && deadline < at(106) && expiry == Expiry::WriteStall);
+    session.sent(5, at(101));
+    session.end_writing(false);
+    assert!(session.to_send(100).is_empty() && session.queued_bytes() == 6);
+    session.free_held(6, at(102));
+    assert_eq!(session.to_send(100), b"second");
+    session.sent(6, at(102));
+    session.end_writing(false);
+    session.free_answers();
+    session.queue(b"third", pool, at(103));
+    assert_eq!(session.to_send(100), b"third");
+}

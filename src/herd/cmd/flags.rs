@@ -137,6 +137,14 @@ pub enum Command {
         #[command(flatten)]
         place: PlaceFlags,
     },
+    /// Print what a running server knows: the newest report of each client, as AT lines, sorted
+    Dump {
+        /// The server's name in its herd
+        #[arg(value_parser = parse_name)]
+        name: String,
+        #[command(flatten)]
+        place: PlaceFlags,
+    },
     /// Put a load on a server and measure it
     Bench(Box<BenchFlags>),
     /// Look at places: what a file holds, what is near a position

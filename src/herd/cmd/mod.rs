@@ -6,6 +6,7 @@ pub mod flags;
 
 mod bench;
 mod check_config;
+mod dump;
 mod here;
 mod journal;
 mod keygen;
@@ -70,6 +71,7 @@ pub fn run(command: Command) -> Result<Exit, Failure> {
         Command::Pid { name, place } => {
             return pid::pid(&mut out, &found(place), &name);
         }
+        Command::Dump { name, place } => return dump::dump(&mut out, &found(place), &name),
         Command::Bench(flags) => return bench::bench(&mut out, &flags),
         Command::CheckConfig { names: true, flags, .. } => check_config::write_names(
             &mut out,

@@ -1,11 +1,60 @@
-//! What a server says of itself through its admin socket. It reads every part of the loop and
-//! changes none.
+//! What a server says through its admin socket: of itself, and all that it knows. It reads every
+//! part of the loop and changes none.
 
 use super::Reactor;
 use crate::config::Initiative;
-use crate::status::{PeerState, PeerStatus, Status};
+use crate::status::{DUMP, PeerState, PeerStatus, Status};
 use herd_core::LinkState;
-use herd_core::names::{ConnKind, PeerId};
+use herd_core::driver::Driver;
+use herd_core::line::{Line, Lines};
+use herd_core::names::{ConnId, ConnKind, PeerId};
+use herd_core::store::Place;
+
+/// What is sent of a dump at a time: the next piece when this one has left.
+const PIECE_BYTES: usize = 64 * 1024;
+
+/// A connection that is sent all reports, and where that goes on.
+pub struct Dump {
+    conn: ConnId,
+    next: Place,
+}
+
+impl Reactor {
+    /// The admin socket has been told a line.
+    pub(super) fn answer_admin(&mut self, conn: ConnId, lines: &mut Lines<'_>) {
+        let Some(line) = lines.take() else { return };
+        lines.hold();
+        if matches!(line, Line::Whole(line) if line == DUMP.trim_end().as_bytes()) {
+            self.dumps.retain(|dump| self.slots.session(dump.conn).is_some());
+            self.dumps.push(Dump { conn, next: Place::default() });
+            return self.go_on_dumping(conn);
+        }
+        let answer = status_line(self);
+        self.send(conn, &answer);
+        self.close_when_sent(conn);
+    }
+
+    /// Sends the next piece of a dump, if one is under way and the last has left.
+    pub(super) fn go_on_dumping(&mut self, conn: ConnId) {
+        let Some(at) = self.dumps.iter().position(|dump| dump.conn == conn) else { return };
+        if self.slots.session(conn).is_none_or(|session| session.queued_bytes() > 0) {
+            return;
+        }
+        let mut text = Vec::with_capacity(2 * PIECE_BYTES);
+        let rest = self.server.store().write_piece(self.dumps[at].next, PIECE_BYTES, &mut text);
+        match rest {
+            Some(next) => self.dumps[at].next = next,
+            None => {
+                text.push(b'\n');
+                self.dumps.swap_remove(at);
+            }
+        }
+        self.send(conn, &text);
+        if rest.is_none() {
+            self.close_when_sent(conn);
+        }
+    }
+}
 
 /// One line of JSON, with its newline.
 pub fn status_line(reactor: &Reactor) -> Vec<u8> {

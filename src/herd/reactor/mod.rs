@@ -137,6 +137,8 @@ pub struct Reactor {
     doors: start::Doors,
     shares: Shares,
     drain: Option<Drain>,
+    /// Those who are sent all that is known.
+    dumps: Vec<admin::Dump>,
     /// If answers wait until what they rest on is kept.
     keeping: Option<Keeping>,
     give_up_name: Option<Box<dyn FnOnce()>>,

@@ -157,6 +157,7 @@ impl Reactor {
         };
         self.written(conn, bytes);
         match registered {
+            Ok(()) if conn.kind() == ConnKind::Admin => self.go_on_dumping(conn),
             Ok(()) => self.asked.call(conn),
             Err(error) => self.kill_broken(conn, &error),
         }

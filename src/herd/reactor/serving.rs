@@ -11,7 +11,7 @@ use std::io;
 
 use super::connection::Filled;
 use super::step::Readiness;
-use super::{READ_BUDGET, Reactor, Slot, admin, foreign};
+use super::{READ_BUDGET, Reactor, Slot, foreign};
 use crate::logging::events::Event;
 use herd_core::border::Input;
 use herd_core::driver::{Driver, TurnBounds};
@@ -158,16 +158,6 @@ impl Reactor {
         if let Some(from) = from {
             self.newcomers.spend(self.now.monotonic, from, count);
         }
-    }
-
-    fn answer_admin(&mut self, conn: ConnId, lines: &mut Lines<'_>) {
-        if lines.take().is_none() {
-            return;
-        }
-        lines.hold();
-        let answer = admin::status_line(self);
-        self.send(conn, &answer);
-        self.close_when_sent(conn);
     }
 }
 

@@ -191,6 +191,7 @@ impl Reactor {
             doors,
             shares,
             drain: None,
+            dumps: Vec::new(),
             keeping,
             give_up_name: None,
             trace,

@@ -1,0 +1,48 @@
+//! A walk over the reports of a store, in pieces: for a peer, a journal or an operator who is given
+//! all of it. Apart from `store`, whose memory it reads, because a piece is the walker's idea.
+
+use super::digest::{LEAVES, Leaf};
+use super::store::{Place, Store};
+use super::wire::Report;
+
+impl Store {
+    /// Visits the reports of a leaf from a place on, until `visit` says that it is enough for now.
+    /// Gives where to go on in this leaf, if there is more.
+    ///
+    /// Reports of one tag are never parted, because a place cannot tell them apart.
+    pub fn visit_from(
+        &self,
+        place: Place,
+        mut visit: impl FnMut(&Report<'_>) -> bool,
+    ) -> Option<Place> {
+        let mut last = None;
+        let mut is_enough = false;
+        for (tag, report) in self.reports_from(place) {
+            if is_enough && last != Some(tag) {
+                return Some(Place { tag, ..place });
+            }
+            is_enough = visit(&report);
+            last = Some(tag);
+        }
+        None
+    }
+
+    /// Writes the lines of reports from a place on, some `bytes` of them, whatever their leaf.
+    /// Gives where to go on, if there is more.
+    pub fn write_piece(&self, mut place: Place, bytes: usize, text: &mut Vec<u8>) -> Option<Place> {
+        loop {
+            let rest = self.visit_from(place, |report| {
+                report.write_line(text);
+                text.len() >= bytes
+            });
+            if rest.is_some() {
+                return rest;
+            }
+            let leaf = Some(usize::from(place.leaf) + 1).filter(|leaf| *leaf < LEAVES)?;
+            place = Place { leaf: leaf as Leaf, tag: 0 };
+            if text.len() >= bytes {
+                return Some(place);
+            }
+        }
+    }
+}
