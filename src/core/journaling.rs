@@ -171,7 +171,7 @@ mod tests {
         let report = Report::of_line(line.as_bytes()).unwrap();
         let key = server.store.key(report.client);
         let told = Told::write(&report, &mut out);
-        server.accept_report(now(), (key, &told), Some(PeerId(0)), &mut out);
+        server.accept_report(now(), (key, told), Some(PeerId(0)), &mut out);
         out.news.len()
     }
 

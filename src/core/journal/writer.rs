@@ -288,6 +288,17 @@ impl<F: Clone> Writer<F> {
         }
     }
 
+    /// The last words of a life: all of this segment is synced, if it is. So the next life need not
+    /// write it again.
+    ///
+    /// # Errors
+    /// As for `write`.
+    pub fn seal<D: Disk<File = F>>(&mut self, disk: &D) -> Result<(), Trouble> {
+        let Some(current) = self.current.as_ref().filter(|_| !self.is_dirty) else { return Ok(()) };
+        self.untold.push(Fact::Synced { segment: current.id.number, bytes: current.len });
+        self.write(disk, b"")
+    }
+
     /// Everything that earlier segments say has been written again from segment `oldest` on, and
     /// was synced: notes that, and gives those that can be removed once that is synced, too.
     ///

@@ -1,6 +1,7 @@
 //! The files of a journal, in a directory of one server. Everything that the operating system has
 //! to say of them is said here.
 
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -14,6 +15,8 @@ use herd_core::journal::writer::{Disk, Trouble};
 
 /// Lies beside the segments, and is locked by the process that writes them.
 const LOCK: &str = "lock";
+/// Where segments go in which something has gone bad, for those who want to look at them.
+const DAMAGED: &str = "damaged";
 /// Zeros that are written at once.
 const ZEROS_BYTES: usize = 64 * 1024;
 /// How often a lock is tried for that another process holds.
@@ -66,6 +69,8 @@ pub struct Directory {
     /// Segments are filled with zeros up to here before they are used: to sync bytes that
     /// overwrite others costs half of what it costs to sync a file that has become longer.
     filled_bytes: u64,
+    /// Segments that are kept when they are not needed any more: something in them has gone bad.
+    damaged: BTreeSet<SegmentId>,
     /// What the system said last, for the operator.
     said: Mutex<Option<io::Error>>,
     /// Held for as long as this is.
@@ -115,7 +120,19 @@ impl Directory {
             .and_then(|()| sync_names(path))
             .map_err(unusable)?;
         let said = Mutex::new(None);
-        Ok(Directory { path: path.to_owned(), filled_bytes, said, _lock: lock })
+        let damaged = BTreeSet::new();
+        Ok(Directory { path: path.to_owned(), filled_bytes, damaged, said, _lock: lock })
+    }
+
+    /// Remembers segments in which something has gone bad: they are set aside, not removed.
+    pub fn spare(&mut self, damaged: impl IntoIterator<Item = SegmentId>) {
+        self.damaged.extend(damaged);
+    }
+
+    fn set_aside(&self, id: SegmentId) -> io::Result<()> {
+        let place = self.path.join(DAMAGED);
+        DirBuilder::new().recursive(true).mode(0o700).create(&place)?;
+        fs::rename(self.path.join(id.to_string()), place.join(id.to_string()))
     }
 
     /// What the system said when it last failed.
@@ -188,7 +205,12 @@ impl Disk for Directory {
     }
 
     fn remove(&self, id: SegmentId) -> Result<(), Trouble> {
-        match fs::remove_file(self.path.join(id.to_string())) {
+        let removed = if self.damaged.contains(&id) {
+            self.set_aside(id)
+        } else {
+            fs::remove_file(self.path.join(id.to_string()))
+        };
+        match removed {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(self.trouble(error)),
             _ => Ok(()),
         }

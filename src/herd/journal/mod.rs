@@ -98,7 +98,7 @@ impl Journal {
         let JournalSettings { keep, dir, owner, room, patience } = settings;
         let filled_bytes = if keep == Keep::Synced { SEGMENT_BYTES } else { 0 };
         let disk = Directory::claim(&dir, filled_bytes, patience);
-        let disk = disk.map_err(JournalError::Directory)?;
+        let mut disk = disk.map_err(JournalError::Directory)?;
         let began = Instant::now();
         let loaded = load(&dir, Some(&owner), |found| server.restore(found));
         let Loaded { findings, journal, .. } = loaded.map_err(JournalError::Load)?;
@@ -119,6 +119,7 @@ impl Journal {
         .log();
         let new = || (JournalId(fastrand::u64(..)), Past::default());
         let (id, past) = journal.unwrap_or_else(new);
+        disk.spare(findings.damaged.iter().map(|damage| damage.id));
         let mut oldest = past.oldest;
         let writer = Writer::new(owner, id, SEGMENT_BYTES, past);
         let sizes = Sizes { segment_bytes: SEGMENT_BYTES, room, tray_bytes: TRAY_BYTES };

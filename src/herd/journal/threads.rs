@@ -266,6 +266,9 @@ impl Shared {
                 self.sync();
             }
             if is_over {
+                // If it is not there, the next life does a little more.
+                let _ = lock(&self.writer).seal(&self.disk);
+                self.sync();
                 break;
             }
         }
