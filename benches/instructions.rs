@@ -1,14 +1,16 @@
-//! The deterministic guard: how many instructions a request costs, through the real reactor and
-//! core, counted by valgrind and compared with what is written down here. Apart from the other
+//! The deterministic guard: how many instructions a report costs a server that answers it, that
+//! floods it and that hears it, through the real reactor and core, counted by valgrind and compared
+//! with what is written down here. Apart from the other
 //! benches because it measures no time: a figure that is the same on a busy machine can fail a
 //! build, and catches what a stopwatch cannot see.
 //!
-//! `cargo bench --bench instructions`. It fails if a request is much dearer than written down, and
+//! `cargo bench --bench instructions`. It fails if a report is much dearer than written down, and
 //! if it is much cheaper: a change that does either on purpose writes the new figure down. On
 //! another machine it counts, and says that it compares nothing.
 //!
-//! Method: one client on one connection, so each turn of the loop is the same; the difference of
-//! two runs, so that starting and stopping do not count. What the kernel does is not seen.
+//! Method: one client or one peer on one connection, so each turn of the loop is the same; the
+//! difference of two runs, so that starting and stopping do not count. What the kernel does is not
+//! seen. The peers are this program.
 
 #[path = "common/chatter.rs"]
 mod chatter;
@@ -23,22 +25,48 @@ use std::{fs, thread};
 use chatter::Chatter;
 use rustix::process::{Pid, Signal, kill_process};
 
-/// Requests in one write, and the instructions of each, as last written down.
-const RECORDED: [(usize, u64); 2] = [(1, 2_800), (16, 1_337)];
+/// What is counted, and the instructions of each report, as last written down.
+const RECORDED: [(&str, Work, u64); 6] = [
+    ("answering, 1 in a write", Work::Answer { pipeline: 1, peers: 0 }, 2_800),
+    ("answering, 16 in a write", Work::Answer { pipeline: 16, peers: 0 }, 1_337),
+    ("answering, 128 in a write", Work::Answer { pipeline: 128, peers: 0 }, 1_240),
+    ("the same, flooding to four peers", Work::Answer { pipeline: 128, peers: 4 }, 1_500),
+    ("hearing what is news", Work::Hear { is_news: true }, 1_300),
+    ("hearing a copy of what is held", Work::Hear { is_news: false }, 900),
+];
 /// Where that was: the compiler, the processor and the counter. Another compiler's code, or another
 /// processor's `memcpy`, is neither a regression nor a gain.
 const RECORDED_AT: [&str; 3] = ["rustc 1.95.0", "AMD EPYC", "valgrind-3.19.0"];
-/// A request that is dearer by more must be made cheaper, or be written down with the reason.
+/// A report that is dearer by more must be made cheaper, or be written down with the reason.
 const DEARER_PERCENT: u64 = 4;
-/// A request that is cheaper by more must be written down, or the gain can be lost unseen.
+/// A report that is cheaper by more must be written down, or the gain can be lost unseen.
 const CHEAPER_PERCENT: u64 = 10;
 
-const CLIENTS: u64 = 1_000;
+const PEERS: [&str; 4] = ["Anna", "Bert", "Carl", "Dora"];
+const CLIENTS: u64 = 1_024;
 /// Enough that every client is known, and the memory has settled, before the counting begins.
-const FEW: usize = 4_000;
-const MANY: usize = 20_000;
+const FEW: usize = 4_096;
+const MANY: usize = 20_480;
+/// Reports that a peer sends in one write.
+const TOLD: usize = 128;
 /// Valgrind is fifty times slower than the processor, and the machine may be busy.
 const START_MAX: Duration = Duration::from_secs(120);
+
+/// What a server does with the reports that it gets.
+#[derive(Clone, Copy)]
+enum Work {
+    /// It answers a client that sends so many in one write, and floods them to so many peers.
+    Answer { pipeline: usize, peers: usize },
+    /// It hears a peer's, which are news, or copies of what it holds.
+    Hear { is_news: bool },
+}
+
+/// Where a server is found.
+#[derive(Clone, Copy)]
+struct Doors {
+    clients: SocketAddr,
+    peers: SocketAddr,
+}
 
 fn main() -> ExitCode {
     let Some(valgrind) = first_line("valgrind") else {
@@ -47,13 +75,13 @@ fn main() -> ExitCode {
     };
     let here = [compiler(), processor(), valgrind];
     let mut verdict = Ok(());
-    println!("pipeline  instructions a request  written down");
-    for (pipeline, recorded) in RECORDED {
-        let [few, many] = [FEW, MANY].map(|requests| {
-            count(requests, pipeline).unwrap_or_else(|error| panic!("{requests} requests: {error}"))
+    println!("{:32}  instructions a report  written down", "");
+    for (name, work, recorded) in RECORDED {
+        let [few, many] = [FEW, MANY].map(|reports| {
+            count(work, reports).unwrap_or_else(|error| panic!("{name}, {reports}: {error}"))
         });
         let each = (many - few) / (MANY - FEW) as u64;
-        println!("{pipeline:8}  {each:22}  {recorded:12}");
+        println!("{name:32}  {each:21}  {recorded:12}");
         verdict = verdict.and(judge(each, recorded));
     }
     if here != RECORDED_AT {
@@ -72,9 +100,9 @@ fn main() -> ExitCode {
 
 fn judge(each: u64, recorded: u64) -> Result<(), String> {
     if each > recorded * (100 + DEARER_PERCENT) / 100 {
-        Err(format!("A request costs more than {DEARER_PERCENT} % above what is written down."))
+        Err(format!("A report costs more than {DEARER_PERCENT} % above what is written down."))
     } else if each < recorded * (100 - CHEAPER_PERCENT) / 100 {
-        Err(format!("A request is cheaper by {CHEAPER_PERCENT} %: write it down in RECORDED."))
+        Err(format!("A report is cheaper by {CHEAPER_PERCENT} %: write it down in RECORDED."))
     } else {
         Ok(())
     }
@@ -99,19 +127,28 @@ fn first_line(program: &str) -> Option<String> {
     output.status.success().then_some(text)
 }
 
-/// Instructions of a server's whole life, in which it answers so many requests.
-fn count(requests: usize, pipeline: usize) -> io::Result<u64> {
+/// Instructions of a server's whole life, in which it gets so many reports.
+fn count(work: Work, reports: usize) -> io::Result<u64> {
     let dir = tempfile::tempdir()?;
-    let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    let listeners = [TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?];
+    let [clients, peers] = [listeners[0].local_addr()?, listeners[1].local_addr()?];
+    drop(listeners);
+    let doors = Doors { clients, peers };
     let report = dir.path().join("callgrind.out");
-    let mut server = start(dir.path(), &report, address)?;
-    let answered = connect(address, &mut server).and_then(|stream| ask(stream, requests, pipeline));
+    let mut server = start(dir.path(), &report, doors)?;
+    let done = connect(doors.clients, &mut server).and_then(|client| match work {
+        Work::Answer { pipeline, peers } => {
+            (0..peers).try_for_each(|number| greet(doors, number).map(drain))?;
+            ask(client, reports, pipeline)
+        }
+        Work::Hear { is_news } => tell(greet(doors, 0)?, reports, is_news),
+    });
     // It must end by itself, or there is no report.
     if let Some(pid) = Pid::from_raw(server.id() as i32) {
         let _ = kill_process(pid, Signal::TERM);
     }
     server.wait()?;
-    answered?;
+    done?;
     let text = fs::read_to_string(report)?;
     let total = text.lines().find_map(|line| line.strip_prefix("summary: "));
     total
@@ -119,15 +156,23 @@ fn count(requests: usize, pipeline: usize) -> io::Result<u64> {
         .ok_or_else(|| io::Error::other("callgrind's report has no total"))
 }
 
-/// A server that is alone, knows no place, and does nothing by itself.
-fn start(dir: &Path, report: &Path, address: SocketAddr) -> io::Result<Child> {
+/// A server that knows no place, waits for its peers, and does nothing by itself.
+fn start(dir: &Path, report: &Path, doors: Doors) -> io::Result<Child> {
     let places = dir.join("places.csv");
     fs::write(&places, "name,lat,lon\nSomewhere,0,0\n")?;
     let config = dir.join("herd.toml");
-    fs::write(
-        &config,
-        format!("herd = \"count\"\n[[server]]\nname = \"Alone\"\nclients = \"{address}\"\n"),
-    )?;
+    let links = PEERS.map(|peer| format!("[\"{peer}\", \"Alone\"]")).join(", ");
+    let mut text = format!("herd = \"count\"\nlinks = [{links}]\n");
+    text += "[limits]\ncompare_every = \"off\"\n";
+    let Doors { clients, peers } = doors;
+    text +=
+        &format!("[[server]]\nname = \"Alone\"\nclients = \"{clients}\"\npeers = \"{peers}\"\n");
+    for (number, peer) in PEERS.iter().enumerate() {
+        // Nobody dials them: they do.
+        let clients = format!("127.0.0.1:{}", 1 + number);
+        text += &format!("[[server]]\nname = \"{peer}\"\nclients = \"{clients}\"\n");
+    }
+    fs::write(&config, text)?;
     let mut report_flag = std::ffi::OsString::from("--callgrind-out-file=");
     report_flag.push(report);
     Command::new("valgrind")
@@ -177,6 +222,56 @@ fn ask(mut stream: TcpStream, requests: usize, pipeline: usize) -> io::Result<()
             }
             answered += answers[..read].iter().filter(|&&byte| byte == b'\n').count();
         }
+    }
+    Ok(())
+}
+
+/// A link to the server, which has greeted.
+fn greet(doors: Doors, number: usize) -> io::Result<TcpStream> {
+    let mut link = TcpStream::connect(doors.peers)?;
+    link.set_nodelay(true)?;
+    writeln!(link, "HERD/1 {} Alone count {} -", PEERS[number], "0".repeat(32))?;
+    wait_for(&mut link, "HERD/1 Alone ")?;
+    Ok(link)
+}
+
+/// Reads all that comes, in a thread that ends when the server does.
+fn drain(mut link: TcpStream) {
+    thread::spawn(move || io::copy(&mut link, &mut io::sink()));
+}
+
+/// Reads until a line has come that begins like this.
+fn wait_for(link: &mut TcpStream, start: &str) -> io::Result<()> {
+    let mut heard = String::new();
+    let mut piece = [0; 1024];
+    loop {
+        let whole = heard.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        if whole.lines().any(|line| line.starts_with(start)) {
+            return Ok(());
+        }
+        match link.read(&mut piece)? {
+            0 => return Err(io::Error::other(format!("it hangs up instead of: {start}"))),
+            count => heard += &String::from_utf8_lossy(&piece[..count]),
+        }
+    }
+}
+
+/// Tells a server reports that are news, or first some and then again and again the same.
+fn tell(mut link: TcpStream, reports: usize, is_news: bool) -> io::Result<()> {
+    let mut chatter = Chatter::new(CLIENTS);
+    let mut writes = Vec::new();
+    let different = if is_news { reports } else { CLIENTS as usize };
+    for _ in 0..different / TOLD {
+        let mut lines = Vec::new();
+        chatter.write_lines(TOLD, &mut lines);
+        let lines = String::from_utf8_lossy(&lines);
+        writes.push(lines.replace("IAMAT ", &format!("AT {} +0.263873386 ", PEERS[0])));
+    }
+    let again = if is_news { 0 } else { reports / TOLD };
+    let number = writes.len() + again;
+    for (number, lines) in writes.iter().cycle().take(number).enumerate() {
+        write!(link, "{lines}PING {number}\n")?;
+        wait_for(&mut link, &format!("PONG {number}"))?;
     }
     Ok(())
 }

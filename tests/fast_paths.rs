@@ -220,6 +220,46 @@ proptest! {
         prop_assert_eq!(all_of(Command::Iamat(iamat)), told(line.as_bytes()));
     }
 
+    /// An AT line that is recognised as usual is what the general way says, and is written as it
+    /// came.
+    #[test]
+    fn usual_reports_are_read_like_others(
+        line in prop_oneof![
+            at_line(),
+            ("[+-][0-9]{1,12}\\.[0-9]{8,10}", nearly_iamat())
+                .prop_map(|(skew, line)| {
+                    let line = String::from_utf8_lossy(&line);
+                    line.replacen("IAMAT", &format!("AT Hill {skew}"), 1)
+                }),
+        ],
+        slip in proptest::option::weighted(0.5, (any::<Index>(), slip())),
+    ) {
+        let mut line = line.into_bytes();
+        if let Some((at, byte)) = slip.filter(|&(_, byte)| byte != b'\n') {
+            let at = at.index(line.len());
+            line[at] = byte;
+        }
+        if let Some(report) = usual::at(&line) {
+            let mut again = Vec::new();
+            report.write_at(&mut again);
+            prop_assert_eq!(&again, &line);
+            prop_assert_eq!(all_of(Command::At(report)), told(&line));
+        }
+    }
+
+    /// Most reports that servers tell each other are recognised.
+    #[test]
+    fn usual_reports_are_recognised(
+        (server, client) in ("[!-~]{1,20}", "[!-~]{1,40}"),
+        skew in "[+-][0-9]{1,12}\\.[0-9]{9}",
+        position in "[+-][1-8]?[0-9]\\.[0-9]{1,7}[+-](1[0-7]|[1-9])?[0-9]\\.[0-9]{1,7}",
+        time in "[0-9]{10}\\.[0-9]{9}",
+    ) {
+        let line = format!("AT {server} {skew} {client} {position} {time}");
+        let report = usual::at(line.as_bytes()).expect("a usual one");
+        prop_assert_eq!(all_of(Command::At(report)), told(line.as_bytes()));
+    }
+
     /// Method: the same bytes, with and without the usual way, cut anywhere.
     #[test]
     fn a_batch_is_the_same_lines_in_either_way(

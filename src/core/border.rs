@@ -176,11 +176,15 @@ pub struct Outputs {
     /// The lines that the journal must be given: ranges of the text. Nothing of this may be sent
     /// to a client before they are kept.
     pub news: Vec<Range<usize>>,
+    /// Behind the last output that is no text: what comes between two texts must stay there.
+    texts_from: usize,
+    /// Behind the text that was last made longer. A batch of reports goes to each peer and to its
+    /// sender in turn, so the next one nearly always makes this one longer.
+    next: usize,
 }
 
 impl Outputs {
-    /// How far back `send` looks for a text to the same connection. A batch of reports goes to
-    /// its sender and to each peer in turn; eight is more peers than most servers have.
+    /// How far back `send` looks for a text to the same connection.
     const MERGE_DEPTH: usize = 8;
 
     /// Makes it ready for the next `Input`; the memory is kept.
@@ -188,44 +192,49 @@ impl Outputs {
         self.text.clear();
         self.list.clear();
         self.news.clear();
+        (self.texts_from, self.next) = (0, 0);
     }
 
     /// Asks for something after all that was asked for before.
     pub fn push(&mut self, output: Output) {
         self.list.push(output);
+        self.texts_from = self.list.len();
     }
 
     /// Sends a range of the text. Ranges that follow each other become one.
     #[inline]
     pub fn send(&mut self, conn: ConnId, text: Range<usize>) {
-        match self.list.last_mut() {
+        let is_text = (self.texts_from..self.list.len()).contains(&self.next);
+        let guess = if is_text { self.next } else { self.texts_from };
+        match self.list.get_mut(guess) {
             Some(Output::Send { conn: to, text: before })
                 if *to == conn && before.end == text.start =>
             {
                 before.end = text.end;
+                self.next = guess + 1;
             }
             _ => self.send_apart(conn, text),
         }
     }
 
-    /// `send`, where something else was sent last.
+    /// `send`, where another output is next.
     fn send_apart(&mut self, conn: ConnId, text: Range<usize>) {
-        let recent = self.list.iter_mut().rev().take(Self::MERGE_DEPTH);
-        for output in recent {
-            match output {
-                Output::Send { conn: to, text: before } if *to == conn => {
-                    if before.end == text.start {
-                        before.end = text.end;
-                        return;
-                    }
-                    break;
+        let texts_from = self.texts_from.min(self.list.len());
+        let texts = self.list[texts_from..].iter_mut().enumerate().rev();
+        for (at, output) in texts.take(Self::MERGE_DEPTH) {
+            if let Output::Send { conn: to, text: before } = output
+                && *to == conn
+            {
+                if before.end == text.start {
+                    before.end = text.end;
+                    self.next = texts_from + at + 1;
+                    return;
                 }
-                Output::Send { .. } => {}
-                // What comes between two texts must stay between them.
-                _ => break,
+                break;
             }
         }
         self.list.push(Output::Send { conn, text });
+        self.next = self.list.len();
     }
 
     /// Gives the journal a line, with its newline. Lines that follow each other become one range.
@@ -246,7 +255,7 @@ impl Outputs {
 
     /// Has something told in the log.
     pub fn note(&mut self, note: Note) {
-        self.list.push(Output::Note(note));
+        self.push(Output::Note(note));
     }
 }
 

@@ -36,7 +36,7 @@ pub struct PosixTime {
 impl PosixTime {
     /// Integer digits that count: more do not fit a `u128`. Leading zeros are free.
     const SECONDS_DIGITS_MAX: usize = 38;
-    const FRACTION_DIGITS: usize = 9;
+    pub(super) const FRACTION_DIGITS: usize = 9;
     /// The digits before the point of all times between 2001 and 2286.
     const USUAL_POINT: usize = 10;
     /// The length of nearly all times: those digits, the point, and nanoseconds.

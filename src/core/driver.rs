@@ -143,7 +143,7 @@ pub trait Driver: Sized {
 
     /// Bound: each deferred input comes of one output, and the server answers it with less than it
     /// was: a dial that failed with a timer, a connection that closed with nothing.
-    #[inline]
+    #[inline(always)]
     fn tell_deferred(&mut self) {
         while let Some(deferred) = self.parts().deferred.pop_front() {
             *self.parts().is_catching_up = matches!(deferred, Deferred::Drained { .. });
@@ -204,6 +204,7 @@ pub trait Driver: Sized {
     /// Does what a turn does once a connection is read (`Session::begin_turn`): the server is told
     /// the lines, those that were kept and those of what was read, as many as may be taken now, and
     /// then the end of them. What comes after our last word is counted and dropped.
+    #[inline]
     fn serve(&mut self, conn: ConnId, read: &[u8], bounds: TurnBounds) {
         let Parts { sessions, buffers, high_water_bytes, .. } = self.parts();
         let Some(session) = sessions.session(conn) else { return };
@@ -290,6 +291,7 @@ pub trait Driver: Sized {
     }
 
     /// So many bytes of a session's outbox have left.
+    #[inline]
     fn written(&mut self, conn: ConnId, bytes: usize) {
         let Parts { sessions, buffers, deferred, high_water_bytes, .. } = self.parts();
         if conn.kind() == ConnKind::Peer && bytes > 0 {

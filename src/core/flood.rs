@@ -16,6 +16,7 @@ use std::ops::Range;
 use super::Server;
 use super::border::Outputs;
 use super::clock::{Now, PosixTime};
+use super::digest::Leaf;
 use super::names::PeerId;
 use super::record::Record;
 use super::store::{Key, Verdict};
@@ -64,7 +65,7 @@ impl<'a> ReportLine<'a> {
 }
 
 impl Server {
-    /// Stores a report if it is news, and then floods it. Its line stays where it is. Inlined, as
+    /// Keeps a report if it is news, and then floods it. Its line stays where it is. Inlined, as
     /// what it is given would else be written down to be read again.
     #[inline(always)]
     pub(super) fn accept_report(
@@ -74,24 +75,60 @@ impl Server {
         source: Option<PeerId>,
         out: &mut Outputs,
     ) -> Verdict {
-        self.forget_expired(told.client, now);
         let fields = told.fields(out);
-        let verdict = self.store.put_record(key, told.record(fields), fields);
-        let Verdict::News { leaf } = verdict else {
-            self.counters.stale += 1;
-            if source.is_none() {
-                self.lay_held(key, told.client, out);
-            }
-            return verdict;
-        };
-        self.counters.news += 1;
-        self.news_at = now.monotonic;
-        self.lay(leaf, told.range(), source.is_none(), out);
-        for peer in self.peers.ids() {
-            if Some(peer) != source {
-                self.peers.tell(peer, (told.client, told.range()), leaf, out);
-            }
+        let verdict = self.keep(now, key, told.record(fields), fields);
+        if let Verdict::News { leaf } = verdict {
+            self.spread(leaf, (told.client, told.range()), source, out);
+        } else if source.is_none() {
+            self.lay_held(key, told.client, out);
         }
         verdict
+    }
+
+    /// Hears a peer's report, which is spelled as usual: a copy of what is held costs no more than
+    /// to see that it is one.
+    pub(super) fn hear_usual(
+        &mut self,
+        now: Now,
+        peer: PeerId,
+        (line, report): (&[u8], &Report<'_>),
+        out: &mut Outputs,
+    ) {
+        let fields = &line[b"AT ".len()..];
+        let key = self.store.key(report.client);
+        if let Verdict::News { leaf } = self.keep(now, key, Record::of(report, fields), fields) {
+            let start = out.text.len();
+            out.text.extend_from_slice(line);
+            out.text.push(b'\n');
+            self.spread(leaf, (report.client, start..out.text.len()), Some(peer), out);
+        }
+    }
+
+    /// Keeps a report if it is news.
+    #[inline(always)]
+    fn keep(&mut self, now: Now, key: Key, record: Record<'_>, fields: &[u8]) -> Verdict {
+        self.forget_expired(record.client(), now);
+        let verdict = self.store.put_record(key, record, fields);
+        if verdict.is_news() {
+            self.counters.news += 1;
+            self.news_at = now.monotonic;
+        } else {
+            self.counters.stale += 1;
+        }
+        verdict
+    }
+
+    /// Gives news of a client to the journal, and to every peer but the one that told it: a line in
+    /// the text of the outputs.
+    #[inline]
+    fn spread(
+        &mut self,
+        leaf: Leaf,
+        (client, line): (&[u8], Range<usize>),
+        source: Option<PeerId>,
+        out: &mut Outputs,
+    ) {
+        self.lay(leaf, line.clone(), source.is_none(), out);
+        self.peers.tell_all(source, (client, line), leaf, out);
     }
 }

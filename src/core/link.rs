@@ -113,6 +113,7 @@ impl Link {
 
     /// Sends news, or remembers that it was not sent. A peer that is behind with a leaf gets its
     /// newest reports later, each once, however often they change meanwhile.
+    #[inline]
     pub fn flood(&mut self, peer: PeerId, leaf: Leaf, line: Range<usize>, out: &mut Outputs) {
         // Behind a last word, nothing is heard.
         if self.farewell == Farewell::Said {
@@ -235,6 +236,7 @@ impl Link {
         self.send(start..out.text.len(), out);
     }
 
+    #[inline]
     fn send(&mut self, text: Range<usize>, out: &mut Outputs) {
         self.owed += text.len();
         out.send(self.conn, text);
@@ -265,7 +267,7 @@ impl Marks {
 
     pub fn has(&self, number: usize) -> bool {
         let (word, bit) = place(number);
-        self.bits[word] & bit != 0
+        self.count > 0 && self.bits[word] & bit != 0
     }
 
     pub fn add(&mut self, number: usize) {

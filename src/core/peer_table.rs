@@ -144,21 +144,31 @@ impl Peers {
         }
     }
 
-    /// Passes news of a client on to one peer, if it can hear: a line in the text of the outputs.
-    pub fn tell(
+    /// Passes news of a client on to every peer that can hear, but the one that has told it: a line
+    /// in the text of the outputs.
+    #[inline]
+    pub fn tell_all(
         &mut self,
-        peer: PeerId,
+        source: Option<PeerId>,
         (client, line): (&[u8], Range<usize>),
         leaf: Leaf,
         out: &mut Outputs,
     ) {
-        let entry = self.at(peer);
-        match &mut entry.state {
-            State::Up { link, .. } => link.flood(peer, leaf, line, out),
-            // It reported this itself; another server's report, it may not have.
-            State::Plain(_) if *entry.name == *server_of(&out.text[line]) => {}
-            State::Plain(plain) => plain.add(peer, client, out),
-            _ => {}
+        for (at, entry) in self.list.iter_mut().enumerate() {
+            let peer = PeerId(at as u16);
+            if Some(peer) == source {
+                continue;
+            }
+            match &mut entry.state {
+                State::Up { link, .. } => link.flood(peer, leaf, line.clone(), out),
+                State::Plain(plain) => {
+                    // What it reported itself it knows; another server's report, it may not have.
+                    if *entry.name != *server_of(&out.text[line.clone()]) {
+                        plain.add(peer, client, out);
+                    }
+                }
+                _ => {}
+            }
         }
     }
 

@@ -36,6 +36,7 @@ use super::line::Line;
 use super::names::{ConnId, PeerId};
 use super::peer_table::State;
 use super::peer_wire::{Parts, PeerLine, write_root};
+use super::usual;
 use super::wire::Report;
 
 /// How much of what was missed is sent at a time, if a peer may be owed as much.
@@ -77,6 +78,12 @@ impl Server {
             return self.break_link(now, conn, "a line of it is not sealed as it should be", out);
         };
         link.heard = now.monotonic;
+        if let Some(report) = usual::at(line) {
+            if self.may_hear(&report, now) {
+                self.hear_usual(now, peer, (line, &report), out);
+            }
+            return true;
+        }
         match PeerLine::parse(line) {
             PeerLine::At(report) => {
                 if self.may_hear(&report, now) {

@@ -1,4 +1,4 @@
-//! IAMATs as nearly all are spelled: single spaces between the fields, decimal degrees, a newline.
+//! IAMATs and AT lines as nearly all are spelled: single spaces between the fields, decimal degrees.
 //! Apart from `wire`, which says what any line means: this reads one kind of line in one pass, in
 //! which each field ends where the next begins, and nothing is looked for twice.
 //!
@@ -10,9 +10,9 @@
 //! In use, four of five instructions that reading a line took were spent on finding out again
 //! where its parts are. A line that is not recognised here says nothing: `wire` reads it.
 
-use super::clock::PosixTime;
+use super::clock::{PosixTime, SpelledTime};
 use super::digits;
-use super::wire::{Iamat, Spelled, word_length};
+use super::wire::{Iamat, Report, Spelled, word_length};
 
 const WORD: &[u8] = b"IAMAT ";
 /// The bytes from a position on that are looked at: it, and some of the time behind it.
@@ -39,6 +39,41 @@ pub fn iamat(bytes: &[u8]) -> Option<(&[u8], Iamat<'_>, usize)> {
     };
     let iamat = Iamat { client, stamp, spelled: Spelled::InOnePiece(operands) };
     Some((line, iamat, line.len() + terminator))
+}
+
+/// The report of an AT line, given without its terminator, as servers spell it: single spaces
+/// between the fields, a skew with nine decimals, a usual time. What stands behind the first word
+/// is then what `Report::write_fields` would write. `None` says nothing.
+pub fn at(line: &[u8]) -> Option<Report<'_>> {
+    let (server, rest) = word(line.strip_prefix(b"AT ")?)?;
+    let (skew, rest) = word(rest)?;
+    let (client, rest) = word(rest)?;
+    let (position, rest) = rest.split_at_checked(position_length(rest)?)?;
+    let time = rest.get(1..)?;
+    let stamp = PosixTime::parse_usual(time.try_into().ok()?)?;
+    let time = SpelledTime::InText(time);
+    is_skew(skew).then_some(Report { server, skew, client, position, time, stamp })
+}
+
+/// The word at the front of a text, and what is behind the space that ends it.
+#[inline(always)]
+fn word(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (word, rest) = text.split_at(word_length(text));
+    let rest = rest.strip_prefix(b" ").filter(|_| !word.is_empty())?;
+    Some((word, rest))
+}
+
+/// Whether a text is a sign, digits, a point and nine digits.
+#[inline(always)]
+fn is_skew(text: &[u8]) -> bool {
+    const FRACTION: usize = PosixTime::FRACTION_DIGITS;
+    let Some((whole, fraction)) = text.split_last_chunk::<FRACTION>() else { return false };
+    match whole {
+        [b'+' | b'-', seconds @ .., b'.'] => {
+            digits::are_all(seconds) && digits::all_of(fraction).is_some()
+        }
+        _ => false,
+    }
 }
 
 /// The bytes of a position in degrees with decimals, and a space behind it, if it is not close to

@@ -224,7 +224,7 @@ const CORE: &[(&str, &[&str])] = &[
     ("digits", &[]),
     ("driver", &["border", "clock", "line", "names", "session", "whatsat"]),
     ("expiry", &["Server", "border", "clock", "digest", "handover", "store", "wire"]),
-    ("flood", &["Server", "border", "clock", "names", "record", "store", "wire"]),
+    ("flood", &["Server", "border", "clock", "digest", "names", "record", "store", "wire"]),
     (
         "greeting",
         &[
@@ -277,6 +277,7 @@ const CORE: &[(&str, &[&str])] = &[
             "names",
             "peer_table",
             "peer_wire",
+            "usual",
             "wire",
         ],
     ),

@@ -185,13 +185,14 @@ impl Session {
 
     /// Whether there is anything left to be taken from this connection: lines, bytes, or the news
     /// that no more will come. If not, only an event brings it a turn.
-    pub fn has_input(&self) -> bool {
+    fn has_input(&self) -> bool {
         let can_read = self.flags.readable && self.reading == Reading::Open;
         self.flags.lines_left || can_read || self.is_end_unreported()
     }
 
     /// Whether a turn would bring this connection further: lines wait to be taken, or bytes to be
     /// read, and neither the server nor a full outbox holds them back.
+    #[inline]
     pub fn wants_turn(&self, high_water_bytes: usize) -> bool {
         match self.phase {
             Phase::Open => {
@@ -208,6 +209,7 @@ impl Session {
 
     /// Whether the connection must now join the driver's queue of those with work left: it wants
     /// a turn, and no event will bring one.
+    #[inline]
     pub fn join_unfinished(&mut self, high_water_bytes: usize) -> bool {
         let joins = !self.flags.unfinished && self.wants_turn(high_water_bytes);
         self.flags.unfinished |= joins;
@@ -222,8 +224,11 @@ impl Session {
 
     /// What comes after a turn in which lines were taken. A session that is to have another
     /// turn counts as queued from now on.
+    #[inline]
     pub fn end_turn(&mut self, pool: &mut BufferPool, high_water_bytes: usize) -> AfterTurn {
-        if self.take_end(pool) {
+        if !self.has_input() {
+            AfterTurn::Wait
+        } else if self.take_end(pool) {
             AfterTurn::TellEnd
         } else if self.join_unfinished(high_water_bytes) {
             AfterTurn::TakeTurn
@@ -322,6 +327,7 @@ impl Session {
     }
 
     /// Puts a text behind what is already to be sent.
+    #[inline]
     pub fn queue(&mut self, text: &[u8], pool: &mut BufferPool, now: Moment) {
         let outbox = &mut self.buffers.get_or_insert_with(|| pool.lend()).outbox;
         if outbox.len() == 0 {
@@ -382,6 +388,7 @@ impl Session {
 
     /// Whether the connection must now join the driver's queue of those to be flushed: something is
     /// to be sent, or the server to be told that all is, and nobody else will bring it back.
+    #[inline]
     pub fn join_flush(&mut self) -> bool {
         let has_work = self.free_bytes() > 0 || self.flags.tell_drained;
         let joins = has_work && !self.flags.to_flush && !self.flags.write_blocked;

@@ -137,6 +137,7 @@ impl Connection {
     /// has announced one of them, we do (`Flags::read_on`).
     ///
     /// asyncio: _SelectorSocketTransport._read_ready__data_received, one `recv` of 256 KiB.
+    #[inline]
     pub fn fill(&mut self, scratch: &mut [u8], now: Moment) -> Filled {
         loop {
             match self.socket.read(scratch) {

@@ -25,6 +25,7 @@ const LITTLE_BYTES: usize = 8 * 1024;
 impl Driver for Reactor {
     type Sessions = Slots;
 
+    #[inline(always)]
     fn parts(&mut self) -> Parts<'_, Slots> {
         Parts {
             now: self.now,
