@@ -105,7 +105,7 @@ pub fn all(is_quick: bool) -> Vec<Trial> {
     ));
     trials.push(trial(
         "memory of a client known",
-        Some(Goal::AtMost("bytes", 110.0)),
+        Some(Goal::AtMost("bytes", 100.0)),
         vec![side(&format!("{many_clients} clients"), move |_| sides::memory(many_clients))],
     ));
     trials.push(trial(

@@ -120,7 +120,7 @@ impl Server {
 
     /// Gives news of a client to the journal, and to every peer but the one that told it: a line in
     /// the text of the outputs.
-    #[inline]
+    #[inline(always)]
     fn spread(
         &mut self,
         leaf: Leaf,
@@ -129,6 +129,8 @@ impl Server {
         out: &mut Outputs,
     ) {
         self.lay(leaf, line.clone(), source.is_none(), out);
-        self.peers.tell_all(source, (client, line), leaf, out);
+        if !self.peers.is_empty() {
+            self.peers.tell_all(source, (client, line), leaf, out);
+        }
     }
 }

@@ -144,9 +144,13 @@ impl Peers {
         }
     }
 
+    /// Whether this server is linked with no one.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
     /// Passes news of a client on to every peer that can hear, but the one that has told it: a line
     /// in the text of the outputs.
-    #[inline]
     pub fn tell_all(
         &mut self,
         source: Option<PeerId>,
