@@ -42,7 +42,7 @@ DOCUMENTS = ["README.md", "NOTES.md", "src/core/PROTOCOL.md", "src/herd/PRODUCTI
              "src/herd/COURSE.md", "src/herd/config/SETTINGS.md", "src/herd/places/README.md",
              "benches/README.md"]
 # Generous: the first command builds. Only what never ends takes so long.
-PATIENCE_S = 900
+TIMEOUT_S = 900
 # The ports of the presets, which the documents name.
 PORTS = [*range(12000, 12005), *range(12100, 12105), *range(13000, 13005)]
 
@@ -176,7 +176,7 @@ class Shell:
         words = f'jobs >/dev/null; eval "$(cat {script})" >{out} 2>&1 <{source}'
         self.process.stdin.write(f"{words}; echo $? >&{self.writing}\n".encode())
         self.process.stdin.flush()
-        ready, _, _ = select.select([self.told], [], [], PATIENCE_S)
+        ready, _, _ = select.select([self.told], [], [], TIMEOUT_S)
         code = int(os.read(self.told, 16)) if ready else None
         return code, out.read_text(errors="replace")
 

@@ -27,7 +27,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 # Generous: a machine may be busy. Only what never comes takes so long.
-PATIENCE_S = 60
+TIMEOUT_S = 60
 NAMES = "Bailey", "Bona", "Campbell"
 # The reactor's peers meet 100 above its clients, the twins where their clients are.
 REACTOR_PORT = int(os.environ.get("HERD_BASE_PORT") or 24100)
@@ -53,12 +53,12 @@ def running(commands, folder):
         for server in servers:
             server.send_signal(signal.SIGTERM)
         for server in servers:
-            server.wait(PATIENCE_S)
+            server.wait(TIMEOUT_S)
 
 
 def until(what, look):
     """What `look` finds, which looks again and again until it is not nothing."""
-    end = time.monotonic() + PATIENCE_S
+    end = time.monotonic() + TIMEOUT_S
     while time.monotonic() < end:
         with contextlib.suppress(OSError):
             if found := look():
@@ -69,7 +69,7 @@ def until(what, look):
 
 def say(port, text):
     """What a server answers until it hangs up, after we have said all."""
-    with socket.create_connection(("127.0.0.1", port), PATIENCE_S) as client:
+    with socket.create_connection(("127.0.0.1", port), TIMEOUT_S) as client:
         client.sendall(text.encode())
         client.shutdown(socket.SHUT_WR)
         return b"".join(iter(functools.partial(client.recv, 65536), b"")).decode()
@@ -139,7 +139,7 @@ class Browser:
     def close(self):
         self.session = {}
         self.call("Browser.close")
-        self.program.wait(PATIENCE_S)
+        self.program.wait(TIMEOUT_S)
 
     def call(self, method, **params):
         self.count += 1

@@ -116,7 +116,16 @@ impl fmt::Display for LogError {
     }
 }
 
-impl Error for LogError {}
+impl Error for LogError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            LogError::Directory(_, error) | LogError::File(_, error) | LogError::Thread(error) => {
+                Some(error)
+            }
+            LogError::Twice => None,
+        }
+    }
+}
 
 /// Makes `dir` if it is missing, opens `dir/server.log` and sends every record there from now on.
 ///

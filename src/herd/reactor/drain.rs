@@ -21,7 +21,7 @@ use herd_core::driver::Driver;
 use herd_core::names::ConnKind;
 
 /// How long the disk may take at the very end.
-const JOURNAL_PATIENCE: Duration = Duration::from_secs(2);
+const JOURNAL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What has become of the reports when the process ends.
 pub struct Ended {
@@ -109,7 +109,7 @@ impl Reactor {
 
     /// The last words of a process.
     pub(super) fn end(mut self) -> Ended {
-        let is_kept = self.keeping.take().is_none_or(|keeping| keeping.close(JOURNAL_PATIENCE));
+        let is_kept = self.keeping.take().is_none_or(|keeping| keeping.close(JOURNAL_TIMEOUT));
         if !is_kept {
             Event::JournalNotKept.log();
         }

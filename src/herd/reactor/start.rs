@@ -51,7 +51,7 @@ use herd_core::{Frame, LINE_MAC_BYTES, PeerSettings, Server, Settings};
 const BACKLOG: i32 = 4096;
 
 /// How much longer than its drain a process that ends may hold its journal.
-const JOURNAL_PATIENCE: Duration = Duration::from_secs(2);
+const JOURNAL_TIMEOUT: Duration = Duration::from_secs(2);
 
 const _: () = assert!(PEER_LINE_BYTES_CEILING <= Store::REPORT_BYTES_MAX);
 const _: () = assert!(limits::LINE_TAG_BYTES == LINE_MAC_BYTES);
@@ -114,7 +114,20 @@ impl fmt::Display for StartError {
     }
 }
 
-impl std::error::Error for StartError {}
+impl std::error::Error for StartError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            StartError::CannotListen { error, .. }
+            | StartError::AdminSocket { error, .. }
+            | StartError::Trace { error, .. }
+            | StartError::System(_, error) => Some(error),
+            StartError::Journal(error) => Some(error),
+            StartError::Taken { .. } | StartError::Places(_) | StartError::Descriptors { .. } => {
+                None
+            }
+        }
+    }
+}
 
 /// The slots of the listeners that a drain closes.
 pub struct Doors {
@@ -320,7 +333,7 @@ fn open_journal(
         },
         room: config.journal.room as u64,
         // One that is draining has it until it ends.
-        patience: config.limits.drain + JOURNAL_PATIENCE,
+        patience: config.limits.drain + JOURNAL_TIMEOUT,
     };
     let journal = Journal::open(settings, server, completion_sender.wake());
     journal.map(Keeping::new).map(Some).map_err(StartError::Journal)

@@ -169,4 +169,11 @@ impl fmt::Display for ClaimError {
     }
 }
 
-impl std::error::Error for ClaimError {}
+impl std::error::Error for ClaimError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            ClaimError::Taken { .. } => None,
+            ClaimError::Failed { error, .. } => Some(error),
+        }
+    }
+}

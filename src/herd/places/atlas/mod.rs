@@ -142,7 +142,14 @@ impl fmt::Display for AtlasError {
     }
 }
 
-impl std::error::Error for AtlasError {}
+impl std::error::Error for AtlasError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            AtlasError::Packed(error) => Some(error),
+            AtlasError::Line { .. } | AtlasError::TooMany => None,
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {
