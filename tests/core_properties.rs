@@ -299,7 +299,8 @@ fn a_peer_that_half_closes_hears_no_more() {
 fn no_bytes_can_hurt_a_server() {
     for seed in 0..200 {
         let mut random = fastrand::Rng::with_seed(seed);
-        let frame = Frame { before: b"FLOOD ".to_vec(), behind: b" Hill\r\n".to_vec() };
+        let line = "FLOOD AT {server} {skew} {client} {position} {time} {us}\r\n";
+        let frame = Frame::parse(line, "Hill", "Old").unwrap();
         let old = PeerSettings { plain: Some(frame), ..peer("Old", true) };
         let peers = vec![peer("Smith", false), peer("Jaquez", true), old];
         let mut settings = settings("Hill", peers, seed);

@@ -121,6 +121,58 @@ fn four_shapes_hear_and_are_heard() {
     hear(line, Some(3));
 }
 
+/// Goal: course servers that spell a report in their own way hear it in that way, and are
+/// understood, also where what stands between the fields differs. Method: four ways of public
+/// course herds; what each says is to reach everybody. PROTOCOL 12.3, 12.5.
+#[test]
+fn lines_of_their_own_are_heard_and_understood() {
+    let shapes = [
+        "line=FLOOD 0 AT {server} {skew} {client} {position} {time}",
+        "line=PUT {client} {position} {time} {server} {received}",
+        "crlf,line=AT {us},{peer} {server} {skew} {client} {position} {time}",
+        // It takes what clients say, and cannot be believed: it names nobody.
+        "line=IAMAT {client} {position} {time}",
+    ];
+    let (herd, ports) = with_course_servers(shapes);
+    let spelled = |line: &str| {
+        let [_, server, skew, client, position, time] = fields(line);
+        let (seconds, nanos) = skew.strip_prefix('+').unwrap().split_once('.').unwrap();
+        let received = time.parse::<u64>().unwrap() + seconds.parse::<u64>().unwrap();
+        [
+            format!("FLOOD 0 {line}\n"),
+            format!("PUT {client} {position} {time} {server} {received}.{nanos}\n"),
+            format!("AT A,Three {server} {skew} {client} {position} {time}\r\n"),
+            format!("IAMAT {client} {position} {time}\n"),
+        ]
+    };
+    let hear = |line: &str, teller: Option<usize>| {
+        herd.until_all_hold(fields(line)[3], line);
+        for (at, (port, text)) in ports.iter().zip(spelled(line)).enumerate() {
+            if Some(at) != teller {
+                assert_eq!(port.text(), text);
+            }
+        }
+    };
+    hear(&herd.report("B", "ours", "+1-1", "7"), None);
+    for (teller, text, line) in [
+        (0, "FLOOD 12 AT One +1.500000000 one +1-1 7", "AT One +1.500000000 one +1-1 7"),
+        (1, "PUT two +1-1 7 Two 8.25", "AT Two +1.250000000 two +1-1 7"),
+        (2, "AT Three,A Three +2.000000000 c +1-1 7\r", "AT Three +2.000000000 c +1-1 7"),
+    ] {
+        tell(&herd, "A", &format!("{text}\n"));
+        hear(line, Some(teller));
+    }
+    for bad in ["FLOOD 0 AT Nobody +1 x +1-1 7", "PUT x +1-1 7 Two", "PUT x +91-1 7 Two 8"] {
+        assert_eq!(herd.connect("A").ask(bad), format!("? {bad}"));
+    }
+    assert_eq!(herd.held("A", "x"), None);
+}
+
+/// The words of an AT line.
+fn fields(line: &str) -> [&str; 6] {
+    line.split(' ').collect::<Vec<_>>().try_into().unwrap()
+}
+
 /// A course server that has lost what it knew, or never heard it, shows that by what it tells.
 /// PROTOCOL 12.7.
 #[test]

@@ -6,18 +6,18 @@
 //! may come. What waits are the names of clients, not lines: when a connection is there, it gets
 //! the newest report of the next client, and a client that moved ten times meanwhile is told
 //! once.
-
 //!
-//! The course leaves it open what stands around the line between servers, so each peer has a
-//! [`Frame`] of its own. What comes from them is taken on the client port, if it names a server
-//! of the configuration; words behind the report are who sent it or who has seen it, and only the
-//! last of them matters.
+//! The course leaves it open how servers spell what they tell each other, so each peer has a
+//! [`Frame`] of its own. What comes from them is taken on the client port, as an AT line or as a
+//! peer spells it, if it names a server of the configuration; words behind the report are who sent
+//! it or who has seen it, and only the last of them matters.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::Server;
 use super::border::{Note, Output, Outputs, Timer};
 use super::clock::{Now, PosixTime};
+use super::course_frame::Frame;
 use super::flood::ReportLine;
 use super::names::{ConnId, PeerId};
 use super::store::Verdict;
@@ -31,15 +31,6 @@ const WAITING_MAX: usize = 10_000;
 
 /// Clients of which is remembered that the peer was put right about them.
 const PUT_RIGHT_MAX: usize = 10_000;
-
-/// What a course server wants to have around an AT line.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Frame {
-    /// Nothing, or a word and a space.
-    pub before: Vec<u8>,
-    /// The end of the line, and what stands before that.
-    pub behind: Vec<u8>,
-}
 
 pub(super) struct PlainPeer {
     frame: Frame,
@@ -71,9 +62,8 @@ impl PlainPeer {
         }
     }
 
-    /// A line behind the word that this peer puts before it.
-    pub fn without_word<'a>(&self, line: &'a [u8]) -> Option<&'a [u8]> {
-        line.strip_prefix(&*self.frame.before).filter(|_| !self.frame.before.is_empty())
+    pub fn frame(&self) -> &Frame {
+        &self.frame
     }
 
     /// It has sent a report of this client, and something with this stamp is newer.
@@ -125,7 +115,11 @@ impl Server {
     /// Handles a line on the client port as a course server's. Says whether it was one: without
     /// course links, none is.
     pub(super) fn plain_line(&mut self, now: Now, line: &[u8], out: &mut Outputs) -> bool {
-        let Some((report, sender)) = self.plain_report(line) else { return false };
+        let mut skew = Vec::new();
+        let Some((report, behind)) = self.plain_report(line, &mut skew) else { return false };
+        let mut words = behind.rsplit(|&byte| is_space(byte));
+        let sender = words.find(|word| !word.is_empty());
+        let sender = sender.and_then(|name| self.peers.plain_named(name));
         let key = self.store.key(report.client);
         if self.has_expired(&report, now) {
             return true;
@@ -141,19 +135,25 @@ impl Server {
         true
     }
 
-    /// What a bare AT line reports, and the peer that sent it, if it says so.
-    fn plain_report<'a>(&self, line: &'a [u8]) -> Option<(Report<'a>, Option<PeerId>)> {
-        if self.settings.plain_names.is_empty() {
+    /// What a bare AT line reports, or a line as a peer spells it, and what stands behind that.
+    /// `skew` is memory for one that has to be calculated.
+    fn plain_report<'a>(
+        &self,
+        line: &'a [u8],
+        skew: &'a mut Vec<u8>,
+    ) -> Option<(Report<'a>, &'a [u8])> {
+        let names = &self.settings.plain_names;
+        if names.is_empty() {
             return None;
         }
-        let line = self.peers.without_word(line);
-        let (report, behind) = split_behind_fields(line);
-        let report = Report::of_line(report)?;
-        let is_known = self.settings.plain_names.iter().any(|name| name == report.server);
-        let mut words = behind.rsplit(|&byte| is_space(byte));
-        let sender = words.find(|word| !word.is_empty());
-        let sender = sender.and_then(|name| self.peers.plain_named(name));
-        is_known.then_some((report, sender))
+        let is_known = |report: &Report<'_>| names.iter().any(|name| name == report.server);
+        let (fields, behind) = split_behind_fields(line);
+        if let Some(report) = Report::of_line(fields).filter(is_known) {
+            return Some((report, behind));
+        }
+        let is_read = |frame: &&Frame| frame.read(line, &mut Vec::new()).is_some();
+        let frame = self.peers.frames().find(is_read)?;
+        frame.read(line, skew).filter(|(report, _)| is_known(report))
     }
 
     /// Queues what is newer for a peer that has told something older. A bare line does not say
@@ -179,11 +179,7 @@ impl Server {
         plain.connections.push(conn);
         let client = plain.next_client();
         if let Some(report) = client.and_then(|client| self.store.find(&client)) {
-            out.say(conn, |text| {
-                text.extend_from_slice(&plain.frame.before);
-                report.write_at(text);
-                text.extend_from_slice(&plain.frame.behind);
-            });
+            out.say(conn, |text| plain.frame.write(&report, text));
         }
         out.push(Output::Close { conn });
     }

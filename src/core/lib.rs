@@ -70,6 +70,7 @@ mod bucket;
 pub mod clock;
 mod counters;
 mod course;
+mod course_frame;
 pub mod digest;
 mod digits;
 pub mod driver;
@@ -124,7 +125,7 @@ use whatsat::{TOO_LATE, Waits};
 use wire::{Command, Iamat};
 
 pub use counters::Counters;
-pub use course::Frame;
+pub use course_frame::Frame;
 pub use handover::HandOver;
 pub use peer_table::{LinkState, PeerSettings, PeerView};
 pub use settings::{Limits, Settings};

@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 use super::border::Outputs;
-use super::course::{Frame, PlainPeer};
+use super::course::PlainPeer;
+use super::course_frame::Frame;
 use super::digest::Leaf;
 use super::handover::Heir;
 use super::line_mac::{Claim, RunId};
@@ -199,13 +200,12 @@ impl Peers {
         self.list.iter().position(is_named).map(|at| PeerId(at as u16))
     }
 
-    /// A line without the word that a course server may put before it.
-    pub fn without_word<'a>(&self, line: &'a [u8]) -> &'a [u8] {
-        let strip = |peer: &Peer| match &peer.state {
-            State::Plain(plain) => plain.without_word(line),
+    /// How each course server spells a report.
+    pub fn frames(&self) -> impl Iterator<Item = &Frame> {
+        self.list.iter().filter_map(|peer| match &peer.state {
+            State::Plain(plain) => Some(plain.frame()),
             _ => None,
-        };
-        self.list.iter().find_map(strip).unwrap_or(line)
+        })
     }
 
     pub fn at(&mut self, peer: PeerId) -> &mut Peer {

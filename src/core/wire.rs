@@ -149,7 +149,7 @@ impl<'a> Report<'a> {
     }
 
     /// `operands` are the fields of an AT line after its first word.
-    fn parse(operands: &[&'a [u8]]) -> Option<Report<'a>> {
+    pub(super) fn parse(operands: &[&'a [u8]]) -> Option<Report<'a>> {
         let &[server, skew, client, position, time] = operands else { return None };
         split_position(position)?;
         let stamp = PosixTime::parse(time)?;

@@ -219,7 +219,8 @@ const CORE: &[(&str, &[&str])] = &[
     ("bucket", &["arena"]),
     ("clock", &["digits"]),
     ("counters", &[]),
-    ("course", &["Server", "border", "clock", "flood", "names", "store", "wire"]),
+    ("course", &["Server", "border", "clock", "course_frame", "flood", "names", "store", "wire"]),
+    ("course_frame", &["clock", "wire"]),
     ("digest", &[]),
     ("digits", &[]),
     ("driver", &["border", "clock", "line", "names", "session", "whatsat"]),
@@ -251,7 +252,17 @@ const CORE: &[(&str, &[&str])] = &[
     ("opening", &["clock"]),
     (
         "peer_table",
-        &["border", "course", "digest", "handover", "line_mac", "link", "names", "wire"],
+        &[
+            "border",
+            "course",
+            "course_frame",
+            "digest",
+            "handover",
+            "line_mac",
+            "link",
+            "names",
+            "wire",
+        ],
     ),
     ("peer_wire", &["digest", "digits", "wire"]),
     (

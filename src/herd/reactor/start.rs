@@ -30,7 +30,7 @@ use super::work::Work;
 use super::worker::{CompletionSender, Completions, PlacesPool};
 use super::{READ_BUDGET, Reactor, SIGNALS, WAKER, traced};
 use crate::config::limits::{self, PEER_LINE_BYTES_CEILING};
-use crate::config::{Config, HerdKey, Initiative, LinkKind, PlainShape, StaleReply};
+use crate::config::{Config, HerdKey, Initiative, LinkKind, StaleReply};
 use crate::journal::{Journal, JournalError, JournalSettings};
 use crate::logging::LogHandle;
 use crate::logging::events::Event;
@@ -43,7 +43,7 @@ use herd_core::names::ConnKind;
 use herd_core::session::{BufferPool, DeadlineScan};
 use herd_core::store::Store;
 use herd_core::timer_wheel::TimerWheel;
-use herd_core::{Frame, LINE_MAC_BYTES, PeerSettings, Server, Settings};
+use herd_core::{LINE_MAC_BYTES, PeerSettings, Server, Settings};
 
 /// Connections that may wait in the kernel until they are accepted: as many as Linux allows by
 /// default. mio asks for 128, which a few hundred clients at once overflow, and a client that finds
@@ -306,17 +306,6 @@ fn open_ledger(config: &Config) -> Option<(Ledger, Spent)> {
     Some((ledger, spent))
 }
 
-/// What we put around an AT line for a course server.
-fn frame(name: &str, shape: &PlainShape) -> Frame {
-    let mut behind = String::new();
-    if shape.sender {
-        behind = format!(" {name}");
-    }
-    behind += if shape.crlf { "\r\n" } else { "\n" };
-    let before = shape.word.as_ref().map_or(String::new(), |word| format!("{word} "));
-    Frame { before: before.into_bytes(), behind: behind.into_bytes() }
-}
-
 /// Loads what an earlier life of this server has kept, if the operator wants that.
 fn open_journal(
     config: &Config,
@@ -344,7 +333,7 @@ fn settings(config: &Config, shares: Shares) -> Result<Settings, StartError> {
     let peer = |peer: &crate::config::Peer| PeerSettings {
         name: peer.name.clone().into_bytes(),
         dials: peer.initiative == Initiative::Ours,
-        plain: (peer.kind == LinkKind::Plain).then(|| frame(&config.name, &peer.shape)),
+        plain: (peer.kind == LinkKind::Plain).then(|| peer.shape.frame(&config.name, &peer.name)),
     };
     // Seeded from the system's randomness: two servers must not redial in step.
     let mut random = fastrand::Rng::new();
