@@ -234,6 +234,8 @@ fn silent_crowds_take_no_client_s_place() {
     let mut herd = Herd::of_file(&["Hill"], &[], "[limits]\ngreeting = \"10 min\"\n");
     let command = herd.command_after("ulimit -n 128", "Hill", &quiet_and_placeless());
     herd.launch("Hill", command);
+    // The log is written by a thread of its own, and may be later than the first answer.
+    herd.until_logged("Hill", "connections_max=");
     let log = herd.log("Hill");
     let promised = log.split("connections_max=").nth(1).unwrap();
     let promised: usize = promised.lines().next().unwrap().parse().unwrap();
