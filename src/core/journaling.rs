@@ -136,7 +136,7 @@ mod tests {
     use super::*;
     use crate::border::{Input, Output};
     use crate::clock::Now;
-    use crate::flood::Told;
+    use crate::flood::ReportLine;
     use crate::line::{LineLimits, Lines};
     use crate::names::{ConnId, ConnKind, PeerId};
     use crate::{PeerSettings, Settings};
@@ -170,7 +170,7 @@ mod tests {
         let mut out = Outputs::default();
         let report = Report::of_line(line.as_bytes()).unwrap();
         let key = server.store.key(report.client);
-        let told = Told::write(&report, &mut out);
+        let told = ReportLine::write(&report, &mut out);
         server.accept_report(now(), (key, told), Some(PeerId(0)), &mut out);
         out.news.len()
     }

@@ -166,11 +166,9 @@ impl Peers {
             }
             match &mut entry.state {
                 State::Up { link, .. } => link.flood(peer, leaf, line.clone(), out),
-                State::Plain(plain) => {
-                    // What it reported itself it knows; another server's report, it may not have.
-                    if *entry.name != *server_of(&out.text[line.clone()]) {
-                        plain.add(peer, client, out);
-                    }
+                // What it reported itself it knows; another server's report, it may not have.
+                State::Plain(plain) if *entry.name != *server_of(&out.text[line.clone()]) => {
+                    plain.add(peer, client, out);
                 }
                 _ => {}
             }

@@ -1,4 +1,4 @@
-//! IAMATs and AT lines as nearly all are spelled: single spaces between the fields, decimal degrees.
+//! IAMATs and AT lines as nearly all are spelled: single spaces between fields, decimal degrees.
 //! Apart from `wire`, which says what any line means: this reads one kind of line in one pass, in
 //! which each field ends where the next begins, and nothing is looked for twice.
 //!
