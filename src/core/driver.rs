@@ -145,6 +145,13 @@ pub trait Driver: Sized {
     /// was: a dial that failed with a timer, a connection that closed with nothing.
     #[inline(always)]
     fn tell_deferred(&mut self) {
+        if !self.parts().deferred.is_empty() {
+            self.tell_all_deferred();
+        }
+    }
+
+    /// Tells the inputs that had to wait, and those that come of them.
+    fn tell_all_deferred(&mut self) {
         while let Some(deferred) = self.parts().deferred.pop_front() {
             *self.parts().is_catching_up = matches!(deferred, Deferred::Drained { .. });
             self.tell_one_deferred(deferred);

@@ -217,6 +217,7 @@ impl Session {
     }
 
     /// Begins a turn, if there is reason for one.
+    #[inline]
     pub fn begin_turn(&mut self, high_water_bytes: usize) -> bool {
         self.flags.unfinished = false;
         self.wants_turn(high_water_bytes)
@@ -288,6 +289,7 @@ impl Session {
 
     /// Whether the server must now be told that no more lines will come: they have, and all were
     /// taken. True once.
+    #[inline]
     pub fn take_end(&mut self, pool: &mut BufferPool) -> bool {
         let is_due = self.is_end_unreported() && !self.flags.lines_left;
         if is_due {
