@@ -3,7 +3,6 @@
 //! to say, would wait for ever, and no single place would be wrong.
 
 use super::connection::Connection;
-use super::keeping::Keeping;
 use super::{Reactor, Unfinished};
 use herd_core::names::{ConnId, ConnKind};
 use herd_core::session::{Flags, Phase};
@@ -28,7 +27,7 @@ impl Reactor {
             Unfinished::Connection(conn) => Some(*conn),
             Unfinished::Listener(_) => None,
         });
-        let waiting = self.keeping.as_ref().map_or(&[][..], Keeping::waiting);
+        let waiting = self.keeping.as_ref().map_or(&[][..], |keeping| keeping.waiting());
         let unfinished = unfinished.chain(self.unfinished_peers.iter().chain(waiting).copied());
         self.check_queue("unfinished", unfinished, |flags| flags.unfinished);
         self.check_queue("to be flushed", self.to_flush.iter().copied(), |flags| flags.to_flush);
@@ -75,7 +74,7 @@ impl Reactor {
         let has_work = free > 0 || flags.tell_drained;
         let is_known = flags.to_flush || flags.write_blocked;
         assert!(!has_work || is_known, "{conn} would never be written to");
-        let is_holding = self.keeping.as_ref().is_some_and(Keeping::is_holding);
+        let is_holding = self.keeping.as_ref().is_some_and(|keeping| keeping.is_holding());
         assert!(free == queued || is_holding, "{conn} waits for what is kept");
         assert!(connection.session.owns_no_empty_buffers(), "{conn} keeps what it does not need");
         if conn.kind() == ConnKind::Client && connection.session.phase() == Phase::Open {

@@ -74,15 +74,14 @@ impl Keeping {
         &self.waiting
     }
 
-    /// How long the loop may sleep, as far as the journal is concerned.
-    pub fn timeout(&self) -> Option<Duration> {
+    /// How long the loop may sleep, if it could sleep so long without a journal.
+    pub fn timeout(&self, sleep: Option<Duration>) -> Option<Duration> {
         let keeper = &self.journal.keeper;
-        let has_more = keeper.is_walking() && keeper.missed_bytes() > 0;
-        match (has_more, keeper.is_walking()) {
-            (true, _) => Some(Duration::ZERO),
-            (false, true) => Some(WALK_EVERY),
-            (false, false) => None,
+        if !keeper.is_walking() {
+            return sleep;
         }
+        let pause = if keeper.missed_bytes() > 0 { Duration::ZERO } else { WALK_EVERY };
+        Some(sleep.map_or(pause, |sleep| sleep.min(pause)))
     }
 
     fn note_unsynced(&mut self, now: Duration) {

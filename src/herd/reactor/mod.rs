@@ -140,7 +140,7 @@ pub struct Reactor {
     /// Those who are sent all that is known.
     dumps: Vec<admin::Dump>,
     /// If answers wait until what they rest on is kept.
-    keeping: Option<Keeping>,
+    keeping: Option<Box<Keeping>>,
     give_up_name: Option<Box<dyn FnOnce()>>,
     trace: Recorder,
     trace_file: TraceFile,
@@ -205,7 +205,9 @@ impl Reactor {
             self.step(Step::Deadlines);
         }
 
-        self.keep_news();
+        if self.keeping.is_some() {
+            self.keep_news();
+        }
         for _ in 0..self.to_flush.len() {
             let Some(conn) = self.to_flush.pop_front() else { break };
             self.step(Step::Flush(conn));
@@ -268,9 +270,11 @@ impl Reactor {
             return Some(Duration::ZERO);
         }
         let deadline = self.next_deadline();
-        let deadline = deadline.map(|deadline| deadline.saturating_sub(self.now.monotonic));
-        let walk = self.keeping.as_ref().and_then(Keeping::timeout);
-        [deadline, walk].into_iter().flatten().min()
+        let sleep = deadline.map(|deadline| deadline.saturating_sub(self.now.monotonic));
+        match &self.keeping {
+            None => sleep,
+            Some(keeping) => keeping.timeout(sleep),
+        }
     }
 
     /// When a timer is due or a scan, whichever comes first.

@@ -311,7 +311,7 @@ fn open_journal(
     config: &Config,
     server: &mut Server,
     completion_sender: &CompletionSender,
-) -> Result<Option<Keeping>, StartError> {
+) -> Result<Option<Box<Keeping>>, StartError> {
     let Some(keep) = config.journal.keep else { return Ok(None) };
     let settings = JournalSettings {
         keep,
@@ -325,7 +325,7 @@ fn open_journal(
         patience: config.limits.drain + JOURNAL_TIMEOUT,
     };
     let journal = Journal::open(settings, server, completion_sender.wake());
-    journal.map(Keeping::new).map(Some).map_err(StartError::Journal)
+    journal.map(|journal| Some(Box::new(Keeping::new(journal)))).map_err(StartError::Journal)
 }
 
 /// The core's settings; randomness is among them, because the core has none of its own.
