@@ -175,9 +175,9 @@ fn start(dir: &Path, report: &Path, doors: Doors, peers: &[&str]) -> io::Result<
     let links = Vec::from_iter(links).join(", ");
     let mut text = format!("herd = \"count\"\nlinks = [{links}]\n");
     text += "[limits]\ncompare_every = \"off\"\n";
-    let Doors { clients, peers } = doors;
+    let Doors { clients, peers: links } = doors;
     text +=
-        &format!("[[server]]\nname = \"Alone\"\nclients = \"{clients}\"\npeers = \"{peers}\"\n");
+        &format!("[[server]]\nname = \"Alone\"\nclients = \"{clients}\"\npeers = \"{links}\"\n");
     for (number, peer) in peers.iter().enumerate() {
         // Nobody dials them: they do.
         let clients = format!("127.0.0.1:{}", 1 + number);
@@ -200,6 +200,7 @@ fn start(dir: &Path, report: &Path, doors: Doors, peers: &[&str]) -> io::Result<
         .arg("--run-dir")
         .arg(dir)
         .stdout(Stdio::null())
+        .stderr(Stdio::null())
         .spawn()
 }
 
