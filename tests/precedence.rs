@@ -33,6 +33,23 @@ const KNOBS: &[Knob] = &[
         shown: ["flag.key cannot", "variable.key cannot", "file.key cannot", "not authenticated"],
     },
     Knob {
+        flag: "keep",
+        file: ["", "[journal]\nkeep = \"{}\""],
+        values: ["written", "synced", "off"],
+        shown: [
+            "  written, in journal\n",
+            "  synced, in journal\n",
+            "no journal\n",
+            "no journal\n",
+        ],
+    },
+    Knob {
+        flag: "journal-dir",
+        file: ["", "[journal]\nkeep = \"written\"\ndir = \"{}\""],
+        values: ["by-flag", "by-variable", "by-file"],
+        shown: [" by-flag ", " by-variable ", "written, in by-file\n", "no journal\n"],
+    },
+    Knob {
         flag: "places",
         file: ["", "[places]\nurl = \"http://127.0.0.1:9\"\nsource = \"{}\""],
         values: ["embedded", "overpass", "google-legacy"],

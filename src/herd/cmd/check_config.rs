@@ -9,7 +9,7 @@ use herd::config::HerdSelector;
 use herd::config::herd::Member;
 use herd::config::layers::guard;
 use herd::config::outgoing;
-use herd::config::settings::{knobs, show_level};
+use herd::config::settings::{knobs, show_keep, show_level};
 use herd::config::url::shown;
 use herd::config::{
     Address, Config, ConfigError, Herd, HerdKey, Initiative, LinkKind, PlacesSource, Settings,
@@ -97,6 +97,9 @@ pub fn write_config(out: &mut impl Write, config: &Config, settings: &Settings) 
     let budget = budget.map(|calls| format!(", {} a day", count(calls, "call")));
     let places = places + &budget.unwrap_or_default();
     let level = show_level(config.log.level);
+    let journal = config.journal.keep.map_or("no journal".to_owned(), |_| {
+        format!("{}, in {}", show_keep(config.journal.keep), config.journal.dir.display())
+    });
     let stale = match config.answers.stale_reply {
         StaleReply::Own => "their own line back, stamped",
         StaleReply::Stored => "the stored line",
@@ -116,6 +119,7 @@ pub fn write_config(out: &mut impl Write, config: &Config, settings: &Settings) 
         ["waits for a line's end", &format!("{:?}", config.limits.timeouts.partial_line)],
         ["looks before it sleeps", &format!("{} µs", config.limits.spin_us)],
         ["log", &format!("{}, {level}", config.log.dir.display())],
+        ["journal", &journal],
         ["trace", &config.trace.as_ref().map_or("none".into(), |path| path.display().to_string())],
         ["run directory", &config.run_dir.display().to_string()],
     ];

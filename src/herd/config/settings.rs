@@ -198,7 +198,7 @@ fn parse_keep(text: &str) -> Result<Option<Keep>, String> {
 }
 
 /// The word that an operator writes.
-fn show_keep(keep: Option<Keep>) -> String {
+pub fn show_keep(keep: Option<Keep>) -> String {
     let word = match keep {
         None => "off",
         Some(Keep::Written) => "written",

@@ -19,7 +19,7 @@ use super::{Experiment, Findings, House, join};
 pub const DESCRIPTORS: Experiment = Experiment {
     name: "descriptors",
     chapter: 4,
-    title: "a client that waits while there are no descriptors waits for ever",
+    title: "where there are no descriptors, a new client waits for ever",
     about: "At EMFILE a server stops accepting. mio has reported that connections wait, and will \
             not report it again; that descriptors become free is no event at all.",
     steps: "60 clients come to a server that may have 20 descriptors. After 300 ms it hangs up on \
