@@ -20,6 +20,8 @@ const WALK_EVERY: Duration = Duration::from_millis(50);
 const WALK_BYTES_PER_S: f64 = 1_048_576.0;
 /// How exactly it is known since when something is not on the disk.
 const NOTE_EVERY: Duration = Duration::from_millis(100);
+/// While the disk takes nothing, it is known less exactly.
+const NOTES_MAX: usize = 1024;
 
 /// The journal, and what the loop remembers for it.
 pub struct Keeping {
@@ -92,7 +94,8 @@ impl Keeping {
         let is_news = self.unsynced.back().is_none_or(|(laid, at)| {
             keeper.laid() > *laid && now.saturating_sub(*at) >= NOTE_EVERY
         });
-        if is_news && keeper.laid() > keeper.synced() {
+        let has_room = self.unsynced.len() < NOTES_MAX;
+        if is_news && has_room && keeper.laid() > keeper.synced() {
             self.unsynced.push_back((keeper.laid(), now));
         }
     }
