@@ -199,7 +199,7 @@ fn spoil(segment: &mut Vec<u8>, other: &[u8], random: &mut fastrand::Rng) -> &'s
     const SECTOR: usize = 512;
     let at = random.usize(HEADER_BYTES..segment.len());
     let sector = at / SECTOR * SECTOR..(at / SECTOR * SECTOR + SECTOR).min(segment.len());
-    match random.u8(0..6) {
+    match random.u8(0..7) {
         0 => {
             segment[at] ^= 1 << random.u8(0..8);
             "a bit"
@@ -220,6 +220,13 @@ fn spoil(segment: &mut Vec<u8>, other: &[u8], random: &mut fastrand::Rng) -> &'s
             "a sector written twice"
         }
         4 => {
+            // The offset alone would not tell them apart.
+            let end = (at + SECTOR * random.usize(1..9)).min(segment.len()).min(other.len());
+            let place = at.min(end)..end;
+            segment[place.clone()].copy_from_slice(&other[place]);
+            "the same place of another file"
+        }
+        5 => {
             segment.drain(at..(at + random.usize(1..100)).min(segment.len()));
             "bytes that are gone"
         }

@@ -60,6 +60,13 @@ fn lines_that_are_left_come_before_more_is_read() {
     assert_eq!(driver.read(b"", 2, at(1)), ["c"]);
     assert!(!driver.session.wants_turn(HIGH_WATER) && driver.session.wants_bytes());
     assert_eq!(driver.read(b"e\n", 2, at(1)), ["de"]);
+    // An answer that has left takes no half line with it.
+    assert!(driver.read(b"f", 2, at(1)).is_empty());
+    driver.session.queue(b"x", &mut driver.pool, at(1));
+    driver.session.sent(1, at(1));
+    driver.session.end_writing(false);
+    driver.session.release(&mut driver.pool);
+    assert_eq!(driver.read(b"g\n", 2, at(1)), ["fg"]);
     assert!(driver.session.owns_no_empty_buffers());
 }
 

@@ -27,7 +27,9 @@ impl Host {
         let said_max = PIECE_BYTES + (self.peers + 2) * LINES_MAX * 2 * LIMITS.line_bytes_max;
         self.inputs += 1;
         if self.inputs > INPUTS_MAX {
+            // Nothing more comes of it, so that this ends.
             self.deferred.clear();
+            self.out.clear();
             let broken = Invariant::Endless.broken("what comes of one input has no end");
             self.acts.push(Act::Broken(broken));
         }
