@@ -158,11 +158,6 @@ impl<F: Clone> Writer<F> {
         }
     }
 
-    /// How many segments there are.
-    pub fn segments(&self) -> usize {
-        self.past.lengths.len()
-    }
-
     /// Whether a write would need no new file.
     pub fn is_ready(&self) -> bool {
         self.next.is_some() || self.current.as_ref().is_some_and(|current| !self.is_long(current))

@@ -23,7 +23,9 @@ use herd_core::journal::writer::{Owner, Progress, Writer};
 use load::{LoadError, Loaded, load};
 use threads::Shared;
 
+/// Long enough that files are begun seldom, and short enough that one is read at once.
 const SEGMENT_BYTES: u64 = 16 << 20;
+/// What a busy server lays in some 50 ms; beyond half of it, clients are not read.
 const TRAY_BYTES: u64 = 8 << 20;
 /// The loop writes itself while writes are this quick; else a thread does, for some time.
 const QUICK: Duration = Duration::from_micros(200);
