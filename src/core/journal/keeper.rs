@@ -56,6 +56,8 @@ pub struct Keeper {
     synced: u64,
     /// The disk has lost something, and nothing more is kept until all is there again.
     is_doubtful: bool,
+    /// The server does not know of that yet.
+    is_loss_untold: bool,
     compaction: Compaction,
     held: VecDeque<Held>,
 }
@@ -79,6 +81,7 @@ impl Keeper {
             kept: 0,
             synced: 0,
             is_doubtful: false,
+            is_loss_untold: false,
             compaction: Compaction::Idle,
             held: VecDeque::new(),
         }
@@ -116,13 +119,13 @@ impl Keeper {
         !self.tray.is_empty()
     }
 
-    /// Learns how far the threads are. Says whether the disk has lost something, so that the
-    /// journal must be given everything again.
-    pub fn update(&mut self, progress: Progress) -> bool {
+    /// Learns how far the threads are.
+    pub fn update(&mut self, progress: Progress) {
         let has_lost = progress.losses > self.progress.losses;
         self.progress = progress;
         if has_lost {
             self.is_doubtful = true;
+            self.is_loss_untold = true;
             self.compaction.begin(progress.segment);
         }
         if !self.is_doubtful {
@@ -132,7 +135,12 @@ impl Keeper {
                 Keep::Synced => progress.synced,
             });
         }
-        has_lost
+    }
+
+    /// Whether the disk has lost something, so that the journal must be given everything again.
+    /// True once for each time.
+    pub fn take_loss(&mut self) -> bool {
+        mem::take(&mut self.is_loss_untold)
     }
 
     /// What was laid so far.

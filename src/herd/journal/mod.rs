@@ -148,9 +148,18 @@ impl Journal {
         Ok(Journal { keeper, shared, threads, spare: Vec::new(), slow_until: None })
     }
 
-    /// Learns how far the threads are. Says whether the disk has lost something (`Keeper::update`).
-    pub fn update(&mut self) -> bool {
-        self.keeper.update(self.shared.progress())
+    /// Learns how far the threads are.
+    pub fn update(&mut self) {
+        self.keeper.update(self.shared.progress());
+    }
+
+    /// Whether the disk has lost something, in a write or in a sync (`Keeper::take_loss`).
+    pub fn take_loss(&mut self) -> bool {
+        let has_lost = self.keeper.take_loss();
+        if has_lost {
+            Event::JournalFailed { error: &self.shared.last_error() }.log();
+        }
+        has_lost
     }
 
     /// Has written what was laid: by the loop itself while the disk is quick and no answer waits

@@ -163,10 +163,7 @@ impl Shared {
                 }
                 // It is full, and the process ends: what was answered is written.
                 Err(_) if is_over => break,
-                Err(trouble) => {
-                    if trouble == Trouble::Failed && pause.is_zero() {
-                        Event::JournalFailed { error: &self.disk.last_error() }.log();
-                    }
+                Err(_) => {
                     if !pause.is_zero() {
                         self.complain();
                     }
@@ -242,10 +239,6 @@ impl Shared {
         let mut writer = lock(&self.writer);
         writer.end_sync(job, result);
         self.announce(&writer);
-        drop(writer);
-        if result.is_err() {
-            Event::JournalFailed { error: &self.disk.last_error() }.log();
-        }
         result.is_ok()
     }
 

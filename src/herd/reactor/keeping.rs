@@ -172,7 +172,8 @@ impl Reactor {
     fn give_missed(&mut self, keeping: &mut Keeping) {
         let now = self.now;
         let Keeping { journal, earned_at, .. } = keeping;
-        let has_lost = journal.update();
+        journal.update();
+        let has_lost = journal.take_loss();
         let keeper = &mut journal.keeper;
         if has_lost || keeper.begin_walk_if_due(self.server.store().bytes() as u64) {
             self.server.handle(now, Input::JournalMissesAll, &mut self.out);
