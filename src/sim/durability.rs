@@ -51,6 +51,7 @@ pub fn live(seed: u64) -> Result<Tally, String> {
     let mut machine = Machine {
         keep,
         faults,
+        loop_writes: random.bool(),
         disk: SimDisk::new(faults, random.u64(..)),
         answered: BTreeMap::new(),
         said: BTreeSet::new(),
@@ -78,6 +79,8 @@ fn choose_faults(random: &mut fastrand::Rng) -> DiskFaults {
 struct Machine {
     keep: Keep,
     faults: DiskFaults,
+    /// The disk is quick enough for the loop to write itself now and then.
+    loop_writes: bool,
     disk: SimDisk,
     /// For each client, what clients were answered of it.
     answered: BTreeMap<Vec<u8>, Vec<Answer>>,
@@ -270,8 +273,7 @@ impl Machine {
         if process.keeper.has_news() {
             process.queue.push_back(process.keeper.hand_over(Vec::new()));
         }
-        if self.random.bool() {
-            // The loop may write itself.
+        if self.loop_writes && self.random.bool() {
             self.write(process);
         }
         process.keeper.update(process.writer.progress());
