@@ -124,7 +124,10 @@ impl Server {
         out: &mut Outputs,
     ) {
         if let Some(joined) = self.is_double(peer, &terms) {
-            self.refuse_double(now, (peer, joined), conn, terms, out);
+            self.refuse_double(now, conn, terms, out);
+            if self.may_note(now, "another server of that name is joined") {
+                out.note(Note::TwoOfOneName { peer, conn, joined });
+            }
             return;
         }
         let attempt = match &mut self.peers.at(peer).state {
@@ -173,22 +176,12 @@ impl Server {
         }
     }
 
-    fn refuse_double(
-        &mut self,
-        now: Now,
-        (peer, joined): (PeerId, ConnId),
-        conn: ConnId,
-        terms: Terms,
-        out: &mut Outputs,
-    ) {
+    fn refuse_double(&mut self, now: Now, conn: ConnId, terms: Terms, out: &mut Outputs) {
         self.counters.refused += 1;
         let mut link =
             Link::new(conn, now.monotonic, self.settings.limits.peer_outbox_bytes_max, terms);
         link.say(out, |text| Refusal::Name.write(text));
         out.push(Output::Close { conn });
-        if self.may_note(now, "another server of that name is joined") {
-            out.note(Note::TwoOfOneName { peer, conn, joined });
-        }
     }
 
     /// Ends a link that is up or being greeted, for a reason of ours.

@@ -125,7 +125,8 @@ impl Client {
     pub fn promise(
         &mut self,
         is_in_time: bool,
-        (now, settled): (Duration, Duration),
+        now: Duration,
+        settled: Duration,
     ) -> Result<(), Violation> {
         self.promises.push_back((is_in_time, settled));
         let open = self.promises.iter().filter(|(_, settled)| *settled > now).count();

@@ -85,7 +85,7 @@ impl Reactor {
     #[cold]
     fn record_lines(&mut self, span: Span, conn: ConnId, heard: &[u8], outputs: u32) {
         let is_link = conn.kind() != ConnKind::Client || self.config.accept_plain;
-        self.trace.end_hearing(span, (conn, outputs), heard, || {
+        self.trace.end_hearing(span, conn, outputs, heard, || {
             // Its lines may have ended it.
             let teller = self.slots.tenant(conn.slot()).filter(|_| is_link)?;
             let [ours, theirs] = teller.ports()?;

@@ -17,6 +17,13 @@ pub enum Way {
     Received,
 }
 
+/// One way of a link, seen from one of its ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkWay {
+    pub way: Way,
+    pub conn: ConnId,
+}
+
 /// As much of a client's id as a record has room for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientStart {
@@ -59,15 +66,15 @@ impl LinkName {
 /// The names of links used lately. To ask the kernel for ports costs more than all other notes of
 /// a turn, and a name is needed for each line.
 #[derive(Default)]
-pub struct Links([Option<((Way, ConnId), LinkName)>; 16]);
+pub struct Links([Option<(LinkWay, LinkName)>; 16]);
 
 impl Links {
     pub fn name(
         &mut self,
-        link: (Way, ConnId),
+        link: LinkWay,
         ports: impl FnOnce() -> Option<[u16; 2]>,
     ) -> Option<LinkName> {
-        let place = (2 * link.1.slot() + usize::from(link.0 == Way::Sent)) % self.0.len();
+        let place = (2 * link.conn.slot() + usize::from(link.way == Way::Sent)) % self.0.len();
         match self.0[place] {
             Some((known, name)) if known == link => Some(name),
             _ => {
@@ -135,13 +142,14 @@ mod tests {
     fn ports_are_asked_for_once() {
         let mut links = Links::default();
         let conn = ConnId::new(ConnKind::Peer, 1, 3);
-        assert!(links.name((Way::Sent, conn), || None).is_none());
+        assert!(links.name(LinkWay { way: Way::Sent, conn }, || None).is_none());
         for way in [Way::Sent, Way::Received] {
-            assert!(links.name((way, conn), || Some([1, 2])).is_some());
-            assert!(links.name((way, conn), || panic!("known")).is_some());
+            assert!(links.name(LinkWay { way, conn }, || Some([1, 2])).is_some());
+            assert!(links.name(LinkWay { way, conn }, || panic!("known")).is_some());
         }
         let next = ConnId::new(ConnKind::Peer, 2, 3);
-        let name = links.name((Way::Sent, next), || Some([65535, 65535])).unwrap();
+        let name =
+            links.name(LinkWay { way: Way::Sent, conn: next }, || Some([65535, 65535])).unwrap();
         assert_eq!(&name.bytes[..name.length], b" 65535>65535");
     }
 

@@ -29,7 +29,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use herd_core::border::Input;
 use herd_core::names::{ConnId, ConnKind, PeerId};
-use hop::{ClientStart, Links, Way};
+use hop::{ClientStart, LinkWay, Links, Way};
 pub(crate) use span_kind::{Due, InputKind, SpanKind, Turn};
 
 /// Records that are kept: some 10,000 turns of one request each, in 3 MiB.
@@ -186,12 +186,13 @@ impl Recorder {
     pub(crate) fn end_hearing(
         &mut self,
         span: Span,
-        (conn, outputs): (ConnId, u32),
+        conn: ConnId,
+        outputs: u32,
         heard: &[u8],
         ports: impl FnOnce() -> Option<[u16; 2]>,
     ) {
         if let Some(ring) = &mut self.ring {
-            self.last = ring.end_hearing(span, (conn, outputs), heard, ports);
+            self.last = ring.end_hearing(span, conn, outputs, heard, ports);
         }
     }
 
@@ -251,11 +252,12 @@ impl Ring {
     fn end_hearing(
         &mut self,
         span: Span,
-        (conn, outputs): (ConnId, u32),
+        conn: ConnId,
+        outputs: u32,
         heard: &[u8],
         ports: impl FnOnce() -> Option<[u16; 2]>,
     ) -> u64 {
-        self.hops((Way::Received, conn), span.0 + 1, heard, ports);
+        self.hops(LinkWay { way: Way::Received, conn }, span.0 + 1, heard, ports);
         let newlines = heard.iter().filter(|&&byte| byte == b'\n').count();
         let has_rest = !heard.is_empty() && !heard.ends_with(b"\n");
         let lines = (newlines + usize::from(has_rest)) as u32;
@@ -275,13 +277,13 @@ impl Ring {
             return None;
         }
         let now_ns = self.origin.nanos(Instant::now());
-        self.hops((Way::Sent, conn), now_ns, lines, ports);
+        self.hops(LinkWay { way: Way::Sent, conn }, now_ns, lines, ports);
         Some(now_ns)
     }
 
     fn hops(
         &mut self,
-        link: (Way, ConnId),
+        link: LinkWay,
         start_ns: u64,
         lines: &[u8],
         ports: impl FnOnce() -> Option<[u16; 2]>,
@@ -290,7 +292,7 @@ impl Ring {
         let Some(name) = reports.peek().and_then(|_| self.links.name(link, ports)) else { return };
         for [client, time] in reports {
             let id = hop::id(client, time, &name);
-            let note = SpanKind::Hop { way: link.0, id, client: ClientStart::of(client) };
+            let note = SpanKind::Hop { way: link.way, id, client: ClientStart::of(client) };
             self.push(Record { start_ns, length_ns: 0, note });
         }
     }
