@@ -173,7 +173,10 @@ const KEEPERS: &[(&str, &[&str])] = &[
     ("slab", &["src/herd/reactor/"]),
     ("signal_hook", &["src/herd/reactor/", "src/herd/cmd/start.rs"]),
     ("signal_hook_mio", &["src/herd/reactor/"]),
-    ("rustix", &["src/herd/reactor/", "src/herd/run_dir/", "src/herd/cmd/"]),
+    (
+        "rustix",
+        &["src/herd/reactor/", "src/herd/run_dir/", "src/herd/cmd/", "src/herd/config/key.rs"],
+    ),
     ("ureq", &["src/herd/places/", "src/herd/cmd/lab.rs"]),
     ("kiddo", &["src/herd/places/"]),
     ("flate2", &["src/herd/places/"]),

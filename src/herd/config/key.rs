@@ -6,8 +6,10 @@
 use std::fmt;
 use std::fs;
 use std::io::Read;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+
+use rustix::process::geteuid;
 
 use super::ConfigError;
 
@@ -26,7 +28,7 @@ impl Secret {
     /// Reads a key: one word, white space around it is ignored.
     ///
     /// # Errors
-    /// The file is missing, unreadable, empty, no word, or readable by anyone but its owner.
+    /// The file is missing, unreadable, empty, no word, or open to others (`complaint`).
     pub fn read(path: &Path) -> Result<Secret, ConfigError> {
         let file = KeyFile { path, whose: "", way_out: "name another with --places-key-file" };
         let bytes = file.read()?;
@@ -57,7 +59,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// A file that only its owner may read, and what an operator reads about it.
+/// A file that is kept from others (`complaint`), and what an operator reads about it.
 pub(super) struct KeyFile<'a> {
     pub path: &'a Path,
     /// What tells it from other key files, with a blank behind.
@@ -78,12 +80,9 @@ impl KeyFile<'_> {
         if about.is_dir() {
             return Err(self.wrong("is a directory: name the file in it"));
         }
-        let mode = about.permissions().mode() & 0o777;
-        if mode & 0o077 != 0 {
-            let shown = self.path.display();
-            return Err(self.wrong(&format!(
-                "is open to others than its owner (mode {mode:04o}): chmod 600 {shown}"
-            )));
+        let (owner, us) = (about.uid(), geteuid().as_raw());
+        if let Some(why) = complaint(self.path, owner, us, about.mode() & 0o777) {
+            return Err(self.wrong(&why));
         }
         let mut bytes = Vec::new();
         file.take(KEY_FILE_BYTES_MAX).read_to_end(&mut bytes).map_err(cannot)?;
@@ -99,8 +98,37 @@ impl KeyFile<'_> {
     }
 }
 
+/// Why a file with this owner and mode is unfit to hold a secret of a process that runs as `us`.
+///
+/// Our own file is ours alone. One of root's may be read by its group, because that is how those
+/// who hand secrets over let another user read them: systemd's LoadCredential and the volumes of
+/// Kubernetes with an fsGroup make files of root's with mode 0440. PostgreSQL has the same rule.
+fn complaint(path: &Path, owner: u32, us: u32, mode: u32) -> Option<String> {
+    const ROOT: u32 = 0;
+    let shown = path.display();
+    if owner == us && mode & 0o077 != 0 {
+        Some(format!("is open to others than its owner (mode {mode:04o}): chmod 600 {shown}"))
+    } else if owner == us {
+        None
+    } else if owner != ROOT {
+        Some(format!(
+            "belongs to another user (uid {owner}), who can change it: chown it to the user who \
+             runs the server, or to root"
+        ))
+    } else if mode & 0o037 != 0 {
+        Some(format!(
+            "is root's and open to more than reading by its group (mode {mode:04o}): chmod 640 \
+             {shown}"
+        ))
+    } else {
+        None
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::{PermissionsExt, chown};
+
     use super::*;
 
     fn check(text: &str, mode: u32, expected: Result<&str, &str>) {
@@ -125,6 +153,37 @@ mod tests {
         check("AIzaKey", 0o400, Ok("AIzaKey"));
         check("AIzaKey\n", 0o640, Err("mode 0640): chmod 600 "));
         check("AIzaKey\n", 0o604, Err("chmod 600 "));
+    }
+
+    #[test]
+    fn the_group_may_read_what_root_hands_over() {
+        const ROOT: u32 = 0;
+        let about = |owner, us, mode| complaint(Path::new("key"), owner, us, mode);
+        for us in [ROOT, 7] {
+            for mode in 0..=0o777 {
+                assert_eq!(about(us, us, mode).is_none(), mode & 0o077 == 0, "{us} {mode:o}");
+                assert_eq!(about(ROOT, 7, mode).is_none(), mode & 0o037 == 0, "{mode:o}");
+                assert!(about(8, us, mode).is_some(), "{us} {mode:o}");
+            }
+        }
+        let check = |found: Option<String>, part| assert!(found.unwrap().contains(part), "{part}");
+        check(about(ROOT, 7, 0o444), "(mode 0444): chmod 640 key");
+        check(about(8, 7, 0o400), "belongs to another user (uid 8)");
+        check(about(8, ROOT, 0o400), "(uid 8), who can change it: chown it to the user");
+    }
+
+    /// Goal: the owner of the open file counts, whatever we may do.
+    #[test]
+    fn a_file_of_another_user_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        fs::write(&path, "AIzaKey").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).unwrap();
+        if chown(&path, Some(65_534), None).is_err() {
+            return eprintln!("skipped: only root can give a file away");
+        }
+        let message = Secret::read(&path).unwrap_err().to_string();
+        assert!(message.contains("belongs to another user (uid 65534)"), "{message}");
     }
 
     #[test]

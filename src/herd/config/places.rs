@@ -277,7 +277,7 @@ pub const KNOBS: &[Knob] = &[
             help: "File with the service's key, mode 600; HERD_PLACES_KEY may hold the key itself",
         })
         .means(
-            "Holds the service's key and is readable by its owner only (chmod 600). \
+            "Holds the service's key, and others may not read it, as with the herd's `key_file`. \
              HERD_PLACES_KEY may hold the key itself instead.",
         )
         .because("A key in herd.toml would be read by everybody who may read the rest of it."),

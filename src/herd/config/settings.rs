@@ -224,12 +224,13 @@ const HERD: &[Knob] = &[
             long: "key-file",
             variable: "HERD_KEY_FILE",
             value: "FILE",
-            help: "File with the herd's keys, mode 600, the same for all its servers; see `herd \
-                   keygen`",
+            help: "File with the herd's keys, mode 600 (640 if it is root's), the same for all its \
+                   servers; see `herd keygen`",
         })
         .means(
             "Holds the herd's key, by which its servers know each other; `herd keygen` makes \
-             it. All of them need the same one, and only its owner may read it (chmod 600).",
+             it. All of them need the same one. It is the server's own and nobody else may read \
+             it (chmod 600), or root's and only its group may (chmod 640).",
         )
         .because("A herd on one machine needs none."),
     switch("open", |s| &mut s.open)
