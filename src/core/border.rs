@@ -44,10 +44,6 @@ pub enum Input<'a, 'b> {
     Draining,
     /// No client is left: hand over what is known, and say good-bye to the peers.
     Leaving,
-    /// The journal takes so many bytes of news now, and `missed_bytes` of what it has missed.
-    JournalRoom { bytes: usize, missed_bytes: usize },
-    /// The journal must be given everything again.
-    JournalMissesAll,
 }
 
 /// Everything that a server can ask of the reactor.

@@ -15,6 +15,7 @@ use super::Server;
 use super::border::Outputs;
 use super::clock::PosixTime;
 use super::digest::{LEAVES, Leaf, Node};
+use super::journal::keeper::Keeper;
 use super::journal::load::Found;
 use super::link::Marks;
 use super::store::{Key, Place, Verdict};
@@ -84,8 +85,23 @@ impl Server {
         }
     }
 
+    /// Gives the journal what it has missed, as far as there is room, and everything if it has lost
+    /// something or become too long. For each turn of the loop, when the keeper knows how far the
+    /// threads are. `out` is empty, and is again.
+    pub fn feed_journal(&mut self, keeper: &mut Keeper, has_lost: bool, out: &mut Outputs) {
+        if has_lost || keeper.begin_walk_if_due(self.store.bytes() as u64) {
+            self.journal_misses_all();
+        }
+        self.journal_room(keeper.peers_room_bytes(), keeper.missed_bytes(), out);
+        keeper.lay_missed(&out.text, &out.news);
+        out.clear();
+        if !self.is_journal_behind() {
+            keeper.all_given();
+        }
+    }
+
     /// The journal has room for news, and for so much of what it has missed.
-    pub(super) fn journal_room(&mut self, bytes: usize, missed_bytes: usize, out: &mut Outputs) {
+    fn journal_room(&mut self, bytes: usize, missed_bytes: usize, out: &mut Outputs) {
         let Some(journaling) = &mut self.journaling else { return };
         journaling.room = bytes;
         let start = out.text.len();
@@ -105,9 +121,27 @@ impl Server {
     }
 
     /// The journal must be given everything that is held.
-    pub fn journal_misses_all(&mut self) {
+    fn journal_misses_all(&mut self) {
         let Some(journaling) = &mut self.journaling else { return };
         self.store.digest().filled(Node::ROOT).for_each(|leaf| journaling.missed.add(leaf.into()));
+    }
+
+    /// All that was found in the journal has been taken (`restore`). What the disk may not have is
+    /// written again, to segment `next` and those behind it; before that, no answer leaves, and the
+    /// segments from `oldest` on are needed. If something has gone bad, that is everything.
+    pub fn journal_restored(
+        &mut self,
+        keeper: &mut Keeper,
+        is_whole: bool,
+        oldest: u32,
+        next: u32,
+    ) {
+        if !is_whole {
+            self.journal_misses_all();
+        }
+        if self.is_journal_behind() {
+            keeper.begin_doubtful(if is_whole { oldest } else { next });
+        }
     }
 
     /// Takes a report that was found in the journal, when the server starts: nobody hears of it. If
@@ -177,7 +211,7 @@ mod tests {
 
     fn give(server: &mut Server, bytes: usize, missed_bytes: usize) -> String {
         let mut out = Outputs::default();
-        server.handle(now(), Input::JournalRoom { bytes, missed_bytes }, &mut out);
+        server.journal_room(bytes, missed_bytes, &mut out);
         out.news.iter().map(|range| String::from_utf8_lossy(&out.text[range.clone()])).collect()
     }
 

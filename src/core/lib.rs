@@ -218,10 +218,6 @@ impl Server {
             Input::TimerFired { timer } => self.timer_fired(now, timer, out),
             Input::Draining => self.drain(out),
             Input::Leaving => self.leave(out),
-            Input::JournalRoom { bytes, missed_bytes } => {
-                self.journal_room(bytes, missed_bytes, out);
-            }
-            Input::JournalMissesAll => self.journal_misses_all(),
         }
     }
 

@@ -42,12 +42,16 @@ pub struct SimDisk {
 
 struct State {
     files: BTreeMap<SegmentId, Contents>,
+    /// Files that were removed: their names may still be on the disk.
+    removed: BTreeMap<SegmentId, Contents>,
     faults: DiskFaults,
     random: fastrand::Rng,
 }
 
 #[derive(Clone, Default)]
 struct Contents {
+    /// Its name is on the disk.
+    is_named: bool,
     /// What a read finds.
     cached: Vec<u8>,
     /// Which sectors the disk does not hold as they are cached.
@@ -60,7 +64,8 @@ impl SimDisk {
     /// An empty one.
     pub fn new(faults: DiskFaults, seed: u64) -> SimDisk {
         let random = fastrand::Rng::with_seed(seed);
-        SimDisk { state: RefCell::new(State { files: BTreeMap::new(), faults, random }) }
+        let (files, removed) = (BTreeMap::new(), BTreeMap::new());
+        SimDisk { state: RefCell::new(State { files, removed, faults, random }) }
     }
 
     /// What is found in each file.
@@ -80,9 +85,11 @@ impl SimDisk {
         *faults = DiskFaults::default();
     }
 
-    /// The machine dies. Of what was not synced, the disk has each sector or not.
+    /// The machine dies. Of what was not synced, the disk has each sector or not, and each name.
     pub fn cut(&self) {
-        let State { files, random, .. } = &mut *self.state.borrow_mut();
+        let State { files, removed, random, .. } = &mut *self.state.borrow_mut();
+        files.retain(|_, file| file.is_named || random.bool());
+        files.extend(std::mem::take(removed).into_iter().filter(|_| random.bool()));
         for file in files.values_mut() {
             let len = random.usize(file.durable.len().min(file.cached.len())..=file.cached.len());
             file.durable.resize(len.max(file.durable.len()), 0);
@@ -99,6 +106,7 @@ impl SimDisk {
                     file.durable[torn.clone()].copy_from_slice(&file.cached[torn]);
                 }
             }
+            file.is_named = true;
             file.cached = file.durable.clone();
             file.dirty = vec![false; file.cached.len().div_ceil(SECTOR)];
         }
@@ -106,7 +114,7 @@ impl SimDisk {
 
     /// A sector of some file goes bad, if it is time for that.
     pub fn rot(&self) {
-        let State { files, faults, random } = &mut *self.state.borrow_mut();
+        let State { files, faults, random, .. } = &mut *self.state.borrow_mut();
         if random.u32(0..1000) >= faults.rot || files.is_empty() {
             return;
         }
@@ -157,11 +165,21 @@ impl Disk for SimDisk {
         if state.happens(chance) {
             return Err(Trouble::Refused);
         }
-        let before = state.files.insert(id, Contents::default());
-        assert!(before.is_none(), "{id} is made again");
+        if state.files.contains_key(&id) {
+            // A file is never made where one is (open(2), O_EXCL).
+            return Err(Trouble::Failed);
+        }
+        state.files.insert(id, Contents::default());
         state.append(id, header);
         state.files.get_mut(&id).expect("it was just made").sync();
         Ok(id)
+    }
+
+    fn sync_names(&self) -> Result<(), Trouble> {
+        let State { files, removed, .. } = &mut *self.state.borrow_mut();
+        files.values_mut().for_each(|file| file.is_named = true);
+        removed.clear();
+        Ok(())
     }
 
     fn write(&self, file: &SegmentId, bytes: &[u8]) -> Result<usize, Trouble> {
@@ -208,7 +226,8 @@ impl Disk for SimDisk {
     }
 
     fn remove(&self, id: SegmentId) -> Result<(), Trouble> {
-        self.state.borrow_mut().files.remove(&id);
+        let State { files, removed, .. } = &mut *self.state.borrow_mut();
+        removed.extend(files.remove_entry(&id).filter(|(_, file)| file.is_named));
         Ok(())
     }
 }

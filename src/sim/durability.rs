@@ -179,14 +179,9 @@ impl Machine {
             outdated: Vec::new(),
             oldest: None,
         };
-        let mut oldest = oldest;
-        if !findings.are_whole() {
-            oldest = process.writer.progress().segment;
-            process.tell(self.now(), Input::JournalMissesAll);
-        }
-        if process.server.is_journal_behind() {
-            process.keeper.begin_doubtful(oldest);
-        }
+        let next = process.writer.progress().segment;
+        let Process { server, keeper, .. } = &mut process;
+        server.journal_restored(keeper, findings.are_whole(), oldest, next);
         Ok(process)
     }
 
@@ -251,21 +246,11 @@ impl Machine {
 
     /// The end of a turn of the loop.
     fn end_turn(&mut self, process: &mut Process) {
-        let now = self.now();
         process.keeper.update(process.writer.progress());
-        if process.keeper.take_loss() {
-            process.tell(now, Input::JournalMissesAll);
-        }
-        if process.keeper.begin_walk_if_due(process.server.store().bytes() as u64) {
-            process.tell(now, Input::JournalMissesAll);
-        }
+        let has_lost = process.keeper.take_loss();
         process.keeper.earn_by_clock(100);
-        let bytes = process.keeper.peers_room_bytes();
-        let missed_bytes = process.keeper.missed_bytes();
-        process.tell(now, Input::JournalRoom { bytes, missed_bytes });
-        if !process.server.is_journal_behind() {
-            process.keeper.all_given();
-        }
+        let Process { server, keeper, out, .. } = process;
+        server.feed_journal(keeper, has_lost, out);
         if let Some(oldest) = process.keeper.end_walk() {
             process.oldest = Some(oldest);
             self.tally.walks += 1;
@@ -354,14 +339,9 @@ impl Machine {
 
 impl Process {
     fn tell(&mut self, now: Now, input: Input<'_, '_>) {
-        let is_missed = matches!(input, Input::JournalRoom { .. });
         self.server.handle(now, input, &mut self.out);
         let mut out = std::mem::take(&mut self.out);
-        if is_missed {
-            self.keeper.lay_missed(&out.text, &out.news);
-        } else {
-            self.keeper.lay(&out.text, &out.news);
-        }
+        self.keeper.lay(&out.text, &out.news);
         let mut questions = Vec::new();
         for output in out.list.drain(..) {
             match output {

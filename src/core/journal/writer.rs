@@ -23,12 +23,17 @@ pub trait Disk {
     /// A file that can be written to and synced, by one owner each.
     type File: Clone;
 
-    /// Makes a file that begins with a header and was never there before; both it and its name are
-    /// synced.
+    /// Makes a file that begins with a header and was never there before, and syncs it.
     ///
     /// # Errors
-    /// The disk has no room for it, or fails.
+    /// The disk has no room for it, or fails; then there is no such file.
     fn create(&self, id: SegmentId, header: &[u8]) -> Result<Self::File, Trouble>;
+
+    /// Returns when the names of all files have reached the disk.
+    ///
+    /// # Errors
+    /// The disk fails.
+    fn sync_names(&self) -> Result<(), Trouble>;
 
     /// Writes behind what was written before, or a part of it. Says how much.
     ///
@@ -329,11 +334,17 @@ impl<F> SyncJob<F> {
 }
 
 impl NextSegment {
-    /// Makes the file.
+    /// Makes the file: a machine that dies from now on leaves it where it is.
     ///
     /// # Errors
     /// What the disk says.
     pub fn make<D: Disk>(&self, disk: &D) -> Result<D::File, Trouble> {
-        disk.create(self.id, &self.header)
+        let file = disk.create(self.id, &self.header)?;
+        if let Err(trouble) = disk.sync_names() {
+            // It says nothing, and would be in the way when the same number is tried again.
+            let _ = disk.remove(self.id);
+            return Err(trouble);
+        }
+        Ok(file)
     }
 }

@@ -166,8 +166,7 @@ impl Directory {
                 left -= zeros.len() as u64;
             }
             file.seek(SeekFrom::Start(header.len() as u64))?;
-            file.sync_all()?;
-            sync_names(&self.path)
+            file.sync_all()
         };
         let filled = fill(&mut file);
         if filled.is_err() {
@@ -183,6 +182,10 @@ impl Disk for Directory {
 
     fn create(&self, id: SegmentId, header: &[u8]) -> Result<Arc<File>, Trouble> {
         self.make(id, header).map(Arc::new).map_err(|error| self.trouble(error))
+    }
+
+    fn sync_names(&self) -> Result<(), Trouble> {
+        sync_names(&self.path).map_err(|error| self.trouble(error))
     }
 
     fn write(&self, file: &Arc<File>, bytes: &[u8]) -> Result<usize, Trouble> {

@@ -122,17 +122,12 @@ impl Journal {
         let new = || (JournalId(fastrand::u64(..)), Past::default());
         let (id, past) = journal.unwrap_or_else(new);
         disk.spare(findings.damaged.iter().map(|damage| damage.id));
-        let mut oldest = past.oldest;
+        let oldest = past.oldest;
         let writer = Writer::new(owner, id, SEGMENT_BYTES, past);
         let sizes = Sizes { segment_bytes: SEGMENT_BYTES, room, tray_bytes: TRAY_BYTES };
         let mut keeper = Keeper::new(keep, sizes);
-        if !findings.are_whole() {
-            oldest = writer.progress().segment;
-            server.journal_misses_all();
-        }
-        if server.is_journal_behind() {
-            keeper.begin_doubtful(oldest);
-        }
+        let next = writer.progress().segment;
+        server.journal_restored(&mut keeper, findings.are_whole(), oldest, next);
         let shared = Arc::new(Shared::new(keep, disk, writer, wake));
         shared.prepare().map_err(|_| {
             let error = io::Error::other(shared.last_error());

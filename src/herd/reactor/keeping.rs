@@ -9,7 +9,6 @@ use super::Reactor;
 use super::connection::Connection;
 use crate::journal::Journal;
 use crate::status::{JournalState, JournalStatus};
-use herd_core::border::Input;
 use herd_core::driver::Driver;
 use herd_core::journal::keeper::Keep;
 use herd_core::names::{ConnId, ConnKind};
@@ -175,21 +174,11 @@ impl Reactor {
         journal.update();
         let has_lost = journal.take_loss();
         let keeper = &mut journal.keeper;
-        if has_lost || keeper.begin_walk_if_due(self.server.store().bytes() as u64) {
-            self.server.handle(now, Input::JournalMissesAll, &mut self.out);
-        }
         if keeper.is_walking() {
             let since = now.monotonic.saturating_sub(*earned_at).min(WALK_EVERY);
             keeper.earn_by_clock((since.as_secs_f64() * WALK_BYTES_PER_S) as u64);
             *earned_at = now.monotonic;
         }
-        let bytes = keeper.peers_room_bytes();
-        let missed_bytes = keeper.missed_bytes();
-        self.server.handle(now, Input::JournalRoom { bytes, missed_bytes }, &mut self.out);
-        keeper.lay_missed(&self.out.text, &self.out.news);
-        self.out.clear();
-        if !self.server.is_journal_behind() {
-            keeper.all_given();
-        }
+        self.server.feed_journal(keeper, has_lost, &mut self.out);
     }
 }

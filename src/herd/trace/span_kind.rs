@@ -71,8 +71,6 @@ pub enum InputKind {
     TimerFired,
     Draining,
     Leaving,
-    JournalRoom,
-    JournalMissesAll,
 }
 
 impl SpanKind {
@@ -116,8 +114,6 @@ impl InputKind {
             InputKind::TimerFired => ("TimerFired", None),
             InputKind::Draining => ("Draining", None),
             InputKind::Leaving => ("Leaving", None),
-            InputKind::JournalRoom => ("JournalRoom", None),
-            InputKind::JournalMissesAll => ("JournalMissesAll", None),
         }
     }
 }
@@ -138,8 +134,6 @@ impl From<&Input<'_, '_>> for InputKind {
             Input::TimerFired { .. } => InputKind::TimerFired,
             Input::Draining => InputKind::Draining,
             Input::Leaving => InputKind::Leaving,
-            Input::JournalRoom { .. } => InputKind::JournalRoom,
-            Input::JournalMissesAll => InputKind::JournalMissesAll,
         }
     }
 }
