@@ -265,9 +265,7 @@ fn a_dead_service_is_seen() {
     let why = "the places service failed: unexpected end of file";
     herd.until_logged(
         "Hill",
-        &format!(
-            "[WARN] the places service fails and is left alone, but for a try now and then: {why}"
-        ),
+        &format!("[WARN] places service suspended error={why:?}: it fails, and is tried now"),
     );
     let seen = service();
     assert_eq!((seen.state, seen.trouble.as_deref()), (ServiceState::LeftAlone, Some(why)));
@@ -293,12 +291,12 @@ fn a_service_that_refuses_is_seen() {
         assert_eq!(heard["status"], "REQUEST_DENIED");
         assert!(!heard.to_string().contains("192.0.2.7"), "{heard}");
     }
-    let told = "the places service refuses to answer: REQUEST_DENIED: IP 192.0.2.7 is not allowed";
+    let told = "places service refuses error=\"REQUEST_DENIED: IP 192.0.2.7 is not allowed\"";
     herd.until_logged("Hill", told);
     let seen = herd.status("Hill").places_service.unwrap();
     assert_eq!(seen.state, ServiceState::Refuses);
     ask(r#"{"results":[7],"status":"OK"}"#);
-    herd.until_logged("Hill", "the places service refuses no more");
+    herd.until_logged("Hill", "places service accepts");
     assert_eq!(herd.log("Hill").matches(told).count(), 1, "once is enough");
     let seen = herd.status("Hill").places_service.unwrap();
     assert_eq!((seen.state, seen.elements_skipped, seen.trouble), (ServiceState::Well, 1, None));

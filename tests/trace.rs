@@ -264,7 +264,7 @@ fn a_trace_that_cannot_be_written_is_told_of() {
     herd.start("Bona", &["--trace", "dir/Bona.json"]);
     fs::remove_dir_all(herd.path("dir")).unwrap();
     herd.signal("Bona", Signal::USR1);
-    herd.until_logged("Bona", "the trace cannot be written to dir/Bona.json: ");
+    herd.until_logged("Bona", "trace not written error=\"dir/Bona.json: ");
     herd.connect("Bona").ask("IAMAT kiwi +60.17+24.94 7");
 
     herd.start("Clark", &[]);

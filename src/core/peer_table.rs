@@ -1,5 +1,5 @@
-//! The peer_table of peers: who they are, and how far each link has come. Apart from `peers`, which
-//! moves a peer from state to state: here a state is only kept and found.
+//! The table of peers: who they are, and how far each link has come. What moves a peer from state
+//! to state, and dials it again, is in `peers`.
 
 use std::collections::VecDeque;
 use std::ops::Range;

@@ -1,5 +1,5 @@
 //! What a connection owns only while something is under way: the line that has begun, and what is
-//! to be sent to it. Most connections, most of the time, wait between two commands, and then all of
+//! to be sent. Most connections, most of the time, wait between two commands, and then all of
 //! this is one empty pointer.
 //!
 //! Buffers are lent from a pool, so a connection that asks and is answered allocates nothing,
@@ -22,18 +22,18 @@ pub(super) struct Buffers {
 pub(super) struct Outbox {
     bytes: Vec<u8>,
     sent: usize,
-    /// So many bytes at the end must not leave yet.
+    /// So many bytes at the end must not leave before the journal has what they rest on.
     held: usize,
-    /// Up to here it is settled whether bytes are held.
+    /// Of the bytes before this place it is known whether they are held.
     settled: usize,
-    /// When the kernel last took some of it, or it began to be.
+    /// When the kernel last took some of it, or the first byte was put in.
     pub moved: Moment,
 }
 
 /// Buffers that no connection has now.
 #[derive(Default)]
 pub struct BufferPool {
-    // What goes to and fro is the box itself; bare buffers would be copied each time.
+    // The box itself moves between pool and session; bare buffers would be copied each time.
     #[expect(clippy::vec_box)]
     free: Vec<Box<Buffers>>,
 }
@@ -45,7 +45,7 @@ impl Buffers {
 }
 
 impl Outbox {
-    /// More memory than this is not kept for the next: one long answer would be paid for ever.
+    /// A buffer of more memory is dropped when it is empty: one long answer would be paid for ever.
     const SPARE_BYTES_MAX: usize = 16 * 1024;
 
     /// Bytes that are still to be sent.
@@ -58,13 +58,13 @@ impl Outbox {
     }
 
     /// Bytes that may leave now.
-    pub fn free_len(&self) -> usize {
+    pub fn sendable_len(&self) -> usize {
         self.len() - self.held
     }
 
     /// What is to be sent next, at most so many bytes of it.
     pub fn next(&self, bytes_max: usize) -> &[u8] {
-        &self.bytes[self.sent..][..self.free_len().min(bytes_max)]
+        &self.bytes[self.sent..][..self.sendable_len().min(bytes_max)]
     }
 
     /// Holds what has come since this was last settled. Says how many bytes that are.
@@ -76,13 +76,13 @@ impl Outbox {
     }
 
     /// Nothing is held any more.
-    pub fn free_all(&mut self) {
+    pub fn release_all(&mut self) {
         self.held = 0;
         self.settled = self.bytes.len();
     }
 
     /// So many of the held bytes may leave.
-    pub fn free(&mut self, count: usize) {
+    pub fn release(&mut self, count: usize) {
         self.held -= count;
     }
 
@@ -91,8 +91,8 @@ impl Outbox {
         self.sent += count;
     }
 
-    /// Forgets what has been sent. Some may be left: a reader that is always a little behind must
-    /// not make the buffer grow for ever, so that is moved to the front once it is the lesser part.
+    /// Forgets what has been sent. What is left is moved to the front once it is the lesser part,
+    /// so a reader that is always a little behind does not make the buffer grow for ever.
     pub fn compact(&mut self) {
         if self.len() == 0 {
             self.bytes.clear();
@@ -117,8 +117,8 @@ impl BufferPool {
         self.free.pop().unwrap_or_default()
     }
 
-    /// Buffers that lie here.
-    pub fn free(&self) -> usize {
+    /// Buffers that nobody uses now.
+    pub fn idle(&self) -> usize {
         self.free.len()
     }
 

@@ -340,7 +340,7 @@ impl Session {
 
     /// Bytes that may leave now: the others wait until what they rest on is kept.
     pub fn free_bytes(&self) -> usize {
-        self.outbox().map_or(0, Outbox::free_len)
+        self.outbox().map_or(0, Outbox::sendable_len)
     }
 
     /// Holds what was queued since this was last asked. Says how many bytes that are.
@@ -351,17 +351,17 @@ impl Session {
     /// What is queued may leave, as far as it goes by now.
     pub fn free_answers(&mut self) {
         if let Some(buffers) = &mut self.buffers {
-            buffers.outbox.free_all();
+            buffers.outbox.release_all();
         }
     }
 
     /// So many of the held bytes may leave.
     pub fn free_held(&mut self, count: usize, now: Moment) {
         if let Some(buffers) = &mut self.buffers {
-            if buffers.outbox.free_len() == 0 {
+            if buffers.outbox.sendable_len() == 0 {
                 buffers.outbox.moved = now;
             }
-            buffers.outbox.free(count);
+            buffers.outbox.release(count);
         }
     }
 
@@ -477,7 +477,7 @@ impl Session {
     }
 
     fn writing_deadline(&self, timeouts: &Timeouts) -> Option<(Moment, Expiry)> {
-        let outbox = self.outbox().filter(|outbox| outbox.free_len() > 0)?;
+        let outbox = self.outbox().filter(|outbox| outbox.sendable_len() > 0)?;
         Some((outbox.moved + timeouts.write_stall, Expiry::WriteStall))
     }
 

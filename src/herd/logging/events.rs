@@ -1,9 +1,11 @@
 //! All that a server writes into its log, apart from the lines of clients and peers: a closed list.
-//! An event begins with its name, which does not change, and goes on with `key=value`; a sentence
-//! behind a colon says what an operator can do. `PRODUCTION.md` has the table.
+//! An event begins with its name, which does not change, and goes on with `key=value`. What is
+//! behind a colon is for people: details, or what an operator can do. The table is in
+//! `PRODUCTION.md`.
 
 use std::fmt::{self, Display};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use herd_core::names::{ConnId, ConnKind};
@@ -125,6 +127,38 @@ pub enum Event<'a> {
         error: &'a str,
     },
     JournalNotKept,
+    PlacesLoaded {
+        summary: &'a str,
+    },
+    /// The new places are so few that it may be a mistake.
+    PlacesShrunk {
+        places: usize,
+        before: usize,
+    },
+    PlacesNotLoaded {
+        error: &'a str,
+        /// What answers still, if something does.
+        kept: Option<&'a str>,
+    },
+    PlacesServiceSuspended {
+        error: &'a str,
+    },
+    PlacesServiceResumed,
+    PlacesServiceRefuses {
+        error: &'a str,
+    },
+    PlacesServiceAccepts,
+    /// What was spent at a places service today cannot be read or written.
+    CallsUncounted {
+        error: &'a str,
+    },
+    TraceWritten {
+        records: usize,
+        path: &'a Path,
+    },
+    TraceNotWritten {
+        error: &'a str,
+    },
 }
 
 impl Event<'_> {
@@ -151,7 +185,10 @@ impl Event<'_> {
             | Event::LineTimeout { .. }
             | Event::LinkUp { .. }
             | Event::JournalLoaded { .. }
-            | Event::JournalGoesOn => Level::Info,
+            | Event::JournalGoesOn
+            | Event::PlacesLoaded { .. }
+            | Event::TraceWritten { .. } => Level::Info,
+            Event::PlacesNotLoaded { .. } | Event::CallsUncounted { .. } => Level::Error,
             _ => Level::Warn,
         }
     }
@@ -283,6 +320,42 @@ impl Event<'_> {
                  anew; look after the disk"
             ),
             Event::JournalNotKept => write!(f, "journal not kept"),
+            _ => self.fmt_of_places(f),
+        }
+    }
+
+    /// Of places and of the trace.
+    fn fmt_of_places(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Event::PlacesLoaded { summary } => write!(f, "places loaded: {summary}"),
+            Event::PlacesShrunk { places, before } => write!(
+                f,
+                "places shrunk places={places} before={before}: if that is a mistake, mend the \
+                 file and send SIGHUP again"
+            ),
+            Event::PlacesNotLoaded { error, kept: Some(kept) } => {
+                write!(f, "places not loaded error={error:?}: they stay as they are, {kept}")
+            }
+            Event::PlacesNotLoaded { error, kept: None } => {
+                write!(f, "places not loaded error={error:?}: there are none")
+            }
+            Event::PlacesServiceSuspended { error } => write!(
+                f,
+                "places service suspended error={error:?}: it fails, and is tried now and then"
+            ),
+            Event::PlacesServiceResumed => write!(f, "places service resumed"),
+            Event::PlacesServiceRefuses { error } => {
+                write!(f, "places service refuses error={error:?}")
+            }
+            Event::PlacesServiceAccepts => write!(f, "places service accepts"),
+            Event::CallsUncounted { error } => write!(
+                f,
+                "calls uncounted error={error:?}: the budget of the day does not outlive a restart"
+            ),
+            Event::TraceWritten { records, path } => {
+                write!(f, "trace written records={records} path={}", path.display())
+            }
+            Event::TraceNotWritten { error } => write!(f, "trace not written error={error:?}"),
             _ => Ok(()),
         }
     }

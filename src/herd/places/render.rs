@@ -1,7 +1,7 @@
-//! The body of a Nearby Search in the shape of Google's legacy service.
+//! The body of an answer to WHATSAT, in the shape of Google Places' Nearby Search (legacy JSON).
 //!
-//! All sources answer in this one shape, even if they got their data in another. It renders; it
-//! finds, sorts and cuts nothing.
+//! All sources answer in this one shape, even if they got their data in another. What is rendered
+//! was found and sorted before.
 
 use std::io;
 
@@ -24,11 +24,11 @@ pub mod status {
     pub const UNKNOWN_ERROR: &str = "UNKNOWN_ERROR";
 }
 
-/// Appends the answer that holds `places`, laid out as Google does: a member a line, indented by
-/// three, the colon between spaces.
+/// Appends the answer that holds `places`, laid out as Google does: one member on each line,
+/// indented by three, the colon between spaces.
 ///
-/// `attributions` are HTML: whom a reader of the answer must be shown as the places' origin.
-fn places(attributions: &[&str], places: &[Place<'_>], status: &str, out: &mut Vec<u8>) {
+/// `attributions` are HTML: the credits that the places' licence requires.
+fn write_places(attributions: &[&str], places: &[Place<'_>], status: &str, out: &mut Vec<u8>) {
     let body =
         Body { html_attributions: attributions, results: places, status, error_message: None };
     write(&body, Layout(PrettyFormatter::with_indent(b"   ")), out);
@@ -38,16 +38,17 @@ fn places(attributions: &[&str], places: &[Place<'_>], status: &str, out: &mut V
 /// results still learns whether there would be any.
 pub fn found(attributions: &[&str], near: &[Place<'_>], bound: u8, out: &mut Vec<u8>) {
     let status = if near.is_empty() { status::ZERO_RESULTS } else { status::OK };
-    places(attributions, &near[..near.len().min(usize::from(bound))], status, out);
+    write_places(attributions, &near[..near.len().min(usize::from(bound))], status, out);
 }
 
 /// How many bytes a place has in an answer, with the layout around it.
 pub fn place_bytes(place: &Place<'_>) -> usize {
-    let mut alone = Vec::new();
-    places(&[], &[], status::OK, &mut alone);
-    let frame = alone.len();
-    places(&[], &[*place], status::OK, &mut alone);
-    alone.len() - 2 * frame
+    let bytes = |places: &[Place<'_>]| {
+        let mut body = Vec::new();
+        write_places(&[], places, status::OK, &mut body);
+        body.len()
+    };
+    bytes(&[*place]) - bytes(&[])
 }
 
 /// Appends the answer of a source that has none: no results, and `message` as the reason.
@@ -207,7 +208,7 @@ mod tests {
             types: "locality; political;",
         };
         let mut out = b"AT line\n".to_vec();
-        places(&["<a>credit</a>"], &[place], status::OK, &mut out);
+        write_places(&["<a>credit</a>"], &[place], status::OK, &mut out);
         let expected = r#"AT line
 {
    "html_attributions" : [

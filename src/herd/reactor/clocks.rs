@@ -2,10 +2,10 @@
 //! itself did not run.
 //!
 //! A process that is stopped, by SIGSTOP, by a container's freezer or by a laptop's lid, reads
-//! nothing. When it runs again, each deadline has passed by the system's clock, and the input that
-//! would have met it lies unread in the kernel. So a sleep that lasted far longer than the loop
-//! wanted is taken for such a pause, and no deadline comes nearer by it, neither a connection's nor
-//! one of the core's timers.
+//! nothing. When it runs again, by the system's clock each deadline has passed, although the input
+//! that was waited for lies in the kernel. So a sleep that lasted far longer than its timeout is
+//! taken for such a pause, and no deadline comes nearer by it, neither one of a connection nor one
+//! of the core.
 //!
 //! ```text
 //!   system's   ├──── turns ────┼╌╌╌╌╌╌╌ stopped ╌╌╌╌╌╌╌┼──── turns ────▶
@@ -21,7 +21,7 @@ use herd_core::clock::{Now, PosixTime};
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
 /// The two clocks of `core::clock::Now`. Both are read every turn, so they are the system's own:
-/// `Instant` and `SystemTime` would take twice as long to say how far two moments are apart.
+/// to subtract two `Instant`s costs about twice as much.
 pub struct Clocks {
     /// When the process was born, in nanoseconds of the system's monotonic clock.
     born: i64,
@@ -34,7 +34,7 @@ pub struct Clocks {
 }
 
 impl Clocks {
-    /// A busy machine lets a process wait for a tenth of a second, and hardly ever for so long.
+    /// On a busy machine a process waits a tenth of a second for its turn, but hardly ever so long.
     const PAUSE_MIN: i64 = 1_000_000_000;
 
     pub fn new() -> Clocks {
@@ -42,10 +42,10 @@ impl Clocks {
         Clocks { born, born_posix_s, paused: 0, last: 0 }
     }
 
-    /// Reads both clocks after a sleep that was to last so long, or as long as it liked.
+    /// Reads both clocks after a sleep of at most `timeout`; `None` if it had no bound.
     pub fn read(&mut self, timeout: Option<Duration>) -> Now {
         let passed = monotonic_nanos() - self.born - self.paused - self.last;
-        // When a pause began cannot be known; so all of that time is the pause's.
+        // When the pause began is not known, so the whole time counts as paused.
         if timeout.is_some_and(|timeout| passed > nanos(timeout) + Self::PAUSE_MIN) {
             self.paused += passed;
         } else {
@@ -65,7 +65,7 @@ impl Clocks {
         since(self.born)
     }
 
-    /// As if the process had been stopped for so long.
+    /// Stops the loop's clock for so long, as if the process had been stopped.
     #[cfg(test)]
     pub fn skip(&mut self, pause: Duration) {
         self.born -= nanos(pause);
@@ -87,7 +87,7 @@ fn monotonic_nanos() -> i64 {
     tv_sec * 1_000_000_000 + tv_nsec
 }
 
-/// A clock before 1970 is a machine without a battery; its stamps are wrong either way.
+/// A clock that is before 1970 was never set; it counts as 1970.
 fn time_of_day() -> PosixTime {
     let Timespec { tv_sec, tv_nsec } = clock_gettime(ClockId::Realtime);
     PosixTime::new(tv_sec.max(0) as u64, tv_nsec as u32)

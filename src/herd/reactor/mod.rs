@@ -264,7 +264,7 @@ impl Reactor {
     ///
     /// asyncio: BaseEventLoop._run_once, "Compute the desired timeout".
     fn timeout(&self) -> Option<Duration> {
-        let asked = self.asked.is_waiting() && self.places.are_here();
+        let asked = self.asked.is_waiting() && self.places.can_answer();
         let unfinished = !self.unfinished.is_empty() || !self.unfinished_peers.is_empty();
         if unfinished || !self.to_flush.is_empty() || asked {
             return Some(Duration::ZERO);

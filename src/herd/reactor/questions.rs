@@ -1,13 +1,12 @@
-//! Questions about places. One begins in one turn and may end in another, with only a ticket to tie
-//! the two together.
+//! Questions about places (WHATSAT). A question begins in one turn and may end in another; its
+//! ticket, a number, ties the two together.
 
 use std::rc::Rc;
 use std::time::Duration;
 
-use log::{error, info, warn};
-
 use super::worker::{Finished, PlacesPool};
 use super::{Due, Reactor};
+use crate::logging::events::Event;
 use crate::places::call_gate::{CallGate, CallId, Reception};
 use crate::places::remote::Trouble;
 use crate::places::render::status::UNKNOWN_ERROR;
@@ -19,7 +18,8 @@ use herd_core::driver::{Deferred, Driver};
 use herd_core::names::{ConnId, Ticket};
 use herd_core::whatsat::Question;
 
-/// Questions of one connection that are answered from memory without a look at the others'.
+/// Questions of one connection that are answered from memory before the next connection has its
+/// turn.
 const ANSWERS_MAX: usize = 8;
 
 /// The source that answers questions.
@@ -59,7 +59,7 @@ enum Held {
 enum Load {
     No,
     UnderWay,
-    /// And the file has changed since it began.
+    /// Under way, and to be repeated: the file has changed since it began.
     Again,
 }
 
@@ -74,13 +74,13 @@ impl Places {
         Places { name, source, body: Vec::new() }
     }
 
-    /// Whether there are answers from memory to be had.
-    pub fn are_here(&self) -> bool {
+    /// Whether questions are answered from memory by now, be it that there are no places.
+    pub fn can_answer(&self) -> bool {
         matches!(&self.source, Answerer::Local { held, .. } if !matches!(held, Held::NotYet))
     }
 
-    /// The body of an answer that needs no waiting: from memory, microseconds away. `reuse` takes
-    /// its buffer back.
+    /// The body of an answer that needs no waiting, for it comes from memory. `reuse` takes its
+    /// buffer back.
     pub fn answer_now(&mut self, question: &Question) -> Option<Vec<u8>> {
         self.body.clear();
         let Answerer::Local { held, .. } = &self.source else { return None };
@@ -185,7 +185,7 @@ impl Reactor {
 
     /// Answers from memory, as many as a turn may, a few for each connection that asks.
     pub(super) fn answer_questions(&mut self) {
-        if !self.asked.is_waiting() || !self.places.are_here() {
+        if !self.asked.is_waiting() || !self.places.can_answer() {
             return;
         }
         while self.work.may_answer()
@@ -213,7 +213,8 @@ impl Reactor {
         self.asked.call(conn);
     }
 
-    /// Many wakes may have become one event: takes all that lies there. Says how many that were.
+    /// Takes all results that are queued, for many wakes may have become one event. Says how many
+    /// they were.
     pub(super) fn pick_up_completions(&mut self) -> u32 {
         let mut results = 0;
         while let Some((call, finished)) = self.completions.next() {
@@ -251,7 +252,7 @@ impl Reactor {
 
     /// Reads an operator's file anew. What answers now goes on until the new places are there.
     pub(super) fn load_places_again(&mut self) {
-        let Answerer::Local { local, load, .. } = &mut self.places.source else { return };
+        let Answerer::Local { local, load, held } = &mut self.places.source else { return };
         if let Local::Atlas = local {
             return;
         }
@@ -261,7 +262,14 @@ impl Reactor {
         }
         match self.completion_sender.load(local.clone()) {
             Ok(()) => *load = Load::UnderWay,
-            Err(error) => error!("the places are not loaded again: no thread ({error})"),
+            Err(error) => {
+                let error = format!("no thread: {error}");
+                let kept = match held {
+                    Held::Here(loaded) => Some(loaded.summary.as_str()),
+                    _ => None,
+                };
+                Event::PlacesNotLoaded { error: &error, kept }.log();
+            }
         }
     }
 
@@ -271,25 +279,22 @@ impl Reactor {
         let is_outdated = std::mem::replace(load, Load::No) == Load::Again;
         match (loaded, &mut *held) {
             (Err(why), Held::Here(old)) => {
-                error!("the places stay as they are, {}: {why}", old.summary);
+                Event::PlacesNotLoaded { error: &why, kept: Some(&old.summary) }.log();
             }
             (loaded, old) => {
                 let new = match loaded {
                     Ok(loaded) => {
-                        info!("the places are loaded: {}", loaded.summary);
+                        Event::PlacesLoaded { summary: &loaded.summary }.log();
                         if let Held::Here(old) = old
                             && has_shrunk(old.places, loaded.places)
                         {
-                            warn!(
-                                "the new places are less than half of the old, {} instead of {}: \
-                                 if that is a mistake, mend the file and send SIGHUP again",
-                                loaded.places, old.places
-                            );
+                            let (places, before) = (loaded.places, old.places);
+                            Event::PlacesShrunk { places, before }.log();
                         }
                         Held::Here(loaded)
                     }
                     Err(why) => {
-                        error!("there are no places: {why}");
+                        Event::PlacesNotLoaded { error: &why, kept: None }.log();
                         Held::Nothing(why)
                     }
                 };
@@ -310,20 +315,18 @@ fn tell_of_service(
     is_resting: bool,
     refuses: &mut bool,
 ) {
-    let why = trouble.as_ref().map_or_else(String::new, |trouble| format!(": {trouble}"));
+    let why = trouble.as_ref().map_or_else(String::new, Trouble::to_string);
     match (was_resting, is_resting) {
-        (false, true) => {
-            warn!("the places service fails and is left alone, but for a try now and then{why}");
-        }
-        (true, false) => warn!("the places service answers again"),
+        (false, true) => Event::PlacesServiceSuspended { error: &why }.log(),
+        (true, false) => Event::PlacesServiceResumed.log(),
         _ => {}
     }
     let is_refused = matches!(trouble, Some(Trouble::Refusal(_)));
     if is_refused && !*refuses {
-        warn!("the places service refuses to answer{why}");
+        Event::PlacesServiceRefuses { error: &why }.log();
     } else if *refuses && trouble.is_none() {
-        warn!("the places service refuses no more");
+        Event::PlacesServiceAccepts.log();
     }
-    // A failure says nothing about that.
+    // Whether it would refuse is unknown while it fails.
     *refuses = is_refused || *refuses && trouble.is_some();
 }

@@ -358,7 +358,7 @@ mod tests {
                     allocations += allocation_counter::measure(turn).count_total;
                 }
                 let count = client.read(&mut [0; 1024]).unwrap();
-                assert!(count > 0 && reactor.buffers.free() == 1);
+                assert!(count > 0 && reactor.buffers.idle() == 1);
             }
             allocations
         };

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::{fmt, fs, io};
 
-use log::warn;
 use mio::net::{TcpListener, UnixListener};
 use mio::{Poll, Waker};
 use ring::rand::{self, SystemRandom};
@@ -301,7 +300,7 @@ fn open_ledger(config: &Config) -> Option<(Ledger, Spent)> {
     let path = config.run_dir.join(format!("{}@{}.calls", config.name, config.herd));
     let (ledger, spent, complaint) = Ledger::open(path, config.places.source.name());
     if let Some(complaint) = complaint {
-        warn!("{complaint}");
+        Event::CallsUncounted { error: &complaint }.log();
     }
     Some((ledger, spent))
 }

@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use log::{info, warn};
 use mio::Events;
 
 use super::connection::{Connection, Filled};
@@ -17,6 +16,7 @@ use super::start::StartError;
 use super::worker::Finished;
 use super::{Due, Reactor};
 use crate::config::Config;
+use crate::logging::events::Event;
 use crate::trace::{self, Heading, Recorder, Recording, Row, Span, SpanKind, Turn};
 use herd_core::names::{ConnId, ConnKind};
 
@@ -106,7 +106,10 @@ impl Reactor {
     pub(super) fn want_trace(&mut self) {
         match self.trace_file.path {
             Some(_) => self.trace_file.wanted = true,
-            None => warn!("SIGUSR1 asks for a trace, and there is none: start with --trace FILE"),
+            None => {
+                let error = "SIGUSR1 asks for one, and there is none: start with --trace FILE";
+                Event::TraceNotWritten { error }.log();
+            }
         }
     }
 
@@ -129,7 +132,9 @@ impl Reactor {
         };
         match thread::Builder::new().name("herd-trace".into()).spawn(write) {
             Ok(writer) => self.trace_file.writer = Some(writer),
-            Err(error) => warn!("the trace is not written: no thread ({error})"),
+            Err(error) => {
+                Event::TraceNotWritten { error: &format!("no thread: {error}") }.log();
+            }
         }
     }
 
@@ -153,7 +158,10 @@ impl Reactor {
 
 fn tell_of(recording: &Recording, path: &Path) {
     match recording.save(path) {
-        Ok(()) => info!("{} records of the trace are in {}", recording.len(), path.display()),
-        Err(error) => warn!("the trace cannot be written to {}: {error}", path.display()),
+        Ok(()) => Event::TraceWritten { records: recording.len(), path }.log(),
+        Err(error) => {
+            let error = format!("{}: {error}", path.display());
+            Event::TraceNotWritten { error: &error }.log();
+        }
     }
 }

@@ -172,7 +172,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (mut reactor, [address, _]) = reactor(dir.path());
         let mut events = Events::with_capacity(EVENTS_MAX);
-        turn_until(&mut reactor, &mut events, |reactor| reactor.places.are_here());
+        turn_until(&mut reactor, &mut events, |reactor| reactor.places.can_answer());
         let mut first = come(address, "IAMAT kiwi +60.1699+24.9384 7\nWHATSAT kiwi 50 20\n");
         turn_until(&mut reactor, &mut events, |reactor| reactor.work.answers > 0);
         let mut answers = Vec::new();

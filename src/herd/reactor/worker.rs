@@ -22,10 +22,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
-use log::error;
 use mio::Waker;
 
 use crate::config::Address;
+use crate::logging::events::Event;
 use crate::places::budget::{Ledger, Spent};
 use crate::places::call_gate::{CallGate, CallId};
 use crate::places::remote::Trouble;
@@ -190,9 +190,7 @@ fn ask_for_ever(
         let began = Instant::now();
         // Before the call: one that was made and not counted would cost money twice.
         if let Some(Err(error)) = ledger.as_ref().map(|ledger| ledger.record(spent)) {
-            error!(
-                "the calls of today are forgotten at a restart: they cannot be written ({error})"
-            );
+            Event::CallsUncounted { error: &error.to_string() }.log();
         }
         let mut body = Vec::new();
         // A panic in a library must cost one answer, not one thread of the pool.
