@@ -253,10 +253,10 @@ impl Segments {
         }
     }
 
-    /// How many of the first bytes of a segment must be there: its header was synced before it was
-    /// used.
+    /// How many of the first bytes of a segment must be there. One that nothing is said of may lack
+    /// its header, too: its server has died while making it.
     fn synced_of(&self, number: u32) -> u64 {
-        self.synced.get(&number).copied().unwrap_or(HEADER_BYTES as u64)
+        self.synced.get(&number).copied().unwrap_or(0)
     }
 
     fn judge(&self, journal: JournalId, findings: &mut Findings) {

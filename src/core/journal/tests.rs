@@ -150,6 +150,12 @@ fn what_was_not_synced_may_be_torn() {
     torn[3].extend_from_slice(&[b"half a frame", &[0; 500][..]].concat());
     let findings = survey_all(&torn);
     assert!(findings.are_whole() && findings.torn_bytes == 17 + 12, "{findings:?}");
+    // A server has died while it made the last one.
+    for len in [0, 100] {
+        let mut begun = good.clone();
+        begun[4].truncate(len);
+        assert!(survey_all(&begun).are_whole(), "{len} bytes of a header");
+    }
     // Files that were filled with zeros before they were used.
     let mut filled = good.clone();
     filled.iter_mut().for_each(|segment| segment.resize(4_000, 0));

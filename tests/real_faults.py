@@ -1,0 +1,72 @@
+#!/usr/bin/env python3
+"""What was answered is there after real faults: run it as `tests/real_faults.py`.
+
+    tests/real_faults.py [--herd PROGRAM] [--rounds N] [PART ...]
+
+Goal: the table of `keep` (NOTES.md, chapter 22) holds for real processes on a real system: processes
+that die at each write, disks that are full, slow or fail, machines that lose their power, journals
+that are spoilt. Method: clients remember what they were answered, and it is compared with what the
+servers hold after the fault. `--rounds` says how often a part is repeated; without it, it is as
+often as a test may take.
+
+Some parts need strace, or what only root may do. What this machine cannot do is skipped, and said so
+in capitals. That the same holds for disks that lie, the simulator shows.
+"""
+
+import argparse
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+from faults import tracing
+from faults.herds import Skipped
+
+ROOT = Path(__file__).resolve().parent.parent
+SIDE_BY_SIDE = 3
+# Of each part: what it does, and its rounds in CI.
+PARTS = {
+    "calls": (tracing.killed_at_calls, 6),
+    "failing": (tracing.failing, 1),
+    "stalls": (tracing.stalls, 1),
+}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--herd", help="another program than the one that it would build")
+    parser.add_argument("--rounds", type=int, help="how often a part is repeated")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
+    flags = parser.parse_args()
+    if unknown := set(flags.parts) - set(PARTS):
+        parser.error(f"there is no part {', '.join(unknown)}: see --help")
+    if not flags.herd:
+        subprocess.run(["cargo", "build", "--locked", "--release"], cwd=ROOT, check=True)
+    program = str(Path(flags.herd or ROOT / "target/release/herd").resolve())
+    # Most of them wait most of the time.
+    with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+        jobs = [pool.submit(run, name, program, flags.rounds) for name in flags.parts or PARTS]
+        for job in as_completed(jobs):
+            try:
+                print(job.result(), flush=True)
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+
+
+def run(name, program, rounds):
+    part, usual = PARTS[name]
+    began = time.monotonic()
+    try:
+        told = part(program, rounds or usual)
+    except Skipped as reason:
+        return f"\n==== SKIPPED: {reason}"
+    except BaseException as error:
+        error.add_note(f"this was the part {name}")
+        raise
+    return f"{name} ({time.monotonic() - began:.0f} s): {told}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
