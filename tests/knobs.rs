@@ -67,6 +67,7 @@ fn other_value(knob: &Knob, key_file: &Path) -> String {
         Kind::Word { .. } => match knob.name {
             "places.source" => "overpass",
             "journal.keep" => "synced",
+            "journal.when_broken" => "serve",
             "answers.stale_reply" => "stored",
             "run_dir_mode" | "log.mode" => "0700",
             "log.level" => "warn",

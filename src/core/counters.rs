@@ -17,6 +17,8 @@ pub struct Counters {
     pub differences: u64,
     /// Reports of clients that were refused because the store is full.
     pub full: u64,
+    /// Reports of clients that were refused because the journal is broken.
+    pub unkept_refused: u64,
     /// Reports that were forgotten because nothing newer came for too long.
     pub expired: u64,
     /// Reports that were looked at one by one: to be sent to a peer that had missed something of

@@ -8,6 +8,9 @@
 //! An answer to a client rests on a report, and that must be kept first. Reports of clients always
 //! find room, for the reactor reads no more of them while there is little. A peer's may not; if a
 //! client then says or asks for what only memory holds, it is written before the answer.
+//!
+//! While the journal is broken, answers rest on memory alone, and what clients say may find no
+//! room, too, if it is taken at all.
 
 use std::ops::Range;
 
@@ -15,6 +18,7 @@ use super::Server;
 use super::border::Outputs;
 use super::clock::PosixTime;
 use super::digest::{LEAVES, Leaf, Node};
+use super::journal::breaker::WhenBroken;
 use super::journal::keeper::Keeper;
 use super::journal::load::Found;
 use super::link::Marks;
@@ -29,12 +33,14 @@ pub(super) struct Journaling {
     writing: Option<Place>,
     /// Bytes that the disk takes now.
     room: usize,
+    /// What becomes of clients' reports, if no answer waits for the disk.
+    broken: Option<WhenBroken>,
 }
 
 impl Journaling {
     /// A disk that holds all that is known so far.
     pub fn new() -> Journaling {
-        Journaling { missed: Marks::none_of(LEAVES), writing: None, room: 0 }
+        Journaling { missed: Marks::none_of(LEAVES), writing: None, room: 0, broken: None }
     }
 
     fn is_behind(&self) -> bool {
@@ -53,7 +59,8 @@ impl Server {
         self.journaling.as_ref().is_some_and(Journaling::is_behind)
     }
 
-    /// Gives the journal a report that is news. A peer's may have to wait.
+    /// Gives the journal a report that is news. A peer's may have to wait, and so may a client's
+    /// whose answer does not.
     #[inline]
     pub(super) fn lay(
         &mut self,
@@ -63,7 +70,7 @@ impl Server {
         out: &mut Outputs,
     ) {
         let Some(journaling) = &mut self.journaling else { return };
-        if !is_clients && journaling.room < line.len() {
+        if journaling.room < line.len() && (!is_clients || journaling.broken.is_some()) {
             journaling.missed.add(leaf.into());
             return;
         }
@@ -73,7 +80,9 @@ impl Server {
 
     /// Gives the journal what an answer is about to rest on, if it may have missed that.
     pub(super) fn lay_held(&mut self, key: Key, client: &[u8], out: &mut Outputs) {
-        let Some(journaling) = &self.journaling else { return };
+        let Some(journaling) = self.journaling.as_ref().filter(|it| it.broken.is_none()) else {
+            return;
+        };
         let is_writing = journaling.writing.is_some_and(|place| place.leaf == key.leaf());
         if !is_writing && !journaling.missed.has(key.leaf().into()) {
             return;
@@ -118,6 +127,20 @@ impl Server {
         if out.text.len() > start {
             out.lay(start..out.text.len());
         }
+    }
+
+    /// Whether answers rest on memory alone from now on, and what becomes of reports then; `None`:
+    /// they rest on the journal.
+    pub fn break_journal(&mut self, broken: Option<WhenBroken>) {
+        if let Some(journaling) = &mut self.journaling {
+            journaling.broken = broken;
+        }
+    }
+
+    /// Whether reports of clients are refused because they would not be kept.
+    #[inline]
+    pub(super) fn refuses_reports(&self) -> bool {
+        self.journaling.as_ref().is_some_and(|it| it.broken == Some(WhenBroken::Refuse))
     }
 
     /// The journal must be given everything that is held.
@@ -260,6 +283,43 @@ mod tests {
         given.sort();
         lines.sort();
         assert_eq!(given, lines);
+    }
+
+    /// Goal: while the journal is broken, a report is refused and leaves no trace, and what is
+    /// asked is answered from memory; peers are heard. Then all is as before.
+    #[test]
+    fn a_broken_journal_refuses_reports() {
+        let mut server = server();
+        say(&mut server, "IAMAT kiwi +1-1 7\n");
+        let digest = server.digest();
+        server.break_journal(Some(WhenBroken::Refuse));
+        // Of a client that is known, the same again and news; of one that is not.
+        for line in ["IAMAT kiwi +1-1 7\n", "IAMAT kiwi +2-2 8\n", "IAMAT fig +1-1 7\n"] {
+            assert_eq!(say(&mut server, line), (String::new(), format!("? {line}")));
+        }
+        assert_eq!((server.digest(), server.counters().unkept_refused), (digest, 3));
+        assert_eq!(hear(&mut server, "AT Bert +1 plum +1-1 7"), 0, "there was no room");
+        assert!(server.is_journal_behind());
+        assert_eq!(say(&mut server, "WHATSAT plum 1 1\n").0, "", "nothing is written for it");
+        server.break_journal(None);
+        assert_eq!(
+            say(&mut server, "IAMAT kiwi +2-2 8\n").0,
+            "AT Anna +92.000000004 kiwi +2-2 8\n"
+        );
+    }
+
+    /// Goal: if clients are served by a broken journal, their reports wait as those of peers do,
+    /// and so take no more memory than there is room for.
+    #[test]
+    fn a_broken_journal_is_given_reports_later() {
+        let mut server = server();
+        give(&mut server, 40, 0);
+        server.break_journal(Some(WhenBroken::Serve));
+        let (given, answer) = say(&mut server, "IAMAT kiwi +1-1 7\n");
+        assert_eq!(given, answer, "there was room");
+        let (given, answer) = say(&mut server, "IAMAT fig +1-1 7\n");
+        assert!(given.is_empty() && answer.starts_with("AT Anna "), "{answer}");
+        assert_eq!(give(&mut server, 1_000, 1_000), answer);
     }
 
     /// Goal: a report is never stamped earlier than one that was answered before a restart, though

@@ -266,7 +266,10 @@ impl Server {
     fn lines(&mut self, now: Now, conn: ConnId, lines: &mut Lines<'_>, out: &mut Outputs) {
         match conn.kind() {
             ConnKind::Client => {
-                self.newcomers_until = self.store.len().saturating_add(lines.newcomers_max());
+                let newcomers =
+                    if self.refuses_reports() { None } else { Some(lines.newcomers_max()) };
+                self.newcomers_until =
+                    newcomers.map_or(0, |newcomers| self.store.len().saturating_add(newcomers));
                 // Reports borrow it while the store changes.
                 let mut opening = std::mem::take(&mut self.opening);
                 self.client_lines(now, conn, lines, &mut opening, out);

@@ -8,7 +8,8 @@ use super::clock::Now;
 use super::names::ConnId;
 
 impl Server {
-    /// Whether this client is known, or may become so by this batch.
+    /// Whether this client is known, or may become so by this batch. While the journal is broken, a
+    /// report of one that is known may be refused, too.
     pub(super) fn may_introduce(
         &mut self,
         now: Now,
@@ -16,7 +17,14 @@ impl Server {
         client: &[u8],
         out: &mut Outputs,
     ) -> bool {
-        if self.store.len() < self.newcomers_until || self.store.find(client).is_some() {
+        if self.store.len() < self.newcomers_until {
+            return true;
+        }
+        if self.refuses_reports() {
+            self.counters.unkept_refused += 1;
+            return false;
+        }
+        if self.store.find(client).is_some() {
             return true;
         }
         self.counters.newcomers_refused += 1;

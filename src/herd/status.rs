@@ -136,6 +136,17 @@ pub struct JournalStatus {
     pub file_bytes: u64,
     /// Answers wait for the disk.
     pub answers_wait: bool,
+    /// They have waited for too long; `when_broken` says what becomes of reports: `refuse` or
+    /// `serve`.
+    #[serde(default)]
+    pub broken: bool,
+    #[serde(default)]
+    pub when_broken: String,
+    /// Reports that were refused, and answers that have left though what they rest on was not kept.
+    #[serde(default)]
+    pub refused: u64,
+    #[serde(default)]
+    pub unkept: u64,
     /// What the system said, if the disk takes nothing.
     pub trouble: Option<String>,
 }
@@ -164,6 +175,11 @@ impl fmt::Display for JournalStatus {
         write!(f, "{}, {state}, {megabytes} MB", self.keep)?;
         if self.unsynced_ms > 0 {
             write!(f, ", not on the disk for {} ms", self.unsynced_ms)?;
+        }
+        match (self.broken, &*self.when_broken) {
+            (true, "serve") => write!(f, ", answers are not kept")?,
+            (true, _) => write!(f, ", reports are refused")?,
+            (false, _) => {}
         }
         self.trouble.as_ref().map_or(Ok(()), |trouble| write!(f, " ({trouble})"))
     }

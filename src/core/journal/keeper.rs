@@ -58,6 +58,8 @@ pub struct Keeper {
     is_doubtful: bool,
     /// The server does not know of that yet.
     is_loss_untold: bool,
+    /// It has lost something again before all was there.
+    fails_again: bool,
     compaction: Compaction,
     held: VecDeque<Held>,
 }
@@ -82,6 +84,7 @@ impl Keeper {
             synced: 0,
             is_doubtful: false,
             is_loss_untold: false,
+            fails_again: false,
             compaction: Compaction::Idle,
             held: VecDeque::new(),
         }
@@ -123,6 +126,7 @@ impl Keeper {
     pub fn update(&mut self, progress: Progress) {
         let has_lost = progress.losses > self.progress.losses;
         self.progress = progress;
+        self.fails_again |= has_lost && self.is_doubtful;
         if has_lost {
             self.is_doubtful = true;
             self.is_loss_untold = true;
@@ -172,6 +176,16 @@ impl Keeper {
     pub fn release(&mut self) -> Option<(ConnId, usize)> {
         self.held.front().filter(|held| held.until <= self.kept)?;
         self.held.pop_front().map(|held| (held.conn, held.bytes))
+    }
+
+    /// The same for one that may leave though it is not kept.
+    pub fn release_unkept(&mut self) -> Option<(ConnId, usize)> {
+        self.held.pop_front().map(|held| (held.conn, held.bytes))
+    }
+
+    /// Whether the disk fails again and again, so that nothing is kept.
+    pub fn fails_again(&self) -> bool {
+        self.fails_again
     }
 
     /// Whether any answer waits.
@@ -247,11 +261,36 @@ impl Keeper {
     pub fn end_walk(&mut self) -> Option<u32> {
         let oldest = self.compaction.end(self.progress.synced)?;
         self.is_doubtful = false;
+        self.fails_again = false;
         Some(oldest)
     }
 
     /// Whether everything is being laid anew.
     pub fn is_walking(&self) -> bool {
         self.compaction != Compaction::Idle
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: a disk that has failed once is trusted to take all of it anew; one that fails at that
+    /// is not, until it has.
+    #[test]
+    fn a_disk_may_fail_once() {
+        let sizes = Sizes { segment_bytes: 1_000, room: 2, tray_bytes: 1_000 };
+        let mut keeper = Keeper::new(Keep::Written, sizes);
+        keeper.lay(b"x", std::slice::from_ref(&(0..1)));
+        let mut update = |losses, synced| {
+            keeper.update(Progress { losses, written: 1, synced, ..Progress::default() });
+            keeper.all_given();
+            (keeper.fails_again(), keeper.end_walk().is_some())
+        };
+        assert_eq!(update(0, 0), (false, false));
+        assert_eq!(update(1, 0), (false, false));
+        assert_eq!(update(2, 0), (true, false));
+        assert_eq!(update(2, 1), (true, true));
+        assert_eq!(update(3, 1), (false, true), "it is whole again");
     }
 }

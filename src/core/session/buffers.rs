@@ -81,9 +81,16 @@ impl Outbox {
         self.settled = self.bytes.len();
     }
 
-    /// So many of the held bytes may leave.
-    pub fn release(&mut self, count: usize) {
+    /// So many of the held bytes may leave: these.
+    pub fn release(&mut self, count: usize) -> &[u8] {
+        let at = self.settled - self.held;
         self.held -= count;
+        &self.bytes[at..at + count]
+    }
+
+    /// Bytes of which it is not settled whether they are held.
+    pub fn unsettled(&self) -> &[u8] {
+        &self.bytes[self.settled..]
     }
 
     /// So many bytes more have been sent.

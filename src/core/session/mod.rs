@@ -355,14 +355,18 @@ impl Session {
         }
     }
 
-    /// So many of the held bytes may leave.
-    pub fn free_held(&mut self, count: usize, now: Moment) {
-        if let Some(buffers) = &mut self.buffers {
-            if buffers.outbox.sendable_len() == 0 {
-                buffers.outbox.moved = now;
-            }
-            buffers.outbox.release(count);
+    /// What was queued since it was last settled whether it is held.
+    pub fn unsettled(&self) -> &[u8] {
+        self.outbox().map_or(&[], Outbox::unsettled)
+    }
+
+    /// So many of the held bytes may leave. Gives them.
+    pub fn free_held(&mut self, count: usize, now: Moment) -> &[u8] {
+        let Some(buffers) = &mut self.buffers else { return &[] };
+        if buffers.outbox.sendable_len() == 0 {
+            buffers.outbox.moved = now;
         }
+        buffers.outbox.release(count)
     }
 
     /// What is to be sent next, at most so many bytes of it.

@@ -7,6 +7,7 @@ use log::LevelFilter;
 
 use super::knob::{Flag, Kind, Knob, count, path, some_path, switch};
 use super::{ConfigError, HerdKey, Limits, Places, StaleReply, limits, places};
+use herd_core::journal::breaker::WhenBroken;
 use herd_core::journal::keeper::Keep;
 
 /// Every setting with its value. [`Settings::default`] has all defaults; herd.toml, variables and
@@ -34,6 +35,8 @@ pub struct Journal {
     pub dir: PathBuf,
     /// How many times as long as what it says a journal may become.
     pub room: usize,
+    /// What becomes of reports while the disk takes nothing.
+    pub when_broken: WhenBroken,
 }
 
 /// The section `[answers]`: choices that the course's text leaves open.
@@ -146,7 +149,12 @@ impl Default for Settings {
             answers: Answers::default(),
             places: Places::default(),
             log: Log { dir: PathBuf::new(), level: LevelFilter::Off, mode: 0 },
-            journal: Journal { keep: None, dir: PathBuf::new(), room: 0 },
+            journal: Journal {
+                keep: None,
+                dir: PathBuf::new(),
+                room: 0,
+                when_broken: WhenBroken::Refuse,
+            },
             limits: Limits::default(),
         };
         for knob in knobs() {
@@ -203,6 +211,27 @@ pub fn show_keep(keep: Option<Keep>) -> String {
         None => "off",
         Some(Keep::Written) => "written",
         Some(Keep::Synced) => "synced",
+    };
+    word.to_owned()
+}
+
+/// What becomes of reports: `refuse` or `serve`.
+///
+/// # Errors
+/// A sentence that lists the words.
+fn parse_when_broken(text: &str) -> Result<WhenBroken, String> {
+    match text {
+        "refuse" => Ok(WhenBroken::Refuse),
+        "serve" => Ok(WhenBroken::Serve),
+        _ => Err(format!("`{text}` is not refuse or serve")),
+    }
+}
+
+/// The word that an operator writes.
+pub fn show_when_broken(when_broken: WhenBroken) -> String {
+    let word = match when_broken {
+        WhenBroken::Refuse => "refuse",
+        WhenBroken::Serve => "serve",
     };
     word.to_owned()
 }
@@ -390,4 +419,20 @@ const JOURNAL: &[Knob] = &[
              is written anew and old files are removed.",
         )
         .because("A third of what is written is then written a second time."),
+    Knob::new(
+        "journal.when_broken",
+        Kind::Word {
+            set: |s, text| parse_when_broken(text).map(|when| s.journal.when_broken = when),
+            show: |s| show_when_broken(s.journal.when_broken),
+            words: "refuse or serve",
+        },
+        "refuse",
+    )
+    .means(
+        "When the disk has taken nothing for 5 s though answers wait. refuse: IAMATs are answered \
+         with `?` and not taken, and answers that wait go on waiting. serve: they are taken and \
+         answered, and so are those that wait, though nothing of it is kept; `unkept` of `herd \
+         status --json` counts the answers. Either way positions are told, and peers are heard.",
+    )
+    .because("An answer that promises nothing must be wanted."),
 ];

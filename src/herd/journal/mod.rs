@@ -196,6 +196,11 @@ impl Journal {
         self.shared.progress()
     }
 
+    /// Whether the disk takes nothing, or fails again and again.
+    pub fn is_in_trouble(&self) -> bool {
+        self.shared.is_refused() || self.keeper.fails_again()
+    }
+
     /// What the disk says, if it takes nothing for now.
     pub fn complaint(&self) -> Option<String> {
         self.shared.complaint()

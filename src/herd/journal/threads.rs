@@ -46,6 +46,8 @@ pub struct Shared {
     is_syncing: AtomicBool,
     /// One segment is made at a time.
     making: Mutex<()>,
+    /// The disk takes nothing for now.
+    is_refused: AtomicBool,
     wake: Box<dyn Fn() + Send + Sync>,
 }
 
@@ -56,8 +58,6 @@ struct Queue {
     lines: Vec<u8>,
     /// Segments before this one are not needed any more.
     oldest: Option<u32>,
-    /// The disk takes nothing for now.
-    is_refused: bool,
     is_over: bool,
 }
 
@@ -83,6 +83,7 @@ impl Shared {
             syncing: Mutex::default(),
             is_syncing: AtomicBool::new(false),
             making: Mutex::default(),
+            is_refused: AtomicBool::new(false),
             wake,
         }
     }
@@ -125,9 +126,14 @@ impl Shared {
         self.for_syncer.notify_one();
     }
 
-    /// Whether the disk takes nothing for now, and what it says.
+    /// Whether the disk takes nothing for now.
+    pub fn is_refused(&self) -> bool {
+        self.is_refused.load(Ordering::Acquire)
+    }
+
+    /// The same, and what the disk says.
     pub fn complaint(&self) -> Option<String> {
-        lock(&self.queue).is_refused.then(|| self.disk.last_error())
+        self.is_refused().then(|| self.disk.last_error())
     }
 
     fn publish(&self, writer: &Writer<Arc<File>>) {
@@ -184,14 +190,13 @@ impl Shared {
         }
         let lines = mem::take(&mut lock(&self.queue).lines);
         let result = writer.write(&self.disk, &lines);
-        let mut queue = lock(&self.queue);
         if result.is_err() {
+            let mut queue = lock(&self.queue);
             let later = mem::replace(&mut queue.lines, lines);
             queue.lines.extend_from_slice(&later);
-        } else if mem::take(&mut queue.is_refused) {
+        } else if self.is_refused.swap(false, Ordering::AcqRel) {
             Event::JournalGoesOn.log();
         }
-        drop(queue);
         self.announce(&writer);
         result
     }
@@ -199,9 +204,10 @@ impl Shared {
     /// The disk takes nothing for now.
     fn complain(&self) {
         let error = self.disk.last_error();
-        let was_refused = mem::replace(&mut lock(&self.queue).is_refused, true);
-        if !was_refused {
+        if !self.is_refused.swap(true, Ordering::AcqRel) {
             Event::JournalRefused { error: &error }.log();
+            // The loop's patience begins.
+            (self.wake)();
         }
     }
 

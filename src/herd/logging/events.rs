@@ -126,6 +126,11 @@ pub enum Event<'a> {
     JournalFailed {
         error: &'a str,
     },
+    /// Answers have waited for too long.
+    JournalBroken {
+        then: &'static str,
+    },
+    JournalMended,
     JournalNotKept,
     PlacesLoaded {
         summary: &'a str,
@@ -186,6 +191,7 @@ impl Event<'_> {
             | Event::LinkUp { .. }
             | Event::JournalLoaded { .. }
             | Event::JournalGoesOn
+            | Event::JournalMended
             | Event::PlacesLoaded { .. }
             | Event::TraceWritten { .. } => Level::Info,
             Event::PlacesNotLoaded { .. } | Event::CallsUncounted { .. } => Level::Error,
@@ -319,6 +325,10 @@ impl Event<'_> {
                 "journal failed error={error:?}: answers wait until all that is known is written \
                  anew; look after the disk"
             ),
+            Event::JournalBroken { then } => write!(f, "journal broken: {then}"),
+            Event::JournalMended => {
+                write!(f, "journal mended: answers wait until what they rest on is kept")
+            }
             Event::JournalNotKept => write!(f, "journal not kept"),
             _ => self.fmt_of_places(f),
         }

@@ -96,7 +96,10 @@ fn status(reactor: &Reactor) -> Status {
         log_lines_dropped: reactor.log.dropped(),
         places: reactor.places.describe(reactor.now),
         places_service: reactor.places.service(reactor.now),
-        journal: reactor.keeping.as_ref().map(|keeping| keeping.status(reactor.now.monotonic)),
+        journal: reactor
+            .keeping
+            .as_ref()
+            .map(|keeping| keeping.status(reactor.now.monotonic, counters.unkept_refused)),
         draining: reactor.is_draining(),
         drain_s: config.limits.drain.as_secs(),
         settings: config.fingerprint(),

@@ -1,15 +1,21 @@
 //! Answers wait until what they rest on is kept. The loop's end of the journal, which is only
 //! there if the operator wants one: news goes into it once a turn, and an answer that was queued
 //! since stays in its outbox until the journal says that it may leave. The loop itself never waits.
+//!
+//! If the disk takes nothing for too long, no answer waits for it any more (`WhenBroken`), but
+//! those that do already, and what must leave behind them.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::Reactor;
 use super::connection::Connection;
+use crate::config::settings::show_when_broken;
 use crate::journal::Journal;
+use crate::logging::events::Event;
 use crate::status::{JournalState, JournalStatus};
 use herd_core::driver::Driver;
+use herd_core::journal::breaker::{Breaker, WhenBroken};
 use herd_core::journal::keeper::Keep;
 use herd_core::names::{ConnId, ConnKind};
 
@@ -31,12 +37,23 @@ pub struct Keeping {
     earned_at: Duration,
     /// What had been laid at some times, as far as it is not on the disk.
     unsynced: VecDeque<(u64, Duration)>,
+    breaker: Breaker,
+    when_broken: WhenBroken,
+    /// Answers that have left though what they rest on was not kept.
+    unkept: u64,
 }
 
 impl Keeping {
-    pub fn new(journal: Journal) -> Keeping {
-        let (earned_at, unsynced) = (Duration::ZERO, VecDeque::new());
-        Keeping { journal, waiting: Vec::new(), earned_at, unsynced }
+    pub fn new(journal: Journal, when_broken: WhenBroken) -> Keeping {
+        Keeping {
+            journal,
+            waiting: Vec::new(),
+            earned_at: Duration::ZERO,
+            unsynced: VecDeque::new(),
+            breaker: Breaker::default(),
+            when_broken,
+            unkept: 0,
+        }
     }
 
     /// Holds what was queued for a client since the last news, unless all of that is kept.
@@ -45,7 +62,9 @@ impl Keeping {
         if session.id().kind() != ConnKind::Client {
             return;
         }
-        if self.journal.keeper.is_all_kept() {
+        let has_held = session.free_bytes() < session.queued_bytes();
+        if self.journal.keeper.is_all_kept() || (self.breaker.is_broken() && !has_held) {
+            self.unkept += self.count_unkept(session.unsettled());
             return session.free_answers();
         }
         let bytes = session.hold_answers();
@@ -54,10 +73,25 @@ impl Keeping {
         }
     }
 
+    /// How many answers there are in a text that leaves unkept.
+    fn count_unkept(&self, text: &[u8]) -> u64 {
+        if self.serves_unkept() && !self.journal.keeper.is_all_kept() { answers(text) } else { 0 }
+    }
+
+    fn serves_unkept(&self) -> bool {
+        self.breaker.is_broken() && self.when_broken == WhenBroken::Serve
+    }
+
+    /// Whether so much waits to be written that clients are not read. While the journal is broken,
+    /// they are: what they say finds no room, or is refused.
+    fn is_congested(&self) -> bool {
+        self.journal.keeper.is_congested() && !self.breaker.is_broken()
+    }
+
     /// Whether a client must not be read now: it will be once there is room.
     pub fn puts_off(&mut self, connection: &mut Connection) -> bool {
         let conn = connection.id();
-        let is_put_off = conn.kind() == ConnKind::Client && self.journal.keeper.is_congested();
+        let is_put_off = conn.kind() == ConnKind::Client && self.is_congested();
         if is_put_off {
             connection.session.flags.unfinished = true;
             self.waiting.push(conn);
@@ -75,9 +109,13 @@ impl Keeping {
         &self.waiting
     }
 
-    /// How long the loop may sleep, if it could sleep so long without a journal.
-    pub fn timeout(&self, sleep: Option<Duration>) -> Option<Duration> {
+    /// How long the loop may sleep from now on, if it could sleep so long without a journal.
+    pub fn timeout(&self, now: Duration, mut sleep: Option<Duration>) -> Option<Duration> {
         let keeper = &self.journal.keeper;
+        if let Some(due) = self.breaker.due() {
+            let patience = due.saturating_sub(now);
+            sleep = Some(sleep.map_or(patience, |sleep| sleep.min(patience)));
+        }
         if !keeper.is_walking() {
             return sleep;
         }
@@ -99,7 +137,8 @@ impl Keeping {
         }
     }
 
-    pub fn status(&self, now: Duration) -> JournalStatus {
+    /// `refused` is how many reports were, because it is broken.
+    pub fn status(&self, now: Duration, refused: u64) -> JournalStatus {
         let keeper = &self.journal.keeper;
         let progress = self.journal.progress();
         let trouble = self.journal.complaint();
@@ -122,6 +161,10 @@ impl Keeping {
             unsynced_ms: since.unwrap_or_default().as_millis() as u64,
             file_bytes: progress.bytes,
             answers_wait: keeper.is_holding(),
+            broken: self.breaker.is_broken(),
+            when_broken: show_when_broken(self.when_broken),
+            refused,
+            unkept: self.unkept,
             trouble,
         }
     }
@@ -130,6 +173,12 @@ impl Keeping {
     pub fn close(self, patience: Duration) -> bool {
         self.journal.close(patience)
     }
+}
+
+/// How many answers there are in a text: each has one AT line, at its beginning.
+fn answers(text: &[u8]) -> u64 {
+    let lines = text.split(|&byte| byte == b'\n');
+    lines.filter(|line| line.starts_with(b"AT ")).count() as u64
 }
 
 impl Reactor {
@@ -151,6 +200,12 @@ impl Reactor {
             journal.outdate(oldest);
         }
         keeping.note_unsynced(self.now.monotonic);
+        let (journal, mut breaker) = (&keeping.journal, keeping.breaker);
+        let (is_trouble, is_holding) = (journal.is_in_trouble(), journal.keeper.is_holding());
+        if breaker.look(self.now.monotonic, is_trouble, is_holding) {
+            self.turn_over(&mut keeping, breaker);
+        }
+        keeping.breaker = breaker;
         let journal = &mut keeping.journal;
         let now = self.moment();
         while let Some((conn, bytes)) = journal.keeper.release() {
@@ -159,12 +214,49 @@ impl Reactor {
                 self.flush_later(conn);
             }
         }
-        if !journal.keeper.is_congested() {
+        if !keeping.is_congested() {
             for conn in std::mem::take(&mut keeping.waiting) {
                 self.queue_turn(conn);
             }
         }
         self.keeping = Some(keeping);
+    }
+
+    /// The journal breaks, or is mended.
+    #[cold]
+    fn turn_over(&mut self, keeping: &mut Keeping, breaker: Breaker) {
+        if breaker.is_broken() {
+            // What was queued before must wait, unlike what comes from now on.
+            for conn in self.slots.names() {
+                if let Some(connection) = self.slots.connection(conn) {
+                    keeping.hold_answers(connection);
+                }
+            }
+        }
+        keeping.breaker = breaker;
+        self.server.break_journal(breaker.is_broken().then_some(keeping.when_broken));
+        match (breaker.is_broken(), keeping.when_broken) {
+            (false, _) => Event::JournalMended.log(),
+            (true, WhenBroken::Refuse) => Event::JournalBroken {
+                then: "reports of clients are refused, and answers that wait go on waiting",
+            }
+            .log(),
+            (true, WhenBroken::Serve) => {
+                Event::JournalBroken { then: "answers leave though nothing is kept" }.log();
+                self.release_unkept(keeping);
+            }
+        }
+    }
+
+    /// Lets all answers leave that wait.
+    fn release_unkept(&mut self, keeping: &mut Keeping) {
+        let now = self.moment();
+        while let Some((conn, bytes)) = keeping.journal.keeper.release_unkept() {
+            if let Some(session) = self.slots.session(conn) {
+                keeping.unkept += answers(session.free_held(bytes, now));
+                self.flush_later(conn);
+            }
+        }
     }
 
     /// Gives the journal what it has missed, as far as there is room.

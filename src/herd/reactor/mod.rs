@@ -273,7 +273,7 @@ impl Reactor {
         let sleep = deadline.map(|deadline| deadline.saturating_sub(self.now.monotonic));
         match &self.keeping {
             None => sleep,
-            Some(keeping) => keeping.timeout(sleep),
+            Some(keeping) => keeping.timeout(self.now.monotonic, sleep),
         }
     }
 

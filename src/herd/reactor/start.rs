@@ -324,7 +324,8 @@ fn open_journal(
         patience: config.limits.drain + JOURNAL_TIMEOUT,
     };
     let journal = Journal::open(settings, server, completion_sender.wake());
-    journal.map(|journal| Some(Box::new(Keeping::new(journal)))).map_err(StartError::Journal)
+    let keeping = |journal| Some(Box::new(Keeping::new(journal, config.journal.when_broken)));
+    journal.map(keeping).map_err(StartError::Journal)
 }
 
 /// The core's settings; randomness is among them, because the core has none of its own.

@@ -1,0 +1,89 @@
+//! What an operator chooses for a journal, and does with one. That it keeps what it promises is in
+//! `journal.rs`.
+
+mod common;
+
+use std::fs;
+
+use common::{Client, Herd, until};
+use herd::status::{JournalState, JournalStatus};
+
+fn with_journal(settings: &str) -> String {
+    format!("[journal]\nkeep = \"written\"\n{settings}\n[log]\nlevel = \"events\"\n")
+}
+
+fn journal(herd: &Herd) -> JournalStatus {
+    herd.status("Hill").journal.unwrap()
+}
+
+/// A server whose disk takes nothing, and a client that waits for so many answers. The first ones
+/// have come. Method: files may not become long, and new ones have no place.
+fn with_full_disk(when_broken: &str) -> (Herd, Client, u64) {
+    let settings = with_journal(&format!("when_broken = {when_broken:?}"));
+    let mut herd = Herd::of_file(&["Hill"], &[], &settings);
+    let command = herd.command_after("ulimit -f 8", "Hill", &["--log-level", "off"]);
+    herd.launch("Hill", command);
+    fs::rename(herd.path("journal/Hill"), herd.path("elsewhere")).unwrap();
+    let mut client = herd.connect("Hill");
+    let mut sent = 0;
+    while journal(&herd).state != JournalState::Refused {
+        sent += 1;
+        client.send(format!("IAMAT c{sent} +34.1-118.4 {sent}\n"));
+        assert!(sent < 100_000, "nothing was ever full");
+    }
+    until("it is broken", || journal(&herd).broken);
+    (herd, client, sent)
+}
+
+/// Gives the disk its place back.
+fn mend(herd: &Herd) {
+    fs::rename(herd.path("elsewhere"), herd.path("journal/Hill")).unwrap();
+    until("it is mended", || !journal(herd).broken);
+}
+
+/// Goal: a server that can keep nothing says so to its clients, tells what it knows, and keeps what
+/// it had taken before.
+#[test]
+fn a_broken_journal_refuses_reports() {
+    let (mut herd, mut waiting, sent) = with_full_disk("refuse");
+    let mut other = herd.connect("Hill");
+    let refused = "IAMAT kiwi +34.1-118.4 7";
+    assert_eq!(other.ask(refused), format!("? {refused}"));
+    assert!(other.ask("WHATSAT c1 1 0\n").starts_with("AT Hill "), "what is known is told");
+    other.through(b"\n\n");
+    assert_eq!(other.ask("WHATSAT kiwi 1 0\n"), "? WHATSAT kiwi 1 0");
+    let status = journal(&herd);
+    assert_eq!((status.refused, status.unkept, status.answers_wait), (1, 0, true));
+    // What is said behind an answer that waits, waits.
+    waiting.send("IAMAT kiwi +34.1-118.4 8\n");
+    until("it is refused", || journal(&herd).refused == 2);
+    mend(&herd);
+    (0..sent).for_each(|_| assert!(waiting.line().starts_with(b"AT Hill ")));
+    assert_eq!(waiting.line(), b"? IAMAT kiwi +34.1-118.4 8\n");
+    assert!(other.ask(refused).starts_with("AT Hill "));
+    herd.kill("Hill");
+    herd.start("Hill", &[]);
+    assert!(herd.held("Hill", &format!("c{sent}")).is_some());
+    assert!(herd.held("Hill", "kiwi").is_some_and(|line| line.ends_with(" 7")));
+}
+
+/// Goal: where the operator wants that, clients are served though nothing is kept, and it is
+/// counted how many have relied on it. What they said is kept as soon as that can be.
+#[test]
+fn a_broken_journal_serves_if_it_is_told_to() {
+    let (mut herd, mut waiting, sent) = with_full_disk("serve");
+    (0..sent).for_each(|_| assert!(waiting.line().starts_with(b"AT Hill ")));
+    let unkept = journal(&herd).unkept;
+    assert!((1..=sent).contains(&unkept), "{unkept} of {sent} answers");
+    assert!(herd.connect("Hill").ask("IAMAT kiwi +34.1-118.4 7\n").starts_with("AT Hill "));
+    let status = journal(&herd);
+    assert_eq!((status.refused, status.unkept, status.answers_wait), (0, unkept + 1, false));
+    mend(&herd);
+    assert!(herd.connect("Hill").ask("IAMAT fig +34.1-118.4 7\n").starts_with("AT Hill "));
+    assert_eq!(journal(&herd).unkept, unkept + 1);
+    herd.kill("Hill");
+    herd.start("Hill", &[]);
+    for client in ["kiwi", "fig", &format!("c{sent}")] {
+        assert!(herd.held("Hill", client).is_some(), "{client}");
+    }
+}
