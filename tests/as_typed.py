@@ -59,6 +59,8 @@ VARIES = {
 ELSEWHERE = {
     r"cargo test": "step cargo test --locked",
     r"cargo bench --bench rivals\b.*": "step cargo bench --locked --bench rivals -- --quick",
+    r"cargo run --release --manifest-path benches/journals/Cargo.toml .*":
+        "step measure_journals",
     r"cargo bench --bench herds\b.*": "step cargo bench --locked --bench herds -- --quick",
     r"cargo bench( --bench \w+)?": "step cargo bench --locked -- --test",
     r"herd mutants": "step cargo run --locked --release -- mutants",

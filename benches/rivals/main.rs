@@ -7,6 +7,7 @@
 //! the criterion benches because it compares servers and not commits.
 
 mod chart;
+mod journals;
 #[path = "../common/load.rs"]
 mod load;
 #[path = "../common/machine.rs"]
@@ -22,7 +23,7 @@ use std::{fs, io};
 
 use clap::Parser;
 use load::Span;
-use race::{Course, LOADS, QUICK_LOADS};
+use race::{Course, JOURNAL_LOADS, LOADS, QUICK_JOURNAL_LOADS, QUICK_LOADS};
 use rivals::Rival;
 
 /// Measure the herd beside servers of other kinds.
@@ -32,6 +33,9 @@ struct Flags {
     /// One short round with few connections: everything runs, no figure means anything
     #[arg(long)]
     quick: bool,
+    /// Those that keep what they answer on disk, beside the herd with a journal and without
+    #[arg(long)]
+    journal: bool,
     /// How often each rival meets each load
     #[arg(long, value_name = "N", default_value_t = 3)]
     rounds: usize,
@@ -44,7 +48,7 @@ struct Flags {
     /// Only rivals whose names contain one of these, beside the herd and the limit
     #[arg(long, value_name = "PART", value_delimiter = ',')]
     only: Vec<String>,
-    /// Where rivals.csv and rivals.svg go [default: target/rivals]
+    /// Where the tables of figures and the charts go [default: target/rivals]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// What cargo adds.
@@ -60,28 +64,38 @@ fn main() -> io::Result<()> {
     fs::create_dir_all(&out)?;
 
     let mut rivals = Vec::new();
-    for rival in rivals::all(&workshop) {
+    let all = if flags.journal { journals::all(&workshop) } else { rivals::all(&workshop) };
+    for rival in all {
         match rival {
             Ok(rival) if is_wanted(&rival, &flags.only) => rivals.push(rival),
             Ok(_) => {}
             Err(why) => eprintln!("==== SKIPPED: {why}"),
         }
     }
+    let loads = match (flags.journal, flags.quick) {
+        (false, false) => LOADS,
+        (false, true) => QUICK_LOADS,
+        (true, false) => JOURNAL_LOADS,
+        (true, true) => QUICK_JOURNAL_LOADS,
+    };
     let course = if flags.quick {
         let short = Duration::from_millis(300);
-        let span = Span { warm_up: short / 3, measure: short };
-        Course { loads: QUICK_LOADS, rounds: 1, span }
+        Course { loads, rounds: 1, span: Span { warm_up: short / 3, measure: short } }
     } else {
         let [measure, warm_up] = [flags.seconds, flags.warm_up].map(Duration::from_secs_f64);
-        Course { loads: LOADS, rounds: flags.rounds, span: Span { warm_up, measure } }
+        Course { loads, rounds: flags.rounds, span: Span { warm_up, measure } }
     };
+    // What the others' figures are compared with, and where all of them go.
+    let (base, file) = if flags.journal { ("off", "journals") } else { ("the limit", "rivals") };
     let results = course.run(&rivals);
 
-    println!("{}", table::write(&rivals, course.loads, &results));
-    println!("{}", machine(&course, &rivals));
-    fs::write(out.join("rivals.csv"), table::csv(&rivals, course.loads, &results))?;
-    fs::write(out.join("rivals.svg"), chart::draw(&rivals, course.loads, &results))?;
-    eprintln!("{}, and rivals.svg beside it", out.join("rivals.csv").display());
+    println!("{}", table::write(&rivals, course.loads, &results, base));
+    println!("{}", machine(&course, &rivals, flags.journal));
+    let csv = out.join(file).with_extension("csv");
+    fs::write(&csv, table::csv(&rivals, course.loads, &results))?;
+    let chart = chart::draw(&rivals, course.loads, &results);
+    fs::write(out.join(file).with_extension("svg"), chart)?;
+    eprintln!("{}, and {file}.svg beside it", csv.display());
     let failed = results.iter().filter(|result| result.found.is_err()).count();
     if failed > 0 {
         eprintln!("{failed} of {} measurements failed: see above", results.len());
@@ -99,7 +113,7 @@ fn is_wanted(rival: &Rival, only: &[String]) -> bool {
 }
 
 /// When and where, how, and what was measured.
-fn machine(course: &Course, rivals: &[Rival]) -> String {
+fn machine(course: &Course, rivals: &[Rival], is_journal: bool) -> String {
     let mut versions: Vec<&str> = Vec::new();
     for version in rivals.iter().filter_map(|rival| rival.version.as_deref()) {
         if !versions.contains(&version) {
@@ -107,11 +121,18 @@ fn machine(course: &Course, rivals: &[Rival]) -> String {
         }
     }
     let (rounds, Span { warm_up, measure }) = (course.rounds, course.span);
+    let kept = if is_journal {
+        "the herd without its log of lines"
+    } else {
+        "for Java five times as long; the herd without its log of lines but where it says so, \
+         Redis\nand memcached in memory only"
+    };
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     format!(
-        "{}; medians of {rounds} rounds of {measure:?} after {warm_up:?}, for Java five times as \
-         long, and in\nbrackets the least and the most; the herd without its log of lines but \
-         where it says so, Redis\nand memcached in memory only; {}.",
+        "{}; medians of {rounds} rounds of {measure:?} after {warm_up:?}, and in brackets the \
+         least and\nthe most; {kept}; {}; load of the machine at the end {}.",
         machine::description(),
         versions.join(", "),
+        load.split(' ').next().unwrap_or_default(),
     )
 }

@@ -58,6 +58,20 @@ pub const QUICK_LOADS: &[Load] = &[
     load("100 idle", "--idle 100", Aim::Idle),
 ];
 
+/// For those that keep what they answer.
+pub const JOURNAL_LOADS: &[Load] = &[
+    load("1 connection", "-c 1", Aim::Lone),
+    load("50 connections", "-c 50", DRAWN),
+    load("50, pipeline 16", "-c 50 -p 16", DRAWN),
+    load("1,000 a second", "-c 50 --rate 1000", Aim::Pace),
+];
+
+pub const QUICK_JOURNAL_LOADS: &[Load] = &[
+    load("1 connection", "-c 1", Aim::Lone),
+    load("5, pipeline 16", "-c 5 -p 16", DRAWN),
+    load("100 a second", "-c 5 --rate 100", Aim::Pace),
+];
+
 pub struct Course {
     pub loads: &'static [Load],
     pub rounds: usize,
@@ -109,6 +123,7 @@ impl Course {
         let began = Instant::now();
         let server = Running::start(pinned(0, rival.command(port)), port)?;
         *started_ms = Some(began.elapsed().as_secs_f64() * 1e3);
+        (rival.prepare)(port)?;
         // The server may still be loading, which is no answer's cost.
         thread::sleep(self.span.warm_up.max(Duration::from_millis(100)) / 2);
         let flags = format!("{} --protocol {}", load.flags, rival.protocol);

@@ -23,14 +23,16 @@ pub struct Rival {
     pub version: Option<String>,
     /// Of its sources, if they are here.
     pub lines: Option<usize>,
-    launch: Box<dyn Fn(u16) -> Command>,
+    /// What must be done once it listens on a port, before it is loaded.
+    pub prepare: fn(u16) -> Result<(), String>,
+    pub launch: Box<dyn Fn(u16) -> Command>,
 }
 
 /// A rival, or why it is not there and what would help.
-type Found = Result<Rival, String>;
+pub type Found = Result<Rival, String>;
 
 impl Rival {
-    fn new(name: &str, launch: impl Fn(u16) -> Command + 'static) -> Rival {
+    pub fn new(name: &str, launch: impl Fn(u16) -> Command + 'static) -> Rival {
         Rival {
             name: name.to_owned(),
             protocol: "herd",
@@ -40,6 +42,7 @@ impl Rival {
             warm_ups: 1,
             version: None,
             lines: None,
+            prepare: |_| Ok(()),
             launch: Box::new(launch),
         }
     }
@@ -115,15 +118,21 @@ fn c(name: &'static str, workshop: &Path, file: &str, defines: &[&str]) -> Found
 
 /// The whole server, alone in a herd of its own: store, order, digest, limits; no log of lines.
 fn herd(workshop: &Path) -> Found {
-    herd_that_logs("herd", "off", workshop)
+    herd_with("herd", "off", &[], workshop)
 }
 
 /// As it is started by default: each line in and out goes to a file.
 fn logging_herd(workshop: &Path) -> Found {
-    herd_that_logs("herd, every line logged", "traffic", workshop)
+    herd_with("herd, every line logged", "traffic", &[], workshop)
 }
 
-fn herd_that_logs(name: &str, level: &'static str, workshop: &Path) -> Found {
+/// Everything that it writes goes to a directory that is emptied when it starts.
+pub fn herd_with(
+    name: &str,
+    level: &'static str,
+    flags: &'static [&str],
+    workshop: &Path,
+) -> Found {
     let folder = workshop.join(format!("herd-{level}"));
     let version = said(env!("CARGO_BIN_EXE_herd"), &["--version"]);
     let rival = Rival::new(name, move |port| {
@@ -136,6 +145,7 @@ fn herd_that_logs(name: &str, level: &'static str, workshop: &Path) -> Found {
         let mut command = machine::herd();
         command.args(["serve", "Rival", "--log-level", level, "--config"]).arg(&config);
         command.arg("--log-dir").arg(&folder).arg("--run-dir").arg(&folder);
+        command.arg("--journal-dir").arg(folder.join("journal")).args(flags);
         command
     });
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");

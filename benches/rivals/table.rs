@@ -16,17 +16,19 @@ struct Results<'a> {
 
 /// Three tables: requests a second; CPU time a request, with the memory of who is idle; and how
 /// late the answers are, with what a server takes before it is asked anything.
-pub fn write(rivals: &[Rival], loads: &[Load], all: &[Measurement]) -> String {
+///
+/// `base` is what figures are compared with.
+pub fn write(rivals: &[Rival], loads: &[Load], all: &[Measurement], base: &str) -> String {
     let results = Results { rivals, loads, all };
     let rates = results.loads_for(|aim| matches!(aim, Aim::Rate { .. }));
-    let mut text = String::from("Requests a second; in parentheses, of the limit's:\n\n");
+    let mut text = format!("Requests a second; in parentheses, of {base}'s:\n\n");
     results.write_one(&mut text, &results.names(&rates), |rival| {
         rates.iter().map(|load| results.cell(rival, *load, RATE, short)).collect()
     });
 
-    text +=
-        "\nMicroseconds of the server's CPU time a request; in parentheses, of the limit's. For ";
-    text += "those who are idle,\nresident bytes a connection:\n\n";
+    text += "\nMicroseconds of the server's CPU time a request; ";
+    text += &format!("in parentheses, of {base}'s. For those who are idle,\n");
+    text += "resident bytes a connection:\n\n";
     let idle = results.loads_for(|aim| aim == Aim::Idle);
     let columns = [rates.as_slice(), &idle].concat();
     results.write_one(&mut text, &results.names(&columns), |rival| {
@@ -37,8 +39,9 @@ pub fn write(rivals: &[Rival], loads: &[Load], all: &[Measurement]) -> String {
         cpu.chain(bytes).collect()
     });
 
-    text += "\nMicroseconds until an answer comes (in parentheses, of the limit's), the start in ";
-    text += "milliseconds, megabytes\nresident after one request, lines of code:\n\n";
+    text +=
+        &format!("\nMicroseconds until an answer comes (in parentheses, of {base}'s), the start ");
+    text += "in milliseconds, megabytes\nresident after one request, lines of code:\n\n";
     let lone = results.loads_for(|aim| aim == Aim::Lone);
     let pace = results.loads_for(|aim| aim == Aim::Pace);
     let mut heads: Vec<_> = lone.iter().map(|load| format!("{}: p50", loads[*load].name)).collect();

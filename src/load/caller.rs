@@ -153,6 +153,9 @@ impl Caller {
         for end in memchr_iter(b'\n', bytes) {
             let line = &bytes[start..end];
             start = end + 1;
+            if chatter.is_beside(line) {
+                continue;
+            }
             let Some(front) = self.asked.front_mut() else {
                 tally.errors.unasked += 1;
                 tally.keep_sample(line);

@@ -18,6 +18,8 @@ const MIXER: u64 = 0x9e37_79b9_7f4a_7c15;
 const ID: &str = "client-000000.example.org";
 /// Where the digits stand in it.
 const ID_DIGITS: std::ops::Range<usize> = 7..13;
+/// Where NATS acknowledges; each caller has its own.
+const INBOX: &str = "inbox-000000";
 const POSITION: &str = "+34.068930-118.445127";
 /// Seconds and nanoseconds: both are spelled anew for each request.
 const TIME: &str = "0000000000.000000000";
@@ -35,6 +37,10 @@ pub enum Dialect {
     RedisGeoadd,
     /// memcached, as `RedisSet`.
     Memcached,
+    /// NATS, which adds each report to a stream of JetStream and acknowledges it.
+    Jetstream,
+    /// etcd, which keeps position and time under the client's id; by HTTP, as its version 2 has it.
+    Etcd,
 }
 
 impl Dialect {
@@ -45,6 +51,22 @@ impl Dialect {
             Dialect::RedisSet => line == b"+OK\r",
             Dialect::RedisGeoadd => line == b":0\r" || line == b":1\r",
             Dialect::Memcached => line == b"STORED\r",
+            Dialect::Jetstream => line.starts_with(b"{\"stream\":"),
+            Dialect::Etcd => line.starts_with(b"{\"action\":\"set\""),
+        }
+    }
+
+    /// Whether `line`, without its newline, is no answer: it stands before one, or is of another
+    /// matter.
+    pub fn is_beside(self, line: &[u8]) -> bool {
+        let begins_with_one = |words: &[&[u8]]| words.iter().any(|word| line.starts_with(word));
+        match self {
+            Dialect::Jetstream => begins_with_one(&[b"MSG ", b"INFO ", b"PING\r"]),
+            Dialect::Etcd => {
+                let is_header = || line.first() != Some(&b'{') && memmem(line, b": ");
+                line == b"\r" || line.starts_with(b"HTTP/1.1 20") || is_header()
+            }
+            _ => false,
         }
     }
 
@@ -63,8 +85,24 @@ impl Dialect {
                 command(&["GEOADD", "clients", "-118.445127", "34.000000000", ID])
             }
             Dialect::Memcached => format!("set {ID} 0 0 {}\r\n{value}\r\n", value.len()),
+            Dialect::Jetstream => {
+                let report = format!("{ID} {value}");
+                format!("PUB reports {INBOX} {}\r\n{report}\r\n", report.len())
+            }
+            Dialect::Etcd => {
+                let form = format!("value={value}");
+                format!(
+                    "PUT /v2/keys/{ID} HTTP/1.1\r\nHost: etcd\r\nContent-Type: \
+                     application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{form}",
+                    form.len()
+                )
+            }
         }
     }
+}
+
+fn memmem(line: &[u8], part: &[u8]) -> bool {
+    line.windows(part.len()).any(|window| window == part)
 }
 
 /// Gives requests and checks answers.
@@ -75,6 +113,8 @@ pub struct Chatter {
     whatsat_percent: u64,
     template: Vec<u8>,
     id_at: usize,
+    /// Where the digits of the caller stand, if the protocol must know who asks.
+    caller_at: Option<usize>,
     /// The seconds that the template shows, and where, if the protocol has any.
     second: u64,
     second_at: Option<usize>,
@@ -104,12 +144,31 @@ impl Chatter {
             clients,
             whatsat_percent: 0,
             id_at: found(ID).unwrap_or_default(),
+            caller_at: found(INBOX).map(|at| at + INBOX.len() - ID_DIGITS.len()),
             second: 0,
             second_at,
             fraction_at,
             began_posix_ns: u64::try_from(since_1970.as_nanos()).unwrap_or_default(),
             template: template.into_bytes(),
             spare: Vec::new(),
+        }
+    }
+
+    /// What caller `place` says before its first request.
+    pub fn greeting(&self, place: usize) -> String {
+        match self.dialect {
+            Dialect::Jetstream => format!(
+                "CONNECT {{\"verbose\":false}}\r\nSUB {}{place:06} 1\r\n",
+                &INBOX[..INBOX.len() - ID_DIGITS.len()]
+            ),
+            _ => String::new(),
+        }
+    }
+
+    /// The requests that are written from now on are those of caller `place`.
+    pub fn speak_for(&mut self, place: usize) {
+        if let Some(at) = self.caller_at {
+            spell(place as u64, &mut self.template[at..][..ID_DIGITS.len()]);
         }
     }
 
@@ -168,6 +227,10 @@ impl Chatter {
 
     pub fn is_content(&self, line: &[u8]) -> bool {
         self.dialect.is_content(line)
+    }
+
+    pub fn is_beside(&self, line: &[u8]) -> bool {
+        self.dialect.is_beside(line)
     }
 
     /// Whether `line`, which is no complaint, answers the report `number` and no other. Only a herd
@@ -257,6 +320,23 @@ mod tests {
         check(Dialect::RedisGeoadd, &format!("{geoadd}{rest}"));
         let set = "set client-000000.example.org 0 0 42\r\n";
         check(Dialect::Memcached, &format!("{set}{value}\r\n"));
+        let publish = "PUB reports inbox-000000 68\r\nclient-000000.example.org ";
+        check(Dialect::Jetstream, &format!("{publish}{value}\r\n"));
+        let put = "PUT /v2/keys/client-000000.example.org HTTP/1.1\r\nHost: etcd\r\nContent-Type: \
+                   application/x-www-form-urlencoded\r\nContent-Length: 48\r\n\r\nvalue=";
+        check(Dialect::Etcd, &format!("{put}{value}"));
+    }
+
+    #[test]
+    fn each_caller_of_nats_has_an_inbox() {
+        let mut chatter = Chatter::new(Dialect::Jetstream, 0..10);
+        assert_eq!(chatter.greeting(7), "CONNECT {\"verbose\":false}\r\nSUB inbox-000007 1\r\n");
+        chatter.speak_for(7);
+        assert!(request(&mut chatter, 0).starts_with("PUB reports inbox-000007 68\r\n"));
+        let mut other = Chatter::new(Dialect::Memcached, 0..10);
+        let before = request(&mut other, 0);
+        other.speak_for(7);
+        assert_eq!(other.greeting(7) + &request(&mut other, 0), before);
     }
 
     #[test]
@@ -324,5 +404,25 @@ mod tests {
         assert!(Dialect::RedisSet.is_content(b"+OK\r"));
         assert!(Dialect::RedisGeoadd.is_content(b":1\r"));
         assert!(!Dialect::Memcached.is_content(b"SERVER_ERROR out of memory\r"));
+    }
+
+    #[test]
+    fn what_stands_beside_answers_is_none() {
+        let answers = |dialect: Dialect, text: &str| {
+            let lines = text.split('\n').filter(|line| !line.is_empty());
+            let lines = lines.filter(|line| !dialect.is_beside(line.as_bytes()));
+            lines.map(|line| dialect.is_content(line.as_bytes())).collect::<Vec<_>>()
+        };
+        let greeted = "INFO {\"max_payload\":1}\r\nPING\r\n";
+        let kept = "MSG inbox-000001 1 27\r\n{\"stream\":\"R\",\"seq\":1}\r\n";
+        let refused = "MSG inbox-000001 1 9\r\n{\"error\":{\"code\":503}}\r\n-ERR 'no'\r\n";
+        let all = [greeted, kept, refused].concat();
+        assert_eq!(answers(Dialect::Jetstream, &all), [true, false, false]);
+        let kept = "HTTP/1.1 200 OK\r\nX-Etcd-Index: 7\r\n\r\n{\"action\":\"set\",\"a\": 1}\n";
+        let refused = "HTTP/1.1 400 Bad Request\r\n";
+        let unlike = "{\"errorCode\": 300}\n404 page not found\n";
+        let all = [kept, refused, unlike].concat();
+        assert_eq!(answers(Dialect::Etcd, &all), [true, false, false, false]);
+        assert!(!Dialect::Herd.is_beside(b""));
     }
 }

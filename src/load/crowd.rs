@@ -143,6 +143,8 @@ impl<'a> Crowd<'a> {
         let since_ns = self.now_ns();
         self.dial(place)?;
         self.lines.clear();
+        self.lines.extend_from_slice(self.chatter.greeting(place).as_bytes());
+        self.chatter.speak_for(place);
         self.chatter.write_report(self.said, &mut self.lines);
         self.callers[place].known = self.said;
         self.expect(place, 1, since_ns);
@@ -269,6 +271,7 @@ impl<'a> Crowd<'a> {
             let backlog = (due - self.schedule.sent).div_ceil(self.free.len() as u64 + 1);
             let room = self.plan.pipeline - self.callers[place].unanswered();
             self.lines.clear();
+            self.chatter.speak_for(place);
             for _ in 0..backlog.min(room) {
                 let since_ns = self.schedule.intended_ns(self.schedule.sent);
                 self.schedule.sent += 1;
@@ -313,6 +316,7 @@ impl<'a> Crowd<'a> {
         let since_ns = self.now_ns();
         let count = self.plan.pipeline.min(self.to_ask);
         self.lines.clear();
+        self.chatter.speak_for(place);
         for number in self.said..self.said + count {
             self.chatter.write(number, self.callers[place].known, &mut self.lines);
         }

@@ -1,8 +1,8 @@
 //! A load on one server, and what came of it (`herd bench`).
 //!
 //! It uses nothing of the server: a load that shared the server's loop, parser or buffers would
-//! share its mistakes. It speaks to other servers as well (Redis, memcached), so that one ruler
-//! measures all. One thread, so that one core is enough for it.
+//! share its mistakes. It speaks to other servers as well (Redis, memcached, NATS, etcd), so that
+//! one ruler measures all. One thread, so that one core is enough for it.
 //!
 //! Reading order: `Plan` (what is wanted), `run` (in which order), `crowd` (the loop), `caller`,
 //! `chatter`, `schedule`, `tally`, `meter`, `sources` (the tools), `findings` (the report).

@@ -90,6 +90,10 @@ pub enum Protocol {
     RedisSet,
     RedisGeoadd,
     Memcached,
+    /// NATS: a stream that takes the subject `reports`
+    Jetstream,
+    /// Version 2 of its HTTP
+    Etcd,
 }
 
 const CONNECTIONS: usize = 50;
@@ -107,6 +111,8 @@ impl BenchFlags {
             Protocol::RedisSet => Dialect::RedisSet,
             Protocol::RedisGeoadd => Dialect::RedisGeoadd,
             Protocol::Memcached => Dialect::Memcached,
+            Protocol::Jetstream => Dialect::Jetstream,
+            Protocol::Etcd => Dialect::Etcd,
         }
     }
 
