@@ -2,10 +2,9 @@
 //!
 //! Three tables are printed. *Logs* are written behind one seam, a batch of what one read brings at
 //! a time. *Writers* are the loop itself, a thread, and the loop while nothing is being synced.
-//! *Files* are appended to, filled with zeros, or used again. All go in turns, in several rounds, so
+//! *Files* are appended to, made long, or filled with zeros. All go in turns, in several rounds, so
 //! that what else the machine does hits all of them alike.
 
-mod figures;
 mod files;
 mod logs;
 mod writers;
