@@ -4,9 +4,11 @@
 mod common;
 
 use std::fs;
+use std::process::Stdio;
 
 use common::{Client, Herd, until};
 use herd::status::{JournalState, JournalStatus};
+use rustix::process::Signal;
 
 fn with_journal(settings: &str) -> String {
     format!("[journal]\nkeep = \"written\"\n{settings}\n[log]\nlevel = \"events\"\n")
@@ -86,4 +88,71 @@ fn a_broken_journal_serves_if_it_is_told_to() {
     for client in ["kiwi", "fig", &format!("c{sent}")] {
         assert!(herd.held("Hill", client).is_some(), "{client}");
     }
+}
+
+/// What a server says that does not start, and its exit code.
+fn refused(herd: &Herd) -> (Option<i32>, String) {
+    let output = herd.command("Hill", &[]).stderr(Stdio::piped()).output().unwrap();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+fn change(herd: &Herd, from: &str, to: &str) {
+    let path = herd.path("herd.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(text.contains(from), "{text}");
+    fs::write(&path, text.replace(from, to)).unwrap();
+}
+
+/// Goal: who has no peers to mend a journal is not made to go on without what is missing.
+#[test]
+fn a_strict_server_does_not_start_without_what_is_missing() {
+    let mut herd = Herd::of_file(&["Hill"], &[], &with_journal("strict = true"));
+    herd.start("Hill", &[]);
+    herd.report("Hill", "kiwi", "+34.1-118.4", "7");
+    herd.signal("Hill", Signal::TERM);
+    herd.ended("Hill");
+    // What a death leaves is normal.
+    herd.start("Hill", &[]);
+    herd.report("Hill", "fig", "+34.1-118.4", "7");
+    herd.kill("Hill");
+    herd.start("Hill", &[]);
+    herd.kill("Hill");
+    let mut files: Vec<_> = fs::read_dir(herd.path("journal/Hill")).unwrap().flatten().collect();
+    files.sort_by_key(fs::DirEntry::file_name);
+    let with_kiwi =
+        |file: &&fs::DirEntry| fs::read_to_string(file.path()).unwrap().contains("kiwi");
+    let lost = files.iter().find(with_kiwi).unwrap().path();
+    fs::rename(&lost, herd.path("lost")).unwrap();
+    let (code, said) = refused(&herd);
+    assert_eq!(code, Some(78), "{said}");
+    for part in ["missing files: 1", "herd journal check", "journal.strict = false"] {
+        assert!(said.contains(part), "{said}");
+    }
+    assert_eq!(fs::read_dir(herd.path("journal/Hill")).unwrap().count(), files.len() - 1);
+    fs::rename(herd.path("lost"), &lost).unwrap();
+    herd.start("Hill", &[]);
+    assert!(herd.held("Hill", "kiwi").is_some());
+    herd.kill("Hill");
+    fs::remove_file(&lost).unwrap();
+    change(&herd, "strict = true", "strict = false");
+    herd.start("Hill", &[]);
+    herd.until_logged("Hill", "journal incomplete");
+    assert!(herd.held("Hill", "kiwi").is_none() && herd.held("Hill", "fig").is_some());
+}
+
+/// Goal: how much the machine may take with it is the operator's choice, and he sees it.
+#[test]
+fn syncs_are_as_often_as_the_operator_wants() {
+    let mut herd = Herd::of_file(&["Hill"], &[], &with_journal("sync_every = \"1 min\""));
+    herd.start("Hill", &[]);
+    herd.report("Hill", "kiwi", "+34.1-118.4", "7");
+    let status = journal(&herd);
+    assert_eq!((status.sync_every_ms, status.synced_bytes), (60_000, 0));
+    assert!(status.written_bytes > 0 && status.written_bytes == status.laid_bytes);
+    herd.signal("Hill", Signal::TERM);
+    herd.ended("Hill");
+    change(&herd, "1 min", "20 ms");
+    herd.start("Hill", &[]);
+    herd.report("Hill", "kiwi", "+34.1-118.4", "8");
+    until("it is synced", || journal(&herd).synced_bytes == journal(&herd).laid_bytes);
 }

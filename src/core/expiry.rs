@@ -56,6 +56,12 @@ impl Server {
         self.settings.limits.expire_after.is_some_and(|after| is_over(report, after, now))
     }
 
+    /// How many of the reports held are over.
+    pub fn count_expired(&self, now: Now) -> usize {
+        let Some(after) = self.settings.limits.expire_after else { return 0 };
+        self.store.reports().filter(|report| is_over(report, after, now)).count()
+    }
+
     /// Makes room for a report that is older than what is held, if that is over.
     pub(super) fn forget_expired(&mut self, client: &[u8], now: Now) {
         let Some(after) = self.settings.limits.expire_after else { return };

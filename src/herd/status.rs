@@ -130,6 +130,9 @@ pub struct JournalStatus {
     pub laid_bytes: u64,
     pub written_bytes: u64,
     pub synced_bytes: u64,
+    /// How often it is synced.
+    #[serde(default)]
+    pub sync_every_ms: u64,
     /// For how long the oldest report that is not on the disk has waited for that.
     pub unsynced_ms: u64,
     /// Bytes of all files.

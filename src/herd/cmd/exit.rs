@@ -142,7 +142,7 @@ impl From<&JournalError> for Exit {
             JournalError::Directory(DirectoryError::Locked { .. }) => Exit::Taken,
             JournalError::Directory(DirectoryError::Unusable { .. })
             | JournalError::Load(JournalLoadError::Unreadable { .. }) => Exit::CannotCreate,
-            JournalError::Load(_) => Exit::Config,
+            JournalError::Load(_) | JournalError::NotWhole { .. } => Exit::Config,
             JournalError::Threads(_) => Exit::System,
         }
     }

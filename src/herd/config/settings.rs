@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use log::LevelFilter;
 
@@ -37,6 +38,10 @@ pub struct Journal {
     pub room: usize,
     /// What becomes of reports while the disk takes nothing.
     pub when_broken: WhenBroken,
+    /// How often what was written is synced, if no answer waits for that.
+    pub sync_every: Duration,
+    /// A server does not start without what is damaged or missing.
+    pub strict: bool,
 }
 
 /// The section `[answers]`: choices that the course's text leaves open.
@@ -154,6 +159,8 @@ impl Default for Settings {
                 dir: PathBuf::new(),
                 room: 0,
                 when_broken: WhenBroken::Refuse,
+                sync_every: Duration::ZERO,
+                strict: false,
             },
             limits: Limits::default(),
         };
@@ -163,6 +170,9 @@ impl Default for Settings {
         settings
     }
 }
+
+/// Who may lose more than a minute needs no journal.
+const SYNC_EVERY_MAX: Duration = Duration::from_secs(60);
 
 /// A log level by its own name or by what it adds: `events` or `traffic`.
 ///
@@ -435,4 +445,20 @@ const JOURNAL: &[Knob] = &[
          status --json` counts the answers. Either way positions are told, and peers are heard.",
     )
     .because("An answer that promises nothing must be wanted."),
+    Knob::new(
+        "journal.sync_every",
+        Kind::Time { at: |s| &mut s.journal.sync_every, max: SYNC_EVERY_MAX },
+        "1 s",
+    )
+    .means(
+        "How often the disk is asked to have what was written. With keep = \"written\", the \
+         machine takes with it what was answered in so long, and in the time that a sync takes.",
+    )
+    .because("Disks are asked often enough to lose little, and seldom enough to rest."),
+    switch("journal.strict", |s| &mut s.journal.strict)
+        .means(
+            "A server whose journal is damaged, or lacks a file, does not start. Else it says so \
+             and goes on with the rest.",
+        )
+        .because("Peers have what is missing; a herd of one server has none."),
 ];

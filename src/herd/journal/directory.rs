@@ -1,7 +1,7 @@
 //! The files of a journal, in a directory of one server. Everything that the operating system has
 //! to say of them is said here.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -16,7 +16,9 @@ use herd_core::journal::writer::{Disk, Trouble};
 /// Lies beside the segments, and is locked by the process that writes them.
 const LOCK: &str = "lock";
 /// Where segments go in which something has gone bad, for those who want to look at them.
-const DAMAGED: &str = "damaged";
+pub const DAMAGED: &str = "damaged";
+/// Where segments go that may be needed all the same.
+pub const ASIDE: &str = "aside";
 /// Zeros that are written at once.
 const ZEROS_BYTES: usize = 64 * 1024;
 /// How often a lock is tried for that another process holds.
@@ -69,8 +71,8 @@ pub struct Directory {
     /// Segments are filled with zeros up to here before they are used: to sync bytes that
     /// overwrite others costs half of what it costs to sync a file that has become longer.
     filled_bytes: u64,
-    /// Segments that are kept when they are not needed any more: something in them has gone bad.
-    damaged: BTreeSet<SegmentId>,
+    /// Segments that are not removed when they are not needed any more, and where they go then.
+    spared: BTreeMap<SegmentId, &'static str>,
     /// What the system said last, for the operator.
     said: Mutex<Option<io::Error>>,
     /// Held for as long as this is.
@@ -120,17 +122,17 @@ impl Directory {
             .and_then(|()| sync_names(path))
             .map_err(unusable)?;
         let said = Mutex::new(None);
-        let damaged = BTreeSet::new();
-        Ok(Directory { path: path.to_owned(), filled_bytes, damaged, said, _lock: lock })
+        let spared = BTreeMap::new();
+        Ok(Directory { path: path.to_owned(), filled_bytes, spared, said, _lock: lock })
     }
 
-    /// Remembers segments in which something has gone bad: they are set aside, not removed.
-    pub fn spare(&mut self, damaged: impl IntoIterator<Item = SegmentId>) {
-        self.damaged.extend(damaged);
+    /// Remembers segments that are not to be removed: they go to a place below this directory.
+    pub fn spare(&mut self, segments: impl IntoIterator<Item = SegmentId>, place: &'static str) {
+        self.spared.extend(segments.into_iter().map(|id| (id, place)));
     }
 
-    fn set_aside(&self, id: SegmentId) -> io::Result<()> {
-        let place = self.path.join(DAMAGED);
+    fn set_aside(&self, id: SegmentId, place: &str) -> io::Result<()> {
+        let place = self.path.join(place);
         DirBuilder::new().recursive(true).mode(0o700).create(&place)?;
         fs::rename(self.path.join(id.to_string()), place.join(id.to_string()))
     }
@@ -208,10 +210,9 @@ impl Disk for Directory {
     }
 
     fn remove(&self, id: SegmentId) -> Result<(), Trouble> {
-        let removed = if self.damaged.contains(&id) {
-            self.set_aside(id)
-        } else {
-            fs::remove_file(self.path.join(id.to_string()))
+        let removed = match self.spared.get(&id) {
+            Some(place) => self.set_aside(id, place),
+            None => fs::remove_file(self.path.join(id.to_string())),
         };
         match removed {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(self.trouble(error)),

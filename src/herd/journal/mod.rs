@@ -13,9 +13,10 @@ use std::time::{Duration, Instant};
 use std::{fmt, io, mem, thread};
 
 use crate::logging::events::Event;
-use directory::Directory;
+use directory::{ASIDE, DAMAGED, Directory};
 pub use directory::{DirectoryError, segments};
 use herd_core::Server;
+use herd_core::clock::Now;
 use herd_core::journal::JournalId;
 use herd_core::journal::keeper::{Keep, Keeper, Sizes};
 use herd_core::journal::load::Past;
@@ -42,6 +43,10 @@ pub struct JournalSettings {
     pub room: u64,
     /// How long a process that is ending may hold it.
     pub patience: Duration,
+    /// What is damaged or missing is not gone on without.
+    pub is_strict: bool,
+    /// How often what was written is synced, if no answer waits for that.
+    pub sync_every: Duration,
 }
 
 /// Why a journal cannot be kept. Its text is one sentence for the operator.
@@ -49,6 +54,12 @@ pub struct JournalSettings {
 pub enum JournalError {
     Directory(DirectoryError),
     Load(LoadError),
+    /// Something is damaged or missing, and the operator is strict about that.
+    NotWhole {
+        path: PathBuf,
+        damaged: usize,
+        missing: usize,
+    },
     /// The system grants no thread.
     Threads(io::Error),
 }
@@ -58,6 +69,13 @@ impl fmt::Display for JournalError {
         match self {
             JournalError::Directory(error) => error.fmt(f),
             JournalError::Load(error) => error.fmt(f),
+            JournalError::NotWhole { path, damaged, missing } => write!(
+                f,
+                "the journal {0} is not whole (damaged places: {damaged}, missing files: \
+                 {missing}): `herd journal check {0}` says which; bring them back, or set \
+                 journal.strict = false to go on with the rest",
+                path.display()
+            ),
             JournalError::Threads(error) => {
                 write!(f, "cannot set up the threads of the journal: {error}")
             }
@@ -70,6 +88,7 @@ impl std::error::Error for JournalError {
         match self {
             JournalError::Directory(error) => Some(error),
             JournalError::Load(error) => Some(error),
+            JournalError::NotWhole { .. } => None,
             JournalError::Threads(error) => Some(error),
         }
     }
@@ -95,40 +114,24 @@ impl Journal {
     pub fn open(
         settings: JournalSettings,
         server: &mut Server,
+        now: Now,
         wake: Box<dyn Fn() + Send + Sync>,
     ) -> Result<Journal, JournalError> {
-        let JournalSettings { keep, dir, owner, room, patience } = settings;
+        let keep = settings.keep;
         let filled_bytes = if keep == Keep::Synced { SEGMENT_BYTES } else { 0 };
-        let disk = Directory::claim(&dir, filled_bytes, patience);
+        let disk = Directory::claim(&settings.dir, filled_bytes, settings.patience);
         let mut disk = disk.map_err(JournalError::Directory)?;
-        let began = Instant::now();
-        let loaded = load(&dir, Some(&owner), |found| server.restore(found));
-        let Loaded { findings, journal, .. } = loaded.map_err(JournalError::Load)?;
-        for damage in &findings.damaged {
-            let (segment, bytes) = (&damage.id, &damage.bytes);
-            Event::JournalDamaged { segment, from: bytes.start, to: bytes.end }.log();
-        }
-        for segment in &findings.missing {
-            Event::JournalIncomplete { segment }.log();
-        }
-        Event::JournalLoaded {
-            clients: server.store().len(),
-            reports: findings.reports,
-            segments: findings.segments,
-            torn_bytes: findings.torn_bytes,
-            took: began.elapsed(),
-        }
-        .log();
+        let Loaded { findings, journal, .. } = restore(&settings, server, &mut disk, now)?;
+        let JournalSettings { dir, owner, room, sync_every, .. } = settings;
         let new = || (JournalId(fastrand::u64(..)), Past::default());
         let (id, past) = journal.unwrap_or_else(new);
-        disk.spare(findings.damaged.iter().map(|damage| damage.id));
         let oldest = past.oldest;
         let writer = Writer::new(owner, id, SEGMENT_BYTES, past);
         let sizes = Sizes { segment_bytes: SEGMENT_BYTES, room, tray_bytes: TRAY_BYTES };
         let mut keeper = Keeper::new(keep, sizes);
         let next = writer.progress().segment;
         server.journal_restored(&mut keeper, findings.are_whole(), oldest, next);
-        let shared = Arc::new(Shared::new(keep, disk, writer, wake));
+        let shared = Arc::new(Shared::new((keep, sync_every), disk, writer, wake));
         shared.prepare().map_err(|_| {
             let error = io::Error::other(shared.last_error());
             JournalError::Directory(DirectoryError::Unusable { path: dir, error })
@@ -219,4 +222,46 @@ impl Journal {
         self.update();
         self.keeper.synced() == self.keeper.laid()
     }
+}
+
+/// Gives the server what lies in a directory, and says what was found there.
+fn restore(
+    settings: &JournalSettings,
+    server: &mut Server,
+    disk: &mut Directory,
+    now: Now,
+) -> Result<Loaded, JournalError> {
+    let JournalSettings { dir, owner, .. } = settings;
+    let began = Instant::now();
+    let loaded = load(dir, Some(owner), |found| server.restore(found));
+    let loaded = loaded.map_err(JournalError::Load)?;
+    let findings = &loaded.findings;
+    if settings.is_strict && !findings.are_whole() {
+        let (damaged, missing) = (findings.damaged.len(), findings.missing.len());
+        return Err(JournalError::NotWhole { path: dir.clone(), damaged, missing });
+    }
+    for damage in &findings.damaged {
+        let (segment, bytes) = (&damage.id, &damage.bytes);
+        Event::JournalDamaged { segment, from: bytes.start, to: bytes.end }.log();
+    }
+    for segment in &findings.missing {
+        Event::JournalIncomplete { segment }.log();
+    }
+    let clients = server.store().len();
+    Event::JournalLoaded {
+        clients,
+        reports: findings.reports,
+        segments: findings.segments,
+        torn_bytes: findings.torn_bytes,
+        took: began.elapsed(),
+    }
+    .log();
+    let expired = server.count_expired(now);
+    if 2 * expired > clients {
+        Event::ClockDoubted { expired, clients }.log();
+        let past = loaded.journal.iter().flat_map(|(_, past)| past.lengths.keys());
+        disk.spare(past.copied(), ASIDE);
+    }
+    disk.spare(findings.damaged.iter().map(|damage| damage.id), DAMAGED);
+    Ok(loaded)
 }

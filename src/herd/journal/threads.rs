@@ -1,5 +1,5 @@
 //! The two threads of a journal. One writes what the loop does not write itself; the other syncs
-//! once a second and keeps the next segment ready. If answers wait for syncs, the first one syncs
+//! now and then and keeps the next segment ready. If answers wait for syncs, the first one syncs
 //! what it has written, and all that is laid meanwhile is its next group.
 //!
 //! ```text
@@ -25,8 +25,6 @@ use crate::logging::events::Event;
 use herd_core::journal::keeper::Keep;
 use herd_core::journal::writer::{Disk, Progress, Trouble, Writer};
 
-/// How often what was written is synced, if no answer waits for it.
-const SYNC_EVERY: Duration = Duration::from_secs(1);
 /// The wait before a full disk is tried again: it doubles each time.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(60);
@@ -34,6 +32,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(60);
 /// What the loop and the threads share.
 pub struct Shared {
     keep: Keep,
+    /// How often what was written is synced, if no answer waits for that.
+    sync_every: Duration,
     disk: Directory,
     writer: Mutex<Writer<Arc<File>>>,
     queue: Mutex<Queue>,
@@ -67,13 +67,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Shared {
     pub fn new(
-        keep: Keep,
+        (keep, sync_every): (Keep, Duration),
         disk: Directory,
         writer: Writer<Arc<File>>,
         wake: Box<dyn Fn() + Send + Sync>,
     ) -> Shared {
         Shared {
             keep,
+            sync_every,
             disk,
             progress: Mutex::new(writer.progress()),
             writer: Mutex::new(writer),
@@ -253,7 +254,7 @@ impl Shared {
         loop {
             let queue = lock(&self.queue);
             let is_idle = |queue: &mut Queue| queue.oldest.is_none() && !queue.is_over;
-            let waited = self.for_syncer.wait_timeout_while(queue, SYNC_EVERY, is_idle);
+            let waited = self.for_syncer.wait_timeout_while(queue, self.sync_every, is_idle);
             let (mut queue, _) = waited.unwrap_or_else(PoisonError::into_inner);
             let (oldest, is_over) = (queue.oldest.take(), queue.is_over);
             drop(queue);

@@ -132,6 +132,11 @@ pub enum Event<'a> {
     },
     JournalMended,
     JournalNotKept,
+    /// So much of what was loaded has expired that the clock is probably wrong.
+    ClockDoubted {
+        expired: usize,
+        clients: usize,
+    },
     PlacesLoaded {
         summary: &'a str,
     },
@@ -326,10 +331,14 @@ impl Event<'_> {
                  anew; look after the disk"
             ),
             Event::JournalBroken { then } => write!(f, "journal broken: {then}"),
-            Event::JournalMended => {
-                write!(f, "journal mended: answers wait until what they rest on is kept")
-            }
+            Event::JournalMended => write!(f, "journal mended"),
             Event::JournalNotKept => write!(f, "journal not kept"),
+            Event::ClockDoubted { expired, clients } => write!(
+                f,
+                "clock doubted expired={expired} clients={clients}: most of what was kept is older \
+                 than expire_after; if the clock is wrong, set it, stop, and bring the files back \
+                 that are in `aside` by then"
+            ),
             _ => self.fmt_of_places(f),
         }
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::Reactor;
 use super::connection::Connection;
+use crate::config;
 use crate::config::settings::show_when_broken;
 use crate::journal::Journal;
 use crate::logging::events::Event;
@@ -39,19 +40,22 @@ pub struct Keeping {
     unsynced: VecDeque<(u64, Duration)>,
     breaker: Breaker,
     when_broken: WhenBroken,
+    /// For those who ask.
+    sync_every: Duration,
     /// Answers that have left though what they rest on was not kept.
     unkept: u64,
 }
 
 impl Keeping {
-    pub fn new(journal: Journal, when_broken: WhenBroken) -> Keeping {
+    pub fn new(journal: Journal, settings: &config::Journal) -> Keeping {
         Keeping {
             journal,
             waiting: Vec::new(),
             earned_at: Duration::ZERO,
             unsynced: VecDeque::new(),
             breaker: Breaker::default(),
-            when_broken,
+            when_broken: settings.when_broken,
+            sync_every: settings.sync_every,
             unkept: 0,
         }
     }
@@ -158,6 +162,7 @@ impl Keeping {
             laid_bytes: keeper.laid(),
             written_bytes: progress.written,
             synced_bytes: keeper.synced(),
+            sync_every_ms: self.sync_every.as_millis() as u64,
             unsynced_ms: since.unwrap_or_default().as_millis() as u64,
             file_bytes: progress.bytes,
             answers_wait: keeper.is_holding(),

@@ -37,6 +37,7 @@ use crate::places::Supply;
 use crate::places::budget::{Ledger, Spent};
 use crate::places::call_gate::CallGate;
 use herd_core::border::Outputs;
+use herd_core::clock::Now;
 use herd_core::journal::writer::Owner;
 use herd_core::names::ConnKind;
 use herd_core::session::{BufferPool, DeadlineScan};
@@ -163,7 +164,8 @@ impl Reactor {
         let (completion_sender, completions) = make_completions(&poll)?;
         let places = open_places(&config, &completion_sender)?;
         let mut server = Server::new(settings(&config, shares)?);
-        let keeping = open_journal(&config, &mut server, &completion_sender)?;
+        let now = clocks.read(None);
+        let keeping = open_journal(&config, &mut server, now, &completion_sender)?;
         let (trace, trace_file) = traced::start(&config)?;
         Event::Listening {
             name: &config.name,
@@ -309,6 +311,7 @@ fn open_ledger(config: &Config) -> Option<(Ledger, Spent)> {
 fn open_journal(
     config: &Config,
     server: &mut Server,
+    now: Now,
     completion_sender: &CompletionSender,
 ) -> Result<Option<Box<Keeping>>, StartError> {
     let Some(keep) = config.journal.keep else { return Ok(None) };
@@ -322,9 +325,11 @@ fn open_journal(
         room: config.journal.room as u64,
         // One that is draining has it until it ends.
         patience: config.limits.drain + JOURNAL_TIMEOUT,
+        is_strict: config.journal.strict,
+        sync_every: config.journal.sync_every,
     };
-    let journal = Journal::open(settings, server, completion_sender.wake());
-    let keeping = |journal| Some(Box::new(Keeping::new(journal, config.journal.when_broken)));
+    let journal = Journal::open(settings, server, now, completion_sender.wake());
+    let keeping = |journal| Some(Box::new(Keeping::new(journal, &config.journal)));
     journal.map(keeping).map_err(StartError::Journal)
 }
 
