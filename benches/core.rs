@@ -11,8 +11,8 @@ use chatter::Chatter;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use herd_core::border::{Input, Output, Outputs};
 use herd_core::clock::{Now, PosixTime};
-use herd_core::line::{LineLimits, Lines};
 use herd_core::names::{ConnId, ConnKind};
+use herd_core::wire::line::{LineLimits, Lines};
 use herd_core::{Limits, PeerSettings, Server, Settings};
 
 const CLIENTS: u64 = 100_000;

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use herd_core::clock::{PosixTime, Skew};
-use herd_core::line::{LineLimits, Lines};
-use herd_core::opening::Opening;
-use herd_core::peer_wire::{Greeting, PeerLine};
-use herd_core::usual;
 use herd_core::wire::Command;
+use herd_core::wire::fast_path;
+use herd_core::wire::line::{LineLimits, Lines};
+use herd_core::wire::opening::Opening;
+use herd_core::wire::peer_command::{Greeting, PeerLine};
 
 const AT: &[u8] =
     b"AT Goloman +0.263873386 kiwi.cs.ucla.edu +34.068930-118.445127 1520023934.918963997";
@@ -35,7 +35,7 @@ fn wire(criterion: &mut Criterion) {
         });
     }
     group.bench_function("parse a usual IAMAT", |bencher| {
-        bencher.iter(|| usual::iamat(black_box(USUAL)).is_some());
+        bencher.iter(|| fast_path::iamat(black_box(USUAL)).is_some());
     });
     for (name, line) in PEER_LINES {
         group.bench_function(format!("parse {name}"), |bencher| {

@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
-use herd_core::digest::Node;
 use herd_core::names::{ConnId, ConnKind, PeerId};
+use herd_core::store::digest::Node;
 use herd_core::{LinkState, PeerSettings, Settings};
 use herd_sim::host::{EPOCH, Host, settings};
 

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use herd_core::border::{Input, Note, Outputs};
 use herd_core::clock::{Now, PosixTime, Skew};
-use herd_core::line::{Line, LineBuffer, LineLimits, Lines};
 use herd_core::names::{ConnId, ConnKind, PeerId};
 use herd_core::store::{HashKeys, Store, Verdict, rank};
 use herd_core::timer_wheel::{TICK, TimerWheel};
+use herd_core::wire::line::{Line, LineBuffer, LineLimits, Lines};
 use herd_core::wire::{Command, Report};
 use herd_core::{Frame, PeerSettings, Server};
 use herd_sim::host::{Act, Host, LIMITS, settings};

@@ -9,10 +9,10 @@
 use std::cmp::Ordering;
 
 use herd_core::clock::{PosixTime, Skew};
-use herd_core::line::{Line, LineLimits, Lines};
-use herd_core::opening::Opening;
 use herd_core::store::{HashKeys, Store, Verdict, rank};
-use herd_core::usual;
+use herd_core::wire::fast_path;
+use herd_core::wire::line::{Line, LineLimits, Lines};
+use herd_core::wire::opening::Opening;
 use herd_core::wire::{Command, Report, Spelled};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -196,7 +196,7 @@ proptest! {
         let bytes = [&line[..], end.as_bytes(), &behind].concat();
         let whole = bytes.split(|&byte| byte == b'\n').next().unwrap();
         let whole = whole.strip_suffix(b"\r").unwrap_or(whole);
-        if let Some((found, iamat, length)) = usual::iamat(&bytes) {
+        if let Some((found, iamat, length)) = fast_path::iamat(&bytes) {
             prop_assert_eq!(found, whole);
             prop_assert_eq!(bytes[length - 1], b'\n');
             prop_assert_eq!(bytes[..length].iter().filter(|&&byte| byte == b'\n').count(), 1);
@@ -215,7 +215,7 @@ proptest! {
         let line = format!("IAMAT {client} {position} {time}");
         // Behind a line so short that it would end among the bytes looked at, there is another.
         let bytes = line.clone() + end + "IAMAT x +1-1 0\n";
-        let (found, iamat, length) = usual::iamat(bytes.as_bytes()).expect("a usual one");
+        let (found, iamat, length) = fast_path::iamat(bytes.as_bytes()).expect("a usual one");
         prop_assert_eq!((found, length), (line.as_bytes(), line.len() + end.len()));
         prop_assert_eq!(all_of(Command::Iamat(iamat)), told(line.as_bytes()));
     }
@@ -239,7 +239,7 @@ proptest! {
             let at = at.index(line.len());
             line[at] = byte;
         }
-        if let Some(report) = usual::at(&line) {
+        if let Some(report) = fast_path::at(&line) {
             let mut again = Vec::new();
             report.write_at(&mut again);
             prop_assert_eq!(&again, &line);
@@ -256,7 +256,7 @@ proptest! {
         time in "[0-9]{10}\\.[0-9]{9}",
     ) {
         let line = format!("AT {server} {skew} {client} {position} {time}");
-        let report = usual::at(line.as_bytes()).expect("a usual one");
+        let report = fast_path::at(line.as_bytes()).expect("a usual one");
         prop_assert_eq!(all_of(Command::At(report)), told(line.as_bytes()));
     }
 
@@ -279,7 +279,7 @@ proptest! {
         let (mut plain, mut fast) = (batch(), batch());
         loop {
             let expected = plain.take();
-            let found = match fast.take_as(usual::iamat) {
+            let found = match fast.take_as(fast_path::iamat) {
                 Some((line, _)) => Some(Line::Whole(line)),
                 None => fast.take(),
             };
@@ -307,7 +307,7 @@ proptest! {
     #[test]
     fn one_piece_is_like_three_fields(line in nearly_iamat()) {
         let bytes = [&line[..], b"\n"].concat();
-        if let Some((line, iamat, _)) = usual::iamat(&bytes) {
+        if let Some((line, iamat, _)) = fast_path::iamat(&bytes) {
             prop_assert!(matches!(iamat.spelled, Spelled::InOnePiece(_)));
             let Command::Iamat(other) = Command::parse(line) else { panic!("an IAMAT") };
             prop_assert!(!matches!(other.spelled, Spelled::InOnePiece(_)));

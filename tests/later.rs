@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use herd_core::border::Note;
-use herd_core::digest::{LEAVES, Leaf};
 use herd_core::names::{ConnId, ConnKind, PeerId};
+use herd_core::store::digest::{LEAVES, Leaf};
 use herd_core::{PeerSettings, Settings};
 use herd_sim::host::{Act, EPOCH, Host, settings};
 

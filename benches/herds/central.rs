@@ -12,8 +12,8 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use herd_core::clock::{PosixTime, Skew};
-use herd_core::opening::Opening;
 use herd_core::wire::Command;
+use herd_core::wire::opening::Opening;
 use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};

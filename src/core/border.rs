@@ -8,9 +8,9 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use super::line::Lines;
 use super::names::{ConnId, PeerId, Ticket};
 use super::whatsat::Question;
+use super::wire::line::Lines;
 
 /// Everything that can ever happen to a server.
 ///

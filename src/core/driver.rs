@@ -17,13 +17,13 @@ use std::time::Duration;
 
 use super::border::{Input, Note, Output, Outputs, Timer};
 use super::clock::Now;
-use super::line::{LineLimits, Lines};
 use super::names::{ConnId, ConnKind, PeerId, Ticket};
 use super::session::{
     AfterTurn, BufferPool, CloseReason, DeadlineScan, Expiry, Farewell, Moment, Phase, Received,
     Session, Timeouts,
 };
 use super::whatsat::Question;
+use super::wire::line::{LineLimits, Lines};
 
 /// An input that must wait until the outputs of the one before are carried out.
 #[expect(missing_docs, reason = "they are the inputs of the same names")]

@@ -10,7 +10,7 @@
 //!
 //! use herd_core::border::{Input, Output, Outputs};
 //! use herd_core::clock::{Now, PosixTime};
-//! use herd_core::line::{LineLimits, Lines};
+//! use herd_core::wire::line::{LineLimits, Lines};
 //! use herd_core::names::{ConnId, ConnKind};
 //! use herd_core::{PeerSettings, Server, Settings};
 //!
@@ -64,43 +64,20 @@
 
 #![warn(missing_docs)]
 
-mod admission;
-mod arena;
 pub mod border;
-mod bucket;
 pub mod clock;
 mod counters;
-mod course;
-mod course_frame;
-pub mod digest;
 mod digits;
 pub mod driver;
-mod expiry;
-mod flood;
-mod greeting;
-mod handover;
-mod hash;
 pub mod journal;
-mod journaling;
-pub mod line;
-mod line_mac;
-mod link;
 pub mod names;
-mod newcomers;
-pub mod opening;
-mod peer_table;
-pub mod peer_wire;
 mod peers;
 pub mod presets;
-mod rank;
-mod record;
+mod reports;
 pub mod session;
 mod settings;
 pub mod store;
-mod sync;
 pub mod timer_wheel;
-pub mod usual;
-mod walk;
 pub mod whatsat;
 pub mod wire;
 
@@ -108,31 +85,31 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 
-use admission::Stamps;
 use arrayvec::ArrayVec;
 use border::{Input, Output, Outputs, Timer};
 use clock::{Now, Skew};
-use digest::{Hash, Node};
-use flood::ReportLine;
-use handover::Stage;
-use journaling::Journaling;
-use line::{Line, Lines, Mark};
-use line_mac::Keyring;
+use journal::missed::Journaling;
 use names::{ConnId, ConnKind, PeerId, Ticket};
-use opening::Opening;
-use peer_table::Peers;
+use peers::handover::Stage;
+use peers::line_mac::Keyring;
+use peers::table::Peers;
+use reports::admission::Stamps;
+use reports::flood::ReportLine;
+use store::digest::{Hash, Node};
 use store::{Key, Place, Store, Verdict};
 use whatsat::{TOO_LATE, Waits};
+use wire::line::{Line, Lines, Mark};
+use wire::opening::Opening;
 use wire::{Command, Iamat};
 
 pub use counters::Counters;
-pub use course_frame::Frame;
-pub use handover::HandOver;
-pub use peer_table::{LinkState, PeerSettings, PeerView};
+pub use peers::course_frame::Frame;
+pub use peers::handover::HandOver;
+pub use peers::table::{LinkState, PeerSettings, PeerView};
 pub use settings::{Limits, Settings};
 
 /// What a link that is proven adds to each line, in bytes.
-pub const LINE_MAC_BYTES: usize = line_mac::LineMac::BYTES;
+pub const LINE_MAC_BYTES: usize = peers::line_mac::LineMac::BYTES;
 
 /// Lines of a client that are looked up together. More would not fit into the processor's queue of
 /// loads that wait for memory.
@@ -363,7 +340,7 @@ impl Server {
         let lines_max = if self.settings.close_after_reply { 1 } else { LINES_AHEAD };
         while ahead.len() < lines_max && !lines.is_over() {
             let mark = lines.mark();
-            if let Some((line, iamat)) = lines.take_as(usual::iamat) {
+            if let Some((line, iamat)) = lines.take_as(wire::fast_path::iamat) {
                 let (command, key) = (Command::Iamat(iamat), self.store.key(iamat.client));
                 ahead.push(Ahead { mark, line, command, key });
                 continue;

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::peer_table::PeerSettings;
+use super::peers::table::PeerSettings;
 
 /// What a server must be told once. `config` is where the values and their reasons come from.
 ///

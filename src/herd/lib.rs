@@ -28,8 +28,8 @@
 //!
 //! 1. `herd_core::border`: all that can happen to a server and all that it can ask for, on one
 //!    screen.
-//! 2. `herd_core`: what a client's command does. Then its `flood`, `peers` and `sync`.
-//! 3. Its `wire`, `line`, `clock`, `store`, `timer_wheel` and `whatsat`: the tools, as they are
+//! 2. `herd_core`: what a client's command does. Then its `reports` and `peers`.
+//! 3. Its `wire`, `store`, `clock`, `timer_wheel` and `whatsat`: the tools, as they are
 //!    met.
 //! 4. Its `session` and `driver`: a connection without its socket, and how it meets the server.
 //!    Then `reactor`: the loop, and from there as its own first paragraph says.

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use super::host::{Host, settings};
 use super::invariants::{Invariant, Violation, agree, is_kept_up, lines_of};
-use herd_core::digest::Node;
 use herd_core::names::{ConnId, ConnKind, PeerId};
+use herd_core::store::digest::Node;
 use herd_core::{LinkState, PeerSettings};
 
 /// What clients have chosen.

@@ -15,10 +15,10 @@ use herd_core::journal::keeper::{Keep, Keeper, Sizes};
 use herd_core::journal::load::{Findings, Survey};
 use herd_core::journal::writer::{Disk, Owner, SyncJob, Trouble, Writer};
 use herd_core::journal::{JournalId, SegmentId};
-use herd_core::line::{LineLimits, Lines};
 use herd_core::names::{ConnId, ConnKind};
 use herd_core::store::rank;
 use herd_core::wire::Report;
+use herd_core::wire::line::{LineLimits, Lines};
 use herd_core::{Server, Settings};
 
 const JOURNAL: JournalId = JournalId(7);

@@ -11,6 +11,7 @@ pub mod compaction;
 pub mod frame;
 pub mod keeper;
 pub mod load;
+pub(crate) mod missed;
 pub mod writer;
 
 use std::fmt;

@@ -35,8 +35,8 @@ pub use close_reason::CloseReason;
 pub use scan::DeadlineScan;
 pub use timeouts::{Expiry, Moment, Timeouts};
 
-use crate::line::LineBuffer;
 use crate::names::{ConnId, ConnKind, PeerId};
+use crate::wire::line::LineBuffer;
 use buffers::{Buffers, Outbox};
 
 /// A hundred thousand of these may lie idle, so what they need only when they do not is elsewhere

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::line::{Line, LineLimits};
+use crate::wire::line::{Line, LineLimits};
 
 const LIMITS: LineLimits = LineLimits { line_bytes_max: 20, endless_bytes_max: 50 };
 const HIGH_WATER: usize = 100;

@@ -11,7 +11,7 @@ use herd::run_dir::{Holder, RunDir};
 use herd_load::{CLIENTS_MAX, Dialect, Plan, Progress};
 
 use super::flags::BenchFlags;
-use super::sight::{Sight, look};
+use super::query::{Sight, look};
 
 /// Loads a server as the flags say.
 ///

@@ -8,7 +8,7 @@ use herd::run_dir::RunDir;
 use herd::status::DUMP;
 
 use super::exit::{Exit, Failure};
-use super::sight::unreadable;
+use super::query::unreadable;
 
 /// How long a server may take for each piece.
 const PIECE_TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,5 +1,5 @@
 //! The command line: a file for each command, named as it is typed, and what several of them need:
-//! `flags` and `exit` for all, `sight` for those that look at running servers.
+//! `flags` and `exit` for all, `query` for those that look at running servers.
 
 pub mod exit;
 pub mod flags;
@@ -16,11 +16,11 @@ mod mutants;
 mod pid;
 mod places;
 mod presets;
+mod query;
 mod reload;
 mod restart;
 mod say;
 mod serve;
-mod sight;
 mod sim;
 mod start;
 mod status;

@@ -5,7 +5,7 @@ use std::io::Write;
 use herd::run_dir::{Holder, RunDir};
 
 use super::exit::{Exit, Failure};
-use super::sight::{find_process, unreadable};
+use super::query::{find_process, unreadable};
 
 /// Prints the process id of `name`.
 ///

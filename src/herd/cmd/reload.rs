@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use herd::run_dir::RunDir;
 
 use super::exit::{Exit, Failure};
-use super::sight::unreadable;
+use super::query::unreadable;
 use super::start::me;
 use super::stop::{checked_process, signal};
 

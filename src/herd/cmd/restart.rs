@@ -4,7 +4,7 @@ use std::io::Write;
 
 use super::exit::{Exit, Failure};
 use super::flags::StartFlags;
-use super::sight::unreadable;
+use super::query::unreadable;
 use super::start::{check_ports, launch_missing, lock, make_dirs, plan};
 use super::stop::stop_all;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use herd::config::HerdSelector;
 
 use super::exit::{Exit, Failure};
-use super::sight::Call;
+use super::query::Call;
 
 /// How much longer it waits than the deadline that the server itself has for a WHATSAT.
 const MARGIN: Duration = Duration::from_secs(3);

@@ -29,8 +29,8 @@ use herd::status::{PeerState, Status};
 
 use super::flags::StartFlags;
 use super::here;
-use super::sight::unreadable;
-use super::sight::{Sight, ask, look};
+use super::query::unreadable;
+use super::query::{Sight, ask, look};
 
 /// A server answers a moment after its start; a machine that is busy with something else may need
 /// longer.

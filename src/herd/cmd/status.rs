@@ -1,6 +1,6 @@
 //! The command `herd status`: which servers run, and how they are.
 //!
-//! `sight` looks; this shows the result to people and scripts.
+//! `query` looks; this shows the result to people and scripts.
 
 use std::io::{self, Write};
 
@@ -10,7 +10,7 @@ use herd::run_dir::RunDir;
 use herd::status::{PeerState, Status};
 
 use super::here;
-use super::sight::{Sight, look_at_all, unreadable};
+use super::query::{Sight, look_at_all, unreadable};
 use super::table::write_table;
 
 /// Enough of a digest to see whether two are equal.
@@ -213,7 +213,7 @@ mod tests {
 
     use herd::status::{PeerStatus, QUESTION};
 
-    use super::super::sight::STATUS_TIMEOUT;
+    use super::super::query::STATUS_TIMEOUT;
 
     use super::*;
 

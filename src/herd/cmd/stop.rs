@@ -13,8 +13,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::exit::{Exit, Failure};
 use herd::run_dir::{Holder, RunDir};
 
-use super::sight::unreadable;
-use super::sight::{Sight, find_process, look_at_all};
+use super::query::unreadable;
+use super::query::{Sight, find_process, look_at_all};
 use super::start::{PAUSE, lock};
 
 /// The time for a server to stop, beyond that of its drain; and the time for the system to end one

@@ -6,9 +6,9 @@ use crate::config::Initiative;
 use crate::status::{DUMP, PeerState, PeerStatus, Status};
 use herd_core::LinkState;
 use herd_core::driver::Driver;
-use herd_core::line::{Line, Lines};
 use herd_core::names::{ConnId, ConnKind, PeerId};
 use herd_core::store::Place;
+use herd_core::wire::line::{Line, Lines};
 
 /// What is sent of a dump at a time: the next piece when this one has left.
 const PIECE_BYTES: usize = 64 * 1024;

@@ -1,5 +1,6 @@
 //! Dials: a peer's address is found, a connection is begun, and the kernel says later what came of
-//! it. When to dial again is the core's decision.
+//! it. When to dial again, the core decides
+//! (`herd_core`, `peers/redial.rs`).
 
 use std::net::SocketAddr;
 

@@ -21,37 +21,37 @@
 //! Deadlines come after all reading: input that has arrived in time is read before a connection is
 //! compared with the clock.
 //!
-//! Reading order: this file, `serving` (a connection's turn), `admitting`, `sending`, `slots`,
-//! `connection`, `listener`, `deadlines`, then `questions`, `worker` and `dialing` for what takes
-//! longer than a turn, `drain` for the end and `start` for the beginning. What needs no socket is
-//! in the core: a session (`herd_core::session`), and how it meets the server
+//! Reading order: this file, `inbound` (a connection's turn), `accepting`, `outbound`, `slots`,
+//! `connection`, `listener`, `deadlines`, then `questions`, `worker_threads` and `dialing` for what
+//! takes longer than a turn, `drain` for the end and `start` for the beginning. What needs no
+//! socket is in the core: a session (`herd_core::session`), and how it meets the server
 //! (`herd_core::driver`). `traced` keeps a record of the steps, for those who want one.
 
+mod accepting;
 mod admin;
-mod admitting;
-mod asked;
 mod clocks;
 mod connection;
 mod deadlines;
 mod descriptors;
 mod dialing;
 mod drain;
-mod foreign;
+mod inbound;
 mod invariants;
-mod keeping;
+mod journal;
 mod listener;
 mod newcomers;
 mod notes;
+mod other_protocols;
+mod outbound;
+mod question_queue;
 mod questions;
 mod routes;
-mod sending;
-mod serving;
 mod slots;
 mod start;
-mod step;
 mod traced;
-mod work;
-mod worker;
+mod turn_budget;
+mod turn_steps;
+mod worker_threads;
 
 use std::collections::VecDeque;
 use std::io;
@@ -63,7 +63,6 @@ use signal_hook_mio::v1_0::Signals;
 use crate::config::Config;
 use crate::logging::LogHandle;
 use crate::trace::Recorder;
-use asked::Asked;
 use clocks::Clocks;
 use deadlines::Backlog;
 use descriptors::Shares;
@@ -75,22 +74,23 @@ use herd_core::driver::{Deferred, Driver};
 use herd_core::names::{ConnId, ConnKind};
 use herd_core::session::{BufferPool, DeadlineScan, Moment};
 use herd_core::timer_wheel::TimerWheel;
-use keeping::Keeping;
+use journal::Keeping;
 use newcomers::Newcomers;
+use question_queue::Asked;
 use questions::Places;
 use routes::Routes;
 use slots::{Slot, Slots};
-use step::Step;
 use traced::TraceFile;
-use work::Work;
-use worker::{CompletionSender, Completions};
+use turn_budget::Work;
+use turn_steps::Step;
+use worker_threads::{CompletionSender, Completions};
 
 pub use drain::Ended;
 pub use start::{StartError, outlive_full_files};
 
 /// Events of one turn; the kernel keeps the rest for the next.
 const EVENTS_MAX: usize = 1024;
-/// The socket of a name at the far end of the slab, where no slot ever is.
+/// Tokens that no slot of the slab can have.
 const WAKER: Token = Token(usize::MAX);
 const SIGNALS: Token = Token(usize::MAX - 1);
 /// Bytes read from one connection in one turn.

@@ -4,7 +4,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::worker::{Finished, PlacesPool};
+use super::worker_threads::{Finished, PlacesPool};
 use super::{Due, Reactor};
 use crate::logging::events::Event;
 use crate::places::call_gate::{CallGate, CallId, Reception};

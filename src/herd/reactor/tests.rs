@@ -14,9 +14,9 @@ use crate::config::layers::{Overrides, configure};
 use crate::config::{HerdSelector, Limits};
 use crate::logging;
 use herd_core::LinkState;
-use herd_core::line::{LineLimits, Lines};
 use herd_core::names::{ConnKind, PeerId};
 use herd_core::session::Phase;
+use herd_core::wire::line::{LineLimits, Lines};
 
 /// A server on ports that are free, for clients and for the peers, who would dial it; to be
 /// turned by hand.

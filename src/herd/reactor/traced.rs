@@ -13,7 +13,7 @@ use mio::Events;
 
 use super::connection::{Connection, Filled};
 use super::start::StartError;
-use super::worker::Finished;
+use super::worker_threads::Finished;
 use super::{Due, Reactor};
 use crate::config::Config;
 use crate::logging::events::Event;

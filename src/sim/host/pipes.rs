@@ -7,10 +7,10 @@ use std::time::Duration;
 use super::{Act, Host};
 use herd_core::border::{Input, Note, Timer};
 use herd_core::driver::{Deferred, Driver, Parts, Sessions, TurnBounds};
-use herd_core::line::{LineLimits, Lines};
 use herd_core::names::{ConnId, ConnKind, PeerId, Ticket};
 use herd_core::session::{CloseReason, Moment, Phase, Session, Timeouts};
 use herd_core::whatsat::Question;
+use herd_core::wire::line::{LineLimits, Lines};
 
 /// Lines taken from one connection before another input may come.
 pub const LINES_MAX: usize = 8;

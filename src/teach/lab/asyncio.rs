@@ -68,8 +68,8 @@ pub const DEADLOCK: Experiment = Experiment {
             before they say their own are two coroutines that are never resumed: no error, no CPU.",
     steps: "Two ends of a connection greet each other. Both listen first, without a deadline; we \
             look on for 1 s. Then the same with a deadline. Then one of them speaks first.",
-    house: "who speaks first is a rule (`core::greeting`), and every state that waits for a far \
-            end has a deadline (`core::peers`, `Session::deadline`).",
+    house: "who speaks first is a rule (`core::peers::greeting`), and every state that waits for \
+            a far end has a deadline (`core::peers`, `Session::deadline`).",
     run: |found, _| python(include_str!("deadlock.py"), found),
 };
 

@@ -10,7 +10,7 @@
 //! chapter = 11                  # of NOTES.md: where the rule is explained
 //! breaks = ["I4"]               # promises of the simulator, of which it must see one broken;
 //!                               # or: test = "tests/reactor.rs::silence_has_deadlines"
-//! file = "src/core/sync.rs"
+//! file = "src/core/peers/repair.rs"
 //! at = "if their_count == 0 {"  # found once in the file; without it, `old` is
 //! old = "their_count == 0"      # found once in `at`
 //! new = "false"

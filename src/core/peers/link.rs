@@ -1,22 +1,23 @@
-//! A greeted connection to a peer, and what may be told on it now. Apart from `sync`, which tells,
-//! because this is only the account of it: what was sent, what was held back, who was heard when.
+//! A greeted connection to a peer, and what may be told on it now. Apart from `repair`, which
+//! tells, because this is only the account of it: what was sent, what was held back, who was heard
+//! when.
 
 use std::ops::Range;
 use std::time::Duration;
 
-use super::border::{Note, Output, Outputs};
-use super::digest::{LEAVES, Leaf, NODES, Node};
 use super::handover::Farewell;
 use super::line_mac::{LineMac, RunId};
-use super::names::{ConnId, PeerId};
-use super::store::Place;
+use crate::border::{Note, Output, Outputs};
+use crate::names::{ConnId, PeerId};
+use crate::store::Place;
+use crate::store::digest::{LEAVES, Leaf, NODES, Node};
 
 /// A greeted connection to a peer.
 ///
 /// invariant: `owed` is at least what the reactor has not yet sent on this connection, less the
 /// greeting, which was sent before there was a link
 /// invariant: whenever something is missed or untold, `asked` is set, so that it will be repaired
-pub(super) struct Link {
+pub(crate) struct Link {
     pub conn: ConnId,
     /// When it was greeted.
     pub since: Duration,
@@ -57,7 +58,7 @@ pub(super) struct Link {
 }
 
 /// What a greeting has settled about a link.
-pub(super) struct Terms {
+pub(crate) struct Terms {
     /// We dialled.
     pub begins: bool,
     pub seal: Option<Box<LineMac>>,
@@ -247,7 +248,7 @@ impl Link {
 }
 
 /// Some of many small numbers: one bit for each. All leaves take 2 KiB.
-pub(super) struct Marks {
+pub(crate) struct Marks {
     bits: Box<[u64]>,
     count: usize,
     /// Where the search for the next one begins, so that all have their turn.

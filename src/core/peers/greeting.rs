@@ -14,15 +14,15 @@
 
 use std::time::Duration;
 
-use super::Server;
-use super::border::{Note, Output, Outputs, Timer};
-use super::clock::Now;
-use super::line::{Line, Lines};
 use super::line_mac::{Keyring, Role};
 use super::link::Terms;
-use super::names::{ConnId, PeerId};
-use super::peer_table::{Claims, State, Stranger};
-use super::peer_wire::{Greeting, MAC_BYTES, PeerLine, Refusal, write_hex};
+use super::table::{Claims, State, Stranger};
+use crate::Server;
+use crate::border::{Note, Output, Outputs, Timer};
+use crate::clock::Now;
+use crate::names::{ConnId, PeerId};
+use crate::wire::line::{Line, Lines};
+use crate::wire::peer_command::{Greeting, MAC_BYTES, PeerLine, Refusal, write_hex};
 
 /// A reason to refuse a connection is logged once in this time, however many come.
 const NOTED_EVERY: Duration = Duration::from_secs(60);
@@ -34,7 +34,7 @@ const NO_COMMON_KEY: Reason = "does not share a key with us";
 
 impl Server {
     /// Lines on the peer port, from peers and from those who may become one.
-    pub(super) fn peer_lines(
+    pub(crate) fn peer_lines(
         &mut self,
         now: Now,
         conn: ConnId,
@@ -57,7 +57,7 @@ impl Server {
     }
 
     /// Somebody has connected to the peer port, and says nothing about itself yet.
-    pub(super) fn stranger_came(&mut self, now: Now, conn: ConnId, out: &mut Outputs) {
+    pub(crate) fn stranger_came(&mut self, now: Now, conn: ConnId, out: &mut Outputs) {
         self.peers.strangers.push_back(Stranger { conn, claims: None });
         self.await_greeting(conn, out);
         if self.peers.strangers.len() > self.settings.strangers_max
@@ -72,7 +72,7 @@ impl Server {
         out.push(Output::StartTimer { timer: Timer::Greeting { conn }, after });
     }
 
-    pub(super) fn greeting_due(&mut self, now: Now, conn: ConnId, out: &mut Outputs) {
+    pub(crate) fn greeting_due(&mut self, now: Now, conn: ConnId, out: &mut Outputs) {
         let peer = self.peers.peer_on(conn);
         let is_greeting =
             peer.is_some_and(|peer| matches!(self.peers.at(peer).state, State::Greeting { .. }));
@@ -154,7 +154,7 @@ impl Server {
     }
 
     /// A dial has succeeded: we speak first.
-    pub(super) fn greet(&mut self, peer: PeerId, conn: ConnId, attempt: u32, out: &mut Outputs) {
+    pub(crate) fn greet(&mut self, peer: PeerId, conn: ConnId, attempt: u32, out: &mut Outputs) {
         let (nonce, caps) = (self.keyring.nonce(), self.keyring.caps(None));
         out.say(conn, |text| self.greeting(peer, nonce, &caps).write_line(text));
         self.peers.at(peer).state = State::Greeting { conn, nonce, attempt };
@@ -263,7 +263,7 @@ impl Server {
 
     /// Whether the log is to hear of this reason to refuse something, and notes that it does:
     /// somebody who comes again and again would else fill the disk.
-    pub(super) fn may_note(&mut self, now: Now, why: Reason) -> bool {
+    pub(crate) fn may_note(&mut self, now: Now, why: Reason) -> bool {
         let noted = self.refusals.get(why);
         let is_due = noted.is_none_or(|noted| now.monotonic - *noted >= NOTED_EVERY);
         if is_due {

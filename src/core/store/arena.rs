@@ -48,11 +48,11 @@ impl RecordRef {
         RecordRef::numbered(number)
     }
 
-    pub(super) fn numbered(number: u32) -> RecordRef {
+    pub(crate) fn numbered(number: u32) -> RecordRef {
         RecordRef(NonZeroU32::MIN.saturating_add(number))
     }
 
-    pub(super) fn number(self) -> u32 {
+    pub(crate) fn number(self) -> u32 {
         self.0.get() - 1
     }
 

@@ -8,13 +8,13 @@
 
 use std::time::Duration;
 
-use super::Server;
-use super::border::{Output, Outputs, Timer};
-use super::clock::{Now, PosixTime};
-use super::digest::{LEAVES, Leaf};
-use super::handover::Stage;
-use super::store::Place;
-use super::wire::Report;
+use crate::Server;
+use crate::border::{Output, Outputs, Timer};
+use crate::clock::{Now, PosixTime};
+use crate::peers::handover::Stage;
+use crate::store::Place;
+use crate::store::digest::{LEAVES, Leaf};
+use crate::wire::Report;
 
 /// How often some leaves are looked through.
 const SWEEP_EVERY: Duration = Duration::from_millis(100);
@@ -25,13 +25,13 @@ const LEAVES_A_SWEEP: usize = LEAVES.div_ceil(600);
 const REPORTS_A_SWEEP: usize = 4_096;
 
 impl Server {
-    pub(super) fn sweep_later(&self, out: &mut Outputs) {
+    pub(crate) fn sweep_later(&self, out: &mut Outputs) {
         if self.settings.limits.expire_after.is_some() && self.stage < Stage::Leaving {
             out.push(Output::StartTimer { timer: Timer::Sweep, after: SWEEP_EVERY });
         }
     }
 
-    pub(super) fn sweep(&mut self, now: Now, out: &mut Outputs) {
+    pub(crate) fn sweep(&mut self, now: Now, out: &mut Outputs) {
         let Some(after) = self.settings.limits.expire_after else { return };
         let mut left = REPORTS_A_SWEEP;
         for _ in 0..LEAVES_A_SWEEP {
@@ -52,7 +52,7 @@ impl Server {
     }
 
     /// Whether a report is over. Callers treat it as if it were not there.
-    pub(super) fn has_expired(&self, report: &Report<'_>, now: Now) -> bool {
+    pub(crate) fn has_expired(&self, report: &Report<'_>, now: Now) -> bool {
         self.settings.limits.expire_after.is_some_and(|after| is_over(report, after, now))
     }
 
@@ -63,7 +63,7 @@ impl Server {
     }
 
     /// Makes room for a report that is older than what is held, if that is over.
-    pub(super) fn forget_expired(&mut self, client: &[u8], now: Now) {
+    pub(crate) fn forget_expired(&mut self, client: &[u8], now: Now) {
         let Some(after) = self.settings.limits.expire_after else { return };
         if self.store.find(client).is_some_and(|held| is_over(&held, after, now)) {
             let removed = self.store.remove(client);

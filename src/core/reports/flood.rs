@@ -1,5 +1,5 @@
 //! Flooding: is it news, and who must hear it? Apart because this is the herd's whole agreement
-//! on the way out; how a link comes to be is in `peers`, and what a link has missed in `sync`.
+//! on the way out; how a link comes to be is in `peers`, and what a link has missed in `repair`.
 //!
 //! Each server passes news on to every peer but the one who told it, and passes nothing else on.
 //! News is what raises the register of a client in the total order of `store::rank`, so a report
@@ -13,19 +13,19 @@
 
 use std::ops::Range;
 
-use super::Server;
-use super::border::Outputs;
-use super::clock::{Now, PosixTime};
-use super::digest::Leaf;
-use super::names::PeerId;
-use super::record::Record;
-use super::store::{Key, Verdict};
-use super::wire::Report;
+use crate::Server;
+use crate::border::Outputs;
+use crate::clock::{Now, PosixTime};
+use crate::names::PeerId;
+use crate::store::digest::Leaf;
+use crate::store::record::Record;
+use crate::store::{Key, Verdict};
+use crate::wire::Report;
 
 /// A report whose AT line stands in the text of the outputs, as it is kept and as peers get it.
 /// Given by value: where it is known, only what is rarely called has it written down.
 #[derive(Clone, Copy)]
-pub(super) struct ReportLine<'a> {
+pub(crate) struct ReportLine<'a> {
     pub client: &'a [u8],
     /// Where in the line's fields the client's id begins.
     pub client_at: usize,
@@ -68,7 +68,7 @@ impl Server {
     /// Keeps a report if it is news, and then floods it. Its line stays where it is. Inlined, as
     /// what it is given would else be written down to be read again.
     #[inline(always)]
-    pub(super) fn accept_report(
+    pub(crate) fn accept_report(
         &mut self,
         now: Now,
         (key, told): (Key, ReportLine<'_>),
@@ -87,7 +87,7 @@ impl Server {
 
     /// Hears a peer's report, which is spelled as usual: a copy of what is held costs no more than
     /// to see that it is one.
-    pub(super) fn hear_usual(
+    pub(crate) fn hear_usual(
         &mut self,
         now: Now,
         peer: PeerId,

@@ -3,14 +3,14 @@
 
 use std::cmp::Ordering;
 
-use super::clock::PosixTime;
 use super::record::Record;
-use super::wire::Report;
+use crate::clock::PosixTime;
+use crate::wire::Report;
 
 /// `rank` of two reports as they are kept. They are taken apart only if neither their times nor all
 /// their bytes settle it.
 #[inline(always)]
-pub(super) fn rank_records(told: Record<'_>, held: Record<'_>) -> Ordering {
+pub(crate) fn rank_records(told: Record<'_>, held: Record<'_>) -> Ordering {
     match (told.time(), held.time()) {
         (Some(time), Some(held_time)) if time != held_time => time.cmp(&held_time),
         _ if told.is_spelled_like(held) => Ordering::Equal,

@@ -26,18 +26,18 @@
 
 use std::time::Duration;
 
-use super::Server;
-use super::border::{Output, Outputs, Timer};
-use super::clock::Now;
-use super::digest::Node;
-use super::flood::ReportLine;
 use super::handover::Farewell;
-use super::line::Line;
-use super::names::{ConnId, PeerId};
-use super::peer_table::State;
-use super::peer_wire::{Parts, PeerLine, write_root};
-use super::usual;
-use super::wire::Report;
+use super::table::State;
+use crate::Server;
+use crate::border::{Output, Outputs, Timer};
+use crate::clock::Now;
+use crate::names::{ConnId, PeerId};
+use crate::reports::flood::ReportLine;
+use crate::store::digest::Node;
+use crate::wire::Report;
+use crate::wire::fast_path;
+use crate::wire::line::Line;
+use crate::wire::peer_command::{Parts, PeerLine, write_root};
 
 /// How much of what was missed is sent at a time, if a peer may be owed as much.
 const PIECE_BYTES: usize = 64 * 1024;
@@ -49,7 +49,7 @@ const DOUBTS_MAX: u8 = 10;
 
 impl Server {
     /// Begins to find out what the two ends of a new link have missed.
-    pub(super) fn begin_sync(&mut self, peer: PeerId, out: &mut Outputs) {
+    pub(crate) fn begin_sync(&mut self, peer: PeerId, out: &mut Outputs) {
         let State::Up { link, .. } = &mut self.peers.at(peer).state else { return };
         if !link.shares_digest {
             return self.miss_all(peer, Node::ROOT, out);
@@ -62,7 +62,7 @@ impl Server {
     }
 
     /// Handles one line of a peer. Says whether the link goes on.
-    pub(super) fn link_line(
+    pub(crate) fn link_line(
         &mut self,
         now: Now,
         peer: PeerId,
@@ -78,7 +78,7 @@ impl Server {
             return self.break_link(now, conn, "a line of it is not sealed as it should be", out);
         };
         link.heard = now.monotonic;
-        if let Some(report) = usual::at(line) {
+        if let Some(report) = fast_path::at(line) {
             if self.may_hear(&report, now) {
                 self.hear_usual(now, peer, (line, &report), out);
             }
@@ -143,7 +143,7 @@ impl Server {
     }
 
     /// Tells the digest again, for whatever may have gone wrong unnoticed.
-    pub(super) fn compare_due(&mut self, conn: ConnId, out: &mut Outputs) {
+    pub(crate) fn compare_due(&mut self, conn: ConnId, out: &mut Outputs) {
         let Some((peer, link)) = self.peers.link(conn) else { return };
         // A peer that is behind differs in any case.
         if !link.is_behind() && link.has_room() {
@@ -222,14 +222,14 @@ impl Server {
     }
 
     /// The far end of a link has taken some of what it was owed.
-    pub(super) fn taken(&mut self, conn: ConnId, bytes: usize) {
+    pub(crate) fn taken(&mut self, conn: ConnId, bytes: usize) {
         if let Some((_, link)) = self.peers.link(conn) {
             link.taken(bytes);
         }
     }
 
     /// Nothing is owed to this connection any more: says the next of what there was no room for.
-    pub(super) fn drained(&mut self, conn: ConnId, out: &mut Outputs) {
+    pub(crate) fn drained(&mut self, conn: ConnId, out: &mut Outputs) {
         let piece_bytes = PIECE_BYTES.min(self.settings.limits.peer_outbox_bytes_max);
         let Some((peer, link)) = self.peers.link(conn) else { return };
         link.drained();

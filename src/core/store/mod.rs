@@ -23,18 +23,26 @@
 //! invariant: every record in the arena is named by exactly one slot, in the list of its leaf
 //! invariant: the digest is that of the records held
 
+pub(crate) mod arena;
+pub(crate) mod bucket;
+pub mod digest;
+pub(crate) mod hash;
+pub(crate) mod rank;
+pub(crate) mod record;
+pub(crate) mod walk;
+
 use std::cmp::Ordering;
 
 use arrayvec::ArrayVec;
 
-use super::arena::{Arena, Moved, RecordRef};
-use super::bucket::{Bucket, Tag};
-use super::digest::{Digest, LEAVES, Leaf};
-use super::hash::Hasher;
-pub use super::rank::rank;
-use super::rank::rank_records;
-use super::record::Record;
-use super::wire::Report;
+use crate::wire::Report;
+use arena::{Arena, Moved, RecordRef};
+use bucket::{Bucket, Tag};
+use digest::{Digest, LEAVES, Leaf};
+use hash::Hasher;
+pub use rank::rank;
+use rank::rank_records;
+use record::Record;
 
 /// What the store says of a report it is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,8 +103,8 @@ struct Held<'a> {
 /// not change is met once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Place {
-    pub(super) leaf: Leaf,
-    pub(super) tag: Tag,
+    pub(crate) leaf: Leaf,
+    pub(crate) tag: Tag,
 }
 
 /// The keys of a store's hashes.
@@ -136,7 +144,7 @@ impl Store {
     /// `put` for callers that know the client's key and have put the record together, of this text.
     /// Inlined: to hand over so much costs as much as to rank it.
     #[inline(always)]
-    pub(super) fn put_record(&mut self, key: Key, mut record: Record<'_>, text: &[u8]) -> Verdict {
+    pub(crate) fn put_record(&mut self, key: Key, mut record: Record<'_>, text: &[u8]) -> Verdict {
         let Key { leaf, tag } = key;
         match self.search(key, record.client()) {
             None => {
@@ -361,8 +369,8 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::digest::Node;
     use crate::wire::Command;
+    use digest::Node;
 
     const KEYS: HashKeys = HashKeys { herd: (1, 2), process: (5, 6) };
 

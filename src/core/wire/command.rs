@@ -1,22 +1,22 @@
 //! One line, one message: what clients may say, and how a report is spelled. Apart because it is a
 //! tool: it knows bytes and nothing of a server, its store or its clock. What else peers say to
-//! each other is in `peer_wire`.
+//! each other is in `peer_command`.
 //!
 //! Texts are checked here and then carried as they were spelled: nothing that a client wrote is
 //! ever printed anew from a number. The rules are in PROTOCOL.md, sections 1 to 5.
 
 use std::ops::RangeInclusive;
 
-use super::clock::{PosixTime, SpelledTime};
-use super::digits::{self, every};
-use super::whatsat::{Position, Question};
+use crate::clock::{PosixTime, SpelledTime};
+use crate::digits::{self, every};
+use crate::whatsat::{Position, Question};
 
 /// Kilometres: PROTOCOL 3.2.
 const RADIUS_KM_MAX: u64 = 50;
 /// Results: PROTOCOL 3.3.
 const BOUND_MAX: u64 = 20;
 /// No message has more fields than AT has.
-pub(super) const FIELDS_MAX: usize = 6;
+pub(crate) const FIELDS_MAX: usize = 6;
 
 /// A line of a client.
 #[derive(Debug)]
@@ -149,7 +149,7 @@ impl<'a> Report<'a> {
     }
 
     /// `operands` are the fields of an AT line after its first word.
-    pub(super) fn parse(operands: &[&'a [u8]]) -> Option<Report<'a>> {
+    pub(crate) fn parse(operands: &[&'a [u8]]) -> Option<Report<'a>> {
         let &[server, skew, client, position, time] = operands else { return None };
         split_position(position)?;
         let stamp = PosixTime::parse(time)?;
@@ -212,7 +212,7 @@ impl<'a> Report<'a> {
 }
 
 /// The name of the server in what `write_line` has written.
-pub(super) fn server_of(line: &[u8]) -> &[u8] {
+pub(crate) fn server_of(line: &[u8]) -> &[u8] {
     let fields = Report::fields_of(line);
     memchr::memchr(b' ', fields).map_or(fields, |space| &fields[..space])
 }
@@ -267,7 +267,7 @@ const OTHER_SPACES: RangeInclusive<u8> = b'\t'..=b'\r';
 
 /// How many bytes come before the first that may be white space: it is a space or less.
 #[inline]
-pub(super) fn word_length(text: &[u8]) -> usize {
+pub(crate) fn word_length(text: &[u8]) -> usize {
     let mut length = 0;
     while let Some(word) = text[length..].first_chunk() {
         // As in `digits`: eight bytes together, and the first that is marked is marked rightly.
@@ -286,7 +286,7 @@ fn has_other_spaces(text: &[u8]) -> bool {
     text.iter().fold(false, |found, byte| found | OTHER_SPACES.contains(byte))
 }
 
-pub(super) fn is_space(byte: u8) -> bool {
+pub(crate) fn is_space(byte: u8) -> bool {
     byte == b' ' || OTHER_SPACES.contains(&byte)
 }
 

@@ -7,7 +7,7 @@
 //!   └──────────────────┘ └─────────────── as the client has spelled it ────────────┘
 //! ```
 
-use super::clock::Skew;
+use crate::clock::Skew;
 
 const WORD: &[u8] = b"AT ";
 

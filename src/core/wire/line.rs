@@ -266,7 +266,7 @@ impl<'a> Lines<'a> {
     }
 
     /// How many clients may become known by them.
-    pub(super) fn newcomers_max(&self) -> usize {
+    pub(crate) fn newcomers_max(&self) -> usize {
         self.newcomers_max
     }
 

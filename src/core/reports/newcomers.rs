@@ -2,15 +2,15 @@
 //! core's: the reactor knows from where somebody has come, and how many that address has introduced
 //! before (`reactor::newcomers`). Here it is kept, and what it costs is counted.
 
-use super::Server;
-use super::border::{Note, Outputs};
-use super::clock::Now;
-use super::names::ConnId;
+use crate::Server;
+use crate::border::{Note, Outputs};
+use crate::clock::Now;
+use crate::names::ConnId;
 
 impl Server {
     /// Whether this client is known, or may become so by this batch. While the journal is broken, a
     /// report of one that is known may be refused, too.
-    pub(super) fn may_introduce(
+    pub(crate) fn may_introduce(
         &mut self,
         now: Now,
         conn: ConnId,

@@ -1,10 +1,10 @@
-//! How connections come in: accepting at the doors, and the cap on connections. `serving` begins
+//! How connections come in: accepting at the doors, and the cap on connections. `inbound` begins
 //! where a connection has its name and its first deadline.
 
 use super::connection::Connection;
 use super::listener::{Accepted, Arrival};
 use super::slots::Slot;
-use super::step::Step;
+use super::turn_steps::Step;
 use super::{Due, Reactor, Unfinished, descriptors};
 use crate::logging::events::Event;
 use herd_core::border::Input;

@@ -14,19 +14,19 @@
 
 use std::ops::Range;
 
-use super::Server;
-use super::border::Outputs;
-use super::clock::PosixTime;
-use super::digest::{LEAVES, Leaf, Node};
-use super::journal::breaker::WhenBroken;
-use super::journal::keeper::Keeper;
-use super::journal::load::Found;
-use super::link::Marks;
-use super::store::{Key, Place, Verdict};
-use super::wire::Report;
+use super::breaker::WhenBroken;
+use super::keeper::Keeper;
+use super::load::Found;
+use crate::Server;
+use crate::border::Outputs;
+use crate::clock::PosixTime;
+use crate::peers::link::Marks;
+use crate::store::digest::{LEAVES, Leaf, Node};
+use crate::store::{Key, Place, Verdict};
+use crate::wire::Report;
 
 /// The account of what the disk has been given.
-pub(super) struct Journaling {
+pub(crate) struct Journaling {
     /// Leaves of which the disk may not hold everything.
     missed: Marks,
     /// Where the leaf goes on of which a piece was written last.
@@ -62,7 +62,7 @@ impl Server {
     /// Gives the journal a report that is news. A peer's may have to wait, and so may a client's
     /// whose answer does not.
     #[inline]
-    pub(super) fn lay(
+    pub(crate) fn lay(
         &mut self,
         leaf: Leaf,
         line: Range<usize>,
@@ -79,7 +79,7 @@ impl Server {
     }
 
     /// Gives the journal what an answer is about to rest on, if it may have missed that.
-    pub(super) fn lay_held(&mut self, key: Key, client: &[u8], out: &mut Outputs) {
+    pub(crate) fn lay_held(&mut self, key: Key, client: &[u8], out: &mut Outputs) {
         let Some(journaling) = self.journaling.as_ref().filter(|it| it.broken.is_none()) else {
             return;
         };
@@ -139,7 +139,7 @@ impl Server {
 
     /// Whether reports of clients are refused because they would not be kept.
     #[inline]
-    pub(super) fn refuses_reports(&self) -> bool {
+    pub(crate) fn refuses_reports(&self) -> bool {
         self.journaling.as_ref().is_some_and(|it| it.broken == Some(WhenBroken::Refuse))
     }
 
@@ -193,9 +193,9 @@ mod tests {
     use super::*;
     use crate::border::{Input, Output};
     use crate::clock::Now;
-    use crate::flood::ReportLine;
-    use crate::line::{LineLimits, Lines};
     use crate::names::{ConnId, ConnKind, PeerId};
+    use crate::reports::flood::ReportLine;
+    use crate::wire::line::{LineLimits, Lines};
     use crate::{PeerSettings, Settings};
 
     fn now() -> Now {

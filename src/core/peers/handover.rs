@@ -19,19 +19,19 @@
 //! up without the word, or is too slow for the drain, was not handed over to; if no other was
 //! either, an operator is told.
 
-use super::Server;
-use super::border::{Output, Outputs};
-use super::clock::Now;
 use super::link::Link;
-use super::names::{ConnId, PeerId};
-use super::peer_table::State;
+use super::table::State;
+use crate::Server;
+use crate::border::{Output, Outputs};
+use crate::clock::Now;
+use crate::names::{ConnId, PeerId};
 
 /// A comparison goes down three levels of the digest, and may just have been asked for.
 const ROUNDS: u8 = 4;
 
 /// How far a server is from its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Stage {
+pub(crate) enum Stage {
     Serving,
     /// Its doors are closed, and clients hear their last answers. No peer is dialled again: who
     /// has taken this server's place may have been there first.
@@ -42,7 +42,7 @@ pub(super) enum Stage {
 
 /// How far a link is from its orderly end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Farewell {
+pub(crate) enum Farewell {
     /// It has none coming.
     None,
     /// A comparison may be under way; so many rounds have shown that it is further.
@@ -55,7 +55,7 @@ pub(super) enum Farewell {
 
 /// Whether a peer would have our reports if we were gone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Heir {
+pub(crate) enum Heir {
     /// It was never joined, or has said good-bye since.
     #[default]
     None,
@@ -119,7 +119,7 @@ impl Server {
         rest + link.missed.list().map(|leaf| self.store.len_of(leaf as u16)).sum::<usize>()
     }
 
-    pub(super) fn drain(&mut self, out: &mut Outputs) {
+    pub(crate) fn drain(&mut self, out: &mut Outputs) {
         self.stage = Stage::Draining;
         while let Some(stranger) = self.peers.strangers.pop_front() {
             out.push(Output::HangUp { conn: stranger.conn });
@@ -134,7 +134,7 @@ impl Server {
         }
     }
 
-    pub(super) fn leave(&mut self, out: &mut Outputs) {
+    pub(crate) fn leave(&mut self, out: &mut Outputs) {
         if self.stage < Stage::Draining {
             self.drain(out);
         }
@@ -148,7 +148,7 @@ impl Server {
     }
 
     /// A round of a link that is to end is over.
-    pub(super) fn pong_heard(&mut self, peer: PeerId, out: &mut Outputs) {
+    pub(crate) fn pong_heard(&mut self, peer: PeerId, out: &mut Outputs) {
         let State::Up { link, .. } = &mut self.peers.at(peer).state else { return };
         let Farewell::Settling { rounds } = link.farewell else { return };
         if rounds + 1 < ROUNDS {
@@ -160,7 +160,7 @@ impl Server {
     }
 
     /// Says good-bye to a peer that is owed nothing any more but what is already on its way.
-    pub(super) fn say_bye(&mut self, peer: PeerId, out: &mut Outputs) {
+    pub(crate) fn say_bye(&mut self, peer: PeerId, out: &mut Outputs) {
         let State::Up { link, .. } = &mut self.peers.at(peer).state else { return };
         if link.farewell == Farewell::Sending && !link.is_behind() {
             link.farewell = Farewell::Said;
@@ -169,7 +169,7 @@ impl Server {
     }
 
     /// The peer leaves, and all that it had to say was said.
-    pub(super) fn bye_heard(&mut self, now: Now, peer: PeerId, conn: ConnId, out: &mut Outputs) {
+    pub(crate) fn bye_heard(&mut self, now: Now, peer: PeerId, conn: ConnId, out: &mut Outputs) {
         let State::Up { link, .. } = &mut self.peers.at(peer).state else { return };
         match self.stage {
             Stage::Serving => link.say(out, |text| text.extend_from_slice(b"KEPT")),
@@ -185,7 +185,7 @@ impl Server {
     }
 
     /// The peer has everything.
-    pub(super) fn kept_heard(&mut self, now: Now, peer: PeerId, conn: ConnId, out: &mut Outputs) {
+    pub(crate) fn kept_heard(&mut self, now: Now, peer: PeerId, conn: ConnId, out: &mut Outputs) {
         self.peers.at(peer).heir = Heir::Kept;
         out.push(Output::Close { conn });
         self.link_lost(now, conn, "it keeps what we knew", out);

@@ -14,14 +14,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::Server;
-use super::border::{Note, Output, Outputs, Timer};
-use super::clock::{Now, PosixTime};
 use super::course_frame::Frame;
-use super::flood::ReportLine;
-use super::names::{ConnId, PeerId};
-use super::store::Verdict;
-use super::wire::{FIELDS_MAX, Report, is_space};
+use crate::Server;
+use crate::border::{Note, Output, Outputs, Timer};
+use crate::clock::{Now, PosixTime};
+use crate::names::{ConnId, PeerId};
+use crate::reports::flood::ReportLine;
+use crate::store::Verdict;
+use crate::wire::{FIELDS_MAX, Report, is_space};
 
 /// Connections to one course server at a time.
 const CONNECTIONS_MAX: usize = 8;
@@ -32,7 +32,7 @@ const WAITING_MAX: usize = 10_000;
 /// Clients of which is remembered that the peer was put right about them.
 const PUT_RIGHT_MAX: usize = 10_000;
 
-pub(super) struct PlainPeer {
+pub(crate) struct PlainPeer {
     frame: Frame,
     /// Clients with news for this peer, in the order of the first.
     waiting: VecDeque<Box<[u8]>>,
@@ -114,7 +114,7 @@ impl PlainPeer {
 impl Server {
     /// Handles a line on the client port as a course server's. Says whether it was one: without
     /// course links, none is.
-    pub(super) fn plain_line(&mut self, now: Now, line: &[u8], out: &mut Outputs) -> bool {
+    pub(crate) fn plain_line(&mut self, now: Now, line: &[u8], out: &mut Outputs) -> bool {
         let mut skew = Vec::new();
         let Some((report, behind)) = self.plain_report(line, &mut skew) else { return false };
         let mut words = behind.rsplit(|&byte| is_space(byte));
@@ -171,7 +171,7 @@ impl Server {
         }
     }
 
-    pub(super) fn plain_connected(&mut self, peer: PeerId, conn: ConnId, out: &mut Outputs) {
+    pub(crate) fn plain_connected(&mut self, peer: PeerId, conn: ConnId, out: &mut Outputs) {
         let Some(plain) = self.peers.plain(peer) else { return };
         plain.dials -= 1;
         plain.failures = 0;
@@ -184,7 +184,7 @@ impl Server {
         out.push(Output::Close { conn });
     }
 
-    pub(super) fn plain_closed(&mut self, conn: ConnId, out: &mut Outputs) {
+    pub(crate) fn plain_closed(&mut self, conn: ConnId, out: &mut Outputs) {
         for peer in self.peers.ids() {
             let Some(plain) = self.peers.plain(peer) else { continue };
             let before = plain.connections.len();
@@ -195,7 +195,7 @@ impl Server {
         }
     }
 
-    pub(super) fn plain_dial_failed(&mut self, peer: PeerId, out: &mut Outputs) {
+    pub(crate) fn plain_dial_failed(&mut self, peer: PeerId, out: &mut Outputs) {
         let Some(plain) = self.peers.plain(peer) else { return };
         plain.dials -= 1;
         if plain.dials > 0 {
@@ -211,7 +211,7 @@ impl Server {
         out.push(Output::StartTimer { timer: Timer::Redial { peer, attempt }, after });
     }
 
-    pub(super) fn plain_redial(&mut self, peer: PeerId, attempt: u32, out: &mut Outputs) {
+    pub(crate) fn plain_redial(&mut self, peer: PeerId, attempt: u32, out: &mut Outputs) {
         let Some(plain) = self.peers.plain(peer) else { return };
         if plain.failures == attempt && plain.dials == 0 {
             // One dial finds out; the others follow when it succeeds.

@@ -4,15 +4,15 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use super::border::Outputs;
 use super::course::PlainPeer;
 use super::course_frame::Frame;
-use super::digest::Leaf;
 use super::handover::Heir;
 use super::line_mac::{Claim, RunId};
 use super::link::Link;
-use super::names::{ConnId, PeerId};
-use super::wire::server_of;
+use crate::border::Outputs;
+use crate::names::{ConnId, PeerId};
+use crate::store::digest::Leaf;
+use crate::wire::server_of;
 
 /// What a server must know of a peer.
 #[derive(Clone, Debug)]
@@ -54,7 +54,7 @@ pub struct PeerView {
 }
 
 /// Everyone this server is linked with.
-pub(super) struct Peers {
+pub(crate) struct Peers {
     list: Vec<Peer>,
     /// Connections on the peer port that have not shown who they are, the oldest first.
     pub strangers: VecDeque<Stranger>,
@@ -62,20 +62,20 @@ pub(super) struct Peers {
 }
 
 /// A connection on the peer port that has not shown which peer it is.
-pub(super) struct Stranger {
+pub(crate) struct Stranger {
     pub conn: ConnId,
     /// Who it says that it is. Without keys there is nothing to be shown, and this is not used.
     pub claims: Option<Claims>,
 }
 
-pub(super) struct Claims {
+pub(crate) struct Claims {
     pub peer: PeerId,
     pub claim: Claim,
     pub shares_digest: bool,
     pub run: Option<RunId>,
 }
 
-pub(super) struct Peer {
+pub(crate) struct Peer {
     pub name: Vec<u8>,
     pub dials: bool,
     pub redials: u64,
@@ -89,7 +89,7 @@ pub(super) struct Peer {
 }
 
 /// `attempt` counts the dials since the peer was last up for long.
-pub(super) enum State {
+pub(crate) enum State {
     Down,
     Waiting { attempt: u32 },
     Dialing { attempt: u32 },

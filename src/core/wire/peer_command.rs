@@ -1,10 +1,10 @@
-//! One line of a peer, one message. Apart from `wire`, which clients need as well, because all but
-//! the AT line is said between peers only. It is a tool: it knows bytes and nothing of links.
+//! One line of a peer, one message. Apart from `command`, which clients need as well,
+//! because all but the AT line is said between peers only. It is a tool: it knows bytes and nothing of links.
 //!
 //! ```text
 //!   HERD/1 <from> <to> <herd> <nonce> <caps> [<mac>]     who is there, and the proof of it
 //!   AUTH <mac>                                           the dialler's proof
-//!   AT …                                                 a report, as `wire` spells it
+//!   AT …                                                 a report, as `command` spells it
 //!   ROOT <count> <hash>                                  how many clients, and the digest of all
 //!   L1 <32 hashes>  L2 <at> <32 hashes>  L3 <at> <16 hashes>      digests of parts
 //!   PING <n>  PONG <n>
@@ -12,9 +12,9 @@
 //!   REFUSED <word>                                       no link will come of this, and why
 //! ```
 
-use super::digest::{Hash, Node};
-use super::digits;
-use super::wire::{Report, is_space};
+use super::command::{Report, is_space};
+use crate::digits;
+use crate::store::digest::{Hash, Node};
 
 /// Bytes of a proof: HMAC-SHA-256.
 pub const MAC_BYTES: usize = 32;
@@ -154,7 +154,7 @@ impl<'a> Greeting<'a> {
 
 /// Why a server that could be a peer is not let in: said to it, for its own log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(crate) enum Refusal {
     /// The two have no key in common.
     Key,
     /// Another process of that name is joined.
@@ -235,7 +235,7 @@ impl<'a> Parts<'a> {
 }
 
 /// Writes the digest of everything, without a newline.
-pub(super) fn write_root(count: usize, hash: Hash, out: &mut Vec<u8>) {
+pub(crate) fn write_root(count: usize, hash: Hash, out: &mut Vec<u8>) {
     out.extend_from_slice(b"ROOT ");
     out.extend_from_slice(itoa::Buffer::new().format(count).as_bytes());
     out.push(b' ');
@@ -243,7 +243,7 @@ pub(super) fn write_root(count: usize, hash: Hash, out: &mut Vec<u8>) {
 }
 
 /// Two hexadecimal digits for each byte, small letters only.
-pub(super) fn write_hex(bytes: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn write_hex(bytes: &[u8], out: &mut Vec<u8>) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     for byte in bytes {
         out.push(DIGITS[usize::from(byte >> 4)]);
@@ -256,7 +256,7 @@ fn parse_hash(text: &[u8]) -> Option<Hash> {
 }
 
 /// Exactly `N` bytes in hexadecimal digits, small letters only: one value, one spelling.
-pub(super) fn from_hex<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
+pub(crate) fn from_hex<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
     let mut bytes = [0; N];
     if text.len() != 2 * N {
         return None;
@@ -285,7 +285,7 @@ fn number(digits: &[u8]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::digest::Digest;
+    use crate::store::digest::Digest;
 
     /// PROTOCOL 6.3.
     #[test]

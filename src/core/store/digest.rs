@@ -1,6 +1,6 @@
 //! The digest of a store: one number for each part of it, so that two servers find out where they
 //! differ without telling each other what they hold. Apart from the store because it knows hashes
-//! and no reports; what is said about it on a link is in `sync`.
+//! and no reports; what is said about it on a link is in `repair`.
 //!
 //! In use, every change of a record changes one number, and no other is kept: the numbers of the
 //! upper levels are those of their leaves together, and are added up when somebody asks.

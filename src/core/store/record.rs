@@ -20,9 +20,9 @@
 
 use std::ops::Range;
 
-use super::clock::{PosixTime, SpelledTime, UsualTime};
 use super::digest::Hash;
-use super::wire::Report;
+use crate::clock::{PosixTime, SpelledTime, UsualTime};
+use crate::wire::Report;
 
 const USUAL_HEADER_BYTES: usize = 3 + size_of::<Hash>() + size_of::<UsualTime>();
 /// The first byte says that it is no usual record: no text is empty.
@@ -31,7 +31,7 @@ const OTHER_HEADER_BYTES: usize = 7 + size_of::<Hash>();
 /// The parts of a report that is kept, or is to be. Given by value, so that they stay in registers
 /// until something rare needs all of them.
 #[derive(Clone, Copy)]
-pub(super) struct Record<'a> {
+pub(crate) struct Record<'a> {
     /// What `Report::write_fields` writes, without the time and the space before it if that is
     /// usual.
     text: &'a [u8],

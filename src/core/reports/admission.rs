@@ -2,11 +2,11 @@
 //! are asked where a report is first heard and nowhere else: servers whose clocks or memories
 //! differ must not differ about what they take from each other.
 
-use super::Server;
-use super::border::{Note, Outputs};
-use super::clock::{Now, PosixTime};
-use super::names::ConnId;
-use super::store::Key;
+use crate::Server;
+use crate::border::{Note, Outputs};
+use crate::clock::{Now, PosixTime};
+use crate::names::ConnId;
+use crate::store::Key;
 
 /// A clock that is so far behind the last stamp was set back; else stamps wait for it.
 const SET_BACK_SECONDS_MIN: u128 = 2;
@@ -17,7 +17,7 @@ const SET_BACK_SECONDS_MIN: u128 = 2;
 /// back. Nothing is behind the clock for long: a clock that was a year ahead for a second must not
 /// leave its mark on all reports until the next start.
 #[derive(Default)]
-pub(super) struct Stamps {
+pub(crate) struct Stamps {
     /// The last one that was given.
     last: PosixTime,
     /// The latest one that was ever given, if the clock was set back from there.
@@ -47,7 +47,7 @@ impl Stamps {
 
 impl Server {
     /// The moment at which a report of this client is heard.
-    pub(super) fn next_stamp(&mut self, now: Now, client: &[u8]) -> PosixTime {
+    pub(crate) fn next_stamp(&mut self, now: Now, client: &[u8]) -> PosixTime {
         let stamp = self.stamps.next(now.posix);
         match self.stamps.set_back_from {
             None => stamp,
@@ -68,12 +68,12 @@ impl Server {
     }
 
     /// A time far in the future would make every true report of its client stale.
-    pub(super) fn is_too_far_ahead(&self, stamp: PosixTime, heard: PosixTime) -> bool {
+    pub(crate) fn is_too_far_ahead(&self, stamp: PosixTime, heard: PosixTime) -> bool {
         let ahead_max = self.settings.limits.client_ahead_max;
         ahead_max.is_some_and(|ahead_max| stamp > heard.plus(ahead_max))
     }
 
-    pub(super) fn note_ahead(&mut self, now: Now, conn: ConnId, seconds: i128, out: &mut Outputs) {
+    pub(crate) fn note_ahead(&mut self, now: Now, conn: ConnId, seconds: i128, out: &mut Outputs) {
         if self.may_note(now, "a time ahead of our clock") {
             let seconds = u64::try_from(seconds).unwrap_or(u64::MAX);
             out.note(Note::AheadOfClock { conn, seconds });
@@ -83,7 +83,7 @@ impl Server {
     /// Whether there is room for a report of this client, whose AT line this is: for a client more,
     /// or for a longer text.
     #[inline]
-    pub(super) fn may_keep(&self, key: Key, client: &[u8], line: &[u8]) -> bool {
+    pub(crate) fn may_keep(&self, key: Key, client: &[u8], line: &[u8]) -> bool {
         let limits = &self.settings.limits;
         let has_bytes = self.store.bytes() < limits.store_bytes_max;
         let has_room = has_bytes && self.store.len() < limits.clients_max;
@@ -94,7 +94,7 @@ impl Server {
     /// A report was refused; if that is because the store is full, it is counted, and the log
     /// hears of it now and then.
     #[cold]
-    pub(super) fn note_full(&mut self, now: Now, out: &mut Outputs) {
+    pub(crate) fn note_full(&mut self, now: Now, out: &mut Outputs) {
         let is_full = self.store.len() >= self.settings.limits.clients_max
             || self.store.bytes() >= self.settings.limits.store_bytes_max;
         if is_full {

@@ -1,6 +1,6 @@
 //! IAMATs and AT lines as nearly all are spelled: single spaces between fields, decimal degrees.
-//! Apart from `wire`, which says what any line means: this reads one kind of line in one pass, in
-//! which each field ends where the next begins, and nothing is looked for twice.
+//! Apart from `command`, which says what any line means: this reads one kind of line in one pass,
+//! in which each field ends where the next begins, and nothing is looked for twice.
 //!
 //! ```text
 //!   IAMAT kiwi.cs.ucla.edu +34.068930-118.445127 1520023934.918963997\n
@@ -8,11 +8,11 @@
 //! ```
 //!
 //! In use, four of five instructions that reading a line took were spent on finding out again
-//! where its parts are. A line that is not recognised here says nothing: `wire` reads it.
+//! where its parts are. A line that is not recognised here says nothing: `command` reads it.
 
-use super::clock::{PosixTime, SpelledTime};
-use super::digits;
-use super::wire::{Iamat, Report, Spelled, word_length};
+use super::command::{Iamat, Report, Spelled, word_length};
+use crate::clock::{PosixTime, SpelledTime};
+use crate::digits;
 
 const WORD: &[u8] = b"IAMAT ";
 /// The bytes from a position on that are looked at: it, and some of the time behind it.
@@ -78,7 +78,7 @@ fn is_skew(text: &[u8]) -> bool {
 
 /// The bytes of a position in degrees with decimals, and a space behind it, if it is not close to
 /// a bound: fewer than 90 degrees, and fewer than 180. Others, and those so long or so short that
-/// the bytes looked at do not hold them or are not there, are `wire`'s.
+/// the bytes looked at do not hold them or are not there, are `command`'s.
 #[inline(always)]
 fn position_length(text: &[u8]) -> Option<usize> {
     let text = text.first_chunk::<LOOKED_AT>()?;

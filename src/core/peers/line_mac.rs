@@ -19,12 +19,12 @@ use std::time::Duration;
 
 use ring::hmac;
 
-use super::digest::Hash;
-use super::peer_wire::{Greeting, MAC_BYTES, from_hex, write_hex};
-use super::store::HashKeys;
+use crate::store::HashKeys;
+use crate::store::digest::Hash;
+use crate::wire::peer_command::{Greeting, MAC_BYTES, from_hex, write_hex};
 
 /// The keys that this server knows, and what follows from them.
-pub(super) struct Keyring {
+pub(crate) struct Keyring {
     /// The newest first. Without any, names are believed.
     keys: Vec<Key>,
     nonce_key: hmac::Key,
@@ -45,11 +45,11 @@ struct Key {
 type KeyId = [u8; 4];
 
 /// Names a process, so that two of one name can be told from one that has started again.
-pub(super) type RunId = [u8; 8];
+pub(crate) type RunId = [u8; 8];
 
 /// Which end of a connection a server is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Role {
+pub(crate) enum Role {
     Dialler,
     Acceptor,
 }
@@ -160,7 +160,7 @@ impl Keyring {
 }
 
 /// Who two ends say that they are, to each other and at this time.
-pub(super) struct Claim {
+pub(crate) struct Claim {
     key: hmac::Key,
     transcript: Vec<u8>,
 }
@@ -193,7 +193,7 @@ impl Claim {
 }
 
 /// What a proven link adds to every line.
-pub(super) struct LineMac {
+pub(crate) struct LineMac {
     ours: Direction,
     theirs: Direction,
 }

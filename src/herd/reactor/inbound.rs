@@ -1,6 +1,6 @@
 //! A connection's turn: its input is read, and its lines go to the core. The loop decides which
 //! connection has a turn; what is done with the bytes, `herd_core::driver` does for simulated herds
-//! as well. How a connection is accepted is in `admitting`, what is sent to it in `sending`.
+//! as well. How a connection is accepted is in `accepting`, what is sent to it in `outbound`.
 //!
 //! Each turn of a connection is bounded: one read, so many lines, so many bytes of answers. A
 //! client that pipelines a gigabyte gets its share of each turn, and so does everyone else.
@@ -10,14 +10,14 @@
 use std::io;
 
 use super::connection::Filled;
-use super::step::Readiness;
-use super::{READ_BUDGET, Reactor, Slot, foreign};
+use super::turn_steps::Readiness;
+use super::{READ_BUDGET, Reactor, Slot, other_protocols};
 use crate::logging::events::Event;
 use herd_core::border::Input;
 use herd_core::driver::{Driver, TurnBounds};
-use herd_core::line::{LineLimits, Lines};
 use herd_core::names::{ConnId, ConnKind};
 use herd_core::session::{CloseReason, Phase};
+use herd_core::wire::line::{LineLimits, Lines};
 
 /// Lines taken from one client in one turn.
 const LINES_MAX: usize = 256;
@@ -116,7 +116,7 @@ impl Reactor {
             ConnKind::Admin => return self.answer_admin(conn, lines),
             ConnKind::Client if is_first => {
                 let line_bytes_max = self.config.limits.line_bytes_max;
-                if let Some(protocol) = foreign::language(lines.bytes(), line_bytes_max) {
+                if let Some(protocol) = other_protocols::language(lines.bytes(), line_bytes_max) {
                     Event::OtherProtocol { conn, protocol }.log();
                     return self.close_now(conn, CloseReason::OtherProtocol);
                 }

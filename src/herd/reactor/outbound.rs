@@ -8,15 +8,15 @@ use std::time::Duration;
 
 use super::connection::Flushed;
 use super::slots::Slots;
-use super::step::Step;
+use super::turn_steps::Step;
 use super::{Due, FLUSH_EARLY, Reactor, Unfinished, traced};
 use crate::logging::events::Event;
 use herd_core::border::{Input, Note, Timer};
 use herd_core::driver::{Deferred, Driver, Parts};
-use herd_core::line::Lines;
 use herd_core::names::{ConnId, ConnKind, PeerId, Ticket};
 use herd_core::session::{CloseReason, Phase};
 use herd_core::whatsat::Question;
+use herd_core::wire::line::Lines;
 
 /// What is written at the end of a turn, however much is written to others: a report's answer, or a
 /// question's.
@@ -74,7 +74,7 @@ impl Driver for Reactor {
             self.to_flush.push_back(conn);
         }
         // A peer is never closed for the size of its outbox: the core bounds that
-        // (`herd_core::link`).
+        // (`herd_core::peers::link`).
         if queued > self.config.limits.outbox_bytes_max && conn.kind() != ConnKind::Peer {
             self.close_now(conn, CloseReason::OutboxFull);
         }
@@ -199,8 +199,8 @@ mod tests {
 
     use super::*;
     use crate::reactor::tests::reactor;
-    use crate::reactor::work::Work;
-    use herd_core::line::{LineLimits, Lines};
+    use crate::reactor::turn_budget::Work;
+    use herd_core::wire::line::{LineLimits, Lines};
 
     /// Turns until a connection has come through this door, and gives both ends.
     fn come(

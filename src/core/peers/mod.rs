@@ -1,5 +1,5 @@
 //! A peer's life, written down as states: who is joined to whom. What is said once a link is up is
-//! in `flood` and `sync`.
+//! in `flood` and `repair`.
 //!
 //! ```text
 //!                 ┌───────────── back-off ─────────────┐
@@ -17,94 +17,32 @@
 //!
 //! asyncio: all of this hides in the program counter of `while True: await open_connection(…)`.
 
+pub(crate) mod course;
+pub(crate) mod course_frame;
+pub(crate) mod greeting;
+pub(crate) mod handover;
+pub(crate) mod line_mac;
+pub(crate) mod link;
+mod redial;
+pub(crate) mod repair;
+pub(crate) mod table;
+
 use std::time::Duration;
 
-use super::Server;
-use super::border::{Note, Output, Outputs, Timer};
-use super::clock::Now;
-use super::handover::{Heir, Stage};
-use super::link::{Link, Terms};
-use super::names::{ConnId, PeerId};
-use super::peer_table::State;
-use super::peer_wire::Refusal;
+use crate::Server;
+use crate::border::{Note, Output, Outputs, Timer};
+use crate::clock::Now;
+use crate::names::{ConnId, PeerId};
+use crate::wire::peer_command::Refusal;
+use handover::Heir;
+use link::{Link, Terms};
+use table::State;
 
-/// How much longer each pause between two dials is than the one before. All pauses together are
-/// then four times the last: a peer that comes back is not waited for longer than a quarter of the
-/// time that it was away.
-const BACKOFF_GROWTH: f64 = 1.25;
 /// A link that has lasted this long makes the peer's earlier failures forgotten.
 const STABLE_AFTER: Duration = Duration::from_secs(10);
 
 impl Server {
-    /// Dials everyone once. For those who are to dial us it is a knock: they may have waited for us
-    /// so long that their next attempt is seconds away.
-    pub(super) fn dial_all(&mut self, out: &mut Outputs) {
-        for peer in self.peers.ids() {
-            if self.peers.plain(peer).is_none() {
-                self.dial(peer, 0, out);
-            }
-        }
-    }
-
-    pub(super) fn redial(&mut self, peer: PeerId, attempt: u32, out: &mut Outputs) {
-        match &self.peers.at(peer).state {
-            State::Waiting { attempt: awaited } if *awaited == attempt => {
-                self.peers.at(peer).redials += 1;
-                self.dial(peer, attempt, out);
-            }
-            State::Plain(_) => self.plain_redial(peer, attempt, out),
-            // Meanwhile the peer came up by itself.
-            _ => {}
-        }
-    }
-
-    /// A peer that we are to dial has started, and says so: now is the time. It has proven nothing
-    /// and need not: a stranger's hint can only make us dial a peer that we dial anyway.
-    pub(super) fn hint_redial(&mut self, peer: PeerId, conn: ConnId, out: &mut Outputs) {
-        out.push(Output::HangUp { conn });
-        if let State::Waiting { attempt } = self.peers.at(peer).state {
-            self.dial(peer, attempt, out);
-        }
-    }
-
-    fn dial(&mut self, peer: PeerId, attempt: u32, out: &mut Outputs) {
-        self.peers.at(peer).state = State::Dialing { attempt };
-        out.push(Output::Dial { peer });
-    }
-
-    pub(super) fn dial_failed(&mut self, peer: PeerId, out: &mut Outputs) {
-        match self.peers.at(peer).state {
-            State::Dialing { attempt } => {
-                if attempt == 0 && self.peers.at(peer).dials {
-                    out.note(Note::PeerUnreachable { peer });
-                }
-                self.wait(peer, attempt + 1, out);
-            }
-            State::Plain(_) => self.plain_dial_failed(peer, out),
-            _ => {}
-        }
-    }
-
-    /// Waits before the next dial, longer each time, and never in step with the others who lost
-    /// the same peer. A server that the peer is to dial waits for that.
-    fn wait(&mut self, peer: PeerId, attempt: u32, out: &mut Outputs) {
-        if !self.peers.at(peer).dials || self.stage > Stage::Serving {
-            self.peers.at(peer).state = State::Down;
-            return;
-        }
-        self.peers.at(peer).state = State::Waiting { attempt };
-        let after = self.backoff(attempt);
-        out.push(Output::StartTimer { timer: Timer::Redial { peer, attempt }, after });
-    }
-
-    pub(super) fn backoff(&mut self, attempt: u32) -> Duration {
-        let growth = BACKOFF_GROWTH.powi(attempt.min(100) as i32);
-        let grown = self.settings.limits.backoff_min.mul_f64(growth);
-        let longest = grown.min(self.settings.limits.backoff_max);
-        longest.mul_f64(0.5 + 0.5 * self.peers.random.f64())
-    }
-
-    pub(super) fn connected(&mut self, peer: PeerId, conn: ConnId, out: &mut Outputs) {
+    pub(crate) fn connected(&mut self, peer: PeerId, conn: ConnId, out: &mut Outputs) {
         match self.peers.at(peer).state {
             State::Dialing { attempt } => {
                 self.greet(peer, conn, attempt, out);
@@ -115,7 +53,7 @@ impl Server {
         }
     }
 
-    pub(super) fn link_up(
+    pub(crate) fn link_up(
         &mut self,
         now: Now,
         peer: PeerId,
@@ -185,7 +123,7 @@ impl Server {
     }
 
     /// Ends a link that is up or being greeted, for a reason of ours.
-    pub(super) fn drop_link(
+    pub(crate) fn drop_link(
         &mut self,
         now: Now,
         conn: ConnId,
@@ -196,12 +134,12 @@ impl Server {
         self.link_lost(now, conn, why, out);
     }
 
-    pub(super) fn link_closed(&mut self, now: Now, conn: ConnId, out: &mut Outputs) {
+    pub(crate) fn link_closed(&mut self, now: Now, conn: ConnId, out: &mut Outputs) {
         self.peers.take_stranger(conn);
         self.link_lost(now, conn, "connection lost", out);
     }
 
-    pub(super) fn link_lost(
+    pub(crate) fn link_lost(
         &mut self,
         now: Now,
         conn: ConnId,
@@ -222,7 +160,7 @@ impl Server {
     }
 
     /// Looks after a link: asks a silent peer for a sign of life, and gives up on a dead one.
-    pub(super) fn ping_due(&mut self, now: Now, conn: ConnId, out: &mut Outputs) {
+    pub(crate) fn ping_due(&mut self, now: Now, conn: ConnId, out: &mut Outputs) {
         let (ping_after, silence_max) =
             (self.settings.limits.ping_after, self.settings.limits.silence_max);
         let Some((_, link)) = self.peers.link(conn) else { return };

@@ -9,8 +9,8 @@
 //!   FLOOD 0 AT {server} {skew} {client} {position} {time} {us}
 //! ```
 
-use super::clock::{PosixTime, Skew};
-use super::wire::{Report, is_space};
+use crate::clock::{PosixTime, Skew};
+use crate::wire::{Report, is_space};
 
 /// What stands at a place of the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,7 +84,7 @@ impl Frame {
     }
 
     /// Writes the line of a report.
-    pub(super) fn write(&self, report: &Report<'_>, out: &mut Vec<u8>) {
+    pub(crate) fn write(&self, report: &Report<'_>, out: &mut Vec<u8>) {
         for part in &self.parts {
             match part {
                 Part::Text(text) => out.extend_from_slice(text),
@@ -102,7 +102,7 @@ impl Frame {
     /// compared: what else stands between the fields may count how far the line has come. `None` as
     /// well if this frame does not say who has heard it and when; such lines are only sent. `skew`
     /// is memory for a skew that has to be calculated.
-    pub(super) fn read<'a>(
+    pub(crate) fn read<'a>(
         &self,
         line: &'a [u8],
         skew: &'a mut Vec<u8>,

@@ -2,8 +2,8 @@
 //! all of it. Apart from `store`, whose memory it reads, because a piece is the walker's idea.
 
 use super::digest::{LEAVES, Leaf};
-use super::store::{Place, Store};
-use super::wire::Report;
+use super::{Place, Store};
+use crate::wire::Report;
 
 impl Store {
     /// Visits the reports of a leaf from a place on, until `visit` says that it is enough for now.
