@@ -1,5 +1,5 @@
-//! One line of a peer, one message. Apart from `command`, which clients need as well,
-//! because all but the AT line is said between peers only. It is a tool: it knows bytes and nothing of links.
+//! One line of a peer, one message. Apart from `command`, which clients need as well, because all
+//! but the AT line is said between peers only. It is a tool: it knows bytes and nothing of links.
 //!
 //! ```text
 //!   HERD/1 <from> <to> <herd> <nonce> <caps> [<mac>]     who is there, and the proof of it
