@@ -3,25 +3,28 @@
 
     tests/real_faults.py [--herd PROGRAM] [--rounds N] [PART ...]
 
-Goal: the table of `keep` (NOTES.md, chapter 22) holds for real processes on a real system: processes
-that die at each write, disks that are full, slow or fail, machines that lose their power, journals
-that are spoilt. Method: clients remember what they were answered, and it is compared with what the
-servers hold after the fault. `--rounds` says how often a part is repeated; without it, it is as
-often as a test may take.
+Goal: the table of `keep` (NOTES.md, chapter 22) holds for real processes on a real system:
+processes that die at each write, disks that are full, slow or fail, machines that lose their power,
+journals that are spoilt. Method: clients remember what they were answered, and it is compared with
+what the servers hold after the fault. `--rounds` says how often a part is repeated; without it, it
+is as often as a test may take.
 
-Some parts need strace, or what only root may do. What this machine cannot do is skipped, and said so
-in capitals. That the same holds for disks that lie, the simulator shows.
+Some parts need strace, or what only root may do. What this machine cannot do is skipped, and said
+so in capitals. That the same holds for disks that lie, the simulator shows.
 """
 
 import argparse
+import os
+import shutil
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-from faults import tracing
-from faults.herds import Skipped
+sys.dont_write_bytecode = True
+from faults import damage, full, kills, power, tracing  # noqa: E402
+from faults.herds import Skipped  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 SIDE_BY_SIDE = 3
@@ -30,6 +33,10 @@ PARTS = {
     "calls": (tracing.killed_at_calls, 6),
     "failing": (tracing.failing, 1),
     "stalls": (tracing.stalls, 1),
+    "full": (full.full, 1),
+    "power": (power.power_cuts, 20),
+    "kills": (kills.killed_together, 20),
+    "damage": (damage.spoilt, 300),
 }
 
 
@@ -38,11 +45,15 @@ def main():
     parser.add_argument("--herd", help="another program than the one that it would build")
     parser.add_argument("--rounds", type=int, help="how often a part is repeated")
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
+    # What this script adds to its own words.
+    parser.add_argument("--apart", action="store_true", help=argparse.SUPPRESS)
     flags = parser.parse_args()
     if unknown := set(flags.parts) - set(PARTS):
         parser.error(f"there is no part {', '.join(unknown)}: see --help")
-    if not flags.herd:
+    if not flags.herd and not flags.apart:
         subprocess.run(["cargo", "build", "--locked", "--release"], cwd=ROOT, check=True)
+    if not flags.apart:
+        go_apart()
     program = str(Path(flags.herd or ROOT / "target/release/herd").resolve())
     # Most of them wait most of the time.
     with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
@@ -53,6 +64,15 @@ def main():
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
+
+
+def go_apart():
+    """Goes on where mounts are of this process alone, and end with it; if that cannot be had, what
+    has to mount says so itself."""
+    kind = "-m" if os.geteuid() == 0 else "-Urm"
+    tried = ["unshare", kind, "true"]
+    if shutil.which("unshare") and subprocess.run(tried, capture_output=True).returncode == 0:
+        os.execvp("unshare", ["unshare", kind, sys.executable, *sys.argv, "--apart"])
 
 
 def run(name, program, rounds):

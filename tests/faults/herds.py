@@ -1,6 +1,7 @@
 """Real servers with journals, clients that remember what they were answered, and what must hold."""
 
 import contextlib
+import itertools
 import json
 import os
 import random
@@ -36,13 +37,14 @@ def until(what, look, timeout=TIMEOUT_S):
     return found
 
 
-_bases = iter(range(27500, 27590, 5))
+_bases = itertools.cycle(range(27500, 27600, 5))
 
 
 def free_ports():
-    """The first of five ports that are free, and so are those 100 above them. No port is used
-    again: what has ended may still hold one, and parts run side by side."""
-    for base in _bases:
+    """The first of five ports that are free, and so are those 100 above them. Parts run side by
+    side: none gets what another has just been given."""
+    for _ in range(20):
+        base = next(_bases)
         with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
             for port in [*range(base, base + 5), *range(base + 100, base + 105)]:
                 taken = stack.enter_context(socket.socket())
