@@ -258,8 +258,6 @@ impl Shared {
             let (mut queue, _) = waited.unwrap_or_else(PoisonError::into_inner);
             let (oldest, is_over) = (queue.oldest.take(), queue.is_over);
             drop(queue);
-            // If it cannot be made, the other thread will find out, and say so.
-            let _ = self.prepare();
             if let Some(oldest) = oldest {
                 self.remove_before(oldest);
             } else {
@@ -271,6 +269,10 @@ impl Shared {
                 self.sync();
                 break;
             }
+            // Last, for what was removed has made room, and a server that dies soon and often
+            // would else make files faster than it removes them. If it cannot be made, the other
+            // thread will find out, and say so.
+            let _ = self.prepare();
         }
     }
 
