@@ -58,9 +58,10 @@
 //! ```
 //!
 //! Reading order: `border` (all that can happen), this file (what a client's command does),
-//! `flood` (which peers hear it), `peers` (a link's life), then the tools as they are met.
-//! `journal` is for servers that keep what they have answered on disk.
-//! `session` is a connection without its socket; `driver` stands between sessions and the server.
+//! `reports` (what becomes of a report), `peers` (a link's life), then the tools as they are met:
+//! `wire` for lines, `store` for what is held, `clock`, `timer_wheel`. `journal` is for servers that
+//! keep what they have answered on disk. `session` is a connection without its socket; `driver`
+//! stands between sessions and the server.
 
 #![warn(missing_docs)]
 

@@ -72,7 +72,8 @@ pub struct Limits {
     pub backoff_max: Duration,
 }
 
-/// As [`Settings::new`] has them: hardly any bound, and short times.
+/// As [`Settings::new`] has them, for simulations, tests and first steps: hardly any bound, and
+/// short times. An operator's are declared in the configuration of the crate `herd`.
 impl Default for Limits {
     fn default() -> Limits {
         Limits {

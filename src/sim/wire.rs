@@ -23,9 +23,9 @@ pub struct End {
     pub party: Party,
     /// On its way to this end.
     pub incoming: Vec<u8>,
-    /// The far end will put nothing more into the pipe.
+    /// The far end has closed its side: nothing more will come.
     pub finished: bool,
-    /// A delivery is on the agenda.
+    /// A delivery is scheduled.
     pub due: bool,
     /// This end still takes the connection for alive.
     pub alive: bool,
@@ -35,15 +35,15 @@ pub struct End {
 
 pub struct Wire {
     pub ends: [End; 2],
-    /// Carries nothing until then, and goes on as if nothing had been.
+    /// Carries nothing until then, and loses nothing by it.
     pub stalled_until: Duration,
     /// Everything takes longer here.
     pub slow: bool,
-    /// What the end that dialled has said, if that is recorded.
+    /// All bytes that the end that dialled has sent, if they are recorded.
     pub tape: Vec<u8>,
-    /// An attacker waits for the next bytes to this end, and will change them.
+    /// The end whose next bytes an attacker will change.
     pub meddler: Option<usize>,
-    /// What came out was not what went in.
+    /// Bytes came out that did not go in, or one end is a stranger.
     pub is_forged: bool,
 }
 
@@ -111,7 +111,7 @@ impl Wire {
         self.ends.iter().all(|end| end.alive && !end.deaf)
     }
 
-    /// Whether a server still has a connection on which bytes were forged.
+    /// Whether bytes were forged on it, and every server that has an end of it takes it for alive.
     pub fn is_believed(&self) -> bool {
         let is_server = |end: &End| matches!(end.party, Party::Server { .. });
         self.is_forged && self.ends.iter().all(|end| end.alive || !is_server(end))
