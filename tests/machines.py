@@ -1,0 +1,172 @@
+#!/usr/bin/env python3
+"""A herd on five machines, whose network is slow, loses frames and falls apart: run it as
+`tests/machines.py`.
+
+    tests/machines.py [--herd PROGRAM] [--seed N] [PART ...]
+
+Goal: what servers promise each other holds between machines, not only on loopback: a report is known
+everywhere soon, nothing that was answered is lost, and after each fault all hold the same. Method:
+each machine is a network namespace of this one; a switch in user space delays, loses and doubles
+their frames (`net/switch.py`). The times that are printed are for people: no test fails because a
+machine is busy.
+
+It needs Linux, root, iproute2 and /dev/net/tun, and says so if it is skipped.
+"""
+
+import argparse
+import random
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from faults.herds import NAMES, Skipped, until
+from net.machines import Machines, Reporter
+
+ROOT = Path(__file__).resolve().parent.parent
+# Short times, so that a peer that is cut off is noticed while the test looks.
+LIMITS = '[limits]\nping_after = "1 s"\nsilence_max = "3 s"\nbackoff_max = "1 s"\n'
+
+
+def far_apart(program, seed):
+    """Each way takes 40 ms, and of 100 frames one is lost."""
+    with Machines(program, seed, LIMITS) as herd:
+        herd.everywhere("delay", 40)
+        herd.everywhere("loss", 1)
+        clients = {name: herd.connect(name) for name in NAMES}
+        chance, waits = random.Random(seed), []
+        for when in range(1, 61):
+            origin = chance.choice(NAMES)
+            clients[origin].report("kiwi", when)
+            began = time.monotonic()
+            for name in NAMES:
+                until(f"{name} knows it", lambda name=name: clients[name].knows("kiwi") == when)
+            waits.append((time.monotonic() - began) * 1000)
+        herd.until_equal()
+        waits.sort()
+        return (f"a report was known to all after p50 {statistics.median(waits):.0f} ms, "
+                f"p99 {waits[-1]:.0f} ms (one way of the longest path: 80 ms)")
+
+
+def split(program, seed):
+    """One machine of five is cut off without a word, and comes back; both sides went on."""
+    with Machines(program, seed, LIMITS) as herd:
+        herd.everywhere("delay", 10)
+        reporters = [Reporter(herd, name) for name in NAMES]
+        herd.cut_off("Smith")
+        until("nobody believes in Smith any more",
+              lambda: "up" not in herd.peers("Smith").values()
+              and herd.peers("Hill")["Smith"] != "up")
+        assert len(set(herd.digests().values())) > 1, "nothing was cut off"
+        herd.cut_off("Smith", order="join")
+        until("Smith is back", lambda: set(herd.peers("Smith").values()) == {"up"})
+        return settle(herd, reporters)
+
+
+def one_way(program, seed):
+    """From one machine to another nothing comes, while the other way works."""
+    with Machines(program, seed, LIMITS) as herd:
+        reporters = [Reporter(herd, name) for name in ("Hill", "Campbell")]
+        for other in range(1, len(NAMES)):
+            herd.order("cut", 0, other)
+        until("nobody hears Hill", lambda: all(herd.peers(name).get("Hill") != "up"
+                                               for name in NAMES[1:]))
+        for other in range(1, len(NAMES)):
+            herd.order("join", 0, other)
+        return settle(herd, reporters)
+
+
+def halves(program, seed):
+    """The herd falls into two halves, again and again."""
+    with Machines(program, seed, LIMITS) as herd:
+        herd.everywhere("delay", 5, 3)
+        reporters = [Reporter(herd, name) for name in NAMES]
+        for order in ["cut", "join"] * 3:
+            for name in ("Hill", "Jaquez"):
+                herd.cut_off(name, ("Smith", "Campbell", "Singleton"), order)
+            # Long enough for some links to be given up, too short for all.
+            time.sleep(3)
+        return settle(herd, reporters)
+
+
+def rough(program, seed):
+    """Many frames are lost, come twice and overtake each other; a server dies meanwhile."""
+    with Machines(program, seed, LIMITS) as herd:
+        herd.everywhere("delay", 10, 8)
+        herd.everywhere("loss", 5)
+        herd.everywhere("twice", 5)
+        reporters = [Reporter(herd, name) for name in NAMES if name != "Singleton"]
+        time.sleep(2)
+        herd.kill("Singleton")
+        time.sleep(2)
+        herd.start("Singleton")
+        assert herd.ready("Singleton"), "it has ended"
+        return settle(herd, reporters)
+
+
+def six(program, seed):
+    """The same over IPv6: one machine is cut off and comes back."""
+    with Machines(program, seed, LIMITS, net="fd99::") as herd:
+        reporters = [Reporter(herd, name) for name in NAMES]
+        herd.cut_off("Singleton")
+        until("nobody believes in Singleton any more",
+              lambda: "up" not in herd.peers("Singleton").values())
+        herd.cut_off("Singleton", order="join")
+        return settle(herd, reporters)
+
+
+def moves(program, seed):
+    """A machine gets another address under its old name, as one does that is replaced."""
+    with Machines(program, seed, LIMITS, by_name=True) as herd:
+        reporters = [Reporter(herd, name) for name in NAMES if name != "Smith"]
+        herd.kill("Smith")
+        herd.settle(NAMES.index("Smith"), "10.99.0.77")
+        herd.tell_names()
+        herd.start("Smith")
+        assert herd.ready("Smith"), "it has ended"
+        until("Smith is found", lambda: set(herd.peers("Smith").values()) == {"up"})
+        return settle(herd, reporters)
+
+
+def settle(herd, reporters):
+    """Everybody stops, and all servers hold the same: what was answered."""
+    answered = {}
+    for reporter in reporters:
+        answered |= reporter.stop()
+    took = herd.until_equal()
+    assert len(answered) >= 50, f"only {len(answered)} clients reported"
+    for name in NAMES:
+        client = herd.connect(name)
+        lost = [one for one, when in answered.items() if (client.knows(one) or 0) < when]
+        assert not lost, f"{name} does not hold what was answered: {lost}"
+        client.close()
+    return f"{len(answered)} clients, all equal {took:.1f} s after the last report"
+
+
+PARTS = {part.__name__: part
+         for part in (far_apart, split, one_way, halves, rough, six, moves)}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--herd", help="another program than the one that it would build")
+    parser.add_argument("--seed", type=int, default=1, help="what the switch loses")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
+    flags = parser.parse_args()
+    if unknown := set(flags.parts) - set(PARTS):
+        parser.error(f"there is no part {', '.join(unknown)}: see --help")
+    if not flags.herd:
+        subprocess.run(["cargo", "build", "--locked", "--release"], cwd=ROOT, check=True)
+    program = str(Path(flags.herd or ROOT / "target/release/herd").resolve())
+    try:
+        for name in flags.parts or PARTS:
+            began = time.monotonic()
+            told = PARTS[name](program, flags.seed)
+            print(f"{name.replace('_', ' ')} ({time.monotonic() - began:.0f} s): {told}", flush=True)
+    except Skipped as reason:
+        print(f"\n==== SKIPPED: {reason}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
