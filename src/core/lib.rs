@@ -59,9 +59,9 @@
 //!
 //! Reading order: `border` (all that can happen), this file (what a client's command does),
 //! `reports` (what becomes of a report), `peers` (a link's life), then the tools as they are met:
-//! `wire` for lines, `store` for what is held, `clock`, `timer_wheel`. `journal` is for servers that
-//! keep what they have answered on disk. `session` is a connection without its socket; `driver`
-//! stands between sessions and the server.
+//! `wire` for lines, `store` for what is held, `clock`, `timer_wheel`. `journal` is for servers
+//! that keep what they have answered on disk. `session` is a connection without its socket;
+//! `driver` stands between sessions and the server.
 
 #![warn(missing_docs)]
 
