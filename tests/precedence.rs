@@ -27,6 +27,18 @@ const KNOBS: &[Knob] = &[
         shown: ["127.0.0.3:1000", "127.0.0.2:1000", "127.0.0.1:1000", "127.0.0.1:1000"],
     },
     Knob {
+        flag: "operators",
+        // It is a key of the server before it.
+        file: ["", "operators = \"{}\""],
+        values: ["127.0.0.1:3", "off", "127.0.0.1:1"],
+        shown: [
+            "operators                 127.0.0.1:3\n",
+            "operators                 off\n",
+            "operators                 127.0.0.1:1\n",
+            "operators                 127.0.0.1:1300\n",
+        ],
+    },
+    Knob {
         flag: "key-file",
         file: ["key_file = \"{}\"", ""],
         values: ["flag.key", "variable.key", "file.key"],

@@ -52,6 +52,11 @@ impl PosixTime {
         PosixTime { eons: (seconds >> 64) as u64, seconds: seconds as u64, nanos }
     }
 
+    /// Seconds since 1970 began, without their fraction; of a clock, always all of them.
+    pub fn whole_seconds(self) -> u64 {
+        self.seconds
+    }
+
     fn all_seconds(self) -> u128 {
         u128::from(self.eons) << 64 | u128::from(self.seconds)
     }

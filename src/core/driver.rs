@@ -255,7 +255,7 @@ pub trait Driver: Sized {
     /// Tells the server that no more lines will come: it has taken the last.
     fn tell_end(&mut self, conn: ConnId) {
         match conn.kind() {
-            ConnKind::Admin => self.close_when_sent(conn),
+            ConnKind::Admin | ConnKind::Operator => self.close_when_sent(conn),
             _ => self.tell(Input::Ended { conn }),
         }
         self.queue_if_unfinished(conn);

@@ -256,7 +256,9 @@ impl Server {
             ConnKind::Peer => self.peer_lines(now, conn, lines, out),
             // A course server may answer what we sent it; there is nothing to learn from it.
             ConnKind::Course => while lines.take().is_some() {},
-            ConnKind::Admin => unreachable!("the reactor answers the admin socket itself"),
+            ConnKind::Admin | ConnKind::Operator => {
+                unreachable!("the reactor answers the operator itself")
+            }
         }
     }
 
@@ -275,7 +277,7 @@ impl Server {
             ConnKind::Client => self.waits.forget(conn),
             ConnKind::Peer => self.link_closed(now, conn, out),
             ConnKind::Course => self.plain_closed(conn, out),
-            ConnKind::Admin => {}
+            ConnKind::Admin | ConnKind::Operator => {}
         }
     }
 

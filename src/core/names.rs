@@ -18,6 +18,14 @@ pub enum ConnKind {
     Course,
     /// Accepted on the admin socket.
     Admin,
+    /// Accepted on the operators' port, which speaks HTTP.
+    Operator,
+}
+
+impl ConnKind {
+    /// All of them, each at its place: `ALL[kind as usize]`.
+    pub const ALL: [ConnKind; 5] =
+        [ConnKind::Client, ConnKind::Peer, ConnKind::Course, ConnKind::Admin, ConnKind::Operator];
 }
 
 /// A connection's name: its kind and a serial number.
@@ -29,26 +37,27 @@ pub struct ConnId(u64);
 
 impl ConnId {
     const SLOT_BITS: u32 = 20;
-    const DOOR_BITS: u32 = 2;
+    const KIND_BITS: u32 = 3;
     /// Slots that a name can carry.
     pub const SLOTS_MAX: usize = 1 << Self::SLOT_BITS;
-    /// At 10,000 connections a second, 42 bits last for 13 years.
-    const SERIALS_MAX: u64 = 1 << (u64::BITS - Self::SLOT_BITS - Self::DOOR_BITS);
+    /// At 5,000 connections a second, 41 bits last for 13 years.
+    const SERIALS_MAX: u64 = 1 << (u64::BITS - Self::SLOT_BITS - Self::KIND_BITS);
 
     /// Panics if the serial number or the slot has more bits than a name has room for.
     pub fn new(kind: ConnKind, serial: u64, slot: usize) -> ConnId {
         assert!(slot < Self::SLOTS_MAX && serial < Self::SERIALS_MAX, "a name must fit 64 bits");
-        let number = serial << Self::DOOR_BITS | kind as u64;
+        let number = serial << Self::KIND_BITS | kind as u64;
         ConnId(number << Self::SLOT_BITS | slot as u64)
     }
 
     /// How its bytes are read: it is a part of the name, and never changes.
     pub fn kind(self) -> ConnKind {
-        match (self.0 >> Self::SLOT_BITS) & 0b11 {
+        match (self.0 >> Self::SLOT_BITS) & 0b111 {
             0 => ConnKind::Client,
             1 => ConnKind::Peer,
             2 => ConnKind::Course,
-            _ => ConnKind::Admin,
+            3 => ConnKind::Admin,
+            _ => ConnKind::Operator,
         }
     }
 
@@ -57,8 +66,9 @@ impl ConnId {
         (self.0 & (Self::SLOTS_MAX as u64 - 1)) as usize
     }
 
-    fn serial(self) -> u64 {
-        self.0 >> (Self::SLOT_BITS + Self::DOOR_BITS)
+    /// Counts the connections since the start: who came later has a greater one.
+    pub fn serial(self) -> u64 {
+        self.0 >> (Self::SLOT_BITS + Self::KIND_BITS)
     }
 }
 
@@ -69,6 +79,7 @@ impl fmt::Display for ConnId {
             ConnKind::Peer => "peer",
             ConnKind::Course => "course",
             ConnKind::Admin => "admin",
+            ConnKind::Operator => "operator",
         };
         write!(f, "{kind}-{}", self.serial())
     }
@@ -94,7 +105,8 @@ mod tests {
 
     #[test]
     fn a_name_gives_back_what_went_in() {
-        for kind in [ConnKind::Client, ConnKind::Peer, ConnKind::Course, ConnKind::Admin] {
+        for (at, kind) in ConnKind::ALL.into_iter().enumerate() {
+            assert_eq!(kind as usize, at);
             for (serial, slot) in [(0, 0), (1, ConnId::SLOTS_MAX - 1), (ConnId::SERIALS_MAX - 1, 7)]
             {
                 let name = ConnId::new(kind, serial, slot);

@@ -27,6 +27,9 @@ pub struct Status {
     pub uptime_s: u64,
     pub client_address: String,
     pub peer_address: String,
+    /// Where operators ask by HTTP; `None` if that is off.
+    #[serde(default)]
+    pub operators_address: Option<String>,
     /// In the order of the configuration.
     pub peers: Vec<PeerStatus>,
     /// Clients whose report the store holds.
@@ -73,6 +76,33 @@ pub struct Status {
     /// Equal at two servers with the same settings: see `Config::fingerprint`.
     #[serde(default)]
     pub settings: String,
+}
+
+/// A page of connections.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConnectionsPage {
+    /// All that there are.
+    pub total: u64,
+    /// What to ask for `after` this page; `None` if it is the last.
+    pub next: Option<String>,
+    pub connections: Vec<ConnectionStatus>,
+}
+
+/// One connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConnectionStatus {
+    /// As the log names it: `client-17`.
+    pub conn: String,
+    /// client, peer, course, admin or operator.
+    pub door: String,
+    /// The far end; `None` for a Unix socket, or if it is gone.
+    pub from: Option<String>,
+    /// Since anything came or left, or the connection did.
+    pub idle_ms: u64,
+    /// Bytes that wait to be sent.
+    pub owed_bytes: u64,
+    /// It is not yet open, or will be closed when all is sent.
+    pub is_closing: bool,
 }
 
 /// A service that is asked for places, as one server sees it.

@@ -59,6 +59,15 @@ impl Client {
         }
     }
 
+    /// The next bytes, exactly so many.
+    pub fn bytes(&mut self, count: usize) -> Vec<u8> {
+        while self.heard.len() < count {
+            assert!(self.read_more(), "the connection has ended");
+        }
+        let rest = self.heard.split_off(count);
+        std::mem::replace(&mut self.heard, rest)
+    }
+
     /// The next line, with its newline.
     pub fn line(&mut self) -> Vec<u8> {
         self.through(b"\n")

@@ -7,6 +7,7 @@
 
 pub mod client;
 pub mod fake_places;
+pub mod operator;
 pub mod proxy;
 pub mod rules;
 pub mod transcript;
@@ -60,20 +61,20 @@ pub fn posix_ns() -> i128 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos().try_into().unwrap()
 }
 
-/// A hundred client ports and the hundred peer ports above them.
+/// Client ports, and above them ports for peers and for operators.
 ///
-/// The test that listens on the last of them has claimed them all, in whatever process: so tests
-/// of several binaries, and of several checkouts, may run at the same time.
+/// The test that listens on the last of each two hundred has claimed them all, in whatever process:
+/// so tests of several binaries, and of several checkouts, may run at the same time.
 struct Ports {
     base: u16,
-    _claim: TcpListener,
+    _claims: [TcpListener; 2],
 }
 
 impl Ports {
     /// Above the default herd's, and below the ports of outgoing connections.
     const FIRST: u16 = 13_000;
-    const WIDTH: u16 = 200;
-    const CLAIMS: u16 = 50;
+    const WIDTH: u16 = 400;
+    const CLAIMS: u16 = 25;
     /// More servers than any herd of the tests has.
     const USED: u16 = 10;
 
@@ -84,12 +85,13 @@ impl Ports {
     fn try_claim(number: u16) -> Option<Ports> {
         let base = Self::FIRST + number * Self::WIDTH;
         let listen = |port| TcpListener::bind(("127.0.0.1", port)).ok();
-        let claim = listen(base + Self::WIDTH - 1)?;
+        let _claims = [listen(base + Self::WIDTH / 2 - 1)?, listen(base + Self::WIDTH - 1)?];
         for port in base..base + Self::USED {
-            listen(port)?;
-            listen(port + 100)?;
+            for door in [port, port + 100, port + 300] {
+                listen(door)?;
+            }
         }
-        Some(Ports { base, _claim: claim })
+        Some(Ports { base, _claims })
     }
 }
 
@@ -222,6 +224,11 @@ impl Herd {
 
     pub fn connect(&self, name: &str) -> Client {
         Client::connect(self.port(name))
+    }
+
+    /// Where operators find a server.
+    pub fn operators_port(&self, name: &str) -> u16 {
+        self.port(name) + 300
     }
 
     pub fn connect_peer(&self, name: &str) -> Client {

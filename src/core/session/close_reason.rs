@@ -19,6 +19,8 @@ pub enum CloseReason {
     OtherProtocol,
     /// More answers wait than `outbox_bytes_max`.
     OutboxFull,
+    /// It was idle, and another one needed its place.
+    Displaced,
     /// The system reports an error.
     Broken,
 }
@@ -37,6 +39,7 @@ impl fmt::Display for CloseReason {
             CloseReason::EndlessLine => "endless_line",
             CloseReason::OtherProtocol => "other_protocol",
             CloseReason::OutboxFull => "outbox_full",
+            CloseReason::Displaced => "displaced",
             CloseReason::Broken => "broken",
         })
     }

@@ -173,6 +173,11 @@ impl Session {
         self.id
     }
 
+    /// When anything last moved: bytes in or out, or the phase.
+    pub fn last_active(&self) -> Moment {
+        self.active
+    }
+
     /// How far it has come.
     pub fn phase(&self) -> Phase {
         self.phase
@@ -311,7 +316,8 @@ impl Session {
         sum.map(|sum| *bytes = sum).is_none()
     }
 
-    fn has_begun_line(&self) -> bool {
+    /// Whether something has begun to come and is not whole.
+    pub fn has_begun_line(&self) -> bool {
         self.buffers.as_ref().is_some_and(|buffers| buffers.inbox.is_partial())
     }
 

@@ -144,6 +144,7 @@ pub struct Lines<'a> {
     skipped: u32,
     taken: usize,
     held: bool,
+    rest_is_partial: bool,
 }
 
 /// A place between two lines of a batch.
@@ -181,6 +182,7 @@ impl<'a> Lines<'a> {
             skipped: 0,
             taken: 0,
             held: false,
+            rest_is_partial: false,
         }
     }
 
@@ -285,6 +287,22 @@ impl<'a> Lines<'a> {
         self.held
     }
 
+    /// What is left is the beginning of something that has more than one line and is not whole yet:
+    /// more must come before any of it is taken.
+    pub fn rest_is_partial(&mut self) {
+        self.rest_is_partial = true;
+    }
+
+    /// Whether nothing will follow these bytes.
+    pub fn are_last(&self) -> bool {
+        self.last_is_whole
+    }
+
+    /// The bytes that were not taken yet.
+    pub fn rest(&self) -> &'a [u8] {
+        &self.bytes[self.at..]
+    }
+
     /// All the bytes that have come and were not taken before.
     pub fn bytes(&self) -> &'a [u8] {
         self.bytes
@@ -303,7 +321,7 @@ impl<'a> Lines<'a> {
         Outcome {
             left: rest.len(),
             taken: self.taken,
-            lines_left: !rest.is_empty() && is_line(),
+            lines_left: !rest.is_empty() && !self.rest_is_partial && is_line(),
             skipped: self.skipped,
         }
     }
@@ -420,6 +438,23 @@ mod tests {
             }
         }
         assert_eq!(seen, 3);
+    }
+
+    /// Goal: what has several lines waits for the last of them, and nobody is busy meanwhile.
+    #[test]
+    fn a_part_of_several_lines_waits_in_the_buffer() {
+        let mut buffer = LineBuffer::default();
+        let mut lines = buffer.lines(b"a\nb\n", LIMITS);
+        assert!(lines.outcome().lines_left);
+        lines.rest_is_partial();
+        let outcome = lines.outcome();
+        assert!(!outcome.lines_left && outcome.left == 4);
+        buffer.settle(b"a\nb\n", outcome);
+        assert!(buffer.is_partial());
+        let mut lines = buffer.lines(b"\n", LIMITS);
+        assert_eq!((lines.rest(), lines.are_last()), (&b"a\nb\n\n"[..], false));
+        assert_eq!(lines.take_as(|bytes| Some((bytes, 7, bytes.len()))).map(|(_, n)| n), Some(7));
+        assert!(lines.is_over() && lines.ended().are_last());
     }
 
     #[test]

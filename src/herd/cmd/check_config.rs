@@ -104,10 +104,12 @@ pub fn write_config(out: &mut impl Write, config: &Config, settings: &Settings) 
         StaleReply::Own => "their own line back, stamped",
         StaleReply::Stored => "the stored line",
     };
+    let operators = config.operators.map_or("off".to_owned(), |address| address.to_string());
     writeln!(out, "\nserver {}", config.name)?;
     let rows = [
         ["clients", &config.client_address.to_string()],
         ["peers", &config.peer_address.to_string()],
+        ["operators", &operators],
         ["dials", &neighbours(|p| (p.kind, p.initiative) == (LinkKind::Herd, Initiative::Ours))],
         ["is dialled by", &neighbours(|p| p.initiative == Initiative::Theirs)],
         ["plain links", &neighbours(|p| p.kind == LinkKind::Plain)],

@@ -26,7 +26,7 @@ use herd::config::herd::parse_name;
 use herd::config::knob::parse_switch;
 use herd::config::layers::{Overrides, PlainPeer, configure};
 use herd::config::presets::BASE_PORT_MAX;
-use herd::config::{Config, ConfigError, Secret, address};
+use herd::config::{Config, ConfigError, OperatorsDoor, Secret, address};
 use herd::places::ATTRIBUTION;
 
 pub use bench::BenchFlags;
@@ -248,6 +248,9 @@ pub struct ServeFlags {
     #[arg(value_parser = parse_switch, num_args = 0..=1, default_missing_value = "1")]
     #[arg(require_equals = true)]
     pub plain: Option<bool>,
+    /// Where operators ask by HTTP, HOST:PORT or off [default: this machine, client port + 300]
+    #[arg(long, env = "HERD_OPERATORS", hide_env_values = true, value_name = "ADDR|off")]
+    pub operators: Option<OperatorsDoor>,
     /// A course server is our neighbour: a member's name or NAME=HOST:PORT, and behind commas what
     /// its AT lines need: crlf, sender (our name), word=WORD; may be repeated, implies --plain
     #[arg(long, value_name = "NAME[=HOST:PORT][,SHAPE]")]
@@ -414,6 +417,7 @@ impl ServeFlags {
             trace: None,
             plain: self.plain.unwrap_or(false),
             plain_peers: self.plain_peer,
+            operators: self.operators,
         }
     }
 }

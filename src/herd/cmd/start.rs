@@ -201,12 +201,13 @@ pub fn check_ports(plan: &Plan, stopping: &[String]) -> Result<(), Failure> {
     for name in stopping {
         if let Sight::Up(status) = look(&plan.run_dir, name) {
             ours.extend([status.client_address, status.peer_address]);
+            ours.extend(status.operators_address);
         }
     }
-    let addresses = plan
-        .configs
-        .iter()
-        .flat_map(|config| [(config, config.client_address), (config, config.peer_address)]);
+    let addresses = plan.configs.iter().flat_map(|config| {
+        let addresses = [config.client_address, config.peer_address].into_iter();
+        addresses.chain(config.operators).map(move |address| (config, address))
+    });
     for (config, address) in addresses.filter(|(_, address)| !ours.contains(&address.to_string())) {
         if let Err(error) = TcpListener::bind(address) {
             let message = format!(

@@ -347,6 +347,18 @@ mod tests {
             &bad,
             "herd.toml:11: in `clients = \"127.0.0.1\"`: `127.0.0.1` is no address: ",
         );
+        let operators = |clients: &str, operators: &str| {
+            server(&format!("name = \"A\"\nclients = {clients:?}\noperators = {operators:?}"))
+        };
+        let taken = "herd.toml:12: 127.0.0.1:1300, for operators, belongs to Hill already";
+        check_pair("", &operators("127.0.0.1:9", "127.0.0.1:1300"), taken);
+        let of_clients = "herd.toml:12: 127.0.0.1:1001, for operators, belongs to Jaquez";
+        check_pair("", &operators("127.0.0.1:9", "127.0.0.1:1001"), of_clients);
+        let elsewhere = operators("far.example.org:9", "127.0.0.1:1300");
+        assert!(parse_text(&format!("{HILL}{elsewhere}")).is_ok(), "each machine has a loopback");
+        check_pair("", &operators("127.0.0.1:9", "on"), "herd.toml:12: in `operators = \"on\"`: ");
+        let high = server("name = \"A\"\nclients = \"127.0.0.1:65300\"");
+        check_pair("", &high, "herd.toml:11: client port + 300 is no port");
         let every = server("name = \"A\"\nclients = \"0.0.0.0:9\"");
         check_pair("", &every, "herd.toml:11: nobody can dial 0.0.0.0:9");
     }
@@ -358,6 +370,8 @@ mod tests {
         check_pair("", &far, "herd.toml:11: A is plain and so must be on loopback");
         let peers = format!("{HILL}peers = \"127.0.0.1:9\"\n{plain}");
         check(&peers, "herd.toml:5: Hill is plain and so has no port for peers");
+        let operators = format!("{HILL}operators = \"off\"\n{plain}");
+        check(&operators, "herd.toml:5: Hill is plain and so has no port for operators");
         check(&format!("{HILL}shape = \"crlf\"\n"), "herd.toml:5: Hill is not plain and so");
         let shape = format!("{HILL}{plain}shape = \"cr\"\n");
         check(&shape, "herd.toml:6: in `shape = \"cr\"`: `cr` is no shape of AT lines: write lf");

@@ -3,11 +3,60 @@
 //! Several commands look at the whole herd; a server needs its own neighbours only, which are in
 //! its [`Config`](super::Config). This module knows nothing of files or flags.
 
-use super::{Address, Initiative, LinkKind, Peer, PlainShape, limits};
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use super::{Address, Initiative, LinkKind, Peer, PlainShape, limits, presets};
 
 /// A peer port is its client port and this many more, unless herd.toml says otherwise. It keeps the
 /// roles of a connection apart without a second number to remember (PROTOCOL 6.1).
 pub const PEER_PORT_OFFSET: u16 = 100;
+
+/// The operators' port is the client port and this many more, unless something else is said.
+pub const OPERATORS_PORT_OFFSET: u16 = 300;
+
+/// Where a server answers its operators by HTTP.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum OperatorsDoor {
+    /// On loopback, `OPERATORS_PORT_OFFSET` above the client port.
+    #[default]
+    Usual,
+    At(Address),
+    Off,
+}
+
+impl OperatorsDoor {
+    /// The address, for a server whose clients find it there; `None` if the door is closed.
+    ///
+    /// # Errors
+    /// There is no port so far above that of the clients.
+    pub fn address(&self, clients: &Address) -> Result<Option<Address>, String> {
+        match self {
+            OperatorsDoor::Off => Ok(None),
+            OperatorsDoor::At(address) => Ok(Some(address.clone())),
+            OperatorsDoor::Usual => {
+                let is_loopback = clients.ip().is_some_and(|ip: IpAddr| ip.is_loopback());
+                let host = if is_loopback { &clients.host } else { presets::HOST };
+                let port = clients.port.checked_add(OPERATORS_PORT_OFFSET).ok_or(
+                    "client port + 300 is no port: give this server its `operators`, or \
+                     \"off\"",
+                )?;
+                Ok(Some(Address { host: host.to_owned(), port }))
+            }
+        }
+    }
+}
+
+impl FromStr for OperatorsDoor {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<OperatorsDoor, String> {
+        match text {
+            "off" => Ok(OperatorsDoor::Off),
+            _ => text.parse().map(OperatorsDoor::At).map_err(|why| format!("{why}, or write off")),
+        }
+    }
+}
 
 /// All servers and links.
 ///
@@ -32,6 +81,8 @@ pub struct Member {
     /// Where peers find it. `None`: a course server, which knows no other port than that of its
     /// clients, and whose links are plain.
     pub peers: Option<Address>,
+    /// Where operators find it; of no meaning for a course server.
+    pub operators: OperatorsDoor,
     /// How AT lines look that are for it as a course server.
     pub shape: PlainShape,
 }

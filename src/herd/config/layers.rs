@@ -10,8 +10,8 @@ use std::str::FromStr;
 use super::herd::{Herd, Link, Member, parse_name};
 use super::share::share;
 use super::{
-    Address, Config, ConfigError, HerdSelector, LinkKind, Places, PlacesSource, PlainShape, Secret,
-    Settings,
+    Address, Config, ConfigError, HerdSelector, LinkKind, OperatorsDoor, Places, PlacesSource,
+    PlainShape, Secret, Settings,
 };
 
 /// What flags and environment say about one server and herd.toml cannot.
@@ -23,6 +23,8 @@ pub struct Overrides {
     /// Bare AT lines are believed even without a plain neighbour.
     pub plain: bool,
     pub plain_peers: Vec<PlainPeer>,
+    /// Where operators ask by HTTP.
+    pub operators: Option<OperatorsDoor>,
 }
 
 /// A course server among the neighbours; behind the first comma is the shape of its lines.
@@ -67,6 +69,8 @@ pub fn configure(
         join_plain(&mut herd, name, peer)?;
     }
     let (client_address, peer_address) = listening(&herd, name, selector.bind.as_deref())?;
+    let door = overrides.operators.as_ref();
+    let (operators, operator_hosts) = for_operators(&herd, name, &settings, selector, door)?;
     let peers = herd.neighbours(name);
     let accept_plain = overrides.plain || peers.iter().any(|peer| peer.kind == LinkKind::Plain);
     if accept_plain && !client_address.ip().to_canonical().is_loopback() {
@@ -85,6 +89,8 @@ pub fn configure(
         name: name.to_owned(),
         client_address,
         peer_address,
+        operators,
+        operator_hosts,
         peers,
         keys,
         servers: herd.members.iter().map(|member| member.name.clone()).collect(),
@@ -182,7 +188,8 @@ fn join_plain(herd: &mut Herd, name: &str, peer: &PlainPeer) -> Result<(), Confi
             "plain peer {other} cannot be on {clients}, which belongs to {taken}"
         )));
     }
-    herd.members.push(Member { name: other.clone(), clients, peers: None, shape });
+    let operators = OperatorsDoor::Off;
+    herd.members.push(Member { name: other.clone(), clients, peers: None, operators, shape });
     if address.is_some() && !herd.are_linked(name, other) {
         herd.links.push(Link { dials: name.to_owned(), accepts: other.clone() });
     }
@@ -201,18 +208,54 @@ fn listening(
              start another server of the herd"
         )));
     };
-    let resolve = |address: &Address| {
+    let bound = |address: &Address| {
         let host = bind.unwrap_or(&address.host).to_owned();
-        let address = Address { host, port: address.port };
-        address.resolve().map_err(|error| {
-            ConfigError::new(format!(
-                "{name} cannot listen on {address}, which names no address of this machine \
-                 ({error}): correct it, or name one with --bind ADDR"
-            ))
-            .caused_by(error)
-        })
+        resolve(name, &Address { host, port: address.port })
     };
-    Ok((resolve(clients)?, resolve(peers)?))
+    Ok((bound(clients)?, bound(peers)?))
+}
+
+fn resolve(name: &str, address: &Address) -> Result<SocketAddr, ConfigError> {
+    address.resolve().map_err(|error| {
+        ConfigError::new(format!(
+            "{name} cannot listen on {address}, which names no address of this machine ({error}): \
+             correct it, or name one with --bind ADDR"
+        ))
+        .caused_by(error)
+    })
+}
+
+/// Where `name` listens for operators, if it does, and by which names they may call its machine.
+fn for_operators(
+    herd: &Herd,
+    name: &str,
+    settings: &Settings,
+    selector: &HerdSelector,
+    door: Option<&OperatorsDoor>,
+) -> Result<(Option<SocketAddr>, Vec<String>), ConfigError> {
+    let Some(member) = herd.member(name) else { return Ok((None, Vec::new())) };
+    // On another loopback address, a server is with its other doors.
+    let bind =
+        selector.bind.clone().filter(|host| Address { host: host.clone(), port: 1 }.is_loopback());
+    let host = bind.unwrap_or_else(|| member.clients.host.clone());
+    let clients = Address { host, port: member.clients.port };
+    let door = door.unwrap_or(&member.operators);
+    let Some(address) = door.address(&clients).map_err(ConfigError::new)? else {
+        return Ok((None, Vec::new()));
+    };
+    let operators = resolve(name, &address)?;
+    if !settings.operators_open && !operators.ip().to_canonical().is_loopback() {
+        return Err(ConfigError::new(format!(
+            "{name} would answer operators on {operators}, where anybody could see who is \
+             connected: write `operators_open = true` in herd.toml if a firewall keeps strangers \
+             away, or a loopback address, or off"
+        )));
+    }
+    let others = member.peers.iter().map(|peers| peers.host.clone());
+    let mut hosts = Vec::from_iter(others.chain([address.host, member.clients.host.clone()]));
+    hosts.sort();
+    hosts.dedup();
+    Ok((Some(operators), hosts))
 }
 
 #[cfg(test)]
@@ -347,6 +390,34 @@ mod tests {
         let config = from_preset(&selector, Overrides::default()).unwrap();
         assert_eq!(config.client_address.to_string(), "127.0.0.9:20002");
         assert_eq!(config.peers[0].address.to_string(), "127.0.0.9:20103");
+        assert_eq!(config.operators.map(|at| at.to_string()).as_deref(), Some("127.0.0.9:20302"));
+    }
+
+    #[test]
+    fn operators_are_answered_on_loopback_unless_that_is_wished() {
+        let at = |text: &str, bind: Option<&str>, door: Option<&str>| {
+            let bind = bind.map(str::to_owned);
+            let selector = HerdSelector { bind, ..HerdSelector::default() };
+            let operators = door.map(|door| door.parse().unwrap());
+            let config =
+                from_file(text, &selector, Overrides { operators, ..Overrides::default() });
+            config.map(|config| config.operators.map(|address| address.to_string()))
+        };
+        let check = |found: Result<Option<String>, _>, expected: Option<&str>| {
+            assert_eq!(found.unwrap().as_deref(), expected);
+        };
+        check(at(FILE, None, None), Some("127.0.0.1:1300"));
+        check(at(FILE, Some("127.0.0.7"), None), Some("127.0.0.7:1300"));
+        check(at(FILE, None, Some("off")), None);
+        check(at(FILE, None, Some("127.0.0.3:9")), Some("127.0.0.3:9"));
+        let open = format!("open = true\n{}", FILE.replace("plain = true", ""));
+        check(at(&open, Some("0.0.0.0"), None), Some("127.0.0.1:1300"));
+        let wide = at(FILE, None, Some("0.0.0.0:9")).unwrap_err().to_string();
+        assert!(wide.contains("0.0.0.0:9") && wide.contains("`operators_open = true`"), "{wide}");
+        let open = format!("operators_open = true\n{FILE}");
+        check(at(&open, None, Some("0.0.0.0:9")), Some("0.0.0.0:9"));
+        let hosts = from_file(FILE, &HerdSelector::default(), Overrides::default()).unwrap();
+        assert_eq!(hosts.operator_hosts, ["127.0.0.1"]);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use herd_core::presets::{PRESETS, Preset, SERVERS};
 
-use super::herd::{Herd, Link, Member, PEER_PORT_OFFSET};
+use super::herd::{Herd, Link, Member, OPERATORS_PORT_OFFSET, OperatorsDoor, PEER_PORT_OFFSET};
 use super::{Address, ConfigError, PlainShape};
 
 /// The client port of a preset's first server; the others follow in their order.
@@ -13,8 +13,8 @@ pub const BASE_PORT: u16 = 12000;
 /// The host of a preset's servers.
 pub const HOST: &str = "127.0.0.1";
 
-/// The last base port whose herd still fits below 65536, peer ports included.
-pub const BASE_PORT_MAX: u16 = u16::MAX - PEER_PORT_OFFSET - (SERVERS as u16 - 1);
+/// The last base port whose herd still fits below 65536, the operators' ports included.
+pub const BASE_PORT_MAX: u16 = u16::MAX - OPERATORS_PORT_OFFSET - (SERVERS as u16 - 1);
 
 /// Until this year the course was about Twisted, whose `LineReceiver` knows only CR LF.
 const TWISTED_UNTIL: &str = "2017";
@@ -54,6 +54,7 @@ pub fn herd(preset: &Preset, host: &str, base_port: u16) -> Herd {
         name: (*name).to_owned(),
         clients: address(port),
         peers: Some(address(port + PEER_PORT_OFFSET)),
+        operators: OperatorsDoor::Usual,
         shape: shape.clone(),
     });
     let links = preset.links.iter().map(|(dials, accepts)| Link {
@@ -85,7 +86,8 @@ mod tests {
             }
         }
         let last = herd(&PRESETS[0], HOST, BASE_PORT_MAX);
-        assert_eq!(last.members[4].peers.as_ref().map(|peers| peers.port), Some(65535));
+        let Member { clients, operators, .. } = &last.members[4];
+        assert_eq!(operators.address(clients).unwrap().map(|at| at.port), Some(65535));
     }
 
     #[test]

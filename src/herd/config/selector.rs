@@ -90,7 +90,7 @@ impl HerdSelector {
             let max = presets::BASE_PORT_MAX;
             return Err(ConfigError::new(format!(
                 "base port {port} does not fit: write 1 to {max}, \
-                 so that five client ports and the peer ports 100 above them are free"
+                 so that five client ports and those 100 and 300 above them are free"
             )));
         }
         Ok(port)
@@ -125,10 +125,10 @@ mod tests {
             HerdSelector { preset: year("2019"), ..default() },
             "preset 2018 has no server Hill: it has Goloman, Hands, ",
         );
-        for base_port in [0, 65432] {
+        for base_port in [0, 65232] {
             refused(
                 HerdSelector { base_port: Some(base_port), ..default() },
-                "does not fit: write 1 to 65431",
+                "does not fit: write 1 to 65231",
             );
         }
     }

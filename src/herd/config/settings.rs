@@ -16,6 +16,7 @@ use herd_core::journal::keeper::Keep;
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub open: bool,
+    pub operators_open: bool,
     /// What peers must know. `None`: they are believed by their names.
     pub key_file: Option<PathBuf>,
     pub run_dir: PathBuf,
@@ -148,6 +149,7 @@ impl Default for Settings {
     fn default() -> Settings {
         let mut settings = Settings {
             open: false,
+            operators_open: false,
             key_file: None,
             run_dir: PathBuf::new(),
             run_dir_mode: 0,
@@ -278,6 +280,14 @@ const HERD: &[Knob] = &[
              because anybody who reaches a port could forge reports. `open = true` says that \
              you accept that, for instance because a firewall or a tunnel keeps strangers away. \
              With a key it changes nothing.",
+        )
+        .because("Only the operator can know who reaches a port."),
+    switch("operators_open", |s| &mut s.operators_open)
+        .means(
+            "Servers answer operators by HTTP (`operators` of a [[server]]), without asking who \
+             they are, and so on this machine only (127.0.0.1, ::1). `operators_open = true` \
+             allows other addresses, for instance because a firewall or a proxy keeps strangers \
+             away: they would see who is connected, and change nothing.",
         )
         .because("Only the operator can know who reaches a port."),
     path("run_dir", |s| &mut s.run_dir, "run")

@@ -19,6 +19,7 @@ pub enum Event<'a> {
         herd: &'a str,
         clients: &'a dyn Display,
         peers: &'a dyn Display,
+        operators: Option<SocketAddr>,
         connections_max: usize,
     },
     Stopping {
@@ -179,8 +180,10 @@ impl Event<'_> {
 
     fn level(&self) -> Level {
         match self {
-            Event::Connected { conn, .. } | Event::Closed { conn, .. }
-                if conn.kind() == ConnKind::Admin =>
+            Event::Connected { conn, .. }
+            | Event::Closed { conn, .. }
+            | Event::LineTimeout { conn }
+                if matches!(conn.kind(), ConnKind::Admin | ConnKind::Operator) =>
             {
                 Level::Debug
             }
@@ -212,17 +215,21 @@ fn kind(conn: ConnId) -> &'static str {
         ConnKind::Peer => "peer",
         ConnKind::Course => "course peer",
         ConnKind::Admin => "admin",
+        ConnKind::Operator => "operator",
     }
 }
 
 impl Display for Event<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Event::Listening { name, herd, clients, peers, connections_max } => write!(
-                f,
-                "server listening name={name} herd={herd} clients={clients} peers={peers} \
-                 connections_max={connections_max}"
-            ),
+            Event::Listening { name, herd, clients, peers, operators, connections_max } => {
+                let operators = operators.map_or("off".to_owned(), |it| it.to_string());
+                write!(
+                    f,
+                    "server listening name={name} herd={herd} clients={clients} peers={peers} \
+                     operators={operators} connections_max={connections_max}"
+                )
+            }
             Event::Stopping { drain } => {
                 write!(f, "server stopping drain_ms={}", drain.as_millis())
             }

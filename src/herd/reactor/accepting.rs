@@ -81,6 +81,7 @@ impl Reactor {
         let most = match kind {
             ConnKind::Client => self.shares.clients,
             ConnKind::Admin => self.shares.admins,
+            ConnKind::Operator => self.shares.operators,
             ConnKind::Peer | ConnKind::Course => usize::MAX,
         };
         most.saturating_sub(self.slots.alive(kind))
@@ -90,10 +91,12 @@ impl Reactor {
     /// tell us that clients are waiting there.
     pub(super) fn open_doors_again(&mut self) {
         let doors = [
-            (self.doors.client, ConnKind::Client, self.shares.clients),
-            (self.doors.admin, ConnKind::Admin, self.shares.admins),
+            (Some(self.doors.client), ConnKind::Client, self.shares.clients),
+            (Some(self.doors.admin), ConnKind::Admin, self.shares.admins),
+            (self.doors.operators, ConnKind::Operator, self.shares.operators),
         ];
         for (slot, kind, most) in doors {
+            let Some(slot) = slot else { continue };
             let has_room = self.room(kind) >= most.div_ceil(10);
             if let Some(Slot::Listener(listener)) = self.slots.at(slot)
                 && listener.is_full
@@ -121,6 +124,9 @@ impl Reactor {
         };
         let conn = admitted.filter(|&conn| self.register(conn))?;
         Event::Connected { conn, from }.log();
+        if kind == ConnKind::Operator {
+            self.make_room_for_operators(conn);
+        }
         self.tell(Input::Accepted { conn });
         Some(conn)
     }

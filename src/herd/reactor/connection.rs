@@ -3,7 +3,7 @@
 //! what we wait for.
 
 use std::io;
-use std::net::{IpAddr, Shutdown};
+use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use mio::{Interest, Registry, Token};
 use rustix::io::Errno;
 use rustix::net::{self, RecvFlags, SendFlags};
 
+use super::listener::canonical;
 use herd_core::names::ConnId;
 use herd_core::session::{Moment, Phase, Session};
 
@@ -189,13 +190,15 @@ impl Connection {
     }
 
     /// The address of the far end, one of IPv4 in its own form; `None` for a Unix socket.
-    pub fn peer_ip(&self) -> Option<IpAddr> {
+    pub fn peer_address(&self) -> Option<SocketAddr> {
         match &self.socket {
-            Socket::Tcp(stream, _) => {
-                stream.peer_addr().ok().map(|address| address.ip().to_canonical())
-            }
+            Socket::Tcp(stream, _) => stream.peer_addr().ok().map(canonical),
             Socket::Unix(..) => None,
         }
+    }
+
+    pub fn peer_ip(&self) -> Option<IpAddr> {
+        self.peer_address().map(|address| address.ip())
     }
 
     /// The ports of the two ends, ours first; none for a Unix socket.

@@ -2,7 +2,7 @@
 //! one sum: a holder that is not counted takes another's.
 //!
 //! ```text
-//!   ├ the house's ┼ peers, places ┼ strangers ┼ admin ┼──────────── clients ────────────┤
+//!   ├ the house's ┼ peers, places ┼ strangers ┼ admin ┼ operators ┼────── clients ──────┤
 //! ```
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -23,7 +23,9 @@ const FOR_EACH: usize = 2;
 const STRANGERS_MAX: usize = 64;
 /// Connections to the admin socket; each is answered at once.
 const ADMINS_MAX: usize = 16;
-/// Where few are left for clients, strangers and admins each get one part of this many.
+/// Connections to the operators' port: a few that scrape and probe.
+const OPERATORS_MAX: usize = 16;
+/// Where few are left for clients, strangers, admins and operators each get one part of this many.
 const PART: usize = 8;
 /// More than this is never asked of the system: each connection also costs the kernel memory.
 const WANTED: u64 = 200_000;
@@ -39,6 +41,8 @@ pub struct Shares {
     pub clients: usize,
     pub strangers: usize,
     pub admins: usize,
+    /// None if their door is closed.
+    pub operators: usize,
 }
 
 impl Shares {
@@ -47,7 +51,7 @@ impl Shares {
     /// # Errors
     /// They are too few for one of each kind: such a server would listen and answer no one.
     pub fn claim(config: &Config) -> Result<Shares, StartError> {
-        let (granted, needed) = (raise_limit(), ours(config) + 3);
+        let (granted, needed) = (raise_limit(), ours(config) + 4);
         if granted < needed {
             Err(StartError::Descriptors { granted, needed })
         } else {
@@ -60,9 +64,12 @@ impl Shares {
         let people = descriptors.saturating_sub(ours);
         let strangers = (people / PART).clamp(1, STRANGERS_MAX);
         let admins = (people / PART).clamp(1, ADMINS_MAX);
-        let possible = people.saturating_sub(strangers + admins).clamp(1, ConnId::SLOTS_MAX / 2);
+        let is_open = usize::from(config.operators.is_some());
+        let operators = is_open * (people / PART).clamp(1, OPERATORS_MAX);
+        let others = strangers + admins + operators;
+        let possible = people.saturating_sub(others).clamp(1, ConnId::SLOTS_MAX / 2);
         let wanted = config.limits.connections_max.unwrap_or(possible);
-        Shares { clients: wanted.min(possible), strangers, admins }
+        Shares { clients: wanted.min(possible), strangers, admins, operators }
     }
 }
 
@@ -100,13 +107,15 @@ mod tests {
         let mut config = configure("Bona", herd, preset, &selector, Overrides::default()).unwrap();
         let ours = ours(&config);
         for descriptors in 0..3_000 {
-            let Shares { clients, strangers, admins } = Shares::of(descriptors, &config);
-            assert!(clients > 0 && strangers > 0 && admins > 0);
-            let all = ours + clients + strangers + admins;
-            assert!(all <= descriptors.max(ours + 3), "{all} of {descriptors}");
+            let Shares { clients, strangers, admins, operators } = Shares::of(descriptors, &config);
+            assert!(clients > 0 && strangers > 0 && admins > 0 && operators > 0);
+            let all = ours + clients + strangers + admins + operators;
+            assert!(all <= descriptors.max(ours + 4), "{all} of {descriptors}");
             assert!(descriptors < 3 * ours || clients > (descriptors - ours) / 2);
         }
         assert_eq!(Shares::of(2_000, &config).strangers, STRANGERS_MAX);
+        config.operators = None;
+        assert_eq!(Shares::of(2_000, &config).operators, 0);
         config.limits.connections_max = Some(7);
         assert_eq!(Shares::of(2_000, &config).clients, 7);
     }

@@ -97,6 +97,9 @@ impl Reactor {
         self.tell(Input::Draining);
         self.slots.remove_listener(self.doors.client);
         self.slots.remove_listener(self.doors.peer);
+        if let Some(operators) = self.doors.operators {
+            self.slots.remove_listener(operators);
+        }
         for conn in self.slots.names() {
             self.dismiss(conn);
         }

@@ -12,6 +12,7 @@ use std::io;
 use super::connection::Filled;
 use super::turn_steps::Readiness;
 use super::{READ_BUDGET, Reactor, Slot, other_protocols};
+use crate::http;
 use crate::logging::events::Event;
 use herd_core::border::Input;
 use herd_core::driver::{Driver, TurnBounds};
@@ -105,6 +106,7 @@ impl Reactor {
             }
             ConnKind::Peer => (LineLimits::equal(limits.peer_line_bytes_max), PEER_LINES_MAX),
             ConnKind::Admin => (LineLimits::equal(ADMIN_LINE_BYTES_MAX), LINES_MAX),
+            ConnKind::Operator => (LineLimits::equal(http::HEAD_BYTES_MAX), LINES_MAX),
         };
         let lines_max = self.work.lines_max(conn.kind(), alone);
         TurnBounds { line, lines_max, newcomers_max: self.newcomers_max(conn) }
@@ -114,6 +116,7 @@ impl Reactor {
     pub(super) fn dispatch(&mut self, conn: ConnId, lines: &mut Lines<'_>, is_first: bool) {
         match conn.kind() {
             ConnKind::Admin => return self.answer_admin(conn, lines),
+            ConnKind::Operator => return self.answer_operator(conn, lines),
             ConnKind::Client if is_first => {
                 let line_bytes_max = self.config.limits.line_bytes_max;
                 if let Some(protocol) = other_protocols::language(lines.bytes(), line_bytes_max) {

@@ -31,7 +31,7 @@ impl Reactor {
         let unfinished = unfinished.chain(self.unfinished_peers.iter().chain(waiting).copied());
         self.check_queue("unfinished", unfinished, |flags| flags.unfinished);
         self.check_queue("to be flushed", self.to_flush.iter().copied(), |flags| flags.to_flush);
-        for kind in [ConnKind::Client, ConnKind::Peer, ConnKind::Course, ConnKind::Admin] {
+        for kind in ConnKind::ALL {
             let alive = self.slots.living().filter(|connection| connection.id().kind() == kind);
             assert_eq!(self.slots.alive(kind), alive.count(), "{kind:?}");
         }

@@ -135,6 +135,6 @@ impl Listener {
 }
 
 /// An IPv4 address in its own form, even where it came through a socket of IPv6.
-fn canonical(address: SocketAddr) -> SocketAddr {
+pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }

@@ -31,6 +31,7 @@ mod accepting;
 mod admin;
 mod clocks;
 mod connection;
+mod connections;
 mod deadlines;
 mod descriptors;
 mod dialing;
@@ -41,6 +42,7 @@ mod journal;
 mod listener;
 mod newcomers;
 mod notes;
+mod operators;
 mod other_protocols;
 mod outbound;
 mod question_queue;
@@ -139,6 +141,8 @@ pub struct Reactor {
     drain: Option<Drain>,
     /// Those who are sent all that is known.
     dumps: Vec<admin::Dump>,
+    /// Connections of operators, in the order in which they came, and some that have ended.
+    operators: Vec<ConnId>,
     /// If answers wait until what they rest on is kept.
     keeping: Option<Box<Keeping>>,
     give_up_name: Option<Box<dyn FnOnce()>>,

@@ -74,6 +74,11 @@ impl Places {
         Places { name, source, body: Vec::new() }
     }
 
+    /// Whether a file or the atlas is still being read.
+    pub fn are_loading(&self) -> bool {
+        matches!(&self.source, Answerer::Local { held: Held::NotYet, .. })
+    }
+
     /// Whether questions are answered from memory by now, be it that there are no places.
     pub fn can_answer(&self) -> bool {
         matches!(&self.source, Answerer::Local { held, .. } if !matches!(held, Held::NotYet))

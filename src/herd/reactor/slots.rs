@@ -35,9 +35,9 @@ pub struct Slots {
     places: usize,
     next_serial: u64,
     /// Connections alive, by their kind.
-    alive: [usize; 4],
+    alive: [usize; ConnKind::ALL.len()],
     /// Connections since the start, by their kind.
-    admitted: [u64; 4],
+    admitted: [u64; ConnKind::ALL.len()],
 }
 
 impl Slots {
@@ -47,8 +47,8 @@ impl Slots {
             graveyard: Vec::new(),
             places: 0,
             next_serial: 1,
-            alive: [0; 4],
-            admitted: [0; 4],
+            alive: [0; ConnKind::ALL.len()],
+            admitted: [0; ConnKind::ALL.len()],
         }
     }
 

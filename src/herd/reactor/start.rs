@@ -134,6 +134,8 @@ pub struct Doors {
     pub client: usize,
     pub peer: usize,
     pub admin: usize,
+    /// Unless it is off.
+    pub operators: Option<usize>,
 }
 
 /// Lets a write beyond the system's limit on the size of files fail as one to a full disk does.
@@ -172,6 +174,7 @@ impl Reactor {
             herd: &config.herd,
             clients: &config.client_address,
             peers: &config.peer_address,
+            operators: config.operators,
             connections_max: shares.clients,
         }
         .log();
@@ -206,6 +209,7 @@ impl Reactor {
             shares,
             drain: None,
             dumps: Vec::new(),
+            operators: Vec::new(),
             keeping,
             give_up_name: None,
             trace,
@@ -228,6 +232,7 @@ fn open_doors(
 ) -> Result<Doors, StartError> {
     let client = listen(config.client_address, "client")?;
     let peer = listen(config.peer_address, "peer")?;
+    let operators = config.operators.map(|address| listen(address, "operators'")).transpose()?;
     // The path is ours by the lock of the run directory; a crash leaves the file behind.
     let _ = fs::remove_file(&admin_path);
     let admin = UnixListener::bind(&admin_path)
@@ -236,8 +241,11 @@ fn open_doors(
         client: slots.add_listener(|slot| Listener::tcp(slot, ConnKind::Client, client)),
         peer: slots.add_listener(|slot| Listener::tcp(slot, ConnKind::Peer, peer)),
         admin: slots.add_listener(|slot| Listener::unix(slot, ConnKind::Admin, admin)),
+        operators: operators.map(|socket| {
+            slots.add_listener(|slot| Listener::tcp(slot, ConnKind::Operator, socket))
+        }),
     };
-    for slot in [doors.client, doors.peer, doors.admin] {
+    for slot in [doors.client, doors.peer, doors.admin].into_iter().chain(doors.operators) {
         if let Some(Slot::Listener(listener)) = slots.at(slot) {
             listener
                 .register(poll.registry())
@@ -377,7 +385,7 @@ mod tests {
         let selector = HerdSelector::default();
         let (herd, preset) = selector.herd(Some("Hill")).unwrap();
         let mut config = configure("Hill", herd, preset, &selector, Overrides::default()).unwrap();
-        let shares = Shares { clients: 9, strangers: 7, admins: 5 };
+        let shares = Shares { clients: 9, strangers: 7, admins: 5, operators: 3 };
         let settings = super::settings(&config, shares).unwrap();
         assert_eq!(settings.strangers_max, 7);
         assert!(settings.keys.is_empty());

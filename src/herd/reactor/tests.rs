@@ -27,11 +27,13 @@ pub(super) fn reactor(dir: &std::path::Path) -> (Reactor, [SocketAddr; 2]) {
     let free = |_| TcpListener::bind("127.0.0.1:0").unwrap();
     for _ in 0..100 {
         // The ports are free again when this line is over, and nearly always still are later.
-        let addresses = [0, 1].map(free).map(|listener| listener.local_addr().unwrap());
-        [config.client_address, config.peer_address] = addresses;
+        let addresses = [0, 1, 2].map(free).map(|listener| listener.local_addr().unwrap());
+        let [clients, peers, operators] = addresses;
+        (config.client_address, config.peer_address) = (clients, peers);
+        config.operators = Some(operators);
         let log = logging::start(dir, "Bailey", LevelFilter::Off, 0o640).unwrap();
         match Reactor::start(config.clone(), dir.join("sock"), log) {
-            Ok(reactor) => return (reactor, addresses),
+            Ok(reactor) => return (reactor, [clients, peers]),
             Err(StartError::Taken { .. }) => {}
             Err(error) => panic!("{error}"),
         }
@@ -102,7 +104,11 @@ impl House {
 
     /// A connection through this door, both its ends.
     pub fn come(&mut self, kind: ConnKind) -> (TcpStream, ConnId) {
-        let address = if kind == ConnKind::Peer { self.peers } else { self.clients };
+        let address = match kind {
+            ConnKind::Peer => self.peers,
+            ConnKind::Operator => self.reactor.config.operators.unwrap(),
+            _ => self.clients,
+        };
         let before = self.reactor.slots.names();
         let stream = TcpStream::connect(address).unwrap();
         // Else the kernel may keep the second of two writes for longer than minutes last here.

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::super::herd::{Herd, Link, Member, PEER_PORT_OFFSET, parse_name};
+use super::super::herd::{Herd, Link, Member, OperatorsDoor, PEER_PORT_OFFSET, parse_name};
 use super::super::{Address, ConfigError, PlainShape};
 use super::Source;
 
@@ -24,6 +24,7 @@ pub(super) struct ServerTable {
     name: Spanned<String>,
     clients: Spanned<Address>,
     peers: Option<Spanned<Address>>,
+    operators: Option<Spanned<String>>,
     #[serde(default)]
     plain: bool,
     shape: Option<Spanned<PlainShape>>,
@@ -45,6 +46,9 @@ impl Source<'_> {
         for (position, table) in tables.server.iter().enumerate() {
             let member = self.member(&herd, table, &tables.server[..position])?;
             herd.members.push(member);
+        }
+        for (position, table) in tables.server.iter().enumerate() {
+            self.check_operators(&herd, position, table)?;
         }
         for (position, pair) in tables.links.iter().enumerate() {
             let link = self.link(&herd, pair, &tables.links[..position])?;
@@ -88,7 +92,44 @@ impl Source<'_> {
             let message = format!("{name} cannot serve clients and peers on the same {peers}");
             return Err(self.error(table.clients.span(), &message));
         }
-        Ok(Member { name, clients, peers: Some(peers), shape: PlainShape::default() })
+        let operators = match &table.operators {
+            None => OperatorsDoor::Usual,
+            Some(text) => {
+                text.get_ref().parse().map_err(|why: String| self.line_error(text.span(), &why))?
+            }
+        };
+        Ok(Member { name, clients, peers: Some(peers), operators, shape: PlainShape::default() })
+    }
+
+    /// Ports for operators that are others' already. Each may be on the loopback of a machine of
+    /// its own, so two of them are compared only if their servers are on one.
+    fn check_operators(
+        &self,
+        herd: &Herd,
+        position: usize,
+        table: &ServerTable,
+    ) -> Result<(), ConfigError> {
+        let span = table.operators.as_ref().map_or(table.clients.span(), Spanned::span);
+        let (earlier, member) = (&herd.members[..position], &herd.members[position]);
+        let address = match member.operators.address(&member.clients) {
+            Ok(Some(address)) => address,
+            Ok(None) => return Ok(()),
+            Err(why) => return Err(self.error(span, &why)),
+        };
+        let is_beside = |other: &&Member| other.clients.host == member.clients.host;
+        let is_theirs = |other: &&Member| {
+            let theirs = other.operators.address(&other.clients).ok().flatten();
+            theirs.is_some_and(|theirs| theirs.same_as(&address))
+        };
+        let beside = || earlier.iter().filter(is_beside).find(is_theirs);
+        herd.taken_by(&address).or_else(beside).map_or(Ok(()), |other| {
+            let message = format!(
+                "{address}, for operators, belongs to {} already: give {} other `operators`, or \
+                 \"off\"",
+                other.name, member.name
+            );
+            Err(self.error(span, &message))
+        })
     }
 
     fn course_server(
@@ -101,6 +142,10 @@ impl Source<'_> {
             let message = format!("{name} is plain and so has no port for peers: remove `peers`");
             return Err(self.error(peers.span(), &message));
         }
+        if let Some(operators) = &table.operators {
+            let message = format!("{name} is plain and so has no port for operators: remove it");
+            return Err(self.error(operators.span(), &message));
+        }
         if !clients.is_loopback() {
             let message = format!(
                 "{name} is plain and so must be on loopback, not on {clients}: \
@@ -109,7 +154,7 @@ impl Source<'_> {
             return Err(self.error(table.clients.span(), &message));
         }
         let shape = table.shape.as_ref().map(|shape| shape.get_ref().clone()).unwrap_or_default();
-        Ok(Member { name, clients, peers: None, shape })
+        Ok(Member { name, clients, peers: None, operators: OperatorsDoor::Off, shape })
     }
 
     /// An address that can be dialled and that nobody else has.
