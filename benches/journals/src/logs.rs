@@ -176,10 +176,14 @@ impl Disk for Folder {
                 file.seek(SeekFrom::Start(header.len() as u64))?;
             }
             file.sync_all()?;
-            File::open(&self.dir)?.sync_all()?;
             Ok(Arc::new(file))
         };
         make().map_err(|_: std::io::Error| Trouble::Failed)
+    }
+
+    fn sync_names(&self) -> std::result::Result<(), Trouble> {
+        let synced = File::open(&self.dir).and_then(|dir| dir.sync_all());
+        synced.map_err(|_| Trouble::Failed)
     }
 
     fn write(&self, file: &Arc<File>, bytes: &[u8]) -> std::result::Result<usize, Trouble> {

@@ -5,6 +5,7 @@
 //! *Files* are appended to, made long, or filled with zeros. All go in turns, in several rounds, so
 //! that what else the machine does hits all of them alike.
 
+mod figures;
 mod files;
 mod logs;
 mod writers;
