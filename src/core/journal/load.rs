@@ -125,15 +125,30 @@ pub struct Past {
     pub oldest: u32,
 }
 
-/// A line of a report that was found.
+/// Lines of reports that were found together: a frame's.
 #[derive(Clone, Copy, Debug)]
 pub struct Found<'a> {
-    /// Without its newline.
-    pub line: &'a [u8],
-    /// It is on the disk for certain. Others may be in the system's memory alone, even after
+    /// Each with its newline.
+    pub text: &'a [u8],
+    /// They are on the disk for certain. Others may be in the system's memory alone, even after
     /// another sync: an earlier one may have failed, which a new process cannot know. They must be
     /// written again.
     pub is_synced: bool,
+}
+
+impl<'a> Found<'a> {
+    /// The lines without their newlines.
+    pub fn lines(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        lines(self.text)
+    }
+
+    /// Gives each line to `take`, which says whether it is a report.
+    ///
+    /// # Errors
+    /// The first that is none.
+    pub fn each(&self, mut take: impl FnMut(&'a [u8]) -> bool) -> Result<(), &'a [u8]> {
+        self.lines().find(|line| !take(line)).map_or(Ok(()), Err)
+    }
 }
 
 /// Reads the segments of journals, one after the other, and then knows what is missing. The newest
@@ -165,8 +180,8 @@ struct Seen {
 }
 
 impl Survey {
-    /// Reads one segment. Each line of a report is given to `take`, without its newline, which says
-    /// whether it is one.
+    /// Reads one segment. The lines of reports are given to `take`, a frame's at a time, so that it
+    /// can look ahead; it gives back one that is no report.
     ///
     /// # Errors
     ///
@@ -175,15 +190,15 @@ impl Survey {
         &mut self,
         id: SegmentId,
         segment: &[u8],
-        mut take: impl FnMut(Found<'_>) -> bool,
+        mut take: impl for<'a> FnMut(Found<'a>) -> Result<(), &'a [u8]>,
     ) -> Result<(), UnknownLine> {
+        let unknown = |line| UnknownLine { id, line: String::from_utf8_lossy(line).into_owned() };
         let journal = self.journals.entry(id.journal).or_default();
-        facts(id, segment).for_each(|fact| journal.note(fact));
-        let synced = journal.synced_of(id.number);
-        let mut pieces = Pieces::of(id, segment);
+        let (mut pieces, mut reports) = (Pieces::of(id, segment), Vec::new());
         let (len, end) = (segment.len() as u64, pieces.offset() as u64);
         let mut seen = Seen { len, end, bad: Vec::new() };
         self.findings.segments += 1;
+        // What a segment says of itself stands anywhere in it, so reports are taken later.
         while let Some(piece) = pieces.next() {
             let frame = match piece {
                 Piece::Frame(frame) => frame,
@@ -193,17 +208,21 @@ impl Survey {
                 }
             };
             seen.end = pieces.offset() as u64;
-            self.findings.frames += u64::from(frame.reports > 0);
-            self.findings.reports += frame.reports as u64;
+            if frame.reports > 0 {
+                self.findings.frames += 1;
+                self.findings.reports += frame.reports as u64;
+                reports.push((seen.end, frame.payload));
+                continue;
+            }
             for line in lines(frame.payload) {
-                let found = Found { line, is_synced: seen.end <= synced };
-                if Fact::parse(line).is_none() && !take(found) {
-                    let line = String::from_utf8_lossy(line).into_owned();
-                    return Err(UnknownLine { id, line });
-                }
+                journal.note(Fact::parse(line).ok_or_else(|| unknown(line))?);
             }
         }
+        let synced = journal.synced_of(id.number);
         journal.seen.insert(id.number, seen);
+        for (end, text) in reports {
+            take(Found { text, is_synced: end <= synced }).map_err(unknown)?;
+        }
         Ok(())
     }
 
@@ -227,15 +246,6 @@ impl Survey {
         self.findings.damaged.sort_by_key(|damage| (damage.id, damage.bytes.start));
         self.findings
     }
-}
-
-/// What a segment says of its journal.
-fn facts(id: SegmentId, segment: &[u8]) -> impl Iterator<Item = Fact> {
-    let frames = Pieces::of(id, segment).filter_map(|piece| match piece {
-        Piece::Frame(frame) if frame.reports == 0 => Some(frame.payload),
-        _ => None,
-    });
-    frames.flat_map(lines).filter_map(Fact::parse)
 }
 
 fn lines(payload: &[u8]) -> impl Iterator<Item = &[u8]> {

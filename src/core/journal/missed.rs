@@ -14,16 +14,19 @@
 
 use std::ops::Range;
 
+use arrayvec::ArrayVec;
+
 use super::breaker::WhenBroken;
 use super::keeper::Keeper;
 use super::load::Found;
-use crate::Server;
 use crate::border::Outputs;
 use crate::clock::PosixTime;
 use crate::peers::link::Marks;
 use crate::store::digest::{LEAVES, Leaf, Node};
+use crate::store::record::Record;
 use crate::store::{Key, Place, Verdict};
-use crate::wire::Report;
+use crate::wire::{Report, fast_path};
+use crate::{LINES_AHEAD, Server};
 
 /// The account of what the disk has been given.
 pub(crate) struct Journaling {
@@ -167,22 +170,52 @@ impl Server {
         }
     }
 
-    /// Takes a report that was found in the journal, when the server starts: nobody hears of it. If
-    /// it is not certain that the disk has it, it is written again. Says whether it is spelled as a
-    /// report.
-    pub fn restore(&mut self, found: Found<'_>) -> bool {
-        let Some(report) = Report::of_line(found.line) else { return false };
+    /// Takes reports that were found in the journal, when the server starts: nobody hears of them.
+    /// If it is not certain that the disk has them, they are written again.
+    ///
+    /// # Errors
+    /// A line that is not spelled as a report.
+    pub fn restore<'a>(&mut self, found: Found<'a>) -> Result<(), &'a [u8]> {
+        let mut lines = found.lines();
+        loop {
+            // A million clients are more than a cache holds: several are looked up together.
+            let mut ahead = ArrayVec::<_, LINES_AHEAD>::new();
+            for line in lines.by_ref().take(LINES_AHEAD) {
+                let usual = fast_path::at(line);
+                let text = usual.and_then(|_| line.strip_prefix(b"AT "));
+                let report = usual.or_else(|| Report::of_line(line)).ok_or(line)?;
+                ahead.push((self.store.key(report.client), report, text));
+            }
+            if ahead.is_empty() {
+                return Ok(());
+            }
+            self.store.fetch_ahead::<LINES_AHEAD>(ahead.iter().map(|(key, ..)| *key));
+            for (key, report, text) in ahead {
+                self.restore_one(key, (&report, text), found.is_synced);
+            }
+        }
+    }
+
+    /// `text` is what `Report::write_fields` writes, if that lies there.
+    fn restore_one(
+        &mut self,
+        key: Key,
+        (report, text): (&Report<'_>, Option<&[u8]>),
+        is_synced: bool,
+    ) {
         if *report.server == *self.settings.name {
             self.stamps.restore(PosixTime::heard_at(report.stamp, report.skew));
         }
-        let leaf = self.store.key(report.client).leaf();
-        if let Verdict::News { .. } = self.store.put(&report)
-            && !found.is_synced
+        let verdict = match text {
+            Some(text) => self.store.put_record(key, Record::of(report, text), text),
+            None => self.store.put(report),
+        };
+        if let Verdict::News { leaf } = verdict
+            && !is_synced
             && let Some(journaling) = &mut self.journaling
         {
             journaling.missed.add(leaf.into());
         }
-        true
     }
 }
 
@@ -327,14 +360,41 @@ mod tests {
     #[test]
     fn stamps_go_on_after_a_restart() {
         let mut server = server();
-        let line = b"AT Anna +93.5 kiwi +1-1 7";
-        assert!(server.restore(Found { line, is_synced: true }));
+        let text = b"AT Anna +93.5 kiwi +1-1 7\n";
+        server.restore(Found { text, is_synced: true }).unwrap();
         assert!(!server.is_journal_behind());
         assert_eq!(
             say(&mut server, "IAMAT kiwi +2-2 8\n").1,
             "AT Anna +92.500000001 kiwi +2-2 8\n"
         );
-        assert!(server.restore(Found { line: b"AT Bert +1 fig +1-1 7", is_synced: false }));
+        server.restore(Found { text: b"AT Bert +1 fig +1-1 7\n", is_synced: false }).unwrap();
         assert!(server.is_journal_behind(), "the disk may not have it");
+    }
+
+    /// Goal: what is usual and what is not is held as it was told, and what is no report is named.
+    #[test]
+    fn frames_are_restored_whatever_they_hold() {
+        let usual = |client: usize| {
+            format!(
+                "AT Anna +0.250000000 client{client} +34.068930-118.445127 1520023934.000000001\n"
+            )
+        };
+        let mut text: String = (0..3 * LINES_AHEAD).map(usual).collect();
+        text.insert_str(usual(0).len(), "AT Bert +1 fig +1-1 7\n");
+        text += &usual(0).replace("934.0", "935.0");
+        let mut restored = server();
+        restored.restore(Found { text: text.as_bytes(), is_synced: true }).unwrap();
+        let mut told = Vec::new();
+        for client in ["client0", "client1", "fig", "client47"] {
+            let held = restored.store().find(client.as_bytes());
+            held.expect(client).write_line(&mut told);
+        }
+        let expected = [&usual(0).replace("934.0", "935.0"), &usual(1), "AT Bert +1 fig +1-1 7\n"];
+        assert_eq!(String::from_utf8(told).unwrap(), expected.concat() + &usual(47));
+        assert_eq!(restored.store().len(), 3 * LINES_AHEAD + 1);
+
+        text.push_str("AT Bert +1 fig\n");
+        let found = Found { text: text.as_bytes(), is_synced: true };
+        assert_eq!(server().restore(found), Err(&b"AT Bert +1 fig"[..]));
     }
 }

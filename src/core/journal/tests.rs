@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::frame::{Fact, HEADER_BYTES, Header, HeaderError, write_facts, write_reports};
-use super::load::{Damage, Findings, Found, Piece, Pieces, Survey};
+use super::load::{Damage, Findings, Piece, Pieces, Survey};
 use super::{JournalId, SegmentId};
 
 const JOURNAL: JournalId = JournalId(0x9f3a_0000_0000_0001);
@@ -42,11 +42,11 @@ fn segment(number: u32, random: &mut fastrand::Rng) -> (Vec<u8>, BTreeSet<Vec<u8
 fn survey<'a>(segments: impl IntoIterator<Item = (u32, &'a [u8])>) -> (Findings, Vec<Vec<u8>>) {
     let (mut survey, mut lines) = (Survey::default(), Vec::new());
     for (number, segment) in segments {
-        let take = |found: Found<'_>| {
-            lines.push([found.line, b"\n"].concat());
-            found.line.starts_with(b"AT ")
+        let mut take = |line: &[u8]| {
+            lines.push([line, b"\n"].concat());
+            line.starts_with(b"AT ")
         };
-        survey.read(segment_id(number), segment, take).unwrap();
+        survey.read(segment_id(number), segment, |found| found.each(&mut take)).unwrap();
     }
     (survey.finish(), lines)
 }
@@ -298,7 +298,7 @@ fn anything_can_be_read() {
 fn what_a_later_version_says_is_not_skipped() {
     let mut segment = header(1);
     write_reports(segment_id(1), HEADER_BYTES as u64, b"FORGET kiwi\n", &mut segment);
-    let unknown =
-        Survey::default().read(segment_id(1), &segment, |found| found.line.starts_with(b"AT "));
+    let unknown = Survey::default()
+        .read(segment_id(1), &segment, |found| found.each(|line| line.starts_with(b"AT ")));
     assert_eq!(unknown.unwrap_err().line, "FORGET kiwi");
 }

@@ -83,11 +83,8 @@ fn read(dir: &Path) -> Result<(Loaded, Store), Failure> {
 }
 
 fn read_into(dir: &Path, store: &mut Store) -> Result<Loaded, Failure> {
-    let take = |found: herd_core::journal::load::Found<'_>| {
-        let report = Report::of_line(found.line);
-        report.map(|report| store.put(&report)).is_some()
-    };
-    Ok(load(dir, None, take)?)
+    let mut put = |line: &[u8]| Report::of_line(line).map(|report| store.put(&report)).is_some();
+    Ok(load(dir, None, |found| found.each(&mut put))?)
 }
 
 fn write_text(out: &mut impl Write, dir: &Path, loaded: &Loaded, store: &Store) -> io::Result<()> {

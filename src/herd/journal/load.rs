@@ -81,7 +81,7 @@ pub struct Loaded {
     pub owner: Option<Owner>,
 }
 
-/// Reads all segments in a directory, the newest first, and gives `take` each line of a report.
+/// Reads all segments in a directory, the newest first, and gives `take` the lines of reports.
 /// With an owner, it is an error if the files are not its.
 ///
 /// # Errors
@@ -89,7 +89,7 @@ pub struct Loaded {
 pub fn load(
     path: &Path,
     owner: Option<&Owner>,
-    mut take: impl FnMut(Found<'_>) -> bool,
+    mut take: impl for<'a> FnMut(Found<'a>) -> Result<(), &'a [u8]>,
 ) -> Result<Loaded, LoadError> {
     let unreadable = |path: &Path, error| LoadError::Unreadable { path: path.to_owned(), error };
     let files = segments(path).map_err(|error| unreadable(path, error))?;
