@@ -19,6 +19,7 @@ use arrayvec::ArrayVec;
 use super::breaker::WhenBroken;
 use super::keeper::Keeper;
 use super::load::Found;
+use crate::Server;
 use crate::border::Outputs;
 use crate::clock::PosixTime;
 use crate::peers::link::Marks;
@@ -26,7 +27,9 @@ use crate::store::digest::{LEAVES, Leaf, Node};
 use crate::store::record::Record;
 use crate::store::{Key, Place, Verdict};
 use crate::wire::{Report, fast_path};
-use crate::{LINES_AHEAD, Server};
+
+/// Reports of a journal that are looked up together.
+const REPORTS_AHEAD: usize = 16;
 
 /// The account of what the disk has been given.
 pub(crate) struct Journaling {
@@ -179,8 +182,8 @@ impl Server {
         let mut lines = found.lines();
         loop {
             // A million clients are more than a cache holds: several are looked up together.
-            let mut ahead = ArrayVec::<_, LINES_AHEAD>::new();
-            for line in lines.by_ref().take(LINES_AHEAD) {
+            let mut ahead = ArrayVec::<_, REPORTS_AHEAD>::new();
+            for line in lines.by_ref().take(REPORTS_AHEAD) {
                 let usual = fast_path::at(line);
                 let text = usual.and_then(|_| line.strip_prefix(b"AT "));
                 let report = usual.or_else(|| Report::of_line(line)).ok_or(line)?;
@@ -189,7 +192,7 @@ impl Server {
             if ahead.is_empty() {
                 return Ok(());
             }
-            self.store.fetch_ahead::<LINES_AHEAD>(ahead.iter().map(|(key, ..)| *key));
+            self.store.fetch_ahead::<REPORTS_AHEAD>(ahead.iter().map(|(key, ..)| *key));
             for (key, report, text) in ahead {
                 self.restore_one(key, (&report, text), found.is_synced);
             }
@@ -379,7 +382,7 @@ mod tests {
                 "AT Anna +0.250000000 client{client} +34.068930-118.445127 1520023934.000000001\n"
             )
         };
-        let mut text: String = (0..3 * LINES_AHEAD).map(usual).collect();
+        let mut text: String = (0..3 * REPORTS_AHEAD).map(usual).collect();
         text.insert_str(usual(0).len(), "AT Bert +1 fig +1-1 7\n");
         text += &usual(0).replace("934.0", "935.0");
         let mut restored = server();
@@ -391,7 +394,7 @@ mod tests {
         }
         let expected = [&usual(0).replace("934.0", "935.0"), &usual(1), "AT Bert +1 fig +1-1 7\n"];
         assert_eq!(String::from_utf8(told).unwrap(), expected.concat() + &usual(47));
-        assert_eq!(restored.store().len(), 3 * LINES_AHEAD + 1);
+        assert_eq!(restored.store().len(), 3 * REPORTS_AHEAD + 1);
 
         text.push_str("AT Bert +1 fig\n");
         let found = Found { text: text.as_bytes(), is_synced: true };
