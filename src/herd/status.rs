@@ -5,6 +5,7 @@
 //! JSON. `dump` is answered with what the server knows.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +13,47 @@ use serde::{Deserialize, Serialize};
 pub const QUESTION: &str = "status\n";
 /// The line that asks for all reports: AT lines, and an empty one behind the last.
 pub const DUMP: &str = "dump\n";
+
+/// What a server is told to do with its journal. It is answered with an [`Outcome`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Write all that is known anew, so that older files can go.
+    Compact,
+    /// Remove no file for so long; `None`: remove files again.
+    Hold(Option<Duration>),
+}
+
+/// A sentence: what a server does now, or why it does not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    Done(String),
+    Refused(String),
+}
+
+impl Order {
+    /// What is said to the admin socket, without a newline.
+    pub fn parse(line: &[u8]) -> Option<Order> {
+        match std::str::from_utf8(line).ok()?.strip_prefix("journal ")? {
+            "compact" => Some(Order::Compact),
+            "hold off" => Some(Order::Hold(None)),
+            order => {
+                let ms = order.strip_prefix("hold ")?.parse().ok()?;
+                Some(Order::Hold(Some(Duration::from_millis(ms))))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Order {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Order::Compact => f.write_str("journal compact"),
+            Order::Hold(None) => f.write_str("journal hold off"),
+            Order::Hold(Some(time)) => write!(f, "journal hold {}", time.as_millis()),
+        }
+    }
+}
 
 /// One server, as it sees itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -167,6 +209,9 @@ pub struct JournalStatus {
     pub unsynced_ms: u64,
     /// Bytes of all files.
     pub file_bytes: u64,
+    /// No file is removed for so long (`herd journal hold`).
+    #[serde(default)]
+    pub held_ms: u64,
     /// Answers wait for the disk.
     pub answers_wait: bool,
     /// They have waited for too long; `when_broken` says what becomes of reports: `refuse` or

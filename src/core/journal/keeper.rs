@@ -61,6 +61,10 @@ pub struct Keeper {
     /// It has lost something again before all was there.
     fails_again: bool,
     compaction: Compaction,
+    /// An operator wants everything laid anew.
+    is_walk_wanted: bool,
+    /// Files are not removed for now, however long the journal becomes.
+    keeps_files: bool,
     held: VecDeque<Held>,
 }
 
@@ -86,6 +90,8 @@ impl Keeper {
             is_loss_untold: false,
             fails_again: false,
             compaction: Compaction::Idle,
+            is_walk_wanted: false,
+            keeps_files: false,
             held: VecDeque::new(),
         }
     }
@@ -230,13 +236,26 @@ impl Keeper {
         self.compaction.begin(self.progress.segment);
     }
 
-    /// Whether everything must be laid anew, because the journal is too long for reports that take
-    /// `live_bytes`. True once for each time.
+    /// Everything is to be laid anew when it is next asked whether that is due.
+    pub fn want_walk(&mut self) {
+        self.is_walk_wanted = true;
+    }
+
+    /// No file is removed for now, or files are removed again. Meanwhile no length makes a walk
+    /// due: it would save nothing.
+    pub fn keep_files(&mut self, keeps_files: bool) {
+        self.keeps_files = keeps_files;
+    }
+
+    /// Whether everything must be laid anew, because an operator wants it or the journal is too
+    /// long for reports that take `live_bytes`. True once for each time.
     pub fn begin_walk_if_due(&mut self, live_bytes: u64) -> bool {
         let Sizes { segment_bytes, room, .. } = self.sizes;
         let is_long = self.progress.bytes > room * live_bytes + 2 * segment_bytes;
-        let is_due = is_long && self.compaction == Compaction::Idle;
+        let is_wanted = self.is_walk_wanted || (is_long && !self.keeps_files);
+        let is_due = is_wanted && self.compaction == Compaction::Idle;
         if is_due {
+            self.is_walk_wanted = false;
             self.begin_walk();
         }
         is_due

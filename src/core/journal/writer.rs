@@ -64,7 +64,7 @@ pub enum Trouble {
 }
 
 /// Names that stand in every header.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner {
     /// The herd's.
     pub herd: Vec<u8>,
@@ -314,6 +314,11 @@ impl<F: Clone> Writer<F> {
         self.write(disk, b"")?;
         let is_needed = |id: &SegmentId| id.journal == self.journal && id.number >= oldest;
         Ok(self.past.lengths.keys().filter(|id| !is_needed(id)).copied().collect())
+    }
+
+    /// All segments that were not removed.
+    pub fn segments(&self) -> impl Iterator<Item = SegmentId> {
+        self.past.lengths.keys().copied()
     }
 
     /// A segment has been removed.

@@ -131,7 +131,12 @@ fn scarce(what: &str, error: &io::Error) -> Option<Failure> {
 
 impl From<JournalLoadError> for Failure {
     fn from(error: JournalLoadError) -> Failure {
-        let error = JournalError::Load(error);
+        Failure::from(JournalError::Load(error))
+    }
+}
+
+impl From<JournalError> for Failure {
+    fn from(error: JournalError) -> Failure {
         Failure::new(Exit::from(&error), error.to_string())
     }
 }
@@ -141,7 +146,8 @@ impl From<&JournalError> for Exit {
         match error {
             JournalError::Directory(DirectoryError::Locked { .. }) => Exit::Taken,
             JournalError::Directory(DirectoryError::Unusable { .. })
-            | JournalError::Load(JournalLoadError::Unreadable { .. }) => Exit::CannotCreate,
+            | JournalError::Load(JournalLoadError::Unreadable { .. })
+            | JournalError::Occupied { .. } => Exit::CannotCreate,
             JournalError::Load(_) | JournalError::NotWhole { .. } => Exit::Config,
             JournalError::Threads(_) => Exit::System,
         }

@@ -26,13 +26,15 @@ use herd::config::herd::parse_name;
 use herd::config::knob::parse_switch;
 use herd::config::layers::{Overrides, PlainPeer, configure};
 use herd::config::presets::BASE_PORT_MAX;
+use herd::config::units::{TIMER_MAX, parse_duration};
 use herd::config::{Config, ConfigError, OperatorsDoor, Secret, address};
 use herd::places::ATTRIBUTION;
+use herd::status::Order;
 
 pub use bench::BenchFlags;
 pub use knobs::KnobFlags;
 pub use lab::LabFlags;
-pub use running::{LogsFlags, PlaceFlags, RunningFlags, StartFlags, StatusFlags};
+pub use running::{LogsFlags, PlaceFlags, RunningFlags, StartFlags, StatusFlags, WhoseFlags};
 pub use sim::{MutantsFlags, SimFlags};
 pub use trace::TraceCommand;
 
@@ -178,6 +180,41 @@ pub enum JournalCommand {
     Dump {
         /// The journal of a server, or the directory that has one for each
         dir: PathBuf,
+    },
+    /// Have a running server write all that it knows anew, and then remove older files
+    Compact {
+        /// The server's name in its herd
+        #[arg(value_parser = parse_name)]
+        name: String,
+        #[command(flatten)]
+        place: PlaceFlags,
+    },
+    /// Have a running server remove no file for a while, so that its journal can be copied
+    Hold {
+        /// The server's name in its herd
+        #[arg(value_parser = parse_name)]
+        name: String,
+        /// As in 10min; `off` ends it
+        #[arg(value_parser = parse_hold)]
+        time: Order,
+        #[command(flatten)]
+        place: PlaceFlags,
+    },
+    /// Make the journal of a server that does not run, of AT lines as `dump` prints them
+    Restore {
+        /// The lines; `-` for standard input
+        lines: PathBuf,
+        /// Where the server will look for its journal: journal/Hill; empty or not there
+        dir: PathBuf,
+        #[command(flatten)]
+        whose: WhoseFlags,
+    },
+    /// Make the journal of another server of the herd this server's own; its files are set aside
+    Adopt {
+        /// Where the server will look for its journal: journal/Hill
+        dir: PathBuf,
+        #[command(flatten)]
+        whose: WhoseFlags,
     },
 }
 
@@ -332,6 +369,14 @@ fn name_variable(definition: &clap::Command, mut error: clap::Error) -> clap::Er
         error.insert(ContextKind::Suggested, tip);
     }
     error
+}
+
+/// How long no file is to be removed.
+fn parse_hold(text: &str) -> Result<Order, String> {
+    if text == "off" {
+        return Ok(Order::Hold(None));
+    }
+    parse_duration(text, TIMER_MAX).map(|time| Order::Hold(Some(time)))
 }
 
 /// Whether so many ports fit above it is the preset's affair.

@@ -1,11 +1,16 @@
-//! `herd journal`: looks at the files of a journal, without a server. It changes nothing, so it may
-//! look while a server writes.
+//! `herd journal`: looks at the files of a journal, without a server. That changes nothing, so it
+//! may be done while a server writes. What makes a journal is in `rebuild`, and what a running
+//! server does with its own in `orders`.
+
+pub mod orders;
+pub mod rebuild;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use herd::journal::load::{LoadError, Loaded, load};
+use herd::journal::load::{LoadError, Loaded, Whose, load};
 use herd::journal::segments;
+use herd_core::journal::load::Found;
 use herd_core::store::{HashKeys, Store};
 use herd_core::wire::Report;
 use serde_json::json;
@@ -83,13 +88,17 @@ fn read(dir: &Path) -> Result<(Loaded, Store), Failure> {
 }
 
 fn read_into(dir: &Path, store: &mut Store) -> Result<Loaded, Failure> {
-    let mut put = |line: &[u8]| Report::of_line(line).map(|report| store.put(&report)).is_some();
-    Ok(load(dir, None, |found| found.each(&mut put))?)
+    Ok(load(dir, Whose::Anybodys, |found| take(store, found))?)
+}
+
+/// Puts lines into a store. Else gives the one that is not of a report.
+fn take<'a>(store: &mut Store, found: Found<'a>) -> Result<(), &'a [u8]> {
+    found.each(|line| Report::of_line(line).map(|report| store.put(&report)).is_some())
 }
 
 fn write_text(out: &mut impl Write, dir: &Path, loaded: &Loaded, store: &Store) -> io::Result<()> {
-    let Loaded { findings, owner, .. } = loaded;
-    let whose = owner.as_ref().map_or("unknown".to_owned(), |owner| {
+    let Loaded { findings, owners, .. } = loaded;
+    let whose = owners.first().map_or("unknown".to_owned(), |owner| {
         let shown = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
         format!("server {} of herd {}", shown(&owner.server), shown(&owner.herd))
     });
@@ -116,7 +125,8 @@ fn write_text(out: &mut impl Write, dir: &Path, loaded: &Loaded, store: &Store) 
 }
 
 fn write_json(out: &mut impl Write, dir: &Path, loaded: &Loaded, store: &Store) -> io::Result<()> {
-    let Loaded { findings, owner, .. } = loaded;
+    let Loaded { findings, owners, .. } = loaded;
+    let owner = owners.first();
     let shown = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
     let damaged = findings.damaged.iter().map(|damage| {
         json!({
@@ -127,8 +137,8 @@ fn write_json(out: &mut impl Write, dir: &Path, loaded: &Loaded, store: &Store) 
     });
     let page = json!({
         "dir": dir.display().to_string(),
-        "herd": owner.as_ref().map(|owner| shown(&owner.herd)),
-        "server": owner.as_ref().map(|owner| shown(&owner.server)),
+        "herd": owner.map(|owner| shown(&owner.herd)),
+        "server": owner.map(|owner| shown(&owner.server)),
         "whole": findings.are_whole(),
         "clients": store.len(),
         "reports": findings.reports,

@@ -36,6 +36,7 @@ use herd::config::layers::places as configured_places;
 use herd::config::{Address, ConfigError};
 use herd::places::{Local, Supply};
 use herd::run_dir::RunDir;
+use herd::status::Order;
 
 use exit::{Exit, Failure};
 use flags::{Command, JournalCommand, PlaceFlags, PlacesCommand};
@@ -96,10 +97,7 @@ pub fn run(command: Command) -> Result<Exit, Failure> {
             out.write_all(next.as_bytes())
         }
         Command::Places(command) => return look_at_places(&mut out, command),
-        Command::Journal(JournalCommand::Check { dir, json }) => {
-            return journal::check(&mut out, &dir, json);
-        }
-        Command::Journal(JournalCommand::Dump { dir }) => return journal::dump(&mut out, &dir),
+        Command::Journal(command) => return look_after_journal(&mut out, command),
         Command::Presets => presets::write_presets(&mut out),
         Command::Trace(command) => return trace::run(&mut out, &command),
         Command::Lab(flags) => return lab::run(&mut out, flags),
@@ -124,6 +122,23 @@ fn listed(selector: &HerdSelector) -> Vec<(String, Address)> {
     let members = selector.herd(None).map(|(herd, _)| herd.members).unwrap_or_default();
     let ours = members.into_iter().filter(|member| member.peers.is_some());
     ours.map(|member| (member.name, member.clients)).collect()
+}
+
+fn look_after_journal(out: &mut impl Write, command: JournalCommand) -> Result<Exit, Failure> {
+    match command {
+        JournalCommand::Check { dir, json } => journal::check(out, &dir, json),
+        JournalCommand::Dump { dir } => journal::dump(out, &dir),
+        JournalCommand::Compact { name, place } => {
+            journal::orders::give(out, &found(place), &name, Order::Compact)
+        }
+        JournalCommand::Hold { name, time, place } => {
+            journal::orders::give(out, &found(place), &name, time)
+        }
+        JournalCommand::Restore { lines, dir, whose } => {
+            journal::rebuild::restore(out, &lines, &dir, &whose)
+        }
+        JournalCommand::Adopt { dir, whose } => journal::rebuild::adopt(out, &dir, &whose),
+    }
 }
 
 fn look_at_places(out: &mut impl Write, command: PlacesCommand) -> Result<Exit, Failure> {

@@ -14,7 +14,7 @@ use herd_core::journal::SegmentId;
 use herd_core::journal::writer::{Disk, Trouble};
 
 /// Lies beside the segments, and is locked by the process that writes them.
-const LOCK: &str = "lock";
+pub const LOCK: &str = "lock";
 /// Where segments go in which something has gone bad, for those who want to look at them.
 pub const DAMAGED: &str = "damaged";
 /// Where segments go that may be needed all the same.

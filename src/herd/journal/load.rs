@@ -41,7 +41,7 @@ impl fmt::Display for LoadError {
             LoadError::OtherServer { path, server } => write!(
                 f,
                 "{} was written by the server {server}; choose another directory with \
-                 --journal-dir",
+                 --journal-dir, or make it this server's with `herd journal adopt`",
                 path.display()
             ),
             LoadError::Version { path, version } => write!(
@@ -77,32 +77,40 @@ pub struct Loaded {
     pub findings: Findings,
     /// The journal to go on with, and what its writer must know; `None` if there is none.
     pub journal: Option<(JournalId, Past)>,
-    /// Who has written it, as far as a header could be read.
-    pub owner: Option<Owner>,
+    /// Who have written it, as far as headers could be read: the last first.
+    pub owners: Vec<Owner>,
+}
+
+/// Whose files may be loaded.
+#[derive(Clone, Copy)]
+pub enum Whose<'a> {
+    Anybodys,
+    /// Those of all servers of a herd.
+    Herds(&'a [u8]),
+    Servers(&'a Owner),
 }
 
 /// Reads all segments in a directory, the newest first, and gives `take` the lines of reports.
-/// With an owner, it is an error if the files are not its.
 ///
 /// # Errors
 /// The files are not ours or of a later version, or cannot be read.
 pub fn load(
     path: &Path,
-    owner: Option<&Owner>,
+    whose: Whose<'_>,
     mut take: impl for<'a> FnMut(Found<'a>) -> Result<(), &'a [u8]>,
 ) -> Result<Loaded, LoadError> {
     let unreadable = |path: &Path, error| LoadError::Unreadable { path: path.to_owned(), error };
     let files = segments(path).map_err(|error| unreadable(path, error))?;
     let mut survey = Survey::default();
-    let mut found_owner = None;
+    let mut owners = Vec::new();
     // Nothing is taken before all of it is known to be ours.
     for (id, file) in &files {
         let head = read_head(file).map_err(|error| unreadable(file, error))?;
-        if let Some(header) = check_header(*id, file, &head, owner)? {
-            found_owner.get_or_insert(Owner {
-                herd: header.herd.to_vec(),
-                server: header.server.to_vec(),
-            });
+        if let Some(header) = check_header(*id, file, &head, whose)? {
+            let owner = Owner { herd: header.herd.to_vec(), server: header.server.to_vec() };
+            if !owners.contains(&owner) {
+                owners.push(owner);
+            }
         }
     }
     for (id, file) in &files {
@@ -112,7 +120,7 @@ pub fn load(
             .map_err(|UnknownLine { line, .. }| LoadError::Unknown { path: file.clone(), line })?;
     }
     let journal = files.first().map(|(id, _)| (id.journal, survey.past(id.journal)));
-    Ok(Loaded { findings: survey.finish(), journal, owner: found_owner })
+    Ok(Loaded { findings: survey.finish(), journal, owners })
 }
 
 fn read_head(path: &Path) -> io::Result<Vec<u8>> {
@@ -127,16 +135,19 @@ fn check_header<'a>(
     id: SegmentId,
     path: &Path,
     head: &'a [u8],
-    owner: Option<&Owner>,
+    whose: Whose<'_>,
 ) -> Result<Option<Header<'a>>, LoadError> {
     let path = path.to_owned();
     let shown = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
     match Header::parse(head) {
-        Ok(header) => match owner {
-            Some(owner) if header.herd != owner.herd => {
+        Ok(header) => match whose {
+            Whose::Herds(herd) if header.herd != herd => {
                 Err(LoadError::OtherHerd { path, herd: shown(header.herd) })
             }
-            Some(owner) if header.server != owner.server => {
+            Whose::Servers(owner) if header.herd != owner.herd => {
+                Err(LoadError::OtherHerd { path, herd: shown(header.herd) })
+            }
+            Whose::Servers(owner) if header.server != owner.server => {
                 Err(LoadError::OtherServer { path, server: shown(header.server) })
             }
             _ => Ok(Some(header)),

@@ -4,6 +4,7 @@
 
 mod directory;
 pub mod load;
+pub mod rebuild;
 mod threads;
 
 use std::path::PathBuf;
@@ -21,7 +22,7 @@ use herd_core::journal::JournalId;
 use herd_core::journal::keeper::{Keep, Keeper, Sizes};
 use herd_core::journal::load::Past;
 use herd_core::journal::writer::{Owner, Progress, Writer};
-use load::{LoadError, Loaded, load};
+use load::{LoadError, Loaded, Whose, load};
 use threads::Shared;
 
 /// Long enough that files are begun seldom, and short enough that one is read at once.
@@ -60,6 +61,10 @@ pub enum JournalError {
         damaged: usize,
         missing: usize,
     },
+    /// A journal was to be made where something is.
+    Occupied {
+        path: PathBuf,
+    },
     /// The system grants no thread.
     Threads(io::Error),
 }
@@ -76,6 +81,12 @@ impl fmt::Display for JournalError {
                  journal.strict = false to go on with the rest",
                 path.display()
             ),
+            JournalError::Occupied { path } => write!(
+                f,
+                "there is something in {} already, and it stays as it is: name a directory that is \
+                 empty or not there",
+                path.display()
+            ),
             JournalError::Threads(error) => {
                 write!(f, "cannot set up the threads of the journal: {error}")
             }
@@ -88,7 +99,7 @@ impl std::error::Error for JournalError {
         match self {
             JournalError::Directory(error) => Some(error),
             JournalError::Load(error) => Some(error),
-            JournalError::NotWhole { .. } => None,
+            JournalError::NotWhole { .. } | JournalError::Occupied { .. } => None,
             JournalError::Threads(error) => Some(error),
         }
     }
@@ -194,6 +205,12 @@ impl Journal {
         self.shared.outdate(oldest);
     }
 
+    /// No file is removed from now on, or old ones are removed again.
+    pub fn keep_files(&mut self, keeps_files: bool) {
+        self.keeper.keep_files(keeps_files);
+        self.shared.keep_files(keeps_files);
+    }
+
     /// How far it is.
     pub fn progress(&self) -> Progress {
         self.shared.progress()
@@ -233,7 +250,7 @@ fn restore(
 ) -> Result<Loaded, JournalError> {
     let JournalSettings { dir, owner, .. } = settings;
     let began = Instant::now();
-    let loaded = load(dir, Some(owner), |found| server.restore(found));
+    let loaded = load(dir, Whose::Servers(owner), |found| server.restore(found));
     let loaded = loaded.map_err(JournalError::Load)?;
     let findings = &loaded.findings;
     if settings.is_strict && !findings.are_whole() {

@@ -48,6 +48,8 @@ pub struct Shared {
     making: Mutex<()>,
     /// The disk takes nothing for now.
     is_refused: AtomicBool,
+    /// No file is removed for now.
+    keeps_files: AtomicBool,
     wake: Box<dyn Fn() + Send + Sync>,
 }
 
@@ -85,6 +87,7 @@ impl Shared {
             is_syncing: AtomicBool::new(false),
             making: Mutex::default(),
             is_refused: AtomicBool::new(false),
+            keeps_files: AtomicBool::new(false),
             wake,
         }
     }
@@ -117,6 +120,13 @@ impl Shared {
     /// Has segments removed that come before this one.
     pub fn outdate(&self, oldest: u32) {
         lock(&self.queue).oldest = Some(oldest);
+        self.for_syncer.notify_one();
+    }
+
+    /// Has no file removed from now on, or those that have become old meanwhile.
+    pub fn keep_files(&self, keeps_files: bool) {
+        let _queue = lock(&self.queue);
+        self.keeps_files.store(keeps_files, Ordering::Release);
         self.for_syncer.notify_one();
     }
 
@@ -253,10 +263,11 @@ impl Shared {
     pub fn sync_on(&self) {
         loop {
             let queue = lock(&self.queue);
-            let is_idle = |queue: &mut Queue| queue.oldest.is_none() && !queue.is_over;
+            let is_idle = |queue: &mut Queue| self.outdated(queue).is_none() && !queue.is_over;
             let waited = self.for_syncer.wait_timeout_while(queue, self.sync_every, is_idle);
             let (mut queue, _) = waited.unwrap_or_else(PoisonError::into_inner);
-            let (oldest, is_over) = (queue.oldest.take(), queue.is_over);
+            let (oldest, is_over) = (self.outdated(&queue), queue.is_over);
+            queue.oldest = queue.oldest.filter(|_| oldest.is_none());
             drop(queue);
             if let Some(oldest) = oldest {
                 self.remove_before(oldest);
@@ -276,6 +287,11 @@ impl Shared {
         }
     }
 
+    /// Before which segment all may be removed now.
+    fn outdated(&self, queue: &Queue) -> Option<u32> {
+        queue.oldest.filter(|_| !self.keeps_files.load(Ordering::Acquire))
+    }
+
     fn remove_before(&self, oldest: u32) {
         let outdated = lock(&self.writer).outdate(&self.disk, oldest);
         let Ok(outdated) = outdated else { return };
@@ -283,6 +299,10 @@ impl Shared {
             return;
         }
         for id in outdated {
+            if self.keeps_files.load(Ordering::Acquire) {
+                lock(&self.queue).oldest.get_or_insert(oldest);
+                break;
+            }
             if self.disk.remove(id).is_ok() {
                 lock(&self.writer).removed(id);
             }

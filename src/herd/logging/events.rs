@@ -132,6 +132,10 @@ pub enum Event<'a> {
         then: &'static str,
     },
     JournalMended,
+    /// No file is removed for so long, or files are removed again.
+    JournalHeld {
+        time: Option<Duration>,
+    },
     JournalNotKept,
     /// So much of what was loaded has expired that the clock is probably wrong.
     ClockDoubted {
@@ -200,6 +204,7 @@ impl Event<'_> {
             | Event::JournalLoaded { .. }
             | Event::JournalGoesOn
             | Event::JournalMended
+            | Event::JournalHeld { .. }
             | Event::PlacesLoaded { .. }
             | Event::TraceWritten { .. } => Level::Info,
             Event::PlacesNotLoaded { .. } | Event::CallsUncounted { .. } => Level::Error,
@@ -339,6 +344,10 @@ impl Event<'_> {
             ),
             Event::JournalBroken { then } => write!(f, "journal broken: {then}"),
             Event::JournalMended => write!(f, "journal mended"),
+            Event::JournalHeld { time: Some(time) } => {
+                write!(f, "journal held ms={}", time.as_millis())
+            }
+            Event::JournalHeld { time: None } => write!(f, "journal released"),
             Event::JournalNotKept => write!(f, "journal not kept"),
             Event::ClockDoubted { expired, clients } => write!(
                 f,

@@ -3,12 +3,13 @@
 
 use super::Reactor;
 use crate::config::Initiative;
-use crate::status::{DUMP, PeerState, PeerStatus, Status};
+use crate::status::{DUMP, Order, PeerState, PeerStatus, Status};
 use herd_core::LinkState;
 use herd_core::driver::Driver;
 use herd_core::names::{ConnId, ConnKind, PeerId};
 use herd_core::store::Place;
 use herd_core::wire::line::{Line, Lines};
+use serde::Serialize;
 
 /// What is sent of a dump at a time: the next piece when this one has left.
 const PIECE_BYTES: usize = 64 * 1024;
@@ -29,7 +30,14 @@ impl Reactor {
             self.dumps.push(Dump { conn, next: Place::default() });
             return self.go_on_dumping(conn);
         }
-        let answer = status_line(self);
+        let order = match line {
+            Line::Whole(line) => Order::parse(line),
+            Line::TooLong(_) => None,
+        };
+        let answer = match order {
+            Some(order) => json_line(&self.obey(order)),
+            None => status_line(self),
+        };
         self.send(conn, &answer);
         self.close_when_sent(conn);
     }
@@ -58,7 +66,11 @@ impl Reactor {
 
 /// One line of JSON, with its newline.
 pub fn status_line(reactor: &Reactor) -> Vec<u8> {
-    let mut line = match serde_json::to_vec(&status(reactor)) {
+    json_line(&status(reactor))
+}
+
+fn json_line(value: &impl Serialize) -> Vec<u8> {
+    let mut line = match serde_json::to_vec(value) {
         Ok(json) => json,
         // A struct of numbers and strings has no reason to fail; if it does, say so.
         Err(error) => error.to_string().into_bytes(),

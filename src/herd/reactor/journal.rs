@@ -12,9 +12,10 @@ use super::Reactor;
 use super::connection::Connection;
 use crate::config;
 use crate::config::settings::show_when_broken;
+use crate::config::units::show_duration;
 use crate::journal::Journal;
 use crate::logging::events::Event;
-use crate::status::{JournalState, JournalStatus};
+use crate::status::{JournalState, JournalStatus, Order, Outcome};
 use herd_core::driver::Driver;
 use herd_core::journal::breaker::{Breaker, WhenBroken};
 use herd_core::journal::keeper::Keep;
@@ -42,6 +43,8 @@ pub struct Keeping {
     when_broken: WhenBroken,
     /// For those who ask.
     sync_every: Duration,
+    /// Until then no file is removed.
+    held_until: Option<Duration>,
     /// Answers that have left though what they rest on was not kept.
     unkept: u64,
 }
@@ -56,6 +59,7 @@ impl Keeping {
             breaker: Breaker::default(),
             when_broken: settings.when_broken,
             sync_every: settings.sync_every,
+            held_until: None,
             unkept: 0,
         }
     }
@@ -116,9 +120,9 @@ impl Keeping {
     /// How long the loop may sleep from now on, if it could sleep so long without a journal.
     pub fn timeout(&self, now: Duration, mut sleep: Option<Duration>) -> Option<Duration> {
         let keeper = &self.journal.keeper;
-        if let Some(due) = self.breaker.due() {
-            let patience = due.saturating_sub(now);
-            sleep = Some(sleep.map_or(patience, |sleep| sleep.min(patience)));
+        for due in [self.breaker.due(), self.held_until].into_iter().flatten() {
+            let until = due.saturating_sub(now);
+            sleep = Some(sleep.map_or(until, |sleep| sleep.min(until)));
         }
         if !keeper.is_walking() {
             return sleep;
@@ -165,6 +169,9 @@ impl Keeping {
             sync_every_ms: self.sync_every.as_millis() as u64,
             unsynced_ms: since.unwrap_or_default().as_millis() as u64,
             file_bytes: progress.bytes,
+            held_ms: self
+                .held_until
+                .map_or(0, |until| until.saturating_sub(now).as_millis() as u64),
             answers_wait: keeper.is_holding(),
             broken: self.breaker.is_broken(),
             when_broken: show_when_broken(self.when_broken),
@@ -172,6 +179,15 @@ impl Keeping {
             unkept: self.unkept,
             trouble,
         }
+    }
+
+    /// Removes no file for so long, or removes files again.
+    fn hold(&mut self, now: Duration, time: Option<Duration>) {
+        if self.held_until.is_some() || time.is_some() {
+            Event::JournalHeld { time }.log();
+        }
+        self.held_until = time.map(|time| now + time);
+        self.journal.keep_files(time.is_some());
     }
 
     /// Writes and syncs what is left. Says whether all is kept.
@@ -205,6 +221,9 @@ impl Reactor {
             journal.outdate(oldest);
         }
         keeping.note_unsynced(self.now.monotonic);
+        if keeping.held_until.is_some_and(|until| until <= self.now.monotonic) {
+            keeping.hold(self.now.monotonic, None);
+        }
         let (journal, mut breaker) = (&keeping.journal, keeping.breaker);
         let (is_trouble, is_holding) = (journal.is_in_trouble(), journal.keeper.is_holding());
         if breaker.look(self.now.monotonic, is_trouble, is_holding) {
@@ -225,6 +244,36 @@ impl Reactor {
             }
         }
         self.keeping = Some(keeping);
+    }
+
+    /// Does what an operator says.
+    pub(super) fn obey(&mut self, order: Order) -> Outcome {
+        let name = &self.config.name;
+        let Some(keeping) = &mut self.keeping else {
+            return Outcome::Refused(format!(
+                "{name} has no journal: restart it with --keep written or synced"
+            ));
+        };
+        let keeper = &mut keeping.journal.keeper;
+        Outcome::Done(match order {
+            Order::Compact if keeper.is_walking() => {
+                format!("{name} is writing all that it knows anew already")
+            }
+            Order::Compact => {
+                keeper.want_walk();
+                format!(
+                    "{name} writes all that it knows anew, and then removes older files; `herd \
+                     status` says `compacting` until then"
+                )
+            }
+            Order::Hold(time) => {
+                keeping.hold(self.now.monotonic, time);
+                match time.map(show_duration) {
+                    Some(time) => format!("{name} removes no file of its journal for {time}"),
+                    None => format!("{name} removes old files of its journal again"),
+                }
+            }
+        })
     }
 
     /// The journal breaks, or is mended.

@@ -41,6 +41,16 @@ pub struct PlaceFlags {
     pub config: Option<PathBuf>,
 }
 
+/// Whose a journal is to be.
+#[derive(Args, Clone, Debug)]
+pub struct WhoseFlags {
+    /// The server [default: the last word of DIR]
+    #[arg(long, value_name = "NAME", value_parser = parse_name)]
+    pub server: Option<String>,
+    #[command(flatten)]
+    pub herd: HerdFlags,
+}
+
 /// Which servers `stop` and `reload` mean.
 #[derive(Args, Clone, Debug)]
 pub struct RunningFlags {

@@ -1,0 +1,169 @@
+//! `herd journal compact`, `hold`, `restore` and `adopt`. Of `check` and `dump`, `journal.rs` shows
+//! what they say.
+
+mod common;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use common::{Herd, until};
+use herd::status::{JournalState, JournalStatus};
+use rustix::process::Signal;
+
+const KEEPING: &str = "[journal]\nkeep = \"written\"\n[log]\nlevel = \"events\"\n";
+/// Heard in 2018.
+const LINES: &str = "AT Bona +0.5 fig +34.1-118.4 1520023934\n\
+                     AT Hill +0.5 kiwi +34.1-118.4 1520023934.25\n";
+
+/// What `herd journal` says in the herd's directory, and its exit code.
+fn journal(herd: &Herd, words: &[&str]) -> (i32, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_herd"));
+    command.current_dir(herd.dir()).env("HERD_CONFIG", "herd.toml").env_remove("HERD_PRESET");
+    let output = command.arg("journal").args(words).stdin(Stdio::null()).output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code().unwrap(), String::from_utf8(said).unwrap())
+}
+
+/// Demands that a command ends so, and says all this.
+fn check(herd: &Herd, words: &[&str], code: i32, parts: &[&str]) {
+    let (ended, said) = journal(herd, words);
+    assert_eq!(ended, code, "{words:?}: {said}");
+    for part in parts {
+        assert!(said.contains(part), "{words:?}: {said}lacks {part}");
+    }
+}
+
+fn status(herd: &Herd) -> JournalStatus {
+    herd.status("Hill").journal.unwrap()
+}
+
+fn segments(herd: &Herd, dir: &str) -> Vec<PathBuf> {
+    let files = fs::read_dir(herd.path(dir)).into_iter().flatten();
+    let files = files.map(|file| file.unwrap().path());
+    let mut files: Vec<_> = files.filter(|path| path.extension().is_some()).collect();
+    files.sort();
+    files
+}
+
+/// Goal: old files go when everything was written anew, and not while an operator copies them.
+#[test]
+fn a_journal_is_compacted_and_held() {
+    let mut herd = Herd::of_file(&["Hill"], &[], KEEPING);
+    check(&herd, &["compact", "Hill"], 3, &["Hill is not running"]);
+    check(&herd, &["hold", "Hill", "soon"], 2, &["`soon` is no duration"]);
+    herd.start("Hill", &[]);
+    herd.report("Hill", "kiwi", "+34.1-118.4", "7");
+    let compact = |herd: &Herd| {
+        check(herd, &["compact", "Hill"], 0, &["Hill writes all that it knows anew"]);
+        until("all is written", || status(herd).state == JournalState::Well);
+    };
+    let begun_anew = |herd: &mut Herd| {
+        let first = segments(herd, "journal/Hill")[0].clone();
+        herd.kill("Hill");
+        herd.start("Hill", &[]);
+        first
+    };
+    let old = begun_anew(&mut herd);
+    compact(&herd);
+    until("it is removed", || !old.exists());
+    let old = begun_anew(&mut herd);
+    check(&herd, &["hold", "Hill", "60min"], 0, &["Hill removes no file of its journal for 1 h"]);
+    // When the second is over, what the first has made old would be gone.
+    compact(&herd);
+    compact(&herd);
+    assert!(old.exists() && status(&herd).held_ms > 0);
+    check(&herd, &["hold", "Hill", "off"], 0, &["removes old files of its journal again"]);
+    until("it is removed", || !old.exists());
+    let old = begun_anew(&mut herd);
+    check(&herd, &["hold", "Hill", "1s"], 0, &["for 1 s"]);
+    compact(&herd);
+    until("it is removed by itself", || !old.exists());
+    herd.until_logged("Hill", "journal held ms=1000");
+    herd.until_logged("Hill", "journal released");
+    assert!(herd.held("Hill", "kiwi").is_some());
+    herd.kill("Hill");
+    herd.start("Hill", &["--keep", "off"]);
+    check(&herd, &["compact", "Hill"], 78, &["Hill has no journal", "--keep"]);
+}
+
+/// Goal: a dump becomes a journal again, and nothing that is there is written over.
+#[test]
+fn a_dump_is_restored() {
+    let mut herd = Herd::of_file(&["Hill"], &[], KEEPING);
+    fs::write(herd.path("lines"), format!("\n{LINES}AT Bona +0.5 fig +1-1 1\n")).unwrap();
+    fs::write(herd.path("odd"), format!("{LINES}AT Bona +0.5 fig\n")).unwrap();
+    fs::write(herd.path("empty"), "\n").unwrap();
+    let restore = |lines, dir, code, parts: &[&str]| {
+        check(&herd, &["restore", lines, dir], code, parts);
+    };
+    restore("odd", "journal/Hill", 78, &["odd, line 3", "\"AT Bona +0.5 fig\" is no AT line"]);
+    restore("empty", "journal/Hill", 78, &["no AT line in empty"]);
+    restore("none", "journal/Hill", 78, &["none cannot be read"]);
+    restore("lines", "journal/Bona", 78, &["has no server Bona", "--server"]);
+    restore("lines", "lines/Hill", 73, &["no journal can be made in lines/Hill"]);
+    assert!(!herd.path("journal").exists(), "nothing was made");
+    restore("lines", "journal/Hill", 0, &["journal/Hill is a journal of Hill with 2 clients"]);
+    restore("lines", "journal/Hill", 73, &["stays as it is"]);
+    assert_eq!(journal(&herd, &["dump", "journal"]), (0, LINES.to_owned()));
+    herd.start("Hill", &[]);
+    assert_eq!(status(&herd).state, JournalState::Well, "nothing need be written again");
+    assert_eq!(herd.held("Hill", "kiwi").as_deref(), LINES.lines().nth(1));
+    herd.kill("Hill");
+    check(&herd, &["check", "journal"], 0, &["2 clients"]);
+}
+
+/// Goal: a clock that is years ahead does not empty the disk.
+#[test]
+fn files_are_set_aside_if_the_clock_is_probably_wrong() {
+    let settings = format!("{KEEPING}[limits]\nexpire_after = \"1 d\"\n");
+    let mut herd = Herd::of_file(&["Hill"], &[], &settings);
+    fs::write(herd.path("lines"), LINES).unwrap();
+    check(&herd, &["restore", "lines", "journal/Hill"], 0, &[]);
+    let restored = segments(&herd, "journal/Hill");
+    herd.start("Hill", &[]);
+    herd.until_logged("Hill", "clock doubted expired=2 clients=2");
+    herd.report("Hill", "plum", "+34.1-118.4", "7");
+    check(&herd, &["compact", "Hill"], 0, &[]);
+    until("old files are set aside", || !restored[0].exists());
+    herd.kill("Hill");
+    for file in segments(&herd, "journal/Hill/aside") {
+        fs::rename(&file, herd.path("journal/Hill").join(file.file_name().unwrap())).unwrap();
+    }
+    check(&herd, &["check", "journal"], 0, &["3 clients"]);
+}
+
+/// Goal: a server takes over what another one of its herd has kept, and nothing of another herd.
+#[test]
+fn a_journal_is_adopted() {
+    let mut herd = Herd::of_file(&["Hill", "Jaquez"], &[], KEEPING);
+    herd.start("Hill", &[]);
+    let line = herd.report("Hill", "kiwi", "+34.1-118.4", "7");
+    fs::create_dir_all(herd.path("other")).unwrap();
+    check(&herd, &["adopt", "journal/Hill"], 98, &["is written by process"]);
+    check(&herd, &["adopt", "other", "--server", "Hill"], 78, &["no journal in other"]);
+    herd.signal("Hill", Signal::TERM);
+    herd.ended("Hill");
+    check(&herd, &["adopt", "journal/Hill"], 0, &["is a journal of Hill already"]);
+    fs::rename(herd.path("journal/Hill"), herd.path("journal/Jaquez")).unwrap();
+    let written = segments(&herd, "journal/Jaquez");
+    let output = herd.command("Jaquez", &[]).stderr(Stdio::piped()).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("`herd journal adopt`"), "{said}");
+    let stranger = ["adopt", "journal/Jaquez", "--server", "Bailey"];
+    let mut command = Command::new(env!("CARGO_BIN_EXE_herd"));
+    command.current_dir(herd.dir()).arg("journal").args(stranger);
+    let output = command.env("HERD_PRESET", "2023").output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(78) && said.contains("is of the herd tests"), "{said}");
+    assert_eq!(segments(&herd, "journal/Jaquez"), written, "nothing was changed");
+    check(
+        &herd,
+        &["adopt", "journal/Jaquez"],
+        0,
+        &["is a journal of Jaquez now, with 1 clients that Hill knew", "journal/Jaquez/aside"],
+    );
+    assert_eq!(segments(&herd, "journal/Jaquez/aside").len(), written.len());
+    herd.start("Jaquez", &[]);
+    assert_eq!(herd.held("Jaquez", "kiwi"), Some(line));
+}
