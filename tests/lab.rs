@@ -42,6 +42,9 @@ fn listed() -> BTreeMap<String, String> {
 
 fn check(name: &str, chapter: &str) {
     let (code, told) = lab(&[name]);
+    if code == Some(69) && told.contains("needs a directory on a disk") {
+        return skip("an experiment needs a directory on a disk: set TMPDIR to one");
+    }
     assert_eq!(code, Some(0), "{told}");
     assert!(told.lines().any(|line| line == format!("NOTES, chapter {chapter}")), "{told}");
     assert!(told.contains("\nIn this house: "), "{told}");

@@ -28,7 +28,8 @@ pub enum Exit {
     Usage = 2,
     /// The server that was asked about is not running.
     NotRunning = 3,
-    /// EX_UNAVAILABLE: no server listens there, or none answers in time; or python3 is missing.
+    /// EX_UNAVAILABLE: no server listens there, or none answers in time; or an experiment misses
+    /// python3 or a disk.
     Unreachable = 69,
     /// EX_OSERR: the system refuses something that every process may have.
     System = 71,

@@ -34,7 +34,7 @@ const HOUSE: House = House {
 /// It cannot be run, its effect does not show, or `out` cannot be written.
 pub fn run(out: &mut impl Write, flags: LabFlags) -> Result<Exit, Failure> {
     match (flags.name, flags.alone) {
-        (Some(_), Some(manner)) => lab::serve_without_descriptors(&manner)
+        (Some(name), Some(manner)) => lab::run_alone(&name, &manner)
             .map_err(|error| Failure::new(Exit::System, error.to_string()))?,
         (Some(name), None) => lab::run(out, &name, &HOUSE)?,
         (None, _) => {

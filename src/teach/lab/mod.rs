@@ -6,14 +6,17 @@
 //! the house rests on is not true any more on this system.
 //!
 //! Reading order: `readiness`, `names`, `waking`, `ends`, `descriptors`, `fairness`, `blocking`,
-//! `resolving`, `logs`, `ties`, then `asyncio`.
+//! `resolving`, `logs`, `ties`, `files`, `disks`, `forking`, then `asyncio`.
 
 mod asyncio;
 mod blocking;
 mod descriptors;
+mod disks;
 mod ends;
 mod error;
 mod fairness;
+mod files;
+mod forking;
 mod logs;
 mod names;
 mod readiness;
@@ -31,7 +34,6 @@ use std::time::Duration;
 use mio::{Events, Poll};
 use ureq::Agent;
 
-pub use descriptors::serve as serve_without_descriptors;
 pub use error::LabError;
 
 /// All of them, in the order of the book.
@@ -56,6 +58,12 @@ const EXPERIMENTS: &[Experiment] = &[
     ties::FIRST_SEEN,
     asyncio::DEADLOCK,
     logs::LOG,
+    files::KILL_NINE,
+    files::WRITE_BLOCKS,
+    files::GROUP_COMMIT,
+    disks::FSYNC_LIES,
+    disks::TORN_TAIL,
+    forking::FORK_FREEZES,
 ];
 
 /// A busy machine may hide an effect once.
@@ -137,6 +145,17 @@ pub fn run(out: &mut impl Write, name: &str, house: &House) -> Result<(), LabErr
         return Err(LabError::Unknown { name: name.to_owned() });
     };
     perform(out, experiment, house)
+}
+
+/// What `--alone` runs: the part of an experiment that must not share a process.
+///
+/// # Errors
+/// What the system says.
+pub fn run_alone(name: &str, manner: &str) -> io::Result<()> {
+    match name {
+        "kill-nine" => files::answer_until_killed(manner),
+        _ => descriptors::serve(manner),
+    }
 }
 
 fn perform(out: &mut impl Write, experiment: &Experiment, house: &House) -> Result<(), LabError> {

@@ -14,7 +14,7 @@ pub struct LabFlags {
     /// List all experiments, with the chapters of NOTES.md that they belong to
     #[arg(long, conflicts_with = "name")]
     pub list: bool,
-    /// Be the server of an experiment that must not share a process.
+    /// Be the part of an experiment that must not share a process.
     #[arg(long, hide = true, requires = "name")]
     pub alone: Option<String>,
 }
