@@ -329,3 +329,38 @@ fn both_makes_record_the_same() {
     assert!(trace_command(&herd, &words).status.success());
     check_order(&Trace::read(&herd.path("all.json")));
 }
+
+/// Goal: it can be seen what an answer waits for: the group of a sync, which a thread of its own
+/// asks the disk for.
+#[test]
+fn an_answer_waits_for_its_group() {
+    let settings = "[journal]\nkeep = \"synced\"\n[log]\nlevel = \"off\"\n";
+    let mut herd = Herd::of_file(&["Hill"], &[], settings);
+    serve_traced(&mut herd, "Hill", &[]);
+    herd.report("Hill", "kiwi", "+60.17+24.94", "1520023934.918963997");
+    end_all(&mut herd, &["Hill"]);
+    let trace = Trace::of(&herd, "Hill");
+    trace.check();
+    let of_thread = |name: &str| {
+        let named = trace.named("thread_name").find(|event| event["args"]["name"] == name);
+        let thread = named.unwrap_or_else(|| panic!("no row {name}"))["tid"].clone();
+        trace.named(name).filter(move |event| event["tid"] == thread).collect::<Vec<_>>()
+    };
+    let start = |event: &Value| event["ts"].as_f64().unwrap();
+    let end = |event: &Value| start(event) + event["dur"].as_f64().unwrap();
+    let keep = |what: &str| {
+        let mut keeps = trace.named("keep");
+        keeps.find(|keep| keep["args"][what].as_u64() > Some(0)).unwrap_or_else(|| panic!("{what}"))
+    };
+    let (given, released) = (keep("bytes"), keep("released"));
+    let written = of_thread("journal");
+    let synced = of_thread("sync");
+    assert!(written.iter().any(|write| start(write) >= start(given)), "a thread writes it");
+    let is_between = |sync: &&Value| start(sync) >= start(given) && end(sync) <= end(released);
+    assert!(synced.iter().any(is_between), "{given} {synced:?} {released}");
+    // Meanwhile the answer is held, and leaves in a later turn.
+    let held = trace.named("write").find(|write| {
+        write["args"]["bytes"] == 0 && start(write) > start(given) && end(write) < start(released)
+    });
+    assert!(held.is_some_and(|write| write["args"]["left"].as_u64() > Some(0)));
+}

@@ -100,8 +100,9 @@ def speak(ports):
 def record(herd, folder):
     """The traces of both herds."""
     log = ["--log-dir", f"{folder}/log", "--trace"]
+    keep = {"Bona": ["--keep", "synced", "--journal-dir", f"{folder}/journal"]}
     rust = [[herd, "serve", name, "--base-port", f"{REACTOR_PORT}", "--run-dir", f"{folder}/run",
-             *log, f"{folder}/{name}.json"] for name in NAMES]
+             *keep.get(name, []), *log, f"{folder}/{name}.json"] for name in NAMES]
     twin = [sys.executable, f"{ROOT}/src/teach/twin/traced.py"]
     twins = [[*twin, name, "--base-port", f"{ASYNCIO_PORT}", *log, f"{folder}/{name}-twin.json"]
              for name in NAMES]
@@ -371,6 +372,23 @@ def check_blocks(browser, trace, label):
     is_same(browser.text("#why code"), "Reactor::turn", "after the last, the turn")
 
 
+def check_journal(browser, trace, label):
+    """Where an answer leaves that has waited for the disk, the threads of the journal are shown."""
+    pid = trace.pids[label]
+    kept = next(event for event in trace.events if event["name"] == "keep"
+                and event["pid"] == pid and event["args"]["released"])
+    turn = trace.turn_of(kept)
+    browser.ask(f"location.hash = '#server={label.split()[0]}&turn={turn['args']['n']}'")
+    until("the address leads there", lambda: f"turn {turn['args']['n']:,}" in browser.text("#name"))
+    browser.ask("document.querySelector('#lanes [title=sync]').click()")
+    is_same(browser.text("#why code"), "Shared::sync", "the function")
+    assert "the next group" in browser.text("#why .story"), browser.text("#why .story")
+    rows = browser.ask("""[...document.querySelectorAll('#lanes [title]')].filter(block =>
+        ['journal', 'sync'].includes(block.title)).map(block => block.title + block.style.top)""")
+    tops = {row.removeprefix("journal").removeprefix("sync") for row in rows}
+    is_same(len(tops), len({row.rstrip("0123456789.em") for row in rows}), "a row for each thread")
+
+
 def check_hop(browser, trace, label):
     """The next hop is found, followed to where it is heard, and back."""
     browser.press("Home", "h")
@@ -514,6 +532,7 @@ def check_all(browser, traces, merged, page, folder):
         (check_blocks, (trace, labels[0])),
         (check_hop, (trace, labels[0])),
         (check_long, (trace, labels[0])),
+        (check_journal, (trace, "Bona (reactor)")),
         (check_themes, ()),
         (check_refusals, (empty, folder, traces)),
         (check_words, (empty, folder)),

@@ -194,6 +194,11 @@ impl Keeper {
         self.fails_again
     }
 
+    /// How often answers were made to wait that still do.
+    pub fn holds(&self) -> usize {
+        self.held.len()
+    }
+
     /// Whether any answer waits.
     pub fn is_holding(&self) -> bool {
         !self.held.is_empty()

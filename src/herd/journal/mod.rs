@@ -24,6 +24,7 @@ use herd_core::journal::load::Past;
 use herd_core::journal::writer::{Owner, Progress, Writer};
 use load::{LoadError, Loaded, Whose, load};
 use threads::Shared;
+pub use threads::Work;
 
 /// Long enough that files are begun seldom, and short enough that one is read at once.
 const SEGMENT_BYTES: u64 = 16 << 20;
@@ -48,6 +49,8 @@ pub struct JournalSettings {
     pub is_strict: bool,
     /// How often what was written is synced, if no answer waits for that.
     pub sync_every: Duration,
+    /// What the threads do is noted, for a trace.
+    pub is_traced: bool,
 }
 
 /// Why a journal cannot be kept. Its text is one sentence for the operator.
@@ -133,7 +136,7 @@ impl Journal {
         let disk = Directory::claim(&settings.dir, filled_bytes, settings.patience);
         let mut disk = disk.map_err(JournalError::Directory)?;
         let Loaded { findings, journal, .. } = restore(&settings, server, &mut disk, now)?;
-        let JournalSettings { dir, owner, room, sync_every, .. } = settings;
+        let JournalSettings { dir, owner, room, sync_every, is_traced, .. } = settings;
         let new = || (JournalId(fastrand::u64(..)), Past::default());
         let (id, past) = journal.unwrap_or_else(new);
         let oldest = past.oldest;
@@ -142,7 +145,11 @@ impl Journal {
         let mut keeper = Keeper::new(keep, sizes);
         let next = writer.progress().segment;
         server.journal_restored(&mut keeper, findings.are_whole(), oldest, next);
-        let shared = Arc::new(Shared::new((keep, sync_every), disk, writer, wake));
+        let mut shared = Shared::new((keep, sync_every), disk, writer, wake);
+        if is_traced {
+            shared.note_work();
+        }
+        let shared = Arc::new(shared);
         shared.prepare().map_err(|_| {
             let error = io::Error::other(shared.last_error());
             JournalError::Directory(DirectoryError::Unusable { path: dir, error })
@@ -172,18 +179,20 @@ impl Journal {
     }
 
     /// Has written what was laid: by the loop itself while the disk is quick and no answer waits
-    /// for a sync, else by the thread.
-    pub fn hand_over(&mut self) {
+    /// for a sync, else by the thread. Says how many bytes that are.
+    pub fn hand_over(&mut self) -> usize {
         if !self.keeper.has_news() {
-            return;
+            return 0;
         }
         let mut lines = self.keeper.hand_over(mem::take(&mut self.spare));
         if !self.write_now(&lines) {
             self.shared.write_later(&lines);
         }
+        let bytes = lines.len();
         lines.clear();
         self.spare = lines;
         self.update();
+        bytes
     }
 
     fn write_now(&mut self, lines: &[u8]) -> bool {
@@ -203,6 +212,11 @@ impl Journal {
     /// A walk is over: removes the segments that are not needed any more.
     pub fn outdate(&self, oldest: u32) {
         self.shared.outdate(oldest);
+    }
+
+    /// What the threads have done since this was last asked for, if there is a trace.
+    pub fn take_work(&self) -> Vec<Work> {
+        self.shared.take_work()
     }
 
     /// No file is removed from now on, or old ones are removed again.

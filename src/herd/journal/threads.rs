@@ -18,7 +18,7 @@ use std::fs::File;
 use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::directory::Directory;
 use crate::logging::events::Event;
@@ -50,8 +50,21 @@ pub struct Shared {
     is_refused: AtomicBool,
     /// No file is removed for now.
     keeps_files: AtomicBool,
+    /// What the threads have done since the loop last took it, if there is a trace.
+    work: Option<Mutex<Vec<Work>>>,
     wake: Box<dyn Fn() + Send + Sync>,
 }
+
+/// A thread has written, or synced: for a trace.
+#[derive(Clone, Copy, Debug)]
+pub struct Work {
+    pub is_sync: bool,
+    pub began: Instant,
+    pub ended: Instant,
+}
+
+/// Much is done while the loop turns once only if that is stuck.
+const WORK_MAX: usize = 1024;
 
 /// What the threads are to do.
 #[derive(Default)]
@@ -88,7 +101,28 @@ impl Shared {
             making: Mutex::default(),
             is_refused: AtomicBool::new(false),
             keeps_files: AtomicBool::new(false),
+            work: None,
             wake,
+        }
+    }
+
+    /// Notes from now on what the threads do.
+    pub fn note_work(&mut self) {
+        self.work = Some(Mutex::default());
+    }
+
+    /// What they have done since this was last asked for.
+    pub fn take_work(&self) -> Vec<Work> {
+        self.work.as_ref().map_or(Vec::new(), |work| mem::take(&mut lock(work)))
+    }
+
+    /// Notes what ends now.
+    fn worked(&self, is_sync: bool, began: Instant) {
+        if let Some(work) = &self.work {
+            let mut work = lock(work);
+            if work.len() < WORK_MAX {
+                work.push(Work { is_sync, began, ended: Instant::now() });
+            }
         }
     }
 
@@ -200,7 +234,9 @@ impl Shared {
             writer = lock(&self.writer);
         }
         let lines = mem::take(&mut lock(&self.queue).lines);
+        let began = Instant::now();
         let result = writer.write(&self.disk, &lines);
+        self.worked(false, began);
         if result.is_err() {
             let mut queue = lock(&self.queue);
             let later = mem::replace(&mut queue.lines, lines);
@@ -251,7 +287,9 @@ impl Shared {
         let _one_at_a_time = lock(&self.syncing);
         let Some(job) = lock(&self.writer).begin_sync() else { return true };
         self.is_syncing.store(true, Ordering::Release);
+        let began = Instant::now();
         let result = job.run(&self.disk);
+        self.worked(true, began);
         self.is_syncing.store(false, Ordering::Release);
         let mut writer = lock(&self.writer);
         writer.end_sync(job, result);

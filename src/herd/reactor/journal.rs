@@ -16,6 +16,7 @@ use crate::config::units::show_duration;
 use crate::journal::Journal;
 use crate::logging::events::Event;
 use crate::status::{JournalState, JournalStatus, Order, Outcome};
+use crate::trace::SpanKind;
 use herd_core::driver::Driver;
 use herd_core::journal::breaker::{Breaker, WhenBroken};
 use herd_core::journal::keeper::Keep;
@@ -212,11 +213,13 @@ impl Reactor {
     }
 
     /// Has the news of this turn written, and lets answers leave that wait for nothing any more.
-    pub(super) fn keep_news(&mut self) {
-        let Some(mut keeping) = self.keeping.take() else { return };
+    /// Says what was done, if anything.
+    pub(super) fn keep_news(&mut self) -> Option<SpanKind> {
+        let mut keeping = self.keeping.take()?;
+        self.trace_journal(&keeping.journal);
         self.give_missed(&mut keeping);
         let journal = &mut keeping.journal;
-        journal.hand_over();
+        let bytes = journal.hand_over();
         if let Some(oldest) = journal.keeper.end_walk() {
             journal.outdate(oldest);
         }
@@ -232,18 +235,26 @@ impl Reactor {
         keeping.breaker = breaker;
         let journal = &mut keeping.journal;
         let now = self.moment();
+        let mut released = 0;
         while let Some((conn, bytes)) = journal.keeper.release() {
             if let Some(session) = self.slots.session(conn) {
                 session.free_held(bytes, now);
                 self.flush_later(conn);
             }
+            released += 1;
         }
+        let wait = journal.keeper.holds();
         if !keeping.is_congested() {
             for conn in std::mem::take(&mut keeping.waiting) {
                 self.queue_turn(conn);
             }
         }
         self.keeping = Some(keeping);
+        (bytes + released + wait > 0).then_some(SpanKind::Keep {
+            bytes: bytes as u32,
+            released: released as u32,
+            wait: wait as u32,
+        })
     }
 
     /// Does what an operator says.

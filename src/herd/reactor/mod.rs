@@ -210,7 +210,7 @@ impl Reactor {
         }
 
         if self.keeping.is_some() {
-            self.keep_news();
+            self.step(Step::Keep);
         }
         for _ in 0..self.to_flush.len() {
             let Some(conn) = self.to_flush.pop_front() else { break };

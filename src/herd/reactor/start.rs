@@ -335,6 +335,7 @@ fn open_journal(
         patience: config.limits.drain + JOURNAL_TIMEOUT,
         is_strict: config.journal.strict,
         sync_every: config.journal.sync_every,
+        is_traced: config.trace.is_some(),
     };
     let journal = Journal::open(settings, server, now, completion_sender.wake());
     let keeping = |journal| Some(Box::new(Keeping::new(journal, &config.journal)));

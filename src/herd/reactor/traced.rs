@@ -16,8 +16,9 @@ use super::start::StartError;
 use super::worker_threads::Finished;
 use super::{Due, Reactor};
 use crate::config::Config;
+use crate::journal::{Journal, Work};
 use crate::logging::events::Event;
-use crate::trace::{self, Heading, Recorder, Recording, Row, Span, SpanKind, Turn};
+use crate::trace::{self, Call, Heading, Recorder, Recording, Row, Span, SpanKind, Turn};
 use herd_core::names::{ConnId, ConnKind};
 
 /// Where the trace goes.
@@ -100,6 +101,16 @@ impl Reactor {
     pub(super) fn trace_fill(&mut self, conn: ConnId, filled: &Filled) {
         let bytes = if let Filled::Bytes(count) = filled { *count as u32 } else { 0 };
         self.trace.done(|| SpanKind::Fill { conn, bytes });
+    }
+
+    /// Notes what the threads of the journal have done.
+    pub(super) fn trace_journal(&mut self, journal: &Journal) {
+        if self.trace.is_on() {
+            for Work { is_sync, began, ended } in journal.take_work() {
+                let row = if is_sync { Row::Sync } else { Row::Journal };
+                self.trace.call(Call { row, began, ended });
+            }
+        }
     }
 
     /// SIGUSR1 has come.

@@ -22,6 +22,8 @@ pub enum Step {
     Timer(Due),
     /// A part of the deadline scan, if one is due.
     Deadlines,
+    /// What is to be kept is written, and answers leave that are.
+    Keep,
     Flush(ConnId),
     Bury,
     /// A connection was accepted.
@@ -85,6 +87,7 @@ impl Reactor {
             }
             Step::Timer(due) => SpanKind::Timer { due: self.on_due(due) },
             Step::Deadlines => self.scan_deadlines().then_some(SpanKind::Round)?,
+            Step::Keep => self.keep_news()?,
             Step::Flush(conn) => {
                 self.flush(conn);
                 SpanKind::Flush { conn }

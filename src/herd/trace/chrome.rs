@@ -129,6 +129,9 @@ impl Recording {
                 let conn = conn.map_or_else(String::new, |conn| format!(",\"conn\":\"{conn}\""));
                 format!("\"input\":\"{input}\"{conn},\"lines\":{lines},\"outputs\":{outputs}")
             }
+            SpanKind::Keep { bytes, released, wait } => {
+                format!("\"bytes\":{bytes},\"released\":{released},\"wait\":{wait}")
+            }
             SpanKind::Write { conn, bytes, left } => {
                 format!("\"conn\":\"{conn}\",\"bytes\":{bytes},\"left\":{left}")
             }
@@ -145,6 +148,8 @@ impl Recording {
             Row::Loop => "loop".into(),
             Row::Load => "load".into(),
             Row::Trace => "trace".into(),
+            Row::Journal => "journal".into(),
+            Row::Sync => "sync".into(),
             Row::Places(number) => format!("places-{}", number + 1),
             Row::Resolve(peer) => format!("resolve {}", self.peer(peer)),
         }
@@ -172,8 +177,10 @@ impl Row {
             Row::Loop => 1,
             Row::Load => 2,
             Row::Trace => 3,
-            Row::Places(number) => 4 + 2 * u32::from(number),
-            Row::Resolve(peer) => 5 + 2 * u32::from(peer.0),
+            Row::Journal => 4,
+            Row::Sync => 5,
+            Row::Places(number) => 6 + 2 * u32::from(number),
+            Row::Resolve(peer) => 7 + 2 * u32::from(peer.0),
         }
     }
 }

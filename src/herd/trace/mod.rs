@@ -70,6 +70,10 @@ pub enum Row {
     Load,
     /// Writes the trace that is being looked at, or an earlier one.
     Trace,
+    /// Writes the journal.
+    Journal,
+    /// Has the disk take what was written.
+    Sync,
     /// Asks remote places; several do.
     Places(u16),
     /// Resolves the name of a peer, of which there is one at a time.
@@ -432,7 +436,7 @@ mod tests {
             .map(|event| (event["tid"].as_u64().unwrap(), event["args"]["name"].as_str().unwrap()))
             .collect();
         let expected =
-            [(1, "Bai\"ley (reactor)"), (1, "loop"), (4, "places-1"), (5, "resolve Bona")];
+            [(1, "Bai\"ley (reactor)"), (1, "loop"), (6, "places-1"), (7, "resolve Bona")];
         assert_eq!(names, expected);
     }
 

@@ -12,22 +12,68 @@ use herd_core::names::{ConnId, PeerId};
 #[derive(Clone, Copy, Debug)]
 pub enum SpanKind {
     Turn(u64, Turn),
-    Sleep { timeout: Option<Duration>, ready: u32 },
-    Ready { token: u32, conn: Option<ConnId>, readable: bool, writable: bool, closed: bool },
-    Waker { results: u32 },
+    Sleep {
+        timeout: Option<Duration>,
+        ready: u32,
+    },
+    Ready {
+        token: u32,
+        conn: Option<ConnId>,
+        readable: bool,
+        writable: bool,
+        closed: bool,
+    },
+    Waker {
+        results: u32,
+    },
     Signals,
-    Timer { due: Due },
+    Timer {
+        due: Due,
+    },
     Round,
-    Unfinished { conn: Option<ConnId> },
-    Flush { conn: ConnId },
-    Bury { slots: u32 },
-    Accept { conn: ConnId },
-    Fill { conn: ConnId, bytes: u32 },
-    Tell { input: InputKind, lines: u32, outputs: u32 },
-    Write { conn: ConnId, bytes: u32, left: u32 },
-    Dial { peer: PeerId },
-    Call { row: Row },
-    Hop { way: Way, id: u64, client: ClientStart },
+    Unfinished {
+        conn: Option<ConnId>,
+    },
+    /// So many bytes were given to the journal; and how often answers were let go, or wait.
+    Keep {
+        bytes: u32,
+        released: u32,
+        wait: u32,
+    },
+    Flush {
+        conn: ConnId,
+    },
+    Bury {
+        slots: u32,
+    },
+    Accept {
+        conn: ConnId,
+    },
+    Fill {
+        conn: ConnId,
+        bytes: u32,
+    },
+    Tell {
+        input: InputKind,
+        lines: u32,
+        outputs: u32,
+    },
+    Write {
+        conn: ConnId,
+        bytes: u32,
+        left: u32,
+    },
+    Dial {
+        peer: PeerId,
+    },
+    Call {
+        row: Row,
+    },
+    Hop {
+        way: Way,
+        id: u64,
+        client: ClientStart,
+    },
 }
 
 /// How a turn ended.
@@ -85,6 +131,7 @@ impl SpanKind {
             SpanKind::Timer { .. } => ("timer", "phase"),
             SpanKind::Round => ("round", "phase"),
             SpanKind::Unfinished { .. } => ("unfinished", "phase"),
+            SpanKind::Keep { .. } => ("keep", "phase"),
             SpanKind::Flush { .. } => ("flush", "phase"),
             SpanKind::Bury { .. } => ("bury", "phase"),
             SpanKind::Accept { .. } => ("accept", "work"),
@@ -92,6 +139,8 @@ impl SpanKind {
             SpanKind::Tell { .. } => ("tell", "work"),
             SpanKind::Write { .. } => ("write", "work"),
             SpanKind::Dial { .. } => ("dial", "work"),
+            SpanKind::Call { row: Row::Journal } => ("journal", "work"),
+            SpanKind::Call { row: Row::Sync } => ("sync", "work"),
             SpanKind::Call { .. } => ("call", "work"),
             SpanKind::Hop { .. } => ("AT", "hop"),
         }
