@@ -6,6 +6,7 @@ use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Command, Stdio};
 
+use common::openmetrics::Exposition;
 use common::operator::Operator;
 use common::{Client, Herd, PLACELESS, await_some, until};
 use herd::status::{ConnectionsPage, Status};
@@ -172,4 +173,78 @@ fn the_port_is_where_the_operator_wants_it() {
     herd.start("Hill", &[PLACELESS, &["--operators", &spare.to_string()]].concat());
     assert_eq!(Operator::connect(spare.port()).get("/livez").status, 200);
     drop(taken);
+}
+
+fn scrape(operator: &mut Operator) -> Exposition {
+    let reply = operator.get("/metrics");
+    let version = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    assert_eq!((reply.status, &*reply.headers["content-type"]), (200, version));
+    assert!(reply.body.len() < 64 * 1024, "{} bytes", reply.body.len());
+    Exposition::parse(&reply.body)
+}
+
+/// Goal: the figures are those of what was done, and no series comes or goes meanwhile.
+#[test]
+fn metrics_count_what_was_done() {
+    let mut herd = Herd::of_file(&["Hill", "Bona"], &[("Hill", "Bona")], "");
+    herd.start_all(PLACELESS);
+    let mut operator = operator(&herd, "Hill");
+    let before = scrape(&mut operator);
+    assert!(before.series.len() <= 250, "{} series", before.series.len());
+    let page = fs::read_to_string("src/herd/PRODUCTION.md").unwrap();
+    for (name, kind) in &before.families {
+        let name = if kind == "counter" { format!("{name}_total") } else { name.clone() };
+        assert!(name.starts_with("process_") || page.contains(&format!("`{name}`")), "{name}");
+    }
+    assert_eq!(before.value("herd_peer_up{peer=\"Bona\"}"), 1.0);
+    assert_eq!(before.value("herd_server_info{name=\"Hill\",herd=\"tests\"}"), 1.0);
+    assert_eq!(before.value("herd_ready"), 1.0);
+
+    let mut client = herd.connect("Hill");
+    let sent =
+        "IAMAT kiwi +1-1 7\nIAMAT fig +1-1 7\nIAMAT kiwi +1-1 6\n\nHELLO\nWHATSAT plum 1 1\n";
+    client.send(sent);
+    let heard: usize = (0..5).map(|_| client.line().len()).sum();
+    herd.report("Bona", "plum", "+2-2", "7");
+    until("Hill has heard of it", || herd.held("Hill", "plum").is_some());
+    drop(client);
+    let closed = "herd_connections_closed_total{door=\"client\",reason=\"done\"}";
+    // Those of `held` are closed, too, and each has asked once.
+    let now = await_some("the client is gone", || {
+        let now = scrape(&mut operator);
+        (now.value("herd_connections{door=\"client\"}") == 0.0).then_some(now)
+    });
+    assert!(before.series.keys().eq(now.series.keys()), "series come or go");
+    let grown = |series: &str| now.value(series) - before.value(series);
+    let asked = grown("herd_commands_total{command=\"whatsat\"}") - 1.0;
+    assert!(asked >= 1.0);
+    assert_eq!(grown("herd_commands_total{command=\"iamat\"}"), 3.0);
+    assert_eq!(grown("herd_commands_total{command=\"other\"}"), 2.0);
+    assert_eq!(grown("herd_commands_refused_total{reason=\"malformed\"}"), 1.0);
+    assert_eq!(grown("herd_commands_refused_total{reason=\"unanswerable\"}"), asked);
+    assert_eq!(grown("herd_reports_total{verdict=\"news\"}"), 3.0);
+    assert_eq!(grown("herd_reports_total{verdict=\"stale\"}"), 1.0);
+    assert_eq!(grown("herd_clients"), 3.0);
+    assert_eq!(grown("herd_connections_opened_total{door=\"client\"}"), asked + 1.0);
+    assert_eq!(grown(closed), asked + 1.0);
+    let line = "WHATSAT plum 0 0\n".len() as f64;
+    let received = sent.len() as f64 + asked * line;
+    assert_eq!(grown("herd_received_bytes_total{door=\"client\"}"), received);
+    assert!(grown("herd_sent_bytes_total{door=\"client\"}") > heard as f64);
+    assert!(grown("herd_loop_turns_total") > 5.0 && grown("herd_loop_cpu_seconds_total") > 0.0);
+    for other in ["herd_accept_failures_total", "herd_peers_refused_total", "herd_draining"] {
+        assert_eq!(grown(other), 0.0, "{other}");
+    }
+
+    // Servers that are told the same say so, and those that hold the same.
+    let other = scrape(&mut Operator::connect(herd.operators_port("Bona")));
+    for equal in ["herd_config_hash", "herd_store_digest", "herd_clients"] {
+        assert_eq!(other.value(equal), now.value(equal), "{equal}");
+    }
+    herd.kill("Bona");
+    until("the loss is seen", || {
+        let lost = scrape(&mut operator);
+        lost.value("herd_peer_up{peer=\"Bona\"}") == 0.0
+            && lost.value("herd_peer_link_losses_total{peer=\"Bona\"}") == 1.0
+    });
 }

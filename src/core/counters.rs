@@ -5,6 +5,18 @@
 pub struct Counters {
     /// Lines that were taken, of clients and of peers.
     pub lines_in: u64,
+    /// Those of peers, and of strangers on the peer port.
+    pub peer_lines: u64,
+    /// WHATSATs of clients.
+    pub whatsats: u64,
+    /// Lines of clients that are neither IAMAT nor WHATSAT.
+    pub other_lines: u64,
+    /// Lines of clients that were answered with `?`.
+    pub rejected: u64,
+    /// Those that were WHATSATs, about nobody who is known or too wide.
+    pub unanswerable: u64,
+    /// Those that were IAMATs from the future.
+    pub ahead: u64,
     /// Reports that were better than what was held, from clients and from peers.
     pub news: u64,
     /// Reports that were not.

@@ -376,8 +376,12 @@ impl Server {
             Command::Whatsat { client, radius, bound } => {
                 self.whatsat(now, conn, ahead, (client, radius, bound), out)
             }
-            Command::Blank => false,
+            Command::Blank => {
+                self.counters.other_lines += 1;
+                false
+            }
             Command::At(_) | Command::Invalid => {
+                self.counters.other_lines += 1;
                 !self.plain_line(now, ahead.line, out) && self.reject(conn, ahead.line, out)
             }
         }
@@ -431,11 +435,13 @@ impl Server {
         (client, radius, bound): (&[u8], &[u8], u8),
         out: &mut Outputs,
     ) -> bool {
+        self.counters.whatsats += 1;
         let held = self.store.find(client);
         let Some((held, question)) = held
             .filter(|held| !self.has_expired(held, now))
             .and_then(|held| Some((held, wire::question(held.position, radius, bound)?)))
         else {
+            self.counters.unanswerable += 1;
             return self.reject(conn, ahead.line, out);
         };
         let mut at_line = Vec::with_capacity(held.fields_len() + 4);
@@ -448,6 +454,7 @@ impl Server {
     }
 
     fn reject(&mut self, conn: ConnId, line: &[u8], out: &mut Outputs) -> bool {
+        self.counters.rejected += 1;
         let start = out.text.len();
         out.text.extend_from_slice(b"? ");
         out.text.extend_from_slice(line);

@@ -26,6 +26,17 @@ impl ConnKind {
     /// All of them, each at its place: `ALL[kind as usize]`.
     pub const ALL: [ConnKind; 5] =
         [ConnKind::Client, ConnKind::Peer, ConnKind::Course, ConnKind::Admin, ConnKind::Operator];
+
+    /// The word for it in logs, in metrics and in the names of connections.
+    pub fn name(self) -> &'static str {
+        match self {
+            ConnKind::Client => "client",
+            ConnKind::Peer => "peer",
+            ConnKind::Course => "course",
+            ConnKind::Admin => "admin",
+            ConnKind::Operator => "operator",
+        }
+    }
 }
 
 /// A connection's name: its kind and a serial number.
@@ -74,14 +85,7 @@ impl ConnId {
 
 impl fmt::Display for ConnId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match self.kind() {
-            ConnKind::Client => "client",
-            ConnKind::Peer => "peer",
-            ConnKind::Course => "course",
-            ConnKind::Admin => "admin",
-            ConnKind::Operator => "operator",
-        };
-        write!(f, "{kind}-{}", self.serial())
+        write!(f, "{}-{}", self.kind().name(), self.serial())
     }
 }
 

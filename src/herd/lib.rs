@@ -34,15 +34,16 @@
 //! 4. Its `session` and `driver`: a connection without its socket, and how it meets the server.
 //!    Then `reactor`: the loop, and from there as its own first paragraph says.
 //! 5. `herd_sim`: the core again, without a network.
-//! 6. `places`, `config`, `http`, `journal`, `logging`, `trace`, `run_dir`, `status`: each can be
-//!    read alone. `cmd`, the command line, belongs to the binary and has a file for each command.
+//! 6. `places`, `config`, `http`, `journal`, `logging`, `metrics`, `trace`, `run_dir`, `status`:
+//!    each can be read alone. `cmd`, the command line, belongs to the binary and has a file for each command.
 //! 7. `herd_load`, and `herd_teach::lab`: the facts that all of this rests on, as small programs;
 //!    it may be read first.
 //!
 //! Within the server, the arrows run one way too:
 //!
 //! ```text
-//!   cmd ─▶ everything     reactor ─▶ config, http, journal, places, logging, status, trace
+//!   cmd ─▶ everything
+//!   reactor ─▶ config, http, journal, logging, metrics, places, status, trace
 //!   places ─▶ config      run_dir ─▶ config      journal ─▶ logging
 //! ```
 //!
@@ -66,6 +67,7 @@ pub mod config;
 pub mod http;
 pub mod journal;
 pub mod logging;
+pub mod metrics;
 pub mod places;
 pub mod reactor;
 pub mod run_dir;

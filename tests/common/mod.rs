@@ -7,6 +7,7 @@
 
 pub mod client;
 pub mod fake_places;
+pub mod openmetrics;
 pub mod operator;
 pub mod proxy;
 pub mod rules;

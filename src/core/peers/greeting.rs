@@ -43,6 +43,7 @@ impl Server {
     ) {
         while let Some(line) = lines.take() {
             self.counters.lines_in += 1;
+            self.counters.peer_lines += 1;
             let goes_on = match self.peers.peer_on(conn) {
                 Some(peer) => match self.peers.at(peer).state {
                     State::Up { .. } => self.link_line(now, peer, line, out),

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::time::Duration;
 
 use super::course::PlainPeer;
 use super::course_frame::Frame;
@@ -51,6 +52,12 @@ pub struct PeerView {
     pub redials: u64,
     /// Why there is no link, if one of the two has said so.
     pub trouble: Option<&'static str>,
+    /// When the peer last said anything on the link that is up.
+    pub heard: Option<Duration>,
+    /// Bytes sent on it that the peer has not taken.
+    pub owed: usize,
+    /// There is more to be said on it than there was room for.
+    pub is_behind: bool,
 }
 
 /// Everyone this server is linked with.
@@ -133,7 +140,18 @@ impl Peers {
             State::Up { .. } => LinkState::Up,
             State::Plain(_) => LinkState::Plain,
         };
-        PeerView { state, redials: peer.redials, trouble: peer.trouble }
+        let link = match &peer.state {
+            State::Up { link, .. } => Some(link),
+            _ => None,
+        };
+        PeerView {
+            state,
+            redials: peer.redials,
+            trouble: peer.trouble,
+            heard: link.map(|link| link.heard),
+            owed: link.map_or(0, |link| link.owed),
+            is_behind: link.is_some_and(Link::is_behind),
+        }
     }
 
     /// Whether a peer would have our reports if we were gone, and its link if that is still up.

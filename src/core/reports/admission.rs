@@ -74,6 +74,7 @@ impl Server {
     }
 
     pub(crate) fn note_ahead(&mut self, now: Now, conn: ConnId, seconds: i128, out: &mut Outputs) {
+        self.counters.ahead += 1;
         if self.may_note(now, "a time ahead of our clock") {
             let seconds = u64::try_from(seconds).unwrap_or(u64::MAX);
             out.note(Note::AheadOfClock { conn, seconds });

@@ -86,6 +86,17 @@ pub struct Config {
 }
 
 impl Config {
+    /// Differs where servers of one herd do not agree on what they should all be told.
+    pub fn shared_fingerprint(&self) -> u64 {
+        let core = &self.limits.core;
+        let shared = (core.client_ahead_max, core.expire_after, core.compare_every);
+        let mut servers = self.servers.clone();
+        servers.sort();
+        let mut hasher = DefaultHasher::new();
+        (&self.herd, servers, shared).hash(&mut hasher);
+        hasher.finish()
+    }
+
     /// Tells two configurations apart, but for their keys: for `herd start`, which says so if a
     /// server runs with others than it would be started with.
     pub fn fingerprint(&self) -> String {

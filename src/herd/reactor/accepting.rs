@@ -41,6 +41,7 @@ impl Reactor {
                 Accepted::Arrived(arrival) => self.step(Step::Admit(kind, arrival)),
                 Accepted::Nobody => return,
                 Accepted::Exhausted { error, wait, is_first } => {
+                    self.counts.accept_failures += 1;
                     if is_first {
                         Event::AcceptFailed { error: &error }.log();
                     }

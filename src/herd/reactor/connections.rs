@@ -10,8 +10,7 @@ use super::Reactor;
 use super::connection::Connection;
 use crate::http::{Answer, Request};
 use crate::status::{ConnectionStatus, ConnectionsPage};
-use herd_core::names::ConnKind;
-use herd_core::session::Moment;
+use herd_core::session::{Moment, Phase};
 
 /// Entries of a page, unless fewer are asked for; never more.
 const LIMIT: usize = 100;
@@ -98,17 +97,10 @@ fn describe(reactor: &Reactor, slot: usize) -> Option<ConnectionStatus> {
     let now = Moment::at(reactor.now.monotonic).as_duration();
     Some(ConnectionStatus {
         conn: connection.id().to_string(),
-        door: match connection.id().kind() {
-            ConnKind::Client => "client",
-            ConnKind::Peer => "peer",
-            ConnKind::Course => "course",
-            ConnKind::Admin => "admin",
-            ConnKind::Operator => "operator",
-        }
-        .to_owned(),
+        door: connection.id().kind().name().to_owned(),
         from: connection.peer_address().map(|address| address.to_string()),
         idle_ms: now.saturating_sub(session.last_active().as_duration()).as_millis() as u64,
         owed_bytes: session.queued_bytes() as u64,
-        is_closing: session.phase() != herd_core::session::Phase::Open,
+        is_closing: session.phase() != Phase::Open,
     })
 }

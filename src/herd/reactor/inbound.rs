@@ -78,7 +78,10 @@ impl Reactor {
             let filled = connection.fill(&mut scratch[..read_max], now);
             self.trace_fill(conn, &filled);
             match filled {
-                Filled::Bytes(bytes) => count = bytes,
+                Filled::Bytes(bytes) => {
+                    count = bytes;
+                    self.counts.received[conn.kind() as usize] += bytes as u64;
+                }
                 Filled::Nothing | Filled::End => {}
                 Filled::Broken(error) => self.read_failed(conn, &error),
             }

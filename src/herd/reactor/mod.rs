@@ -36,6 +36,7 @@ mod deadlines;
 mod descriptors;
 mod dialing;
 mod drain;
+mod figures;
 mod inbound;
 mod invariants;
 mod journal;
@@ -69,6 +70,7 @@ use clocks::Clocks;
 use deadlines::Backlog;
 use descriptors::Shares;
 use drain::Drain;
+use figures::Counts;
 use herd_core::Server;
 use herd_core::border::{Input, Outputs, Timer};
 use herd_core::clock::Now;
@@ -112,6 +114,7 @@ pub struct Reactor {
     wheel: TimerWheel<Due>,
     scan: DeadlineScan,
     backlog: Backlog,
+    counts: Counts,
     /// What has been done in this turn.
     work: Work,
     newcomers: Newcomers,
@@ -190,6 +193,7 @@ impl Reactor {
         self.now = self.clocks.read(timeout);
         self.work = Work::default();
 
+        self.counts.turns += 1;
         let (waiting, mut ready) = (self.unfinished.len(), 0);
         for event in events.iter() {
             ready += 1;

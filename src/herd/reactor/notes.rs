@@ -16,7 +16,10 @@ fn spoken(seconds: u64) -> String {
 }
 
 impl Reactor {
-    pub(super) fn log_note(&self, note: Note) {
+    pub(super) fn log_note(&mut self, note: Note) {
+        if let Note::PeerDown { peer, .. } = note {
+            self.counts.link_losses[usize::from(peer.0)] += 1;
+        }
         let name = |peer: PeerId| &self.config.peers[usize::from(peer.0)].name;
         match note {
             Note::PeerUp { peer, conn } => Event::LinkUp { peer: name(peer), conn }.log(),

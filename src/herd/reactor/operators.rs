@@ -6,13 +6,14 @@
 
 use super::{Reactor, admin, connections};
 use crate::http::{self, Answer, Parsed, Refusal, Request};
+use crate::metrics;
 use herd_core::driver::Driver;
 use herd_core::names::{ConnId, ConnKind};
 use herd_core::session::CloseReason;
 use herd_core::wire::line::Lines;
 
 /// What can be asked for.
-const PATHS: &str = "/livez /readyz /startupz /status /connections";
+const PATHS: &str = "/livez /readyz /startupz /status /connections /metrics";
 
 /// Something that must be so before a server is ready.
 struct Condition {
@@ -69,8 +70,18 @@ impl Reactor {
             "/startupz" => verdict(request, &self.conditions(false)),
             "/status" => Answer::json(admin::status_line(self)),
             "/connections" => connections::answer(self, request),
+            "/metrics" => Answer {
+                status: 200,
+                content_type: metrics::CONTENT_TYPE,
+                body: self.figures().into_text().into_bytes(),
+            },
             _ => Answer::text(404, format!("there is nothing here; ask for {PATHS}\n")),
         }
+    }
+
+    /// Whether clients may be sent here.
+    pub(super) fn is_ready(&self) -> bool {
+        self.conditions(true).iter().all(|condition| condition.is_met)
     }
 
     /// What must be so before clients are sent here. A server that drains has started all the same.

@@ -150,6 +150,7 @@ impl Reactor {
             keeping.hold_answers(connection);
         }
         let (bytes, flushed) = connection.flush(now);
+        self.counts.sent[conn.kind() as usize] += bytes as u64;
         self.work.written += bytes;
         self.trace.done(|| traced::write(connection, bytes));
         let registered = match flushed {
@@ -183,6 +184,7 @@ impl Reactor {
         if self.slots.kill(conn) {
             let error = error.map(|error| error as &dyn Display);
             Event::Closed { conn, reason, error }.log();
+            self.counts.closed[conn.kind() as usize][reason.index()] += 1;
             self.asked.forget(conn);
             self.deferred.push_back(Deferred::Closed { conn });
         }

@@ -18,6 +18,7 @@ use signal_hook_mio::v1_0::Signals;
 use super::clocks::Clocks;
 use super::deadlines::Backlog;
 use super::descriptors::Shares;
+use super::figures::Counts;
 use super::journal::Keeping;
 use super::listener::Listener;
 use super::newcomers::Newcomers;
@@ -188,6 +189,7 @@ impl Reactor {
             wheel: TimerWheel::new(),
             scan: DeadlineScan::default(),
             backlog: Backlog::default(),
+            counts: Counts::of(config.peers.len()),
             work: Work::default(),
             newcomers: Newcomers::new(&config.limits),
             out: Outputs::default(),

@@ -1,0 +1,300 @@
+//! What is measured, for `/metrics`: the loop's own counts and what its parts say of themselves,
+//! read at one moment. Names, labels and series are the same at each scrape; no label is a client,
+//! an address or a text from outside. How they are spelled is `metrics`' business.
+
+use std::fs;
+
+use rustix::process::{Resource, getrlimit};
+use rustix::time::{ClockId, Timespec, clock_gettime};
+
+use super::Reactor;
+use crate::metrics::Figure::{Counter, Gauge, Info};
+use crate::metrics::{Figure, Label, Metrics};
+use crate::status::JournalState;
+use herd_core::LinkState;
+use herd_core::names::{ConnKind, PeerId};
+use herd_core::session::CloseReason;
+
+/// Kinds of connections, and reasons for their ends.
+const KINDS: usize = ConnKind::ALL.len();
+const REASONS: usize = CloseReason::ALL.len();
+
+/// A figure of this many bits is exact in the floating-point numbers of a scraper.
+const EXACT_BITS: u32 = 48;
+
+/// What the loop counts, from its start on. Each costs an addition where it happens, and none is
+/// counted by the line.
+pub struct Counts {
+    pub turns: u64,
+    /// Bytes by the kind of their connection.
+    pub received: [u64; KINDS],
+    pub sent: [u64; KINDS],
+    /// Connections that have ended, by their kind and reason.
+    pub closed: [[u64; REASONS]; KINDS],
+    /// The system had no descriptor to give.
+    pub accept_failures: u64,
+    /// Links that were up and are over, by their peer.
+    pub link_losses: Vec<u64>,
+}
+
+impl Counts {
+    pub fn of(peers: usize) -> Counts {
+        Counts {
+            turns: 0,
+            received: [0; KINDS],
+            sent: [0; KINDS],
+            closed: [[0; REASONS]; KINDS],
+            accept_failures: 0,
+            link_losses: vec![0; peers],
+        }
+    }
+}
+
+impl Reactor {
+    /// All that is measured, as it is now.
+    pub(super) fn figures(&self) -> Metrics {
+        let mut metrics = Metrics::default();
+        self.measure_server(&mut metrics);
+        self.measure_connections(&mut metrics);
+        self.measure_commands(&mut metrics);
+        self.measure_reports(&mut metrics);
+        self.measure_peers(&mut metrics);
+        self.measure_loop(&mut metrics);
+        self.measure_journal(&mut metrics);
+        measure_process(&mut metrics, self.clocks.born_posix_s);
+        metrics
+    }
+
+    fn measure_server(&self, metrics: &mut Metrics) {
+        let version = vec![("version", env!("CARGO_PKG_VERSION").to_owned())];
+        metrics.many("herd_build", "Which program this is.", [(version, Info)]);
+        let (name, herd) = (self.config.name.clone(), self.config.herd.clone());
+        let labels = vec![("name", name), ("herd", herd)];
+        metrics.many("herd_server", "Which server this is.", [(labels, Info)]);
+        metrics.one("herd_ready", "Clients may be sent here.", yes(self.is_ready()));
+        let draining = yes(self.is_draining());
+        metrics.one("herd_draining", "It was told to stop.", draining);
+        let hash = short(self.config.shared_fingerprint());
+        let help = "Differs between servers that are not told what all must be told alike.";
+        metrics.one("herd_config_hash", help, hash);
+    }
+
+    fn measure_connections(&self, metrics: &mut Metrics) {
+        let by_door = |figure: &dyn Fn(ConnKind) -> Figure| {
+            Vec::from_iter(ConnKind::ALL.map(|kind| (door(kind), figure(kind))))
+        };
+        let open = by_door(&|kind| gauge(self.slots.alive(kind)));
+        metrics.many("herd_connections", "Connections that are open.", open);
+        let limits = [
+            (ConnKind::Client, self.shares.clients),
+            (ConnKind::Admin, self.shares.admins),
+            (ConnKind::Operator, self.shares.operators),
+        ];
+        let limits = limits.map(|(kind, most)| (door(kind), gauge(most)));
+        metrics.many("herd_connections_limit", "Connections that there may be.", limits);
+        let opened = by_door(&|kind| count(self.slots.admitted(kind)));
+        metrics.many("herd_connections_opened", "Connections since the start.", opened);
+        let closed = ConnKind::ALL.into_iter().flat_map(|kind| {
+            CloseReason::ALL.into_iter().map(move |reason| {
+                let mut labels = door(kind);
+                labels.push(("reason", reason.to_string()));
+                (labels, count(self.counts.closed[kind as usize][reason.index()]))
+            })
+        });
+        metrics.many("herd_connections_closed", "Connections that have ended.", closed);
+        let refused = count(self.server.counters().refused);
+        let help = "Strangers on the peer port, and links that broke the protocol.";
+        metrics.one("herd_peers_refused", help, refused);
+        let failures = count(self.counts.accept_failures);
+        let help = "The system had no descriptor to give, so connections waited.";
+        metrics.one("herd_accept_failures", help, failures);
+        let received = by_door(&|kind| count(self.counts.received[kind as usize]));
+        metrics.many("herd_received_bytes", "Bytes that were read.", received);
+        let sent = by_door(&|kind| count(self.counts.sent[kind as usize]));
+        metrics.many("herd_sent_bytes", "Bytes that were written.", sent);
+    }
+
+    fn measure_commands(&self, metrics: &mut Metrics) {
+        let counters = self.server.counters();
+        let of_clients = counters.lines_in - counters.peer_lines;
+        let iamats = of_clients - counters.whatsats - counters.other_lines;
+        let command = |name: &str, number| (label("command", name), count(number));
+        let commands = [
+            command("iamat", iamats),
+            command("whatsat", counters.whatsats),
+            command("other", counters.other_lines),
+        ];
+        metrics.many("herd_commands", "Lines of clients.", commands);
+        let peer_lines = count(counters.peer_lines);
+        metrics.one("herd_peer_lines", "Lines of peers.", peer_lines);
+        let known = [
+            ("unanswerable", counters.unanswerable),
+            ("ahead", counters.ahead),
+            ("full", counters.full),
+            ("new_clients", counters.newcomers_refused),
+            ("journal", counters.unkept_refused),
+        ];
+        let sum: u64 = known.iter().map(|(_, number)| number).sum();
+        let rest = [("malformed", counters.rejected.saturating_sub(sum))];
+        let refused = known.into_iter().chain(rest);
+        let refused = refused.map(|(reason, number)| (label("reason", reason), count(number)));
+        metrics.many("herd_commands_refused", "Lines answered with a question mark.", refused);
+        let waiting = gauge(self.server.questions_waiting());
+        metrics.one("herd_questions_waiting", "WHATSATs whose places are not there.", waiting);
+        let loaded = yes(!self.places.are_loading());
+        metrics.one("herd_places_loaded", "Places are read, or cannot be.", loaded);
+        let service = self.places.service(self.now);
+        let under_way = service.as_ref().map_or(0, |service| service.calls_under_way);
+        let help = "Questions at the service of places.";
+        metrics.one("herd_places_calls_under_way", help, Gauge(under_way as f64));
+        let today = service.as_ref().map_or(0, |service| service.calls_today);
+        metrics.one("herd_places_calls_today", "Calls of this day (UTC).", Gauge(today as f64));
+        if let Some(left) = service.and_then(|service| service.calls_left_today) {
+            let left = Gauge(left as f64);
+            metrics.one("herd_places_calls_left", "Calls that this day has left.", left);
+        }
+    }
+
+    fn measure_reports(&self, metrics: &mut Metrics) {
+        let counters = self.server.counters();
+        let verdict = |name: &str, number| (label("verdict", name), count(number));
+        let reports = [verdict("news", counters.news), verdict("stale", counters.stale)];
+        metrics.many("herd_reports", "Reports of clients and peers.", reports);
+        let expired = count(counters.expired);
+        metrics.one("herd_reports_expired", "Reports forgotten for their age.", expired);
+        let (store, limits) = (self.server.store(), &self.config.limits.core);
+        metrics.one("herd_clients", "Clients that are known.", Gauge(store.len() as f64));
+        let most = gauge(limits.clients_max);
+        metrics.one("herd_clients_limit", "Clients that may be known.", most);
+        metrics.one("herd_store_bytes", "Memory of reports and their index.", gauge(store.bytes()));
+        let most = gauge(limits.store_bytes_max);
+        metrics.one("herd_store_bytes_limit", "Memory that they may take.", most);
+        let help = "Equal at servers that hold the same reports.";
+        metrics.one("herd_store_digest", help, short(self.server.digest()));
+    }
+
+    fn measure_peers(&self, metrics: &mut Metrics) {
+        let peers = self.config.peers.iter().enumerate();
+        let views = peers.map(|(at, peer)| (peer, at, self.server.peer(PeerId(at as u16))));
+        let views = Vec::from_iter(views);
+        let mut many = |name, help, figure: &dyn Fn(usize) -> Figure| {
+            let series = views.iter().enumerate();
+            let series = series.map(|(at, (peer, ..))| (label("peer", &peer.name), figure(at)));
+            metrics.many(name, help, series);
+        };
+        many("herd_peer_up", "Reports flow to and from it.", &|at| {
+            yes(matches!(views[at].2.state, LinkState::Up | LinkState::Plain))
+        });
+        many("herd_peer_redials", "Dials after the first.", &|at| count(views[at].2.redials));
+        many("herd_peer_link_losses", "Links that were up and are over.", &|at| {
+            count(self.counts.link_losses[views[at].1])
+        });
+        many("herd_peer_owed_bytes", "Sent to it, and not taken.", &|at| gauge(views[at].2.owed));
+        let help = "It has not been told all that it misses.";
+        many("herd_peer_behind", help, &|at| yes(views[at].2.is_behind));
+        let posix_s = self.now.posix.whole_seconds() as f64;
+        let help = "When it last said anything on the link that is up; 0 if none is.";
+        many("herd_peer_last_heard_timestamp_seconds", help, &|at| {
+            let ago = views[at].2.heard.map(|heard| self.now.monotonic.saturating_sub(heard));
+            Gauge(ago.map_or(0.0, |ago| posix_s - ago.as_secs_f64().floor()))
+        });
+        let differences = count(self.server.counters().differences);
+        let help = "Parts of the store that differed from a peer's.";
+        metrics.one("herd_peer_differences", help, differences);
+    }
+
+    fn measure_loop(&self, metrics: &mut Metrics) {
+        metrics.one("herd_loop_turns", "Turns of the loop.", count(self.counts.turns));
+        let busy = Counter(cpu_seconds(ClockId::ThreadCPUTime));
+        metrics.one("herd_loop_cpu_seconds", "Time that the loop's thread has computed.", busy);
+        let unfinished = gauge(self.unfinished.len() + self.unfinished_peers.len());
+        metrics.one("herd_loop_unfinished", "Connections with work left.", unfinished);
+        metrics.one("herd_timers", "Timers that run.", gauge(self.wheel.len()));
+        let dropped = count(self.log.dropped());
+        metrics.one("herd_log_lines_dropped", "Log lines that the disk was too slow for.", dropped);
+    }
+
+    /// A server without a journal has none of these.
+    fn measure_journal(&self, metrics: &mut Metrics) {
+        let Some(keeping) = &self.keeping else { return };
+        let refused = self.server.counters().unkept_refused;
+        let journal = keeping.status(self.now.monotonic, refused);
+        let laid = count(journal.laid_bytes);
+        metrics.one("herd_journal_laid_bytes", "Bytes that were given to it.", laid);
+        let written = count(journal.written_bytes);
+        metrics.one("herd_journal_written_bytes", "Bytes that the system has taken.", written);
+        let synced = count(journal.synced_bytes);
+        metrics.one("herd_journal_synced_bytes", "Bytes that the disk has.", synced);
+        let unsynced = Gauge(journal.unsynced_ms as f64 / 1_000.0);
+        let help = "How long the oldest report has waited for the disk.";
+        metrics.one("herd_journal_unsynced_seconds", help, unsynced);
+        let files = Gauge(journal.file_bytes as f64);
+        metrics.one("herd_journal_file_bytes", "Bytes of all its files.", files);
+        let waits = yes(journal.answers_wait);
+        metrics.one("herd_journal_answers_wait", "Answers wait for the disk.", waits);
+        let help = "Answers have waited for too long.";
+        metrics.one("herd_journal_broken", help, yes(journal.broken));
+        let is_refused = yes(journal.state == JournalState::Refused);
+        metrics.one("herd_journal_refused", "The disk takes nothing.", is_refused);
+    }
+}
+
+/// What the system says of the process. Where it has no `/proc`, memory and descriptors are not
+/// told.
+fn measure_process(metrics: &mut Metrics, born_posix_s: u64) {
+    let cpu = Counter(cpu_seconds(ClockId::ProcessCPUTime));
+    metrics.one("process_cpu_seconds", "Time that all threads have computed.", cpu);
+    let born = Gauge(born_posix_s as f64);
+    metrics.one("process_start_time_seconds", "When it began, in POSIX time.", born);
+    if let Some(most) = getrlimit(Resource::Nofile).current {
+        let most = Gauge(most as f64);
+        metrics.one("process_max_fds", "Descriptors that it may have.", most);
+    }
+    // Linux says how many there are as the size of the directory, since 6.2; to list them would
+    // take milliseconds.
+    if let Some(open) = fs::metadata("/proc/self/fd").ok().filter(|about| about.len() > 0) {
+        let open = Gauge(open.len() as f64);
+        metrics.one("process_open_fds", "Descriptors that it has.", open);
+    }
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let kib = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        line.split_whitespace().next()?.parse::<f64>().ok()
+    };
+    if let (Some(addresses), Some(resident)) = (kib("VmSize:"), kib("VmRSS:")) {
+        let [addresses, resident] = [addresses, resident].map(|kib| Gauge(kib * 1024.0));
+        metrics.one("process_virtual_memory_bytes", "Addresses that it has.", addresses);
+        metrics.one("process_resident_memory_bytes", "Memory that it has.", resident);
+    }
+}
+
+fn cpu_seconds(clock: ClockId) -> f64 {
+    let Timespec { tv_sec, tv_nsec } = clock_gettime(clock);
+    tv_sec as f64 + tv_nsec as f64 / 1e9
+}
+
+fn label(name: &'static str, value: &str) -> Vec<Label> {
+    vec![(name, value.to_owned())]
+}
+
+/// The door that a connection of this kind has come through.
+fn door(kind: ConnKind) -> Vec<Label> {
+    label("door", kind.name())
+}
+
+fn yes(is_so: bool) -> Figure {
+    Gauge(f64::from(u8::from(is_so)))
+}
+
+fn gauge(number: usize) -> Figure {
+    Gauge(number as f64)
+}
+
+fn count(number: u64) -> Figure {
+    Counter(number as f64)
+}
+
+/// Of a hash, as much as is exact.
+fn short(hash: u64) -> Figure {
+    Gauge((hash & ((1 << EXACT_BITS) - 1)) as f64)
+}
