@@ -35,7 +35,8 @@
 //!    Then `reactor`: the loop, and from there as its own first paragraph says.
 //! 5. `herd_sim`: the core again, without a network.
 //! 6. `places`, `config`, `http`, `journal`, `logging`, `metrics`, `trace`, `run_dir`, `status`:
-//!    each can be read alone. `cmd`, the command line, belongs to the binary and has a file for each command.
+//!    each can be read alone. `cmd`, the command line, belongs to the binary and has a file for
+//!    each command.
 //! 7. `herd_load`, and `herd_teach::lab`: the facts that all of this rests on, as small programs;
 //!    it may be read first.
 //!
