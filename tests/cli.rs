@@ -432,3 +432,38 @@ fn a_closed_pipe_is_no_panic() {
         assert_eq!(ended.complaint, "", "{arguments:?}");
     }
 }
+
+/// Goal: what packages need fits the binary that prints it.
+#[test]
+fn packages_get_a_unit_pages_and_completions() {
+    check(&["print", "systemd"], 0, "ExecStart=/usr/bin/herd serve %i");
+    check(&["print", "logrotate"], 0, "postrotate");
+    for shell in ["bash", "zsh", "fish"] {
+        check(&["print", "completions", shell], 0, "check-config");
+    }
+    check(
+        &["print", "man"],
+        0,
+        concat!(".TH herd 1  \"herd ", env!("CARGO_PKG_VERSION"), "\" herd"),
+    );
+    check(&["print", "man", "no", "such"], 2, "herd has no command no such: `herd help` lists all");
+    let dir = tempfile::tempdir().unwrap();
+    let help = end(&mut herd(dir.path(), &["help"])).out;
+    let (_, commands) = help.split_once("Commands:\n").unwrap();
+    let commands = commands.lines().take_while(|line| !line.is_empty());
+    for command in commands.filter_map(|line| line.strip_prefix("  ")?.split(' ').next()) {
+        if !["", "help"].contains(&command) {
+            check(&["print", "man", command], 0, &format!(".TH herd-{command} 1 "));
+        }
+    }
+}
+
+/// Goal: the unit restarts a server that has died, and none whose operator must do something first.
+#[test]
+fn the_unit_knows_the_exit_codes() {
+    let dir = tempfile::tempdir().unwrap();
+    let unit = end(&mut herd(dir.path(), &["print", "systemd"])).out;
+    let (_, never) = unit.split_once("RestartPreventExitStatus=").unwrap();
+    let never = never.lines().next().unwrap();
+    assert_eq!(never, "2 73 77 78 98", "usage, files, another user's, configuration, a taken port");
+}

@@ -58,10 +58,10 @@ impl Pair {
         self.proxy.tapes()[0].each_ref().map(|tape| lines(tape))
     }
 
-    /// The line with its MAC that was sent about a client on the newest link.
+    /// The line with its MAC that was sent about a client on the newest link that has one.
     fn said_last(&self, way: Way, client: &str) -> String {
         let tapes = self.proxy.tapes();
-        let said = lines(&tapes[tapes.len() - 1][way as usize]);
+        let said = tapes.iter().rev().flat_map(|tape| lines(&tape[way as usize]));
         said.into_iter().find(|line| line.contains(&format!(" {client} "))).unwrap()
     }
 

@@ -32,7 +32,7 @@ use crate::LoadError;
 const OPENING_MAX: usize = 64;
 /// A server that neither answers nor hangs up for so long is stuck.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
-/// How long answers may be late when nothing is asked any more.
+/// How long the next answer may take when nothing is asked any more.
 const LATE_MAX: Duration = Duration::from_secs(5);
 /// The longest sleep: while the end of a phase is awaited, the clock is read this often.
 const NAP_MAX: Duration = Duration::from_millis(20);
@@ -347,17 +347,21 @@ impl<'a> Crowd<'a> {
 
     // ---- ending ----
 
-    /// Asks nothing more, and waits until everything is answered or too late. What is not
-    /// answered then is missing.
+    /// Asks nothing more, and waits until everything is answered or the next answer is too late.
+    /// What is not answered then is missing.
     ///
     /// # Errors
     /// The event queue fails.
     pub fn end(&mut self) -> Result<(), LoadError> {
         self.phase = Phase::Ending;
-        let deadline = Instant::now() + LATE_MAX;
+        let mut deadline = Instant::now() + LATE_MAX;
         let waits = |caller: &Caller| caller.stream.is_some() && caller.unanswered() > 0;
         while Instant::now() < deadline && self.callers.iter().any(waits) {
+            let answered = self.tally.answered;
             self.turn(NAP_MAX)?;
+            if self.tally.answered > answered {
+                deadline = Instant::now() + LATE_MAX;
+            }
         }
         self.tally.errors.missing = self.tally.asked - self.tally.answered;
         Ok(())

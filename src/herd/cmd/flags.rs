@@ -7,6 +7,7 @@
 mod bench;
 mod knobs;
 mod lab;
+mod print;
 mod running;
 mod sim;
 mod trace;
@@ -34,6 +35,7 @@ use herd::status::Order;
 pub use bench::BenchFlags;
 pub use knobs::KnobFlags;
 pub use lab::LabFlags;
+pub use print::{PrintCommand, definition};
 pub use running::{LogsFlags, PlaceFlags, RunningFlags, StartFlags, StatusFlags, WhoseFlags};
 pub use sim::{MutantsFlags, SimFlags};
 pub use trace::TraceCommand;
@@ -158,6 +160,9 @@ pub enum Command {
     /// Look at what servers have recorded (`serve --trace`)
     #[command(subcommand)]
     Trace(TraceCommand),
+    /// Print what packages and machines need of herd: a systemd unit, manual pages, completions
+    #[command(subcommand)]
+    Print(PrintCommand),
     /// Show a fact that this house rests on, as a small experiment; without a name, list them
     Lab(LabFlags),
     /// Simulate herds, with faults, and check that they keep what they promise

@@ -16,11 +16,13 @@ mod mutants;
 mod pid;
 mod places;
 mod presets;
+mod print;
 mod query;
 mod reload;
 mod restart;
 mod say;
 mod serve;
+mod service_manager;
 mod sim;
 mod start;
 mod status;
@@ -99,6 +101,7 @@ pub fn run(command: Command) -> Result<Exit, Failure> {
         Command::Places(command) => return look_at_places(&mut out, command),
         Command::Journal(command) => return look_after_journal(&mut out, command),
         Command::Presets => presets::write_presets(&mut out),
+        Command::Print(command) => return print::print(&mut out, command),
         Command::Trace(command) => return trace::run(&mut out, &command),
         Command::Lab(flags) => return lab::run(&mut out, flags),
         Command::Sim(flags) => return sim::show(&mut out, &flags.runs()?),

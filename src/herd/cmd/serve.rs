@@ -12,6 +12,7 @@ use herd::reactor::{self, Ended, Reactor, StartError};
 use herd::run_dir::RunDir;
 
 use super::exit::{Exit, Failure};
+use super::service_manager;
 
 /// How long the log may take to reach the disk at the very end.
 const LOG_TIMEOUT: Duration = Duration::from_secs(1);
@@ -34,9 +35,16 @@ pub fn serve(config: Config, out: &mut impl Write) -> Result<Exit, Failure> {
     let ran = match (Reactor::start(config, admin_path, log.clone()), rival) {
         (Ok(mut reactor), _) => {
             let claim = Rc::clone(&claim);
-            reactor.when_stopping(Box::new(move || claim.borrow_mut().give_up_name()));
+            reactor.when_stopping(Box::new(move || {
+                claim.borrow_mut().give_up_name();
+                service_manager::stopping();
+            }));
+            if let Some(pulse) = service_manager::pulse() {
+                reactor.when_alive(pulse, service_manager::alive);
+            }
             // Where the output is closed, it serves all the same.
             let _ = writeln!(out, "{greeting}").and_then(|()| out.flush());
+            service_manager::ready();
             reactor.run().map_err(|error| {
                 Failure::new(Exit::System, format!("the event queue has failed: {error}"))
             })

@@ -162,6 +162,11 @@ enum Due {
     },
     /// The drain has taken as long as it may.
     DrainOver,
+    /// Whoever watches the process is to hear that the loop turns.
+    Pulse {
+        every: Duration,
+        tell: fn(),
+    },
 }
 
 /// What has work left for another turn; each is in the queue at most once.

@@ -28,7 +28,7 @@ use super::routes::Routes;
 use super::slots::{Slot, Slots};
 use super::turn_budget::Work;
 use super::worker_threads::{CompletionSender, Completions, PlacesPool};
-use super::{READ_BUDGET, Reactor, SIGNALS, WAKER, traced};
+use super::{Due, READ_BUDGET, Reactor, SIGNALS, WAKER, traced};
 use crate::config::limits::{self, PEER_LINE_BYTES_CEILING};
 use crate::config::{Config, HerdKey, Initiative, LinkKind, StaleReply};
 use crate::journal::{Journal, JournalError, JournalSettings};
@@ -223,6 +223,13 @@ impl Reactor {
     /// Has `give_up_name` called when a drain begins.
     pub fn when_stopping(&mut self, give_up_name: Box<dyn FnOnce()>) {
         self.give_up_name = Some(give_up_name);
+    }
+
+    /// Has `tell` called now, and then again and again while the loop turns. An idle loop wakes for
+    /// it.
+    pub fn when_alive(&mut self, every: Duration, tell: fn()) {
+        tell();
+        self.wheel.start(self.now.monotonic + every, Due::Pulse { every, tell });
     }
 }
 

@@ -54,6 +54,7 @@ pub fn due(due: &Due) -> trace::Due {
         Due::Core(timer) => timer.into(),
         Due::Accept { .. } => trace::Due::Accept,
         Due::DrainOver => trace::Due::DrainOver,
+        Due::Pulse { .. } => trace::Due::Pulse,
     }
 }
 

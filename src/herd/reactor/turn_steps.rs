@@ -110,6 +110,7 @@ impl Reactor {
             Due::Core(timer) => self.tell(Input::TimerFired { timer }),
             Due::Accept { slot } => self.accept_after_rest(slot),
             Due::DrainOver => self.cut_drain_short(),
+            Due::Pulse { every, tell } => self.when_alive(every, tell),
         }
         kind
     }

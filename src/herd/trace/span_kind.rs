@@ -99,6 +99,7 @@ pub enum Due {
     Answer,
     Accept,
     DrainOver,
+    Pulse,
 }
 
 /// Which input the core was given, and of which connection.

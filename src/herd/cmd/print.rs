@@ -1,0 +1,47 @@
+//! The command `herd print`: files for machines that run herd, as they fit this very binary.
+
+use std::io::Write;
+
+use clap_mangen::Man;
+
+use super::exit::{Exit, Failure};
+use super::flags::{PrintCommand, definition};
+
+/// As the bottom line of a manual page has it.
+const VERSION: &str = concat!("herd ", env!("CARGO_PKG_VERSION"));
+const UNIT: &str = include_str!("../ops/herd@.service");
+const LOGROTATE: &str = include_str!("../ops/herd.logrotate");
+
+/// Prints one of them.
+///
+/// # Errors
+/// There is no such command that a manual page could be of, or the output cannot be written.
+pub fn print(out: &mut impl Write, what: PrintCommand) -> Result<Exit, Failure> {
+    let written = match what {
+        PrintCommand::Systemd => out.write_all(UNIT.as_bytes()),
+        PrintCommand::Logrotate => out.write_all(LOGROTATE.as_bytes()),
+        PrintCommand::Man { command } => page(&command)?.render(out),
+        PrintCommand::Completions { shell } => {
+            // It panics where it cannot write, so it writes into memory.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut definition(), "herd", &mut script);
+            out.write_all(&script)
+        }
+    };
+    written.and_then(|()| out.flush()).map_err(|error| Failure::of_output(&error))?;
+    Ok(Exit::Success)
+}
+
+/// The page of a command: `herd journal check` is `herd-journal-check(1)`.
+fn page(words: &[String]) -> Result<Man, Failure> {
+    let mut found = definition();
+    for word in words {
+        let below = found.find_subcommand(word).cloned();
+        found = below.ok_or_else(|| {
+            let message = format!("herd has no command {}: `herd help` lists all", words.join(" "));
+            Failure::new(Exit::Usage, message)
+        })?;
+    }
+    let title = found.get_display_name().unwrap_or("herd").to_owned();
+    Ok(Man::new(found).title(title).source(VERSION).manual("herd"))
+}
