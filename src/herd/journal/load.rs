@@ -1,9 +1,10 @@
 //! Reading a journal: when its server starts, and for `herd journal`, which only looks.
 
-use std::fs::{self, File};
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::{fmt, io};
 
 use herd_core::journal::frame::{Header, HeaderError};
 use herd_core::journal::load::{Findings, Found, Past, Piece, Pieces, Survey, UnknownLine};
@@ -113,8 +114,9 @@ pub fn load(
             }
         }
     }
+    let mut bytes = Vec::new();
     for (id, file) in &files {
-        let bytes = read_around(file).map_err(|error| unreadable(file, error))?;
+        read_around(file, &mut bytes).map_err(|error| unreadable(file, error))?;
         survey
             .read(*id, &bytes, &mut take)
             .map_err(|UnknownLine { line, .. }| LoadError::Unknown { path: file.clone(), line })?;
@@ -124,7 +126,6 @@ pub fn load(
 }
 
 fn read_head(path: &Path) -> io::Result<Vec<u8>> {
-    use std::io::Read;
     let mut head = Vec::new();
     // A header that cannot be read is damaged, like one that is wrong.
     let read = File::open(path)?.take(2 * BLOCK_BYTES as u64).read_to_end(&mut head);
@@ -161,18 +162,19 @@ fn check_header<'a>(
     }
 }
 
-/// The bytes of a file, with zeros where the disk cannot read it.
-fn read_around(path: &Path) -> io::Result<Vec<u8>> {
-    fs::read(path).or_else(|error| {
-        let file = File::open(path)?;
-        let mut bytes = vec![0; file.metadata()?.len() as usize];
-        let mut readable = 0;
-        for (at, block) in bytes.chunks_mut(BLOCK_BYTES).enumerate() {
-            match file.read_exact_at(block, (at * BLOCK_BYTES) as u64) {
-                Ok(()) => readable += 1,
-                Err(_) => block.fill(0),
-            }
+/// Reads the bytes of a file, with zeros where the disk cannot read it, into memory that the file
+/// before has had.
+fn read_around(path: &Path, bytes: &mut Vec<u8>) -> io::Result<()> {
+    let mut file = File::open(path)?;
+    bytes.clear();
+    let Err(error) = file.read_to_end(bytes) else { return Ok(()) };
+    bytes.resize(file.metadata()?.len() as usize, 0);
+    let mut readable = 0;
+    for (at, block) in bytes.chunks_mut(BLOCK_BYTES).enumerate() {
+        match file.read_exact_at(block, (at * BLOCK_BYTES) as u64) {
+            Ok(()) => readable += 1,
+            Err(_) => block.fill(0),
         }
-        if readable > 0 { Ok(bytes) } else { Err(error) }
-    })
+    }
+    if readable > 0 { Ok(()) } else { Err(error) }
 }
