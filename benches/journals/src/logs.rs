@@ -1,8 +1,7 @@
 //! Which log? Each is behind one seam: it takes a batch, and it syncs.
 
-use std::cell::RefCell;
 use std::fs::{File, OpenOptions};
-use std::io::{Seek, SeekFrom, Write};
+use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,6 +14,7 @@ use redb::{Database as Redb, Durability, TableDefinition};
 use wal_db::{SegmentedStore, Wal};
 
 use crate::figures::{Table, Times, cpu};
+use crate::files::fill;
 use crate::{Batches, Course, REPORTS, Result};
 
 const SEGMENT_BYTES: u64 = 16 << 20;
@@ -117,15 +117,13 @@ struct Ours {
 struct Folder {
     dir: PathBuf,
     filled_bytes: u64,
-    zeros: RefCell<Vec<u8>>,
 }
 
 impl Ours {
     fn open(dir: &Path, filled_bytes: u64) -> Result<Ours> {
         let owner = Owner { herd: b"bench".to_vec(), server: b"Bailey".to_vec() };
         let writer = Writer::new(owner, JournalId(1), SEGMENT_BYTES, Past::default());
-        let zeros = RefCell::new(vec![0; filled_bytes as usize]);
-        let mut ours = Ours { disk: Folder { dir: dir.to_owned(), filled_bytes, zeros }, writer };
+        let mut ours = Ours { disk: Folder { dir: dir.to_owned(), filled_bytes }, writer };
         ours.prepare()?;
         Ok(ours)
     }
@@ -172,8 +170,10 @@ impl Disk for Folder {
             let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
             file.write_all(header)?;
             if self.filled_bytes > 0 {
-                file.write_all(&self.zeros.borrow()[header.len()..])?;
-                file.seek(SeekFrom::Start(header.len() as u64))?;
+                file.rewind()?;
+                fill(&mut file, self.filled_bytes)?;
+                file.rewind()?;
+                file.write_all(header)?;
             }
             file.sync_all()?;
             Ok(Arc::new(file))

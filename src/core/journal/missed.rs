@@ -104,7 +104,9 @@ impl Server {
     /// something or become too long. For each turn of the loop, when the keeper knows how far the
     /// threads are. `out` is empty, and is again.
     pub fn feed_journal(&mut self, keeper: &mut Keeper, has_lost: bool, out: &mut Outputs) {
-        if has_lost || keeper.begin_walk_if_due(self.store.bytes() as u64) {
+        // The index is not written.
+        let live_bytes = self.store.bytes() - self.store.index_bytes();
+        if has_lost || keeper.begin_walk_if_due(live_bytes as u64) {
             self.journal_misses_all();
         }
         self.journal_room(keeper.peers_room_bytes(), keeper.missed_bytes(), out);
