@@ -75,6 +75,14 @@ impl Compaction {
         }
     }
 
+    /// What must be synced, if a walk waits for nothing else.
+    pub fn waits_for(&self) -> Option<u64> {
+        match *self {
+            Compaction::Closing { until, .. } => Some(until),
+            _ => None,
+        }
+    }
+
     /// The first segment that is needed from now on, once the walk is synced. Then it is over.
     pub fn end(&mut self, synced: u64) -> Option<u32> {
         match *self {

@@ -41,6 +41,9 @@ pub struct Sizes {
 
 /// Bytes of what was missed that are given at a time.
 const PIECE_BYTES: u64 = 64 * 1024;
+/// The same of a walk, which must keep its pace beside all the news that one turn of a busy loop
+/// may bring; so much takes a fifth of a millisecond.
+const WALK_PIECE_BYTES: u64 = 4 * PIECE_BYTES;
 
 /// The loop's account.
 pub struct Keeper {
@@ -61,6 +64,8 @@ pub struct Keeper {
     /// It has lost something again before all was there.
     fails_again: bool,
     compaction: Compaction,
+    /// The last walk for which a sync was wished, by where it ends.
+    wished_until: u64,
     /// An operator wants everything laid anew.
     is_walk_wanted: bool,
     /// Files are not removed for now, however long the journal becomes.
@@ -90,6 +95,7 @@ impl Keeper {
             is_loss_untold: false,
             fails_again: false,
             compaction: Compaction::Idle,
+            wished_until: 0,
             is_walk_wanted: false,
             keeps_files: false,
             held: VecDeque::new(),
@@ -223,10 +229,12 @@ impl Keeper {
     /// Bytes of what was missed that may be laid now. With doubts, answers wait for them.
     pub fn missed_bytes(&self) -> usize {
         let allowed = match self.compaction {
-            Compaction::Walking { .. } if !self.is_doubtful => self.compaction.allowed(),
+            Compaction::Walking { .. } if !self.is_doubtful => {
+                self.compaction.allowed().min(WALK_PIECE_BYTES)
+            }
             _ => PIECE_BYTES,
         };
-        allowed.min(PIECE_BYTES).min(self.peers_room_bytes() as u64) as usize
+        allowed.min(self.peers_room_bytes() as u64) as usize
     }
 
     /// The journal misses something that an earlier life has said; nothing is kept until it has
@@ -281,6 +289,13 @@ impl Keeper {
         self.compaction.all_given(self.laid);
     }
 
+    /// Whether a walk is written and waits for a sync alone. True once for each: if it waited until
+    /// the next is due, all that comes meanwhile would lie beside what is to be removed.
+    pub fn take_sync_wish(&mut self) -> bool {
+        let until = self.compaction.waits_for().filter(|until| self.progress.written >= *until);
+        until.is_some_and(|until| mem::replace(&mut self.wished_until, until) != until)
+    }
+
     /// The number of the first segment that is needed, when a walk is over.
     pub fn end_walk(&mut self) -> Option<u32> {
         let oldest = self.compaction.end(self.progress.synced)?;
@@ -316,5 +331,35 @@ mod tests {
         assert_eq!(update(2, 0), (true, false));
         assert_eq!(update(2, 1), (true, true));
         assert_eq!(update(3, 1), (false, true), "it is whole again");
+    }
+
+    /// Goal: what a walk has made old is removed as soon as it can be.
+    #[test]
+    fn a_walk_that_is_written_wants_one_sync() {
+        let sizes = Sizes { segment_bytes: 1_000, room: 2, tray_bytes: 1_000 };
+        let mut keeper = Keeper::new(Keep::Written, sizes);
+        for laid in 1..4 {
+            keeper.begin_walk();
+            assert!(!keeper.take_sync_wish());
+            keeper.lay(b"x", std::slice::from_ref(&(0..1)));
+            keeper.all_given();
+            assert!(!keeper.take_sync_wish(), "it is not written");
+            keeper.update(Progress { written: laid, ..Progress::default() });
+            assert!(keeper.take_sync_wish());
+            assert!(!keeper.take_sync_wish());
+        }
+    }
+
+    /// Goal: a walk keeps its pace, whatever one turn brings.
+    #[test]
+    fn a_walk_writes_two_bytes_for_each_of_news() {
+        let sizes = Sizes { segment_bytes: 1_000, room: 2, tray_bytes: 8 << 20 };
+        let mut keeper = Keeper::new(Keep::Written, sizes);
+        keeper.begin_walk();
+        let news = vec![b'x'; 100_000];
+        keeper.lay(&news, std::slice::from_ref(&(0..news.len())));
+        assert_eq!(keeper.missed_bytes(), 2 * news.len());
+        keeper.lay(&news, std::slice::from_ref(&(0..news.len())));
+        assert_eq!(keeper.missed_bytes(), WALK_PIECE_BYTES as usize, "and no turn is long");
     }
 }

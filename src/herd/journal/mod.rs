@@ -219,6 +219,11 @@ impl Journal {
         self.shared.take_work()
     }
 
+    /// Has what was written synced soon.
+    pub fn sync_soon(&self) {
+        self.shared.sync_soon();
+    }
+
     /// No file is removed from now on, or old ones are removed again.
     pub fn keep_files(&mut self, keeps_files: bool) {
         self.keeper.keep_files(keeps_files);

@@ -73,6 +73,8 @@ struct Queue {
     lines: Vec<u8>,
     /// Segments before this one are not needed any more.
     oldest: Option<u32>,
+    /// The next sync need not wait until its time has come.
+    wants_sync: bool,
     is_over: bool,
 }
 
@@ -161,6 +163,12 @@ impl Shared {
     pub fn keep_files(&self, keeps_files: bool) {
         let _queue = lock(&self.queue);
         self.keeps_files.store(keeps_files, Ordering::Release);
+        self.for_syncer.notify_one();
+    }
+
+    /// Has what was written synced soon.
+    pub fn sync_soon(&self) {
+        lock(&self.queue).wants_sync = true;
         self.for_syncer.notify_one();
     }
 
@@ -301,11 +309,14 @@ impl Shared {
     pub fn sync_on(&self) {
         loop {
             let queue = lock(&self.queue);
-            let is_idle = |queue: &mut Queue| self.outdated(queue).is_none() && !queue.is_over;
+            let is_idle = |queue: &mut Queue| {
+                self.outdated(queue).is_none() && !queue.wants_sync && !queue.is_over
+            };
             let waited = self.for_syncer.wait_timeout_while(queue, self.sync_every, is_idle);
             let (mut queue, _) = waited.unwrap_or_else(PoisonError::into_inner);
             let (oldest, is_over) = (self.outdated(&queue), queue.is_over);
             queue.oldest = queue.oldest.filter(|_| oldest.is_none());
+            queue.wants_sync &= oldest.is_some();
             drop(queue);
             if let Some(oldest) = oldest {
                 self.remove_before(oldest);

@@ -220,6 +220,9 @@ impl Reactor {
         self.give_missed(&mut keeping);
         let journal = &mut keeping.journal;
         let bytes = journal.hand_over();
+        if journal.keeper.take_sync_wish() {
+            journal.sync_soon();
+        }
         if let Some(oldest) = journal.keeper.end_walk() {
             journal.outdate(oldest);
         }
