@@ -27,7 +27,8 @@ Usage: ./herd.sh COMMAND
   help                     this text
 
 Environment: HERD_PRESET, HERD_BASE_PORT and HERD_CONFIG choose the herd, HERD_KEY_FILE its keys,
-HERD_LOG_DIR, HERD_RUN_DIR and HERD_TRACE_DIR where its files go. README.md says more.
+HERD_LOG_DIR, HERD_RUN_DIR, HERD_JOURNAL_DIR and HERD_TRACE_DIR where its files go, HERD_KEEP
+whether a journal is kept. README.md says more.
 TEXT
 }
 

@@ -43,6 +43,7 @@ main() {
     undo_a_start_that_fails
     start_two_at_once
     keep_no_descriptors
+    keep_a_journal
     do_without_cargo_and_home
     serve_two_machines
     serve_two_users
@@ -254,6 +255,17 @@ keep_no_descriptors() {
         skip 'no /proc to see which files a process has open'
     fi
     run 0 stop
+}
+
+# Beside the run directory, and only if that is wanted.
+keep_a_journal() {
+    [ ! -e "$tree/journal" ] || fail 'a journal was kept that nobody wanted'
+    HERD_KEEP=written run 0 start $FIRST
+    [ -d "$tree/journal/$FIRST" ] || fail 'the journal is not beside run'
+    run 0 stop
+    says "$FIRST: stopped" 'a server with a journal stops'
+    rm -r "$tree/journal"
+    echo 'ok: a journal lies beside the run directory'
 }
 
 do_without_cargo_and_home() {

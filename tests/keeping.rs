@@ -4,7 +4,7 @@
 mod common;
 
 use std::fs;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use common::{Client, Herd, until};
 use herd::status::{JournalState, JournalStatus};
@@ -155,4 +155,24 @@ fn syncs_are_as_often_as_the_operator_wants() {
     herd.start("Hill", &[]);
     herd.report("Hill", "kiwi", "+34.1-118.4", "8");
     until("it is synced", || journal(&herd).synced_bytes == journal(&herd).laid_bytes);
+}
+
+/// Goal: who stops a server whose disk takes nothing hears that something may be lost, and from the
+/// next one, of which all is kept, does not.
+#[test]
+fn a_stop_says_what_is_not_kept() {
+    let (mut herd, waiting, _) = with_full_disk("refuse");
+    drop(waiting);
+    let stop = |herd: &Herd| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_herd"));
+        let output = command.current_dir(herd.dir()).args(["stop", "Hill"]).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (code, said) = stop(&herd);
+    assert!(code == Some(74) && said.contains(", not kept: "), "{code:?} {said}");
+    assert_eq!(herd.ended("Hill").code(), Some(74));
+    fs::rename(herd.path("elsewhere"), herd.path("journal/Hill")).unwrap();
+    herd.start("Hill", &[]);
+    let (code, said) = stop(&herd);
+    assert!(code == Some(0) && !said.contains("not kept"), "{code:?} {said}");
 }

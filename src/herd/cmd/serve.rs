@@ -53,6 +53,9 @@ pub fn serve(config: Config, out: &mut impl Write) -> Result<Exit, Failure> {
         (Err(error), _) => Err(Failure::from(error)),
     };
     log.close(LOG_TIMEOUT);
+    if matches!(ran, Ok(Ended { is_kept: false, .. })) {
+        claim.borrow_mut().end_unkept();
+    }
     drop(claim);
     let Ended { hand_over, is_kept } = ran?;
     if !is_kept {

@@ -30,6 +30,8 @@ struct Stopping {
 
 /// Stops these servers, or all that run here.
 ///
+/// Ends with [`Exit::NotKept`] if the disk of one has not taken all that it has answered.
+///
 /// # Errors
 /// One of them cannot be stopped; the others have been.
 pub fn stop(out: &mut impl Write, run_dir: &RunDir, names: &[String]) -> Result<Exit, Failure> {
@@ -43,8 +45,7 @@ pub fn stop(out: &mut impl Write, run_dir: &RunDir, names: &[String]) -> Result<
     let _lock = if is_unwritable { None } else { Some(lock(run_dir)?) };
     let is_chosen = !names.is_empty();
     let all = run_dir.names().map_err(|error| unreadable(run_dir, &error))?;
-    stop_all(out, run_dir, if is_chosen { names } else { &all }, is_chosen)?;
-    Ok(Exit::Success)
+    stop_all(out, run_dir, if is_chosen { names } else { &all }, is_chosen)
 }
 
 fn told_of_none(out: &mut impl Write, names: &[String]) -> Result<Exit, Failure> {
@@ -57,13 +58,13 @@ fn told_of_none(out: &mut impl Write, names: &[String]) -> Result<Exit, Failure>
 }
 
 /// The same for a caller that holds the lock of the run directory. Servers that do not run are
-/// reported if they were chosen.
+/// reported if they were chosen. Says whether all that they have answered is on the disk.
 pub fn stop_all(
     out: &mut impl Write,
     run_dir: &RunDir,
     names: &[String],
     is_chosen: bool,
-) -> Result<(), Failure> {
+) -> Result<Exit, Failure> {
     let mut stopping = Vec::new();
     let mut failure = None;
     let mut tell = |line: String| {
@@ -82,13 +83,18 @@ pub fn stop_all(
         tell("No server is running.".to_owned())?;
     }
     let begun = Instant::now();
+    let mut exit = Exit::Success;
     for server in stopping {
         match await_end(run_dir, &server, begun) {
+            Ok(line) if run_dir.is_unkept(&server.name, server.pid) => {
+                exit = Exit::NotKept;
+                tell(format!("{line}, not kept: the disk has not taken all, its log says why"))?;
+            }
             Ok(line) => tell(line)?,
             Err(why) => failure = Some(why),
         }
     }
-    failure.map_or(Ok(()), Err)
+    failure.map_or(Ok(exit), Err)
 }
 
 /// `None`: it does not run.

@@ -173,6 +173,9 @@ impl Default for Settings {
     }
 }
 
+/// What is kept unless an operator says otherwise, in presets and herd.sh, too.
+const KEEP: &str = "off";
+
 /// Who may lose more than a minute needs no journal.
 const SYNC_EVERY_MAX: Duration = Duration::from_secs(60);
 
@@ -404,7 +407,7 @@ const JOURNAL: &[Knob] = &[
             show: |s| show_keep(s.journal.keep),
             words: "off, written or synced",
         },
-        "off",
+        KEEP,
     )
     .flag(Flag {
         long: "keep",

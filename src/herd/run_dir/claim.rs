@@ -51,7 +51,7 @@ impl RunDir {
             .and_then(|()| self.place_socket(name))
             .map_err(|error| failed(&path, error))?;
         let (run_dir, name) = (self.clone(), name.to_owned());
-        Ok(Claim { run_dir, name, file, is_passing: false, after: None })
+        Ok(Claim { run_dir, name, file, is_passing: false, after: None, is_unkept: false })
     }
 
     /// Claims `name`, or `name@port` if another server has it here: two herds that know nothing of
@@ -98,12 +98,20 @@ pub struct Claim {
     is_passing: bool,
     /// The lock under which it goes on, once it has given its name up.
     after: Option<Box<Claim>>,
+    /// The disk has not taken all that the server has answered.
+    is_unkept: bool,
 }
 
 impl Claim {
     /// The server's name here.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The disk has not taken all that was answered: the pid file says so when the claim ends. That
+    /// takes no room of a disk that is full.
+    pub fn end_unkept(&mut self) {
+        self.is_unkept = true;
     }
 
     /// Lets a successor have the name, and goes on as `NAME.PID`. Until one comes, the server is
@@ -123,6 +131,20 @@ impl Claim {
     }
 }
 
+impl Claim {
+    fn write_unkept(&mut self) -> io::Result<()> {
+        let text = unkept_by(process::id());
+        self.file.rewind()?;
+        self.file.write_all(text.as_bytes())?;
+        self.file.set_len(text.len() as u64)
+    }
+}
+
+/// What the pid file of a server says that has ended so.
+pub fn unkept_by(pid: u32) -> String {
+    format!("not kept {pid}\n")
+}
+
 impl Drop for Claim {
     fn drop(&mut self) {
         // The server that has the name now has its files as well.
@@ -130,7 +152,7 @@ impl Drop for Claim {
         if is_ours {
             self.run_dir.remove_socket(&self.name);
             // If it fails, the pid stays behind in an unlocked file, where it is not trusted.
-            let _ = self.file.set_len(0);
+            let _ = if self.is_unkept { self.write_unkept() } else { self.file.set_len(0) };
             if self.is_passing
                 && let Ok(path) = self.run_dir.file(&self.name, "pid")
             {

@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
+use claim::unkept_by;
 pub use claim::{Claim, ClaimError, gone_by};
 
 use crate::config::Settings;
@@ -140,6 +141,13 @@ impl RunDir {
         let holds =
             |name: &str| matches!(self.holder(name), Ok(Some(Holder::Process(p))) if p == pid);
         holds(name) || holds(&gone_by(name, pid)) || self.is_open_in(name, pid).unwrap_or(false)
+    }
+
+    /// Whether the server `name`, which was the process `pid` and has ended, has said that the disk
+    /// has not taken all that it has answered.
+    pub fn is_unkept(&self, name: &str, pid: u32) -> bool {
+        let said = self.file(name, "pid").and_then(fs::read_to_string);
+        said.is_ok_and(|said| said == unkept_by(pid))
     }
 
     /// Whether the process `pid` has the pid file of `name` open, as the process of that server
