@@ -29,14 +29,15 @@ from faults.herds import Skipped  # noqa: E402
 ROOT = Path(__file__).resolve().parent.parent
 SIDE_BY_SIDE = 3
 # Of each part: what it does, and its rounds in CI.
+# The longest come first.
 PARTS = {
-    "calls": (tracing.killed_at_calls, 6),
-    "failing": (tracing.failing, 1),
+    "power": (power.power_cuts, 16),
     "stalls": (tracing.stalls, 1),
-    "full": (full.full, 1),
-    "power": (power.power_cuts, 20),
     "kills": (kills.killed_together, 20),
+    "calls": (tracing.killed_at_calls, 6),
+    "full": (full.full, 1),
     "damage": (damage.spoilt, 300),
+    "failing": (tracing.failing, 1),
 }
 
 

@@ -80,7 +80,8 @@ class Herd:
 
     def __exit__(self, error, *_):
         if error is not None:
-            print(*(f"{name}: {self.log(name)[-3000:]}" for name in self.names), sep="\n")
+            for name in self.names:
+                print(f"{name}: {self.read(name + '.err')} {self.read(f'log/{name}.log')}")
         for name in list(self.running):
             self.kill(name)
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -132,8 +133,13 @@ class Herd:
         return self.status(name)["journal"]
 
     def log(self, name="Hill"):
-        path = self.folder / "log" / f"{name}.log"
-        return path.read_text(errors="replace") if path.exists() else ""
+        return self.read(f"log/{name}.log", None)
+
+    def read(self, name, last=3000):
+        """The end of a file, if there is one."""
+        path = self.folder / name
+        text = path.read_text(errors="replace") if path.exists() else ""
+        return text if last is None else text[-last:]
 
     def is_damaged(self, name="Hill"):
         """Whether it has ever found that something is missing."""

@@ -176,7 +176,29 @@ def stalls(program, rounds):
             demand_all(herd.port("Hill"), answered, f"{keep}, syncs of {STALL_S} s")
             told.append(f"{keep}: status within {slowest * 1000:.0f} ms, "
                         f"answers within {waited:.1f} s")
-    return "; ".join(told)
+    return "; ".join([*told, slow_writes(program)])
+
+
+def slow_writes(program):
+    """Each write takes 3 s. The loop, which writes itself, is stopped once and then leaves it to
+    a thread."""
+    with Herd(program) as herd:
+        herd.first_life()
+        herd.start(before=traced(herd, f"write:delay_enter={STALL_S}s:when=9+", "--seccomp-bpf"))
+        assert herd.ready(), "it has ended"
+        talkers = [Talker(herd.port("Hill"), number, 1_000, 4, pause=0.01) for number in range(3)]
+        stops, end = 0, time.monotonic() + 4 * STALL_S
+        while time.monotonic() < end:
+            began = time.monotonic()
+            is_told = herd.status() is not None
+            stops += not is_told or time.monotonic() - began > STALL_S / 4
+            time.sleep(0.02)
+        for talker in talkers:
+            talker.stop()
+        waited = max(talker.longest_wait for talker in talkers)
+        # The one stop may be met by two questions, if the first gives up.
+        assert waited > QUICK_S and stops <= 2, f"stopped {stops} times, waited {waited:.1f} s"
+        return f"writes of {STALL_S} s: the loop was stopped once, answers within {waited:.1f} s"
 
 
 def linked(herd):

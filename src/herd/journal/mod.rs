@@ -33,6 +33,9 @@ const TRAY_BYTES: u64 = 8 << 20;
 /// The loop writes itself while writes are this quick; else a thread does, for some time.
 const QUICK: Duration = Duration::from_micros(200);
 const SLOW_FOR: Duration = Duration::from_secs(1);
+/// Or for so many times as long as a write has taken: a disk that stalls for seconds stops the loop
+/// once, and not again and again.
+const SLOW_TIMES: u32 = 100;
 
 /// How a journal is kept.
 #[derive(Clone, Debug)]
@@ -204,8 +207,8 @@ impl Journal {
             return false;
         }
         let is_written = self.shared.write_now(lines);
-        let is_slow = began.elapsed() > QUICK;
-        self.slow_until = is_slow.then(|| Instant::now() + SLOW_FOR);
+        let took = began.elapsed();
+        self.slow_until = (took > QUICK).then(|| began + took + SLOW_FOR.max(took * SLOW_TIMES));
         is_written
     }
 
