@@ -7,13 +7,18 @@
 //! instead of one, a tab, a zero before the seconds.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::time::Duration;
 
-use herd_core::clock::{PosixTime, Skew};
+use herd_core::border::{Input, Output, Outputs};
+use herd_core::clock::{Now, PosixTime, Skew};
+use herd_core::names::{ConnId, ConnKind};
 use herd_core::store::{HashKeys, Store, Verdict, rank};
 use herd_core::wire::fast_path;
 use herd_core::wire::line::{Line, LineLimits, Lines};
 use herd_core::wire::opening::Opening;
 use herd_core::wire::{Command, Report, Spelled};
+use herd_core::{PeerSettings, Server, Settings};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -135,6 +140,47 @@ fn a_position_is_no_time() {
     assert_eq!(store.put(&report("AT A +0 x +1-1 0000012344.5")), Verdict::Stale);
 }
 
+const LIMITS: LineLimits = LineLimits { line_bytes_max: 120, endless_bytes_max: 120 };
+
+/// A server with a link that is up, on this connection.
+fn linked(expire_after: Option<Duration>) -> (Server, ConnId) {
+    let peer = PeerSettings { name: b"Hill".to_vec(), dials: false, plain: None };
+    let other = PeerSettings { name: b"Bona".to_vec(), ..peer.clone() };
+    let mut settings = Settings::new("Alone", "herd", vec![peer, other]);
+    settings.limits.expire_after = expire_after;
+    let mut server = Server::new(settings);
+    let conns = [1, 2].map(|serial| ConnId::new(ConnKind::Peer, serial, serial as usize));
+    for (conn, name) in conns.into_iter().zip(["Hill", "Bona"]) {
+        let greeting = format!("HERD/1 {name} Alone herd {} -\n", "0".repeat(32));
+        tell(&mut server, Input::Accepted { conn });
+        let lines = &mut Lines::new(greeting.as_bytes(), LIMITS);
+        tell(&mut server, Input::Lines { conn, lines });
+    }
+    (server, conns[0])
+}
+
+/// What a server wants of its reactor: the bytes for each connection, and all else in its order.
+type Wanted = (BTreeMap<usize, Vec<u8>>, Vec<Output>);
+
+fn tell(server: &mut Server, input: Input<'_, '_>) -> Wanted {
+    let now = Now {
+        monotonic: Duration::from_secs(7),
+        posix: PosixTime::new(1_795_321_087, 918_963_997),
+    };
+    let mut out = Outputs::default();
+    server.handle(now, input, &mut out);
+    let mut wanted = Wanted::default();
+    for output in out.list {
+        match output {
+            Output::Send { conn, text } => {
+                wanted.0.entry(conn.slot()).or_default().extend_from_slice(&out.text[text]);
+            }
+            other => wanted.1.push(other),
+        }
+    }
+    wanted
+}
+
 proptest! {
     #![proptest_config(ProptestConfig {
         failure_persistence: None,
@@ -233,13 +279,17 @@ proptest! {
                 }),
         ],
         slip in proptest::option::weighted(0.5, (any::<Index>(), slip())),
+        behind in vec(slip(), 0..30),
     ) {
         let mut line = line.into_bytes();
         if let Some((at, byte)) = slip.filter(|&(_, byte)| byte != b'\n') {
             let at = at.index(line.len());
             line[at] = byte;
         }
-        if let Some(report) = fast_path::at(&line) {
+        let bytes = [&line[..], b"\n", &behind].concat();
+        let front = fast_path::at_front(&bytes).filter(|(_, rest)| rest.len() == 1 + behind.len());
+        prop_assert_eq!(front.is_some(), fast_path::at(&line).is_some());
+        for report in front.map(|front| front.0).into_iter().chain(fast_path::at(&line)) {
             let mut again = Vec::new();
             report.write_at(&mut again);
             prop_assert_eq!(&again, &line);
@@ -279,8 +329,11 @@ proptest! {
         let (mut plain, mut fast) = (batch(), batch());
         loop {
             let expected = plain.take();
-            let found = match fast.take_as(fast_path::iamat) {
-                Some((line, _)) => Some(Line::Whole(line)),
+            let found = match fast_path::iamat(fast.ahead()) {
+                Some((line, _, length)) => {
+                    fast.pass(length);
+                    Some(Line::Whole(line))
+                }
                 None => fast.take(),
             };
             prop_assert_eq!(found, expected);
@@ -354,5 +407,66 @@ proptest! {
         Skew::between(PosixTime::new(seconds, nanos), stamp).write(&mut skew);
         let found = std::str::from_utf8(&skew).unwrap();
         prop_assert_eq!(found, format!("{sign}{whole}.{rest:09}"));
+    }
+}
+
+proptest! {
+    // Each case has two servers.
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        cases: 256,
+        ..ProptestConfig::default()
+    })]
+
+    /// Method: what a peer says, all at once, and line by line with two spaces in each report.
+    #[test]
+    fn a_peers_lines_are_heard_alike_in_either_way(
+        said in vec(
+            prop_oneof![
+                8 => (select(vec![CLIENT, "kiwi", "a.longer.example.org"]), time()).prop_map(|(client, time)| {
+                    format!("AT Hill +0.263873386 {client} +34.068930-118.445127 {time}")
+                }),
+                2 => at_line(),
+                1 => Just("PING 7".to_owned()),
+                1 => Just(" ".to_owned()),
+                1 => (110..130usize).prop_map(|length| {
+                    let line = "AT Hill +0.263873386 x +1.0-1.0 1795321086.918963996";
+                    line.replacen('x', &"x".repeat(length + 1 - line.len()), 1)
+                }),
+                1 => nearly_iamat().prop_map(|line| {
+                    String::from_utf8_lossy(&line).replacen("IAMAT", "AT Hill +0.263873386", 1)
+                }),
+            ],
+            1..12,
+        ),
+        again in vec(any::<Index>(), 0..12),
+        ends in vec(select(vec!["\n", "\n", "\n", "\r\n"]), 24),
+        expire_after in select(vec![None, Some(Duration::from_secs(2))]),
+        lines_max in 1..30usize,
+    ) {
+        let again = again.iter().map(|at| at.get(&said).clone());
+        let lines = Vec::from_iter(said.iter().cloned().chain(again).zip(ends));
+        let lines = Vec::from_iter(lines.iter().map(|(line, end)| line.clone() + end));
+        let ((mut fast, conn), (mut plain, _)) = (linked(expire_after), linked(expire_after));
+
+        let all = lines.concat();
+        let mut batch = Lines::new(all.as_bytes(), LIMITS).bounded(lines_max, usize::MAX);
+        let found = tell(&mut fast, Input::Lines { conn, lines: &mut batch });
+        let taken = batch.outcome().taken;
+        prop_assert!(batch.is_held() || taken == lines_max.min(lines.len()));
+        let mut expected = Wanted::default();
+        for line in &lines[..taken] {
+            let spaced = line.replacen("AT ", "AT  ", 1);
+            let limits = LineLimits::equal(LIMITS.line_bytes_max + spaced.len() - line.len());
+            let lines = &mut Lines::new(spaced.as_bytes(), limits);
+            let (texts, others) = tell(&mut plain, Input::Lines { conn, lines });
+            for (slot, text) in texts {
+                expected.0.entry(slot).or_default().extend_from_slice(&text);
+            }
+            expected.1.extend(others);
+        }
+        prop_assert_eq!(found, expected);
+        prop_assert_eq!(fast.counters(), plain.counters());
+        prop_assert_eq!(fast.digest(), plain.digest());
     }
 }

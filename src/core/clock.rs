@@ -95,7 +95,7 @@ impl PosixTime {
     }
 
     /// Ten digits, a point and nine digits, as nearly all times are. `None` says nothing.
-    #[inline]
+    #[inline(always)]
     pub(super) fn parse_usual(text: &[u8; Self::USUAL_BYTES]) -> Option<PosixTime> {
         let (ten, nine) = (text.first_chunk()?, text.last_chunk()?);
         if text[Self::USUAL_POINT] != b'.' {

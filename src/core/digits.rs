@@ -80,7 +80,7 @@ pub fn are_all(text: &[u8]) -> bool {
 }
 
 /// The value of so many digits, if that is what they are: from a whole word to nineteen.
-#[inline]
+#[inline(always)]
 pub fn all_of<const COUNT: usize>(text: &[u8; COUNT]) -> Option<u64> {
     let (word, rest) = text.split_first_chunk()?;
     let lanes = lanes(word);

@@ -343,7 +343,8 @@ impl Server {
         let lines_max = if self.settings.close_after_reply { 1 } else { LINES_AHEAD };
         while ahead.len() < lines_max && !lines.is_over() {
             let mark = lines.mark();
-            if let Some((line, iamat)) = lines.take_as(wire::fast_path::iamat) {
+            if let Some((line, iamat, bytes)) = wire::fast_path::iamat(lines.ahead()) {
+                lines.pass(bytes);
                 let (command, key) = (Command::Iamat(iamat), self.store.key(iamat.client));
                 ahead.push(Ahead { mark, line, command, key });
                 continue;

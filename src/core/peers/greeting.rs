@@ -41,7 +41,9 @@ impl Server {
         lines: &mut Lines<'_>,
         out: &mut Outputs,
     ) {
-        while let Some(line) = lines.take() {
+        loop {
+            self.usual_lines(now, conn, lines, out);
+            let Some(line) = lines.take() else { return };
             self.counters.lines_in += 1;
             self.counters.peer_lines += 1;
             let goes_on = match self.peers.peer_on(conn) {

@@ -97,6 +97,11 @@ impl Link {
         now - self.since
     }
 
+    /// Whether each line proves who says it.
+    pub fn is_sealed(&self) -> bool {
+        self.seal.is_some()
+    }
+
     /// Says one line, which `write` gives without its newline.
     pub fn say(&mut self, out: &mut Outputs, write: impl FnOnce(&mut Vec<u8>)) {
         let start = out.text.len();

@@ -36,7 +36,7 @@ use crate::reports::flood::ReportLine;
 use crate::store::digest::Node;
 use crate::wire::Report;
 use crate::wire::fast_path;
-use crate::wire::line::Line;
+use crate::wire::line::{Line, Lines};
 use crate::wire::peer_command::{Parts, PeerLine, write_root};
 
 /// How much of what was missed is sent at a time, if a peer may be owed as much.
@@ -61,6 +61,37 @@ impl Server {
         }
     }
 
+    /// Hears what comes next on a link whose lines need no proof, for as long as it is reports that
+    /// are spelled as usual: nearly all lines are.
+    #[inline(never)]
+    pub(crate) fn usual_lines(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        lines: &mut Lines<'_>,
+        out: &mut Outputs,
+    ) {
+        let Some((peer, link)) = self.peers.link(conn) else { return };
+        if link.is_sealed() {
+            return;
+        }
+        let mut heard = 0;
+        while let text = lines.ahead()
+            && let Some((report, behind @ [b'\n', ..])) = fast_path::at_front(text)
+        {
+            let line = &text[..text.len() - behind.len()];
+            self.hear_usual(now, peer, (line, &report), out);
+            lines.pass(line.len() + 1);
+            heard += 1;
+        }
+        if heard > 0
+            && let State::Up { link, .. } = &mut self.peers.at(peer).state
+        {
+            link.heard = now.monotonic;
+            self.counters.lines_in += heard;
+        }
+    }
+
     /// Handles one line of a peer. Says whether the link goes on.
     pub(crate) fn link_line(
         &mut self,
@@ -79,11 +110,16 @@ impl Server {
         };
         link.heard = now.monotonic;
         if let Some(report) = fast_path::at(line) {
-            if self.may_hear(&report, now) {
-                self.hear_usual(now, peer, (line, &report), out);
-            }
+            self.hear_usual(now, peer, (line, &report), out);
             return true;
         }
+        self.unusual_line(now, peer, line, out)
+    }
+
+    /// Handles one line of a peer that is proven to be its own. Says whether the link goes on.
+    fn unusual_line(&mut self, now: Now, peer: PeerId, line: &[u8], out: &mut Outputs) -> bool {
+        let State::Up { link, .. } = &mut self.peers.at(peer).state else { return false };
+        let conn = link.conn;
         match PeerLine::parse(line) {
             PeerLine::At(report) => {
                 if self.may_hear(&report, now) {
@@ -119,7 +155,7 @@ impl Server {
 
     /// Whether a peer's report is looked at. What has expired is not: it would come back. No other
     /// question may be asked here, for two servers could answer it differently.
-    fn may_hear(&self, report: &Report<'_>, now: Now) -> bool {
+    pub(crate) fn may_hear(&self, report: &Report<'_>, now: Now) -> bool {
         !self.has_expired(report, now)
     }
 

@@ -85,8 +85,8 @@ impl Server {
         verdict
     }
 
-    /// Hears a peer's report, which is spelled as usual: a copy of what is held costs no more than
-    /// to see that it is one.
+    /// Hears a peer's report, which is spelled as usual: it is kept and passed on as it came.
+    #[inline(always)]
     pub(crate) fn hear_usual(
         &mut self,
         now: Now,
@@ -94,6 +94,9 @@ impl Server {
         (line, report): (&[u8], &Report<'_>),
         out: &mut Outputs,
     ) {
+        if !self.may_hear(report, now) {
+            return;
+        }
         let fields = &line[b"AT ".len()..];
         let key = self.store.key(report.client);
         if let Verdict::News { leaf } = self.keep(now, key, Record::of(report, fields), fields) {

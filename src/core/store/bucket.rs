@@ -47,6 +47,31 @@ pub struct Bucket {
     used: u32,
 }
 
+/// Goes through the records of one tag. By itself, and not put together of the library's parts, so
+/// that a search is compiled into those that search.
+pub struct OfTag<'a> {
+    slots: &'a [Slot],
+    at: usize,
+    tag: Tag,
+}
+
+impl Iterator for OfTag<'_> {
+    type Item = (usize, RecordRef);
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<(usize, RecordRef)> {
+        loop {
+            let at = self.at;
+            let Slot { tag, record } = self.slots.get(at)?;
+            let record = record.filter(|_| *tag <= self.tag)?;
+            self.at += 1;
+            if *tag == self.tag {
+                return Some((at, record));
+            }
+        }
+    }
+}
+
 impl Bucket {
     const SLOTS_MIN: usize = 4;
 
@@ -70,16 +95,9 @@ impl Bucket {
     }
 
     /// The records of this tag, each with its slot.
-    #[inline]
-    pub fn of(&self, tag: Tag) -> impl Iterator<Item = (usize, RecordRef)> {
-        let home = self.home(tag);
-        let slots = self.slots.get(home..).unwrap_or_default().iter().enumerate();
-        slots
-            .map_while(move |(behind, slot)| {
-                let record = slot.record.filter(|_| slot.tag <= tag)?;
-                Some((slot.tag, (home + behind, record)))
-            })
-            .filter_map(move |(other, found)| (other == tag).then_some(found))
+    #[inline(always)]
+    pub fn of(&self, tag: Tag) -> OfTag<'_> {
+        OfTag { slots: &self.slots, at: self.home(tag), tag }
     }
 
     /// What a search for this tag looks at first.

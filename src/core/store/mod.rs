@@ -287,7 +287,7 @@ impl Store {
     }
 
     /// Where a client is or would be kept.
-    #[inline]
+    #[inline(always)]
     pub fn key(&self, client: &[u8]) -> Key {
         let leaf = self.leaf_hasher.hash(client) >> (u64::BITS - LEAVES.ilog2());
         let tag = self.tag_hasher.hash(client) >> (u64::BITS - Tag::BITS);

@@ -45,14 +45,23 @@ pub fn iamat(bytes: &[u8]) -> Option<(&[u8], Iamat<'_>, usize)> {
 /// between the fields, a skew with nine decimals, a usual time. What stands behind the first word
 /// is then what `Report::write_fields` would write. `None` says nothing.
 pub fn at(line: &[u8]) -> Option<Report<'_>> {
-    let (server, rest) = word(line.strip_prefix(b"AT ")?)?;
+    let (report, behind) = at_front(line)?;
+    behind.is_empty().then_some(report)
+}
+
+/// The same of an AT line at the front of these bytes, and what is behind it: where the line has to
+/// end.
+#[inline(always)]
+pub fn at_front(bytes: &[u8]) -> Option<(Report<'_>, &[u8])> {
+    let (server, rest) = word(bytes.strip_prefix(b"AT ")?)?;
     let (skew, rest) = word(rest)?;
     let (client, rest) = word(rest)?;
     let (position, rest) = rest.split_at_checked(position_length(rest)?)?;
-    let time = rest.get(1..)?;
-    let stamp = PosixTime::parse_usual(time.try_into().ok()?)?;
+    let (time, behind) = rest.get(1..)?.split_first_chunk()?;
+    let stamp = PosixTime::parse_usual(time)?;
     let time = SpelledTime::InText(time);
-    is_skew(skew).then_some(Report { server, skew, client, position, time, stamp })
+    let report = Report { server, skew, client, position, time, stamp };
+    is_skew(skew).then_some((report, behind))
 }
 
 /// The word at the front of a text, and what is behind the space that ends it.
@@ -70,10 +79,16 @@ fn is_skew(text: &[u8]) -> bool {
     let Some((whole, fraction)) = text.split_last_chunk::<FRACTION>() else { return false };
     match whole {
         [b'+' | b'-', seconds @ .., b'.'] => {
-            digits::are_all(seconds) && digits::all_of(fraction).is_some()
+            is_number(seconds) && digits::all_of(fraction).is_some()
         }
         _ => false,
     }
+}
+
+/// Whether there are digits, few of them as a rule, and nothing else.
+#[inline(always)]
+fn is_number(text: &[u8]) -> bool {
+    !text.is_empty() && text.iter().all(u8::is_ascii_digit)
 }
 
 /// The bytes of a position in degrees with decimals, and a space behind it, if it is not close to

@@ -231,24 +231,22 @@ impl<'a> Lines<'a> {
         })
     }
 
-    /// The next line as `read` reads it, if that knows what it is given: all the bytes that were
-    /// not taken. It says how many of them the line is, with its terminator; a line over the limit
-    /// is left to `take`.
+    /// The bytes that come next, no more of them than a line may have with its newline; none if no
+    /// line may be taken. For those who know a line when they see its front: `pass` takes it.
     #[inline]
-    pub fn take_as<T>(
-        &mut self,
-        read: impl FnOnce(&'a [u8]) -> Option<(&'a [u8], T, usize)>,
-    ) -> Option<(&'a [u8], T)> {
+    pub fn ahead(&self) -> &'a [u8] {
         if self.taken == self.lines_max || self.held {
-            return None;
+            return &[];
         }
-        let (line, what, bytes) = read(&self.bytes[self.at..])?;
-        if line.len() > self.limits.line_bytes_max {
-            return None;
-        }
+        let rest = &self.bytes[self.at..];
+        &rest[..rest.len().min(self.limits.line_bytes_max.saturating_add(1))]
+    }
+
+    /// Takes the line ahead, which is so many bytes with its terminator.
+    #[inline]
+    pub fn pass(&mut self, bytes: usize) {
         self.at += bytes;
         self.taken += 1;
-        Some((line, what))
     }
 
     /// Whether all that has come is taken.
@@ -453,7 +451,8 @@ mod tests {
         assert!(buffer.is_partial());
         let mut lines = buffer.lines(b"\n", LIMITS);
         assert_eq!((lines.rest(), lines.are_last()), (&b"a\nb\n\n"[..], false));
-        assert_eq!(lines.take_as(|bytes| Some((bytes, 7, bytes.len()))).map(|(_, n)| n), Some(7));
+        lines.pass(5);
+        assert_eq!(lines.outcome().taken, 1);
         assert!(lines.is_over() && lines.ended().are_last());
     }
 
