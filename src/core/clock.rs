@@ -220,6 +220,12 @@ impl UsualTime {
         is_usual.then_some(UsualTime(number))
     }
 
+    /// The time that a text spells, behind a space, if it is a usual one.
+    #[inline(always)]
+    pub fn read(text: &[u8; 1 + PosixTime::USUAL_BYTES]) -> Option<UsualTime> {
+        UsualTime::behind_space(text, PosixTime::parse_usual(text.last_chunk()?)?)
+    }
+
     /// What it means.
     pub fn stamp(self) -> PosixTime {
         let (seconds, nanos) = (self.0 >> Self::NANOS_BITS, self.0 & ((1 << Self::NANOS_BITS) - 1));

@@ -97,6 +97,7 @@ use peers::table::Peers;
 use reports::admission::Stamps;
 use reports::flood::ReportLine;
 use store::digest::{Hash, Node};
+use store::heard::Heard;
 use store::{Key, Place, Store, Verdict};
 use whatsat::{TOO_LATE, Waits};
 use wire::line::{Line, Lines, Mark};
@@ -138,6 +139,7 @@ pub struct Server {
     keyring: Keyring,
     counters: Counters,
     stamps: Stamps,
+    heard: Heard,
     /// Of the report that was made last.
     opening: Opening,
     /// The size of the store at which clients become known no more by the lines at hand.
@@ -165,6 +167,7 @@ impl Server {
             keyring,
             counters: Counters::default(),
             stamps: Stamps::default(),
+            heard: Heard::new(),
             opening: Opening::new(&settings.name),
             newcomers_until: usize::MAX,
             news_at: Duration::ZERO,

@@ -23,6 +23,8 @@ pub(crate) struct Link {
     pub since: Duration,
     /// When the peer last said anything.
     pub heard: Duration,
+    /// Where it is in the list of what was news lately.
+    pub place: u64,
     /// Bytes sent that the far end has not taken.
     pub owed: usize,
     /// Above it, what is not yet said waits (`Limits::peer_outbox_bytes_max`).
@@ -73,6 +75,7 @@ impl Link {
             conn,
             since: now,
             heard: now,
+            place: 0,
             owed: 0,
             owed_max,
             missed: Marks::none_of(LEAVES),

@@ -75,19 +75,27 @@ impl Server {
         if link.is_sealed() {
             return;
         }
-        let mut heard = 0;
-        while let text = lines.ahead()
-            && let Some((report, behind @ [b'\n', ..])) = fast_path::at_front(text)
-        {
-            let line = &text[..text.len() - behind.len()];
-            self.hear_usual(now, peer, (line, &report), out);
-            lines.pass(line.len() + 1);
+        let (mut place, mut heard) = (link.place, 0);
+        loop {
+            let text = lines.ahead();
+            let length = if let Some(length) = self.hear_copy(place, text) {
+                place += 1;
+                length
+            } else if let Some((report, behind @ [b'\n', ..])) = fast_path::at_front(text) {
+                let line = &text[..text.len() - behind.len()];
+                place = self.hear_usual(now, peer, (line, &report), out);
+                line.len()
+            } else {
+                break;
+            };
+            lines.pass(length + 1);
             heard += 1;
         }
         if heard > 0
             && let State::Up { link, .. } = &mut self.peers.at(peer).state
         {
             link.heard = now.monotonic;
+            link.place = place;
             self.counters.lines_in += heard;
         }
     }

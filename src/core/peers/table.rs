@@ -168,6 +168,11 @@ impl Peers {
         self.list.is_empty()
     }
 
+    /// Whether this server is linked with anyone but this peer.
+    pub fn are_others_than(&self, peer: PeerId) -> bool {
+        (0..self.list.len()).any(|at| at != usize::from(peer.0))
+    }
+
     /// Passes news of a client on to every peer that can hear, but the one that has told it: a line
     /// in the text of the outputs.
     pub fn tell_all(

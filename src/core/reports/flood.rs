@@ -85,7 +85,21 @@ impl Server {
         verdict
     }
 
-    /// Hears a peer's report, which is spelled as usual: it is kept and passed on as it came.
+    /// Hears a report that is a copy of what was told at this place, and gives its length, without
+    /// its newline. `None` says nothing. Where reports expire, each has to be read.
+    #[inline(always)]
+    pub(crate) fn hear_copy(&mut self, place: u64, text: &[u8]) -> Option<usize> {
+        let key = self.heard.at(place)?;
+        let behind = self.store.behind_held(key, text.strip_prefix(b"AT ")?)?;
+        if behind.first() != Some(&b'\n') || self.settings.limits.expire_after.is_some() {
+            return None;
+        }
+        self.counters.stale += 1;
+        Some(text.len() - behind.len())
+    }
+
+    /// Hears a peer's report, which is spelled as usual: it is kept and passed on as it came. Gives
+    /// the place behind its client's (`Heard`).
     #[inline(always)]
     pub(crate) fn hear_usual(
         &mut self,
@@ -93,18 +107,21 @@ impl Server {
         peer: PeerId,
         (line, report): (&[u8], &Report<'_>),
         out: &mut Outputs,
-    ) {
-        if !self.may_hear(report, now) {
-            return;
-        }
+    ) -> u64 {
         let fields = &line[b"AT ".len()..];
         let key = self.store.key(report.client);
-        if let Verdict::News { leaf } = self.keep(now, key, Record::of(report, fields), fields) {
-            let start = out.text.len();
-            out.text.extend_from_slice(line);
-            out.text.push(b'\n');
-            self.spread(leaf, (report.client, start..out.text.len()), Some(peer), out);
+        if self.may_hear(report, now)
+            && let Verdict::News { leaf } = self.keep(now, key, Record::of(report, fields), fields)
+        {
+            self.heard.push(key);
+            if self.journaling.is_some() || self.peers.are_others_than(peer) {
+                let start = out.text.len();
+                out.text.extend_from_slice(line);
+                out.text.push(b'\n');
+                self.spread(leaf, (report.client, start..out.text.len()), Some(peer), out);
+            }
         }
+        self.heard.behind(key)
     }
 
     /// Keeps a report if it is news.

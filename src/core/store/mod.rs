@@ -27,6 +27,7 @@ pub(crate) mod arena;
 pub(crate) mod bucket;
 pub mod digest;
 pub(crate) mod hash;
+pub(crate) mod heard;
 pub(crate) mod rank;
 pub(crate) mod record;
 pub(crate) mod walk;

@@ -142,6 +142,15 @@ impl<'a> Record<'a> {
         self.time
     }
 
+    /// What is behind the report in a text that begins with it, as it came.
+    #[inline(always)]
+    pub fn behind(self, text: &[u8]) -> Option<&[u8]> {
+        let rest = text.strip_prefix(self.text)?;
+        let Some(time) = self.time else { return Some(rest) };
+        let (spelled, behind) = rest.split_first_chunk()?;
+        (UsualTime::read(spelled)? == time).then_some(behind)
+    }
+
     /// Whether the two say the same, byte for byte.
     #[inline]
     pub fn is_spelled_like(self, other: Record<'_>) -> bool {
