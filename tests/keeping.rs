@@ -6,6 +6,7 @@ mod common;
 use std::fs;
 use std::process::{Command, Stdio};
 
+use common::operator::Operator;
 use common::{Client, Herd, until};
 use herd::status::{JournalState, JournalStatus};
 use rustix::process::Signal;
@@ -28,9 +29,16 @@ fn with_full_disk(when_broken: &str) -> (Herd, Client, u64) {
     fs::rename(herd.path("journal/Hill"), herd.path("elsewhere")).unwrap();
     let mut client = herd.connect("Hill");
     let mut sent = 0;
-    while journal(&herd).state != JournalState::Refused {
-        sent += 1;
-        client.send(format!("IAMAT c{sent} +34.1-118.4 {sent}\n"));
+    loop {
+        let JournalStatus { state, laid_bytes, written_bytes, .. } = journal(&herd);
+        if state == JournalState::Refused {
+            break;
+        }
+        // What waits must fit into a file as long as files may become.
+        if laid_bytes == written_bytes {
+            sent += 1;
+            client.send(format!("IAMAT c{sent} +34.1-118.4 {sent}\n"));
+        }
         assert!(sent < 100_000, "nothing was ever full");
     }
     until("it is broken", || journal(&herd).broken);
@@ -56,10 +64,14 @@ fn a_broken_journal_refuses_reports() {
     assert_eq!(other.ask("WHATSAT kiwi 1 0\n"), "? WHATSAT kiwi 1 0");
     let status = journal(&herd);
     assert_eq!((status.refused, status.unkept, status.answers_wait), (1, 0, true));
+    let mut operator = Operator::connect(herd.operators_port("Hill"));
+    let ready = operator.get("/readyz");
+    assert!(ready.status == 503 && ready.body.contains("reports are refused"), "{ready:?}");
     // What is said behind an answer that waits, waits.
     waiting.send("IAMAT kiwi +34.1-118.4 8\n");
     until("it is refused", || journal(&herd).refused == 2);
     mend(&herd);
+    assert_eq!(operator.get("/readyz").status, 200);
     (0..sent).for_each(|_| assert!(waiting.line().starts_with(b"AT Hill ")));
     assert_eq!(waiting.line(), b"? IAMAT kiwi +34.1-118.4 8\n");
     assert!(other.ask(refused).starts_with("AT Hill "));
@@ -80,6 +92,8 @@ fn a_broken_journal_serves_if_it_is_told_to() {
     assert!(herd.connect("Hill").ask("IAMAT kiwi +34.1-118.4 7\n").starts_with("AT Hill "));
     let status = journal(&herd);
     assert_eq!((status.refused, status.unkept, status.answers_wait), (0, unkept + 1, false));
+    let ready = Operator::connect(herd.operators_port("Hill")).get("/readyz?verbose");
+    assert!(ready.status == 200 && ready.body.contains("answers are not kept"), "{ready:?}");
     mend(&herd);
     assert!(herd.connect("Hill").ask("IAMAT fig +34.1-118.4 7\n").starts_with("AT Hill "));
     assert_eq!(journal(&herd).unkept, unkept + 1);

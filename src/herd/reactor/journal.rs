@@ -182,6 +182,15 @@ impl Keeping {
         }
     }
 
+    /// Whether reports of clients are taken, and what becomes of them.
+    pub fn readiness(&self) -> (bool, &'static str) {
+        match (self.breaker.is_broken(), self.when_broken) {
+            (false, _) => (true, "answers are kept"),
+            (true, WhenBroken::Serve) => (true, "it is broken: answers are not kept"),
+            (true, WhenBroken::Refuse) => (false, "it is broken: reports are refused"),
+        }
+    }
+
     /// Removes no file for so long, or removes files again.
     fn hold(&mut self, now: Duration, time: Option<Duration>) {
         if self.held_until.is_some() || time.is_some() {

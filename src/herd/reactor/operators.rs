@@ -94,6 +94,10 @@ impl Reactor {
             let why = if is_met { "clients are taken" } else { "it was told to stop" };
             conditions.push(Condition { name: "doors", is_met, why: why.to_owned() });
         }
+        if let Some(keeping) = self.keeping.as_ref().filter(|_| heeds_drain) {
+            let (is_met, why) = keeping.readiness();
+            conditions.push(Condition { name: "journal", is_met, why: why.to_owned() });
+        }
         conditions
     }
 
