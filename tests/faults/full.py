@@ -4,7 +4,7 @@ import contextlib
 import subprocess
 import time
 
-from faults.herds import Herd, Skipped, Talker, demand_all, remember, until
+from faults.herds import TIMEOUT_S, Herd, Skipped, Talker, demand_all, remember, until
 
 # Lengths that no frame ends at: the last write of a file is one in part.
 FILE_BYTES = 100_001
@@ -101,7 +101,8 @@ def refuse_to_start(program):
     """A disk that has no room for a segment is told before anybody is accepted."""
     with Herd(program, keep="synced") as herd, small_disk(herd, "size=10m"):
         herd.start()
-        code = herd.running.pop("Hill").wait(60)
+        code = herd.running["Hill"].wait(TIMEOUT_S)
+        del herd.running["Hill"]
         said = (herd.folder / "Hill.err").read_text()
         assert code == 73 and "No space left" in said and "--keep off" in said, (code, said)
         return "no room at the start: exit code 73"

@@ -83,7 +83,8 @@ def die_at(herd, call, n, answered):
     # It may die before anybody is there.
     talkers = [Talker(herd.port("Hill"), number, 1_000_000 * n, pipeline)
                for number, pipeline in enumerate((1, 4, 16))] if herd.ready() else []
-    herd.running.pop("Hill").wait(TIMEOUT_S)
+    herd.running["Hill"].wait(TIMEOUT_S)
+    del herd.running["Hill"]
     remember(answered, talkers)
     return sum(talker.heard for talker in talkers)
 
