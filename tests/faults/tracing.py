@@ -49,7 +49,8 @@ def calls(herd):
             continue
         if resumed := re.match(r"<\.\.\. \w+ resumed>", said):
             said = begun.pop(thread) + said[resumed.end():]
-        if call := re.match(r"(\w+)\(.*?[<\"](/[^>\"]*)[>\"].*\) += (-?\d+|\?)(.*)", said):
+        # A file is named by its descriptor, or by what is opened, behind a folder's descriptor.
+        if call := re.match(r"(\w+)\((?:\d+<|.*?\")(/[^>\"]*)[>\"].*\) += (-?\d+|\?)(.*)", said):
             found.append(call.groups())
     return found
 
