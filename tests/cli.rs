@@ -458,6 +458,25 @@ fn packages_get_a_unit_pages_and_completions() {
     }
 }
 
+/// Goal: what is printed for a cluster is a herd that a server can be of.
+#[test]
+fn the_manifests_have_a_herd_that_is_right() {
+    let dir = tempfile::tempdir().unwrap();
+    let manifests = end(&mut herd(dir.path(), &["print", "kubernetes"])).out;
+    let (_, file) = manifests.split_once("  herd.toml: |\n").unwrap();
+    let file = file.lines().take_while(|line| line.is_empty() || line.starts_with("    "));
+    let file = file.map(|line| format!("{}\n", line.trim_start())).collect::<String>();
+    fs::write(dir.path().join("herd.toml"), file).unwrap();
+    assert_eq!(end(&mut herd(dir.path(), &["keygen"])).code, Some(0));
+    for pod in 0..5 {
+        let name = format!("herd-{pod}");
+        let flags = ["--config", "herd.toml", "--bind", "0.0.0.0", "--key-file", "herd.key"];
+        let command = herd(dir.path(), &[&["check-config", &name][..], &flags].concat());
+        check_in(command, 0, "0.0.0.0:12300");
+    }
+    check(&["print", "containerfile"], 0, "ENTRYPOINT [\"/usr/bin/herd\"]");
+}
+
 /// Goal: the unit restarts a server that has died, and none whose operator must do something first.
 #[test]
 fn the_unit_knows_the_exit_codes() {

@@ -160,7 +160,7 @@ pub enum Command {
     /// Look at what servers have recorded (`serve --trace`)
     #[command(subcommand)]
     Trace(TraceCommand),
-    /// Print what packages and machines need of herd: a systemd unit, manual pages, completions
+    /// Print what packages and machines need of herd: systemd, Kubernetes, man, shells
     #[command(subcommand)]
     Print(PrintCommand),
     /// Show a fact that this house rests on, as a small experiment; without a name, list them

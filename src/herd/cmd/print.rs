@@ -10,6 +10,8 @@ use super::flags::{PrintCommand, definition};
 /// As the bottom line of a manual page has it.
 const VERSION: &str = concat!("herd ", env!("CARGO_PKG_VERSION"));
 const UNIT: &str = include_str!("../ops/herd@.service");
+const CONTAINERFILE: &str = include_str!("../ops/Containerfile");
+const KUBERNETES: &str = include_str!("../ops/kubernetes.yaml");
 const LOGROTATE: &str = include_str!("../ops/herd.logrotate");
 
 /// Prints one of them.
@@ -20,6 +22,8 @@ pub fn print(out: &mut impl Write, what: PrintCommand) -> Result<Exit, Failure> 
     let written = match what {
         PrintCommand::Systemd => out.write_all(UNIT.as_bytes()),
         PrintCommand::Logrotate => out.write_all(LOGROTATE.as_bytes()),
+        PrintCommand::Containerfile => out.write_all(CONTAINERFILE.as_bytes()),
+        PrintCommand::Kubernetes => out.write_all(KUBERNETES.as_bytes()),
         PrintCommand::Man { command } => page(&command)?.render(out),
         PrintCommand::Completions { shell } => {
             // It panics where it cannot write, so it writes into memory.

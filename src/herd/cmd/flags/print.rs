@@ -11,6 +11,10 @@ pub enum PrintCommand {
     Systemd,
     /// What /etc/logrotate.d wants for servers that systemd runs
     Logrotate,
+    /// A Containerfile for the binary of `cargo build --release`
+    Containerfile,
+    /// Manifests of a herd of five in a cluster
+    Kubernetes,
     /// A manual page: of herd, or of one of its commands
     Man {
         /// A command of herd, such as `serve` or `journal check`
