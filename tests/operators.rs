@@ -186,9 +186,11 @@ fn scrape(operator: &mut Operator) -> Exposition {
 /// Goal: the figures are those of what was done, and no series comes or goes meanwhile.
 #[test]
 fn metrics_count_what_was_done() {
-    let mut herd = Herd::of_file(&["Hill", "Bona"], &[("Hill", "Bona")], "");
+    let soon = "[limits]\nready_alone_after = \"1 ms\"\n";
+    let mut herd = Herd::of_file(&["Hill", "Bona"], &[("Hill", "Bona")], soon);
     herd.start_all(PLACELESS);
     let mut operator = operator(&herd, "Hill");
+    until("it is ready", || operator.get("/readyz").status == 200);
     let before = scrape(&mut operator);
     assert!(before.series.len() <= 250, "{} series", before.series.len());
     let page = fs::read_to_string("src/herd/PRODUCTION.md").unwrap();
@@ -247,4 +249,46 @@ fn metrics_count_what_was_done() {
         lost.value("herd_peer_up{peer=\"Bona\"}") == 0.0
             && lost.value("herd_peer_link_losses_total{peer=\"Bona\"}") == 1.0
     });
+}
+
+/// Goal: a server that comes back is ready when it holds what its peer holds, and stays so when it
+/// loses the peer; one that waits for a peer says so.
+#[test]
+fn a_server_is_ready_when_it_has_caught_up() {
+    let waits = "[limits]\nready_alone_after = \"off\"\n";
+    let mut herd = Herd::of_file(&["Hill", "Bona"], &[("Hill", "Bona")], waits);
+    herd.start("Bona", PLACELESS);
+    let mut bona = operator(&herd, "Bona");
+    let reply = bona.get("/readyz");
+    assert_eq!(reply.body, "caught up: what peers hold is still coming\n");
+    assert_eq!(
+        (reply.status, bona.get("/startupz").status, bona.get("/livez").status),
+        (503, 503, 200)
+    );
+    let mut client = herd.connect("Bona");
+    for number in 0..2_000 {
+        client.send(format!("IAMAT client-{number} +1-1 7\n"));
+        client.line();
+    }
+    herd.start("Hill", PLACELESS);
+    let mut hill = operator(&herd, "Hill");
+    until("Hill is ready", || hill.get("/readyz").status == 200);
+    let now = scrape(&mut hill);
+    assert_eq!(now.value("herd_clients"), 2_000.0, "ready before all had come");
+    assert_eq!(now.value("herd_caught_up{how=\"even\"}"), 1.0);
+    assert_eq!(now.value("herd_caught_up{how=\"alone\"}"), 0.0);
+    until("Bona has heard that Hill held nothing", || bona.get("/readyz").status == 200);
+    herd.kill("Bona");
+    until("the loss is seen", || scrape(&mut hill).value("herd_peer_up{peer=\"Bona\"}") == 0.0);
+    let reply = hill.get("/readyz?verbose");
+    assert!(reply.status == 200 && reply.body.contains("[+] caught up: it has held"), "{reply:?}");
+
+    // Another process of it finds nobody, and does not wait for ever.
+    herd.kill("Hill");
+    let text = fs::read_to_string(herd.path("herd.toml")).unwrap();
+    fs::write(herd.path("herd.toml"), text.replace("\"off\"", "\"50 ms\"")).unwrap();
+    herd.start("Hill", PLACELESS);
+    let mut hill = operator(&herd, "Hill");
+    until("it is ready alone", || hill.get("/readyz").status == 200);
+    assert_eq!(scrape(&mut hill).value("herd_caught_up{how=\"alone\"}"), 1.0);
 }

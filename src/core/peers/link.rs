@@ -45,6 +45,8 @@ pub(crate) struct Link {
     pub begins: bool,
     /// The peer has told its digest on this link.
     pub compared: bool,
+    /// What it held when it told that for the first time, until both hold the same.
+    pub first_root: FirstRoot,
     /// Digests in a row that differed while reports were under way.
     pub doubts: u8,
     /// Signs of life asked for.
@@ -57,6 +59,17 @@ pub(crate) struct Link {
     /// The log knows that the peer is slow.
     is_noted: bool,
     seal: Option<Box<LineMac>>,
+}
+
+/// How the first comparison of a link has ended, as far as a server can tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FirstRoot {
+    /// The peer has not told its digest.
+    Unheard,
+    /// It held this, and we held something else.
+    Other(u64),
+    /// Both held the same, or it held nothing.
+    Even,
 }
 
 /// What a greeting has settled about a link.
@@ -86,6 +99,7 @@ impl Link {
             run: terms.run,
             begins: terms.begins,
             compared: false,
+            first_root: FirstRoot::Unheard,
             doubts: 0,
             pings: 0,
             pong: None,

@@ -27,6 +27,7 @@
 use std::time::Duration;
 
 use super::handover::Farewell;
+use super::link::FirstRoot;
 use super::table::State;
 use crate::Server;
 use crate::border::{Output, Outputs, Timer};
@@ -208,6 +209,11 @@ impl Server {
         let is_busy = now.monotonic.saturating_sub(self.news_at) < UNDER_WAY;
         let State::Up { link, .. } = &mut self.peers.at(peer).state else { return };
         let is_first = !std::mem::replace(&mut link.compared, true);
+        if is_equal || their_count == 0 {
+            link.first_root = FirstRoot::Even;
+        } else if link.first_root == FirstRoot::Unheard {
+            link.first_root = FirstRoot::Other(their_hash);
+        }
         if is_equal || !link.shares_digest {
             link.doubts = 0;
             return;

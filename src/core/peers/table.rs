@@ -9,7 +9,7 @@ use super::course::PlainPeer;
 use super::course_frame::Frame;
 use super::handover::Heir;
 use super::line_mac::{Claim, RunId};
-use super::link::Link;
+use super::link::{FirstRoot, Link};
 use crate::border::Outputs;
 use crate::names::{ConnId, PeerId};
 use crate::store::digest::Leaf;
@@ -52,7 +52,14 @@ pub struct PeerView {
     pub redials: u64,
     /// Why there is no link, if one of the two has said so.
     pub trouble: Option<&'static str>,
-    /// When the peer last said anything on the link that is up.
+    /// When the link came up that is up.
+    pub since: Option<Duration>,
+    /// What the peer held when it first told its digest on it, if we did not hold the same: a
+    /// digest, which ours becomes when all of it has come and nothing else.
+    pub first_root: Option<u64>,
+    /// The two ends of it have held the same, or the peer held nothing.
+    pub is_even: bool,
+    /// When the peer last said anything on it.
     pub heard: Option<Duration>,
     /// Bytes sent on it that the peer has not taken.
     pub owed: usize,
@@ -148,6 +155,12 @@ impl Peers {
             state,
             redials: peer.redials,
             trouble: peer.trouble,
+            since: link.map(|link| link.since),
+            first_root: link.and_then(|link| match link.first_root {
+                FirstRoot::Other(digest) => Some(digest),
+                FirstRoot::Unheard | FirstRoot::Even => None,
+            }),
+            is_even: link.is_some_and(|link| link.first_root == FirstRoot::Even),
             heard: link.map(|link| link.heard),
             owed: link.map_or(0, |link| link.owed),
             is_behind: link.is_some_and(Link::is_behind),

@@ -64,6 +64,8 @@ pub struct Limits {
     /// How long a connection may wait.
     pub timeouts: Timeouts,
     pub drain: Duration,
+    /// `None`: as long as it takes.
+    pub ready_alone_after: Option<Duration>,
     pub spin_us: usize,
 }
 
@@ -233,6 +235,20 @@ pub const KNOBS: &[Knob] = &[
     time("limits.drain", |s| &mut s.limits.drain, "5 s")
         .means("How long a server that was told to stop may take to answer what is in flight.")
         .because("The questions in flight get their whole deadline."),
+    time_or_off(
+        "limits.ready_alone_after",
+        |s| &mut s.limits.ready_alone_after,
+        "10 s",
+        TIMER_MAX,
+    )
+    .means(
+        "After so long without a peer, a server that has peers is ready all the same (`/readyz`), \
+         and after so long in which a peer has not said that it holds anything else. off: it waits \
+         for a peer.",
+    )
+    .because(
+        "A restart takes less; the last server of a herd must not wait for others that are gone.",
+    ),
     count("limits.spin_us", |s| &mut s.limits.spin_us, "0", "microseconds")
         .within(0..=1_000)
         .flag(Flag {

@@ -8,6 +8,7 @@ use rustix::process::{Resource, getrlimit};
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
 use super::Reactor;
+use super::catching_up::CaughtUp;
 use crate::metrics::Figure::{Counter, Gauge, Info};
 use crate::metrics::{Figure, Label, Metrics};
 use crate::status::JournalState;
@@ -72,6 +73,9 @@ impl Reactor {
         let labels = vec![("name", name), ("herd", herd)];
         metrics.many("herd_server", "Which server this is.", [(labels, Info)]);
         metrics.one("herd_ready", "Clients may be sent here.", yes(self.is_ready()));
+        let ways =
+            CaughtUp::ALL.map(|how| (label("how", how.name()), yes(self.caught_up == Some(how))));
+        metrics.many("herd_caught_up", "It has caught up with its herd, and how.", ways);
         let draining = yes(self.is_draining());
         metrics.one("herd_draining", "It was told to stop.", draining);
         let hash = short(self.config.shared_fingerprint());

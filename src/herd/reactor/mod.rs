@@ -29,6 +29,7 @@
 
 mod accepting;
 mod admin;
+mod catching_up;
 mod clocks;
 mod connection;
 mod connections;
@@ -66,6 +67,7 @@ use signal_hook_mio::v1_0::Signals;
 use crate::config::Config;
 use crate::logging::LogHandle;
 use crate::trace::Recorder;
+use catching_up::CaughtUp;
 use clocks::Clocks;
 use deadlines::Backlog;
 use descriptors::Shares;
@@ -115,6 +117,8 @@ pub struct Reactor {
     scan: DeadlineScan,
     backlog: Backlog,
     counts: Counts,
+    /// How it has caught up with the herd, once it has.
+    caught_up: Option<CaughtUp>,
     /// What has been done in this turn.
     work: Work,
     newcomers: Newcomers,
@@ -227,6 +231,7 @@ impl Reactor {
         }
 
         self.tell_deferred();
+        self.look_whether_caught_up();
         if self.slots.dead() > 0 {
             self.step(Step::Bury);
             self.open_doors_again();

@@ -28,6 +28,7 @@ impl Reactor {
     pub(super) fn answer_operator(&mut self, conn: ConnId, lines: &mut Lines<'_>) {
         let refusal = match http::parse(lines.rest()) {
             Parsed::Whole(request, length) => {
+                self.look_whether_caught_up();
                 lines.pass(length);
                 self.give_answer(conn, &request);
                 if !lines.are_last() && http::parse(lines.rest()) == Parsed::Partial {
@@ -87,8 +88,15 @@ impl Reactor {
     /// What must be so before clients are sent here. A server that drains has started all the same.
     fn conditions(&self, heeds_drain: bool) -> Vec<Condition> {
         let places = self.places.describe(self.now);
-        let mut conditions =
-            vec![Condition { name: "places", is_met: !self.places.are_loading(), why: places }];
+        let caught_up = self.caught_up.map(|how| how.to_string());
+        let mut conditions = vec![
+            Condition { name: "places", is_met: !self.places.are_loading(), why: places },
+            Condition {
+                name: "caught up",
+                is_met: caught_up.is_some(),
+                why: caught_up.unwrap_or("what peers hold is still coming".to_owned()),
+            },
+        ];
         if heeds_drain {
             let is_met = !self.is_draining();
             let why = if is_met { "clients are taken" } else { "it was told to stop" };

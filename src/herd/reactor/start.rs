@@ -190,6 +190,7 @@ impl Reactor {
             scan: DeadlineScan::default(),
             backlog: Backlog::default(),
             counts: Counts::of(config.peers.len()),
+            caught_up: None,
             work: Work::default(),
             newcomers: Newcomers::new(&config.limits),
             out: Outputs::default(),

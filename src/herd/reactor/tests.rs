@@ -94,7 +94,7 @@ impl House {
     }
 
     /// Lets time pass, in steps that are no pauses.
-    fn pass(&mut self, time: Duration) {
+    pub fn pass(&mut self, time: Duration) {
         let end = self.reactor.now.monotonic + time;
         while self.reactor.now.monotonic < end {
             self.reactor.clocks.skip(Duration::from_millis(250));
@@ -123,7 +123,7 @@ impl House {
     }
 
     /// A peer that has greeted.
-    fn come_as_bona(&mut self) -> (TcpStream, ConnId) {
+    pub fn come_as_bona(&mut self) -> (TcpStream, ConnId) {
         let (mut stream, conn) = self.come(ConnKind::Peer);
         let (herd, nonce) = (&self.reactor.config.herd, "0".repeat(32));
         writeln!(stream, "HERD/1 Bona Bailey {herd} {nonce} -").unwrap();
