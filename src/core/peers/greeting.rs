@@ -43,9 +43,8 @@ impl Server {
     ) {
         loop {
             self.usual_lines(now, conn, lines, out);
-            let Some(line) = lines.take() else { return };
+            let Some(line) = lines.take() else { break };
             self.counters.lines_in += 1;
-            self.counters.peer_lines += 1;
             let goes_on = match self.peers.peer_on(conn) {
                 Some(peer) => match self.peers.at(peer).state {
                     State::Up { .. } => self.link_line(now, peer, line, out),
@@ -57,6 +56,7 @@ impl Server {
                 lines.hold();
             }
         }
+        self.counters.peer_lines += lines.taken() as u64;
     }
 
     /// Somebody has connected to the peer port, and says nothing about itself yet.

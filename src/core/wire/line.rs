@@ -301,6 +301,11 @@ impl<'a> Lines<'a> {
         &self.bytes[self.at..]
     }
 
+    /// Lines that were taken so far.
+    pub fn taken(&self) -> usize {
+        self.taken
+    }
+
     /// All the bytes that have come and were not taken before.
     pub fn bytes(&self) -> &'a [u8] {
         self.bytes
