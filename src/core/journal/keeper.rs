@@ -42,8 +42,8 @@ pub struct Sizes {
 /// Bytes of what was missed that are given at a time.
 const PIECE_BYTES: u64 = 64 * 1024;
 /// The same of a walk, which must keep its pace beside all the news that one turn of a busy loop
-/// may bring; so much takes a fifth of a millisecond.
-const WALK_PIECE_BYTES: u64 = 4 * PIECE_BYTES;
+/// may bring; so much takes a third of a millisecond.
+const WALK_PIECE_BYTES: u64 = 2 * PIECE_BYTES;
 
 /// The loop's account.
 pub struct Keeper {
@@ -304,6 +304,11 @@ impl Keeper {
         Some(oldest)
     }
 
+    /// Whether some of a walk has not been laid yet.
+    pub fn is_giving(&self) -> bool {
+        matches!(self.compaction, Compaction::Walking { .. })
+    }
+
     /// Whether everything is being laid anew.
     pub fn is_walking(&self) -> bool {
         self.compaction != Compaction::Idle
@@ -340,10 +345,11 @@ mod tests {
         let mut keeper = Keeper::new(Keep::Written, sizes);
         for laid in 1..4 {
             keeper.begin_walk();
-            assert!(!keeper.take_sync_wish());
+            assert!(!keeper.take_sync_wish() && keeper.is_giving());
             keeper.lay(b"x", std::slice::from_ref(&(0..1)));
             keeper.all_given();
             assert!(!keeper.take_sync_wish(), "it is not written");
+            assert!(!keeper.is_giving() && keeper.is_walking(), "the loop may sleep");
             keeper.update(Progress { written: laid, ..Progress::default() });
             assert!(keeper.take_sync_wish());
             assert!(!keeper.take_sync_wish());
@@ -356,7 +362,7 @@ mod tests {
         let sizes = Sizes { segment_bytes: 1_000, room: 2, tray_bytes: 8 << 20 };
         let mut keeper = Keeper::new(Keep::Written, sizes);
         keeper.begin_walk();
-        let news = vec![b'x'; 100_000];
+        let news = vec![b'x'; 50_000];
         keeper.lay(&news, std::slice::from_ref(&(0..news.len())));
         assert_eq!(keeper.missed_bytes(), 2 * news.len());
         keeper.lay(&news, std::slice::from_ref(&(0..news.len())));

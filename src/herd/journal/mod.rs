@@ -30,8 +30,10 @@ pub use threads::Work;
 const SEGMENT_BYTES: u64 = 16 << 20;
 /// What a busy server lays in some 50 ms; beyond half of it, clients are not read.
 const TRAY_BYTES: u64 = 8 << 20;
-/// The loop writes itself while writes are this quick; else a thread does, for some time.
+/// The loop writes itself while writes are this quick, and for each byte so much more, which is
+/// twice what copying it takes; else a thread does, for some time.
 const QUICK: Duration = Duration::from_micros(200);
+const QUICK_NS_PER_BYTE: u64 = 4;
 const SLOW_FOR: Duration = Duration::from_secs(1);
 /// Or for so many times as long as a write has taken: a disk that stalls for seconds stops the loop
 /// once, and not again and again.
@@ -208,7 +210,8 @@ impl Journal {
         }
         let is_written = self.shared.write_now(lines);
         let took = began.elapsed();
-        self.slow_until = (took > QUICK).then(|| began + took + SLOW_FOR.max(took * SLOW_TIMES));
+        let quick = QUICK + Duration::from_nanos(QUICK_NS_PER_BYTE * lines.len() as u64);
+        self.slow_until = (took > quick).then(|| began + took + SLOW_FOR.max(took * SLOW_TIMES));
         is_written
     }
 

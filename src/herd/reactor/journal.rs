@@ -125,7 +125,8 @@ impl Keeping {
             let until = due.saturating_sub(now);
             sleep = Some(sleep.map_or(until, |sleep| sleep.min(until)));
         }
-        if !keeper.is_walking() {
+        // What waits for a sync is not waited for: its end wakes the loop.
+        if !keeper.is_giving() {
             return sleep;
         }
         let pause = if keeper.missed_bytes() > 0 { Duration::ZERO } else { WALK_EVERY };
