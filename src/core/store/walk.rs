@@ -1,9 +1,14 @@
 //! A walk over the reports of a store, in pieces: for a peer, a journal or an operator who is given
 //! all of it. Apart from `store`, whose memory it reads, because a piece is the walker's idea.
 
+use arrayvec::ArrayVec;
+
 use super::digest::{LEAVES, Leaf};
 use super::{Place, Store};
 use crate::wire::Report;
+
+/// Reports that are brought into the cache together: they lie anywhere, and each is waited for.
+const REPORTS_AHEAD: usize = 16;
 
 impl Store {
     /// Visits the reports of a leaf from a place on, until `visit` says that it is enough for now.
@@ -17,14 +22,22 @@ impl Store {
     ) -> Option<Place> {
         let mut last = None;
         let mut is_enough = false;
-        for (tag, report) in self.reports_from(place) {
-            if is_enough && last != Some(tag) {
-                return Some(Place { tag, ..place });
+        let mut records = self.buckets[usize::from(place.leaf)].from(place.tag);
+        loop {
+            let ahead =
+                records.by_ref().take(REPORTS_AHEAD).collect::<ArrayVec<_, REPORTS_AHEAD>>();
+            if ahead.is_empty() {
+                return None;
             }
-            is_enough = visit(&report);
-            last = Some(tag);
+            ahead.iter().for_each(|(_, at)| self.arena.fetch_ahead(*at));
+            for (tag, at) in ahead {
+                if is_enough && last != Some(tag) {
+                    return Some(Place { tag, ..place });
+                }
+                is_enough = visit(&self.arena.record(at).report());
+                last = Some(tag);
+            }
         }
-        None
     }
 
     /// Writes the lines of reports from a place on, some `bytes` of them, whatever their leaf.
