@@ -90,7 +90,8 @@ fn herds_are_simulated() {
         0,
         "\n5        6      5        8.00",
     );
-    check(&["sim", "--servers", "1"], 2, "a number from 2 to 5000");
+    check(&["sim", "--servers", "0"], 2, "a number from 1 to 5000");
+    check(&["sim", "--servers", "1", "--faults", "crash,disk"], 0, "seed 0: 1 servers");
     check(&["sim", "--graph", "cube"], 2, "ring, star, line or mesh");
     check(&["sim", "--faults", "fire"], 2, "`fire` is no fault");
     check(

@@ -27,6 +27,19 @@ fn every_promise_is_kept_in_every_life() {
     }
 }
 
+/// Goal: a server alone, on a disk that fails, has after each death what it has answered. Nobody
+/// brings back what its journal has lost.
+#[test]
+fn a_single_server_keeps_what_it_has_answered() {
+    let faults = Some(Faults::parse("crash,power,leave,disk").unwrap());
+    let plan = Plan { servers: Some(1..=1), faults, ..Plan::default() };
+    let mut deaths = 0;
+    for seed in 0..SEEDS {
+        deaths += keep_promises(&plan, seed).counts.crashes;
+    }
+    assert!(deaths > 2 * SEEDS, "{deaths} deaths");
+}
+
 #[test]
 fn the_same_seed_is_the_same_life() {
     let plan = Plan::default();
@@ -76,4 +89,5 @@ fn each_fault_happens_where_it_is_asked_for() {
     check("forge", "hears a stranger say HERD/1");
     check("forge", "a stranger answers");
     check("meddle", "a line of it is not sealed as it should be");
+    check("crash,disk", "clients of its journal");
 }

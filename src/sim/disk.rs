@@ -29,9 +29,14 @@ pub struct DiskFaults {
 }
 
 impl DiskFaults {
-    /// Whether what was synced may be gone.
-    pub fn break_promises(&self) -> bool {
-        self.lost + self.misdirected + self.rot > 0
+    /// Each kind is absent from most disks, so that it is also met alone. Few promises are left on a
+    /// disk that lies, so most do not.
+    pub fn drawn(random: &mut fastrand::Rng) -> DiskFaults {
+        let mut chance = |most: u32| if random.u8(0..4) == 0 { random.u32(1..=most) } else { 0 };
+        let [refused, write_failed, sync_failed] = [chance(200), chance(20), chance(100)];
+        let mut rarely = |most: u32| if chance(3) > 2 { chance(most) } else { 0 };
+        let [lost, misdirected, rot] = [rarely(20), rarely(20), rarely(50)];
+        DiskFaults { refused, write_failed, sync_failed, lost, misdirected, rot }
     }
 }
 
@@ -46,6 +51,10 @@ struct State {
     removed: BTreeMap<SegmentId, Contents>,
     faults: DiskFaults,
     random: fastrand::Rng,
+    /// It has said that something failed.
+    has_failed: bool,
+    /// It does not hold what it was said to hold.
+    has_broken: bool,
 }
 
 #[derive(Clone, Default)]
@@ -65,7 +74,9 @@ impl SimDisk {
     pub fn new(faults: DiskFaults, seed: u64) -> SimDisk {
         let random = fastrand::Rng::with_seed(seed);
         let (files, removed) = (BTreeMap::new(), BTreeMap::new());
-        SimDisk { state: RefCell::new(State { files, removed, faults, random }) }
+        let (has_failed, has_broken) = (false, false);
+        let state = State { files, removed, faults, random, has_failed, has_broken };
+        SimDisk { state: RefCell::new(state) }
     }
 
     /// What is found in each file.
@@ -77,6 +88,17 @@ impl SimDisk {
     /// Bytes of all files.
     pub fn bytes(&self) -> u64 {
         self.state.borrow().files.values().map(|file| file.cached.len() as u64).sum()
+    }
+
+    /// Whether it has never failed, so that all that was synced must be there.
+    pub fn is_honest(&self) -> bool {
+        let state = self.state.borrow();
+        !state.has_failed && !state.has_broken
+    }
+
+    /// Whether what was synced may be gone, though nothing was said of it.
+    pub fn has_broken(&self) -> bool {
+        self.state.borrow().has_broken
     }
 
     /// From now on it works.
@@ -114,7 +136,7 @@ impl SimDisk {
 
     /// A sector of some file goes bad, if it is time for that.
     pub fn rot(&self) {
-        let State { files, faults, random, .. } = &mut *self.state.borrow_mut();
+        let State { files, faults, random, has_broken, .. } = &mut *self.state.borrow_mut();
         if random.u32(0..1000) >= faults.rot || files.is_empty() {
             return;
         }
@@ -123,6 +145,7 @@ impl SimDisk {
         if !file.cached.is_empty() {
             let at = random.usize(0..file.cached.len());
             file.cached[at] ^= 1 << random.u8(0..8);
+            *has_broken = true;
             if let Some(byte) = file.durable.get_mut(at) {
                 *byte = file.cached[at];
             }
@@ -186,6 +209,7 @@ impl Disk for SimDisk {
         let mut state = self.state.borrow_mut();
         let DiskFaults { refused, write_failed, lost, misdirected, .. } = state.faults;
         if state.happens(write_failed) {
+            state.has_failed = true;
             return Err(Trouble::Failed);
         }
         // It may take less than it is given.
@@ -196,8 +220,10 @@ impl Disk for SimDisk {
             return Err(Trouble::Refused);
         }
         if state.happens(lost) {
+            state.has_broken = true;
             state.append(*file, &vec![0; count]);
         } else if state.happens(misdirected) {
+            state.has_broken = true;
             let end = state.files[file].cached.len();
             state.append(*file, &vec![0; count]);
             let at = state.random.usize(0..=end);
@@ -215,6 +241,7 @@ impl Disk for SimDisk {
         let mut state = self.state.borrow_mut();
         let chance = state.faults.sync_failed;
         let fails = state.happens(chance);
+        state.has_failed |= fails;
         let contents = state.files.get_mut(file).expect("it was created");
         if fails {
             // The system calls what it could not write clean (fsync(2)).

@@ -7,9 +7,10 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u16)]
 pub enum Fault {
-    /// A process is killed: its far ends learn of it. It comes back empty.
+    /// A process is killed: its far ends learn of it. It comes back empty, or with its journal.
     Crash = 1,
-    /// A machine loses power: its far ends learn nothing. It comes back empty.
+    /// A machine loses power: its far ends learn nothing. It comes back empty, or with what of its
+    /// journal the disk has got.
     Power = 1 << 1,
     /// A server is stopped in an orderly way, and started again.
     Leave = 1 << 2,
@@ -37,9 +38,11 @@ pub enum Fault {
     Forge = 1 << 13,
     /// An attacker on the way changes what a link carries.
     Meddle = 1 << 14,
+    /// Disks are full, fail, lie, go bad or are stuck for seconds.
+    Disk = 1 << 15,
 }
 
-const ALL: [(Fault, &str); 15] = [
+const ALL: [(Fault, &str); 16] = [
     (Fault::Crash, "crash"),
     (Fault::Power, "power"),
     (Fault::Leave, "leave"),
@@ -55,6 +58,7 @@ const ALL: [(Fault, &str); 15] = [
     (Fault::Replay, "replay"),
     (Fault::Forge, "forge"),
     (Fault::Meddle, "meddle"),
+    (Fault::Disk, "disk"),
 ];
 
 /// A set of them.
@@ -67,6 +71,8 @@ impl Faults {
     pub const EVENTS: Faults = Faults(0x70ff);
     /// Those that only a herd with keys can withstand.
     pub const ON_THE_WIRE: Faults = Faults(0x5000);
+    /// Those that a single server can meet.
+    pub const OF_ONE: Faults = Faults(0x8787);
 
     pub fn of(faults: &[Fault]) -> Faults {
         Faults(faults.iter().fold(0, |set, &fault| set | fault as u16))
@@ -74,7 +80,7 @@ impl Faults {
 
     /// Each of them with even odds.
     pub fn some(random: &mut fastrand::Rng) -> Faults {
-        Faults(random.u16(..1 << ALL.len()))
+        Faults(random.u16(..))
     }
 
     /// # Errors

@@ -4,12 +4,14 @@
 
 mod checks;
 mod clock;
+mod keeping;
 mod pipes;
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::invariants::Violation;
+use super::journal::Journal;
 pub use super::settings::settings;
 use clock::Clock;
 pub use clock::{EPOCH, NANOS};
@@ -71,6 +73,11 @@ pub struct Host {
     /// Reports that the server has walked by so far.
     walked: u64,
     peers: usize,
+    journal: Option<Journal>,
+    /// Clients that are not read while too much waits to be written.
+    waiting: VecDeque<ConnId>,
+    told: Vec<(String, u64)>,
+    disk_steps: u64,
 }
 
 impl Host {
@@ -94,6 +101,10 @@ impl Host {
             timers_fired: 0,
             inputs: 0,
             walked: 0,
+            journal: None,
+            waiting: VecDeque::new(),
+            told: Vec::new(),
+            disk_steps: 0,
         }
     }
 
@@ -197,10 +208,12 @@ impl Host {
     /// Gives up to `room` bytes of a connection's outbox to the kernel.
     pub fn flush(&mut self, conn: ConnId, room: usize) -> Vec<u8> {
         let now = self.moment();
+        self.hold_answers(conn);
         let Some(session) = self.pipes.session(conn) else { return Vec::new() };
         let sent = session.to_send(room).to_vec();
         session.sent(sent.len(), now);
-        session.end_writing(session.queued_bytes() > 0);
+        session.end_writing(session.free_bytes() > 0);
+        self.note_told(conn, &sent);
         self.written(conn, sent.len());
         self.tell_if_drained(conn);
         self.tell_deferred();
@@ -257,7 +270,10 @@ impl Host {
 
     fn admit(&mut self, conn: ConnId) {
         let session = Session::new(conn, Phase::Open, self.moment());
-        self.pipes.0.insert(conn, Pipe { session, arrived: Vec::new(), has_ended: false });
+        self.pipes.0.insert(
+            conn,
+            Pipe { session, arrived: Vec::new(), has_ended: false, leaving: Vec::new() },
+        );
         self.check_deadline(conn);
     }
 }

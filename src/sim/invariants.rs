@@ -3,6 +3,9 @@
 //!
 //! A promise that is broken is a value: it says which one, and what was seen.
 
+mod kept;
+mod tables;
+
 use std::any::Any;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,8 +14,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::client::report;
 use super::host::Host;
-use herd_core::store::{HashKeys, Store, rank};
+use herd_core::store::rank;
 use herd_core::wire::Report;
+use kept::Ledger;
+pub use tables::{agree, lines_of, nanos};
+use tables::{are_ordered, holds};
 
 /// A server stamps a report with its clock, or, if that was set back, a little after the last.
 const STAMP_LATE_MAX: i128 = 1_000_000;
@@ -22,14 +28,15 @@ const STAMP_LATE_MAX: i128 = 1_000_000;
 pub enum Invariant {
     /// I1: reports have one order, and a store ends with the same however they come.
     Order,
-    /// I2: what a server holds of a client never becomes older while it runs.
+    /// I2: what a server holds of a client never becomes older while it runs, nor by a restart if
+    /// its journal had it.
     Rising,
     /// I3: a server's digests and counts match what it holds.
     Upkeep,
     /// I4: left in peace, the herd is whole again and all hold the same, within a bound.
     Agreement,
     /// I5: a report that was acknowledged is held or superseded everywhere, unless all servers that
-    /// held it died.
+    /// held it died, and no journal keeps it.
     Keeping,
     /// I6: every report held was made by a client, to the server that it names, at that time.
     Truth,
@@ -45,6 +52,12 @@ pub enum Invariant {
     Trust,
     /// I12: a herd with nothing to do does next to nothing.
     Idleness,
+    /// I13: what a client was answered is there when its server starts again: after the death of
+    /// the process, and after that of the machine if it was synced, or answers wait for that. Only a
+    /// disk that breaks what it holds is excused.
+    Kept,
+    /// I14: a journal is no longer than several times what it says.
+    Room,
     /// One input costs no more than a piece of the store, and all of them what they must.
     Bounded,
     /// Everything that happens comes to an end.
@@ -63,7 +76,7 @@ pub struct Violation {
 }
 
 impl Invariant {
-    pub const ALL: [Invariant; 16] = [
+    pub const ALL: [Invariant; 18] = [
         Invariant::Order,
         Invariant::Rising,
         Invariant::Upkeep,
@@ -76,6 +89,8 @@ impl Invariant {
         Invariant::Leaving,
         Invariant::Trust,
         Invariant::Idleness,
+        Invariant::Kept,
+        Invariant::Room,
         Invariant::Bounded,
         Invariant::Endless,
         Invariant::Assertion,
@@ -96,6 +111,8 @@ impl Invariant {
             Invariant::Leaving => "I10",
             Invariant::Trust => "I11",
             Invariant::Idleness => "I12",
+            Invariant::Kept => "I13",
+            Invariant::Room => "I14",
             Invariant::Bounded => "bounded",
             Invariant::Endless => "endless",
             Invariant::Assertion => "assertion",
@@ -161,6 +178,8 @@ struct Seen {
     stamps: BTreeSet<i128>,
     /// In all its runs: when it received clients' reports, on its own clock.
     clock: BTreeSet<i128>,
+    /// What its journal must say, if it has one.
+    ledger: Ledger,
 }
 
 impl Invariants {
@@ -177,6 +196,28 @@ impl Invariants {
         self.said.entry(operands.to_owned()).or_default().insert(server);
     }
 
+    /// A server starts with what its journal says.
+    ///
+    /// # Errors
+    /// I2, I6, I13.
+    pub fn restart(
+        &mut self,
+        server: usize,
+        body: &Host,
+        names: &[String],
+    ) -> Result<(), Violation> {
+        let lines = lines_of(body.server.store());
+        let seen = &mut self.seats[server];
+        seen.ledger.check(body.server.store())?;
+        for line in &lines {
+            let mut fields = Vec::new();
+            report(line).write_fields(&mut fields);
+            seen.registers.insert(report(line).client.to_vec(), fields);
+            seen.ledger.found(line);
+        }
+        self.is_true(&lines, names)
+    }
+
     /// Looks at a server that had an input, if there may be anything new to see.
     ///
     /// # Errors
@@ -184,6 +225,7 @@ impl Invariants {
     pub fn look(&mut self, server: usize, body: &mut Host) -> Result<(), Violation> {
         let seen = &mut self.seats[server];
         seen.clock.extend(body.take_stamps());
+        seen.follow(body);
         seen.looks += 1;
         if seen.looks.is_multiple_of(UPKEEP_EVERY) {
             is_kept_up(body)?;
@@ -237,14 +279,13 @@ impl Invariants {
         Ok(())
     }
 
-    /// A server's run has ended; `living` are the others.
+    /// A server's run has ended, its machine's as well if that `is_cut`; `living` are the others.
     ///
     /// # Errors
     /// I2, I3, I6.
     pub fn bury<'a>(
         &mut self,
-        server: usize,
-        body: &Host,
+        (server, body, is_cut): (usize, &Host, bool),
         living: impl Iterator<Item = &'a Host> + Clone,
         names: &[String],
         is_handed_over: bool,
@@ -252,6 +293,9 @@ impl Invariants {
         is_kept_up(body)?;
         let seen = &mut self.seats[server];
         seen.compare(body)?;
+        if let Some(journal) = body.journal() {
+            seen.ledger.end(journal, is_cut);
+        }
         seen.registers.clear();
         seen.stamps.clear();
         seen.forgotten.clear();
@@ -280,22 +324,29 @@ impl Invariants {
                 format!("it has left with {held}, a peer keeps everything, and {lost:?} is gone")
             })?;
         }
-        // What it alone had is lost, and that is no broken promise.
-        self.acknowledged.retain(is_held);
+        // What it alone had and no journal keeps is lost, and that is no broken promise.
+        let is_kept = |line: &String| self.seats.iter().any(|seen| seen.ledger.promises(line));
+        self.acknowledged.retain(|line| is_held(line) || is_kept(line));
         self.is_true(&lines, names)
     }
 
-    /// What must be true of the tables at the end: all are this one.
+    /// What must be true of the tables at the end: all are this one, if links repair what they
+    /// have missed.
     ///
     /// # Errors
     /// I1, I2, I3, I5, I6.
-    pub fn judge(&mut self, bodies: &[&Host], names: &[String]) -> Result<(), Violation> {
+    pub fn judge(
+        &mut self,
+        bodies: &[&Host],
+        names: &[String],
+        repairs: bool,
+    ) -> Result<(), Violation> {
         for (seen, body) in self.seats.iter_mut().zip(bodies) {
             is_kept_up(body)?;
             seen.compare(body)?;
         }
         let Some(body) = bodies.first() else { return Ok(()) };
-        for line in &self.acknowledged {
+        for line in self.acknowledged.iter().filter(|_| repairs) {
             Invariant::Keeping.demand(keeps(body, line), || {
                 format!("{line:?} was acknowledged, and nobody who had it has died")
             })?;
@@ -324,6 +375,28 @@ impl Invariants {
 }
 
 impl Seen {
+    /// Notes what has been told to clients, and what its journal has been given.
+    fn follow(&mut self, body: &mut Host) {
+        let told = body.take_told();
+        let Some(journal) = body.journal() else { return };
+        if !body.server.is_journal_behind() {
+            self.ledger.all_given(journal.keeper.laid());
+        }
+        // What has expired since it was answered may be forgotten.
+        for (line, laid) in told.iter().filter(|(line, _)| holds(body.server.store(), line)) {
+            self.ledger.told(line, *laid);
+        }
+    }
+
+    /// Notes what it holds from now on.
+    fn hold(&mut self, body: &Host, held: &Report<'_>) {
+        let Some(journal) = body.journal() else { return };
+        let laid = (!body.server.is_journal_behind()).then(|| journal.keeper.laid());
+        let mut line = Vec::new();
+        held.write_line(&mut line);
+        self.ledger.held(&String::from_utf8_lossy(&line), laid);
+    }
+
     /// Whether it held what an AT line says, or better, until that expired.
     fn has_forgotten(&self, line: &str) -> bool {
         let line = report(line);
@@ -349,12 +422,15 @@ impl Seen {
                     })?;
                     if !has_risen {
                         self.forgotten.insert(held.client.to_vec(), before.clone());
+                        self.ledger.forget(held.client);
                     }
                     before.clone_from(&text);
+                    self.hold(body, &held);
                 }
                 None => {
                     not_over(body, &held)?;
                     self.registers.insert(held.client.to_vec(), text.clone());
+                    self.hold(body, &held);
                 }
             }
         }
@@ -364,6 +440,7 @@ impl Seen {
                 let is_gone = may_be_gone && store.find(client).is_none();
                 if is_gone {
                     self.forgotten.insert(client.clone(), std::mem::take(before));
+                    self.ledger.forget(client);
                 }
                 !is_gone
             });
@@ -396,113 +473,7 @@ pub fn is_kept_up(body: &Host) -> Result<(), Violation> {
     checked.map_err(|message| Invariant::Upkeep.broken(message))
 }
 
-/// Any two reports of a client have an order, and a store that is given all of them ends with the
-/// same, in any order and however often.
-///
-/// # Errors
-/// I1.
-fn are_ordered(lines: &[String]) -> Result<(), Violation> {
-    let [mut there, mut back] =
-        [(); 2].map(|()| Store::new(HashKeys { herd: (1, 2), process: (3, 4) }));
-    for (at, line) in lines.iter().enumerate() {
-        let one = report(line);
-        for other_line in &lines[..at] {
-            let other = report(other_line);
-            let order = rank(&one, &other);
-            let is_fair = order == rank(&other, &one).reverse()
-                && (order != Ordering::Equal || line == other_line);
-            Invariant::Order.demand(one.client != other.client || is_fair, || {
-                format!("{line:?} and {other_line:?} have no order")
-            })?;
-        }
-        there.put(&one);
-    }
-    for line in lines.iter().rev().chain(lines) {
-        back.put(&report(line));
-    }
-    let [there, back] = [there, back].map(|store| lines_of(&store));
-    Invariant::Order.demand(there == back, || "a store depends on the order of reports".to_owned())
-}
-
 /// Whether a server holds what this AT line says, or better, or need not any more.
 fn keeps(body: &Host, line: &str) -> bool {
     holds(body.server.store(), line) || may_be_forgotten(body, &report(line))
-}
-
-/// Whether a store holds what this AT line says, or better.
-fn holds(store: &Store, line: &str) -> bool {
-    let line = report(line);
-    store.find(line.client).is_some_and(|held| rank(&held, &line) != Ordering::Less)
-}
-
-/// All AT lines of a store, in an order of their own.
-pub fn lines_of(store: &Store) -> Vec<String> {
-    let mut lines = Vec::new();
-    for report in store.reports() {
-        let mut line = Vec::new();
-        report.write_line(&mut line);
-        lines.push(String::from_utf8_lossy(&line).into_owned());
-    }
-    lines.sort();
-    lines
-}
-
-/// The first difference between the tables of two servers.
-///
-/// # Errors
-/// I4.
-pub fn agree(
-    (one, ones): (&str, &[String]),
-    (other, others): (&str, &[String]),
-) -> Result<(), Violation> {
-    let first = |these: &[String], those: &[String]| {
-        let missing = these.iter().find(|line| those.binary_search(line).is_err());
-        missing.map(|line| line.chars().take(80).collect::<String>())
-    };
-    let difference = match (first(ones, others), first(others, ones)) {
-        (Some(line), _) => format!("{one} holds {line:?}, {other} does not"),
-        (None, Some(line)) => format!("{other} holds {line:?}, {one} does not"),
-        (None, None) => return Ok(()),
-    };
-    Err(Invariant::Agreement.broken(difference))
-}
-
-/// A time or a skew in nanoseconds; digits beyond are left out, as they are in a skew.
-pub fn nanos(decimal: &[u8]) -> i128 {
-    let (sign, digits) = match decimal {
-        [b'-', digits @ ..] => (-1, digits),
-        [b'+', digits @ ..] => (1, digits),
-        digits => (1, digits),
-    };
-    let dot = digits.iter().position(|&byte| byte == b'.').unwrap_or(digits.len());
-    let fraction = digits[dot..].iter().skip(1).chain([b'0'; 9].iter()).take(9);
-    let number = digits[..dot].iter().chain(fraction);
-    sign * number.fold(0, |number, &digit| 10 * number + i128::from(digit.saturating_sub(b'0')))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_and_skews_add_up() {
-        let check = |text: &str, expected: i128| assert_eq!(nanos(text.as_bytes()), expected);
-        check("7", 7_000_000_000);
-        check("7.5", 7_500_000_000);
-        check("+0.000000001", 1);
-        check("-1.0000000019", -1_000_000_001);
-    }
-
-    #[test]
-    fn differences_are_named() {
-        let check = |ones: &[&str], others: &[&str], expected: Option<&str>| {
-            let [ones, others] = [ones, others].map(|lines| lines.iter().map(|l| l.to_string()));
-            let [ones, others] = [ones.collect::<Vec<_>>(), others.collect()];
-            let outcome = agree(("A", &ones), ("B", &others)).map_err(|broken| broken.to_string());
-            assert_eq!(outcome.err().as_deref(), expected);
-        };
-        check(&["x"], &["x"], None);
-        check(&["x", "y"], &["x"], Some("I4: A holds \"y\", B does not"));
-        check(&["x"], &["x", "y"], Some("I4: B holds \"y\", A does not"));
-    }
 }

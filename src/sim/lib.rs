@@ -7,19 +7,19 @@
 //! from its seed, word for word.
 //!
 //! Reading order: `invariants` (what is promised), `scenario` (what a seed decides), `world` (how
-//! it happens), `host` (a server and its pipes).
+//! it happens), `host` (a server and its pipes), `journal` and `disk` (what it keeps, and on what).
 
 mod agenda;
 mod client;
 pub mod crowd;
 pub mod disk;
-pub mod durability;
 pub mod event_log;
 pub mod faults;
 pub mod graph;
 pub mod host;
 pub mod hunt;
 pub mod invariants;
+mod journal;
 mod propagation;
 mod scenario;
 mod settings;

@@ -10,8 +10,10 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use super::Plan;
+use super::disk::DiskFaults;
 use super::faults::{Fault, Faults};
 use super::graph::{Graph, Shape};
+use herd_core::journal::keeper::{Keep, Sizes};
 use herd_core::presets::{PRESETS, SERVERS};
 
 pub const MS: Duration = Duration::from_millis(1);
@@ -78,6 +80,23 @@ pub struct Scenario {
     /// Some clients' clocks are far ahead, and some servers bear no more than this.
     pub ahead_max: Option<Duration>,
     pub expire_after: Option<Duration>,
+    /// Servers keep what they answer.
+    pub keeping: Option<Keeping>,
+    /// The ends of a link find out what they have missed. Where they do not, what a server has lost
+    /// is not brought back by others.
+    pub repairs: bool,
+}
+
+/// How the servers of a herd keep what they answer, and on what.
+#[derive(Clone, Copy, Debug)]
+pub struct Keeping {
+    pub keep: Keep,
+    pub sizes: Sizes,
+    pub faults: DiskFaults,
+    /// The disks are quick enough for the loop to write itself now and then.
+    pub loop_writes: bool,
+    /// Now and then, a disk does nothing for seconds.
+    pub sticks: bool,
 }
 
 /// What the servers of a herd prove themselves with.
@@ -93,12 +112,19 @@ pub enum Keys {
 impl Scenario {
     pub fn of_seed(plan: &Plan, seed: u64) -> Scenario {
         let mut random = Rng::with_seed(seed);
-        let graph = draw_graph(plan, &mut random);
+        let demands_disk = plan.faults.is_some_and(|faults| faults.has(Fault::Disk));
+        let keeps = demands_disk || random.u32(0..3) == 0;
+        let graph = draw_graph(plan, keeps, &mut random);
+        let is_alone = graph.names.len() == 1;
         let faults = match plan.faults {
             Some(faults) => faults,
             None if random.u32(0..4) == 0 => Faults::NONE,
+            // Most of what may happen to a herd happens to its links.
+            None if is_alone => Faults::some(&mut random).and(Faults::OF_ONE),
             None => Faults::some(&mut random),
         };
+        let keeping = keeps.then(|| Keeping::drawn(faults, &mut random));
+        let repairs = keeping.is_none() || random.u32(0..3) > 0;
         let bulky = random.u32(0..12) == 0;
         let has_small_pipes = faults.has(Fault::Reader);
         let scenario = Scenario {
@@ -136,6 +162,8 @@ impl Scenario {
             clients_max: None,
             ahead_max: None,
             expire_after: None,
+            keeping,
+            repairs,
         };
         let scenario = scenario.with_mechanisms(plan, &mut random);
         let faults = scenario.faults;
@@ -149,7 +177,7 @@ impl Scenario {
 
     /// Nothing but one report after the other, in a herd at its best: for measuring.
     pub fn measured(plan: &Plan, reports: usize, seed: u64) -> Scenario {
-        let graph = draw_graph(plan, &mut Rng::with_seed(seed));
+        let graph = draw_graph(plan, false, &mut Rng::with_seed(seed));
         let peace = JOINED + MS * 20 * u32::try_from(reports).unwrap_or(u32::MAX);
         Scenario {
             graph,
@@ -176,6 +204,8 @@ impl Scenario {
             clients_max: None,
             ahead_max: None,
             expire_after: None,
+            keeping: None,
+            repairs: true,
         }
     }
 
@@ -184,6 +214,8 @@ impl Scenario {
         let demands_keys =
             plan.faults.is_some_and(|faults| !faults.and(Faults::ON_THE_WIRE).is_empty());
         let keys = match random.u32(0..6) {
+            // Without seals, nobody notices that lines are taken out.
+            _ if !self.repairs => Keys::None,
             0 => Keys::Two,
             1 | 2 => Keys::One,
             _ if demands_keys => Keys::One,
@@ -280,10 +312,33 @@ impl Scenario {
     }
 }
 
-/// The herd of a year in two seeds of five, unless the plan says which.
-fn draw_graph(plan: &Plan, random: &mut Rng) -> Graph {
+impl Keeping {
+    fn drawn(faults: Faults, random: &mut Rng) -> Keeping {
+        let has_faults = faults.has(Fault::Disk);
+        let disk_faults = DiskFaults::drawn(random);
+        let sizes = Sizes {
+            segment_bytes: [1_024, 4_096][random.usize(0..2)],
+            room: random.u64(2..=4),
+            tray_bytes: 4_096,
+        };
+        Keeping {
+            keep: if random.bool() { Keep::Written } else { Keep::Synced },
+            sizes,
+            faults: if has_faults { disk_faults } else { DiskFaults::default() },
+            loop_writes: random.bool(),
+            sticks: has_faults && random.bool(),
+        }
+    }
+}
+
+/// The herd of a year in two seeds of five, unless the plan says which. Half of those that keep
+/// what they answer are a single server: a herd of several brings back what one has lost.
+fn draw_graph(plan: &Plan, keeps: bool, random: &mut Rng) -> Graph {
     let wanted = plan.servers.clone().unwrap_or(SERVERS_DRAWN);
     let is_free = plan.graph.is_none() && wanted.contains(&SERVERS);
+    if is_free && plan.servers.is_none() && keeps && random.bool() {
+        return Shape::Line.graph(1, random);
+    }
     if is_free && random.u32(0..5) < 2 {
         return Graph::of_preset(&PRESETS[random.usize(0..PRESETS.len())]);
     }

@@ -23,6 +23,8 @@ pub struct End {
     pub party: Party,
     /// On its way to this end.
     pub incoming: Vec<u8>,
+    /// A line that was not sent as a whole so far, where some are taken out.
+    begun: Vec<u8>,
     /// The far end has closed its side: nothing more will come.
     pub finished: bool,
     /// A delivery is scheduled.
@@ -85,6 +87,7 @@ impl Wire {
         let end = |party| End {
             party,
             incoming: Vec::new(),
+            begun: Vec::new(),
             finished: false,
             due: false,
             alive: true,
@@ -94,6 +97,18 @@ impl Wire {
         let ends = [end(one), end(other)];
         let is_forged = ends.iter().any(|end| end.party == Party::Stranger);
         Wire { ends, stalled_until, slow, tape, meddler: None, is_forged }
+    }
+
+    /// What of these bytes, and of those before, goes on to an end if nobody may learn there what
+    /// it has missed: lines without the digest of everything.
+    pub fn without_roots(&mut self, end: usize, bytes: &[u8]) -> Vec<u8> {
+        let begun = &mut self.ends[end].begun;
+        begun.extend_from_slice(bytes);
+        let whole = memchr::memrchr(b'\n', begun).map_or(0, |newline| newline + 1);
+        let rest = begun.split_off(whole);
+        let lines = std::mem::replace(begun, rest);
+        let lines = lines.split_inclusive(|&byte| byte == b'\n');
+        lines.filter(|line| !line.starts_with(b"ROOT ")).flatten().copied().collect()
     }
 
     /// Whether servers are at both ends.

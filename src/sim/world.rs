@@ -14,16 +14,19 @@
 
 mod acts;
 mod adversary;
+mod disks;
 mod inject;
 mod quiescence;
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::time::Duration;
 
 use fastrand::Rng;
 
 use super::agenda::Agenda;
 use super::client::{Client, finale};
+use super::disk::SimDisk;
 use super::event_log::{Detail, EventLog};
 use super::faults::Fault;
 use super::host::Host;
@@ -72,6 +75,10 @@ struct Seat {
     has_lost_heirs: bool,
     /// The deadline that is on the agenda.
     deadline: Option<Duration>,
+    /// What it keeps its journal on, if it does.
+    disk: Rc<SimDisk>,
+    /// Whether something of the thread that writes, and of the one that syncs, is on the agenda.
+    disk_due: [bool; 2],
 }
 
 enum Event {
@@ -112,6 +119,12 @@ enum Event {
         server: usize,
         run: u32,
     },
+    /// The thread of a journal that writes does something, or the one that syncs.
+    Disk {
+        server: usize,
+        run: u32,
+        syncs: bool,
+    },
     /// Is the herd at rest?
     Look,
 }
@@ -119,6 +132,7 @@ enum Event {
 impl World {
     pub fn new(scenario: Scenario, seed: u64, detail: Detail) -> World {
         let servers = scenario.graph.names.len();
+        let disk_faults = scenario.keeping.as_ref().map(|keeping| keeping.faults);
         let seat = |server: usize| Seat {
             name: scenario.graph.names[server].clone(),
             peers: scenario.graph.peers_of(server),
@@ -127,6 +141,8 @@ impl World {
             is_leaving: false,
             has_lost_heirs: false,
             deadline: None,
+            disk: Rc::new(SimDisk::new(disk_faults.unwrap_or_default(), seed + server as u64)),
+            disk_due: [false; 2],
         };
         let mut world = World {
             seats: (0..servers).map(seat).collect(),
@@ -220,13 +236,17 @@ impl World {
                 self.farewell(server)
             }
             Event::Gone { server, run } if self.is_current(server, run) => self.be_gone(server),
+            Event::Disk { server, run, syncs } if self.is_current(server, run) => {
+                self.work_disk(server, syncs)
+            }
             Event::Look => self.look(),
             // Meant for a server that has died.
             Event::Dialed { .. }
             | Event::Timers { .. }
             | Event::Answer { .. }
             | Event::Farewell { .. }
-            | Event::Gone { .. } => Ok(()),
+            | Event::Gone { .. }
+            | Event::Disk { .. } => Ok(()),
         }
     }
 
@@ -365,6 +385,8 @@ impl World {
         loop {
             let Some(body) = &mut self.seats[server].body else { return Ok(()) };
             body.set_time(self.now);
+            self.keep_news(server);
+            let Some(body) = &mut self.seats[server].body else { return Ok(()) };
             let acts = body.take_acts();
             let owing = body.owing();
             let mut is_settled = acts.is_empty();
@@ -379,6 +401,7 @@ impl World {
             }
         }
         self.plan_deadline(server);
+        self.plan_disk(server);
         let body = self.seats[server].body.as_mut();
         body.map_or(Ok(()), |body| self.invariants.look(server, body))
     }
@@ -398,7 +421,12 @@ impl World {
 
     fn put(&mut self, at: At, bytes: &[u8]) {
         self.listen(at, bytes);
-        let changed = self.meddle_with(at, bytes);
+        let is_cut_short = !self.scenario.repairs && self.wires[at.wire].is_link();
+        let changed = if is_cut_short {
+            Some(self.wires[at.wire].without_roots(at.end, bytes))
+        } else {
+            self.meddle_with(at, bytes)
+        };
         let arriving = changed.as_deref().unwrap_or(bytes);
         self.wires[at.wire].ends[at.end].incoming.extend_from_slice(arriving);
         self.plan_delivery(at);

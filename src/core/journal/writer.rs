@@ -232,6 +232,10 @@ impl<F: Clone> Writer<F> {
             match disk.write(&current.file, rest) {
                 Ok(count) => rest = &rest[count..],
                 Err(trouble) => {
+                    // Half a frame takes its room, too.
+                    let part = (bytes.len() - rest.len()) as u64;
+                    self.progress.bytes += part;
+                    self.past.lengths.insert(current.id, current.len + part);
                     match trouble {
                         Trouble::Refused => self.leave_current(),
                         Trouble::Failed => self.give_up(),

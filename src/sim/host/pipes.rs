@@ -37,6 +37,8 @@ pub struct Pipe {
     pub arrived: Vec<u8>,
     /// Nothing will follow that.
     pub has_ended: bool,
+    /// The line of an answer that has left in part.
+    pub leaving: Vec<u8>,
 }
 
 impl Pipe {
@@ -80,6 +82,7 @@ impl Driver for Host {
 
     fn handle(&mut self, input: Input<'_, '_>) {
         self.server.handle(self.clock.now, input, &mut self.out);
+        self.lay_news();
         self.count_work();
         self.carry_out();
     }
@@ -91,6 +94,7 @@ impl Driver for Host {
             self.stamps.push(stamp);
         }
         self.server.handle(self.clock.now, Input::Lines { conn, lines }, &mut self.out);
+        self.lay_news();
         self.count_work();
         self.carry_out_lines(conn, lines);
     }
@@ -152,7 +156,8 @@ impl Host {
         let now = self.moment();
         while let Some(conn) = self.unfinished.pop_front() {
             let Some(pipe) = self.pipes.0.get_mut(&conn) else { continue };
-            if pipe.session.begin_turn(HIGH_WATER) {
+            if pipe.session.begin_turn(HIGH_WATER) && !self.puts_off(conn) {
+                let Some(pipe) = self.pipes.0.get_mut(&conn) else { continue };
                 let wants_bytes = pipe.session.wants_bytes();
                 let read = if wants_bytes { pipe.read(now) } else { Vec::new() };
                 self.serve(conn, &read, BOUNDS);

@@ -71,6 +71,9 @@ impl World {
         let server = self.random.usize(0..self.seats.len());
         let name = self.seats[server].name.clone();
         let peers = &self.seats[server].peers;
+        if peers.is_empty() {
+            return Ok(());
+        }
         let (peer, _) = peers[self.random.usize(0..peers.len())];
         let peer = self.seats[peer].name.clone();
         let nonce = format!("{:032x}", self.random.u128(..));

@@ -44,16 +44,26 @@ impl World {
             self.scenario.clients_max.unwrap_or(settings.limits.clients_max);
         settings.limits.client_ahead_max = self.scenario.ahead_max.filter(|_| self.random.bool());
         settings.limits.expire_after = self.scenario.expire_after;
+        settings.keeps_journal = self.scenario.keeping.is_some();
         seat.run += 1;
         seat.deadline = None;
         seat.is_leaving = false;
         seat.has_lost_heirs = false;
-        seat.body = Some(Host::new(settings, self.now, ahead_ms));
+        seat.disk_due = [false; 2];
         let run = seat.run;
+        let mut body = Host::new(settings, self.now, ahead_ms);
+        body.set_time(self.now);
+        let body = self.with_journal(server, body)?;
+        let clients = body.server.store().len();
         self.row(server, || match run {
             1 => "starts".to_owned(),
+            _ if body.journal().is_some() => {
+                format!("starts again with {clients} clients of its journal: run {run}")
+            }
             _ => format!("starts again, empty: run {run}"),
         });
+        self.invariants.restart(server, &body, &self.scenario.graph.names)?;
+        self.seats[server].body = Some(body);
         self.tell(server, Host::start)
     }
 
@@ -253,8 +263,18 @@ impl World {
     /// The far ends of a process that ends learn of it; those of a machine without power do not.
     fn end_life(&mut self, server: usize, how: Fault) -> Result<(), Violation> {
         let run = self.seats[server].run;
-        let Some(body) = self.seats[server].body.take() else { return Ok(()) };
+        let Some(mut body) = self.seats[server].body.take() else { return Ok(()) };
+        if how == Fault::Leave {
+            body.close_journal();
+        }
+        // A machine may be switched off when its server has left.
+        let is_cut =
+            how == Fault::Power || self.scenario.keeping.is_some() && self.random.u32(0..4) == 0;
+        if is_cut {
+            self.seats[server].disk.cut();
+        }
         let is_handed_over = how == Fault::Leave
+            && self.scenario.repairs
             && !self.seats[server].has_lost_heirs
             && body.server.hand_over().kept_by > 0;
         // The peer that keeps the reports of one that leaves may be the one that is gone now.
@@ -262,7 +282,8 @@ impl World {
             seat.has_lost_heirs |= seat.is_leaving;
         }
         let living = self.seats.iter().filter_map(|seat| seat.body.as_ref());
-        self.invariants.bury(server, &body, living, &self.scenario.graph.names, is_handed_over)?;
+        let names = &self.scenario.graph.names;
+        self.invariants.bury((server, &body, is_cut), living, names, is_handed_over)?;
         for wire in 0..self.wires.len() {
             let ends = &self.wires[wire].ends;
             let me = Party::Server { server, run };

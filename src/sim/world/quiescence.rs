@@ -30,6 +30,7 @@ pub(super) struct Rest {
 
 impl World {
     pub(super) fn look(&mut self) -> Result<(), Violation> {
+        self.heal_disks();
         let outcome = self.is_at_rest();
         let is_late = self.now >= self.scenario.end;
         match (outcome, self.rest) {
@@ -75,10 +76,14 @@ impl World {
             Invariant::Answers.demand(waits == 0, || format!("{name} waits for places"))?;
             let lines = self.lasting_lines(body);
             match &first {
-                Some((other, others)) => agree((other, others), (name, &lines))?,
+                Some((other, others)) if self.scenario.repairs => {
+                    agree((other, others), (name, &lines))?;
+                }
+                Some(_) => {}
                 None => first = Some((name, lines)),
             }
         }
+        self.are_journals_at_rest()?;
         let is_forgotten = |body: &Host| body.server.store().is_empty();
         Invariant::Bounds
             .demand(!self.scenario.expires_soon() || self.bodies().all(is_forgotten), || {
@@ -115,7 +120,7 @@ impl World {
     fn judge(&mut self) -> Result<(), Violation> {
         let bodies = self.seats.iter().filter_map(|seat| seat.body.as_ref());
         let bodies: Vec<_> = bodies.collect();
-        self.invariants.judge(&bodies, &self.scenario.graph.names)?;
+        self.invariants.judge(&bodies, &self.scenario.graph.names, self.scenario.repairs)?;
         match bodies.first() {
             Some(body) if self.scenario.is_counted => {
                 self.propagation.check(&self.scenario.graph, &lines_of(body.server.store()))
@@ -137,7 +142,8 @@ impl World {
 
     /// The inputs of all servers so far.
     fn stirs(&self) -> u64 {
-        self.bodies().map(|body| body.timers_fired() + body.server.counters().lines_in).sum()
+        let steps = |body: &Host| body.timers_fired() + body.disk_steps();
+        self.bodies().map(|body| steps(body) + body.server.counters().lines_in).sum()
     }
 
     fn bodies(&self) -> impl Iterator<Item = &Host> {

@@ -16,7 +16,7 @@ use super::super::sim::Runs;
 /// What `sim` takes.
 #[derive(Args, Clone, Debug)]
 pub struct SimFlags {
-    /// How many servers [default: each seed decides, 2 to 9]
+    /// How many servers [default: each seed decides, 1 to 9]
     #[arg(long, value_name = "N|LO-HI", value_parser = parse_servers)]
     pub servers: Option<RangeInclusive<usize>>,
     /// The seed of the run, or of the first of several
@@ -65,9 +65,9 @@ pub struct MutantsFlags {
 fn parse_servers(text: &str) -> Result<RangeInclusive<usize>, String> {
     let (least, most) = text.split_once('-').unwrap_or((text, text));
     let bounds = least.parse().ok().zip(most.parse().ok());
-    let is_sound = |&(least, most): &(usize, usize)| 2 <= least && least <= most && most <= 5_000;
+    let is_sound = |&(least, most): &(usize, usize)| 1 <= least && least <= most && most <= 5_000;
     let (least, most) =
-        bounds.filter(is_sound).ok_or("write a number from 2 to 5000, or two as in 2-9")?;
+        bounds.filter(is_sound).ok_or("write a number from 1 to 5000, or two as in 2-9")?;
     Ok(least..=most)
 }
 

@@ -1,0 +1,133 @@
+//! A simulated server with a journal: its answers wait as they do in the reactor. What its threads
+//! do is the world's business, and what a client has been told is noted for it.
+
+use super::Host;
+use crate::invariants::{Violation, nanos};
+use crate::journal::Journal;
+use herd_core::names::{ConnId, ConnKind};
+use herd_core::wire::Report;
+
+/// Bytes of a walk for each turn of the loop, if there is no news.
+const WALK_BYTES: u64 = 100;
+
+impl Host {
+    /// A server begins with what its journal says.
+    ///
+    /// # Errors
+    /// Those of `open`.
+    pub fn with_journal(
+        mut self,
+        name: &str,
+        open: impl FnOnce(&mut herd_core::Server) -> Result<Journal, Violation>,
+    ) -> Result<Host, Violation> {
+        self.journal = Some(open(&mut self.server)?);
+        let (now, name) = (self.clock.posix_nanos(), name.as_bytes());
+        let heard = |report: Report<'_>| nanos(&report.time) + nanos(report.skew);
+        let is_ahead = |report: Report<'_>| *report.server == *name && heard(report) > now;
+        self.clock.was_set_back |= self.server.store().reports().any(is_ahead);
+        Ok(self)
+    }
+
+    pub fn journal(&self) -> Option<&Journal> {
+        self.journal.as_ref()
+    }
+
+    /// The process was asked to end, and its last connection is closed.
+    pub fn close_journal(&mut self) {
+        self.journal.iter_mut().for_each(Journal::close);
+    }
+
+    /// The thread that syncs does something, or the one that writes.
+    pub fn work_disk(&mut self, syncs: bool) {
+        self.disk_steps += 1;
+        match &mut self.journal {
+            Some(journal) if syncs => journal.sync(),
+            Some(journal) => journal.write(),
+            None => {}
+        }
+    }
+
+    /// What the threads have done so far.
+    pub fn disk_steps(&self) -> u64 {
+        self.disk_steps
+    }
+
+    /// AT lines that have left for clients since the last call, and what had been laid by then.
+    pub fn take_told(&mut self) -> Vec<(String, u64)> {
+        std::mem::take(&mut self.told)
+    }
+
+    /// What an input brought as news is laid before anything of it is sent.
+    pub(super) fn lay_news(&mut self) {
+        if let Some(journal) = &mut self.journal {
+            journal.keeper.lay(&self.out.text, &self.out.news);
+        }
+    }
+
+    /// The end of a turn: its news is written, and answers may leave that wait for nothing any
+    /// more. If `is_quick`, the loop may write itself.
+    pub fn keep_news(&mut self, is_quick: bool) {
+        let now = self.moment();
+        let Some(journal) = &mut self.journal else { return };
+        let has_lost = journal.update();
+        journal.keeper.earn_by_clock(WALK_BYTES);
+        self.server.feed_journal(&mut journal.keeper, has_lost, &mut self.out);
+        journal.hand_over(is_quick);
+        while let Some((conn, bytes)) = journal.keeper.release() {
+            if let Some(pipe) = self.pipes.0.get_mut(&conn) {
+                pipe.session.free_held(bytes, now);
+            }
+        }
+        if !journal.keeper.is_congested() {
+            self.unfinished.append(&mut self.waiting);
+        }
+        self.count_work();
+        self.serve_unfinished();
+    }
+
+    /// Whether a client must not be read now: it will be once there is room.
+    pub(super) fn puts_off(&mut self, conn: ConnId) -> bool {
+        let is_congested =
+            self.journal.as_ref().is_some_and(|journal| journal.keeper.is_congested());
+        let is_put_off = conn.kind() == ConnKind::Client && is_congested;
+        if is_put_off && let Some(pipe) = self.pipes.0.get_mut(&conn) {
+            pipe.session.flags.unfinished = true;
+            self.waiting.push_back(conn);
+        }
+        is_put_off
+    }
+
+    /// Holds what was queued for a client since the last news, unless all of that is kept.
+    pub(super) fn hold_answers(&mut self, conn: ConnId) {
+        let Some(journal) = &mut self.journal else { return };
+        let Some(pipe) = self.pipes.0.get_mut(&conn) else { return };
+        if conn.kind() != ConnKind::Client {
+            return;
+        }
+        if journal.keeper.is_all_kept() {
+            return pipe.session.free_answers();
+        }
+        let bytes = pipe.session.hold_answers();
+        if bytes > 0 {
+            journal.keeper.hold(conn, bytes);
+        }
+    }
+
+    /// A client is told this.
+    pub(super) fn note_told(&mut self, conn: ConnId, sent: &[u8]) {
+        let Some(journal) = &self.journal else { return };
+        let Some(pipe) = self.pipes.0.get_mut(&conn) else { return };
+        if conn.kind() != ConnKind::Client {
+            return;
+        }
+        pipe.leaving.extend_from_slice(sent);
+        let Some(end) = memchr::memrchr(b'\n', &pipe.leaving) else { return };
+        let rest = pipe.leaving.split_off(end + 1);
+        let lines = std::mem::replace(&mut pipe.leaving, rest);
+        let lines = lines.split_inclusive(|&byte| byte == b'\n');
+        for line in lines.filter(|line| line.starts_with(b"AT ")) {
+            let line = String::from_utf8_lossy(line).into_owned();
+            self.told.push((line, journal.keeper.laid()));
+        }
+    }
+}

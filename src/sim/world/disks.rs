@@ -1,0 +1,99 @@
+//! What the disks of a herd do, and when: each of a server's two threads has its own time. How much
+//! goes wrong is in `scenario`, what that is in `disk`.
+
+use std::time::Duration;
+
+use super::{Event, MS, World};
+use crate::host::Host;
+use crate::invariants::{Invariant, Violation};
+use crate::journal::Journal;
+use crate::scenario::Keeping;
+use herd_core::journal::keeper::Keep;
+
+/// A write takes up to so long, and a pause of the loop while everything is written anew.
+const WRITE_MAX: Duration = Duration::from_millis(20);
+/// A sync takes up to so long.
+const SYNC_MAX: Duration = Duration::from_millis(50);
+/// The pause between two of them, if no answer waits for it.
+const SYNC_EVERY: Duration = Duration::from_secs(1);
+/// A disk that is stuck: longer than a client may be idle.
+const STUCK_MAX: Duration = Duration::from_secs(7);
+
+impl World {
+    /// A server that keeps a journal begins with what its disk holds.
+    pub(super) fn with_journal(&self, server: usize, body: Host) -> Result<Host, Violation> {
+        let Some(Keeping { keep, sizes, .. }) = self.scenario.keeping else { return Ok(body) };
+        let seat = &self.seats[server];
+        let open = |core: &mut _| Journal::open((keep, sizes), seat.disk.clone(), &seat.name, core);
+        body.with_journal(&seat.name, open)
+    }
+
+    /// The loop has its turn, in which it may write itself if the disk is quick.
+    pub(super) fn keep_news(&mut self, server: usize) {
+        let Some(keeping) = &self.scenario.keeping else { return };
+        let is_quick = keeping.loop_writes && self.random.bool();
+        if let Some(body) = &mut self.seats[server].body {
+            body.keep_news(is_quick);
+        }
+    }
+
+    /// Wakes the threads of a server that have something to do.
+    pub(super) fn plan_disk(&mut self, server: usize) {
+        let Some(keeping) = &self.scenario.keeping else { return };
+        let (keep, may_stick) = (keeping.keep, keeping.sticks && self.now < self.scenario.peace);
+        let seat = &self.seats[server];
+        let Some(journal) = seat.body.as_ref().and_then(Host::journal) else { return };
+        let (run, is_syncing) = (seat.run, journal.is_syncing());
+        let writes = journal.wants_write() || journal.keeper.is_walking();
+        for (syncs, wants) in [(false, writes), (true, journal.wants_sync())] {
+            if !wants
+                || std::mem::replace(&mut self.seats[server].disk_due[usize::from(syncs)], true)
+            {
+                continue;
+            }
+            let longest = match (syncs, keep) {
+                _ if may_stick && self.random.u32(0..40) == 0 => STUCK_MAX,
+                (false, _) => WRITE_MAX,
+                (true, Keep::Written) if !is_syncing => SYNC_EVERY,
+                (true, _) => SYNC_MAX,
+            };
+            let after = self.up_to(longest);
+            self.plan(after.max(MS), Event::Disk { server, run, syncs });
+        }
+    }
+
+    /// One of the threads does something.
+    pub(super) fn work_disk(&mut self, server: usize, syncs: bool) -> Result<(), Violation> {
+        self.seats[server].disk_due[usize::from(syncs)] = false;
+        self.note("disk", (server, usize::from(syncs)), b"");
+        self.tell(server, |body| body.work_disk(syncs))
+    }
+
+    /// From now on, all disks work.
+    pub(super) fn heal_disks(&self) {
+        self.seats.iter().for_each(|seat| seat.disk.heal());
+    }
+
+    /// Everything is on the disk, and no more than that.
+    ///
+    /// # Errors
+    /// I13, I14.
+    pub(super) fn are_journals_at_rest(&self) -> Result<(), Violation> {
+        let Some(Keeping { sizes, .. }) = self.scenario.keeping else { return Ok(()) };
+        for seat in &self.seats {
+            let Some(body) = &seat.body else { continue };
+            let Some(journal) = body.journal() else { continue };
+            let keeper = &journal.keeper;
+            let is_kept = keeper.synced() == keeper.laid() && !keeper.is_doubtful();
+            let name = &seat.name;
+            Invariant::Kept.demand(is_kept, || format!("{name} has not synced all of it"))?;
+            let live = body.server.store().bytes() as u64;
+            let bytes_max = sizes.room * live + 3 * sizes.segment_bytes;
+            Invariant::Room.demand(seat.disk.bytes() <= bytes_max, || {
+                let bytes = seat.disk.bytes();
+                format!("{name} has {bytes} bytes on its disk for {live}, more than {bytes_max}")
+            })?;
+        }
+        Ok(())
+    }
+}
