@@ -29,8 +29,8 @@ pub struct DiskFaults {
 }
 
 impl DiskFaults {
-    /// Each kind is absent from most disks, so that it is also met alone. Few promises are left on a
-    /// disk that lies, so most do not.
+    /// Each kind is absent from most disks, so that it is also met alone. Few promises are left on
+    /// a disk that lies, so most do not.
     pub fn drawn(random: &mut fastrand::Rng) -> DiskFaults {
         let mut chance = |most: u32| if random.u8(0..4) == 0 { random.u32(1..=most) } else { 0 };
         let [refused, write_failed, sync_failed] = [chance(200), chance(20), chance(100)];

@@ -53,8 +53,8 @@ pub enum Invariant {
     /// I12: a herd with nothing to do does next to nothing.
     Idleness,
     /// I13: what a client was answered is there when its server starts again: after the death of
-    /// the process, and after that of the machine if it was synced, or answers wait for that. Only a
-    /// disk that breaks what it holds is excused.
+    /// the process, and after that of the machine if it was synced, or answers wait for that. Only
+    /// a disk that breaks what it holds is excused.
     Kept,
     /// I14: a journal is no longer than several times what it says.
     Room,
