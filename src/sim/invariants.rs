@@ -244,6 +244,11 @@ impl Invariants {
         self.seats[server].stamps.last().copied().unwrap_or_default()
     }
 
+    /// The last moment at which a server has heard a report, in all its runs.
+    pub fn heard_until(&self, server: usize) -> Option<i128> {
+        self.seats[server].clock.last().copied()
+    }
+
     /// A client was answered by this server, if that still runs: then it must have what it says.
     /// `stamped` is when it had received the last one that the client can know of.
     ///

@@ -25,7 +25,7 @@ impl World {
         let Some(Keeping { keep, sizes, .. }) = self.scenario.keeping else { return Ok(body) };
         let seat = &self.seats[server];
         let open = |core: &mut _| Journal::open((keep, sizes), seat.disk.clone(), &seat.name, core);
-        body.with_journal(&seat.name, open)
+        body.with_journal(self.invariants.heard_until(server), open)
     }
 
     /// The loop has its turn, in which it may write itself if the disk is quick.
