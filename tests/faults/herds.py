@@ -41,27 +41,30 @@ _bases = itertools.cycle(range(27500, 27600, 5))
 
 
 def free_ports():
-    """The first of five ports that are free, and so are those 100 above them. Parts run side by
-    side: none gets what another has just been given."""
+    """The first of five ports that are free, and so are those 100 above them, and a socket that
+    holds them: another run of this finds the port 200 above taken."""
     for _ in range(20):
         base = next(_bases)
+        claim = socket.socket()
         with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
+            claim.bind(("127.0.0.1", base + 200))
             for port in [*range(base, base + 5), *range(base + 100, base + 105)]:
                 taken = stack.enter_context(socket.socket())
                 taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 taken.bind(("127.0.0.1", port))
-            return base
-    raise SystemExit("no ports are free between 27500 and 27700")
+            return base, claim
+        claim.close()
+    raise SystemExit("no ports are free between 27500 and 27800")
 
 
 class Herd:
     """The first servers of a herd of five, in a folder that is gone when the block has ended."""
 
-    def __init__(self, program, count=1, keep="written", sections="", base=None):
+    def __init__(self, program, count=1, keep="written", sections=""):
         self.program, self.names = program, NAMES[:count]
         self.folder = Path(tempfile.mkdtemp(prefix="herd-faults-"))
         self.running = {}
-        self.base = base or free_ports()
+        self.base, self.claim = free_ports()
         self.journals = self.folder / "journal"
         self.configure(keep, sections)
 
@@ -85,6 +88,7 @@ class Herd:
         for name in list(self.running):
             self.kill(name)
         shutil.rmtree(self.folder, ignore_errors=True)
+        self.claim.close()
 
     def port(self, name):
         return self.base + NAMES.index(name)
