@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::frame::{self, Fact, Frame, HEADER_BYTES};
+use super::frame::{self, Fact, Frame, HEADER_BYTES, Header};
 use super::{JournalId, SegmentId};
 
 /// Compared with, many bytes at a time.
@@ -177,6 +177,8 @@ struct Seen {
     end: u64,
     /// Bytes between and behind frames that are something else.
     bad: Vec<Range<u64>>,
+    /// Its header is that of another segment.
+    is_misnamed: bool,
 }
 
 impl Survey {
@@ -193,10 +195,14 @@ impl Survey {
         mut take: impl for<'a> FnMut(Found<'a>) -> Result<(), &'a [u8]>,
     ) -> Result<(), UnknownLine> {
         let unknown = |line| UnknownLine { id, line: String::from_utf8_lossy(line).into_owned() };
-        let journal = self.journals.entry(id.journal).or_default();
-        let (mut pieces, mut reports) = (Pieces::of(id, segment), Vec::new());
+        // A whole file may lie in another one's place. It is as good as any, but nothing that is
+        // said of the place is true of it.
+        let written_as = Header::parse(segment).map_or(id, |header| header.id);
+        let is_misnamed = written_as != id;
+        let journal = self.journals.entry(written_as.journal).or_default();
+        let (mut pieces, mut reports) = (Pieces::of(written_as, segment), Vec::new());
         let (len, end) = (segment.len() as u64, pieces.offset() as u64);
-        let mut seen = Seen { len, end, bad: Vec::new() };
+        let mut seen = Seen { len, end, bad: Vec::new(), is_misnamed };
         self.findings.segments += 1;
         // What a segment says of itself stands anywhere in it, so reports are taken later.
         while let Some(piece) = pieces.next() {
@@ -218,10 +224,12 @@ impl Survey {
                 journal.note(Fact::parse(line).ok_or_else(|| unknown(line))?);
             }
         }
+        let journal = self.journals.entry(id.journal).or_default();
         let synced = journal.synced_of(id.number);
         journal.seen.insert(id.number, seen);
         for (end, text) in reports {
-            take(Found { text, is_synced: end <= synced }).map_err(unknown)?;
+            let is_synced = end <= synced && !is_misnamed;
+            take(Found { text, is_synced }).map_err(unknown)?;
         }
         Ok(())
     }
@@ -273,6 +281,10 @@ impl Segments {
         for (&number, seen) in &self.seen {
             let id = SegmentId { journal, number };
             let synced = self.synced_of(number);
+            if seen.is_misnamed {
+                findings.damaged.push(Damage { id, bytes: 0..seen.len });
+                continue;
+            }
             // Zeros behind the last frame were never written to, unless they were synced.
             let missing = (seen.end < synced).then_some(seen.end..synced);
             let bad = seen.bad.iter().filter(|bad| bad.start < seen.end).cloned();

@@ -279,6 +279,19 @@ fn damage_costs_what_it_has_hit_and_no_more() {
     }
 }
 
+/// Goal: files whose names were exchanged lose nothing, and are told.
+#[test]
+fn a_file_under_another_ones_name_is_read() {
+    let mut random = fastrand::Rng::with_seed(3);
+    let (one, mut said) = segment(1, &mut random);
+    let (two, more) = segment(2, &mut random);
+    said.extend(more);
+    let (findings, lines) = survey([(2, &one[..]), (1, &two[..])]);
+    assert_eq!(lines.into_iter().collect::<BTreeSet<_>>(), said);
+    let misnamed = |number, of: &[u8]| Damage { id: segment_id(number), bytes: 0..of.len() as u64 };
+    assert_eq!(findings.damaged, [misnamed(1, &two), misnamed(2, &one)]);
+}
+
 /// Goal: any bytes are read to their end, in reasonable time.
 #[test]
 fn anything_can_be_read() {
