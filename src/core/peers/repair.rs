@@ -98,7 +98,6 @@ impl Server {
             link.heard = now.monotonic;
             link.place = place;
             self.counters.lines_in += heard;
-            self.counters.peer_lines += heard;
         }
     }
 
