@@ -11,9 +11,9 @@ use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use common::{Client, Herd, until};
+use common::{Client, Herd, TIMEOUT, until};
 use herd::status::{JournalState, JournalStatus};
 use rustix::process::Signal;
 
@@ -190,7 +190,13 @@ fn a_journal_of_another_is_refused() {
     let mut herd = Herd::of_file(&["Hill", "Jaquez"], &[], &with_journal("written"));
     herd.start("Hill", &[]);
     let refused = |herd: &Herd, name: &str, flags: &[&str]| {
-        let output = herd.command(name, flags).stderr(Stdio::piped()).output().unwrap();
+        let mut server = herd.command(name, flags).stderr(Stdio::piped()).spawn().unwrap();
+        let begun = Instant::now();
+        while server.try_wait().unwrap().is_none() && begun.elapsed() < TIMEOUT {
+            thread::sleep(Duration::from_millis(10));
+        }
+        let _ = server.kill();
+        let output = server.wait_with_output().unwrap();
         (output.status.code(), String::from_utf8(output.stderr).unwrap())
     };
     let mut client = Client::connect(herd.port("Hill"));
@@ -204,6 +210,11 @@ fn a_journal_of_another_is_refused() {
     let (code, said) = refused(&herd, "Jaquez", &[]);
     assert!(code == Some(78) && said.contains("was written by the server Hill"), "{said}");
     assert_eq!(segments(&herd, "Jaquez").len(), before);
+    fs::rename(herd.path("journal/Jaquez"), herd.path("journal/Hill")).unwrap();
+    let file = fs::read_to_string(herd.path("herd.toml")).unwrap();
+    fs::write(herd.path("herd.toml"), file.replacen("\"tests\"", "\"others\"", 1)).unwrap();
+    let (code, said) = refused(&herd, "Hill", &[]);
+    assert!(code == Some(78) && said.contains("of the herd tests"), "{code:?} {said}");
     fs::write(herd.path("occupied"), "a file").unwrap();
     let (code, said) = refused(&herd, "Hill", &["--journal-dir", "occupied"]);
     assert!(code == Some(73) && said.contains("--keep off"), "{code:?} {said}");
