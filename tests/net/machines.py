@@ -31,7 +31,7 @@ class Machines(Herd):
         self.switch = None
         self.seed, self.net, self.by_name = seed, net, by_name
         self.addresses = [f"{net}{machine + 1}" for machine in range(len(NAMES))]
-        super().__init__(program, len(NAMES), sections=sections, base=PORT)
+        super().__init__(program, len(NAMES), sections=sections)
 
     def configure(self, keep, sections=""):
         subprocess.run([self.program, "keygen", "herd.key"], cwd=self.folder, check=True,
