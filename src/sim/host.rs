@@ -17,7 +17,7 @@ use clock::Clock;
 pub use clock::{EPOCH, NANOS};
 use herd_core::border::{Input, Note, Outputs, Timer};
 use herd_core::driver::{Deferred, Driver, Sessions};
-use herd_core::names::{ConnId, PeerId, Ticket};
+use herd_core::names::{ConnId, ConnKind, PeerId, Ticket};
 use herd_core::session::{BufferPool, CloseReason, DeadlineScan, Moment, Phase, Session};
 use herd_core::timer_wheel::TimerWheel;
 use herd_core::whatsat::Question;
@@ -130,6 +130,10 @@ impl Host {
         self.tell(Input::Draining);
         self.conns().into_iter().for_each(|conn| self.dismiss(conn));
         self.serve_unfinished();
+    }
+
+    pub fn has_clients(&self) -> bool {
+        self.conns().iter().any(|conn| conn.kind() == ConnKind::Client)
     }
 
     pub fn leave(&mut self) {

@@ -109,7 +109,7 @@ enum Event {
     Start {
         server: usize,
     },
-    /// The time that a leaving server gives its clients is over.
+    /// A leaving server looks whether its clients are gone.
     Farewell {
         server: usize,
         run: u32,
@@ -233,7 +233,7 @@ impl World {
             Event::Fault => self.fault(),
             Event::Start { server } => self.start(server),
             Event::Farewell { server, run } if self.is_current(server, run) => {
-                self.farewell(server)
+                self.farewell(server, run)
             }
             Event::Gone { server, run } if self.is_current(server, run) => self.be_gone(server),
             Event::Disk { server, run, syncs } if self.is_current(server, run) => {

@@ -64,6 +64,8 @@ pub struct Keeper {
     /// It has lost something again before all was there.
     fails_again: bool,
     compaction: Compaction,
+    /// The first segment that is needed since the last walk.
+    oldest: u32,
     /// The last walk for which a sync was wished, by where it ends.
     wished_until: u64,
     /// An operator wants everything laid anew.
@@ -95,6 +97,7 @@ impl Keeper {
             is_loss_untold: false,
             fails_again: false,
             compaction: Compaction::Idle,
+            oldest: 0,
             wished_until: 0,
             is_walk_wanted: false,
             keeps_files: false,
@@ -266,7 +269,9 @@ impl Keeper {
         let Sizes { segment_bytes, room, .. } = self.sizes;
         let is_long = self.progress.bytes > room * live_bytes + 2 * segment_bytes;
         let is_wanted = self.is_walk_wanted || (is_long && !self.keeps_files);
-        let is_due = is_wanted && self.compaction == Compaction::Idle;
+        // What the last walk has made old is still counted until the writer knows that it is old.
+        let is_over = self.compaction == Compaction::Idle && self.progress.oldest >= self.oldest;
+        let is_due = is_wanted && is_over;
         if is_due {
             self.is_walk_wanted = false;
             self.begin_walk();
@@ -299,6 +304,7 @@ impl Keeper {
     /// The number of the first segment that is needed, when a walk is over.
     pub fn end_walk(&mut self) -> Option<u32> {
         let oldest = self.compaction.end(self.progress.synced)?;
+        self.oldest = oldest;
         self.is_doubtful = false;
         self.fails_again = false;
         Some(oldest)
@@ -354,6 +360,23 @@ mod tests {
             assert!(keeper.take_sync_wish());
             assert!(!keeper.take_sync_wish());
         }
+    }
+
+    /// Goal: a walk is not followed by another because its old segments are still there.
+    #[test]
+    fn what_is_being_removed_makes_no_walk_due() {
+        let sizes = Sizes { segment_bytes: 1_000, room: 2, tray_bytes: 1_000 };
+        let mut keeper = Keeper::new(Keep::Written, sizes);
+        let long = Progress { segment: 7, bytes: 9_000, oldest: 3, ..Progress::default() };
+        keeper.update(long);
+        assert!(keeper.begin_walk_if_due(1_000));
+        keeper.all_given();
+        assert_eq!(keeper.end_walk(), Some(7));
+        assert!(!keeper.begin_walk_if_due(1_000), "the writer does not know yet what is old");
+        keeper.update(Progress { oldest: 7, bytes: 1_000, ..long });
+        assert!(!keeper.begin_walk_if_due(1_000));
+        keeper.update(Progress { oldest: 7, bytes: 5_000, ..long });
+        assert!(keeper.begin_walk_if_due(1_000), "it has become long again");
     }
 
     /// Goal: a walk keeps its pace, whatever one turn brings.

@@ -116,8 +116,10 @@ pub struct Progress {
     pub losses: u64,
     /// The number of the segment that is written to, or will be next.
     pub segment: u32,
-    /// Bytes of all segments.
+    /// Bytes of all segments but those that have become old.
     pub bytes: u64,
+    /// The first segment that is not old.
+    pub oldest: u32,
 }
 
 /// Files to be synced. A thread does it without the writer, and tells it then.
@@ -147,7 +149,11 @@ impl<F: Clone> Writer<F> {
             untold: Vec::new(),
             told_bytes: 0,
             is_dirty: false,
-            progress: Progress { bytes: past.lengths.values().sum(), ..Progress::default() },
+            progress: Progress {
+                bytes: past.lengths.values().sum(),
+                oldest: past.oldest,
+                ..Progress::default()
+            },
             past,
             segment_bytes,
             frames: Vec::new(),
@@ -316,8 +322,11 @@ impl<F: Clone> Writer<F> {
         self.past.oldest = oldest;
         self.untold.push(Fact::Oldest { segment: oldest });
         self.write(disk, b"")?;
-        let is_needed = |id: &SegmentId| id.journal == self.journal && id.number >= oldest;
-        Ok(self.past.lengths.keys().filter(|id| !is_needed(id)).copied().collect())
+        self.progress.oldest = oldest;
+        let lengths = self.past.lengths.iter();
+        self.progress.bytes =
+            lengths.filter(|(id, _)| self.is_needed(**id)).map(|(_, bytes)| bytes).sum();
+        Ok(self.segments().filter(|id| !self.is_needed(*id)).collect())
     }
 
     /// All segments that were not removed.
@@ -328,7 +337,13 @@ impl<F: Clone> Writer<F> {
     /// A segment has been removed.
     pub fn removed(&mut self, id: SegmentId) {
         let bytes = self.past.lengths.remove(&id);
-        self.progress.bytes -= bytes.unwrap_or(0);
+        if self.is_needed(id) {
+            self.progress.bytes -= bytes.unwrap_or(0);
+        }
+    }
+
+    fn is_needed(&self, id: SegmentId) -> bool {
+        id.journal == self.journal && id.number >= self.progress.oldest
     }
 }
 

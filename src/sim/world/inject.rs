@@ -16,10 +16,10 @@ use herd_core::names::{ConnKind, PeerId};
 const LOSS_NOTICED_MAX: Duration = Duration::from_secs(5);
 /// How long a server may be dead, and how long two may be out of each other's reach.
 const ABSENCE_MAX: Duration = Duration::from_millis(1_500);
-/// How long clients may take to read their last answers when a server leaves.
-const FAREWELL_MAX: Duration = Duration::from_secs(1);
-/// And how long all the rest may take. Every timer of the dead has fired by then.
-const LEAVING_MAX: Duration = Duration::from_secs(8);
+/// How often a server that leaves looks whether its clients have read their last answers.
+const FAREWELL_EVERY: Duration = Duration::from_secs(1);
+/// How long all the rest may take then. Every timer of the dead has fired by then.
+const LEAVING_MAX: Duration = Duration::from_secs(7);
 /// A clock is set by up to so much.
 const CLOCK_STEP_MS_MAX: i64 = 10_000;
 
@@ -240,12 +240,18 @@ impl World {
         }
         let run = seat.run;
         self.row(server, || "leaves".to_owned());
-        self.plan(FAREWELL_MAX, Event::Farewell { server, run });
-        self.plan(LEAVING_MAX, Event::Gone { server, run });
+        self.plan(FAREWELL_EVERY, Event::Farewell { server, run });
         self.tell(server, Host::dismiss_clients)
     }
 
-    pub(super) fn farewell(&mut self, server: usize) -> Result<(), Violation> {
+    /// Peers are told good-bye when no client is left, as the loop does: a client may have said
+    /// something that the disk keeps waiting.
+    pub(super) fn farewell(&mut self, server: usize, run: u32) -> Result<(), Violation> {
+        if self.seats[server].body.as_ref().is_some_and(Host::has_clients) {
+            self.plan(FAREWELL_EVERY, Event::Farewell { server, run });
+            return Ok(());
+        }
+        self.plan(LEAVING_MAX, Event::Gone { server, run });
         self.tell(server, Host::leave)
     }
 
