@@ -172,7 +172,7 @@ struct Seen {
     /// Reports that it has taken in and forgotten.
     changes: u64,
     looks: u64,
-    /// In this run: what it held of each client when that had expired.
+    /// In this run: the greatest that it held of each client and that had expired.
     forgotten: BTreeMap<Vec<u8>, Vec<u8>>,
     /// Moments at which it has received reports, as its answers say.
     stamps: BTreeSet<i128>,
@@ -426,7 +426,7 @@ impl Seen {
                         format!("{before} has become {after}")
                     })?;
                     if !has_risen {
-                        self.forgotten.insert(held.client.to_vec(), before.clone());
+                        forget(&mut self.forgotten, held.client, before);
                         self.ledger.forget(held.client);
                     }
                     before.clone_from(&text);
@@ -444,7 +444,7 @@ impl Seen {
                 let may_be_gone = may_be_forgotten(body, &Report::from_fields(before));
                 let is_gone = may_be_gone && store.find(client).is_none();
                 if is_gone {
-                    self.forgotten.insert(client.clone(), std::mem::take(before));
+                    forget(&mut self.forgotten, client, before);
                     self.ledger.forget(client);
                 }
                 !is_gone
@@ -453,6 +453,17 @@ impl Seen {
         Invariant::Rising.demand(store.len() >= self.registers.len(), || {
             format!("{} clients have become {}", self.registers.len(), store.len())
         })
+    }
+}
+
+/// What was held of a client has expired. An answer may come after another one has, too.
+fn forget(forgotten: &mut BTreeMap<Vec<u8>, Vec<u8>>, client: &[u8], held: &[u8]) {
+    let report = Report::from_fields(held);
+    let is_covered = forgotten
+        .get(client)
+        .is_some_and(|greatest| rank(&Report::from_fields(greatest), &report) == Ordering::Greater);
+    if !is_covered {
+        forgotten.insert(client.to_vec(), held.to_vec());
     }
 }
 
