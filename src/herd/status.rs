@@ -207,7 +207,7 @@ pub struct JournalStatus {
     pub sync_every_ms: u64,
     /// For how long the oldest report that is not on the disk has waited for that.
     pub unsynced_ms: u64,
-    /// Bytes of all files.
+    /// Bytes of its files, but those that are old and being removed.
     pub file_bytes: u64,
     /// No file is removed for so long (`herd journal hold`).
     #[serde(default)]

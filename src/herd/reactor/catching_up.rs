@@ -12,6 +12,9 @@ use super::Reactor;
 use herd_core::LinkState;
 use herd_core::names::PeerId;
 
+/// The look costs as much as a report or two, and turns may come by the thousand.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
 /// How a server has caught up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CaughtUp {
@@ -47,10 +50,11 @@ impl fmt::Display for CaughtUp {
 }
 
 impl Reactor {
-    /// Looks whether it has caught up by now, unless it has long ago.
+    /// Looks whether it has caught up by now, unless it has long ago or it was just looked.
     #[inline]
     pub(super) fn look_whether_caught_up(&mut self) {
-        if self.caught_up.is_none() {
+        if self.caught_up.is_none() && self.now.monotonic >= self.catching_up_look {
+            self.catching_up_look = self.now.monotonic + LOOK_EVERY;
             self.caught_up = self.has_caught_up();
         }
     }

@@ -233,7 +233,11 @@ impl Reactor {
         let help = "How long the oldest report has waited for the disk.";
         metrics.one("herd_journal_unsynced_seconds", help, unsynced);
         let files = Gauge(journal.file_bytes as f64);
-        metrics.one("herd_journal_file_bytes", "Bytes of all its files.", files);
+        metrics.one(
+            "herd_journal_file_bytes",
+            "Bytes of its files, but those that are going.",
+            files,
+        );
         let waits = yes(journal.answers_wait);
         metrics.one("herd_journal_answers_wait", "Answers wait for the disk.", waits);
         let help = "Answers have waited for too long.";

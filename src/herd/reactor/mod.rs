@@ -119,6 +119,8 @@ pub struct Reactor {
     counts: Counts,
     /// How it has caught up with the herd, once it has.
     caught_up: Option<CaughtUp>,
+    /// When that is looked at next.
+    catching_up_look: Duration,
     /// What has been done in this turn.
     work: Work,
     newcomers: Newcomers,

@@ -191,6 +191,7 @@ impl Reactor {
             backlog: Backlog::default(),
             counts: Counts::of(config.peers.len()),
             caught_up: None,
+            catching_up_look: Duration::ZERO,
             work: Work::default(),
             newcomers: Newcomers::new(&config.limits),
             out: Outputs::default(),
