@@ -267,11 +267,10 @@ impl Keeper {
     /// long for reports that take `live_bytes`. True once for each time.
     pub fn begin_walk_if_due(&mut self, live_bytes: u64) -> bool {
         let Sizes { segment_bytes, room, .. } = self.sizes;
-        let is_long = self.progress.bytes > room * live_bytes + 2 * segment_bytes;
-        let is_wanted = self.is_walk_wanted || (is_long && !self.keeps_files);
         // What the last walk has made old is still counted until the writer knows that it is old.
-        let is_over = self.compaction == Compaction::Idle && self.progress.oldest >= self.oldest;
-        let is_due = is_wanted && is_over;
+        let is_counted = self.progress.oldest >= self.oldest && !self.keeps_files;
+        let is_long = is_counted && self.progress.bytes > room * live_bytes + 2 * segment_bytes;
+        let is_due = (self.is_walk_wanted || is_long) && self.compaction == Compaction::Idle;
         if is_due {
             self.is_walk_wanted = false;
             self.begin_walk();
