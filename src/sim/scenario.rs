@@ -21,7 +21,7 @@ pub const MS: Duration = Duration::from_millis(1);
 const SERVERS_DRAWN: RangeInclusive<usize> = 2..=9;
 /// Clients come and things break until then; afterwards the herd is left in peace.
 const PEACE: Duration = Duration::from_secs(8);
-/// Silence is noticed within three seconds, twice if a dial went into it, and then peers are dialled
+/// Silence is noticed within three seconds, twice if a dial went into it; then peers are dialled
 /// again. The rest is for a slow link with a small pipe, by which all that is compared and missed
 /// goes a line at a time. Most herds are at rest long before.
 const HEALING_MAX: Duration = Duration::from_secs(120);
