@@ -33,6 +33,8 @@ impl Server {
         let config = dir.path().join("herd.toml");
         fs::write(&config, herd_toml(clients, peers) + sections).expect("a file in it");
         let child = Command::new(env!("CARGO_BIN_EXE_herd"))
+            // Its port would be 300 above that of clients, which may be another program's.
+            .env("HERD_OPERATORS", "off")
             .args(["serve", "Hub", "--log-level", "off", "--config"])
             .arg(&config)
             .arg("--log-dir")

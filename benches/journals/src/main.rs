@@ -69,12 +69,13 @@ fn main() -> Result<()> {
 impl Course {
     /// An empty directory of its own.
     pub fn fresh(&self, name: &str) -> Result<PathBuf> {
-        let dir = self.dir.join(name);
-        if dir.exists() {
-            fs::remove_dir_all(&dir)?;
-        }
-        fs::create_dir_all(&dir)?;
-        Ok(dir)
+        // Threads of what was measured before may still put files into its directory.
+        let mut dirs = (0..9).map(|n| self.dir.join(format!("{name}-{n}")));
+        let is_made = |dir: &PathBuf| {
+            let _ = fs::remove_dir_all(dir);
+            fs::create_dir(dir).is_ok()
+        };
+        Ok(dirs.find(is_made).ok_or("no directory can be made")?)
     }
 }
 
