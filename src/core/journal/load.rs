@@ -226,9 +226,11 @@ impl Survey {
         }
         let journal = self.journals.entry(id.journal).or_default();
         let synced = journal.synced_of(id.number);
+        // It should be gone, and may go at any time.
+        let is_old = id.number < journal.oldest;
         journal.seen.insert(id.number, seen);
         for (end, text) in reports {
-            let is_synced = end <= synced && !is_misnamed;
+            let is_synced = end <= synced && !is_misnamed && !is_old;
             take(Found { text, is_synced }).map_err(unknown)?;
         }
         Ok(())
