@@ -73,6 +73,9 @@ struct Queue {
     lines: Vec<u8>,
     /// Segments before this one are not needed any more.
     oldest: Option<u32>,
+    /// The same, but the disk took no note of it: it is tried again at the next sync. Until then no
+    /// walk is due (`Keeper`), so it must not be forgotten.
+    put_off: Option<u32>,
     /// The next sync need not wait until its time has come.
     wants_sync: bool,
     is_over: bool,
@@ -314,9 +317,10 @@ impl Shared {
             };
             let waited = self.for_syncer.wait_timeout_while(queue, self.sync_every, is_idle);
             let (mut queue, _) = waited.unwrap_or_else(PoisonError::into_inner);
+            queue.oldest = queue.oldest.max(queue.put_off.take());
             let (oldest, is_over) = (self.outdated(&queue), queue.is_over);
             queue.oldest = queue.oldest.filter(|_| oldest.is_none());
-            queue.wants_sync &= oldest.is_some();
+            queue.wants_sync = false;
             drop(queue);
             if let Some(oldest) = oldest {
                 self.remove_before(oldest);
@@ -341,10 +345,15 @@ impl Shared {
         queue.oldest.filter(|_| !self.keeps_files.load(Ordering::Acquire))
     }
 
+    /// Syncs in any case.
     fn remove_before(&self, oldest: u32) {
         let outdated = lock(&self.writer).outdate(&self.disk, oldest);
-        let Ok(outdated) = outdated else { return };
-        if !self.sync() {
+        let is_synced = self.sync();
+        let Ok(outdated) = outdated else {
+            lock(&self.queue).put_off = Some(oldest);
+            return;
+        };
+        if !is_synced {
             return;
         }
         for id in outdated {
@@ -357,5 +366,43 @@ impl Shared {
             }
         }
         self.announce(&lock(&self.writer));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, thread};
+
+    use super::*;
+    use herd_core::journal::writer::Owner;
+    use herd_core::journal::{JournalId, SegmentId};
+
+    /// Goal: old files go, though the disk took no note of that when it was first said. Method: at
+    /// first there is no segment that it could be written to.
+    #[test]
+    fn what_is_old_goes_at_the_next_sync_if_not_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let (journal, minute) = (JournalId(1), Duration::from_secs(60));
+        let old = dir.path().join(SegmentId { journal, number: 1 }.to_string());
+        fs::write(&old, "x").unwrap();
+        let disk = Directory::claim(dir.path(), 0, minute).unwrap();
+        let owner = Owner { herd: b"tests".to_vec(), server: b"Hill".to_vec() };
+        let past = herd_core::journal::load::Past {
+            lengths: [(SegmentId { journal, number: 1 }, 1)].into(),
+            oldest: 1,
+        };
+        let writer = Writer::new(owner, journal, 1 << 20, past);
+        let every = (Keep::Written, Duration::from_millis(10));
+        let shared = Shared::new(every, disk, writer, Box::new(|| {}));
+        shared.outdate(2);
+        thread::scope(|scope| {
+            scope.spawn(|| shared.sync_on());
+            let began = Instant::now();
+            while old.exists() && began.elapsed() < minute {
+                thread::sleep(Duration::from_millis(1));
+            }
+            shared.finish();
+        });
+        assert!(!old.exists() && shared.progress().oldest == 2);
     }
 }
