@@ -376,6 +376,22 @@ mod tests {
         assert!(server.is_journal_behind(), "the disk may not have it");
     }
 
+    /// Goal: a clock that is set back by a second after a restart stamps no two reports alike.
+    #[test]
+    fn stamps_stay_apart_after_a_restart() {
+        let mut server = server();
+        let text = b"AT Anna +93.999999999 kiwi +1-1 7\nAT Anna +94.5 fig +1-1 7\n";
+        server.restore(Found { text, is_synced: true }).unwrap();
+        assert_eq!(
+            say(&mut server, "IAMAT kiwi +2-2 8\n").1,
+            "AT Anna +93.500000001 kiwi +2-2 8\n"
+        );
+        assert_eq!(
+            say(&mut server, "IAMAT fig +2-2 8\n").1,
+            "AT Anna +93.500000002 fig +2-2 8\n"
+        );
+    }
+
     /// Goal: what is usual and what is not is held as it was told, and what is no report is named.
     #[test]
     fn frames_are_restored_whatever_they_hold() {

@@ -38,10 +38,10 @@ impl Stamps {
         self.last
     }
 
-    /// A report was heard then, before the last restart: later ones are stamped later, though the
-    /// clock may have been set back meanwhile.
+    /// A report was heard then, before the last restart: stamps go on from there, though the clock
+    /// may have been set back meanwhile.
     pub fn restore(&mut self, heard: Option<PosixTime>) {
-        self.set_back_from = self.set_back_from.max(heard);
+        self.last = self.last.max(heard.unwrap_or_default());
     }
 }
 
