@@ -57,6 +57,7 @@ fn other_value(knob: &Knob, key_file: &Path) -> String {
         }
         Kind::Size { .. } => (parse_size(knob.default).unwrap() + 1).to_string(),
         Kind::Time { .. } => a_little_longer(),
+        Kind::TimeOrZero { .. } => "7 s".to_owned(),
         Kind::TimeOrOff { .. } if knob.default == "off" => "2 d".to_owned(),
         Kind::TimeOrOff { .. } => a_little_longer(),
         Kind::Switch { .. } => "true".to_owned(),
@@ -188,6 +189,14 @@ fn bad_values(knob: &Knob) -> Vec<(String, String)> {
             vec![
                 (longer(*max), most.clone()),
                 ("\"0 s\"".to_owned(), most),
+                ("5".to_owned(), "expected a duration in quotes".to_owned()),
+            ]
+        }
+        Kind::TimeOrZero { max, .. } => {
+            let most = format!("at most {}, or \"0 s\"", show_duration(*max));
+            vec![
+                (longer(*max), most.clone()),
+                ("\"0 ms\"".to_owned(), most),
                 ("5".to_owned(), "expected a duration in quotes".to_owned()),
             ]
         }

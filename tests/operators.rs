@@ -140,7 +140,8 @@ fn a_server_that_drains_is_not_ready() {
     let reply = await_some("it drains", || {
         Some(operator.get("/readyz")).filter(|reply| reply.status == 503)
     });
-    assert_eq!(reply.body, "doors: it was told to stop\n");
+    let why = "doors: it was told to stop, phase draining: the last answers are sent\n";
+    assert_eq!(reply.body, why);
     assert_eq!([operator.get("/livez"), operator.get("/startupz")].map(|it| it.status), [200; 2]);
     drop(client);
     herd.ended("Hill");
@@ -234,7 +235,9 @@ fn metrics_count_what_was_done() {
     assert_eq!(grown("herd_received_bytes_total{door=\"client\"}"), received);
     assert!(grown("herd_sent_bytes_total{door=\"client\"}") > heard as f64);
     assert!(grown("herd_loop_turns_total") > 5.0 && grown("herd_loop_cpu_seconds_total") > 0.0);
-    for other in ["herd_accept_failures_total", "herd_peers_refused_total", "herd_draining"] {
+    for other in
+        ["herd_accept_failures_total", "herd_peers_refused_total", "herd_draining{phase=\"told\"}"]
+    {
         assert_eq!(grown(other), 0.0, "{other}");
     }
 

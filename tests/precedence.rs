@@ -116,6 +116,18 @@ const KNOBS: &[Knob] = &[
         shown: ["  flag.json\n", "  variable.json\n", "  none\n", "  none\n"],
     },
     Knob {
+        flag: "lame-duck-grace",
+        file: ["", "[limits]\nlame_duck_grace = \"{}\""],
+        values: ["3 s", "2 s", "1 s"],
+        shown: ["  3 s, 0 s, 5 s\n", "  2 s, 0 s, 5 s\n", "  1 s, 0 s, 5 s\n", "  0 s, 0 s, 5 s\n"],
+    },
+    Knob {
+        flag: "lame-duck",
+        file: ["", "[limits]\nlame_duck = \"{}\""],
+        values: ["3 s", "2 s", "1 s"],
+        shown: ["  0 s, 3 s, 5 s\n", "  0 s, 2 s, 5 s\n", "  0 s, 1 s, 5 s\n", "  0 s, 0 s, 5 s\n"],
+    },
+    Knob {
         flag: "spin-us",
         file: ["", "[limits]\nspin_us = {}"],
         values: ["3", "2", "1"],

@@ -3,9 +3,14 @@
 
 mod common;
 
+use std::collections::BTreeSet;
+use std::io::ErrorKind;
+use std::net::TcpStream;
 use std::os::unix::net::UnixDatagram;
+use std::process::Command;
 
-use common::{Herd, TIMEOUT};
+use common::operator::Operator;
+use common::{Herd, PLACELESS, TIMEOUT, until};
 use rustix::process::Signal;
 
 /// The next thing that the server says, in words.
@@ -33,7 +38,105 @@ fn a_service_manager_hears_that_a_server_is_ready_alive_and_stopping() {
     assert_eq!(said.iter().filter(|said| *said == "WATCHDOG=1").count(), 5, "{said:?}");
     herd.signal("Hill", Signal::TERM);
     while next(&socket) != "STOPPING=1" {}
+    let told = "STATUS=stopping (told): told to stop, clients are still taken";
+    assert_eq!(next(&socket), told);
+    while !next(&socket).starts_with("STATUS=stopping (handing_over): ") {}
     assert!(herd.ended("Hill").success());
+}
+
+/// What `herd` prints with these arguments.
+fn printed(arguments: &[&str]) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_herd"));
+    let ended = command.args(arguments).current_dir(dir.path()).output().unwrap();
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+    String::from_utf8(ended.stdout).unwrap()
+}
+
+/// The number behind this in a text.
+fn number(text: &str, before: &str) -> u64 {
+    let (_, rest) = text.split_once(before).unwrap_or_else(|| panic!("no {before} in {text}"));
+    let digits = rest.trim_start_matches([' ', '=', '"']);
+    digits.split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap()
+}
+
+/// Goal: what starts a server waits for its end as long as that may take, and an operator who wants
+/// longer is told where that must be said.
+#[test]
+fn what_is_printed_lets_a_server_drain() {
+    let drain = number(include_str!("../src/herd/config/SETTINGS.md"), "| `drain` | `");
+    let unit = printed(&["print", "systemd"]);
+    let needed = number(&unit, "LAME_DUCK_GRACE=") + number(&unit, "LAME_DUCK=") + drain + 5;
+    assert!(needed <= number(&unit, "TimeoutStopSec="), "{needed} s");
+    let manifests = printed(&["print", "kubernetes"]);
+    let needed = number(&manifests, "lame_duck_grace") + number(&manifests, "lame_duck =") + drain;
+    assert!(needed + 5 <= number(&manifests, "terminationGracePeriodSeconds:"), "{needed} s");
+
+    let fits = printed(&["check-config", "Bona", "--lame-duck-grace=10s", "--lame-duck=40s"]);
+    assert!(!fits.contains("TimeoutStopSec"), "{fits}");
+    let long = printed(&["check-config", "Bona", "--lame-duck-grace=10s", "--lame-duck=41s"]);
+    let part = "need 61 s with 5 s to spare, and what `herd print` prints kills a server after";
+    assert!(long.contains(part) && long.contains("TimeoutStopSec="), "{long}");
+}
+
+/// Goal: an operator's drain is told in all places, has its exit codes, and is not cut short by
+/// what then stops the machine.
+#[test]
+fn an_operator_sees_how_far_a_drain_is() {
+    let limits = "[limits]\nlame_duck_grace = \"300 ms\"\nlame_duck = \"10 min\"\n";
+    let mut herd = Herd::of_one(limits, PLACELESS);
+    let run_dir = herd.path("run");
+    let drain = |name: &str, flags: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_herd"));
+        command.args(["drain", name, "--run-dir"]).arg(&run_dir).args(flags);
+        let ended = command.output().unwrap();
+        let said = [ended.stdout, ended.stderr].concat();
+        (ended.status.code(), String::from_utf8(said).unwrap())
+    };
+    let (code, said) = drain("Smith", &[]);
+    assert!(code == Some(3) && said.contains("Smith is not running"), "{code:?} {said}");
+    let mut operator = Operator::connect(herd.operators_port("Hill"));
+    let mut half = herd.connect("Hill");
+    half.send("IAMAT kiwi +1-1 ");
+    let (code, said) = drain("Hill", &[]);
+    assert!(code == Some(0) && said.starts_with("Hill drains, and has ended in "), "{said}");
+    herd.signal("Hill", Signal::TERM);
+    let mut phases = BTreeSet::new();
+    until("clients leave", || {
+        assert_eq!(operator.get("/livez").status, 200);
+        assert_eq!(operator.get("/readyz").status, 503);
+        phases.extend(herd.status("Hill").drain_phase);
+        phases.contains("leaving")
+    });
+    let scraped = operator.get("/metrics").body;
+    assert!(scraped.contains("\nherd_draining{phase=\"leaving\"} 1"), "{scraped}");
+    assert!(scraped.contains("\nherd_draining{phase=\"told\"} 0"), "{scraped}");
+    let refused = TcpStream::connect(("127.0.0.1", herd.port("Hill")));
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::ConnectionRefused);
+    let (code, said) = drain("Hill", &[]);
+    assert!(code == Some(0) && said.contains("drains already, phase leaving"), "{said}");
+    half.send("7\n");
+    assert!(half.line().ends_with(b" kiwi +1-1 7\n"));
+    assert!(half.rest().is_empty());
+    drop((half, operator));
+    let (code, said) = drain("Hill", &["--wait"]);
+    assert!(matches!(code, Some(0 | 3)), "{code:?} {said}");
+    assert_eq!(herd.ended("Hill").code(), Some(0));
+    let log = herd.log("Hill");
+    let mut rest = &*log;
+    for part in [
+        "server stopping grace_ms=300 ",
+        "drain phase=told",
+        "stop noted",
+        "drain phase=closed",
+        "drain phase=leaving",
+        "drain phase=draining",
+        "drain phase=handing_over",
+        "server stopped",
+    ] {
+        let at = rest.find(part).unwrap_or_else(|| panic!("{part} is missing in {log}"));
+        rest = &rest[at..];
+    }
 }
 
 /// Goal: no one need listen, and what is set for another process concerns no server.

@@ -14,12 +14,14 @@ pub const QUESTION: &str = "status\n";
 /// The line that asks for all reports: AT lines, and an empty one behind the last.
 pub const DUMP: &str = "dump\n";
 
-/// What a server is told to do with its journal. It is answered with an [`Outcome`].
+/// What a server is told to do. It is answered with an [`Outcome`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// Write all that is known anew, so that older files can go.
+    /// Stop in good order, as by the first SIGTERM.
+    Drain,
+    /// Write all that is known anew to the journal, so that older files can go.
     Compact,
-    /// Remove no file for so long; `None`: remove files again.
+    /// Remove no file of the journal for so long; `None`: remove files again.
     Hold(Option<Duration>),
 }
 
@@ -34,11 +36,12 @@ pub enum Outcome {
 impl Order {
     /// What is said to the admin socket, without a newline.
     pub fn parse(line: &[u8]) -> Option<Order> {
-        match std::str::from_utf8(line).ok()?.strip_prefix("journal ")? {
-            "compact" => Some(Order::Compact),
-            "hold off" => Some(Order::Hold(None)),
+        match std::str::from_utf8(line).ok()? {
+            "drain" => Some(Order::Drain),
+            "journal compact" => Some(Order::Compact),
+            "journal hold off" => Some(Order::Hold(None)),
             order => {
-                let ms = order.strip_prefix("hold ")?.parse().ok()?;
+                let ms = order.strip_prefix("journal hold ")?.parse().ok()?;
                 Some(Order::Hold(Some(Duration::from_millis(ms))))
             }
         }
@@ -48,6 +51,7 @@ impl Order {
 impl fmt::Display for Order {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Order::Drain => f.write_str("drain"),
             Order::Compact => f.write_str("journal compact"),
             Order::Hold(None) => f.write_str("journal hold off"),
             Order::Hold(Some(time)) => write!(f, "journal hold {}", time.as_millis()),
@@ -112,7 +116,10 @@ pub struct Status {
     pub journal: Option<JournalStatus>,
     /// It was told to stop and finishes what it has begun.
     pub draining: bool,
-    /// How long that may take.
+    /// How far it is then: see "Drain" in `PRODUCTION.md`.
+    #[serde(default)]
+    pub drain_phase: Option<String>,
+    /// How long that may take, from the first word on.
     #[serde(default)]
     pub drain_s: u64,
     /// Equal at two servers with the same settings: see `Config::fingerprint`.

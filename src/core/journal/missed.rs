@@ -386,10 +386,7 @@ mod tests {
             say(&mut server, "IAMAT kiwi +2-2 8\n").1,
             "AT Anna +93.500000001 kiwi +2-2 8\n"
         );
-        assert_eq!(
-            say(&mut server, "IAMAT fig +2-2 8\n").1,
-            "AT Anna +93.500000002 fig +2-2 8\n"
-        );
+        assert_eq!(say(&mut server, "IAMAT fig +2-2 8\n").1, "AT Anna +93.500000002 fig +2-2 8\n");
     }
 
     /// Goal: what is usual and what is not is held as it was told, and what is no report is named.

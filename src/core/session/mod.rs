@@ -26,12 +26,14 @@
 mod batch;
 mod buffers;
 mod close_reason;
+mod leavers;
 mod scan;
 mod timeouts;
 
 pub use batch::Batch;
 pub use buffers::BufferPool;
 pub use close_reason::CloseReason;
+pub use leavers::Leavers;
 pub use scan::DeadlineScan;
 pub use timeouts::{Expiry, Moment, Timeouts};
 

@@ -4,20 +4,27 @@
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use herd::config::HerdSelector;
 use herd::config::herd::Member;
 use herd::config::layers::guard;
 use herd::config::outgoing;
 use herd::config::settings::{knobs, show_keep, show_level};
+use herd::config::units::show_duration;
 use herd::config::url::shown;
 use herd::config::{
-    Address, Config, ConfigError, Herd, HerdKey, Initiative, LinkKind, PlacesSource, Settings,
-    StaleReply,
+    Address, Config, ConfigError, Herd, HerdKey, Initiative, Limits, LinkKind, PlacesSource,
+    Settings, StaleReply,
 };
 
 use super::here::is_here;
 use super::table::write_table;
+
+/// How long the files of `herd print` let a server stop (`TimeoutStopSec=`,
+/// `terminationGracePeriodSeconds`), and what is to be spared of that.
+const STOP_MAX: Duration = Duration::from_secs(60);
+const STOP_SPARE: Duration = Duration::from_secs(5);
 
 /// The herd that is meant, checked as far as that is possible without asking DNS or reading keys.
 ///
@@ -73,6 +80,24 @@ pub fn write_names(out: &mut impl Write, herd: &Herd) -> io::Result<()> {
     ours.map(|member| &member.name).try_for_each(|name| writeln!(out, "{name}"))
 }
 
+/// Says so if a server may take longer to stop than what has started it waits.
+///
+/// # Errors
+/// What `out` says.
+pub fn write_warning(out: &mut impl Write, limits: &Limits) -> io::Result<()> {
+    let needed = limits.stop_max() + STOP_SPARE;
+    if needed <= STOP_MAX {
+        return Ok(());
+    }
+    let (needed, most) = (show_duration(needed), show_duration(STOP_MAX));
+    writeln!(
+        out,
+        "\nlame_duck_grace, lame_duck and drain need {needed} with 5 s to spare, and what `herd \
+         print` prints kills a server after {most}: raise TimeoutStopSec= in the unit and \
+         terminationGracePeriodSeconds in the manifests, or shorten them"
+    )
+}
+
 /// What one server would run with, after a blank line. `settings` are those of its herd.
 ///
 /// # Errors
@@ -104,6 +129,9 @@ pub fn write_config(out: &mut impl Write, config: &Config, settings: &Settings) 
         StaleReply::Own => "their own line back, stamped",
         StaleReply::Stored => "the stored line",
     };
+    let limits = &config.limits;
+    let stop_times = [limits.lame_duck_grace, limits.lame_duck, limits.drain];
+    let stop_times = stop_times.map(show_duration).join(", ");
     let operators = config.operators.map_or("off".to_owned(), |address| address.to_string());
     writeln!(out, "\nserver {}", config.name)?;
     let rows = [
@@ -120,6 +148,7 @@ pub fn write_config(out: &mut impl Write, config: &Config, settings: &Settings) 
         ["origin of places", config.places.attribution.as_deref().unwrap_or("as the source says")],
         ["waits for a line's end", &format!("{:?}", config.limits.timeouts.partial_line)],
         ["looks before it sleeps", &format!("{} µs", config.limits.spin_us)],
+        ["grace, lame duck, drain", &stop_times],
         ["log", &format!("{}, {level}", config.log.dir.display())],
         ["journal", &journal],
         ["trace", &config.trace.as_ref().map_or("none".into(), |path| path.display().to_string())],

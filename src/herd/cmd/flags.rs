@@ -88,6 +88,17 @@ pub enum Command {
     Start(Box<StartFlags>),
     /// Stop servers that run, after they have answered what they have read
     Stop(RunningFlags),
+    /// Have a server stop as slowly as its lame duck wants it, without a signal
+    Drain {
+        /// The server's name in its herd
+        #[arg(value_parser = parse_name)]
+        name: String,
+        /// Return when it has ended
+        #[arg(long)]
+        wait: bool,
+        #[command(flatten)]
+        place: PlaceFlags,
+    },
     /// Check what `start` would start, then stop those servers and start them
     Restart(Box<StartFlags>),
     /// Have servers that run open their logs anew and read their places again

@@ -6,6 +6,7 @@ pub mod flags;
 
 mod bench;
 mod check_config;
+mod drain;
 mod dump;
 mod here;
 mod journal;
@@ -56,6 +57,9 @@ pub fn run(command: Command) -> Result<Exit, Failure> {
         Command::Start(flags) => return start::start(&mut out, &flags),
         Command::Restart(flags) => return restart::restart(&mut out, &flags),
         Command::Stop(flags) => return stop::stop(&mut out, &found(flags.place), &flags.names),
+        Command::Drain { name, wait, place } => {
+            return drain::drain(&mut out, &found(place), &name, wait);
+        }
         Command::Reload(flags) => {
             return reload::reload(&mut out, &found(flags.place), &flags.names);
         }
@@ -88,10 +92,13 @@ pub fn run(command: Command) -> Result<Exit, Failure> {
             let places = configured_places(settings.places.clone(), &selector, key)?;
             Supply::of(&places).map_err(|error| ConfigError::new(error.to_string()))?;
             let config = name.map(|name| flags.config(&name, trace.trace)).transpose()?;
-            check_config::write_herd(&mut out, &herd, &keys).and_then(|()| match &config {
-                Some(config) => check_config::write_config(&mut out, config, &settings),
-                None => Ok(()),
-            })
+            let limits = config.as_ref().map_or(&settings.limits, |config| &config.limits);
+            check_config::write_herd(&mut out, &herd, &keys)
+                .and_then(|()| match &config {
+                    Some(config) => check_config::write_config(&mut out, config, &settings),
+                    None => Ok(()),
+                })
+                .and_then(|()| check_config::write_warning(&mut out, limits))
         }
         Command::ExampleConfig => out.write_all(example().as_bytes()),
         Command::Keygen { file, rotate } => {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use herd::config::Config;
 use herd::logging;
-use herd::reactor::{self, Ended, Reactor, StartError};
+use herd::reactor::{self, DrainPhase, Ended, Reactor, StartError};
 use herd::run_dir::RunDir;
 
 use super::exit::{Exit, Failure};
@@ -35,9 +35,12 @@ pub fn serve(config: Config, out: &mut impl Write) -> Result<Exit, Failure> {
     let ran = match (Reactor::start(config, admin_path, log.clone()), rival) {
         (Ok(mut reactor), _) => {
             let claim = Rc::clone(&claim);
-            reactor.when_stopping(Box::new(move || {
-                claim.borrow_mut().give_up_name();
-                service_manager::stopping();
+            reactor.when_stopping(Box::new(move |phase| {
+                // A successor may start from then on, and needs the name as it needs the ports.
+                if phase == DrainPhase::Draining {
+                    claim.borrow_mut().give_up_name();
+                }
+                service_manager::stopping(phase);
             }));
             if let Some(pulse) = service_manager::pulse() {
                 reactor.when_alive(pulse, service_manager::alive);

@@ -8,6 +8,7 @@ use std::env;
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
+use herd::reactor::DrainPhase;
 use rustix::net::{SendFlags, SocketAddrUnix, sendto};
 
 /// The ports are open and clients are served.
@@ -15,9 +16,12 @@ pub fn ready() {
     tell("READY=1");
 }
 
-/// The server has begun to end.
-pub fn stopping() {
-    tell("STOPPING=1");
+/// The server has begun to end, and is so far.
+pub fn stopping(phase: DrainPhase) {
+    if phase == DrainPhase::Told {
+        tell("STOPPING=1");
+    }
+    tell(&format!("STATUS=stopping ({}): {phase}", phase.name()));
 }
 
 /// The loop turns.

@@ -147,7 +147,7 @@ fn row(sight: &Sight) -> [String; 10] {
         }
         Sight::Up(status) => [
             status.name.clone(),
-            if status.draining { "stopping" } else { "up" }.to_owned(),
+            state(status),
             status.client_address.clone(),
             status.peer_address.clone(),
             status.pid.to_string(),
@@ -157,6 +157,14 @@ fn row(sight: &Sight) -> [String; 10] {
             status.connections.to_string(),
             peers(status),
         ],
+    }
+}
+
+fn state(status: &Status) -> String {
+    match (&status.drain_phase, status.draining) {
+        (Some(phase), _) => format!("stopping ({phase})"),
+        (None, true) => "stopping".to_owned(),
+        (None, false) => "up".to_owned(),
     }
 }
 
@@ -259,6 +267,7 @@ mod tests {
             places_service: None,
             journal: None,
             draining: false,
+            drain_phase: None,
             drain_s: 5,
             settings: String::new(),
         }

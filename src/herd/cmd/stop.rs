@@ -19,7 +19,7 @@ use super::start::{PAUSE, lock};
 
 /// The time for a server to stop, beyond that of its drain; and the time for the system to end one
 /// that is killed.
-const MARGIN: Duration = Duration::from_secs(5);
+pub const MARGIN: Duration = Duration::from_secs(5);
 
 /// Servers that are asked to stop, and how long each may take.
 struct Stopping {

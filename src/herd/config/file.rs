@@ -202,7 +202,9 @@ fn spelled(value: &DeValue, kind: &Kind) -> Result<String, String> {
         (Kind::Switch { .. }, _) => "true or false",
         (_, DeValue::String(text)) => return Ok(text.to_string()),
         (Kind::Size { .. }, _) => "a size, as in 8192 or \"8 KiB\"",
-        (Kind::Time { .. } | Kind::TimeOrOff { .. }, _) => "a duration in quotes, as in \"30 s\"",
+        (Kind::Time { .. } | Kind::TimeOrZero { .. } | Kind::TimeOrOff { .. }, _) => {
+            "a duration in quotes, as in \"30 s\""
+        }
         _ => "a text in quotes",
     };
     Err(format!("expected {wanted}, not a value of type {}", value.type_str()))

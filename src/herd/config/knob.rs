@@ -17,6 +17,9 @@ use super::{Settings, url};
 /// Longer URLs are not known to be needed by any service.
 const URL_BYTES_MAX: usize = 4_096;
 
+/// How no time is spelled, where that is a value.
+const NO_TIME: &str = "0 s";
+
 /// One thing that an operator can set.
 pub struct Knob {
     /// As herd.toml names it, with its section: `limits.idle`.
@@ -65,7 +68,9 @@ pub enum Kind {
     Size { at: At<usize>, range: RangeInclusive<usize> },
     /// A time above zero.
     Time { at: At<Duration>, max: Duration },
-    /// The same, or `off`.
+    /// The same, or none: `0 s`.
+    TimeOrZero { at: At<Duration>, max: Duration },
+    /// A time above zero, or `off`.
     TimeOrOff { at: At<Option<Duration>>, max: Duration },
     /// Yes or no.
     Switch { at: At<bool> },
@@ -108,6 +113,11 @@ impl Knob {
                 *at(settings) = Some(parse_count(text()?, range, of)?)
             }
             Kind::Size { at, range } => *at(settings) = parse_bytes(text()?, range)?,
+            Kind::TimeOrZero { at, .. } if text()? == NO_TIME => *at(settings) = Duration::ZERO,
+            Kind::TimeOrZero { at, max } => {
+                let found = parse_duration(text()?, *max);
+                *at(settings) = found.map_err(|why| format!("{why}, or \"{NO_TIME}\""))?;
+            }
             Kind::Time { at, max } => *at(settings) = parse_duration(text()?, *max)?,
             Kind::TimeOrOff { at, .. } if text()? == "off" => *at(settings) = None,
             Kind::TimeOrOff { at, max } => {
@@ -134,7 +144,9 @@ impl Knob {
             Kind::Count { at, .. } => Some(at(settings).to_string()),
             Kind::SomeCount { at, .. } => at(settings).map(|count| count.to_string()),
             Kind::Size { at, .. } => Some(show_size(*at(settings))),
-            Kind::Time { at, .. } => Some(show_duration(*at(settings))),
+            Kind::Time { at, .. } | Kind::TimeOrZero { at, .. } => {
+                Some(show_duration(*at(settings)))
+            }
             Kind::TimeOrOff { at, .. } => {
                 Some(at(settings).map_or_else(|| "off".to_owned(), show_duration))
             }
@@ -157,6 +169,7 @@ impl Knob {
                 format!("{} to {}", show_size(*range.start()), show_size(*range.end()))
             }
             Kind::Time { max, .. } => format!("1 ms to {}", show_duration(*max)),
+            Kind::TimeOrZero { max, .. } => format!("{NO_TIME} to {}", show_duration(*max)),
             Kind::TimeOrOff { max, .. } => format!("1 ms to {}, or off", show_duration(*max)),
             Kind::Switch { .. } => "true or false".to_owned(),
             Kind::Path { .. } | Kind::SomePath { .. } => "a path".to_owned(),
@@ -311,6 +324,11 @@ pub const fn size(name: &'static str, at: At<usize>, default: &'static str) -> K
 
 pub const fn time(name: &'static str, at: At<Duration>, default: &'static str) -> Knob {
     Knob::new(name, Kind::Time { at, max: TIMER_MAX }, default)
+}
+
+/// A time, and none by default.
+pub const fn time_or_zero(name: &'static str, at: At<Duration>) -> Knob {
+    Knob::new(name, Kind::TimeOrZero { at, max: TIMER_MAX }, NO_TIME)
 }
 
 pub const fn time_or_off(

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use herd_core::session::Timeouts;
 
-use super::knob::{Flag, Knob, count, size, some_count, switch, time, time_or_off};
+use super::knob::{Flag, Knob, count, size, some_count, switch, time, time_or_off, time_or_zero};
 use super::units::{KIB, SPAN_MAX, TIMER_MAX};
 
 /// Longest name of a server or herd, in bytes: it stands in every AT line and in file names.
@@ -63,10 +63,19 @@ pub struct Limits {
     pub new_clients_limit_loopback: bool,
     /// How long a connection may wait.
     pub timeouts: Timeouts,
+    pub lame_duck_grace: Duration,
+    pub lame_duck: Duration,
     pub drain: Duration,
     /// `None`: as long as it takes.
     pub ready_alone_after: Option<Duration>,
     pub spin_us: usize,
+}
+
+impl Limits {
+    /// How long a server may take that is told to stop.
+    pub fn stop_max(&self) -> Duration {
+        self.lame_duck_grace + self.lame_duck + self.drain
+    }
 }
 
 /// What the section `[limits]` may say, in the order of the example.
@@ -231,6 +240,36 @@ pub const KNOBS: &[Knob] = &[
             "Between machines, a dial each five seconds for ever does no harm; on loopback it \
              costs microseconds, and a server that comes back is to be joined within half a \
              second.",
+        ),
+    time_or_zero("limits.lame_duck_grace", |s| &mut s.limits.lame_duck_grace)
+        .flag(Flag {
+            long: "lame-duck-grace",
+            variable: "HERD_LAME_DUCK_GRACE",
+            value: "DURATION",
+            help: "How long a server that was told to stop serves on, though it says so",
+        })
+        .means(
+            "How long a server that was told to stop (SIGTERM, `herd drain`) serves on and takes \
+             new clients, though `/readyz` says 503 already.",
+        )
+        .because(
+            "A load balancer in front needs its probes to fail before the door may be shut; on \
+             loopback there is none.",
+        ),
+    time_or_zero("limits.lame_duck", |s| &mut s.limits.lame_duck)
+        .flag(Flag {
+            long: "lame-duck",
+            variable: "HERD_LAME_DUCK",
+            value: "DURATION",
+            help: "Over how long it lets go of its clients then, one after the other",
+        })
+        .means(
+            "Over how long its clients' connections are closed after that, evenly and between two \
+             lines, one a second at least.",
+        )
+        .because(
+            "Thousands of clients that connect again at once are a load that other servers of a \
+             herd must not get; on loopback nobody does.",
         ),
     time("limits.drain", |s| &mut s.limits.drain, "5 s")
         .means("How long a server that was told to stop may take to answer what is in flight.")

@@ -56,8 +56,11 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
     })
 }
 
-/// In the largest unit that leaves no fraction.
+/// In the largest unit that leaves no fraction, none at all in seconds.
 pub fn show_duration(duration: Duration) -> String {
+    if duration.is_zero() {
+        return "0 s".to_owned();
+    }
     show(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX), &TIMES)
 }
 
@@ -151,6 +154,7 @@ mod tests {
             assert_eq!(show_duration(Duration::from_millis(ms)), shown);
             assert_eq!(parse_duration(shown, TIMER_MAX), Ok(Duration::from_millis(ms)));
         }
+        assert_eq!(show_duration(Duration::ZERO), "0 s");
         let numbers = [0, 999, 1_000, 1_000_000].map(show_number);
         assert_eq!(numbers, ["0", "999", "1,000", "1,000,000"]);
     }

@@ -22,9 +22,18 @@ pub enum Event<'a> {
         operators: Option<SocketAddr>,
         connections_max: usize,
     },
+    /// It was told to stop, and takes so long at most.
     Stopping {
+        grace: Duration,
+        lame_duck: Duration,
         drain: Duration,
     },
+    DrainPhase {
+        phase: &'static str,
+        meaning: &'a dyn Display,
+    },
+    /// A signal to stop, to a server that an operator has told to drain.
+    StopNoted,
     StoppingAtOnce {
         why: &'static str,
     },
@@ -194,6 +203,8 @@ impl Event<'_> {
             Event::Dialing { .. } | Event::DialFailed { .. } => Level::Debug,
             Event::Listening { .. }
             | Event::Stopping { .. }
+            | Event::DrainPhase { .. }
+            | Event::StopNoted
             | Event::NotHandedOver { .. }
             | Event::Stopped
             | Event::LogReopened
@@ -235,8 +246,15 @@ impl Display for Event<'_> {
                      operators={operators} connections_max={connections_max}"
                 )
             }
-            Event::Stopping { drain } => {
-                write!(f, "server stopping drain_ms={}", drain.as_millis())
+            Event::Stopping { grace, lame_duck, drain } => {
+                let times = [grace, lame_duck, drain];
+                let [grace, lame_duck, drain] = times.map(|time| time.as_millis());
+                let name = "server stopping";
+                write!(f, "{name} grace_ms={grace} lame_duck_ms={lame_duck} drain_ms={drain}")
+            }
+            Event::DrainPhase { phase, meaning } => write!(f, "drain phase={phase}: {meaning}"),
+            Event::StopNoted => {
+                write!(f, "stop noted: the drain goes on; another signal ends it at once")
             }
             Event::StoppingAtOnce { why } => write!(f, "server stopping at once reason={why:?}"),
             Event::NotHandedOver { peer } => {

@@ -92,7 +92,7 @@ impl Reactor {
     /// tell us that clients are waiting there.
     pub(super) fn open_doors_again(&mut self) {
         let doors = [
-            (Some(self.doors.client), ConnKind::Client, self.shares.clients),
+            (self.doors.client, ConnKind::Client, self.shares.clients),
             (Some(self.doors.admin), ConnKind::Admin, self.shares.admins),
             (self.doors.operators, ConnKind::Operator, self.shares.operators),
         ];
@@ -156,7 +156,7 @@ mod tests {
     fn a_full_door_is_opened_when_there_is_room() {
         let mut house = House::new();
         house.reactor.shares.clients = 1;
-        let kind = house.reactor.doors.client;
+        let kind = house.reactor.doors.client.unwrap();
         let is_full = |reactor: &mut Reactor| match reactor.slots.at(kind) {
             Some(Slot::Listener(listener)) => listener.is_full,
             _ => panic!("there is no listener"),

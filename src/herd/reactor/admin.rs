@@ -35,7 +35,11 @@ impl Reactor {
             Line::TooLong(_) => None,
         };
         let answer = match order {
-            Some(order) => json_line(&self.obey(order)),
+            Some(order) => json_line(&match order {
+                Order::Compact => self.compact_journal(),
+                Order::Hold(time) => self.hold_journal(time),
+                Order::Drain => self.drain_by_order(),
+            }),
             None => status_line(self),
         };
         self.send(conn, &answer);
@@ -114,7 +118,8 @@ fn status(reactor: &Reactor) -> Status {
             .as_ref()
             .map(|keeping| keeping.status(reactor.now.monotonic, counters.unkept_refused)),
         draining: reactor.is_draining(),
-        drain_s: config.limits.drain.as_secs(),
+        drain_phase: reactor.drain_phase().map(|phase| phase.name().to_owned()),
+        drain_s: config.limits.stop_max().as_secs(),
         settings: config.fingerprint(),
     }
 }

@@ -5,20 +5,24 @@
 //!                          └──────────── at most `limits.drain` ─────────────▶ exit all the same
 //! ```
 //!
+//! Before that, clients may be let go of more gently: see `lame_duck`.
+//!
 //! Reading on until the far end has closed too (`Phase::Lingering`) matters most here: a process
 //! that exits with unread input resets its connections, and answers already given to the kernel
 //! are thrown away with them.
 
 use std::time::Duration;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 
+use super::lame_duck::DrainPhase;
 use super::{Due, Reactor};
 use crate::logging::events::Event;
 use herd_core::HandOver;
 use herd_core::border::Input;
 use herd_core::driver::Driver;
 use herd_core::names::ConnKind;
+use herd_core::session::Leavers;
 
 /// How long the disk may take at the very end.
 const JOURNAL_TIMEOUT: Duration = Duration::from_secs(2);
@@ -31,14 +35,26 @@ pub struct Ended {
     pub is_kept: bool,
 }
 
-/// How far the drain has come.
-pub enum Drain {
-    /// Clients still receive their answers.
-    Clients,
-    /// Only peers are left, and BYE was sent to them.
-    Peers,
-    /// The time for the drain is over.
-    Over,
+/// A server that was told to stop.
+pub struct Drain {
+    pub phase: DrainPhase,
+    /// One of the signals that end a process has come: another one ends it at once.
+    pub was_signalled: bool,
+    /// Clients that are let go of, while that is under way.
+    pub leavers: Option<Leavers>,
+}
+
+impl Drain {
+    /// A signal has come while it stops. Says whether it goes on: the first one is only noted if an
+    /// operator had begun the drain, for what stops machines knows nothing of that; and one that
+    /// is hasty skips what comes before the drain.
+    fn note_signal(&mut self, is_hasty: bool) -> bool {
+        let is_first = !std::mem::replace(&mut self.was_signalled, true);
+        if is_first {
+            Event::StopNoted.log();
+        }
+        is_first || is_hasty && self.phase < DrainPhase::Draining
+    }
 }
 
 impl Reactor {
@@ -52,14 +68,31 @@ impl Reactor {
                     self.load_places_again();
                 }
                 SIGUSR1 => self.want_trace(),
-                SIGTERM | SIGINT if self.drain.is_none() => self.begin_drain(),
-                SIGTERM | SIGINT => {
-                    Event::StoppingAtOnce { why: "second signal" }.log();
-                    self.drain = Some(Drain::Over);
-                }
+                SIGUSR2 if self.drain.is_none() => self.begin_to_stop(false),
+                // Somebody at a terminal does not wait for a load balancer.
+                SIGINT => self.obey_signal(true),
+                SIGTERM => self.obey_signal(false),
                 _ => {}
             }
         }
+    }
+
+    /// `is_hasty`: SIGINT, and not SIGTERM.
+    pub(super) fn obey_signal(&mut self, is_hasty: bool) {
+        if self.drain.is_none() {
+            self.begin_to_stop(true);
+        } else if self.drain.as_mut().is_some_and(|drain| !drain.note_signal(is_hasty)) {
+            Event::StoppingAtOnce { why: "second signal" }.log();
+            return self.enter(DrainPhase::Over);
+        }
+        if is_hasty && self.drain.as_ref().is_some_and(|drain| drain.phase < DrainPhase::Draining) {
+            self.begin_drain();
+        }
+    }
+
+    /// How far it has come, if it was told to stop.
+    pub(super) fn drain_phase(&self) -> Option<DrainPhase> {
+        self.drain.as_ref().map(|drain| drain.phase)
     }
 
     pub(super) fn is_draining(&self) -> bool {
@@ -67,35 +100,45 @@ impl Reactor {
     }
 
     pub(super) fn is_over(&self) -> bool {
-        matches!(self.drain, Some(Drain::Over))
+        self.drain_phase() == Some(DrainPhase::Over)
+    }
+
+    /// Goes on to a phase, and tells those who watch.
+    pub(super) fn enter(&mut self, phase: DrainPhase) {
+        let Some(drain) = &mut self.drain else { return };
+        drain.phase = phase;
+        if phase == DrainPhase::Over {
+            return;
+        }
+        Event::DrainPhase { phase: phase.name(), meaning: &phase }.log();
+        if let Some(tell) = &mut self.when_stopping {
+            tell(phase);
+        }
     }
 
     /// Takes the drain's next steps once a turn has made them possible.
     pub(super) fn step_drain(&mut self) {
-        if let Some(Drain::Clients) = self.drain
-            && self.slots.alive(ConnKind::Client) == 0
-        {
-            self.drain = Some(Drain::Peers);
+        let Some(phase) = self.drain_phase() else { return };
+        let has_clients = self.slots.alive(ConnKind::Client) > 0;
+        if matches!(phase, DrainPhase::Closed | DrainPhase::Leaving) && !has_clients {
+            self.begin_drain();
+        }
+        if self.drain_phase() == Some(DrainPhase::Draining) && !has_clients {
+            self.enter(DrainPhase::HandingOver);
             self.tell(Input::Leaving);
         }
-        if let Some(Drain::Peers) = self.drain
+        if self.drain_phase() == Some(DrainPhase::HandingOver)
             && self.slots.alive(ConnKind::Peer) + self.slots.alive(ConnKind::Course) == 0
         {
-            self.drain = Some(Drain::Over);
+            self.enter(DrainPhase::Over);
         }
     }
 
-    fn begin_drain(&mut self) {
-        let bound = self.config.limits.drain;
-        Event::Stopping { drain: bound }.log();
-        self.drain = Some(Drain::Clients);
-        // A successor may start from now on, and needs the name as it needs the ports.
-        if let Some(give_up_name) = self.give_up_name.take() {
-            give_up_name();
-        }
-        self.wheel.start(self.now.monotonic + bound, Due::DrainOver);
+    pub(super) fn begin_drain(&mut self) {
+        self.enter(DrainPhase::Draining);
+        self.wheel.start(self.now.monotonic + self.config.limits.drain, Due::DrainOver);
         self.tell(Input::Draining);
-        self.slots.remove_listener(self.doors.client);
+        self.close_client_door();
         self.slots.remove_listener(self.doors.peer);
         if let Some(operators) = self.doors.operators {
             self.slots.remove_listener(operators);
@@ -105,9 +148,15 @@ impl Reactor {
         }
     }
 
+    pub(super) fn close_client_door(&mut self) {
+        if let Some(door) = self.doors.client.take() {
+            self.slots.remove_listener(door);
+        }
+    }
+
     pub(super) fn cut_drain_short(&mut self) {
         Event::StoppingAtOnce { why: "drain timeout" }.log();
-        self.drain = Some(Drain::Over);
+        self.enter(DrainPhase::Over);
     }
 
     /// The last words of a process.

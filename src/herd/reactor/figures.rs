@@ -9,6 +9,7 @@ use rustix::time::{ClockId, Timespec, clock_gettime};
 
 use super::Reactor;
 use super::catching_up::CaughtUp;
+use super::lame_duck::DrainPhase;
 use crate::metrics::Figure::{Counter, Gauge, Info};
 use crate::metrics::{Figure, Label, Metrics};
 use crate::status::JournalState;
@@ -76,8 +77,10 @@ impl Reactor {
         let ways =
             CaughtUp::ALL.map(|how| (label("how", how.name()), yes(self.caught_up == Some(how))));
         metrics.many("herd_caught_up", "It has caught up with its herd, and how.", ways);
-        let draining = yes(self.is_draining());
-        metrics.one("herd_draining", "It was told to stop.", draining);
+        let now = self.drain_phase();
+        let phases =
+            DrainPhase::ALL.map(|phase| (label("phase", phase.name()), yes(now == Some(phase))));
+        metrics.many("herd_draining", "It was told to stop, and how far it is.", phases);
         let hash = short(self.config.shared_fingerprint());
         let help = "Differs between servers that are not told what all must be told alike.";
         metrics.one("herd_config_hash", help, hash);

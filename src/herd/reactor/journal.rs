@@ -15,7 +15,7 @@ use crate::config::settings::show_when_broken;
 use crate::config::units::show_duration;
 use crate::journal::Journal;
 use crate::logging::events::Event;
-use crate::status::{JournalState, JournalStatus, Order, Outcome};
+use crate::status::{JournalState, JournalStatus, Outcome};
 use crate::trace::SpanKind;
 use herd_core::driver::Driver;
 use herd_core::journal::breaker::{Breaker, WhenBroken};
@@ -271,32 +271,27 @@ impl Reactor {
     }
 
     /// Does what an operator says.
-    pub(super) fn obey(&mut self, order: Order) -> Outcome {
+    pub(super) fn compact_journal(&mut self) -> Outcome {
         let name = &self.config.name;
-        let Some(keeping) = &mut self.keeping else {
-            return Outcome::Refused(format!(
-                "{name} has no journal: restart it with --keep written or synced"
-            ));
-        };
+        let Some(keeping) = &mut self.keeping else { return no_journal(name) };
         let keeper = &mut keeping.journal.keeper;
-        Outcome::Done(match order {
-            Order::Compact if keeper.is_walking() => {
-                format!("{name} is writing all that it knows anew already")
-            }
-            Order::Compact => {
-                keeper.want_walk();
-                format!(
-                    "{name} writes all that it knows anew, and then removes older files; `herd \
-                     status` says `compacting` until then"
-                )
-            }
-            Order::Hold(time) => {
-                keeping.hold(self.now.monotonic, time);
-                match time.map(show_duration) {
-                    Some(time) => format!("{name} removes no file of its journal for {time}"),
-                    None => format!("{name} removes old files of its journal again"),
-                }
-            }
+        if keeper.is_walking() {
+            return Outcome::Done(format!("{name} is writing all that it knows anew already"));
+        }
+        keeper.want_walk();
+        Outcome::Done(format!(
+            "{name} writes all that it knows anew, and then removes older files; `herd status` \
+             says `compacting` until then"
+        ))
+    }
+
+    pub(super) fn hold_journal(&mut self, time: Option<Duration>) -> Outcome {
+        let name = &self.config.name;
+        let Some(keeping) = &mut self.keeping else { return no_journal(name) };
+        keeping.hold(self.now.monotonic, time);
+        Outcome::Done(match time.map(show_duration) {
+            Some(time) => format!("{name} removes no file of its journal for {time}"),
+            None => format!("{name} removes old files of its journal again"),
         })
     }
 
@@ -351,4 +346,8 @@ impl Reactor {
         }
         self.server.feed_journal(keeper, has_lost, &mut self.out);
     }
+}
+
+fn no_journal(name: &str) -> Outcome {
+    Outcome::Refused(format!("{name} has no journal: restart it with --keep written or synced"))
 }

@@ -23,7 +23,7 @@
 //!
 //! Reading order: this file, `inbound` (a connection's turn), `accepting`, `outbound`, `slots`,
 //! `connection`, `listener`, `deadlines`, then `questions`, `worker_threads` and `dialing` for what
-//! takes longer than a turn, `drain` for the end and `start` for the beginning. What needs no
+//! takes longer than a turn, `drain` and `lame_duck` for the end, `start` for the beginning. What needs no
 //! socket is in the core: a session (`herd_core::session`), and how it meets the server
 //! (`herd_core::driver`). `traced` keeps a record of the steps, for those who want one.
 
@@ -41,6 +41,7 @@ mod figures;
 mod inbound;
 mod invariants;
 mod journal;
+mod lame_duck;
 mod listener;
 mod newcomers;
 mod notes;
@@ -92,6 +93,7 @@ use turn_steps::Step;
 use worker_threads::{CompletionSender, Completions};
 
 pub use drain::Ended;
+pub use lame_duck::DrainPhase;
 pub use start::{StartError, outlive_full_files};
 
 /// Events of one turn; the kernel keeps the rest for the next.
@@ -154,7 +156,8 @@ pub struct Reactor {
     operators: Vec<ConnId>,
     /// If answers wait until what they rest on is kept.
     keeping: Option<Box<Keeping>>,
-    give_up_name: Option<Box<dyn FnOnce()>>,
+    /// Is told of each phase of the end.
+    when_stopping: Option<Box<dyn FnMut(DrainPhase)>>,
     trace: Recorder,
     trace_file: TraceFile,
 }
@@ -166,6 +169,8 @@ enum Due {
     Accept {
         slot: usize,
     },
+    /// Clients are to be let go of, before the drain.
+    LameDuck,
     /// The drain has taken as long as it may.
     DrainOver,
     /// Whoever watches the process is to hear that the loop turns.

@@ -99,8 +99,10 @@ impl Reactor {
         ];
         if heeds_drain {
             let is_met = !self.is_draining();
-            let why = if is_met { "clients are taken" } else { "it was told to stop" };
-            conditions.push(Condition { name: "doors", is_met, why: why.to_owned() });
+            let why = self.drain_phase().map_or("clients are taken".to_owned(), |phase| {
+                format!("it was told to stop, phase {}: {phase}", phase.name())
+            });
+            conditions.push(Condition { name: "doors", is_met, why });
         }
         if let Some(keeping) = self.keeping.as_ref().filter(|_| heeds_drain) {
             let (is_met, why) = keeping.readiness();

@@ -12,7 +12,7 @@ use std::{fmt, fs, io};
 use mio::net::{TcpListener, UnixListener};
 use mio::{Poll, Waker};
 use ring::rand::{self, SystemRandom};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGXFSZ};
 use signal_hook_mio::v1_0::Signals;
 
 use super::clocks::Clocks;
@@ -20,6 +20,7 @@ use super::deadlines::Backlog;
 use super::descriptors::Shares;
 use super::figures::Counts;
 use super::journal::Keeping;
+use super::lame_duck::DrainPhase;
 use super::listener::Listener;
 use super::newcomers::Newcomers;
 use super::question_queue::Asked;
@@ -132,7 +133,8 @@ impl std::error::Error for StartError {
 
 /// The slots of the listeners that a drain closes.
 pub struct Doors {
-    pub client: usize,
+    /// Until it is shut.
+    pub client: Option<usize>,
     pub peer: usize,
     pub admin: usize,
     /// Unless it is off.
@@ -215,16 +217,16 @@ impl Reactor {
             dumps: Vec::new(),
             operators: Vec::new(),
             keeping,
-            give_up_name: None,
+            when_stopping: None,
             trace,
             trace_file,
             config,
         })
     }
 
-    /// Has `give_up_name` called when a drain begins.
-    pub fn when_stopping(&mut self, give_up_name: Box<dyn FnOnce()>) {
-        self.give_up_name = Some(give_up_name);
+    /// Has `tell` called with each phase of the end, when it begins.
+    pub fn when_stopping(&mut self, tell: Box<dyn FnMut(DrainPhase)>) {
+        self.when_stopping = Some(tell);
     }
 
     /// Has `tell` called now, and then again and again while the loop turns. An idle loop wakes for
@@ -249,14 +251,15 @@ fn open_doors(
     let admin = UnixListener::bind(&admin_path)
         .map_err(|error| StartError::AdminSocket { path: admin_path, error })?;
     let doors = Doors {
-        client: slots.add_listener(|slot| Listener::tcp(slot, ConnKind::Client, client)),
+        client: Some(slots.add_listener(|slot| Listener::tcp(slot, ConnKind::Client, client))),
         peer: slots.add_listener(|slot| Listener::tcp(slot, ConnKind::Peer, peer)),
         admin: slots.add_listener(|slot| Listener::unix(slot, ConnKind::Admin, admin)),
         operators: operators.map(|socket| {
             slots.add_listener(|slot| Listener::tcp(slot, ConnKind::Operator, socket))
         }),
     };
-    for slot in [doors.client, doors.peer, doors.admin].into_iter().chain(doors.operators) {
+    let own = [doors.peer, doors.admin].into_iter();
+    for slot in own.chain(doors.client).chain(doors.operators) {
         if let Some(Slot::Listener(listener)) = slots.at(slot) {
             listener
                 .register(poll.registry())
@@ -282,7 +285,7 @@ fn listen(address: SocketAddr, whose: &'static str) -> Result<TcpListener, Start
 fn watch_signals(poll: &Poll) -> Result<Signals, StartError> {
     use mio::Interest;
     let failed = |error| StartError::System("the signals", error);
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1]).map_err(failed)?;
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2]).map_err(failed)?;
     poll.registry().register(&mut signals, SIGNALS, Interest::READABLE).map_err(failed)?;
     Ok(signals)
 }

@@ -109,6 +109,7 @@ impl Reactor {
         match due {
             Due::Core(timer) => self.tell(Input::TimerFired { timer }),
             Due::Accept { slot } => self.accept_after_rest(slot),
+            Due::LameDuck => self.step_lame_duck(),
             Due::DrainOver => self.cut_drain_short(),
             Due::Pulse { every, tell } => self.when_alive(every, tell),
         }

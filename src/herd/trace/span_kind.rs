@@ -98,6 +98,7 @@ pub enum Due {
     Sweep,
     Answer,
     Accept,
+    LameDuck,
     DrainOver,
     Pulse,
 }
