@@ -5,6 +5,7 @@
 //! too, are declared with the knobs of `herd::config`; `flags::knobs` makes them.
 
 mod bench;
+mod journal;
 mod knobs;
 mod lab;
 mod print;
@@ -27,12 +28,11 @@ use herd::config::herd::parse_name;
 use herd::config::knob::parse_switch;
 use herd::config::layers::{Overrides, PlainPeer, configure};
 use herd::config::presets::BASE_PORT_MAX;
-use herd::config::units::{TIMER_MAX, parse_duration};
 use herd::config::{Config, ConfigError, OperatorsDoor, Secret, address};
 use herd::places::ATTRIBUTION;
-use herd::status::Order;
 
 pub use bench::BenchFlags;
+pub use journal::JournalCommand;
 pub use knobs::KnobFlags;
 pub use lab::LabFlags;
 pub use print::{PrintCommand, definition};
@@ -180,58 +180,6 @@ pub enum Command {
     Sim(SimFlags),
     /// Plant bugs in a copy of the sources, and show what notices each (needs a checkout and cargo)
     Mutants(MutantsFlags),
-}
-
-#[derive(Debug, Subcommand)]
-pub enum JournalCommand {
-    /// Say what a journal holds, and whether all of it is there; exit code 1 if it is not
-    Check {
-        /// The journal of a server, or the directory that has one for each
-        dir: PathBuf,
-        /// One line of JSON for each journal
-        #[arg(long)]
-        json: bool,
-    },
-    /// Print the newest report of each client as an AT line, sorted
-    Dump {
-        /// The journal of a server, or the directory that has one for each
-        dir: PathBuf,
-    },
-    /// Have a running server write all that it knows anew, and then remove older files
-    Compact {
-        /// The server's name in its herd
-        #[arg(value_parser = parse_name)]
-        name: String,
-        #[command(flatten)]
-        place: PlaceFlags,
-    },
-    /// Have a running server remove no file for a while, so that its journal can be copied
-    Hold {
-        /// The server's name in its herd
-        #[arg(value_parser = parse_name)]
-        name: String,
-        /// As in 10min; `off` ends it
-        #[arg(value_parser = parse_hold)]
-        time: Order,
-        #[command(flatten)]
-        place: PlaceFlags,
-    },
-    /// Make the journal of a server that does not run, of AT lines as `dump` prints them
-    Restore {
-        /// The lines; `-` for standard input
-        lines: PathBuf,
-        /// Where the server will look for its journal: journal/Hill; empty or not there
-        dir: PathBuf,
-        #[command(flatten)]
-        whose: WhoseFlags,
-    },
-    /// Make the journal of another server of the herd this server's own; its files are set aside
-    Adopt {
-        /// Where the server will look for its journal: journal/Hill
-        dir: PathBuf,
-        #[command(flatten)]
-        whose: WhoseFlags,
-    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -385,14 +333,6 @@ fn name_variable(definition: &clap::Command, mut error: clap::Error) -> clap::Er
         error.insert(ContextKind::Suggested, tip);
     }
     error
-}
-
-/// How long no file is to be removed.
-fn parse_hold(text: &str) -> Result<Order, String> {
-    if text == "off" {
-        return Ok(Order::Hold(None));
-    }
-    parse_duration(text, TIMER_MAX).map(|time| Order::Hold(Some(time)))
 }
 
 /// Whether so many ports fit above it is the preset's affair.

@@ -206,7 +206,7 @@ mod tests {
     }
 
     /// Goal: each phase comes when it is due. Clients are let go of one after the other between two
-    /// lines, and one that is in the middle of a line when it has ended that.
+    /// lines, and one that is in the middle of a line when it has ended that. PROTOCOL 4.6.
     #[test]
     fn clients_are_let_go_of_between_two_lines() {
         let mut house = house(2, 20);

@@ -23,8 +23,8 @@
 //!
 //! Reading order: this file, `inbound` (a connection's turn), `accepting`, `outbound`, `slots`,
 //! `connection`, `listener`, `deadlines`, then `questions`, `worker_threads` and `dialing` for what
-//! takes longer than a turn, `drain` and `lame_duck` for the end, `start` for the beginning. What needs no
-//! socket is in the core: a session (`herd_core::session`), and how it meets the server
+//! takes longer than a turn, `drain` and `lame_duck` for the end, `start` for the beginning. What
+//! needs no socket is in the core: a session (`herd_core::session`), and how it meets the server
 //! (`herd_core::driver`). `traced` keeps a record of the steps, for those who want one.
 
 mod accepting;
