@@ -108,7 +108,7 @@ mod tests {
     /// Lets time pass until nobody is left. Gives who left when, in milliseconds.
     fn play(leavers: &mut Leavers, mut now: Duration) -> Vec<(u128, ConnId)> {
         let mut left = Vec::new();
-        while !leavers.is_over(now) && !(leavers.waiting.is_empty() && leavers.late.is_empty()) {
+        while !leavers.is_over(now) && leavers.waiting.len() + leavers.late.len() > 0 {
             let next = leavers.next_turn(now);
             assert!(next > now, "time passes");
             now = next;
