@@ -2,7 +2,7 @@
 //!
 //! It belongs to neither end: the reactor fills a [`Status`], the command `herd status` shows it,
 //! and `--json` passes it on to scripts. The exchange is one line each way: `status`, then the
-//! JSON. `dump` is answered with what the server knows.
+//! JSON. `metrics` is answered with what is measured, `dump` with what the server knows.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 
 /// The line that asks for a [`Status`].
 pub const QUESTION: &str = "status\n";
+/// The line that asks for what `/metrics` says at the operators' port.
+pub const METRICS: &str = "metrics\n";
 /// The line that asks for all reports: AT lines, and an empty one behind the last.
 pub const DUMP: &str = "dump\n";
 

@@ -36,7 +36,9 @@ pub use journal::JournalCommand;
 pub use knobs::KnobFlags;
 pub use lab::LabFlags;
 pub use print::{PrintCommand, definition};
-pub use running::{LogsFlags, PlaceFlags, RunningFlags, StartFlags, StatusFlags, WhoseFlags};
+pub use running::{
+    LogsFlags, PlaceFlags, RunningFlags, StartFlags, StatusFlags, TopFlags, WhoseFlags,
+};
 pub use sim::{MutantsFlags, SimFlags};
 pub use trace::TraceCommand;
 
@@ -133,6 +135,8 @@ pub enum Command {
     Presets,
     /// Show who runs, since when, and who is joined with whom
     Status(StatusFlags),
+    /// Show what servers do, second by second; `q` ends it
+    Top(TopFlags),
     /// Send one line to a server as a client would, and print the answer
     Say {
         /// The server's name in its herd
@@ -357,6 +361,7 @@ impl Command {
             }
             Command::Say { herd, .. } => herd,
             Command::Status(flags) => &mut flags.herd,
+            Command::Top(flags) => &mut flags.herd,
             Command::Logs(flags) => &mut flags.herd,
             Command::Bench(flags) => &mut flags.herd,
             _ => return Ok(()),

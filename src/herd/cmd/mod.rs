@@ -14,6 +14,7 @@ mod keygen;
 mod lab;
 mod logs;
 mod mutants;
+mod over_http;
 mod pid;
 mod places;
 mod presets;
@@ -29,14 +30,16 @@ mod start;
 mod status;
 mod stop;
 mod table;
+mod top;
 mod trace;
 
 use std::io::{self, BufWriter, Write};
 
+use herd::config::ConfigError;
 use herd::config::HerdSelector;
 use herd::config::example::example;
+use herd::config::herd::Member;
 use herd::config::layers::places as configured_places;
-use herd::config::{Address, ConfigError};
 use herd::places::{Local, Supply};
 use herd::run_dir::RunDir;
 use herd::status::Order;
@@ -68,9 +71,14 @@ pub fn run(command: Command) -> Result<Exit, Failure> {
             return Err(logs::logs(&dir, &flags.names, &herd, flags.follow));
         }
         Command::Status(flags) => {
-            let herd = if flags.all { listed(&flags.herd.which()) } else { Vec::new() };
+            let is_asked = flags.all || !flags.names.is_empty();
+            let herd = if is_asked { listed(&flags.herd.which()) } else { Vec::new() };
             let run_dir = found(flags.place());
             return status::status(&mut out, &run_dir, flags.names, &herd, flags.json);
+        }
+        Command::Top(flags) => {
+            let herd = if flags.knows_herd() { listed(&flags.herd.which()) } else { Vec::new() };
+            return top::top(&mut out, found(flags.place()), &flags, &herd);
         }
         Command::Say { name, line, herd } => {
             return say::say(&mut out, &herd.which(), &name, &line.join(" "));
@@ -127,11 +135,11 @@ fn found(place: PlaceFlags) -> RunDir {
     run_dir
 }
 
-/// The servers of the herd that is meant, with their addresses; none if they are not known.
-fn listed(selector: &HerdSelector) -> Vec<(String, Address)> {
-    let members = selector.herd(None).map(|(herd, _)| herd.members).unwrap_or_default();
-    let ours = members.into_iter().filter(|member| member.peers.is_some());
-    ours.map(|member| (member.name, member.clients)).collect()
+/// The servers of the herd that is meant; none if they are not known.
+fn listed(selector: &HerdSelector) -> Vec<Member> {
+    let mut members = selector.herd(None).map(|(herd, _)| herd.members).unwrap_or_default();
+    members.retain(|member| member.peers.is_some());
+    members
 }
 
 fn look_after_journal(out: &mut impl Write, command: JournalCommand) -> Result<Exit, Failure> {

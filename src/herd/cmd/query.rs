@@ -1,4 +1,5 @@
-//! What can be seen of a server from outside: by its files in the run directory, and by asking it.
+//! What can be seen of a server from outside: by its files in the run directory, and by asking it,
+//! on another machine by HTTP.
 //!
 //! The commands `status`, `pid`, `bench` and `stop` use it. It makes plain blocking calls, each
 //! bounded by a deadline, and changes nothing.
@@ -11,10 +12,12 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use socket2::{Domain, SockAddr, Socket, Type};
 
+use herd::config::herd::Member;
 use herd::run_dir::{Holder, RunDir};
 use herd::status::{QUESTION, Status};
 
 use super::exit::{Exit, Failure};
+use super::{here, over_http};
 
 /// A server answers within a turn; one that needs this long is stuck or stopped (SIGSTOP).
 pub const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
@@ -36,10 +39,21 @@ pub enum Sight {
         /// Unknown if it runs in another container, or its pid file is gone.
         pid: Option<u32>,
     },
-    /// Its address is another machine's.
+    /// On another machine, where nothing can be asked from here.
     Elsewhere {
         name: String,
         client_address: String,
+    },
+    /// On another machine, where its port for operators answers. Clients may be sent there.
+    Ready(Box<Status>),
+    /// The same, but clients may not.
+    NotReady(Box<Status>),
+    Draining(Box<Status>),
+    /// On another machine, and its port for operators does not answer as it should.
+    Silent {
+        name: String,
+        client_address: String,
+        why: String,
     },
     /// Its files cannot be read.
     Unreadable {
@@ -48,16 +62,55 @@ pub enum Sight {
     },
 }
 
+impl Sight {
+    /// What the server says of itself, if it says anything.
+    pub fn status(&self) -> Option<&Status> {
+        match self {
+            Sight::Up(status)
+            | Sight::Ready(status)
+            | Sight::NotReady(status)
+            | Sight::Draining(status) => Some(status),
+            _ => None,
+        }
+    }
+}
+
 /// Looks at several at once, so that servers that do not answer cost one timeout and not one each.
-pub fn look_at_all(run_dir: &RunDir, names: &[String]) -> Vec<Sight> {
+/// Those of `herd` that do not run here and belong on another machine are asked there.
+pub fn look_at_all(run_dir: &RunDir, names: &[String], herd: &[Member]) -> Vec<Sight> {
+    let look_for = |name: &String| match look(run_dir, name) {
+        Sight::Stopped { name } => {
+            let member = herd.iter().find(|member| member.name == name);
+            let far = member.filter(|member| !here::is_here(&member.clients));
+            far.map_or(Sight::Stopped { name }, look_elsewhere)
+        }
+        sight => sight,
+    };
     thread::scope(|scope| {
-        let looks: Vec<_> =
-            names.iter().map(|name| scope.spawn(move || look(run_dir, name))).collect();
+        let looks: Vec<_> = names.iter().map(|name| scope.spawn(move || look_for(name))).collect();
         let join = |look: thread::ScopedJoinHandle<'_, _>| {
             look.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         };
         looks.into_iter().map(join).collect()
     })
+}
+
+/// Asks a server of another machine.
+fn look_elsewhere(member: &Member) -> Sight {
+    let (name, client_address) = (member.name.clone(), member.clients.to_string());
+    let Some(at) = over_http::port_of(member) else {
+        return Sight::Elsewhere { name, client_address };
+    };
+    match over_http::look(&at, STATUS_TIMEOUT) {
+        Ok(report) if report.status.name != name => {
+            let why = format!("{at} is that of {}", report.status.name);
+            Sight::Silent { name, client_address, why }
+        }
+        Ok(report) if report.is_draining() => Sight::Draining(Box::new(report.status)),
+        Ok(report) if report.is_ready() => Sight::Ready(Box::new(report.status)),
+        Ok(report) => Sight::NotReady(Box::new(report.status)),
+        Err(why) => Sight::Silent { name, client_address, why },
+    }
 }
 
 /// Looks at one server. It takes [`STATUS_TIMEOUT`] if that is stuck.
@@ -106,11 +159,19 @@ pub fn find_process(run_dir: &RunDir, name: &str) -> io::Result<Option<Holder>> 
 /// # Errors
 /// No server listens or answers in time, or the answer is no status.
 pub fn ask(socket: &Path) -> io::Result<Status> {
-    let mut call = Call::open(&SockAddr::unix(socket)?, STATUS_TIMEOUT)?;
+    Ok(serde_json::from_slice(&ask_for(socket, QUESTION, STATUS_TIMEOUT)?)?)
+}
+
+/// What an admin socket answers to a line.
+///
+/// # Errors
+/// No server listens, or none answers in time.
+pub fn ask_for(socket: &Path, line: &str, patience: Duration) -> io::Result<Vec<u8>> {
+    let mut call = Call::open(&SockAddr::unix(socket)?, patience)?;
     let mut answer = Vec::new();
-    call.say(QUESTION.as_bytes())?;
+    call.say(line.as_bytes())?;
     call.hear_out(&mut answer)?;
-    Ok(serde_json::from_slice(&answer)?)
+    Ok(answer)
 }
 
 /// A connection with a deadline for all that is said on it.

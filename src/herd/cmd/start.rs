@@ -244,7 +244,7 @@ pub fn launch_missing(
                 let message = format!("{name} cannot be looked at in {path} ({why})");
                 return Err(Failure::new(Exit::CannotCreate, message));
             }
-            Sight::Up(_) | Sight::Stopped { .. } | Sight::Elsewhere { .. } => missing.push(config),
+            _ => missing.push(config),
         }
     }
     let stopping = Arc::new(AtomicBool::new(false));

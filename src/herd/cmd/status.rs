@@ -5,13 +5,12 @@
 use std::io::{self, Write};
 
 use super::exit::{Exit, Failure};
-use herd::config::Address;
+use herd::config::herd::Member;
 use herd::run_dir::RunDir;
 use herd::status::{PeerState, Status};
 
-use super::here;
 use super::query::{Sight, look_at_all, unreadable};
-use super::table::write_table;
+use super::table::{shown, write_table};
 
 /// Enough of a digest to see whether two are equal.
 const DIGEST_DIGITS_SHOWN: usize = 8;
@@ -25,32 +24,24 @@ pub fn status(
     out: &mut impl Write,
     run_dir: &RunDir,
     names: Vec<String>,
-    herd: &[(String, Address)],
+    herd: &[Member],
     json: bool,
 ) -> Result<Exit, Failure> {
     let is_chosen = !names.is_empty();
     let mut names = names;
     if !is_chosen {
-        names.extend(herd.iter().map(|(name, _)| name.clone()));
+        names.extend(herd.iter().map(|member| member.name.clone()));
         let seen = run_dir.names().map_err(|error| unreadable(run_dir, &error))?;
         let others: Vec<_> = seen.into_iter().filter(|name| !names.contains(name)).collect();
         names.extend(others);
     }
-    let mut sights = look_at_all(run_dir, &names);
+    let mut sights = look_at_all(run_dir, &names, herd);
     // A server of another herd that is gone is of no concern here.
-    let is_of_herd = |name: &String| herd.iter().any(|(other, _)| other == name);
+    let is_of_herd = |name: &String| herd.iter().any(|member| member.name == *name);
     sights.retain(|sight| match sight {
         Sight::Stopped { name } => is_chosen || herd.is_empty() || is_of_herd(name),
         _ => true,
     });
-    for sight in &mut sights {
-        let Sight::Stopped { name } = sight else { continue };
-        let far = herd.iter().find(|(other, address)| other == name && !here::is_here(address));
-        if let Some((name, address)) = far {
-            let (name, client_address) = (name.clone(), address.to_string());
-            *sight = Sight::Elsewhere { name, client_address };
-        }
-    }
 
     let written = if json {
         serde_json::to_writer_pretty(&mut *out, &sights).map_err(io::Error::from).and_then(|()| {
@@ -84,22 +75,27 @@ pub fn status(
 
 /// A line below the table for each server whose places cost money or are in trouble.
 fn write_places(out: &mut impl Write, sights: &[Sight]) -> io::Result<()> {
-    let up = sights.iter().filter_map(|sight| match sight {
-        Sight::Up(status) => Some(status),
-        _ => None,
-    });
+    let up = sights.iter().filter_map(Sight::status);
     let told = up.filter(|it| it.places_service.is_some() || it.places.contains(", broken: "));
     for (number, status) in told.enumerate() {
         let before = if number == 0 { "\n" } else { "" };
-        writeln!(out, "{before}{} has places of {}", status.name, status.places)?;
+        writeln!(out, "{before}{} has places of {}", status.name, shown(&status.places))?;
     }
-    let journals = sights.iter().filter_map(|sight| match sight {
-        Sight::Up(status) => Some((&status.name, status.journal.as_ref()?)),
-        _ => None,
+    let journals = sights.iter().filter_map(|sight| {
+        let status = sight.status()?;
+        Some((&status.name, status.journal.as_ref()?))
     });
     for (number, (name, journal)) in journals.enumerate() {
         let before = if number == 0 { "\n" } else { "" };
-        writeln!(out, "{before}{name} keeps a journal: {journal}")?;
+        writeln!(out, "{before}{name} keeps a journal: {}", shown(&journal.to_string()))?;
+    }
+    let silent = sights.iter().filter_map(|sight| match sight {
+        Sight::Silent { name, why, .. } => Some((name, why)),
+        _ => None,
+    });
+    for (number, (name, why)) in silent.enumerate() {
+        let before = if number == 0 { "\n" } else { "" };
+        writeln!(out, "{before}{name} is elsewhere: {}", shown(why))?;
     }
     Ok(())
 }
@@ -119,7 +115,7 @@ fn conclude(run_dir: &RunDir, sights: &[Sight]) -> Result<Exit, Failure> {
     if sights.is_empty() || any(|sight| matches!(sight, Sight::Stopped { .. })) {
         return Ok(Exit::NotRunning);
     }
-    if any(|sight| matches!(sight, Sight::NotAnswering { .. })) {
+    if any(|sight| matches!(sight, Sight::NotAnswering { .. } | Sight::Silent { .. })) {
         return Ok(Exit::Unreachable);
     }
     Ok(Exit::Success)
@@ -145,26 +141,41 @@ fn row(sight: &Sight) -> [String; 10] {
             row[2].clone_from(client_address);
             row
         }
-        Sight::Up(status) => [
-            status.name.clone(),
-            state(status),
-            status.client_address.clone(),
-            status.peer_address.clone(),
-            status.pid.to_string(),
-            utc(status.since_posix_s),
-            status.clients_known.to_string(),
-            status.digest.chars().take(DIGEST_DIGITS_SHOWN).collect(),
-            status.connections.to_string(),
-            peers(status),
-        ],
+        Sight::Silent { name, client_address, .. } => {
+            let mut row = short(name, "silent", "-");
+            row[2].clone_from(client_address);
+            row
+        }
+        Sight::Up(status) => full(status, &stopping(status, "stopping", "up")),
+        Sight::Ready(status) => full(status, "ready"),
+        Sight::NotReady(status) => full(status, "not ready"),
+        Sight::Draining(status) => full(status, &stopping(status, "draining", "draining")),
     }
 }
 
-fn state(status: &Status) -> String {
+/// The row of a server that answers.
+fn full(status: &Status, state: &str) -> [String; 10] {
+    let row = [
+        status.name.clone(),
+        state.to_owned(),
+        status.client_address.clone(),
+        status.peer_address.clone(),
+        status.pid.to_string(),
+        utc(status.since_posix_s),
+        status.clients_known.to_string(),
+        status.digest.chars().take(DIGEST_DIGITS_SHOWN).collect(),
+        status.connections.to_string(),
+        peers(status),
+    ];
+    row.map(|cell| shown(&cell))
+}
+
+/// How far a server is that stops; `otherwise` for one that does not.
+fn stopping(status: &Status, word: &str, otherwise: &str) -> String {
     match (&status.drain_phase, status.draining) {
-        (Some(phase), _) => format!("stopping ({phase})"),
-        (None, true) => "stopping".to_owned(),
-        (None, false) => "up".to_owned(),
+        (Some(phase), _) => format!("{word} ({phase})"),
+        (None, true) => word.to_owned(),
+        (None, false) => otherwise.to_owned(),
     }
 }
 

@@ -71,7 +71,7 @@ pub fn stop_all(
         let told = writeln!(out, "{line}").and_then(|()| out.flush());
         told.map_err(|error| Failure::of_output(&error))
     };
-    for (name, sight) in names.iter().zip(look_at_all(run_dir, names)) {
+    for (name, sight) in names.iter().zip(look_at_all(run_dir, names, &[])) {
         match ask_to_stop(run_dir, name, &sight) {
             Ok(Some(server)) => stopping.push(server),
             Ok(None) if is_chosen => tell(format!("{name}: not running"))?,

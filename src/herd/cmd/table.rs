@@ -22,9 +22,19 @@ pub fn write_table<const N: usize>(out: &mut impl Write, rows: &[[String; N]]) -
     Ok(())
 }
 
+/// Text from outside as a terminal may have it: what would move its cursor stands as `?`.
+pub fn shown(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_from_outside_moves_the_cursor() {
+        assert_eq!(shown("Élan\u{1b}[2J\r\n\u{9b}"), "Élan?[2J???");
+    }
 
     #[test]
     fn columns_are_as_wide_as_their_cells() {

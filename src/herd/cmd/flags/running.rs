@@ -9,7 +9,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Args};
 
 use herd::config::herd::parse_name;
-use herd::config::{Config, ConfigError, Settings, file};
+use herd::config::{Address, Config, ConfigError, Settings, file};
 use herd::run_dir::RunDir;
 
 use super::{HerdFlags, ServeFlags, home};
@@ -71,6 +71,28 @@ pub struct StatusFlags {
     #[arg(long)]
     pub all: bool,
     /// Print a JSON array instead of a table
+    #[arg(long)]
+    pub json: bool,
+    /// Directory of pid files and admin sockets [default: what herd.toml says, or run]
+    #[arg(long, value_name = "DIR", env = "HERD_RUN_DIR", hide_env_values = true)]
+    pub run_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub herd: HerdFlags,
+}
+
+/// What `top` takes.
+#[derive(Args, Clone, Debug)]
+pub struct TopFlags {
+    /// Servers [default: all that have run here, and all of the herd that is named]
+    #[arg(value_name = "NAME", value_parser = parse_name)]
+    pub names: Vec<String>,
+    /// Another port for operators that is asked by HTTP, such as a tunnel's; may be repeated
+    #[arg(long, value_name = "HOST:PORT")]
+    pub at: Vec<Address>,
+    /// Print a table and end, as where the output is no terminal
+    #[arg(long)]
+    pub once: bool,
+    /// Print a line of JSON for each server and end
     #[arg(long)]
     pub json: bool,
     /// Directory of pid files and admin sockets [default: what herd.toml says, or run]
@@ -148,6 +170,17 @@ fn usual_settings() -> Settings {
         settings.live_in(&home);
     }
     settings
+}
+
+impl TopFlags {
+    pub fn place(&self) -> PlaceFlags {
+        PlaceFlags { run_dir: self.run_dir.clone(), config: self.herd.config.clone() }
+    }
+
+    /// Whether something says which herd is meant.
+    pub fn knows_herd(&self) -> bool {
+        self.herd.config.is_some() || self.herd.preset.is_some()
+    }
 }
 
 impl StatusFlags {
