@@ -37,19 +37,15 @@ impl Reactor {
         let is_of_metrics =
             matches!(line, Line::Whole(line) if line == METRICS.trim_end().as_bytes());
         let answer = match order {
-<<<<<<< HEAD
             Some(order) => json_line(&match order {
                 Order::Compact => self.compact_journal(),
                 Order::Hold(time) => self.hold_journal(time),
                 Order::Drain => self.drain_by_order(),
             }),
-=======
-            Some(order) => json_line(&self.obey(order)),
             None if is_of_metrics => {
                 self.look_whether_caught_up();
                 self.figures().into_text().into_bytes()
             }
->>>>>>> 28c16b3 (herd top: what servers do, second by second, by their sockets and by HTTP; herd status asks servers of other machines)
             None => status_line(self),
         };
         self.send(conn, &answer);

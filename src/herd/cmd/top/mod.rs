@@ -10,7 +10,7 @@ mod view;
 mod watch;
 
 use std::io::{self, IsTerminal, Write};
-use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -76,11 +76,9 @@ fn once(out: &mut impl Write, targets: &[Target], json: bool) -> Result<Exit, Fa
     drop(post);
     let mut shown = Shown::of(targets);
     let deadline = Instant::now() + INTERVAL + 3 * PATIENCE;
-    loop {
-        match samples.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            Ok((number, sample)) => shown.take(number, sample),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
-        }
+    let left = || deadline.saturating_duration_since(Instant::now());
+    while let Ok((number, sample)) = samples.recv_timeout(left()) {
+        shown.take(number, sample);
     }
     let rows = shown.rows(Instant::now());
     let written = if json {
