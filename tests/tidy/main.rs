@@ -179,6 +179,7 @@ const KEEPERS: &[(&str, &[&str])] = &[
     ),
     ("ureq", &["src/herd/places/", "src/herd/cmd/lab.rs"]),
     ("httparse", &["src/herd/http.rs"]),
+    ("listenfd", &["src/herd/reactor/passed.rs"]),
     ("prometheus_client", &["src/herd/metrics.rs"]),
     ("kiddo", &["src/herd/places/"]),
     ("flate2", &["src/herd/places/"]),

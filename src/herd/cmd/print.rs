@@ -4,12 +4,15 @@ use std::io::Write;
 
 use clap_mangen::Man;
 
+use herd::config::layers::{Overrides, configure};
+
 use super::exit::{Exit, Failure};
-use super::flags::{PrintCommand, definition};
+use super::flags::{HerdFlags, PrintCommand, definition};
 
 /// As the bottom line of a manual page has it.
 const VERSION: &str = concat!("herd ", env!("CARGO_PKG_VERSION"));
 const UNIT: &str = include_str!("../ops/herd@.service");
+const SOCKET: &str = include_str!("../ops/herd@.socket");
 const CONTAINERFILE: &str = include_str!("../ops/Containerfile");
 const KUBERNETES: &str = include_str!("../ops/kubernetes.yaml");
 const LOGROTATE: &str = include_str!("../ops/herd.logrotate");
@@ -21,6 +24,9 @@ const LOGROTATE: &str = include_str!("../ops/herd.logrotate");
 pub fn print(out: &mut impl Write, what: PrintCommand) -> Result<Exit, Failure> {
     let written = match what {
         PrintCommand::Systemd => out.write_all(UNIT.as_bytes()),
+        PrintCommand::Socket { name, herd } => {
+            out.write_all(socket_unit(name.as_deref(), &herd)?.as_bytes())
+        }
         PrintCommand::Logrotate => out.write_all(LOGROTATE.as_bytes()),
         PrintCommand::Containerfile => out.write_all(CONTAINERFILE.as_bytes()),
         PrintCommand::Kubernetes => out.write_all(KUBERNETES.as_bytes()),
@@ -34,6 +40,21 @@ pub fn print(out: &mut impl Write, what: PrintCommand) -> Result<Exit, Failure> 
     };
     written.and_then(|()| out.flush()).map_err(|error| Failure::of_output(&error))?;
     Ok(Exit::Success)
+}
+
+/// The unit with the addresses of this server, or with the usual ones.
+fn socket_unit(name: Option<&str>, flags: &HerdFlags) -> Result<String, Failure> {
+    let Some(name) = name else { return Ok(SOCKET.to_owned()) };
+    let selector = flags.which();
+    let (herd, settings) = selector.herd(Some(name))?;
+    let config = configure(name, herd, settings, &selector, Overrides::default())?;
+    let ports = [config.client_address, config.peer_address].into_iter().chain(config.operators);
+    let mut listen = Some(ports.map(|port| format!("ListenStream={port}\n")).collect::<String>());
+    let lines = SOCKET.lines().map(|line| match line.starts_with("ListenStream=") {
+        true => listen.take().unwrap_or_default(),
+        false => format!("{line}\n"),
+    });
+    Ok(lines.collect::<String>().replace("%i", name))
 }
 
 /// The page of a command: `herd journal check` is `herd-journal-check(1)`.

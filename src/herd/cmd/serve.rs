@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use herd::config::Config;
 use herd::logging;
-use herd::reactor::{self, DrainPhase, Ended, Reactor, StartError};
+use herd::reactor::{self, DrainPhase, Ended, Passed, Reactor, StartError};
 use herd::run_dir::RunDir;
 
 use super::exit::{Exit, Failure};
@@ -19,6 +19,8 @@ const LOG_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Runs one server until it is told to stop.
 pub fn serve(config: Config, out: &mut impl Write) -> Result<Exit, Failure> {
+    // Before any other descriptor is opened.
+    let passed = Passed::from_env();
     let run_dir = RunDir::new(config.run_dir.clone()).with_mode(config.run_dir_mode);
     let port = config.client_address.port();
     let (claim, rival) = run_dir.claim_beside(&config.name, port)?;
@@ -32,7 +34,7 @@ pub fn serve(config: Config, out: &mut impl Write) -> Result<Exit, Failure> {
     let log = logging::start(&config.log.dir, &called, config.log.level, config.log.mode)?;
     let greeting = serving(&config, &called);
     let claim = Rc::new(RefCell::new(claim));
-    let ran = match (Reactor::start(config, admin_path, log.clone()), rival) {
+    let ran = match (Reactor::start(config, admin_path, log.clone(), passed), rival) {
         (Ok(mut reactor), _) => {
             let claim = Rc::clone(&claim);
             reactor.when_stopping(Box::new(move |phase| {

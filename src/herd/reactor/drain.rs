@@ -139,9 +139,9 @@ impl Reactor {
         self.wheel.start(self.now.monotonic + self.config.limits.drain, Due::DrainOver);
         self.tell(Input::Draining);
         self.close_client_door();
-        self.slots.remove_listener(self.doors.peer);
+        self.close_door(self.doors.peer);
         if let Some(operators) = self.doors.operators {
-            self.slots.remove_listener(operators);
+            self.close_door(operators);
         }
         for conn in self.slots.names() {
             self.dismiss(conn);
@@ -150,7 +150,13 @@ impl Reactor {
 
     pub(super) fn close_client_door(&mut self) {
         if let Some(door) = self.doors.client.take() {
-            self.slots.remove_listener(door);
+            self.close_door(door);
+        }
+    }
+
+    fn close_door(&mut self, slot: usize) {
+        if let Some(listener) = self.slots.remove_listener(slot) {
+            listener.close(self.poll.registry());
         }
     }
 

@@ -99,6 +99,15 @@ impl Listener {
         }
     }
 
+    /// Nothing is heard of it any more, though others may hold the same socket.
+    pub fn close(mut self, registry: &Registry) {
+        // It fails for one that was never registered, of which nothing is heard either.
+        let _ = match &mut self.socket {
+            Socket::Tcp(socket) => registry.deregister(socket),
+            Socket::Unix(socket) => registry.deregister(socket),
+        };
+    }
+
     pub fn accept(&mut self, now: Moment) -> Accepted {
         loop {
             let accepted = match &self.socket {

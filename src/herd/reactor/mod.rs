@@ -48,6 +48,7 @@ mod notes;
 mod operators;
 mod other_protocols;
 mod outbound;
+mod passed;
 mod question_queue;
 mod questions;
 mod routes;
@@ -94,6 +95,7 @@ use worker_threads::{CompletionSender, Completions};
 
 pub use drain::Ended;
 pub use lame_duck::DrainPhase;
+pub use passed::Passed;
 pub use start::{StartError, outlive_full_files};
 
 /// Events of one turn; the kernel keeps the rest for the next.

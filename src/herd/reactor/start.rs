@@ -23,6 +23,7 @@ use super::journal::Keeping;
 use super::lame_duck::DrainPhase;
 use super::listener::Listener;
 use super::newcomers::Newcomers;
+use super::passed::Passed;
 use super::question_queue::Asked;
 use super::questions::Places;
 use super::routes::Routes;
@@ -65,6 +66,8 @@ pub enum StartError {
     Taken { address: SocketAddr, whose: &'static str },
     /// The address is not one of this machine, or needs rights that the process lacks.
     CannotListen { address: SocketAddr, whose: &'static str, error: io::Error },
+    /// What has started the server has opened sockets for it that it has no use for.
+    Passed { strange: Vec<String>, ports: Vec<String> },
     /// The admin socket cannot be made.
     AdminSocket { path: PathBuf, error: io::Error },
     /// The trace cannot be written there.
@@ -94,6 +97,13 @@ impl fmt::Display for StartError {
                      this machine and a port above 1023"
                 )
             }
+            StartError::Passed { strange, ports } => write!(
+                f,
+                "this server was passed {}, but its ports are {}; correct ListenStream= in the \
+                 .socket unit, or herd.toml",
+                strange.join(" and "),
+                ports.join(", ")
+            ),
             StartError::AdminSocket { path, error } => write!(
                 f,
                 "cannot create the admin socket {}: {error}; choose another place with --run-dir",
@@ -124,9 +134,10 @@ impl std::error::Error for StartError {
             | StartError::Trace { error, .. }
             | StartError::System(_, error) => Some(error),
             StartError::Journal(error) => Some(error),
-            StartError::Taken { .. } | StartError::Places(_) | StartError::Descriptors { .. } => {
-                None
-            }
+            StartError::Taken { .. }
+            | StartError::Passed { .. }
+            | StartError::Places(_)
+            | StartError::Descriptors { .. } => None,
         }
     }
 }
@@ -151,7 +162,8 @@ pub fn outlive_full_files() -> io::Result<()> {
 }
 
 impl Reactor {
-    /// Binds, registers and starts everything. When it returns, clients can connect.
+    /// Binds, registers and starts everything. When it returns, clients can connect. Ports that were
+    /// `passed` are not bound.
     ///
     /// `admin_path` is where the admin socket will be; anything that lies there is a leftover,
     /// because the caller holds the lock of the run directory.
@@ -159,12 +171,13 @@ impl Reactor {
         config: Config,
         admin_path: PathBuf,
         log: LogHandle,
+        passed: Passed,
     ) -> Result<Reactor, StartError> {
         let shares = Shares::claim(&config)?;
         let mut clocks = Clocks::new();
         let poll = Poll::new().map_err(|error| StartError::System("the event queue", error))?;
         let mut slots = Slots::new();
-        let doors = open_doors(&config, &poll, &mut slots, admin_path)?;
+        let doors = open_doors(&config, &poll, &mut slots, admin_path, passed)?;
         let signals = watch_signals(&poll)?;
         let (completion_sender, completions) = make_completions(&poll)?;
         let places = open_places(&config, &completion_sender)?;
@@ -242,10 +255,17 @@ fn open_doors(
     poll: &Poll,
     slots: &mut Slots,
     admin_path: PathBuf,
+    mut passed: Passed,
 ) -> Result<Doors, StartError> {
-    let client = listen(config.client_address, "client")?;
-    let peer = listen(config.peer_address, "peer")?;
-    let operators = config.operators.map(|address| listen(address, "operators'")).transpose()?;
+    let ports = [config.client_address, config.peer_address].into_iter().chain(config.operators);
+    passed.check(&Vec::from_iter(ports))?;
+    let mut open = |address, whose| match passed.take(address) {
+        Some(listener) => take_over(listener, address, whose),
+        None => listen(address, whose),
+    };
+    let client = open(config.client_address, "client")?;
+    let peer = open(config.peer_address, "peer")?;
+    let operators = config.operators.map(|address| open(address, "operators'")).transpose()?;
     // The path is ours by the lock of the run directory; a crash leaves the file behind.
     let _ = fs::remove_file(&admin_path);
     let admin = UnixListener::bind(&admin_path)
@@ -280,6 +300,18 @@ fn listen(address: SocketAddr, whose: &'static str) -> Result<TcpListener, Start
     // Listening again sets the backlog anew (listen(2)). A system that allows less takes less.
     let _ = socket2::SockRef::from(&listener).listen(BACKLOG);
     Ok(listener)
+}
+
+/// Serves a listener that was passed. Its backlog is the affair of whoever has opened it.
+fn take_over(
+    listener: std::net::TcpListener,
+    address: SocketAddr,
+    whose: &'static str,
+) -> Result<TcpListener, StartError> {
+    let failed = |error| StartError::CannotListen { address, whose, error };
+    listener.set_nonblocking(true).map_err(failed)?;
+    let _ = socket2::SockRef::from(&listener).set_tcp_nodelay(true);
+    Ok(TcpListener::from_std(listener))
 }
 
 fn watch_signals(poll: &Poll) -> Result<Signals, StartError> {

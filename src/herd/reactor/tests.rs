@@ -32,7 +32,7 @@ pub(super) fn reactor(dir: &std::path::Path) -> (Reactor, [SocketAddr; 2]) {
         (config.client_address, config.peer_address) = (clients, peers);
         config.operators = Some(operators);
         let log = logging::start(dir, "Bailey", LevelFilter::Off, 0o640).unwrap();
-        match Reactor::start(config.clone(), dir.join("sock"), log) {
+        match Reactor::start(config.clone(), dir.join("sock"), log, Passed::default()) {
             Ok(reactor) => return (reactor, [clients, peers]),
             Err(StartError::Taken { .. }) => {}
             Err(error) => panic!("{error}"),

@@ -3,12 +3,22 @@
 use clap::{CommandFactory, Subcommand};
 use clap_complete::Shell;
 
-use super::Cli;
+use herd::config::herd::parse_name;
+
+use super::{Cli, HerdFlags};
 
 #[derive(Debug, Subcommand)]
 pub enum PrintCommand {
     /// A unit of systemd, herd@.service; the instance is the server's name
     Systemd,
+    /// A unit that has systemd hold the ports of a server over its restarts
+    Socket {
+        /// The server whose addresses are in it [default: the usual ports, herd@.socket]
+        #[arg(value_parser = parse_name)]
+        name: Option<String>,
+        #[command(flatten)]
+        herd: HerdFlags,
+    },
     /// What /etc/logrotate.d wants for servers that systemd runs
     Logrotate,
     /// A Containerfile for the binary of `cargo build --release`
