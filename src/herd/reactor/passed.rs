@@ -6,9 +6,9 @@
 //! all. What is the address of no port of ours is a mistake of the operator's, and served by nobody
 //! if it were kept.
 //!
-//! The far end of the deal: a listener that is closed here lives on there. So it is never shut down,
-//! and the queue must be told that it is not ours any more: epoll watches the socket behind a
-//! descriptor, whoever else holds it.
+//! A listener that is closed here lives on there. So it is never shut down, and the queue must be
+//! told that it is not ours any more: epoll watches the socket behind a descriptor, whoever else
+//! holds it.
 
 use std::env;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};

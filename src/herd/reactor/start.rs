@@ -162,8 +162,8 @@ pub fn outlive_full_files() -> io::Result<()> {
 }
 
 impl Reactor {
-    /// Binds, registers and starts everything. When it returns, clients can connect. Ports that were
-    /// `passed` are not bound.
+    /// Binds, registers and starts everything. When it returns, clients can connect. Ports that
+    /// were `passed` are not bound.
     ///
     /// `admin_path` is where the admin socket will be; anything that lies there is a leftover,
     /// because the caller holds the lock of the run directory.
