@@ -72,6 +72,7 @@ fn other_value(knob: &Knob, key_file: &Path) -> String {
             "answers.stale_reply" => "stored",
             "run_dir_mode" | "log.mode" => "0700",
             "log.level" => "warn",
+            "log.format" => "json",
             name => panic!("{name} needs another word here"),
         }
         .to_owned(),

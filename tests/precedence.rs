@@ -104,6 +104,18 @@ const KNOBS: &[Knob] = &[
         shown: ["log, warn", "log, error", "log, off", "log, traffic"],
     },
     Knob {
+        flag: "log-format",
+        file: ["", "[log]\nformat = \"{}\""],
+        values: ["json", "text", "json"],
+        shown: ["traffic, json\n", "traffic\n", "traffic, json\n", "traffic\n"],
+    },
+    Knob {
+        flag: "log-format",
+        file: ["", "[log]\nformat = \"{}\""],
+        values: ["text", "json", "text"],
+        shown: ["traffic\n", "traffic, json\n", "traffic\n", "traffic\n"],
+    },
+    Knob {
         flag: "run-dir",
         file: ["run_dir = \"{}\"", ""],
         values: ["of/flag", "of/variable", "of/file"],

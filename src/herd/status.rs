@@ -7,6 +7,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use log::LevelFilter;
 use serde::{Deserialize, Serialize};
 
 /// The line that asks for a [`Status`].
@@ -25,6 +26,8 @@ pub enum Order {
     Compact,
     /// Remove no file of the journal for so long; `None`: remove files again.
     Hold(Option<Duration>),
+    /// Log so much, for so long or for good.
+    LogLevel { level: LevelFilter, time: Option<Duration> },
 }
 
 /// A sentence: what a server does now, or why it does not.
@@ -38,7 +41,14 @@ pub enum Outcome {
 impl Order {
     /// What is said to the admin socket, without a newline.
     pub fn parse(line: &[u8]) -> Option<Order> {
-        match std::str::from_utf8(line).ok()? {
+        let line = std::str::from_utf8(line).ok()?;
+        if let Some(wanted) = line.strip_prefix("log-level ") {
+            let (level, time) = wanted.split_once(' ').unzip();
+            let time = time.map(str::parse).transpose().ok()?.map(Duration::from_millis);
+            let level = level.unwrap_or(wanted).parse().ok()?;
+            return Some(Order::LogLevel { level, time });
+        }
+        match line {
             "drain" => Some(Order::Drain),
             "journal compact" => Some(Order::Compact),
             "journal hold off" => Some(Order::Hold(None)),
@@ -57,6 +67,10 @@ impl fmt::Display for Order {
             Order::Compact => f.write_str("journal compact"),
             Order::Hold(None) => f.write_str("journal hold off"),
             Order::Hold(Some(time)) => write!(f, "journal hold {}", time.as_millis()),
+            Order::LogLevel { level, time } => {
+                write!(f, "log-level {level}")?;
+                time.map_or(Ok(()), |time| write!(f, " {}", time.as_millis()))
+            }
         }
     }
 }

@@ -183,7 +183,6 @@ const KEEPERS: &[(&str, &[&str])] = &[
     ("prometheus_client", &["src/herd/metrics.rs"]),
     ("kiddo", &["src/herd/places/"]),
     ("flate2", &["src/herd/places/"]),
-    ("simplelog", &["src/herd/logging/"]),
     ("toml", &["src/herd/config/"]),
     ("clap", &["src/herd/cmd/flags.rs", "src/herd/cmd/flags/"]),
 ];

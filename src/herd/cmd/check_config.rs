@@ -9,8 +9,9 @@ use std::time::Duration;
 use herd::config::HerdSelector;
 use herd::config::herd::Member;
 use herd::config::layers::guard;
+use herd::config::log_settings::{LogFormat, show_level};
 use herd::config::outgoing;
-use herd::config::settings::{knobs, show_keep, show_level};
+use herd::config::settings::{knobs, show_keep};
 use herd::config::units::show_duration;
 use herd::config::url::shown;
 use herd::config::{
@@ -122,6 +123,7 @@ pub fn write_config(out: &mut impl Write, config: &Config, settings: &Settings) 
     let budget = budget.map(|calls| format!(", {} a day", count(calls, "call")));
     let places = places + &budget.unwrap_or_default();
     let level = show_level(config.log.level);
+    let format = if config.log.format == LogFormat::Json { ", json" } else { "" };
     let journal = config.journal.keep.map_or("no journal".to_owned(), |_| {
         format!("{}, in {}", show_keep(config.journal.keep), config.journal.dir.display())
     });
@@ -149,7 +151,7 @@ pub fn write_config(out: &mut impl Write, config: &Config, settings: &Settings) 
         ["waits for a line's end", &format!("{:?}", config.limits.timeouts.partial_line)],
         ["looks before it sleeps", &format!("{} µs", config.limits.spin_us)],
         ["grace, lame duck, drain", &stop_times],
-        ["log", &format!("{}, {level}", config.log.dir.display())],
+        ["log", &format!("{}, {level}{format}", config.log.dir.display())],
         ["journal", &journal],
         ["trace", &config.trace.as_ref().map_or("none".into(), |path| path.display().to_string())],
         ["run directory", &config.run_dir.display().to_string()],

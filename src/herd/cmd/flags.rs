@@ -37,7 +37,8 @@ pub use knobs::KnobFlags;
 pub use lab::LabFlags;
 pub use print::{PrintCommand, definition};
 pub use running::{
-    LogsFlags, PlaceFlags, RunningFlags, StartFlags, StatusFlags, TopFlags, WhoseFlags,
+    LogLevelFlags, LogsFlags, PlaceFlags, RunningFlags, StartFlags, StatusFlags, TopFlags,
+    WhoseFlags,
 };
 pub use sim::{MutantsFlags, SimFlags};
 pub use trace::TraceCommand;
@@ -107,6 +108,8 @@ pub enum Command {
     Reload(RunningFlags),
     /// Print the ends of the servers' logs
     Logs(LogsFlags),
+    /// Have a running server log more or less, until it is told otherwise or for a while
+    LogLevel(LogLevelFlags),
     /// Check what `serve` with the same flags would run, and describe it
     CheckConfig {
         /// One server, whose addresses and keys are checked too

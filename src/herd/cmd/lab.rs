@@ -7,7 +7,7 @@ use log::LevelFilter;
 use ureq::Agent;
 use ureq::unversioned::transport::DefaultConnector;
 
-use herd::logging;
+use herd::logging::{self, LogSettings};
 use herd::places::resolver::CachingResolver;
 use herd_teach::lab::{self, House};
 
@@ -19,7 +19,14 @@ const LOG_TIMEOUT: Duration = Duration::from_secs(1);
 
 const HOUSE: House = House {
     start_log: |dir| {
-        let log = logging::start(dir, "lab", LevelFilter::Info, 0o640);
+        let log = logging::start(&LogSettings {
+            dir,
+            server: "lab",
+            level: LevelFilter::Info,
+            is_json: false,
+            mode: 0o640,
+            size_max: u64::MAX,
+        });
         let log = log.map_err(|error| io::Error::other(error.to_string()))?;
         Ok(Box::new(move || log.close(LOG_TIMEOUT)))
     },

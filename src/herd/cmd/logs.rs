@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process;
 
 use herd::config::HerdSelector;
+use herd::logging::STDERR;
 
 use super::exit::{Exit, Failure};
 
@@ -16,6 +17,11 @@ const LOG_LINES: &str = "50";
 /// # Errors
 /// There are no such logs, or there is no `tail`.
 pub fn logs(dir: &Path, names: &[String], herd: &[String], follow: bool) -> Failure {
+    if dir == Path::new(STDERR) {
+        let message = "the logs go to stderr (log.dir is -): ask what runs the servers, as in \
+                       `journalctl -u 'herd@*'`";
+        return Failure::new(Exit::Failed, message);
+    }
     let file = |name: &String| dir.join(format!("{name}.log"));
     let there = |path: &PathBuf| path.is_file();
     let files: Vec<PathBuf> = match names {

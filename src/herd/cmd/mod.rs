@@ -12,6 +12,7 @@ mod here;
 mod journal;
 mod keygen;
 mod lab;
+mod log_level;
 mod logs;
 mod mutants;
 mod over_http;
@@ -66,6 +67,7 @@ pub fn run(command: Command) -> Result<Exit, Failure> {
         Command::Reload(flags) => {
             return reload::reload(&mut out, &found(flags.place), &flags.names);
         }
+        Command::LogLevel(flags) => return log_level::log_level(&mut out, flags),
         Command::Logs(flags) => {
             let (dir, herd) = logs::log_dir(&flags.herd.which(), flags.log_dir)?;
             return Err(logs::logs(&dir, &flags.names, &herd, flags.follow));

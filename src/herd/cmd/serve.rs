@@ -2,12 +2,14 @@
 
 use std::cell::RefCell;
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 use std::process;
 use std::rc::Rc;
 use std::time::Duration;
 
 use herd::config::Config;
-use herd::logging;
+use herd::config::log_settings::LogFormat;
+use herd::logging::{self, LogSettings, STDERR};
 use herd::reactor::{self, DrainPhase, Ended, Passed, Reactor, StartError};
 use herd::run_dir::RunDir;
 
@@ -31,7 +33,14 @@ pub fn serve(config: Config, out: &mut impl Write) -> Result<Exit, Failure> {
     reactor::outlive_full_files().map_err(|error| {
         Failure::new(Exit::System, format!("cannot set up the signals: {error}"))
     })?;
-    let log = logging::start(&config.log.dir, &called, config.log.level, config.log.mode)?;
+    let log = logging::start(&LogSettings {
+        dir: &config.log.dir,
+        server: &called,
+        level: config.log.level,
+        is_json: config.log.format == LogFormat::Json,
+        mode: config.log.mode,
+        size_max: config.log.size_max as u64,
+    })?;
     let greeting = serving(&config, &called);
     let claim = Rc::new(RefCell::new(claim));
     let ran = match (Reactor::start(config, admin_path, log.clone(), passed), rival) {
@@ -82,6 +91,7 @@ fn serving(config: &Config, called: &str) -> String {
     };
     let log = match config.log.level {
         log::LevelFilter::Off => "no log".to_owned(),
+        _ if config.log.dir == Path::new(STDERR) => "log on stderr".to_owned(),
         _ => format!("log {}", config.log.dir.join(format!("{called}.log")).display()),
     };
     let (clients, peers) = (config.client_address, config.peer_address);

@@ -22,7 +22,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::exit::{Exit, Failure};
 use herd::config::{Config, ConfigError};
-use herd::logging;
+use herd::logging::{self, STDERR};
 use herd::places::Supply;
 use herd::run_dir::RunDir;
 use herd::status::{PeerState, Status};
@@ -181,6 +181,11 @@ pub fn make_dirs(plan: &Plan, flags: &StartFlags) -> Result<(), Failure> {
             run_dir.display()
         );
         return Err(Failure::new(Exit::NotAllowed, message));
+    }
+    if plan.configs.iter().any(|config| config.log.dir == Path::new(STDERR)) {
+        let message = "a server in the background has no stderr that anybody reads: give `start` \
+                       a log directory, as with --log-dir log, or run `herd serve`";
+        return Err(ConfigError::new(message).into());
     }
     for config in &plan.configs {
         logging::make_dir(&config.log.dir, config.log.mode).map_err(|error| {

@@ -36,7 +36,7 @@ const PAGE: &str = "\
 # Settings
 
 Everything that can be set in a herd.toml. This page is written from the declarations in
-`limits.rs`, `places.rs` and `settings.rs` beside it, and a test compares it with them. `herd
+`limits.rs`, `log_settings.rs`, `places.rs` and `settings.rs` beside it; a test compares it. `herd
 example-config` prints a herd.toml with all of it, and `herd check-config` shows what a server would
 run with. A flag beats its variable, which beats herd.toml, which beats the default.
 

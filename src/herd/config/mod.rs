@@ -20,6 +20,7 @@ pub mod key;
 pub mod knob;
 pub mod layers;
 pub mod limits;
+pub mod log_settings;
 pub mod outgoing;
 pub mod places;
 pub mod presets;
@@ -43,9 +44,10 @@ pub use herd::{Herd, OperatorsDoor};
 pub use herd_key::HerdKey;
 pub use key::Secret;
 pub use limits::Limits;
+pub use log_settings::Log;
 pub use places::{Places, PlacesSource};
 pub use selector::HerdSelector;
-pub use settings::{Answers, Journal, Log, Settings};
+pub use settings::{Answers, Journal, Settings};
 pub use shape::PlainShape;
 
 /// Everything one server process needs to know, checked and complete.

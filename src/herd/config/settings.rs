@@ -7,7 +7,8 @@ use std::time::Duration;
 use log::LevelFilter;
 
 use super::knob::{Flag, Kind, Knob, count, path, some_path, switch};
-use super::{ConfigError, HerdKey, Limits, Places, StaleReply, limits, places};
+use super::log_settings::{Log, LogFormat};
+use super::{ConfigError, HerdKey, Limits, Places, StaleReply, limits, log_settings, places};
 use herd_core::journal::breaker::WhenBroken;
 use herd_core::journal::keeper::Keep;
 
@@ -52,17 +53,6 @@ pub struct Answers {
     pub close_after_reply: bool,
 }
 
-/// What is written to the log, and where: the section `[log]`.
-#[derive(Clone, Debug)]
-pub struct Log {
-    /// Holds one file for each server.
-    pub dir: PathBuf,
-    /// `Info` logs connections and peers coming and going, `Debug` every line in and out as well.
-    pub level: LevelFilter,
-    /// Permissions of the files.
-    pub mode: u32,
-}
-
 /// A section of herd.toml.
 pub struct Section {
     /// Empty for what stands above the first one.
@@ -77,7 +67,7 @@ pub const SECTIONS: [Section; 6] = [
     Section { name: "", about: "", knobs: HERD },
     Section { name: "answers", about: "", knobs: ANSWERS },
     Section { name: "places", about: "", knobs: places::KNOBS },
-    Section { name: "log", about: "", knobs: LOG },
+    Section { name: "log", about: "", knobs: log_settings::KNOBS },
     Section { name: "journal", about: "", knobs: JOURNAL },
     Section {
         name: "limits",
@@ -112,7 +102,9 @@ impl Settings {
     /// Puts what has no other place below `home`.
     pub fn live_in(&mut self, home: &Path) {
         for dir in [&mut self.log.dir, &mut self.run_dir, &mut self.journal.dir] {
-            *dir = home.join(&*dir);
+            if *dir != Path::new("-") {
+                *dir = home.join(&*dir);
+            }
         }
     }
 
@@ -155,7 +147,13 @@ impl Default for Settings {
             run_dir_mode: 0,
             answers: Answers::default(),
             places: Places::default(),
-            log: Log { dir: PathBuf::new(), level: LevelFilter::Off, mode: 0 },
+            log: Log {
+                dir: PathBuf::new(),
+                level: LevelFilter::Off,
+                mode: 0,
+                format: LogFormat::Text,
+                size_max: 0,
+            },
             journal: Journal {
                 keep: None,
                 dir: PathBuf::new(),
@@ -178,34 +176,6 @@ const KEEP: &str = "off";
 
 /// Who may lose more than a minute needs no journal.
 const SYNC_EVERY_MAX: Duration = Duration::from_secs(60);
-
-/// A log level by its own name or by what it adds: `events` or `traffic`.
-///
-/// # Errors
-/// A message that lists the levels.
-fn parse_level(text: &str) -> Result<LevelFilter, String> {
-    match text {
-        "off" => Ok(LevelFilter::Off),
-        "error" => Ok(LevelFilter::Error),
-        "warn" => Ok(LevelFilter::Warn),
-        "info" | "events" => Ok(LevelFilter::Info),
-        "debug" | "traffic" => Ok(LevelFilter::Debug),
-        "trace" => Ok(LevelFilter::Trace),
-        _ => Err(format!(
-            "`{text}` is no log level: write off, error, warn, info (or events), \
-             debug (or traffic) or trace"
-        )),
-    }
-}
-
-/// A level by what it adds, where it has such a name.
-pub fn show_level(level: LevelFilter) -> String {
-    match level {
-        LevelFilter::Info => "events".to_owned(),
-        LevelFilter::Debug => "traffic".to_owned(),
-        level => level.to_string().to_lowercase(),
-    }
-}
 
 /// What an answer waits for: `off`, `written` or `synced`.
 ///
@@ -252,7 +222,7 @@ pub fn show_when_broken(when_broken: WhenBroken) -> String {
 }
 
 /// Permissions as chmod(1) takes them: `0640`.
-fn parse_mode(text: &str) -> Result<u32, String> {
+pub fn parse_mode(text: &str) -> Result<u32, String> {
     let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777);
     // Without these, the server itself could not use what it has made.
     mode.filter(|mode| mode & 0o600 == 0o600).ok_or_else(|| {
@@ -349,53 +319,6 @@ const ANSWERS: &[Knob] = &[
         })
         .means("Hang up after the first answer, as some course servers do.")
         .because("A client that has more to say need not connect again."),
-];
-
-/// What the section `[log]` may say.
-const LOG: &[Knob] = &[
-    path("log.dir", |s| &mut s.log.dir, "log")
-        .flag(Flag {
-            long: "log-dir",
-            variable: "HERD_LOG_DIR",
-            value: "DIR",
-            help: "Directory of the log files",
-        })
-        .means(
-            "Holds a file for each server, Hill.log and so on: in HERD_HOME if that is set, \
-             else in the directory in which a command is started.",
-        )
-        .because("It lies beside herd.toml, and needs no rights that the operator lacks."),
-    Knob::new(
-        "log.mode",
-        Kind::Word {
-            set: |s, text| parse_mode(text).map(|mode| s.log.mode = mode),
-            show: |s| format!("{:04o}", s.log.mode),
-            words: "0600 to 0777",
-        },
-        "0640",
-    )
-    .means("Permissions of the files.")
-    .because("They hold where clients are: their owner writes them, his group may read them."),
-    Knob::new(
-        "log.level",
-        Kind::Word {
-            set: |s, text| parse_level(text).map(|level| s.log.level = level),
-            show: |s| show_level(s.log.level),
-            words: "off, error, warn, info (or events), debug (or traffic) or trace",
-        },
-        "traffic",
-    )
-    .flag(Flag {
-        long: "log-level",
-        variable: "HERD_LOG_LEVEL",
-        value: "LEVEL",
-        help: "How much to log: off, error, warn, info (or events), debug (or traffic), trace",
-    })
-    .means(
-        "How much to log: events are connections and peers that come and go, traffic is \
-             every line in and out as well.",
-    )
-    .because("The course wants every line in the log."),
 ];
 
 /// What the section `[journal]` may say.

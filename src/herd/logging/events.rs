@@ -3,6 +3,8 @@
 //! behind a colon is for people: details, or what an operator can do. The table is in
 //! `PRODUCTION.md`.
 
+mod members;
+
 use std::fmt::{self, Display};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -10,7 +12,7 @@ use std::time::Duration;
 
 use herd_core::names::{ConnId, ConnKind};
 use herd_core::session::CloseReason;
-use log::Level;
+use log::{Level, Record};
 
 /// Something that an operator may want to know.
 pub enum Event<'a> {
@@ -45,6 +47,11 @@ pub enum Event<'a> {
     },
     Stopped,
     LogReopened,
+    /// An operator wants so much logged, or no longer does.
+    LogLevel {
+        level: &'a str,
+        time: Option<Duration>,
+    },
     Connected {
         conn: ConnId,
         from: Option<SocketAddr>,
@@ -188,7 +195,13 @@ pub enum Event<'a> {
 impl Event<'_> {
     /// Writes it into the log.
     pub fn log(&self) {
-        log::log!(self.level(), "{self}");
+        let level = self.level();
+        if level <= log::max_level() {
+            let target = module_path!();
+            let mut about = Record::builder();
+            about.level(level).target(target).key_values(self);
+            log::logger().log(&about.args(format_args!("{self}")).build());
+        }
     }
 
     fn level(&self) -> Level {
@@ -208,6 +221,7 @@ impl Event<'_> {
             | Event::NotHandedOver { .. }
             | Event::Stopped
             | Event::LogReopened
+            | Event::LogLevel { .. }
             | Event::Connected { .. }
             | Event::Closed { .. }
             | Event::LineTimeout { .. }
@@ -263,6 +277,10 @@ impl Display for Event<'_> {
             Event::ReportsAtRisk { warning } => write!(f, "reports at risk: {warning}"),
             Event::Stopped => write!(f, "server stopped"),
             Event::LogReopened => write!(f, "log reopened"),
+            Event::LogLevel { level, time } => {
+                write!(f, "log level to={level}")?;
+                time.map_or(Ok(()), |time| write!(f, " ms={}", time.as_millis()))
+            }
             Event::Connected { conn, from } => {
                 write!(f, "{} connected conn={conn}", kind(conn))?;
                 from.map_or(Ok(()), |from| write!(f, " from={from}"))
@@ -436,9 +454,9 @@ mod tests {
         }
         let texts = source.split("write!(").skip(1).filter_map(|part| part.split('"').nth(1));
         for text in texts.filter(|text| !text.starts_with(['{', ' '])) {
-            let words = text.split(' ').take_while(|word| !word.contains(['=', '{']));
+            let name = text.split(':').next().unwrap();
+            let words = name.split(' ').take_while(|word| !word.contains(['=', '{']));
             let name = words.collect::<Vec<_>>().join(" ");
-            let name = name.trim_end_matches(':');
             assert!(table.contains(&format!("`{name}`")), "{name}");
         }
     }

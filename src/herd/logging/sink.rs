@@ -1,26 +1,27 @@
-//! What the loop touches of the log: the sink that simplelog writes to, and the queue behind it.
+//! What the loop touches of the log: the sink that events go to, and the queue behind it.
 //!
-//! simplelog hands over a record of an event in about a dozen small pieces; `LogSink` gathers them,
-//! and copies a finished line to the `LogQueue`, under a lock that is never held longer. Lines of
-//! clients and peers are put there as they came, all of one read or one answer at a time. The
-//! `Writer`, in the file of that name, swaps the full queue for its empty one, makes text of what
-//! is not yet text, and gives it to the disk:
+//! `LogSink` makes a line of an event and copies it to the `LogQueue`, under a lock that is never
+//! held longer. Lines of clients and peers are put there as they came, all of one read or one
+//! answer at a time. The `Writer`, in the file of that name, swaps the full queue for its empty
+//! one, makes text of what is not yet text, and gives it to the disk:
 //!
 //! ```text
-//!   loop ──pieces──▶ LogSink.line ──lines──▶ [ LogQueue.entries ]
-//!     └───────────bytes as they came───────────▲    ⇅ swap
+//!   loop ──events──▶ LogSink ──lines──▶ [ LogQueue.entries ]
+//!     └─────────bytes as they came────────▲    ⇅ swap
 //!           disk ◀──write(2)── [ batch ] ◀──text── [ Writer.taken ]
 //! ```
 //!
 //! While the disk is stuck the queue fills; what no longer fits is dropped whole, and its lines are
 //! counted. It knows nothing of levels, nor of files.
 
-use std::io::{self, Write};
 use std::mem;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use log::{Log, Metadata, Record};
 
 use super::entries::{self, Entries, Reader, What};
+use super::form::{Form, Stamp};
 
 /// Bytes that may wait for the writer: some ten thousand lines, and a busy loop's of 20 ms.
 pub(super) const QUEUE_BYTES_MAX: usize = 4 << 20;
@@ -30,34 +31,43 @@ const QUEUE_BYTES_URGENT: usize = QUEUE_BYTES_MAX / 2;
 
 const UNPOISONED: &str = "nobody panics while holding the queue";
 
-/// The `io::Write` that simplelog writes to: gathers pieces until a piece ends a line.
+/// The `Log` that events go to: spells a record, and puts the line into the queue.
 ///
-/// Bound: one record. Writing never fails and never waits for the disk.
+/// Only records of our own crates pass: the trace level of ureq and rustls shows URLs, and a URL
+/// may hold the operator's key.
 pub(super) struct LogSink {
-    line: Vec<u8>,
+    form: Form,
+    stamp: Mutex<Stamp>,
     queue: Arc<LogQueue>,
 }
 
 impl LogSink {
-    pub(super) fn new(queue: Arc<LogQueue>) -> LogSink {
-        LogSink { line: Vec::new(), queue }
+    pub(super) fn new(form: Form, queue: Arc<LogQueue>) -> LogSink {
+        LogSink { form, stamp: Mutex::default(), queue }
     }
 }
 
-impl Write for LogSink {
-    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
-        self.line.extend_from_slice(piece);
-        if piece.ends_with(b"\n") {
-            self.queue.push(What::Text, &self.line);
-            self.line.clear();
+impl Log for LogSink {
+    fn enabled(&self, about: &Metadata<'_>) -> bool {
+        about.level() <= log::max_level() && about.target().starts_with(env!("CARGO_PKG_NAME"))
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if self.enabled(record.metadata()) {
+            let mut stamp = self.stamp.lock().expect(UNPOISONED);
+            // Read under the lock, so that stamps of two threads have the order of their lines.
+            let line = self.form.spell(record, now(), &mut stamp);
+            self.queue.push(What::Text, &line);
         }
-        Ok(piece.len())
     }
 
     /// Does nothing: waiting for the disk is exactly what this sink is there to avoid.
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+    fn flush(&self) {}
+}
+
+/// Since the Unix epoch; nothing by a clock that says an earlier time.
+pub(super) fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 /// What the loop and the writer share.
@@ -76,6 +86,8 @@ struct State {
     missing: u64,
     /// Lines dropped since the start.
     dropped: u64,
+    /// Lines that the writer has made since the start.
+    spelled: u64,
     reopen_ordered: bool,
     close_ordered: bool,
 }
@@ -107,6 +119,7 @@ impl LogQueue {
             writer: WriterState::Busy,
             missing: 0,
             dropped: 0,
+            spelled: 0,
             reopen_ordered: false,
             close_ordered: false,
         };
@@ -123,6 +136,11 @@ impl LogQueue {
     /// Lines that never reached the disk because there was no room for them.
     pub(super) fn dropped(&self) -> u64 {
         self.lock().dropped
+    }
+
+    /// Lines that the writer has made for the disk, but for those of the last milliseconds.
+    pub(super) fn spelled(&self) -> u64 {
+        self.lock().spelled
     }
 
     /// Has the writer empty the queue and end, and waits for that, `timeout` at most.
@@ -191,9 +209,10 @@ impl LogQueue {
     }
 
     /// Swaps what the queue holds for what the writer has done with, and hands over the orders. A
-    /// writer that `has_work` left takes the orders only.
-    pub(super) fn take(&self, taken: &mut Reader, has_work: bool) -> Orders {
+    /// writer that `has_work` left takes the orders only. It has made `spelled` lines so far.
+    pub(super) fn take(&self, taken: &mut Reader, has_work: bool, spelled: u64) -> Orders {
         let mut state = self.lock();
+        state.spelled = spelled;
         let mut missing = 0;
         if !has_work {
             taken.swap(&mut state.entries);

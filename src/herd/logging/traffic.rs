@@ -1,80 +1,66 @@
 //! What lines of clients and peers look like in the log. The writer thread makes them, of bytes
 //! that the loop has copied: to spell a line costs more than the work that it describes.
 //!
-//! Text from strangers is escaped before it reaches a terminal, and a long line is cut. An answer's
-//! JSON becomes one record, without its line breaks and indents.
+//! Text from strangers is escaped before it reaches a terminal. As text, a long line is cut, and an
+//! answer's JSON becomes one record, without its line breaks and indents. In JSON a line of the
+//! wire is whole, so that its bytes can be had back; only an answer's JSON is cut.
 
 use std::io::Write;
-use std::time::Duration;
-
-use time::OffsetDateTime;
 
 use super::entries::{Traffic, Way};
+use super::form::{Form, GROWS, Stamp};
 
-/// Bytes of a line that are logged.
+/// Bytes of a line that are logged as text, and of an answer's JSON in either form.
 const SHOWN_BYTES_MAX: usize = 512;
 
-/// Spells records as simplelog spells those of events.
-#[derive(Default)]
+/// Spells records of lines as those of events are spelled.
 pub(super) struct Scribe {
+    form: Form,
     /// What each record of the entry at hand begins with, and what entry that is.
     start: Vec<u8>,
     entry: Option<Traffic>,
-    /// The second of the last entry, and its date and time.
-    second: Option<u64>,
-    date: Vec<u8>,
+    stamp: Stamp,
 }
 
 impl Scribe {
+    pub(super) fn new(form: Form) -> Scribe {
+        Scribe { form, start: Vec::new(), entry: None, stamp: Stamp::default() }
+    }
+
+    pub(super) fn form(&self) -> &Form {
+        &self.form
+    }
+
     /// Spells the first record of these lines, if they have one. Says how many bytes it was.
     pub(super) fn spell(&mut self, traffic: Traffic, lines: &[u8], text: &mut Vec<u8>) -> usize {
         let (line, taken) = first_record(traffic.way, lines);
         if let Some(line) = line {
             if self.entry != Some(traffic) {
-                self.begin(traffic);
+                self.start.clear();
+                self.form.begin_traffic(traffic, &mut self.stamp, &mut self.start);
+                self.entry = Some(traffic);
             }
             text.extend_from_slice(&self.start);
-            show_line(line, text);
-            text.push(b'\n');
+            if self.form.is_json() {
+                quote_line(traffic.way, line, text);
+            } else {
+                show_line(line, text);
+                text.push(b'\n');
+            }
         }
         taken
     }
-
-    fn begin(&mut self, traffic: Traffic) {
-        let Traffic { conn, way, at } = traffic;
-        if self.second != Some(at.as_secs()) {
-            self.second = Some(at.as_secs());
-            self.date = date(at);
-        }
-        let arrow = match way {
-            Way::In => "<-",
-            Way::Out => "->",
-        };
-        self.start.clear();
-        self.start.extend_from_slice(&self.date);
-        let nanoseconds = at.subsec_nanos();
-        write!(self.start, ".{nanoseconds:09}Z [DEBUG] {conn} {arrow} ").expect(GROWS);
-        self.entry = Some(traffic);
-    }
 }
 
-const GROWS: &str = "a Vec takes what it is given";
-
-/// `2026-11-22T03:24:05`. A clock that cannot be right is taken for that of 1970.
-pub(super) fn date(at: Duration) -> Vec<u8> {
-    let seconds = i64::try_from(at.as_secs()).unwrap_or_default();
-    let time = OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);
-    let (year, month, day) = time.to_calendar_date();
-    let (hour, minute, second) = time.to_hms();
-    let month = u8::from(month);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}").into_bytes()
+/// A body of places begins with a brace and ends with an empty line; no line of the wire does
+/// either.
+fn is_body(way: Way, lines: &[u8]) -> bool {
+    way == Way::Out && lines.starts_with(b"{")
 }
 
 /// The first line that is a record of its own, if there is one, and the bytes up to its end.
 fn first_record(way: Way, lines: &[u8]) -> (Option<&[u8]>, usize) {
-    // A body of places begins with a brace and ends with an empty line; no line of the wire does
-    // either.
-    let end = if way == Way::Out && lines.starts_with(b"{") {
+    let end = if is_body(way, lines) {
         memchr::memmem::find(lines, b"\n\n").map(|at| at + 1)
     } else {
         memchr::memchr(b'\n', lines)
@@ -107,10 +93,52 @@ fn show_line(line: &[u8], text: &mut Vec<u8>) {
     }
 }
 
+/// The rest of an object of JSON behind the quote that begins its line: the line with the quote
+/// that ends it, how many bytes it has, and a newline.
+///
+/// The value is what `show` makes of the line, but for line breaks, which are `\n` there: so the
+/// bytes of a line can be had back, whatever they are.
+fn quote_line(way: Way, line: &[u8], text: &mut Vec<u8>) {
+    let most = if is_body(way, line) { SHOWN_BYTES_MAX } else { usize::MAX };
+    quote(&line[..line.len().min(most)], text);
+    text.extend_from_slice(b"\",\"bytes\":");
+    text.extend_from_slice(itoa::Buffer::new().format(line.len()).as_bytes());
+    text.extend_from_slice(b"}\n");
+}
+
+fn quote(mut rest: &[u8], text: &mut Vec<u8>) {
+    let is_plain = |byte: &u8| is_plain(byte) && *byte != b'"';
+    // Without a branch a byte, so that many are looked at in one instruction.
+    if rest.iter().fold(true, |all, byte| all & is_plain(byte)) {
+        text.extend_from_slice(rest);
+        return;
+    }
+    while !rest.is_empty() {
+        let run = rest.iter().position(|byte| !is_plain(byte)).unwrap_or(rest.len());
+        text.extend_from_slice(&rest[..run]);
+        let Some((byte, behind)) = rest[run..].split_first() else { break };
+        match byte {
+            b'"' => text.extend_from_slice(b"\\\""),
+            // Each backslash of the escaped byte is one of the value, and so two of the JSON.
+            byte => {
+                byte.escape_ascii().for_each(|spelled| match spelled {
+                    b'\\' => text.extend_from_slice(b"\\\\"),
+                    other => text.push(other),
+                });
+            }
+        }
+        rest = behind;
+    }
+}
+
+/// Printable ASCII that escapes nothing.
+fn is_plain(byte: &u8) -> bool {
+    matches!(byte, b' '..=b'~') && *byte != b'\\'
+}
+
 /// Bytes that are safe for a terminal: all but printable ASCII is escaped, and so is the backslash.
 /// In a text of several lines, each break with its indent becomes one blank.
 fn show(mut rest: &[u8], text: &mut Vec<u8>) {
-    let is_plain = |byte: &u8| matches!(byte, b' '..=b'~') && *byte != b'\\';
     // Without a branch a byte, so that many are looked at in one instruction.
     if rest.iter().fold(true, |all, byte| all & is_plain(byte)) {
         text.extend_from_slice(rest);
@@ -136,6 +164,8 @@ fn show(mut rest: &[u8], text: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use herd_core::names::{ConnId, ConnKind};
 
@@ -159,7 +189,8 @@ mod tests {
         let check = |way, lines: &[u8], expected: &[&str]| {
             let conn = ConnId::new(ConnKind::Client, 7, 0);
             let at = Duration::new(1_795_944_516, 500_529_034);
-            let (mut scribe, mut text, mut rest) = (Scribe::default(), Vec::new(), lines);
+            let form = Form::new("Hill", false, false);
+            let (mut scribe, mut text, mut rest) = (Scribe::new(form), Vec::new(), lines);
             while !rest.is_empty() {
                 let taken = scribe.spell(Traffic { conn, way, at }, rest, &mut text);
                 rest = &rest[taken..];
@@ -176,14 +207,56 @@ mod tests {
         check(Way::Out, b"\n{", &["", "{"]);
     }
 
+    /// Undoes what `quote` does to the value of a line.
+    fn bytes_of(value: &str) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut rest = value.as_bytes();
+        while let Some((byte, behind)) = rest.split_first() {
+            let (byte, taken) = match (byte, behind) {
+                (b'\\', [b'x', high, low, ..]) => {
+                    let digits = [*high, *low];
+                    let digits = std::str::from_utf8(&digits).unwrap();
+                    (u8::from_str_radix(digits, 16).unwrap(), 3)
+                }
+                (b'\\', [b't', ..]) => (b'\t', 1),
+                (b'\\', [b'r', ..]) => (b'\r', 1),
+                (b'\\', [b'n', ..]) => (b'\n', 1),
+                (b'\\', [escaped, ..]) => (*escaped, 1),
+                _ => (*byte, 0),
+            };
+            bytes.push(byte);
+            rest = &behind[taken..];
+        }
+        bytes
+    }
+
+    /// Goal: whatever a line is made of, its record is JSON of printable ASCII, and says its bytes.
     #[test]
-    fn dates_are_of_the_calendar() {
-        let check = |seconds, expected: &str| {
-            assert_eq!(String::from_utf8(date(Duration::from_secs(seconds))).unwrap(), expected);
+    fn json_gives_the_bytes_back() {
+        let conn = ConnId::new(ConnKind::Client, 7, 0);
+        let at = Duration::new(1_795_944_516, 529_034);
+        let check = |way, line: &[u8], shown: usize| {
+            let mut scribe = Scribe::new(Form::new("Hill", true, false));
+            let mut text = Vec::new();
+            scribe.spell(Traffic { conn, way, at }, line, &mut text);
+            let text = String::from_utf8(text).unwrap();
+            assert!(text.trim_end_matches('\n').bytes().all(|byte| matches!(byte, b' '..=b'~')));
+            let record: serde_json::Value = serde_json::from_str(&text).unwrap();
+            let line = line.strip_suffix(b"\n").unwrap_or(line);
+            assert_eq!(bytes_of(record["line"].as_str().unwrap()), line[..shown.min(line.len())]);
+            assert_eq!(record["bytes"], line.len());
+            text
         };
-        check(0, "1970-01-01T00:00:00");
-        check(951_782_399, "2000-02-28T23:59:59");
-        check(951_782_400, "2000-02-29T00:00:00");
-        check(u64::MAX, "1970-01-01T00:00:00");
+        let all = Vec::from_iter((0..=u8::MAX).filter(|byte| *byte != b'\n'));
+        check(Way::In, &all, usize::MAX);
+        check(Way::In, b"IAMAT \\x41\\\\n\"'\\\"\r\n", usize::MAX);
+        check(Way::In, &[b'\\'; 9_000], usize::MAX);
+        check(Way::Out, &[&b"{\n\""[..], &[b'x'; 600], b"\n\n"].concat(), 512);
+        let plain = check(Way::Out, b"AT Hill +0.1 kiwi +1-1 7\n", usize::MAX);
+        let expected = "{\"ts\":\"2026-11-29T09:28:36.000529Z\",\"level\":\"debug\",\
+                        \"server\":\"Hill\",\"event\":\"line\",\"conn\":\"client-7\",\
+                        \"door\":\"client\",\"dir\":\"out\",\
+                        \"line\":\"AT Hill +0.1 kiwi +1-1 7\",\"bytes\":24}\n";
+        assert_eq!(plain, expected);
     }
 }

@@ -13,7 +13,8 @@ use std::thread;
 use std::time::Duration;
 
 use super::entries::{Entries, Reader, What};
-use super::sink::{LogQueue, LogSink, QUEUE_BYTES_MAX, count_lines};
+use super::form::Form;
+use super::sink::{LogQueue, QUEUE_BYTES_MAX, count_lines, now};
 use super::traffic::Scribe;
 
 /// Text is given to the disk when there is so much of it: few writes, and what was just spelled is
@@ -32,6 +33,10 @@ pub(super) trait Destination: Send + 'static {
     /// Takes some bytes from the front and says how many, as `io::Write::write` does.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize>;
 
+    /// So many bytes, whole lines, are about to be written, and only whole lines were before: it
+    /// may go on in a new file.
+    fn begin(&mut self, bytes: usize);
+
     /// Goes on in a new file. After an error the old one must still be writable.
     fn reopen(&mut self) -> io::Result<()>;
 
@@ -40,11 +45,11 @@ pub(super) trait Destination: Send + 'static {
 }
 
 /// Starts the writer thread. It ends after `LogQueue::close`.
-pub(super) fn start(destination: impl Destination) -> io::Result<(LogSink, Arc<LogQueue>)> {
+pub(super) fn start(destination: impl Destination, form: Form) -> io::Result<Arc<LogQueue>> {
     let queue = Arc::new(LogQueue::new());
-    let writer = Writer::new(Arc::clone(&queue), destination);
+    let writer = Writer::new(Arc::clone(&queue), destination, form);
     thread::Builder::new().name("log".to_owned()).spawn(move || writer.run())?;
-    Ok((LogSink::new(Arc::clone(&queue)), queue))
+    Ok(queue)
 }
 
 /// The thread that waits for the disk so that no other has to.
@@ -56,6 +61,8 @@ struct Writer<D> {
     /// Lines that are missing behind what was taken.
     missing: u64,
     scribe: Scribe,
+    /// Lines that were made since the start.
+    spelled: u64,
     /// Finished lines, of which the first `written` bytes are on the disk.
     batch: Vec<u8>,
     written: usize,
@@ -64,13 +71,14 @@ struct Writer<D> {
 }
 
 impl<D: Destination> Writer<D> {
-    fn new(queue: Arc<LogQueue>, destination: D) -> Writer<D> {
+    fn new(queue: Arc<LogQueue>, destination: D, form: Form) -> Writer<D> {
         Writer {
             queue,
             destination,
             taken: Reader::new(Entries::with_capacity(QUEUE_BYTES_MAX)),
             missing: 0,
-            scribe: Scribe::default(),
+            scribe: Scribe::new(form),
+            spelled: 0,
             batch: Vec::with_capacity(BATCH_BYTES),
             written: 0,
             failing: false,
@@ -100,7 +108,7 @@ impl<D: Destination> Writer<D> {
     /// Takes what waits if all before it is written, and carries out orders. True: close.
     fn take_orders(&mut self) -> bool {
         let has_work = !self.batch.is_empty() || !self.taken.is_done();
-        let orders = self.queue.take(&mut self.taken, has_work);
+        let orders = self.queue.take(&mut self.taken, has_work, self.spelled);
         self.missing += orders.missing;
         if orders.reopen {
             self.reopen();
@@ -117,7 +125,7 @@ impl<D: Destination> Writer<D> {
                 self.destination.complain(&message);
                 // Bound: a batch that is kept does not grow, however often this is tried.
                 if !self.failing {
-                    note(&mut self.batch, &message);
+                    self.scribe.form().note("log-not-reopened", &message, now(), &mut self.batch);
                 }
             }
         }
@@ -130,6 +138,9 @@ impl<D: Destination> Writer<D> {
     fn write_all(&mut self) {
         self.fill_batch();
         while !self.batch.is_empty() {
+            if self.written == 0 {
+                self.destination.begin(self.batch.len());
+            }
             while self.written < self.batch.len() {
                 match self.destination.write(&self.batch[self.written..]) {
                     Ok(0) => return self.turn_failing(&io::ErrorKind::WriteZero.into()),
@@ -150,14 +161,20 @@ impl<D: Destination> Writer<D> {
 
     /// Makes text of what was taken, a batch of it at most and a line.
     fn fill_batch(&mut self) {
-        let Writer { taken, scribe, batch, .. } = self;
+        let Writer { taken, scribe, spelled, batch, .. } = self;
         while batch.len() < BATCH_BYTES && !taken.is_done() {
             taken.read(|what, bytes| match what {
                 What::Text => {
                     batch.extend_from_slice(bytes);
+                    *spelled += count_lines(bytes);
                     bytes.len()
                 }
-                What::Traffic(traffic) => scribe.spell(traffic, bytes, batch),
+                What::Traffic(traffic) => {
+                    let before = batch.len();
+                    let taken = scribe.spell(traffic, bytes, batch);
+                    *spelled += u64::from(batch.len() > before);
+                    taken
+                }
             });
         }
         if taken.is_done() && self.missing > 0 {
@@ -165,7 +182,7 @@ impl<D: Destination> Writer<D> {
                 1 => "1 line is".to_owned(),
                 missing => format!("{missing} lines are"),
             };
-            note(batch, &format!("{lines} missing here"));
+            scribe.form().note("lines-missing", &format!("{lines} missing here"), now(), batch);
             self.missing = 0;
         }
     }
@@ -189,11 +206,6 @@ impl<D: Destination> Writer<D> {
     }
 }
 
-/// A line of the sink's own, unlike any record: it has no time of its own, only a place.
-fn note(batch: &mut Vec<u8>, message: &str) {
-    batch.extend_from_slice(format!("-- {message} --\n").as_bytes());
-}
-
 /// Where the line begins that `offset` lies in.
 fn line_start(bytes: &[u8], offset: usize) -> usize {
     memchr::memrchr(b'\n', &bytes[..offset]).map_or(0, |newline| newline + 1)
@@ -203,9 +215,8 @@ fn line_start(bytes: &[u8], offset: usize) -> usize {
 mod tests {
     use super::*;
     use crate::logging::entries::{Traffic, Way};
-    use crate::logging::traffic::date;
+    use crate::logging::form::date;
     use herd_core::names::{ConnId, ConnKind};
-    use std::io::Write;
     use std::sync::{Condvar, Mutex};
     use std::time::Instant;
 
@@ -276,6 +287,12 @@ mod tests {
             Ok(count)
         }
 
+        fn begin(&mut self, _: usize) {
+            let disk = self.0.0.lock().unwrap();
+            let text = disk.files.last().unwrap();
+            assert!(text.is_empty() || text.ends_with(b"\n"), "a new file here would tear a line");
+        }
+
         fn reopen(&mut self) -> io::Result<()> {
             let mut disk = self.0.0.lock().unwrap();
             if !disk.reopens {
@@ -295,10 +312,13 @@ mod tests {
     /// Longer than any test takes, however busy the machine is.
     const TIMEOUT: Duration = Duration::from_secs(60);
 
-    /// A line of 100 bytes, in pieces as simplelog writes them.
-    fn write_line(sink: &mut LogSink, number: usize) {
-        write!(sink, "{number:08} ").unwrap();
-        writeln!(sink, "{:.<90}", "IAMAT").unwrap();
+    /// A line of 100 bytes.
+    fn write_line(queue: &LogQueue, number: usize) {
+        queue.push(What::Text, format!("{number:08} {:.<90}\n", "IAMAT").as_bytes());
+    }
+
+    fn start(disk: Shared) -> Arc<LogQueue> {
+        super::start(disk, Form::new("Bailey", false, false)).unwrap()
     }
 
     fn numbers(text: &str) -> Vec<usize> {
@@ -308,12 +328,11 @@ mod tests {
 
     fn check_everything_arrives(mood: Mood) {
         let disk = Shared::new(mood);
-        let (mut sink, queue) = start(disk.clone()).unwrap();
-        (0..5_000).for_each(|number| write_line(&mut sink, number));
-        write!(sink, "half a line").unwrap();
+        let queue = start(disk.clone());
+        (0..5_000).for_each(|number| write_line(&queue, number));
         queue.close(TIMEOUT);
         assert_eq!(numbers(&disk.text(0)), (0..5_000).collect::<Vec<_>>());
-        assert_eq!(disk.text(0).len(), 500_000, "only whole lines reach the disk");
+        assert_eq!(disk.text(0).len(), 500_000);
         assert_eq!((queue.dropped(), disk.complaints().len()), (0, 0));
     }
 
@@ -326,10 +345,10 @@ mod tests {
     #[test]
     fn a_line_after_silence_is_written_at_once_and_a_burst_in_few_batches() {
         let disk = Shared::new(Mood::Works);
-        let (mut sink, _tray) = start(disk.clone()).unwrap();
-        write_line(&mut sink, 0);
+        let queue = start(disk.clone());
+        write_line(&queue, 0);
         disk.wait_until("first line", |disk| disk.files[0].len() == 100);
-        (1..4_000).for_each(|number| write_line(&mut sink, number));
+        (1..4_000).for_each(|number| write_line(&queue, number));
         disk.wait_until("burst", |disk| disk.files[0].len() == 400_000);
         assert!(disk.0.0.lock().unwrap().writes < 400, "lines are written in batches");
     }
@@ -338,12 +357,12 @@ mod tests {
     fn a_stuck_disk_costs_lines_and_never_time() {
         const LINES: usize = 100_000;
         let disk = Shared::new(Mood::Stuck);
-        let (mut sink, queue) = start(disk.clone()).unwrap();
-        write_line(&mut sink, 0);
+        let queue = start(disk.clone());
+        write_line(&queue, 0);
         disk.wait_until("write", |disk| disk.writes == 1);
         // The writer holds line 0; of the next 100,000 the queue has room for some megabytes.
         let began = Instant::now();
-        (1..=LINES).for_each(|number| write_line(&mut sink, number));
+        (1..=LINES).for_each(|number| write_line(&queue, number));
         // A thread that waited for the disk even a millisecond for each line would need twice as
         // long.
         assert!(began.elapsed() < Duration::from_secs(50), "{:?}", began.elapsed());
@@ -361,16 +380,16 @@ mod tests {
     #[test]
     fn a_full_disk_is_complained_about_once_and_nothing_that_was_kept_is_lost() {
         let disk = Shared::new(Mood::Bites);
-        let (mut sink, queue) = start(disk.clone()).unwrap();
-        write_line(&mut sink, 0);
+        let queue = start(disk.clone());
+        write_line(&queue, 0);
         disk.wait_until("first line", |disk| disk.files[0].len() == 100);
         disk.turn(Mood::Full);
         let began = Instant::now();
-        write_line(&mut sink, 1);
+        write_line(&queue, 1);
         disk.wait_until("complaint", |disk| disk.complaints.len() == 1);
-        write_line(&mut sink, 2);
+        write_line(&queue, 2);
         // However much comes meanwhile, the disk is asked again only now and then.
-        (0..100_000).for_each(|_| write_line(&mut sink, 3));
+        (0..100_000).for_each(|_| write_line(&queue, 3));
         disk.wait_until("second refusal", |disk| disk.writes >= 34 + 2);
         let asked_again = u64::from(disk.0.0.lock().unwrap().writes - 34 - 1);
         let pauses = began.elapsed().as_secs() / RETRY.as_secs();
@@ -389,32 +408,32 @@ mod tests {
     #[test]
     fn closing_on_a_full_disk_ends_and_counts() {
         let disk = Shared::new(Mood::Full);
-        let (mut sink, queue) = start(disk.clone()).unwrap();
-        write_line(&mut sink, 0);
+        let queue = start(disk.clone());
+        write_line(&queue, 0);
         disk.wait_until("complaint", |disk| disk.complaints.len() == 1);
-        write_line(&mut sink, 1);
+        write_line(&queue, 1);
         let began = Instant::now();
         queue.close(TIMEOUT);
         assert!(began.elapsed() < TIMEOUT);
-        write_line(&mut sink, 2);
+        write_line(&queue, 2);
         assert_eq!(queue.dropped(), 3);
     }
 
     #[test]
     fn reopening_moves_to_a_new_file_between_two_lines() {
         let disk = Shared::new(Mood::Works);
-        let (mut sink, queue) = start(disk.clone()).unwrap();
-        write_line(&mut sink, 0);
+        let queue = start(disk.clone());
+        write_line(&queue, 0);
         disk.wait_until("first line", |disk| disk.files[0].len() == 100);
         queue.order_reopen();
         disk.wait_until("new file", |disk| disk.files.len() == 2);
-        write_line(&mut sink, 1);
+        write_line(&queue, 1);
         disk.wait_until("second line", |disk| disk.files[1].len() == 100);
 
         disk.0.0.lock().unwrap().reopens = false;
         queue.order_reopen();
         disk.wait_until("complaint", |disk| disk.complaints.len() == 1);
-        write_line(&mut sink, 2);
+        write_line(&queue, 2);
         queue.close(TIMEOUT);
         assert_eq!(numbers(&disk.text(0)), [0]);
         assert_eq!(numbers(&disk.text(1)), [1, 2], "the old file goes on");
@@ -429,8 +448,8 @@ mod tests {
         const READS: usize = 100;
         const LINES: usize = 1_000;
         let disk = Shared::new(Mood::Stuck);
-        let (mut sink, queue) = start(disk.clone()).unwrap();
-        write_line(&mut sink, 0);
+        let queue = start(disk.clone());
+        write_line(&queue, 0);
         disk.wait_until("write", |disk| disk.writes == 1);
         let conn = ConnId::new(ConnKind::Client, 1, 0);
         let lines = "IAMAT kiwi +34.068930-118.445127 1520023934.918963997\n".repeat(LINES);
@@ -438,7 +457,7 @@ mod tests {
             let at = Duration::from_secs(read as u64);
             let traffic = Traffic { conn, way: Way::In, at };
             queue.push(What::Traffic(traffic), lines.as_bytes());
-            write_line(&mut sink, read);
+            write_line(&queue, read);
         }
         let entries = Entries::size_of(lines.len()) + Entries::size_of(100);
         let kept = QUEUE_BYTES_MAX / entries;

@@ -3,7 +3,7 @@
 
 use super::Reactor;
 use crate::config::Initiative;
-use crate::status::{DUMP, METRICS, Order, PeerState, PeerStatus, Status};
+use crate::status::{DUMP, METRICS, Order, Outcome, PeerState, PeerStatus, Status};
 use herd_core::LinkState;
 use herd_core::driver::Driver;
 use herd_core::names::{ConnId, ConnKind, PeerId};
@@ -37,11 +37,7 @@ impl Reactor {
         let is_of_metrics =
             matches!(line, Line::Whole(line) if line == METRICS.trim_end().as_bytes());
         let answer = match order {
-            Some(order) => json_line(&match order {
-                Order::Compact => self.compact_journal(),
-                Order::Hold(time) => self.hold_journal(time),
-                Order::Drain => self.drain_by_order(),
-            }),
+            Some(order) => json_line(&self.obey(order)),
             None if is_of_metrics => {
                 self.look_whether_caught_up();
                 self.figures().into_text().into_bytes()
@@ -50,6 +46,16 @@ impl Reactor {
         };
         self.send(conn, &answer);
         self.close_when_sent(conn);
+    }
+
+    /// Does what an operator says.
+    fn obey(&mut self, order: Order) -> Outcome {
+        match order {
+            Order::Compact => self.compact_journal(),
+            Order::Hold(time) => self.hold_journal(time),
+            Order::Drain => self.drain_by_order(),
+            Order::LogLevel { level, time } => self.change_log_level(level, time),
+        }
     }
 
     /// Sends the next piece of a dump, if one is under way and the last has left.

@@ -43,6 +43,7 @@ mod invariants;
 mod journal;
 mod lame_duck;
 mod listener;
+mod log_level;
 mod newcomers;
 mod notes;
 mod operators;
@@ -83,6 +84,7 @@ use herd_core::names::{ConnId, ConnKind};
 use herd_core::session::{BufferPool, DeadlineScan, Moment};
 use herd_core::timer_wheel::TimerWheel;
 use journal::Keeping;
+use log_level::LentLevel;
 use newcomers::Newcomers;
 use question_queue::Asked;
 use questions::Places;
@@ -115,6 +117,8 @@ pub struct Reactor {
     server: Server,
     config: Config,
     log: LogHandle,
+    /// If more or less is logged for a while.
+    lent_level: Option<LentLevel>,
     clocks: Clocks,
     now: Now,
     wheel: TimerWheel<Due>,
@@ -175,6 +179,8 @@ enum Due {
     LameDuck,
     /// The drain has taken as long as it may.
     DrainOver,
+    /// A level of the log may have been lent for long enough.
+    LogLevel,
     /// Whoever watches the process is to hear that the loop turns.
     Pulse {
         every: Duration,

@@ -199,6 +199,7 @@ impl Reactor {
             slots,
             server,
             log,
+            lent_level: None,
             now: clocks.read(None),
             clocks,
             wheel: TimerWheel::new(),

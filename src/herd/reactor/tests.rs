@@ -12,7 +12,7 @@ use super::listener::{Accepted, Arrival, Listener};
 use super::*;
 use crate::config::layers::{Overrides, configure};
 use crate::config::{HerdSelector, Limits};
-use crate::logging;
+use crate::logging::{self, LogSettings};
 use herd_core::LinkState;
 use herd_core::names::{ConnKind, PeerId};
 use herd_core::session::Phase;
@@ -31,7 +31,15 @@ pub(super) fn reactor(dir: &std::path::Path) -> (Reactor, [SocketAddr; 2]) {
         let [clients, peers, operators] = addresses;
         (config.client_address, config.peer_address) = (clients, peers);
         config.operators = Some(operators);
-        let log = logging::start(dir, "Bailey", LevelFilter::Off, 0o640).unwrap();
+        let log = LogSettings {
+            dir,
+            server: "Bailey",
+            level: LevelFilter::Off,
+            is_json: false,
+            mode: 0o640,
+            size_max: u64::MAX,
+        };
+        let log = logging::start(&log).unwrap();
         match Reactor::start(config.clone(), dir.join("sock"), log, Passed::default()) {
             Ok(reactor) => return (reactor, [clients, peers]),
             Err(StartError::Taken { .. }) => {}

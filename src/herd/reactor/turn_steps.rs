@@ -111,6 +111,7 @@ impl Reactor {
             Due::Accept { slot } => self.accept_after_rest(slot),
             Due::LameDuck => self.step_lame_duck(),
             Due::DrainOver => self.cut_drain_short(),
+            Due::LogLevel => self.take_log_level_back(),
             Due::Pulse { every, tell } => self.when_alive(every, tell),
         }
         kind

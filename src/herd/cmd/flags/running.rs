@@ -4,11 +4,15 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args};
+use log::LevelFilter;
 
 use herd::config::herd::parse_name;
+use herd::config::log_settings::parse_level;
+use herd::config::units::{TIMER_MAX, parse_duration};
 use herd::config::{Address, Config, ConfigError, Settings, file};
 use herd::run_dir::RunDir;
 
@@ -102,6 +106,22 @@ pub struct TopFlags {
     pub herd: HerdFlags,
 }
 
+/// What `log-level` takes.
+#[derive(Args, Clone, Debug)]
+pub struct LogLevelFlags {
+    /// The server's name in its herd
+    #[arg(value_parser = parse_name)]
+    pub name: String,
+    /// off, error, warn, info (or events), debug (or traffic) or trace
+    #[arg(value_parser = parse_level)]
+    pub level: LevelFilter,
+    /// As in 5min: then the level of before comes back
+    #[arg(long = "for", value_name = "TIME", value_parser = parse_time)]
+    pub time: Option<Duration>,
+    #[command(flatten)]
+    pub place: PlaceFlags,
+}
+
 /// What `logs` takes.
 #[derive(Args, Clone, Debug)]
 pub struct LogsFlags {
@@ -161,6 +181,10 @@ impl PlaceFlags {
         let path = self.run_dir.or(named).unwrap_or_else(|| usual_settings().run_dir);
         (RunDir::new(path), complaint)
     }
+}
+
+fn parse_time(text: &str) -> Result<Duration, String> {
+    parse_duration(text, TIMER_MAX)
 }
 
 /// The settings of a command that knows of no herd.
