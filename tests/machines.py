@@ -14,6 +14,7 @@ It needs Linux, root, iproute2 and /dev/net/tun, and says so if it is skipped.
 """
 
 import argparse
+import json
 import random
 import statistics
 import subprocess
@@ -22,7 +23,7 @@ import time
 from pathlib import Path
 
 from faults.herds import NAMES, Skipped, until
-from net.machines import Machines, Reporter
+from net.machines import PORT, Forwarder, Machines, Reporter
 
 ROOT = Path(__file__).resolve().parent.parent
 # Short times, so that a peer that is cut off is noticed while the test looks.
@@ -60,8 +61,11 @@ def split(program, seed):
               and herd.peers("Hill")["Smith"] != "up")
         assert len(set(herd.digests().values())) > 1, "nothing was cut off"
         herd.cut_off("Smith", order="join")
+        began = time.monotonic()
         until("Smith is back", lambda: set(herd.peers("Smith").values()) == {"up"})
-        return settle(herd, reporters)
+        took = time.monotonic() - began
+        told = settle(herd, reporters)
+        return f"{told}; joined again {took:.1f} s after the cut (back-off: 1 s at most)"
 
 
 def one_way(program, seed):
@@ -129,6 +133,47 @@ def moves(program, seed):
         return settle(herd, reporters)
 
 
+def behind(program, seed):
+    """A machine stands behind a router that passes ports on: its own address is another."""
+    with Machines(program, seed, LIMITS) as herd:
+        reporters = [Reporter(herd, name) for name in NAMES if name != "Smith"]
+        herd.kill("Smith")
+        herd.start("Smith", flags=["--bind", "127.0.0.1"])
+        assert herd.ready("Smith"), "it has ended"
+        router = Forwarder(herd, "Smith", [PORT, PORT + 100])
+        until("Smith is found", lambda: set(herd.peers("Smith").values()) == {"up"}
+              and herd.peers("Hill")["Smith"] == "up")
+        told = settle(herd, reporters)
+        router.close()
+        return told
+
+
+def elsewhere(program, seed):
+    """One herd.toml for all, over IPv6: on one machine, the servers of the others are looked at."""
+    sections = LIMITS + 'compare_every = "1 s"\nlame_duck_grace = "10 s"\n'
+    with Machines(program, seed, sections, net="fd99::", operators=True) as herd:
+        herd.everywhere("delay", 40)
+        others = NAMES[1:]
+        expected = {"Hill": "up"} | dict.fromkeys(others, "ready")
+        until("all are ready", lambda: herd.seen_from("Hill") == (expected, 0))
+        herd.kill("Campbell")
+        herd.cut_off("Singleton")
+        until("both are silent", lambda: herd.seen_from("Hill") == (
+            expected | dict.fromkeys(["Campbell", "Singleton"], "silent"), 69))
+        herd.ask("drain", "Jaquez", "--config", "herd.toml")
+        until("Jaquez drains", lambda: herd.seen_from("Hill")[0]["Jaquez"] == "draining")
+        told, code = herd.ask_from("Hill", "top", "--once", "--json")
+        rows = {row["name"]: row for row in map(json.loads, told.splitlines())}
+        states = {name: row["state"] for name, row in rows.items()}
+        assert code == 69 and states == {"Hill": "ready", "Jaquez": "draining", "Smith": "ready",
+                                         "Campbell": "silent", "Singleton": "silent"}, states
+        # Nobody listens there; nothing comes from there; a rate over 40 ms is a rate.
+        assert "nobody listens on [fd99::4]:12300" in rows["Campbell"]["why"], rows["Campbell"]
+        assert "has not answered within 1s" in rows["Singleton"]["why"], rows["Singleton"]
+        assert rows["Smith"]["sent_bytes_per_s"] is not None, rows["Smith"]
+        return "ready, draining and silent ones are told apart"
+
+
 def settle(herd, reporters):
     """Everybody stops, and all servers hold the same: what was answered."""
     answered = {}
@@ -145,7 +190,8 @@ def settle(herd, reporters):
 
 
 PARTS = {part.__name__: part
-         for part in (far_apart, split, one_way, halves, rough, six, moves)}
+         for part in (far_apart, split, one_way, halves, rough, six, moves, behind,
+                                       elsewhere)}
 
 
 def main():

@@ -93,9 +93,9 @@ class Herd:
     def port(self, name):
         return self.base + NAMES.index(name)
 
-    def start(self, name="Hill", before=(), file_bytes=None):
+    def start(self, name="Hill", before=(), file_bytes=None, flags=()):
         """Starts a server, after these words of another program, and waits until it answers."""
-        command = [*before, self.program, "serve", name, "--config", "herd.toml"]
+        command = [*before, self.program, "serve", name, "--config", "herd.toml", *flags]
         environment = {key: value for key, value in os.environ.items() if key[:5] != "HERD_"}
 
         def limit():

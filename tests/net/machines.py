@@ -22,14 +22,15 @@ CLONE_NEWNET = 0x40000000
 
 class Machines(Herd):
     """All five, which are gone when the block has ended. `seed` chooses what the switch loses. They
-    find each other by addresses of `net`, or by names (`hosts`) that stand for such."""
+    find each other by addresses of `net`, or by names (`hosts`) that stand for such. If `operators`
+    is set, they can be asked from other machines."""
 
-    def __init__(self, program, seed, sections="", net="10.99.0.", by_name=False):
+    def __init__(self, program, seed, sections="", net="10.99.0.", by_name=False, operators=False):
         if os.geteuid() != 0 or not shutil.which("ip") or not os.path.exists("/dev/net/tun"):
             raise Skipped("no machines were joined: that needs root, ip (iproute2) and /dev/net/tun")
         self.namespaces = [f"herd{os.getpid()}m{machine}" for machine in range(len(NAMES))]
         self.switch = None
-        self.seed, self.net, self.by_name = seed, net, by_name
+        self.seed, self.net, self.by_name, self.operators = seed, net, by_name, operators
         self.addresses = [f"{net}{machine + 1}" for machine in range(len(NAMES))]
         super().__init__(program, len(NAMES), sections=sections)
 
@@ -41,6 +42,10 @@ class Machines(Herd):
             host = f"{name}.test".lower() if self.by_name else self.addresses[machine]
             host = f"[{host}]" if ":" in host else host
             text += f'[[server]]\nname = "{name}"\nclients = "{host}:{PORT}"\n'
+            if self.operators:
+                text += f'operators = "{host}:{PORT + 300}"\npeers = "{host}:{PORT + 100}"\n'
+        if self.operators:
+            text = "operators_open = true\n" + text
         text += '[log]\nlevel = "events"\n[places]\nsource = "file"\nfile = "places.csv"\n'
         (self.folder / "herd.toml").write_text(text + sections)
         (self.folder / "places.csv").write_text(PLACES)
@@ -103,9 +108,28 @@ class Machines(Herd):
                 with open(folder / "hosts", "w") as file:
                     file.write("127.0.0.1 localhost\n" + hosts)
 
-    def start(self, name, before=()):
+    def start(self, name, before=(), flags=()):
         inside = ["ip", "netns", "exec", self.namespaces[NAMES.index(name)]]
-        super().start(name, (*inside, *before))
+        super().start(name, (*inside, *before), flags=flags)
+
+    def ask_from(self, name, *words):
+        """What a command on a machine, which knows only the server of its own, says and ends with."""
+        own = self.folder / f"run-of-{name}"
+        if not own.exists():
+            own.mkdir()
+            for kind in "pid", "sock":
+                (own / f"{name}.{kind}").symlink_to(self.folder / f"run/{name}.{kind}")
+        inside = ["ip", "netns", "exec", self.namespaces[NAMES.index(name)]]
+        told = subprocess.run([*inside, self.program, *words, "--config", "herd.toml"],
+                              cwd=self.folder, env=os.environ | {"HERD_RUN_DIR": str(own)},
+                              capture_output=True, text=True, timeout=TIMEOUT_S)
+        return told.stdout, told.returncode
+
+    def seen_from(self, name):
+        """The state of each server, as `herd status` on a machine sees it, and what it ends with."""
+        told, code = self.ask_from(name, "status", "--all", "--json")
+        # What is written of a server that answers, it has written itself.
+        return {server["name"]: server["state"] for server in json.loads(told)}, code
 
     def pid(self, name):
         return self.running[name].pid
@@ -156,6 +180,51 @@ class Machines(Herd):
         connection.connect((address, PORT))
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return Client(connection)
+
+
+class Forwarder:
+    """A router before a machine, as those at home: who connects to it is passed on to an address
+    behind it, which sees none but the router."""
+
+    def __init__(self, machines, name, ports):
+        self.namespace = machines.namespaces[NAMES.index(name)]
+        self.doors = []
+        for port in ports:
+            with inside(self.namespace):
+                door = socket.create_server((machines.addresses[NAMES.index(name)], port))
+            self.doors.append(door)
+            threading.Thread(target=self.accept, args=(door, port), daemon=True).start()
+
+    def accept(self, door, port):
+        with contextlib.suppress(OSError):
+            while True:
+                caller, _ = door.accept()
+                with inside(self.namespace):
+                    behind = socket.socket()
+                try:
+                    behind.connect(("127.0.0.1", port))
+                except OSError:
+                    caller.close()
+                    continue
+                for one, other in (caller, behind), (behind, caller):
+                    threading.Thread(target=pass_on, args=(one, other), daemon=True).start()
+
+    def close(self):
+        for door in self.doors:
+            # Else the thread that waits at it would keep it open.
+            with contextlib.suppress(OSError):
+                door.shutdown(socket.SHUT_RDWR)
+            door.close()
+
+
+def pass_on(one, other):
+    """What one says is told to the other, until it has ended."""
+    with contextlib.suppress(OSError):
+        while piece := one.recv(65536):
+            other.sendall(piece)
+    for end in one, other:
+        with contextlib.suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)
 
 
 @contextlib.contextmanager

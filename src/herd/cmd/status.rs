@@ -70,7 +70,7 @@ pub fn status(
     };
     written.and_then(|()| out.flush()).map_err(|error| Failure::of_output(&error))?;
 
-    conclude(run_dir, &sights)
+    conclude(run_dir, &sights, is_chosen)
 }
 
 /// A line below the table for each server whose places cost money or are in trouble.
@@ -101,7 +101,7 @@ fn write_places(out: &mut impl Write, sights: &[Sight]) -> io::Result<()> {
 }
 
 /// The exit code for what was seen: the worst of it.
-fn conclude(run_dir: &RunDir, sights: &[Sight]) -> Result<Exit, Failure> {
+fn conclude(run_dir: &RunDir, sights: &[Sight], is_chosen: bool) -> Result<Exit, Failure> {
     let unreadable = sights.iter().find_map(|sight| match sight {
         Sight::Unreadable { name, why } => Some((name, why)),
         _ => None,
@@ -115,7 +115,10 @@ fn conclude(run_dir: &RunDir, sights: &[Sight]) -> Result<Exit, Failure> {
     if sights.is_empty() || any(|sight| matches!(sight, Sight::Stopped { .. })) {
         return Ok(Exit::NotRunning);
     }
-    if any(|sight| matches!(sight, Sight::NotAnswering { .. } | Sight::Silent { .. })) {
+    let is_unknown = is_chosen && any(|sight| matches!(sight, Sight::Elsewhere { .. }));
+    let is_silent =
+        |sight: &Sight| matches!(sight, Sight::NotAnswering { .. } | Sight::Silent { .. });
+    if is_unknown || sights.iter().any(is_silent) {
         return Ok(Exit::Unreachable);
     }
     Ok(Exit::Success)

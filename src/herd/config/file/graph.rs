@@ -25,6 +25,9 @@ pub(super) struct ServerTable {
     clients: Spanned<Address>,
     peers: Option<Spanned<Address>>,
     operators: Option<Spanned<String>>,
+    /// Nothing listens there yet.
+    web: Option<Spanned<String>>,
+    mqtt: Option<Spanned<String>>,
     #[serde(default)]
     plain: bool,
     shape: Option<Spanned<PlainShape>>,
@@ -68,6 +71,12 @@ impl Source<'_> {
             let line = self.line(&first.name.span());
             let message = format!("{name} is on line {line} already: a server has one [[server]]");
             return Err(self.error(table.name.span(), &message));
+        }
+        for (key, value) in [("web", &table.web), ("mqtt", &table.mqtt)] {
+            if let Some(value) = value.as_ref().filter(|value| value.get_ref() != "off") {
+                let message = format!("`{key}` may only be \"off\": nothing serves it yet");
+                return Err(self.error(value.span(), &message));
+            }
         }
         let clients = self.address(herd, &table.clients)?;
         if table.plain {
