@@ -457,6 +457,12 @@ fn packages_get_a_unit_pages_and_completions() {
             check(&["print", "man", command], 0, &format!(".TH herd-{command} 1 "));
         }
     }
+    check_in(herd(dir.path(), &["print", "man", "--into", "."]), 0, "");
+    for page in ["herd", "herd-serve", "herd-journal-check"] {
+        let text = fs::read_to_string(dir.path().join(format!("{page}.1"))).unwrap();
+        assert!(text.contains(&format!(".TH {page} 1 ")), "{text}");
+    }
+    check(&["print", "man", "--into", "nowhere"], 73, "no pages can be made in nowhere: ");
 }
 
 /// Goal: what is printed for a cluster is a herd that a server can be of.

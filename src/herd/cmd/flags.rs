@@ -35,7 +35,7 @@ pub use bench::BenchFlags;
 pub use journal::JournalCommand;
 pub use knobs::KnobFlags;
 pub use lab::LabFlags;
-pub use print::{PrintCommand, definition};
+pub use print::{Definition, PrintCommand, definition};
 pub use running::{
     LogLevelFlags, LogsFlags, PlaceFlags, RunningFlags, StartFlags, StatusFlags, TopFlags,
     WhoseFlags,

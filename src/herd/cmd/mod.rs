@@ -73,21 +73,18 @@ pub fn run(command: Command) -> Result<Exit, Failure> {
             return Err(logs::logs(&dir, &flags.names, &herd, flags.follow));
         }
         Command::Status(flags) => {
-            let is_asked = flags.all || !flags.names.is_empty();
-            let herd = if is_asked { listed(&flags.herd.which()) } else { Vec::new() };
+            let herd = listed(&flags.herd.which(), flags.all || !flags.names.is_empty());
             let run_dir = found(flags.place());
             return status::status(&mut out, &run_dir, flags.names, &herd, flags.json);
         }
         Command::Top(flags) => {
-            let herd = if flags.knows_herd() { listed(&flags.herd.which()) } else { Vec::new() };
+            let herd = listed(&flags.herd.which(), flags.knows_herd());
             return top::top(&mut out, found(flags.place()), &flags, &herd);
         }
         Command::Say { name, line, herd } => {
             return say::say(&mut out, &herd.which(), &name, &line.join(" "));
         }
-        Command::Pid { name, place } => {
-            return pid::pid(&mut out, &found(place), &name);
-        }
+        Command::Pid { name, place } => return pid::pid(&mut out, &found(place), &name),
         Command::Dump { name, place } => return dump::dump(&mut out, &found(place), &name),
         Command::Bench(flags) => return bench::bench(&mut out, &flags),
         Command::CheckConfig { names: true, flags, .. } => check_config::write_names(
@@ -137,8 +134,11 @@ fn found(place: PlaceFlags) -> RunDir {
     run_dir
 }
 
-/// The servers of the herd that is meant; none if they are not known.
-fn listed(selector: &HerdSelector) -> Vec<Member> {
+/// The servers of the herd that is meant; none if they are not known, or nobody wants them.
+fn listed(selector: &HerdSelector, is_wanted: bool) -> Vec<Member> {
+    if !is_wanted {
+        return Vec::new();
+    }
     let mut members = selector.herd(None).map(|(herd, _)| herd.members).unwrap_or_default();
     members.retain(|member| member.peers.is_some());
     members

@@ -1,13 +1,15 @@
 //! The command `herd print`: files for machines that run herd, as they fit this very binary.
 
-use std::io::Write;
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
 
 use clap_mangen::Man;
 
 use herd::config::layers::{Overrides, configure};
 
 use super::exit::{Exit, Failure};
-use super::flags::{HerdFlags, PrintCommand, definition};
+use super::flags::{Definition, HerdFlags, PrintCommand, definition};
 
 /// As the bottom line of a manual page has it.
 const VERSION: &str = concat!("herd ", env!("CARGO_PKG_VERSION"));
@@ -20,7 +22,7 @@ const LOGROTATE: &str = include_str!("../ops/herd.logrotate");
 /// Prints one of them.
 ///
 /// # Errors
-/// There is no such command that a manual page could be of, or the output cannot be written.
+/// There is no such command that a manual page could be of, or what is made cannot be written.
 pub fn print(out: &mut impl Write, what: PrintCommand) -> Result<Exit, Failure> {
     let written = match what {
         PrintCommand::Systemd => out.write_all(UNIT.as_bytes()),
@@ -30,7 +32,14 @@ pub fn print(out: &mut impl Write, what: PrintCommand) -> Result<Exit, Failure> 
         PrintCommand::Logrotate => out.write_all(LOGROTATE.as_bytes()),
         PrintCommand::Containerfile => out.write_all(CONTAINERFILE.as_bytes()),
         PrintCommand::Kubernetes => out.write_all(KUBERNETES.as_bytes()),
-        PrintCommand::Man { command } => page(&command)?.render(out),
+        PrintCommand::Man { into: Some(dir), .. } => {
+            write_pages(definition(), &dir).map_err(|error| {
+                let message = format!("no pages can be made in {}: {error}", dir.display());
+                Failure::new(Exit::CannotCreate, message)
+            })?;
+            Ok(())
+        }
+        PrintCommand::Man { command, .. } => page(&command)?.render(out),
         PrintCommand::Completions { shell } => {
             // It panics where it cannot write, so it writes into memory.
             let mut script = Vec::new();
@@ -67,6 +76,26 @@ fn page(words: &[String]) -> Result<Man, Failure> {
             Failure::new(Exit::Usage, message)
         })?;
     }
-    let title = found.get_display_name().unwrap_or("herd").to_owned();
-    Ok(Man::new(found).title(title).source(VERSION).manual("herd"))
+    Ok(page_of(found))
+}
+
+fn page_of(command: Definition) -> Man {
+    let title = title(&command);
+    Man::new(command).title(title).source(VERSION).manual("herd")
+}
+
+/// `herd-journal-check`, which is the name of its page.
+fn title(command: &Definition) -> String {
+    command.get_display_name().unwrap_or("herd").to_owned()
+}
+
+/// The pages of a command and of all below it, each in a file of its name.
+fn write_pages(command: Definition, dir: &Path) -> io::Result<()> {
+    for below in command.get_subcommands().filter(|below| below.get_name() != "help") {
+        write_pages(below.clone(), dir)?;
+    }
+    let mut page = Vec::new();
+    let path = dir.join(title(&command) + ".1");
+    page_of(command).render(&mut page)?;
+    fs::write(path, page)
 }

@@ -1,5 +1,7 @@
 //! What `print` takes, and what it prints pages and completions of.
 
+use std::path::PathBuf;
+
 use clap::{CommandFactory, Subcommand};
 use clap_complete::Shell;
 
@@ -29,13 +31,19 @@ pub enum PrintCommand {
     Man {
         /// A command of herd, such as `serve` or `journal check`
         command: Vec<String>,
+        /// Write the pages of herd and of all its commands into this directory instead
+        #[arg(long, value_name = "DIR", conflicts_with = "command")]
+        into: Option<PathBuf>,
     },
     /// Completions of commands and flags for a shell
     Completions { shell: Shell },
 }
 
+/// A command with its flags and what is below it.
+pub type Definition = clap::Command;
+
 /// All commands and flags, with their descriptions.
-pub fn definition() -> clap::Command {
+pub fn definition() -> Definition {
     let mut herd = Cli::command();
     herd.build();
     herd
