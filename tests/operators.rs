@@ -280,6 +280,7 @@ fn a_server_is_ready_when_it_has_caught_up() {
     assert_eq!(now.value("herd_clients"), 2_000.0, "ready before all had come");
     assert_eq!(now.value("herd_caught_up{how=\"even\"}"), 1.0);
     assert_eq!(now.value("herd_caught_up{how=\"alone\"}"), 0.0);
+    assert!(now.value("herd_peer_last_even_timestamp_seconds{peer=\"Bona\"}") > 1e9);
     until("Bona has heard that Hill held nothing", || bona.get("/readyz").status == 200);
     herd.kill("Bona");
     until("the loss is seen", || scrape(&mut hill).value("herd_peer_up{peer=\"Bona\"}") == 0.0);

@@ -47,6 +47,12 @@ pub enum Act {
         reason: CloseReason,
     },
     Noted(Note),
+    /// A link has come up, and this is what was held then.
+    Joined {
+        peer: PeerId,
+        conn: ConnId,
+        held: Vec<String>,
+    },
     /// The core asked for something that no reactor could do.
     Broken(Violation),
 }

@@ -3,6 +3,7 @@
 //!
 //! A promise that is broken is a value: it says which one, and what was seen.
 
+mod even;
 mod kept;
 mod tables;
 
@@ -14,6 +15,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::client::report;
 use super::host::Host;
+use even::Evenness;
 use herd_core::store::rank;
 use herd_core::wire::Report;
 use kept::Ledger;
@@ -58,6 +60,9 @@ pub enum Invariant {
     Kept,
     /// I14: a journal is no longer than several times what it says.
     Room,
+    /// I15: who says that it has caught up with a peer holds all that the peer held when their link
+    /// came up; and left in peace, all say so.
+    CaughtUp,
     /// One input costs no more than a piece of the store, and all of them what they must.
     Bounded,
     /// Everything that happens comes to an end.
@@ -76,7 +81,7 @@ pub struct Violation {
 }
 
 impl Invariant {
-    pub const ALL: [Invariant; 18] = [
+    pub const ALL: [Invariant; 19] = [
         Invariant::Order,
         Invariant::Rising,
         Invariant::Upkeep,
@@ -91,6 +96,7 @@ impl Invariant {
         Invariant::Idleness,
         Invariant::Kept,
         Invariant::Room,
+        Invariant::CaughtUp,
         Invariant::Bounded,
         Invariant::Endless,
         Invariant::Assertion,
@@ -113,6 +119,7 @@ impl Invariant {
             Invariant::Idleness => "I12",
             Invariant::Kept => "I13",
             Invariant::Room => "I14",
+            Invariant::CaughtUp => "I15",
             Invariant::Bounded => "bounded",
             Invariant::Endless => "endless",
             Invariant::Assertion => "assertion",
@@ -155,6 +162,7 @@ pub struct Invariants {
     acknowledged: Vec<String>,
     /// Some of all that clients were ever answered with.
     samples: Vec<String>,
+    evenness: Evenness,
 }
 
 /// Reports that are held against each other at the end of a run.
@@ -189,6 +197,7 @@ impl Invariants {
             said: BTreeMap::new(),
             acknowledged: Vec::new(),
             samples: Vec::new(),
+            evenness: Evenness::default(),
         }
     }
 
@@ -206,6 +215,7 @@ impl Invariants {
         body: &Host,
         names: &[String],
     ) -> Result<(), Violation> {
+        self.evenness.forget(server);
         let lines = lines_of(body.server.store());
         let seen = &mut self.seats[server];
         seen.ledger.check(body.server.store())?;

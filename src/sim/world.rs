@@ -402,8 +402,12 @@ impl World {
         }
         self.plan_deadline(server);
         self.plan_disk(server);
-        let body = self.seats[server].body.as_mut();
-        body.map_or(Ok(()), |body| self.invariants.look(server, body))
+        let seat = &mut self.seats[server];
+        let Some(body) = &mut seat.body else { return Ok(()) };
+        if self.scenario.repairs && !self.scenario.expires_soon() {
+            self.invariants.look_at_peers((server, body), seat.peers.len())?;
+        }
+        self.invariants.look(server, body)
     }
 
     /// Says whether any bytes could be sent.

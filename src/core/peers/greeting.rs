@@ -14,7 +14,7 @@
 
 use std::time::Duration;
 
-use super::line_mac::{Keyring, Role};
+use super::line_mac::Role;
 use super::link::Terms;
 use super::table::{Claims, State, Stranger};
 use crate::Server;
@@ -115,19 +115,18 @@ impl Server {
             return Err(NO_COMMON_KEY);
         }
         let (nonce, caps) = (self.keyring.nonce(), self.keyring.caps(key));
-        let shares_digest = self.keyring.shares_digest(theirs.caps);
-        let run = Keyring::run(theirs.caps);
+        let abilities = self.keyring.abilities(theirs.caps);
         let mut ours = self.greeting(peer, nonce, &caps);
         let claim = key.and_then(|key| self.keyring.claim(key, &theirs, &ours));
         ours.mac = claim.as_ref().map(|claim| claim.proof(Role::Acceptor));
         out.say(conn, |text| ours.write_line(text));
         match claim {
             None => {
-                let terms = Terms { begins: false, seal: None, shares_digest, run };
+                let terms = Terms { begins: false, seal: None, theirs: abilities };
                 self.link_up(now, peer, conn, terms, out);
             }
             Some(claim) => {
-                let claims = Some(Claims { peer, claim, shares_digest, run });
+                let claims = Some(Claims { peer, claim, theirs: abilities });
                 self.peers.strangers.push_back(Stranger { conn, claims });
             }
         }
@@ -143,11 +142,11 @@ impl Server {
         line: PeerLine<'_>,
         out: &mut Outputs,
     ) -> Result<(), Reason> {
-        let Claims { peer, claim, shares_digest, run } = claims;
+        let Claims { peer, claim, theirs } = claims;
         match line {
             PeerLine::Auth { mac } if claim.is_proven(Role::Dialler, &mac) => {
                 let seal = Some(claim.seal(Role::Acceptor));
-                let terms = Terms { begins: false, seal, shares_digest, run };
+                let terms = Terms { begins: false, seal, theirs };
                 self.link_up(now, peer, conn, terms, out);
                 Ok(())
             }
@@ -211,11 +210,10 @@ impl Server {
         let State::Greeting { nonce, .. } = self.peers.at(peer).state else {
             return Err("it was greeted before");
         };
-        let shares_digest = self.keyring.shares_digest(theirs.caps);
-        let run = Keyring::run(theirs.caps);
+        let abilities = self.keyring.abilities(theirs.caps);
         let Some(mac) = theirs.mac else {
             let is_open = self.keyring.is_open();
-            let terms = Terms { begins: true, seal: None, shares_digest, run };
+            let terms = Terms { begins: true, seal: None, theirs: abilities };
             return is_open.then_some((terms, None)).ok_or(NO_COMMON_KEY);
         };
         let key = self.keyring.common(theirs.caps).ok_or(NO_COMMON_KEY)?;
@@ -225,7 +223,7 @@ impl Server {
         let claim = claim.filter(|claim| claim.is_proven(Role::Acceptor, &mac));
         let claim = claim.ok_or("its proof is wrong")?;
         let seal = Some(claim.seal(Role::Dialler));
-        let terms = Terms { begins: true, seal, shares_digest, run };
+        let terms = Terms { begins: true, seal, theirs: abilities };
         Ok((terms, Some(claim.proof(Role::Dialler))))
     }
 

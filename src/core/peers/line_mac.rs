@@ -47,6 +47,17 @@ type KeyId = [u8; 4];
 /// Names a process, so that two of one name can be told from one that has started again.
 pub(crate) type RunId = [u8; 8];
 
+/// What a server says of itself in its greeting.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Abilities {
+    /// Its digests can be compared with ours.
+    pub shares_digest: bool,
+    /// It knows what `EVEN?` means.
+    pub knows_even: bool,
+    /// Its process, if it names it.
+    pub run: Option<RunId>,
+}
+
 /// Which end of a connection a server is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
@@ -115,6 +126,7 @@ impl Keyring {
         write_hex(&self.digest_id(), &mut caps);
         caps.extend_from_slice(b",run:");
         write_hex(&self.run, &mut caps);
+        caps.extend_from_slice(b",even");
         caps
     }
 
@@ -124,14 +136,14 @@ impl Keyring {
         self.keys.iter().map(|key| key.id).find(named)
     }
 
-    /// Whether the far end's digests can be compared with ours.
-    pub fn shares_digest(&self, caps: &[u8]) -> bool {
-        words(caps, b"digest:").any(|word| from_hex(word) == Some(self.digest_id()))
-    }
-
-    /// The process at the far end, if it names it.
-    pub fn run(caps: &[u8]) -> Option<RunId> {
-        words(caps, b"run:").find_map(from_hex)
+    /// What the far end says of itself.
+    pub fn abilities(&self, caps: &[u8]) -> Abilities {
+        let is_ours = |word| from_hex(word) == Some(self.digest_id());
+        Abilities {
+            shares_digest: words(caps, b"digest:").any(is_ours),
+            knows_even: words(caps, b"even").any(<[u8]>::is_empty),
+            run: words(caps, b"run:").find_map(from_hex),
+        }
     }
 
     /// What two greetings claim, to be proven with this key.

@@ -5,12 +5,13 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use super::even::Even;
 use super::handover::Farewell;
-use super::line_mac::{LineMac, RunId};
+use super::line_mac::{Abilities, LineMac, RunId};
 use crate::border::{Note, Output, Outputs};
 use crate::names::{ConnId, PeerId};
 use crate::store::Place;
-use crate::store::digest::{LEAVES, Leaf, NODES, Node};
+use crate::store::digest::{Hash, LEAVES, Leaf, NODES, Node};
 
 /// A greeted connection to a peer.
 ///
@@ -37,16 +38,21 @@ pub(crate) struct Link {
     pub untold: Marks,
     /// The digest of everything was to be told when there was no room for it.
     pub root_owed: bool,
+    /// The digest that was last told, or is owed, was that of nothing: parts of it say no more.
+    pub told_nothing: bool,
     /// The peer's digests can be compared with ours.
     pub shares_digest: bool,
+    /// The peer knows what `EVEN?` means.
+    pub knows_even: bool,
     /// The peer's process, if it names it.
     pub run: Option<RunId>,
     /// We dialled, and so it is us who tell our digest first.
     pub begins: bool,
     /// The peer has told its digest on this link.
     pub compared: bool,
-    /// What it held when it told that for the first time, until both hold the same.
-    pub first_root: FirstRoot,
+    /// What it held when it told that for the first time, if we did not hold the same.
+    pub first_root: Option<Hash>,
+    pub even: Even,
     /// Digests in a row that differed while reports were under way.
     pub doubts: u8,
     /// Signs of life asked for.
@@ -61,25 +67,12 @@ pub(crate) struct Link {
     seal: Option<Box<LineMac>>,
 }
 
-/// How the first comparison of a link has ended, as far as a server can tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum FirstRoot {
-    /// The peer has not told its digest.
-    Unheard,
-    /// It held this, and we held something else.
-    Other(u64),
-    /// Both held the same, or it held nothing.
-    Even,
-}
-
 /// What a greeting has settled about a link.
 pub(crate) struct Terms {
     /// We dialled.
     pub begins: bool,
     pub seal: Option<Box<LineMac>>,
-    pub shares_digest: bool,
-    /// The far end's process, if it names it.
-    pub run: Option<RunId>,
+    pub theirs: Abilities,
 }
 
 impl Link {
@@ -95,11 +88,14 @@ impl Link {
             sending: None,
             untold: Marks::none_of(NODES),
             root_owed: false,
-            shares_digest: terms.shares_digest,
-            run: terms.run,
+            told_nothing: false,
+            shares_digest: terms.theirs.shares_digest,
+            knows_even: terms.theirs.knows_even,
+            run: terms.theirs.run,
             begins: terms.begins,
             compared: false,
-            first_root: FirstRoot::Unheard,
+            first_root: None,
+            even: Even::default(),
             doubts: 0,
             pings: 0,
             pong: None,
@@ -174,7 +170,7 @@ impl Link {
     /// Gives a sign of life, now or when there is room. Who hears it has heard before it what it
     /// had asked for before.
     pub fn pong(&mut self, number: &[u8], out: &mut Outputs) {
-        if self.has_room() && self.untold.is_empty() && !self.root_owed {
+        if self.has_room() && self.has_told() {
             self.say(out, |text| {
                 text.extend_from_slice(b"PONG ");
                 text.extend_from_slice(number);
@@ -187,8 +183,7 @@ impl Link {
 
     /// Gives the sign of life that there was no room for.
     pub fn pong_late(&mut self, out: &mut Outputs) {
-        if self.untold.is_empty()
-            && !self.root_owed
+        if self.has_told()
             && let Some(number) = self.pong.take()
         {
             self.pong(&number, out);
@@ -205,10 +200,14 @@ impl Link {
         self.owed <= self.owed_max
     }
 
+    /// Whether nothing is left to be told about what we hold.
+    pub fn has_told(&self) -> bool {
+        self.untold.is_empty() && !self.root_owed
+    }
+
     /// Whether there is anything that the peer must still be told.
     pub fn is_behind(&self) -> bool {
-        let is_told = self.untold.is_empty() && !self.root_owed;
-        !is_told || self.sending.is_some() || !self.missed.is_empty()
+        !self.has_told() || self.sending.is_some() || !self.missed.is_empty()
     }
 
     /// What the peer must be sent next: the rest of a leaf, or the whole of the next one. News of
@@ -227,6 +226,7 @@ impl Link {
     /// Remembers that the peer must be told the digest of everything.
     pub fn owe_root(&mut self, out: &mut Outputs) {
         self.root_owed = true;
+        self.told_nothing = false;
         self.ask(out);
     }
 

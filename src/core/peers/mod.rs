@@ -19,6 +19,7 @@
 
 pub(crate) mod course;
 pub(crate) mod course_frame;
+pub(crate) mod even;
 pub(crate) mod greeting;
 pub(crate) mod handover;
 pub(crate) mod line_mac;
@@ -71,7 +72,7 @@ impl Server {
         let attempt = match &mut self.peers.at(peer).state {
             State::Up { link, attempt } => {
                 let (old, run, attempt) = (link.conn, link.run, *attempt);
-                if run != terms.run {
+                if run != terms.theirs.run {
                     self.peers.at(peer).replaced = run;
                 }
                 let why = "replaced by a newer connection";
@@ -107,9 +108,10 @@ impl Server {
     /// before it: then both are alive, and would replace each other for ever.
     fn is_double(&mut self, peer: PeerId, terms: &Terms) -> Option<ConnId> {
         let entry = self.peers.at(peer);
-        let was_replaced = terms.run.is_some() && entry.replaced == terms.run;
+        let run = terms.theirs.run;
+        let was_replaced = run.is_some() && entry.replaced == run;
         match &entry.state {
-            State::Up { link, .. } if was_replaced && link.run != terms.run => Some(link.conn),
+            State::Up { link, .. } if was_replaced && link.run != run => Some(link.conn),
             _ => None,
         }
     }

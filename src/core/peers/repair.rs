@@ -27,7 +27,6 @@
 use std::time::Duration;
 
 use super::handover::Farewell;
-use super::link::FirstRoot;
 use super::table::State;
 use crate::Server;
 use crate::border::{Output, Outputs, Timer};
@@ -48,16 +47,18 @@ const UNDER_WAY: Duration = Duration::from_secs(1);
 /// in a herd that is never quiet, a difference must be found, too.
 const DOUBTS_MAX: u8 = 10;
 
+const FOREIGN: &str = "it does not speak our language";
+
 impl Server {
     /// Begins to find out what the two ends of a new link have missed.
     pub(crate) fn begin_sync(&mut self, peer: PeerId, out: &mut Outputs) {
         let State::Up { link, .. } = &mut self.peers.at(peer).state else { return };
+        let conn = link.conn;
         if !link.shares_digest {
-            return self.miss_all(peer, Node::ROOT, out);
-        }
-        if link.begins {
-            let conn = link.conn;
-            self.tell_root(peer, out);
+            link.ask_even(out);
+            self.miss_all(peer, Node::ROOT, out);
+        } else if link.begins {
+            self.begin_comparison(peer, out);
             self.compare_later(conn, out);
         }
     }
@@ -139,6 +140,12 @@ impl Server {
             }
             PeerLine::Root { count, hash } => self.root_heard(now, peer, count, hash, out),
             PeerLine::Parts(parts) => self.parts_heard(peer, parts, out),
+            PeerLine::EvenAsked { number } => self.even_asked(peer, number, out),
+            PeerLine::Even { number } => {
+                if !self.even_heard(now, peer, number, out) {
+                    return self.break_link(now, conn, FOREIGN, out);
+                }
+            }
             PeerLine::Ping { number } => link.pong(number, out),
             PeerLine::Pong => self.pong_heard(peer, out),
             PeerLine::Blank => {}
@@ -156,7 +163,7 @@ impl Server {
                 return false;
             }
             PeerLine::Greeting(_) | PeerLine::Auth { .. } | PeerLine::Kept | PeerLine::Invalid => {
-                return self.break_link(now, conn, "it does not speak our language", out);
+                return self.break_link(now, conn, FOREIGN, out);
             }
         }
         true
@@ -177,7 +184,16 @@ impl Server {
     fn tell_root(&mut self, peer: PeerId, out: &mut Outputs) {
         let (count, hash) = (self.store.len(), self.digest());
         let State::Up { link, .. } = &mut self.peers.at(peer).state else { return };
+        link.told_nothing = count == 0;
         link.say(out, |text| write_root(count, hash, text));
+    }
+
+    /// The dialler tells its digest, and asks when all has come that is found.
+    fn begin_comparison(&mut self, peer: PeerId, out: &mut Outputs) {
+        self.tell_root(peer, out);
+        if let State::Up { link, .. } = &mut self.peers.at(peer).state {
+            link.ask_even_now(out);
+        }
     }
 
     fn compare_later(&mut self, conn: ConnId, out: &mut Outputs) {
@@ -192,7 +208,7 @@ impl Server {
         let Some((peer, link)) = self.peers.link(conn) else { return };
         // A peer that is behind differs in any case.
         if !link.is_behind() && link.has_room() {
-            self.tell_root(peer, out);
+            self.begin_comparison(peer, out);
         }
         self.compare_later(conn, out);
     }
@@ -207,12 +223,13 @@ impl Server {
     ) {
         let is_equal = self.digest() == their_hash;
         let is_busy = now.monotonic.saturating_sub(self.news_at) < UNDER_WAY;
-        let State::Up { link, .. } = &mut self.peers.at(peer).state else { return };
+        let entry = self.peers.at(peer);
+        let State::Up { link, .. } = &mut entry.state else { return };
         let is_first = !std::mem::replace(&mut link.compared, true);
         if is_equal || their_count == 0 {
-            link.first_root = FirstRoot::Even;
-        } else if link.first_root == FirstRoot::Unheard {
-            link.first_root = FirstRoot::Other(their_hash);
+            entry.even_at = Some(now.monotonic);
+        } else {
+            link.first_root.get_or_insert(their_hash);
         }
         if is_equal || !link.shares_digest {
             link.doubts = 0;
@@ -221,6 +238,7 @@ impl Server {
         if !link.begins {
             if is_busy && !is_first && link.doubts < DOUBTS_MAX {
                 link.doubts += 1;
+                link.even.left_alone = true;
                 return;
             }
             link.doubts = 0;
@@ -233,8 +251,15 @@ impl Server {
         }
         if their_count == 0 {
             self.miss_all(peer, Node::ROOT, out);
-        } else if !self.store.is_empty() {
+            return;
+        }
+        let State::Up { link, .. } = &mut self.peers.at(peer).state else { return };
+        let (begins, told_nothing) = (link.begins, link.told_nothing);
+        if !told_nothing {
             self.tell_parts(peer, Node::ROOT, out);
+        }
+        if !begins && let State::Up { link, .. } = &mut self.peers.at(peer).state {
+            link.ask_even(out);
         }
     }
 
@@ -258,6 +283,7 @@ impl Server {
     fn tell_parts(&mut self, peer: PeerId, node: Node, out: &mut Outputs) {
         let State::Up { link, .. } = &mut self.peers.at(peer).state else { return };
         let hash = |part| self.keyring.shown(self.store.digest().hash(part));
+        link.parts_told();
         if link.has_room() {
             link.say(out, |text| Parts::write(node, hash, text));
         } else {
@@ -303,6 +329,7 @@ impl Server {
             });
         }
         link.pong_late(out);
+        link.even_late(out);
         if link.is_behind() {
             return link.ask(out);
         }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::course::PlainPeer;
 use super::course_frame::Frame;
 use super::handover::Heir;
-use super::line_mac::{Claim, RunId};
-use super::link::{FirstRoot, Link};
+use super::line_mac::{Abilities, Claim, RunId};
+use super::link::Link;
 use crate::border::Outputs;
 use crate::names::{ConnId, PeerId};
 use crate::store::digest::Leaf;
@@ -54,11 +54,14 @@ pub struct PeerView {
     pub trouble: Option<&'static str>,
     /// When the link came up that is up.
     pub since: Option<Duration>,
+    /// When we last held all that the peer held, as a comparison on this link or an earlier one
+    /// has shown.
+    pub even_at: Option<Duration>,
+    /// It is up, and the peer can be asked whether it has told all that we have missed.
+    pub knows_even: bool,
     /// What the peer held when it first told its digest on it, if we did not hold the same: a
     /// digest, which ours becomes when all of it has come and nothing else.
     pub first_root: Option<u64>,
-    /// The two ends of it have held the same, or the peer held nothing.
-    pub is_even: bool,
     /// When the peer last said anything on it.
     pub heard: Option<Duration>,
     /// Bytes sent on it that the peer has not taken.
@@ -85,8 +88,7 @@ pub(crate) struct Stranger {
 pub(crate) struct Claims {
     pub peer: PeerId,
     pub claim: Claim,
-    pub shares_digest: bool,
-    pub run: Option<RunId>,
+    pub theirs: Abilities,
 }
 
 pub(crate) struct Peer {
@@ -98,6 +100,8 @@ pub(crate) struct Peer {
     pub replaced: Option<RunId>,
     /// Why there is no link, if one of the two has said so.
     pub trouble: Option<&'static str>,
+    /// When we last held all that it held, as far as it has said.
+    pub even_at: Option<Duration>,
     /// Whether it would have our reports if we were gone.
     pub heir: Heir,
 }
@@ -120,6 +124,7 @@ impl Peers {
             redials: 0,
             replaced: None,
             trouble: None,
+            even_at: None,
             heir: Heir::None,
             state: match &settings.plain {
                 Some(frame) => State::Plain(PlainPeer::new(frame.clone())),
@@ -156,11 +161,9 @@ impl Peers {
             redials: peer.redials,
             trouble: peer.trouble,
             since: link.map(|link| link.since),
-            first_root: link.and_then(|link| match link.first_root {
-                FirstRoot::Other(digest) => Some(digest),
-                FirstRoot::Unheard | FirstRoot::Even => None,
-            }),
-            is_even: link.is_some_and(|link| link.first_root == FirstRoot::Even),
+            even_at: peer.even_at,
+            knows_even: link.is_some_and(|link| link.knows_even),
+            first_root: link.and_then(|link| link.first_root),
             heard: link.map(|link| link.heard),
             owed: link.map_or(0, |link| link.owed),
             is_behind: link.is_some_and(Link::is_behind),

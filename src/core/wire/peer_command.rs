@@ -7,6 +7,7 @@
 //!   AT …                                                 a report, as `command` spells it
 //!   ROOT <count> <hash>                                  how many clients, and the digest of all
 //!   L1 <32 hashes>  L2 <at> <32 hashes>  L3 <at> <16 hashes>      digests of parts
+//!   EVEN? <n>  EVEN <n>                                  all that you have missed has been said
 //!   PING <n>  PONG <n>
 //!   BYE  KEPT                                            the sender leaves; all it said is kept
 //!   REFUSED <word>                                       no link will come of this, and why
@@ -40,6 +41,16 @@ pub enum PeerLine<'a> {
     },
     /// Goes on with a comparison, one level deeper.
     Parts(Parts<'a>),
+    /// Wants an `Even` when all has been said that the sender has missed.
+    EvenAsked {
+        /// Grows by one with each question.
+        number: u64,
+    },
+    /// All has been said that the peer had missed when it asked.
+    Even {
+        /// Of its question.
+        number: u64,
+    },
     /// Wants a `Pong`.
     Ping {
         /// Decimal digits, which the answer repeats.
@@ -78,6 +89,8 @@ impl<'a> PeerLine<'a> {
             b"PONG" => {
                 fields.next().filter(|number| digits::are_all(number)).map(|_| PeerLine::Pong)
             }
+            b"EVEN?" => fields.next().and_then(number).map(|number| PeerLine::EvenAsked { number }),
+            b"EVEN" => fields.next().and_then(number).map(|number| PeerLine::Even { number }),
             b"BYE" => Some(PeerLine::Bye),
             b"KEPT" => Some(PeerLine::Kept),
             b"REFUSED" => {
@@ -343,6 +356,9 @@ mod tests {
             assert!(matches!(parsed, PeerLine::Invalid), "{line}");
         };
         for line in ["HERD/1 A B demo feed -", "HERD/2 A B demo 00 -", "HERD/1 A B demo"] {
+            check(line);
+        }
+        for line in ["EVEN?", "EVEN", "EVEN? x", "EVEN 1 2", "EVEN 99999999999999999999"] {
             check(line);
         }
         for line in ["PING", "PING x", "PING 1 2", "PONG", "BYE now", "IAMAT x +1-1 0", "AT x"] {

@@ -1,9 +1,10 @@
 //! Whether a server has caught up with its herd since it started: a latch, which readiness asks and
 //! which never falls. A herd that is divided must not take all of its servers out of service.
 //!
-//! The peers' protocol does not say when all has come that a first comparison has found, so this is
-//! as much as can be told: both ends held the same, or we came to hold what the peer held when it
-//! first told us. In a herd that is never quiet neither need happen, so time counts as well.
+//! The core knows when it holds all that a peer holds: the peer says so. An older peer cannot, and
+//! with one this is as much as can be told: both ends held the same, or we came to hold what the
+//! peer held when it first told us. In a herd that is never quiet neither need happen, so time
+//! counts as well.
 
 use std::fmt;
 use std::time::Duration;
@@ -22,7 +23,8 @@ pub enum CaughtUp {
     Alone,
     /// It has held what a peer holds.
     Even,
-    /// It has been linked with one for so long that comparisons must have found everything.
+    /// It has been linked with an older one for so long that comparisons must have found
+    /// everything.
     Linked,
 }
 
@@ -44,7 +46,7 @@ impl fmt::Display for CaughtUp {
         f.write_str(match self {
             CaughtUp::Alone => "there was no peer to ask",
             CaughtUp::Even => "it has held what a peer holds",
-            CaughtUp::Linked => "it has long been linked with a peer",
+            CaughtUp::Linked => "it has long been linked with an older peer",
         })
     }
 }
@@ -60,7 +62,7 @@ impl Reactor {
     }
 
     #[cold]
-    fn has_caught_up(&self) -> Option<CaughtUp> {
+    fn has_caught_up(&mut self) -> Option<CaughtUp> {
         let (now, limits) = (self.now.monotonic, &self.config.limits);
         // Two comparisons, each of which may come late by a fifth.
         let enough = limits.core.compare_every.map(|every| every.mul_f64(2.4));
@@ -68,25 +70,25 @@ impl Reactor {
             wait.is_some_and(|wait| now.saturating_sub(since) >= wait)
         };
         let digest = self.server.digest();
-        let (mut has_peers, mut is_linked) = (false, false);
+        let mut has_peers = false;
         let mut caught_up = None;
         for at in 0..self.config.peers.len() {
             let peer = self.server.peer(PeerId(at as u16));
             has_peers |= peer.state != LinkState::Plain;
+            if peer.even_at.is_some() || peer.first_root == Some(digest) {
+                return Some(CaughtUp::Even);
+            }
             let Some(since) = peer.since else { continue };
-            is_linked = true;
+            self.linked_at = now;
             // A peer that was told our digest and holds the same says nothing.
             let is_silent =
                 peer.first_root.is_none() && has_passed(since, limits.ready_alone_after);
-            if peer.is_even || peer.first_root == Some(digest) || is_silent {
-                return Some(CaughtUp::Even);
-            }
-            if has_passed(since, enough) {
+            if !peer.knows_even && (is_silent || has_passed(since, enough)) {
                 caught_up = Some(CaughtUp::Linked);
             }
         }
-        let is_late = has_passed(Duration::ZERO, limits.ready_alone_after);
-        let is_alone = !has_peers || is_late && !is_linked;
+        let is_late = has_passed(self.linked_at, limits.ready_alone_after);
+        let is_alone = !has_peers || is_late;
         caught_up.or(is_alone.then_some(CaughtUp::Alone))
     }
 }
@@ -121,7 +123,37 @@ mod tests {
         house.pass(ALONE / 2);
         assert_eq!(house.reactor.caught_up, None);
         house.pass(ALONE / 2);
+        assert_eq!(house.reactor.caught_up, Some(CaughtUp::Linked));
+    }
+
+    /// Goal: what a peer can say is not guessed from the time that passes, and a link that is lost
+    /// meanwhile makes nobody ready at once.
+    #[test]
+    fn a_peer_that_can_say_so_is_waited_for() {
+        let mut house = House::new();
+        let (mut bona, _) = house.greet_as_bona("even");
+        bona.write_all(b"ROOT 3 00000000000000c1\n").unwrap();
+        for _ in 0..20 {
+            house.pass(ALONE);
+            assert_eq!(house.reactor.caught_up, None);
+            bona.write_all(b"\n").unwrap();
+        }
+        drop(bona);
+        house.turn_until(|reactor| !is_linked(reactor));
+        house.pass(ALONE / 2);
+        assert_eq!(house.reactor.caught_up, None);
+        let (mut bona, _) = house.greet_as_bona("even");
+        house.pass(ALONE);
+        assert_eq!(house.reactor.caught_up, None);
+        bona.write_all(b"EVEN 1\n").unwrap();
+        house.turn_until(|reactor| reactor.caught_up.is_some());
         assert_eq!(house.reactor.caught_up, Some(CaughtUp::Even));
+    }
+
+    fn is_linked(reactor: &Reactor) -> bool {
+        let views =
+            (0..reactor.config.peers.len()).map(|at| reactor.server.peer(PeerId(at as u16)));
+        views.into_iter().any(|peer| peer.since.is_some())
     }
 
     /// Goal: in a herd that is never quiet, a server is ready after two comparisons.

@@ -3,6 +3,7 @@
 //! an address or a text from outside. How they are spelled is `metrics`' business.
 
 use std::fs;
+use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit};
 use rustix::time::{ClockId, Timespec, clock_gettime};
@@ -200,11 +201,14 @@ impl Reactor {
         let help = "It has not been told all that it misses.";
         many("herd_peer_behind", help, &|at| yes(views[at].2.is_behind));
         let posix_s = self.now.posix.whole_seconds() as f64;
-        let help = "When it last said anything on the link that is up; 0 if none is.";
-        many("herd_peer_last_heard_timestamp_seconds", help, &|at| {
-            let ago = views[at].2.heard.map(|heard| self.now.monotonic.saturating_sub(heard));
+        let date = |moment: Option<Duration>| {
+            let ago = moment.map(|moment| self.now.monotonic.saturating_sub(moment));
             Gauge(ago.map_or(0.0, |ago| posix_s - ago.as_secs_f64().floor()))
-        });
+        };
+        let help = "When it last said anything on the link that is up; 0 if none is.";
+        many("herd_peer_last_heard_timestamp_seconds", help, &|at| date(views[at].2.heard));
+        let help = "When all that it held was last found to be held here, too; 0 if never.";
+        many("herd_peer_last_even_timestamp_seconds", help, &|at| date(views[at].2.even_at));
         let differences = count(self.server.counters().differences);
         let help = "Parts of the store that differed from a peer's.";
         metrics.one("herd_peer_differences", help, differences);

@@ -129,6 +129,8 @@ pub struct Reactor {
     caught_up: Option<CaughtUp>,
     /// When that is looked at next.
     catching_up_look: Duration,
+    /// When a link was last seen to be up, until then.
+    linked_at: Duration,
     /// What has been done in this turn.
     work: Work,
     newcomers: Newcomers,

@@ -207,6 +207,7 @@ impl Reactor {
             backlog: Backlog::default(),
             counts: Counts::of(config.peers.len()),
             caught_up: None,
+            linked_at: Duration::ZERO,
             catching_up_look: Duration::ZERO,
             work: Work::default(),
             newcomers: Newcomers::new(&config.limits),

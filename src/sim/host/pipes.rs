@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{Act, Host};
+use crate::invariants::lines_of;
 use herd_core::border::{Input, Note, Timer};
 use herd_core::driver::{Deferred, Driver, Parts, Sessions, TurnBounds};
 use herd_core::names::{ConnId, ConnKind, PeerId, Ticket};
@@ -134,6 +135,10 @@ impl Driver for Host {
     }
 
     fn note(&mut self, note: Note) {
+        if let Note::PeerUp { peer, conn } = note {
+            let held = lines_of(self.server.store());
+            self.acts.push(Act::Joined { peer, conn, held });
+        }
         self.acts.push(Act::Noted(note));
     }
 

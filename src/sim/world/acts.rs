@@ -39,6 +39,9 @@ impl World {
                 self.plan_delivery(far);
             }
             Act::Closed { conn, reason } => self.close(server, conn, reason)?,
+            Act::Joined { peer, conn, held } => {
+                self.invariants.joined(server, peer, At::of(conn), held);
+            }
             Act::Noted(note) => self.note_of(server, note)?,
             Act::Broken(violation) => return Err(violation),
         }

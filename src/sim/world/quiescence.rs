@@ -71,6 +71,7 @@ impl World {
             for (at, (peer, _)) in seat.peers.iter().enumerate() {
                 let is_up = body.server.peer(PeerId(at as u16)).state == LinkState::Up;
                 healed(is_up, name, &format!("was not joined with {}", self.seats[*peer].name))?;
+                self.is_even(name, body, at)?;
             }
             let waits = body.server.questions_waiting();
             Invariant::Answers.demand(waits == 0, || format!("{name} waits for places"))?;
@@ -98,6 +99,16 @@ impl World {
             Invariant::Answers.demand(client.is_content(), || client.complaint())?;
         }
         Ok(())
+    }
+
+    /// This server knows that it holds all that the peer held when their link came up, if links
+    /// repair what they have missed.
+    fn is_even(&self, name: &str, body: &Host, peer: usize) -> Result<(), Violation> {
+        let view = body.server.peer(PeerId(peer as u16));
+        let is_even = view.even_at.is_some_and(|even_at| Some(even_at) >= view.since);
+        Invariant::CaughtUp.demand(is_even || !self.scenario.repairs, || {
+            format!("{name} did not hear for too long that it has caught up")
+        })
     }
 
     /// Since it came to rest, next to nothing has happened.
