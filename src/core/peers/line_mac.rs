@@ -329,14 +329,16 @@ mod tests {
     /// PROTOCOL 10.2.
     #[test]
     fn digests_are_shared_by_those_who_hash_alike() {
-        let shares = |one: &Keyring, other: &Keyring| one.shares_digest(&other.caps(None));
+        let shares =
+            |one: &Keyring, other: &Keyring| one.abilities(&other.caps(None)).shares_digest;
         assert!(shares(&keyring(&[1]), &keyring(&[1])));
         assert!(shares(&keyring(&[]), &keyring(&[])));
         assert!(!shares(&keyring(&[1]), &keyring(&[2, 1])), "while keys are changed");
         assert!(!shares(&keyring(&[1]), &keyring(&[])));
         let forgetful = Keyring::new(&[[1; 32]], &[9; 32], b"demo", Some(DAY));
         assert!(!shares(&keyring(&[1]), &forgetful));
-        assert!(!keyring(&[]).shares_digest(b"-"));
+        let of_none = keyring(&[]).abilities(b"-,evening");
+        assert!(!of_none.shares_digest && !of_none.knows_even && of_none.run.is_none());
     }
 
     /// PROTOCOL 7.2, 7.3.
