@@ -96,9 +96,11 @@ impl Reactor {
 #[cfg(test)]
 mod tests {
     use std::io::Write;
+    use std::net::TcpStream;
 
     use super::*;
     use crate::reactor::tests::House;
+    use herd_core::names::ConnKind;
 
     const ALONE: Duration = Duration::from_secs(10);
 
@@ -131,7 +133,7 @@ mod tests {
     #[test]
     fn a_peer_that_can_say_so_is_waited_for() {
         let mut house = House::new();
-        let (mut bona, _) = house.greet_as_bona("even");
+        let mut bona = come_as_newer_bona(&mut house);
         bona.write_all(b"ROOT 3 00000000000000c1\n").unwrap();
         for _ in 0..20 {
             house.pass(ALONE);
@@ -142,7 +144,7 @@ mod tests {
         house.turn_until(|reactor| !is_linked(reactor));
         house.pass(ALONE / 2);
         assert_eq!(house.reactor.caught_up, None);
-        let (mut bona, _) = house.greet_as_bona("even");
+        let mut bona = come_as_newer_bona(&mut house);
         house.pass(ALONE);
         assert_eq!(house.reactor.caught_up, None);
         bona.write_all(b"EVEN 1\n").unwrap();
@@ -150,7 +152,16 @@ mod tests {
         assert_eq!(house.reactor.caught_up, Some(CaughtUp::Even));
     }
 
-    fn is_linked(reactor: &Reactor) -> bool {
+    /// As `come_as_bona`, and Bona knows how to say that all has come.
+    fn come_as_newer_bona(house: &mut House) -> TcpStream {
+        let (mut stream, _) = house.come(ConnKind::Peer);
+        let (herd, nonce) = (&house.reactor.config.herd, "0".repeat(32));
+        writeln!(stream, "HERD/1 Bona Bailey {herd} {nonce} even").unwrap();
+        house.turn_until(is_linked);
+        stream
+    }
+
+    fn is_linked(reactor: &mut Reactor) -> bool {
         let views =
             (0..reactor.config.peers.len()).map(|at| reactor.server.peer(PeerId(at as u16)));
         views.into_iter().any(|peer| peer.since.is_some())

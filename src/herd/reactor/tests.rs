@@ -132,14 +132,9 @@ impl House {
 
     /// A peer that has greeted.
     pub fn come_as_bona(&mut self) -> (TcpStream, ConnId) {
-        self.greet_as_bona("-")
-    }
-
-    /// The same, and Bona says what it can do.
-    pub fn greet_as_bona(&mut self, caps: &str) -> (TcpStream, ConnId) {
         let (mut stream, conn) = self.come(ConnKind::Peer);
         let (herd, nonce) = (&self.reactor.config.herd, "0".repeat(32));
-        writeln!(stream, "HERD/1 Bona Bailey {herd} {nonce} {caps}").unwrap();
+        writeln!(stream, "HERD/1 Bona Bailey {herd} {nonce} -").unwrap();
         self.turn_until(|reactor| links_up(reactor) == 1);
         (stream, conn)
     }
