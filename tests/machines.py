@@ -28,6 +28,9 @@ from net.machines import PORT, Forwarder, Machines, Reporter
 ROOT = Path(__file__).resolve().parent.parent
 # Short times, so that a peer that is cut off is noticed while the test looks.
 LIMITS = '[limits]\nping_after = "1 s"\nsilence_max = "3 s"\nbackoff_max = "1 s"\n'
+# A server that has died is told of so many clients by its peers, so often.
+MANY = 20_000
+RESTARTS = 10
 
 
 def far_apart(program, seed):
@@ -174,6 +177,83 @@ def elsewhere(program, seed):
         return "ready, draining and silent ones are told apart"
 
 
+def restarts(program, seed):
+    """A server dies again and again while all others are told much, and comes back empty: it is ready
+    soon, and never before it holds what its peers held when it started."""
+    limits = f'{LIMITS}ready_alone_after = "off"\nnew_clients_at_once = {2 * MANY}\n'
+    with Machines(program, seed, limits) as herd:
+        herd.everywhere("delay", 10)
+        filler = herd.connect("Hill")
+        filler.fill(MANY)
+        filler.close()
+        reporters = [Reporter(herd, name) for name in NAMES if name != "Singleton"]
+        waits = []
+        for _ in range(RESTARTS):
+            herd.kill("Singleton")
+            answered = {}
+            for reporter in reporters:
+                answered |= dict(reporter.client.answered)
+            # What was answered before this is everywhere when it begins.
+            time.sleep(0.5)
+            herd.start("Singleton")
+            began = time.monotonic()
+            now = until("Singleton is ready", lambda: is_ready(herd.measured("Singleton")))
+            waits.append(time.monotonic() - began)
+            assert now['herd_caught_up{how="even"}'] == 1, now
+            assert now["herd_clients"] >= MANY + len(answered), "ready before all had come"
+            client = herd.connect("Singleton")
+            lost = [one for one, when in answered.items() if (client.knows(one) or 0) < when]
+            assert not lost, f"ready without {lost}"
+            client.close()
+        told = settle(herd, reporters)
+        return (f"{RESTARTS} restarts with {MANY} clients, ready after p50 "
+                f"{statistics.median(waits):.1f} s, at most {max(waits):.1f} s; {told}")
+
+
+def is_ready(figures):
+    return figures if figures and figures["herd_ready"] == 1 else None
+
+
+def alone(program, seed):
+    """Four machines of five are away: first nothing comes from them, then their servers are dead. The
+    fifth is ready all the time."""
+    with Machines(program, seed, LIMITS) as herd:
+        others = [name for name in NAMES if name != "Hill"]
+        for name in NAMES:
+            until(f"{name} is ready", lambda name=name: is_ready(herd.measured(name)))
+        asked = 0
+
+        def stays_ready(what, look):
+            nonlocal asked
+
+            def both():
+                nonlocal asked
+                asked += 1
+                answer = herd.look_at("Hill", "/readyz")
+                assert answer == (200, "ok\n"), answer
+                return look()
+            until(what, both)
+
+        herd.cut_off("Hill")
+        stays_ready("Hill has lost all peers", lambda: "up" not in herd.peers("Hill").values())
+        end = time.monotonic() + 3
+        stays_ready("some time has passed", lambda: time.monotonic() > end)
+        for name in others:
+            herd.kill(name)
+        herd.cut_off("Hill", order="join")
+        end = time.monotonic() + 3
+        stays_ready("some time has passed", lambda: time.monotonic() > end)
+        client = herd.connect("Hill")
+        client.report("kiwi", 1)
+        client.close()
+        for name in others:
+            herd.start(name)
+            assert herd.ready(name), "it has ended"
+        stays_ready("all are back", lambda: set(herd.peers("Hill").values()) == {"up"})
+        herd.until_equal()
+        return f"/readyz was asked {asked} times, and always 200"
+
+
 def settle(herd, reporters):
     """Everybody stops, and all servers hold the same: what was answered."""
     answered = {}
@@ -191,7 +271,7 @@ def settle(herd, reporters):
 
 PARTS = {part.__name__: part
          for part in (far_apart, split, one_way, halves, rough, six, moves, behind,
-                                       elsewhere)}
+                                       elsewhere, restarts, alone)}
 
 
 def main():

@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import http.client
 import json
 import os
 import shutil
@@ -171,6 +172,30 @@ class Machines(Herd):
         until("all hold the same", look)
         return time.monotonic() - began
 
+    def look_at(self, name, path):
+        """What a server's port for operators answers on its own machine: the status and the text;
+        nothing if nobody answers."""
+        host = self.addresses[NAMES.index(name)] if self.operators else "127.0.0.1"
+        caller = http.client.HTTPConnection(host, PORT + 300, timeout=TIMEOUT_S)
+        try:
+            with inside(self.namespaces[NAMES.index(name)]):
+                caller.connect()
+            caller.request("GET", path)
+            answer = caller.getresponse()
+            return answer.status, answer.read().decode()
+        except OSError:
+            return None
+        finally:
+            caller.close()
+
+    def measured(self, name):
+        """Some metrics of a server, of one moment; nothing if nobody answers."""
+        answer = self.look_at(name, "/metrics")
+        if answer is None:
+            return None
+        rows = [row.rsplit(" ", 1) for row in answer[1].splitlines() if not row.startswith("#")]
+        return {series: float(value) for series, value in rows}
+
     def connect(self, name):
         """A connection of a client that is on the same machine as a server."""
         address = self.addresses[NAMES.index(name)]
@@ -253,6 +278,15 @@ class Client:
         fields = self.lines.readline().decode().split()
         assert fields and fields[0] == "AT", f"{client} was answered {fields}"
         self.answered[client] = when
+
+    def fill(self, clients):
+        """Reports so many clients, many at a time."""
+        for first in range(0, clients, 500):
+            some = range(first, min(first + 500, clients))
+            self.connection.sendall(
+                b"".join(b"IAMAT many-%d +34.1-118.4 1\n" % number for number in some))
+            for _ in some:
+                assert self.lines.readline().startswith(b"AT ")
 
     def knows(self, client):
         """The time of a client's newest report, as the server knows it; nothing if it knows none."""
