@@ -7,14 +7,13 @@
 //!     ◀────────── ROOT 4 9e…, L1 5f… …, EVEN 1       nothing is owed, and parts are compared
 //!   L1 00… …, EVEN? 2 ─────────────────────▶         A has told parts since 1: it asks again
 //!     ◀───────────────────── L2 7 00… …, EVEN 2
-//!   …
-//!   L3 225 5f… …, EVEN? 4 ─────────────────▶
-//!     ◀──────────────────── AT …, AT …, EVEN 4       A has told nothing since 4: all has come
+//!   L3 225 5f… …, EVEN? 3 ─────────────────▶
+//!     ◀──────────────────── AT …, AT …, EVEN 3       A has told nothing since 3: all has come
 //! ```
 //!
 //! B answers when it owes A nothing. A link keeps its order, so A has heard all that B found before
-//! it asked. If A has told parts meanwhile, B may find more in them; each round is a level of the
-//! digest, so there are few.
+//! it asked. If A has told parts meanwhile, B may find more in them; the digest has few levels, so
+//! there are few rounds.
 //!
 //! A peer whose greeting does not name `even` knows none of this, and is not asked.
 
