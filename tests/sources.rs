@@ -64,7 +64,7 @@ fn a_file_is_swapped_in_one_step() {
     swap(header, "places.csv holds no usable place: 0 places", "Two");
     fs::remove_file(&path).unwrap();
     herd.signal("Hill", Signal::HUP);
-    herd.until_logged("Hill", "places.csv cannot be used: it cannot be read: ");
+    herd.until_logged("Hill", "the file of places places.csv cannot be read: ");
     write(&two.replace("Two", "Three"));
     herd.signal("Hill", Signal::HUP);
     until("the last file is in use", || first_name(&whatsat(&herd, "5 20")) == "Three");
@@ -82,7 +82,7 @@ fn a_pipe_in_place_of_a_file_is_refused_at_once() {
     fs::remove_file(&path).unwrap();
     assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
     herd.signal("Hill", Signal::HUP);
-    herd.until_logged("Hill", "places.csv cannot be used: it is no regular file but a pipe");
+    herd.until_logged("Hill", "places.csv cannot be read: it is no regular file but a pipe");
     assert_eq!(first_name(&whatsat(&herd, "5 20")), "One");
     fs::remove_file(&path).unwrap();
     fs::write(&path, "name,lat,lon\nTwo,60.17,24.94\n").unwrap();

@@ -9,6 +9,8 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::names::{ConnId, PeerId, Ticket};
+use super::peers::table::PeerSettings;
+use super::settings::Settings;
 use super::whatsat::Question;
 use super::wire::line::Lines;
 
@@ -44,6 +46,14 @@ pub enum Input<'a, 'b> {
     Draining,
     /// No client is left: hand over what is known, and say good-bye to the peers.
     Leaving,
+    /// The configuration was read again: answers, bounds but `expire_after`, and keys for greetings
+    /// are as it says from now on. Of peers, the next two tell.
+    Changed { settings: &'a Settings },
+    /// A link was added: to the next `PeerId`, or to that of a peer of this name that was removed.
+    /// Or the end has changed that dials a link which is there.
+    PeerConfigured { peer: PeerId, settings: &'a PeerSettings },
+    /// A link was removed: the peer is hung up on, and its greetings are refused.
+    PeerRemoved { peer: PeerId },
 }
 
 /// Everything that a server can ask of the reactor.

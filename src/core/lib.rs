@@ -199,6 +199,9 @@ impl Server {
             Input::TimerFired { timer } => self.timer_fired(now, timer, out),
             Input::Draining => self.drain(out),
             Input::Leaving => self.leave(out),
+            Input::Changed { settings } => self.change(now, settings, out),
+            Input::PeerConfigured { peer, settings } => self.configure_peer(peer, settings, out),
+            Input::PeerRemoved { peer } => self.remove_peer(peer, out),
         }
     }
 
@@ -215,6 +218,16 @@ impl Server {
     /// What has been counted so far; it only grows.
     pub fn counters(&self) -> Counters {
         self.counters
+    }
+
+    /// What it was told when it was made, and since (`Input::Changed`).
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Whether greetings are with these keys, in this order.
+    pub fn greets_with(&self, keys: &[[u8; 32]]) -> bool {
+        self.keyring.has(keys)
     }
 
     /// Whether answers to this client have to wait for another.
@@ -289,7 +302,7 @@ impl Server {
             Timer::Redial { peer, attempt } => self.redial(peer, attempt, out),
             Timer::Greeting { conn } => self.greeting_due(now, conn, out),
             Timer::Ping { conn } => self.ping_due(now, conn, out),
-            Timer::Compare { conn } => self.compare_due(conn, out),
+            Timer::Compare { conn } => self.compare_due(now, conn, out),
             Timer::Sweep => self.sweep(now, out),
             Timer::Answer { ticket } => self.places_arrived(ticket, TOO_LATE, out),
         }

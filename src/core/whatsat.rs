@@ -96,6 +96,12 @@ impl Waits {
         Waits { queues: BTreeMap::new(), open: BTreeMap::new(), next_ticket: 0, waits_max }
     }
 
+    /// From now on, so many may wait on one connection.
+    pub fn bound(&mut self, waits_max: usize) {
+        assert!(waits_max > 0, "a WHATSAT must be able to wait");
+        self.waits_max = waits_max;
+    }
+
     /// Whether this connection's answers have to wait.
     pub fn is_waiting(&self, conn: ConnId) -> bool {
         !self.queues.is_empty() && self.queues.contains_key(&conn)

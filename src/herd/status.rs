@@ -17,6 +17,9 @@ pub const METRICS: &str = "metrics\n";
 /// The line that asks for all reports: AT lines, and an empty one behind the last.
 pub const DUMP: &str = "dump\n";
 
+/// The line that has the configuration read again, and is answered with an [`Outcome`].
+pub const RELOAD: &str = "reload\n";
+
 /// What a server is told to do. It is answered with an [`Outcome`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {

@@ -38,6 +38,7 @@ fn a_herd_starts_runs_and_stops() {
     assert_eq!(home.pid("Bona"), up["Bona"].pid);
 
     home.check(&["reload", "Bona"], 0, "Bona: reloads (pid ");
+    home.check(&["reload", "--wait", "Bona"], 0, "Bona: nothing has changed");
     home.herd.until_logged("Bona", "log reopened");
     home.check(&["stop", "Bona", "Bona"], 0, "Bona: stopped (pid ");
     home.check(&["stop", "Bona"], 0, "Bona: not running");

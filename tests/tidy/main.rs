@@ -221,14 +221,14 @@ const PARTS: &[(&str, &[&str])] = &[
 /// What the files and folders of `core` name of each other; `Server` is the one that all of it is
 /// about.
 const CORE: &[(&str, &[&str])] = &[
-    ("border", &["names", "whatsat", "wire"]),
+    ("border", &["names", "peers", "settings", "whatsat", "wire"]),
     ("clock", &["digits"]),
     ("counters", &[]),
     ("digits", &[]),
     ("driver", &["border", "clock", "names", "session", "whatsat", "wire"]),
     ("journal", &["Server", "border", "clock", "digits", "names", "peers", "store", "wire"]),
     ("names", &[]),
-    ("peers", &["Server", "border", "clock", "names", "reports", "store", "wire"]),
+    ("peers", &["Server", "border", "clock", "names", "reports", "settings", "store", "wire"]),
     ("presets", &[]),
     ("reports", &["Server", "border", "clock", "names", "peers", "store", "wire"]),
     ("session", &["names", "wire"]),

@@ -30,6 +30,9 @@ const NOTED_EVERY: Duration = Duration::from_secs(60);
 /// Why a connection is refused.
 type Reason = &'static str;
 
+/// It dials until it reads its own configuration again.
+const REMOVED: Reason = "its link was removed";
+
 const NO_COMMON_KEY: Reason = "does not share a key with us";
 
 impl Server {
@@ -241,7 +244,10 @@ impl Server {
         if *greeting.to != *self.settings.name {
             return Err("greets another server than this one");
         }
-        self.peers.named(greeting.from).ok_or("not a peer of this server")
+        self.peers.named(greeting.from).ok_or_else(|| {
+            let was_removed = self.peers.was_removed(greeting.from);
+            if was_removed { REMOVED } else { "not a peer of this server" }
+        })
     }
 
     fn refuse(&mut self, now: Now, conn: ConnId, why: Reason, out: &mut Outputs) {

@@ -126,7 +126,7 @@ impl Server {
         }
         for peer in self.peers.ids() {
             match self.peers.at(peer).state {
-                State::Up { .. } | State::Plain(_) => continue,
+                State::Up { .. } | State::Plain(_) | State::Removed => continue,
                 State::Greeting { conn, .. } => out.push(Output::HangUp { conn }),
                 _ => {}
             }

@@ -44,6 +44,17 @@ struct Key {
 
 type KeyId = [u8; 4];
 
+impl Key {
+    fn all(keys: &[[u8; 32]]) -> Vec<Key> {
+        let key = |key: &[u8; 32]| {
+            let hmac = hmac::Key::new(hmac::HMAC_SHA256, key);
+            let id = first_bytes(&mac(&hmac, &[b"id"]));
+            Key { hmac, id }
+        };
+        keys.iter().map(key).collect()
+    }
+}
+
 /// Names a process, so that two of one name can be told from one that has started again.
 pub(crate) type RunId = [u8; 8];
 
@@ -75,14 +86,7 @@ impl Keyring {
         expire_after: Option<Duration>,
     ) -> Keyring {
         let keyed = |key: &[u8]| hmac::Key::new(hmac::HMAC_SHA256, key);
-        let keys: Vec<Key> = keys
-            .iter()
-            .map(|key| {
-                let hmac = keyed(key);
-                let id = first_bytes(&mac(&hmac, &[b"id"]));
-                Key { hmac, id }
-            })
-            .collect();
+        let keys = Key::all(keys);
         let expire_after = expire_after.map_or(0, |after| after.as_secs());
         let parts: [&[u8]; 3] = [b"digest/2", herd, &expire_after.to_be_bytes()];
         let digest = match keys.first() {
@@ -100,6 +104,18 @@ impl Keyring {
         let run = first_bytes(&mac(&nonce_key, &[b"run"]));
         let digest_key = keyed(&mac(&keyed(&digest), &[b"shown"]));
         Keyring { keys, nonce_key, nonces: 0, hash_keys, run, digest_key }
+    }
+
+    /// Greets with other keys from now on. What is held stays keyed as it is, so that digests can
+    /// be compared with those of peers that have changed their keys or have not.
+    pub fn change(&mut self, keys: &[[u8; 32]]) {
+        self.keys = Key::all(keys);
+    }
+
+    /// Whether it greets with these keys.
+    pub fn has(&self, keys: &[[u8; 32]]) -> bool {
+        let ids = Key::all(keys).into_iter().map(|key| key.id);
+        ids.eq(self.keys.iter().map(|key| key.id))
     }
 
     pub fn is_open(&self) -> bool {

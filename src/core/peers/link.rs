@@ -29,7 +29,7 @@ pub(crate) struct Link {
     /// Bytes sent that the far end has not taken.
     pub owed: usize,
     /// Above it, what is not yet said waits (`Limits::peer_outbox_bytes_max`).
-    owed_max: usize,
+    pub owed_max: usize,
     /// Leaves of which the peer has not been told, or may not know.
     pub missed: Marks,
     /// Where the leaf goes on of which a piece was sent last.
@@ -55,6 +55,10 @@ pub(crate) struct Link {
     pub even: Even,
     /// Digests in a row that differed while reports were under way.
     pub doubts: u8,
+    /// When it is looked whether the peer is alive: a timer that fires earlier is an old one.
+    pub ping_at: Duration,
+    /// When digests are compared next, if they are. As with `ping_at`.
+    pub compare_at: Option<Duration>,
     /// Signs of life asked for.
     pings: u64,
     /// The number of a ping that was not answered yet, for there was no room.
@@ -97,6 +101,8 @@ impl Link {
             first_root: None,
             even: Even::default(),
             doubts: 0,
+            ping_at: Duration::ZERO,
+            compare_at: None,
             pings: 0,
             pong: None,
             farewell: Farewell::None,

@@ -25,6 +25,7 @@ pub(crate) mod handover;
 pub(crate) mod line_mac;
 pub(crate) mod link;
 mod redial;
+pub(crate) mod reload;
 pub(crate) mod repair;
 pub(crate) mod table;
 
@@ -88,7 +89,7 @@ impl Server {
                 attempt
             }
             State::Waiting { attempt } | State::Dialing { attempt } => *attempt,
-            State::Down | State::Plain(_) => 0,
+            State::Down | State::Plain(_) | State::Removed => 0,
         };
         let link =
             Link::new(conn, now.monotonic, self.settings.limits.peer_outbox_bytes_max, terms);
@@ -97,11 +98,10 @@ impl Server {
         entry.trouble = None;
         entry.heir = Heir::Owed;
         out.note(Note::PeerUp { peer, conn });
-        let after = self.settings.limits.ping_after;
-        out.push(Output::StartTimer { timer: Timer::Ping { conn }, after });
+        self.ping_later(now, conn, self.settings.limits.ping_after, out);
         // From here on news is flooded on this link, and only now begins what it has missed:
         // the other order would lose what comes in between.
-        self.begin_sync(peer, out);
+        self.begin_sync(now, peer, out);
     }
 
     /// The connection on which another process of this name is joined, if this one was joined
@@ -166,6 +166,10 @@ impl Server {
         let (ping_after, silence_max) =
             (self.settings.limits.ping_after, self.settings.limits.silence_max);
         let Some((_, link)) = self.peers.link(conn) else { return };
+        // Another timer has taken the place of this one.
+        if now.monotonic < link.ping_at {
+            return;
+        }
         let silence = now.monotonic - link.heard;
         if silence >= silence_max {
             self.drop_link(now, conn, "silent for too long", out);
@@ -177,6 +181,18 @@ impl Server {
         } else {
             ping_after - silence
         };
+        self.ping_later(now, conn, after, out);
+    }
+
+    pub(crate) fn ping_later(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        after: Duration,
+        out: &mut Outputs,
+    ) {
+        let Some((_, link)) = self.peers.link(conn) else { return };
+        link.ping_at = now.monotonic + after;
         out.push(Output::StartTimer { timer: Timer::Ping { conn }, after });
     }
 }

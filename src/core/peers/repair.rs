@@ -51,7 +51,7 @@ const FOREIGN: &str = "it does not speak our language";
 
 impl Server {
     /// Begins to find out what the two ends of a new link have missed.
-    pub(crate) fn begin_sync(&mut self, peer: PeerId, out: &mut Outputs) {
+    pub(crate) fn begin_sync(&mut self, now: Now, peer: PeerId, out: &mut Outputs) {
         let State::Up { link, .. } = &mut self.peers.at(peer).state else { return };
         let conn = link.conn;
         if !link.shares_digest {
@@ -59,7 +59,7 @@ impl Server {
             self.miss_all(peer, Node::ROOT, out);
         } else if link.begins {
             self.begin_comparison(peer, out);
-            self.compare_later(conn, out);
+            self.compare_later(now, conn, out);
         }
     }
 
@@ -196,21 +196,27 @@ impl Server {
         }
     }
 
-    fn compare_later(&mut self, conn: ConnId, out: &mut Outputs) {
-        let Some(every) = self.settings.limits.compare_every else { return };
+    pub(crate) fn compare_later(&mut self, now: Now, conn: ConnId, out: &mut Outputs) {
+        let every = self.settings.limits.compare_every;
         // Never in step with the others.
-        let after = every.mul_f64(0.8 + 0.4 * self.peers.random.f64());
+        let after = every.map(|every| every.mul_f64(0.8 + 0.4 * self.peers.random.f64()));
+        let Some((_, link)) = self.peers.link(conn) else { return };
+        link.compare_at = after.map(|after| now.monotonic + after);
+        let Some(after) = after else { return };
         out.push(Output::StartTimer { timer: Timer::Compare { conn }, after });
     }
 
     /// Tells the digest again, for whatever may have gone wrong unnoticed.
-    pub(crate) fn compare_due(&mut self, conn: ConnId, out: &mut Outputs) {
+    pub(crate) fn compare_due(&mut self, now: Now, conn: ConnId, out: &mut Outputs) {
         let Some((peer, link)) = self.peers.link(conn) else { return };
+        if link.compare_at.is_none_or(|at| now.monotonic < at) {
+            return;
+        }
         // A peer that is behind differs in any case.
         if !link.is_behind() && link.has_room() {
             self.begin_comparison(peer, out);
         }
-        self.compare_later(conn, out);
+        self.compare_later(now, conn, out);
     }
 
     fn root_heard(

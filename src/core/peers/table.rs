@@ -41,6 +41,8 @@ pub enum LinkState {
     Up,
     /// A course server: connected only while there is something to tell.
     Plain,
+    /// Its link was removed: it is nobody until it is configured again.
+    Removed,
 }
 
 /// What there is to see of a peer from outside.
@@ -109,16 +111,29 @@ pub(crate) struct Peer {
 /// `attempt` counts the dials since the peer was last up for long.
 pub(crate) enum State {
     Down,
-    Waiting { attempt: u32 },
-    Dialing { attempt: u32 },
-    Greeting { conn: ConnId, nonce: u128, attempt: u32 },
-    Up { link: Link, attempt: u32 },
+    Waiting {
+        attempt: u32,
+    },
+    Dialing {
+        attempt: u32,
+    },
+    Greeting {
+        conn: ConnId,
+        nonce: u128,
+        attempt: u32,
+    },
+    Up {
+        link: Link,
+        attempt: u32,
+    },
     Plain(PlainPeer),
+    /// The tombstone of a link that was removed: its `PeerId` names nobody else.
+    Removed,
 }
 
-impl Peers {
-    pub fn new(settings: &[PeerSettings], seed: u64) -> Peers {
-        let peer = |settings: &PeerSettings| Peer {
+impl Peer {
+    fn new(settings: &PeerSettings) -> Peer {
+        Peer {
             name: settings.name.clone(),
             dials: settings.dials && settings.plain.is_none(),
             redials: 0,
@@ -130,12 +145,44 @@ impl Peers {
                 Some(frame) => State::Plain(PlainPeer::new(frame.clone())),
                 None => State::Down,
             },
-        };
+        }
+    }
+}
+
+impl Peers {
+    pub fn new(settings: &[PeerSettings], seed: u64) -> Peers {
         Peers {
-            list: settings.iter().map(peer).collect(),
+            list: settings.iter().map(Peer::new).collect(),
             strangers: VecDeque::new(),
             random: fastrand::Rng::with_seed(seed),
         }
+    }
+
+    /// Gives this name to a peer that has none yet, or that was removed.
+    ///
+    /// invariant: `peer` is the next name or a removed peer's
+    pub fn add(&mut self, peer: PeerId, settings: &PeerSettings) {
+        let at = usize::from(peer.0);
+        if at == self.list.len() {
+            return self.list.push(Peer::new(settings));
+        }
+        debug_assert!(self.is_removed(peer), "a name is given once");
+        let redials = self.list[at].redials;
+        self.list[at] = Peer { redials, ..Peer::new(settings) };
+    }
+
+    /// Whether this name is a peer's that has not been removed.
+    pub fn is_known(&self, peer: PeerId) -> bool {
+        usize::from(peer.0) < self.list.len() && !self.is_removed(peer)
+    }
+
+    fn is_removed(&self, peer: PeerId) -> bool {
+        matches!(self.list[usize::from(peer.0)].state, State::Removed)
+    }
+
+    /// Whether a peer of this name was removed.
+    pub fn was_removed(&self, name: &[u8]) -> bool {
+        self.list.iter().any(|peer| peer.name == name && matches!(peer.state, State::Removed))
     }
 
     pub fn ids(&self) -> impl Iterator<Item = PeerId> + use<> {
@@ -151,6 +198,7 @@ impl Peers {
             State::Greeting { .. } => LinkState::Greeting,
             State::Up { .. } => LinkState::Up,
             State::Plain(_) => LinkState::Plain,
+            State::Removed => LinkState::Removed,
         };
         let link = match &peer.state {
             State::Up { link, .. } => Some(link),
@@ -276,9 +324,10 @@ impl Peers {
         })
     }
 
-    /// The peer of this name, unless it is a course server, which never greets.
+    /// The peer of this name, unless it is a course server, which never greets, or was removed.
     pub fn named(&self, name: &[u8]) -> Option<PeerId> {
-        let is_named = |peer: &Peer| peer.name == name && !matches!(peer.state, State::Plain(_));
+        let greets = |peer: &Peer| !matches!(peer.state, State::Plain(_) | State::Removed);
+        let is_named = |peer: &Peer| peer.name == name && greets(peer);
         self.list.iter().position(is_named).map(|at| PeerId(at as u16))
     }
 }

@@ -28,7 +28,7 @@ use herd::config::herd::parse_name;
 use herd::config::knob::parse_switch;
 use herd::config::layers::{Overrides, PlainPeer, configure};
 use herd::config::presets::BASE_PORT_MAX;
-use herd::config::{Config, ConfigError, OperatorsDoor, Secret, address};
+use herd::config::{ConfigError, OperatorsDoor, Parsed, Secret, address};
 use herd::places::ATTRIBUTION;
 
 pub use bench::BenchFlags;
@@ -104,8 +104,14 @@ pub enum Command {
     },
     /// Check what `start` would start, then stop those servers and start them
     Restart(Box<StartFlags>),
-    /// Have servers that run open their logs anew and read their places again
-    Reload(RunningFlags),
+    /// Have servers that run open their logs anew and read herd.toml, keys and places again
+    Reload {
+        #[command(flatten)]
+        flags: RunningFlags,
+        /// Wait for what comes of it, and print that
+        #[arg(long)]
+        wait: bool,
+    },
     /// Print the ends of the servers' logs
     Logs(LogsFlags),
     /// Have a running server log more or less, until it is told otherwise or for a while
@@ -403,14 +409,16 @@ impl ServeFlags {
         HerdSelector { given: self.knobs.0.clone(), ..self.herd.which() }
     }
 
-    /// The configuration of the server `name`.
+    /// The configuration of the server `name`, and what it was made of.
     ///
     /// # Errors
     /// Every mistake that an operator can make before a socket is opened.
-    pub fn config(self, name: &str, trace: Option<PathBuf>) -> Result<Config, ConfigError> {
+    pub fn read(self, name: &str, trace: Option<PathBuf>) -> Result<Parsed, ConfigError> {
         let selector = self.which();
         let (herd, settings) = selector.herd(Some(name))?;
-        configure(name, herd, settings, &selector, Overrides { trace, ..self.overrides() })
+        let overrides = Overrides { trace, ..self.overrides() };
+        let config = configure(name, herd, settings.clone(), &selector, overrides)?;
+        Ok(Parsed { config, settings })
     }
 
     /// The key itself comes from the environment only, and a key file that was named beats it.

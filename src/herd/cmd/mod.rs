@@ -35,12 +35,13 @@ mod top;
 mod trace;
 
 use std::io::{self, BufWriter, Write};
+use std::sync::Arc;
 
-use herd::config::ConfigError;
 use herd::config::HerdSelector;
 use herd::config::example::example;
 use herd::config::herd::Member;
 use herd::config::layers::places as configured_places;
+use herd::config::{ConfigError, Parsed};
 use herd::places::{Local, Supply};
 use herd::run_dir::RunDir;
 use herd::status::Order;
@@ -56,7 +57,8 @@ pub fn run(command: Command) -> Result<Exit, Failure> {
     let mut out = BufWriter::new(io::stdout().lock());
     let written = match command {
         Command::Serve { name, trace, flags } => {
-            return serve::serve(flags.config(&name, trace.trace)?, &mut out);
+            let read = move || flags.clone().read(&name, trace.trace.clone());
+            return serve::serve(read()?, Arc::new(read), &mut out);
         }
         Command::Start(flags) => return start::start(&mut out, &flags),
         Command::Restart(flags) => return restart::restart(&mut out, &flags),
@@ -64,8 +66,8 @@ pub fn run(command: Command) -> Result<Exit, Failure> {
         Command::Drain { name, wait, place } => {
             return drain::drain(&mut out, &found(place), &name, wait);
         }
-        Command::Reload(flags) => {
-            return reload::reload(&mut out, &found(flags.place), &flags.names);
+        Command::Reload { flags, wait } => {
+            return reload::reload(&mut out, &found(flags.place), &flags.names, wait);
         }
         Command::LogLevel(flags) => return log_level::log_level(&mut out, flags),
         Command::Logs(flags) => {
@@ -98,11 +100,13 @@ pub fn run(command: Command) -> Result<Exit, Failure> {
             let key = flags.places_key.clone();
             let places = configured_places(settings.places.clone(), &selector, key)?;
             Supply::of(&places).map_err(|error| ConfigError::new(error.to_string()))?;
-            let config = name.map(|name| flags.config(&name, trace.trace)).transpose()?;
-            let limits = config.as_ref().map_or(&settings.limits, |config| &config.limits);
+            let parsed = name.map(|name| flags.read(&name, trace.trace)).transpose()?;
+            let limits = parsed.as_ref().map_or(&settings.limits, |parsed| &parsed.config.limits);
             check_config::write_herd(&mut out, &herd, &keys)
-                .and_then(|()| match &config {
-                    Some(config) => check_config::write_config(&mut out, config, &settings),
+                .and_then(|()| match &parsed {
+                    Some(Parsed { config, settings }) => {
+                        check_config::write_config(&mut out, config, settings)
+                    }
                     None => Ok(()),
                 })
                 .and_then(|()| check_config::write_warning(&mut out, limits))

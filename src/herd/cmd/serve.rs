@@ -5,12 +5,13 @@ use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::process;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
-use herd::config::Config;
 use herd::config::log_settings::LogFormat;
+use herd::config::{Config, ConfigError, Parsed};
 use herd::logging::{self, LogSettings, STDERR};
-use herd::reactor::{self, DrainPhase, Ended, Passed, Reactor, StartError};
+use herd::reactor::{self, DrainPhase, Ended, Passed, Reactor, Rereading, StartError};
 use herd::run_dir::RunDir;
 
 use super::exit::{Exit, Failure};
@@ -19,10 +20,18 @@ use super::service_manager;
 /// How long the log may take to reach the disk at the very end.
 const LOG_TIMEOUT: Duration = Duration::from_secs(1);
 
+type Read = Arc<dyn Fn() -> Result<Parsed, ConfigError> + Send + Sync>;
+
 /// Runs one server until it is told to stop.
-pub fn serve(config: Config, out: &mut impl Write) -> Result<Exit, Failure> {
+///
+/// `read` reads its configuration again.
+///
+/// # Errors
+/// It cannot start, or has ended badly.
+pub fn serve(first: Parsed, read: Read, out: &mut impl Write) -> Result<Exit, Failure> {
     // Before any other descriptor is opened.
     let passed = Passed::from_env();
+    let config = first.config.clone();
     let run_dir = RunDir::new(config.run_dir.clone()).with_mode(config.run_dir_mode);
     let port = config.client_address.port();
     let (claim, rival) = run_dir.claim_beside(&config.name, port)?;
@@ -53,6 +62,12 @@ pub fn serve(config: Config, out: &mut impl Write) -> Result<Exit, Failure> {
                 }
                 service_manager::stopping(phase);
             }));
+            reactor.when_reloading(Rereading {
+                first,
+                read,
+                begins: service_manager::reloading,
+                is_over: service_manager::ready,
+            });
             if let Some(pulse) = service_manager::pulse() {
                 reactor.when_alive(pulse, service_manager::alive);
             }

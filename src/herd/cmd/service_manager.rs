@@ -10,10 +10,19 @@ use std::time::Duration;
 
 use herd::reactor::DrainPhase;
 use rustix::net::{SendFlags, SocketAddrUnix, sendto};
+use rustix::time::{ClockId, Timespec, clock_gettime};
 
 /// The ports are open and clients are served.
 pub fn ready() {
     tell("READY=1");
+}
+
+/// The configuration is read again; `ready` says that this is over. systemd wants to know when it
+/// began, by the clock that is never set.
+pub fn reloading() {
+    let Timespec { tv_sec, tv_nsec } = clock_gettime(ClockId::Monotonic);
+    let micros = tv_sec * 1_000_000 + tv_nsec / 1_000;
+    tell(&format!("RELOADING=1\nMONOTONIC_USEC={micros}"));
 }
 
 /// The server has begun to end, and is so far.

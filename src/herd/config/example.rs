@@ -25,8 +25,8 @@ pub fn page() -> String {
         if !section.about.is_empty() {
             page += &format!("{}\n\n", section.about);
         }
-        page +=
-            "| key | default | may be | what it is, and why this default |\n|---|---|---|---|\n";
+        page += "| key | default | may be | change | what it is, and why this default |\n\
+                 |---|---|---|---|---|\n";
         section.knobs.iter().for_each(|knob| page += &row(knob));
     }
     page + &flags()
@@ -40,7 +40,10 @@ Everything that can be set in a herd.toml. This page is written from the declara
 example-config` prints a herd.toml with all of it, and `herd check-config` shows what a server would
 run with. A flag beats its variable, which beats herd.toml, which beats the default.
 
-A change takes effect when the server is started again.
+A change of herd.toml takes effect at `herd reload` where the column *change* says `live`, and for
+connections that come after it where it says `new connections`. `restart` is for a server that is
+started again; until then, a reload says so. What stands in no table: servers and links are live,
+but the herd's name, this server's own addresses and `plain` want a restart, as do flags.
 ";
 
 const COLUMNS_MAX: usize = 100;
@@ -93,9 +96,9 @@ fn row(knob: &Knob) -> String {
     };
     let preset = knob.preset.map(|value| format!("; in presets {}", code(value)));
     let default = code(knob.default) + &preset.unwrap_or_default();
-    let (key, may_be) = (knob.key(), knob.range());
+    let (key, may_be, change) = (knob.key(), knob.range(), knob.effect.name());
     let text = format!("{} *{}*", knob.meaning, knob.reason).replace('|', "\\|");
-    format!("| `{key}` | {default} | {may_be} | {text} |\n")
+    format!("| `{key}` | {default} | {may_be} | {change} | {text} |\n")
 }
 
 /// Flags and variables that say the same as a key.

@@ -17,7 +17,7 @@ use super::ConfigError;
 const KEY_FILE_BYTES_MAX: u64 = 4096;
 
 /// A text that must never be shown: it has no `Display`, and its `Debug` hides it.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {

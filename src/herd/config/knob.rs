@@ -37,6 +37,29 @@ pub struct Knob {
     /// Why the default is what it is, in a sentence.
     pub reason: &'static str,
     pub flag: Option<Flag>,
+    pub effect: Effect,
+}
+
+/// When a server that runs does what a changed value says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// From a reload on.
+    Live,
+    /// From a reload on, for connections that come after it.
+    NewConnections,
+    /// When it is started again.
+    Restart,
+}
+
+impl Effect {
+    /// The word for it on the page of settings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Effect::Live => "live",
+            Effect::NewConnections => "new connections",
+            Effect::Restart => "restart",
+        }
+    }
 }
 
 impl fmt::Debug for Knob {
@@ -159,6 +182,41 @@ impl Knob {
         }
     }
 
+    /// Whether it has the same value in both.
+    pub fn is_same(&self, one: &Settings, other: &Settings) -> bool {
+        let (one, other) = (&mut one.clone(), &mut other.clone());
+        match &self.kind {
+            Kind::Count { at, .. } | Kind::Size { at, .. } => at(one) == at(other),
+            Kind::SomeCount { at, .. } => at(one) == at(other),
+            Kind::Time { at, .. } | Kind::TimeOrZero { at, .. } => at(one) == at(other),
+            Kind::TimeOrOff { at, .. } => at(one) == at(other),
+            Kind::Switch { at } => at(one) == at(other),
+            Kind::Path { at } => at(one) == at(other),
+            Kind::SomePath { at } => at(one) == at(other),
+            Kind::SomeText { at, .. } | Kind::SomeUrl { at } => at(one) == at(other),
+            Kind::Word { show, .. } => show(one) == show(other),
+        }
+    }
+
+    /// Gives it the value that it has elsewhere.
+    pub fn copy(&self, from: &Settings, to: &mut Settings) {
+        let from = &mut from.clone();
+        match &self.kind {
+            Kind::Count { at, .. } | Kind::Size { at, .. } => *at(to) = *at(from),
+            Kind::SomeCount { at, .. } => *at(to) = *at(from),
+            Kind::Time { at, .. } | Kind::TimeOrZero { at, .. } => *at(to) = *at(from),
+            Kind::TimeOrOff { at, .. } => *at(to) = *at(from),
+            Kind::Switch { at } => *at(to) = *at(from),
+            Kind::Path { at } => at(to).clone_from(at(from)),
+            Kind::SomePath { at } => at(to).clone_from(at(from)),
+            Kind::SomeText { at, .. } | Kind::SomeUrl { at } => at(to).clone_from(at(from)),
+            Kind::Word { set, show, .. } => {
+                // What is shown can be set again: a test reads each value back.
+                let _ = set(to, &show(from));
+            }
+        }
+    }
+
     /// What its value may be, for people.
     pub fn range(&self) -> String {
         match &self.kind {
@@ -254,6 +312,7 @@ impl Knob {
             meaning: "",
             reason: "",
             flag: None,
+            effect: Effect::Live,
         }
     }
 
@@ -285,6 +344,12 @@ impl Knob {
 
     pub const fn because(mut self, message: &'static str) -> Knob {
         self.reason = message;
+        self
+    }
+
+    /// A changed value is not for what runs already.
+    pub const fn takes_effect(mut self, effect: Effect) -> Knob {
+        self.effect = effect;
         self
     }
 

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use herd_core::session::Timeouts;
 
-use super::knob::{Flag, Knob, count, size, some_count, switch, time, time_or_off, time_or_zero};
+use super::knob::{
+    Effect, Flag, Knob, count, size, some_count, switch, time, time_or_off, time_or_zero,
+};
 use super::units::{KIB, SPAN_MAX, TIMER_MAX};
 
 /// Longest name of a server or herd, in bytes: it stands in every AT line and in file names.
@@ -174,6 +176,7 @@ pub const KNOBS: &[Knob] = &[
     ),
     time_or_off("limits.expire_after", |s| &mut s.limits.core.expire_after, "off", SPAN_MAX)
         .example("30 d")
+        .takes_effect(Effect::Restart)
         .means(
             "How long after a server heard it a report is forgotten, by all servers. It must be \
              over a minute longer than compare_every.",
@@ -219,6 +222,7 @@ pub const KNOBS: &[Knob] = &[
              anyway.",
         ),
     time("limits.greeting", |s| &mut s.limits.core.greeting, "2 s")
+        .takes_effect(Effect::NewConnections)
         .means("How long a link's greeting may take, from the connection on.")
         .because("Two round trips and a busy turn."),
     time("limits.ping_after", |s| &mut s.limits.core.ping_after, "10 s")

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use log::LevelFilter;
 
-use super::knob::{Flag, Kind, Knob, path, size};
+use super::knob::{Effect, Flag, Kind, Knob, path, size};
 use super::settings::parse_mode;
 
 /// What is written to the log, and where: the section `[log]`.
@@ -38,6 +38,7 @@ pub const KNOBS: &[Knob] = &[
             value: "DIR",
             help: "Directory of the log files, or - for stderr",
         })
+        .takes_effect(Effect::Restart)
         .means(
             "Holds a file for each server, Hill.log and so on: in HERD_HOME if that is set, \
              else in the directory in which a command is started. - is stderr, with priorities if \
@@ -53,6 +54,7 @@ pub const KNOBS: &[Knob] = &[
         },
         "0640",
     )
+    .takes_effect(Effect::Restart)
     .means("Permissions of the files.")
     .because("They hold where clients are: their owner writes them, his group may read them."),
     Knob::new(
@@ -90,10 +92,12 @@ pub const KNOBS: &[Knob] = &[
         value: "text|json",
         help: "What a line of the log is",
     })
+    .takes_effect(Effect::Restart)
     .means("What a line of the log is: text, or an object of JSON.")
     .because("People read a log first."),
     size("log.size_max", |s| &mut s.log.size_max, "1 GB")
         .within((1 << 20)..=(1 << 40))
+        .takes_effect(Effect::Restart)
         .means(
             "A file above this becomes NAME.log.1, in the place of the one before, and a new one \
              is begun: a server has twice as much on its disk at most.",

@@ -12,6 +12,7 @@
 //! [`settings`]. To add a limit, add its field and its declaration there, and use it.
 
 pub mod address;
+pub mod changes;
 pub mod example;
 pub mod file;
 pub mod herd;
@@ -40,6 +41,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use address::Address;
+pub use changes::{Changes, Parsed};
 pub use herd::{Herd, OperatorsDoor};
 pub use herd_key::HerdKey;
 pub use key::Secret;

@@ -10,7 +10,7 @@ use super::limits::PLACES_ATTRIBUTION_BYTES_MAX;
 use super::{Address, ConfigError, Secret, url};
 
 /// The values of the section `[places]`; [`KNOBS`] says what each is.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Places {
     pub source: PlacesSource,
     /// The operator's own places; `Some` for source `File`.
@@ -30,7 +30,7 @@ pub struct Places {
 }
 
 /// Which questions become calls of a remote source.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CallRules {
     /// Calls at a time, and so threads.
     pub workers: usize,

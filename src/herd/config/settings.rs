@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
-use super::knob::{Flag, Kind, Knob, count, path, some_path, switch};
+use super::knob::{Effect, Flag, Kind, Knob, count, path, some_path, switch};
 use super::log_settings::{Log, LogFormat};
 use super::{ConfigError, HerdKey, Limits, Places, StaleReply, limits, log_settings, places};
 use herd_core::journal::breaker::WhenBroken;
@@ -241,6 +241,7 @@ const HERD: &[Knob] = &[
             help: "File with the herd's keys, mode 600 (640 if it is root's), the same for all its \
                    servers; see `herd keygen`",
         })
+        .takes_effect(Effect::NewConnections)
         .means(
             "Holds the herd's key, by which its servers know each other; `herd keygen` makes \
              it. All of them need the same one. It is the server's own and nobody else may read \
@@ -270,6 +271,7 @@ const HERD: &[Knob] = &[
             value: "DIR",
             help: "Directory of pid files and admin sockets",
         })
+        .takes_effect(Effect::Restart)
         .means(
             "Holds the pid file and the admin socket of each server: in HERD_HOME if that is \
              set, else in the directory in which a command is started.",
@@ -284,6 +286,7 @@ const HERD: &[Knob] = &[
         },
         "0750",
     )
+    .takes_effect(Effect::Restart)
     .means("Its permissions, if it has to be made.")
     .because("Others than the owner and his group have no business among admin sockets."),
 ];
@@ -339,6 +342,7 @@ const JOURNAL: &[Knob] = &[
         help: "What an answer waits for: nothing, that the system has taken the report, or that \
                the disk has",
     })
+    .takes_effect(Effect::Restart)
     .means(
         "What an answer to a client promises. off: the report is in memory, and is lost if all \
          servers die. written: the system has taken it, and a server that is killed still knows \
@@ -353,6 +357,7 @@ const JOURNAL: &[Knob] = &[
             value: "DIR",
             help: "Directory of the journals",
         })
+        .takes_effect(Effect::Restart)
         .means(
             "Holds a directory for the journal of each server: in HERD_HOME if that is set, else \
              in the directory in which a command is started.",
@@ -360,6 +365,7 @@ const JOURNAL: &[Knob] = &[
         .because("It lies beside herd.toml, and needs no rights that the operator lacks."),
     count("journal.room", |s| &mut s.journal.room, "4", "times")
         .within(2..=100)
+        .takes_effect(Effect::Restart)
         .means(
             "How many times as long as what it says a journal may become before all that is known \
              is written anew and old files are removed.",
@@ -374,6 +380,7 @@ const JOURNAL: &[Knob] = &[
         },
         "refuse",
     )
+    .takes_effect(Effect::Restart)
     .means(
         "When the disk has taken nothing for 5 s though answers wait. refuse: IAMATs are answered \
          with `?` and not taken, and answers that wait go on waiting. serve: they are taken and \
@@ -386,12 +393,14 @@ const JOURNAL: &[Knob] = &[
         Kind::Time { at: |s| &mut s.journal.sync_every, max: SYNC_EVERY_MAX },
         "1 s",
     )
+    .takes_effect(Effect::Restart)
     .means(
         "How often the disk is asked to have what was written. With keep = \"written\", the \
          machine takes with it what was answered in so long, and in the time that a sync takes.",
     )
     .because("Disks are asked often enough to lose little, and seldom enough to rest."),
     switch("journal.strict", |s| &mut s.journal.strict)
+        .takes_effect(Effect::Restart)
         .means(
             "A server whose journal is damaged, or lacks a file, does not start. Else it says so \
              and goes on with the rest.",

@@ -52,6 +52,12 @@ pub enum Event<'a> {
         level: &'a str,
         time: Option<Duration>,
     },
+    Reloaded {
+        changes: &'a str,
+    },
+    ReloadRefused {
+        error: &'a str,
+    },
     Connected {
         conn: ConnId,
         from: Option<SocketAddr>,
@@ -168,8 +174,6 @@ pub enum Event<'a> {
     },
     PlacesNotLoaded {
         error: &'a str,
-        /// What answers still, if something does.
-        kept: Option<&'a str>,
     },
     PlacesServiceSuspended {
         error: &'a str,
@@ -222,6 +226,7 @@ impl Event<'_> {
             | Event::Stopped
             | Event::LogReopened
             | Event::LogLevel { .. }
+            | Event::Reloaded { .. }
             | Event::Connected { .. }
             | Event::Closed { .. }
             | Event::LineTimeout { .. }
@@ -232,7 +237,9 @@ impl Event<'_> {
             | Event::JournalHeld { .. }
             | Event::PlacesLoaded { .. }
             | Event::TraceWritten { .. } => Level::Info,
-            Event::PlacesNotLoaded { .. } | Event::CallsUncounted { .. } => Level::Error,
+            Event::ReloadRefused { .. }
+            | Event::PlacesNotLoaded { .. }
+            | Event::CallsUncounted { .. } => Level::Error,
             _ => Level::Warn,
         }
     }
@@ -280,6 +287,10 @@ impl Display for Event<'_> {
             Event::LogLevel { level, time } => {
                 write!(f, "log level to={level}")?;
                 time.map_or(Ok(()), |time| write!(f, " ms={}", time.as_millis()))
+            }
+            Event::Reloaded { changes } => write!(f, "configuration reloaded: {changes}"),
+            Event::ReloadRefused { error } => {
+                write!(f, "reload refused error={error:?}: nothing has changed")
             }
             Event::Connected { conn, from } => {
                 write!(f, "{} connected conn={conn}", kind(conn))?;
@@ -404,10 +415,7 @@ impl Event<'_> {
                 "places shrunk places={places} before={before}: if that is a mistake, mend the \
                  file and send SIGHUP again"
             ),
-            Event::PlacesNotLoaded { error, kept: Some(kept) } => {
-                write!(f, "places not loaded error={error:?}: they stay as they are, {kept}")
-            }
-            Event::PlacesNotLoaded { error, kept: None } => {
+            Event::PlacesNotLoaded { error } => {
                 write!(f, "places not loaded error={error:?}: there are none")
             }
             Event::PlacesServiceSuspended { error } => write!(

@@ -20,7 +20,7 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use herd_core::names::{ConnId, ConnKind};
@@ -54,11 +54,21 @@ pub const STDERR: &str = "-";
 /// The running log, as the rest of the program uses it. Clones share one log.
 #[derive(Clone)]
 pub struct LogHandle {
-    /// `None` at level `off`: there is no file and no thread.
-    queue: Option<Arc<LogQueue>>,
-    /// The same, at the levels that have the lines of clients and peers.
+    place: Arc<Place>,
+    /// Its queue, at the levels that have the lines of clients and peers.
     traffic: Option<Arc<LogQueue>>,
     level: LevelFilter,
+}
+
+/// Where the log is.
+struct Place {
+    dir: PathBuf,
+    server: String,
+    is_json: bool,
+    mode: u32,
+    size_max: u64,
+    /// Empty as long as the level has always been `off`: there is no file and no thread.
+    queue: OnceLock<Arc<LogQueue>>,
 }
 
 impl LogHandle {
@@ -81,9 +91,20 @@ impl LogHandle {
     /// Returns at once. If the path cannot be opened the old file is kept, and both it and stderr
     /// say so.
     pub fn reopen(&self) {
-        if let Some(queue) = &self.queue {
+        if let Some(queue) = self.place.queue.get() {
             queue.order_reopen();
         }
+    }
+
+    /// Makes the file and the thread, unless they are there or this level needs none.
+    ///
+    /// # Errors
+    /// One of [`LogError`], for the operator.
+    pub fn prepare(&self, level: LevelFilter) -> Result<(), LogError> {
+        if level != LevelFilter::Off && self.place.queue.get().is_none() {
+            let _ = self.place.queue.set(self.place.open()?);
+        }
+        Ok(())
     }
 
     /// How much this handle logs.
@@ -92,30 +113,33 @@ impl LogHandle {
     }
 
     /// Has the whole process log so much from now on, of traffic what goes through this handle.
-    /// False at a log that was started at level `off`: it has no file, and stays as it is.
+    /// False at a log that has no file because it is not prepared: it stays as it is.
     pub fn set_level(&mut self, level: LevelFilter) -> bool {
-        let Some(queue) = &self.queue else { return false };
+        let queue = self.place.queue.get();
+        if queue.is_none() && level != LevelFilter::Off {
+            return false;
+        }
         log::set_max_level(level);
-        self.traffic = (level >= LevelFilter::Debug).then(|| Arc::clone(queue));
+        self.traffic = queue.filter(|_| level >= LevelFilter::Debug).cloned();
         self.level = level;
         true
     }
 
     /// Lines of the log so far, but for those of the last milliseconds.
     pub fn lines(&self) -> u64 {
-        self.queue.as_ref().map_or(0, |queue| queue.spelled())
+        self.place.queue.get().map_or(0, |queue| queue.spelled())
     }
 
     /// Lines lost so far because the disk could not keep up.
     pub fn dropped(&self) -> u64 {
-        self.queue.as_ref().map_or(0, |queue| queue.dropped())
+        self.place.queue.get().map_or(0, |queue| queue.dropped())
     }
 
     /// Writes what is still held and ends the log; lines that come later count as dropped.
     ///
     /// Waits `timeout` at most, so that a dead disk cannot keep a process from its end.
     pub fn close(&self, timeout: Duration) {
-        if let Some(queue) = &self.queue {
+        if let Some(queue) = self.place.queue.get() {
             queue.close(timeout);
         }
     }
@@ -178,28 +202,35 @@ impl Error for LogError {
 /// One of [`LogError`], for the operator.
 pub fn start(settings: &LogSettings<'_>) -> Result<LogHandle, LogError> {
     let &LogSettings { dir, server, level, is_json, mode, size_max } = settings;
-    if level == LevelFilter::Off {
-        log::set_max_level(level);
-        return Ok(LogHandle { queue: None, traffic: None, level });
-    }
-    let (form, queue);
-    if dir == Path::new(STDERR) {
-        form = Form::new(server, is_json, destination::stderr_is_journal());
-        queue = writer::start(Stderr, form.clone());
-    } else {
-        form = Form::new(server, is_json, false);
-        make_dir(dir, mode).map_err(|error| LogError::Directory(dir.to_owned(), error))?;
-        let path = dir.join(format!("{server}.log"));
-        let file = LogFile::open(&path, mode, size_max);
-        let file = file.map_err(|error| LogError::File(path, error))?;
-        queue = writer::start(file, form.clone());
-    }
-    let queue = queue.map_err(LogError::Thread)?;
-    let sink = LogSink::new(form, Arc::clone(&queue));
-    log::set_boxed_logger(Box::new(sink)).map_err(|_| LogError::Twice)?;
-    let mut log = LogHandle { queue: Some(queue), traffic: None, level };
+    let (dir, server) = (dir.to_owned(), server.to_owned());
+    let place = Place { dir, server, is_json, mode, size_max, queue: OnceLock::new() };
+    let mut log = LogHandle { place: Arc::new(place), traffic: None, level: LevelFilter::Off };
+    log.prepare(level)?;
     log.set_level(level);
     Ok(log)
+}
+
+impl Place {
+    /// Opens the file, if it is one, and starts the thread.
+    fn open(&self) -> Result<Arc<LogQueue>, LogError> {
+        let Place { dir, server, is_json, mode, size_max, .. } = self;
+        let (form, queue);
+        if *dir == Path::new(STDERR) {
+            form = Form::new(server, *is_json, destination::stderr_is_journal());
+            queue = writer::start(Stderr, form.clone());
+        } else {
+            form = Form::new(server, *is_json, false);
+            make_dir(dir, *mode).map_err(|error| LogError::Directory(dir.clone(), error))?;
+            let path = dir.join(format!("{server}.log"));
+            let file = LogFile::open(&path, *mode, *size_max);
+            let file = file.map_err(|error| LogError::File(path, error))?;
+            queue = writer::start(file, form.clone());
+        }
+        let queue = queue.map_err(LogError::Thread)?;
+        let sink = LogSink::new(form, Arc::clone(&queue));
+        log::set_boxed_logger(Box::new(sink)).map_err(|_| LogError::Twice)?;
+        Ok(queue)
+    }
 }
 
 #[cfg(test)]

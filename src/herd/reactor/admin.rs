@@ -3,7 +3,7 @@
 
 use super::Reactor;
 use crate::config::Initiative;
-use crate::status::{DUMP, METRICS, Order, Outcome, PeerState, PeerStatus, Status};
+use crate::status::{DUMP, METRICS, Order, Outcome, PeerState, PeerStatus, RELOAD, Status};
 use herd_core::LinkState;
 use herd_core::driver::Driver;
 use herd_core::names::{ConnId, ConnKind, PeerId};
@@ -29,6 +29,9 @@ impl Reactor {
             self.dumps.retain(|dump| self.slots.session(dump.conn).is_some());
             self.dumps.push(Dump { conn, next: Place::default() });
             return self.go_on_dumping(conn);
+        }
+        if matches!(line, Line::Whole(line) if line == RELOAD.trim_end().as_bytes()) {
+            return self.begin_reload(Some(conn));
         }
         let order = match line {
             Line::Whole(line) => Order::parse(line),
@@ -85,7 +88,7 @@ pub fn status_line(reactor: &Reactor) -> Vec<u8> {
     json_line(&status(reactor))
 }
 
-fn json_line(value: &impl Serialize) -> Vec<u8> {
+pub(super) fn json_line(value: &impl Serialize) -> Vec<u8> {
     let mut line = match serde_json::to_vec(value) {
         Ok(json) => json,
         // A struct of numbers and strings has no reason to fail; if it does, say so.
@@ -108,7 +111,7 @@ fn status(reactor: &Reactor) -> Status {
         client_address: config.client_address.to_string(),
         peer_address: config.peer_address.to_string(),
         operators_address: config.operators.map(|address| address.to_string()),
-        peers: (0..config.peers.len()).map(|at| peer_status(reactor, at)).collect(),
+        peers: (0..config.peers.len()).filter_map(|at| peer_status(reactor, at)).collect(),
         clients_known: reactor.server.store().len() as u64,
         connections: reactor.slots.alive(ConnKind::Client) as u64,
         connections_total: reactor.slots.admitted(ConnKind::Client),
@@ -132,16 +135,18 @@ fn status(reactor: &Reactor) -> Status {
         draining: reactor.is_draining(),
         drain_phase: reactor.drain_phase().map(|phase| phase.name().to_owned()),
         drain_s: config.limits.stop_max().as_secs(),
-        settings: config.fingerprint(),
+        settings: reactor.fingerprint(),
     }
 }
 
-fn peer_status(reactor: &Reactor, at: usize) -> PeerStatus {
+/// `None` for a peer that was removed.
+fn peer_status(reactor: &Reactor, at: usize) -> Option<PeerStatus> {
     let peer = &reactor.config.peers[at];
     let view = reactor.server.peer(PeerId(at as u16));
-    PeerStatus {
+    Some(PeerStatus {
         name: peer.name.clone(),
         state: match view.state {
+            LinkState::Removed => return None,
             LinkState::Down => PeerState::Down,
             LinkState::Waiting => PeerState::Waiting,
             LinkState::Dialing => PeerState::Dialing,
@@ -153,5 +158,5 @@ fn peer_status(reactor: &Reactor, at: usize) -> PeerStatus {
         address: peer.address.to_string(),
         redials: view.redials,
         trouble: view.trouble.map(str::to_owned),
-    }
+    })
 }

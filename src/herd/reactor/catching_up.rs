@@ -74,7 +74,7 @@ impl Reactor {
         let mut caught_up = None;
         for at in 0..self.config.peers.len() {
             let peer = self.server.peer(PeerId(at as u16));
-            has_peers |= peer.state != LinkState::Plain;
+            has_peers |= !matches!(peer.state, LinkState::Plain | LinkState::Removed);
             if peer.even_at.is_some() || peer.first_root == Some(digest) {
                 return Some(CaughtUp::Even);
             }

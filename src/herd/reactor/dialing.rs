@@ -22,6 +22,7 @@ impl Reactor {
             Route::Connect(address) => self.connect(peer, address),
             Route::Resolve(address) => {
                 if let Err(error) = self.completion_sender.resolve(peer, address) {
+                    self.routes.is_awaited(peer);
                     self.dial_failed(peer, &error.to_string());
                 }
             }

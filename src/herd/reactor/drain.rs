@@ -65,7 +65,7 @@ impl Reactor {
                 SIGHUP => {
                     self.log.reopen();
                     Event::LogReopened.log();
-                    self.load_places_again();
+                    self.begin_reload(None);
                 }
                 SIGUSR1 => self.want_trace(),
                 SIGUSR2 if self.drain.is_none() => self.begin_to_stop(false),

@@ -85,6 +85,14 @@ impl Reactor {
         let hash = short(self.config.shared_fingerprint());
         let help = "Differs between servers that are not told what all must be told alike.";
         metrics.one("herd_config_hash", help, hash);
+        let (is_successful, at_posix_s) = self.last_reload();
+        let help = "The configuration was right when it was last read.";
+        metrics.one("herd_config_last_reload_successful", help, yes(is_successful));
+        let help = "When it was last read and right: at the start, or at a reload since.";
+        let at = Gauge(at_posix_s as f64);
+        metrics.one("herd_config_last_reload_success_timestamp_seconds", help, at);
+        let help = "Settings that have changed and want a restart.";
+        metrics.one("herd_config_pending_restart", help, gauge(self.pending_restart().len()));
     }
 
     fn measure_connections(&self, metrics: &mut Metrics) {
@@ -184,7 +192,7 @@ impl Reactor {
     fn measure_peers(&self, metrics: &mut Metrics) {
         let peers = self.config.peers.iter().enumerate();
         let views = peers.map(|(at, peer)| (peer, at, self.server.peer(PeerId(at as u16))));
-        let views = Vec::from_iter(views);
+        let views = Vec::from_iter(views.filter(|(.., view)| view.state != LinkState::Removed));
         let mut many = |name, help, figure: &dyn Fn(usize) -> Figure| {
             let series = views.iter().enumerate();
             let series = series.map(|(at, (peer, ..))| (label("peer", &peer.name), figure(at)));

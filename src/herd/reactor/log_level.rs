@@ -50,6 +50,14 @@ impl Reactor {
         ))
     }
 
+    /// The configuration says that so much is to be logged; while a level is lent, afterwards.
+    pub(super) fn reload_log_level(&mut self, level: LevelFilter) {
+        match &mut self.lent_level {
+            Some(lent) => lent.usual = level,
+            None => drop(self.log.set_level(level)),
+        }
+    }
+
     /// The usual level comes back, unless another one was lent for longer meanwhile.
     pub(super) fn take_log_level_back(&mut self) {
         let now = self.now.monotonic;

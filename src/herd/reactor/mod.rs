@@ -23,8 +23,9 @@
 //!
 //! Reading order: this file, `inbound` (a connection's turn), `accepting`, `outbound`, `slots`,
 //! `connection`, `listener`, `deadlines`, then `questions`, `worker_threads` and `dialing` for what
-//! takes longer than a turn, `drain` and `lame_duck` for the end, `start` for the beginning. What
-//! needs no socket is in the core: a session (`herd_core::session`), and how it meets the server
+//! takes longer than a turn, `drain` and `lame_duck` for the end, `start` for the beginning and
+//! `reload` for what may change between them. What needs no socket is in the core: a session
+//! (`herd_core::session`), and how it meets the server
 //! (`herd_core::driver`). `traced` keeps a record of the steps, for those who want one.
 
 mod accepting;
@@ -52,6 +53,7 @@ mod outbound;
 mod passed;
 mod question_queue;
 mod questions;
+mod reload;
 mod routes;
 mod slots;
 mod start;
@@ -88,6 +90,7 @@ use log_level::LentLevel;
 use newcomers::Newcomers;
 use question_queue::Asked;
 use questions::Places;
+use reload::Reload;
 use routes::Routes;
 use slots::{Slot, Slots};
 use traced::TraceFile;
@@ -98,6 +101,7 @@ use worker_threads::{CompletionSender, Completions};
 pub use drain::Ended;
 pub use lame_duck::DrainPhase;
 pub use passed::Passed;
+pub use reload::Rereading;
 pub use start::{StartError, outlive_full_files};
 
 /// Events of one turn; the kernel keeps the rest for the next.
@@ -166,6 +170,8 @@ pub struct Reactor {
     keeping: Option<Box<Keeping>>,
     /// Is told of each phase of the end.
     when_stopping: Option<Box<dyn FnMut(DrainPhase)>>,
+    /// If the configuration can be read again.
+    reload: Option<Box<Reload>>,
     trace: Recorder,
     trace_file: TraceFile,
 }

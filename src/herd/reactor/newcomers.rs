@@ -46,6 +46,18 @@ impl Newcomers {
         }
     }
 
+    /// Keeps to other limits from now on. What was spent stays spent.
+    pub fn change(&mut self, now: Duration, limits: &Limits) {
+        let old = std::mem::replace(self, Newcomers::new(limits));
+        old.spent.keys().for_each(|&account| self.charge(now, account, old.spent_by(now, account)));
+    }
+
+    /// A second's, those at once, and whether they hold for this machine.
+    #[cfg(test)]
+    pub fn limits(&self) -> (f64, f64, bool) {
+        (self.per_second, self.at_once, self.limits_loopback)
+    }
+
     /// Whether any address is near the end of its budget, so that the address of a connection
     /// matters.
     pub fn any_is_short(&self, now: Duration) -> bool {
@@ -69,7 +81,10 @@ impl Newcomers {
                 account = Self::OTHERS;
             }
         }
-        let count = self.spent_by(now, account) + count as f64;
+        self.charge(now, account, self.spent_by(now, account) + count as f64);
+    }
+
+    fn charge(&mut self, now: Duration, account: IpAddr, count: f64) {
         self.spent.insert(account, Spent { count, at: now });
         // One batch may spend a little more than is left, so an address that is near it counts as
         // short.
@@ -126,6 +141,26 @@ mod tests {
 
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()
+    }
+
+    /// Goal: a reload gives nobody a new budget, and takes none away.
+    #[test]
+    fn what_is_spent_stays_spent_under_other_limits() {
+        let (mut newcomers, from, now) = (newcomers(true), ip("10.0.0.1"), Duration::ZERO);
+        newcomers.spend(now, from, 40);
+        let limits = |at_once| Limits {
+            new_clients_per_s: 1,
+            new_clients_at_once: at_once,
+            new_clients_limit_loopback: true,
+            ..crate::config::Settings::default().limits
+        };
+        let later = Duration::from_secs(1);
+        newcomers.change(later, &limits(50));
+        assert_eq!(newcomers.left(later, from), 20, "ten came back at the old rate");
+        assert!(newcomers.any_is_short(later), "which is near the end of the new budget");
+        newcomers.change(later, &limits(1000));
+        assert_eq!(newcomers.left(later, from), 970);
+        assert!(!newcomers.any_is_short(later));
     }
 
     #[test]

@@ -73,6 +73,16 @@ impl Asked {
         self.queues.get(&conn).is_some_and(|queue| !queue.has_turn)
     }
 
+    /// Takes all questions of all connections.
+    pub fn take_all(&mut self) -> Vec<(ConnId, Ticket, Question)> {
+        self.turns.clear();
+        let queues = std::mem::take(&mut self.queues).into_iter();
+        let all = queues.flat_map(|(conn, queue)| {
+            queue.questions.into_iter().map(move |(ticket, question)| (conn, ticket, question))
+        });
+        all.collect()
+    }
+
     /// Forgets a connection that has gone. Its turn, if it has one, comes in vain.
     pub fn forget(&mut self, conn: ConnId) {
         self.queues.remove(&conn);

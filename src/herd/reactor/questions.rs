@@ -4,7 +4,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::worker_threads::{Finished, PlacesPool};
+use super::worker_threads::{Finished, PlacesPool, PoolId};
 use super::{Due, Reactor};
 use crate::logging::events::Event;
 use crate::places::call_gate::{CallGate, CallId, Reception};
@@ -29,13 +29,14 @@ pub struct Places {
     source: Answerer,
     /// Reused for every answer of places in memory.
     body: Vec<u8>,
+    /// Services that were asked before, until their last calls are over.
+    former: Vec<(PlacesPool, Box<CallGate>)>,
 }
 
 enum Answerer {
     Local {
         local: Local,
         held: Held,
-        load: Load,
     },
     Remote {
         pool: PlacesPool,
@@ -54,24 +55,43 @@ enum Held {
     Nothing(String),
 }
 
-/// Whether a thread is loading places. One at a time: else an older file could overtake a newer.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Load {
-    No,
-    UnderWay,
-    /// Under way, and to be repeated: the file has changed since it began.
-    Again,
-}
-
 impl Places {
     pub fn loading(name: &'static str, local: Local) -> Places {
-        let (held, load) = (Held::NotYet, Load::UnderWay);
-        Places { name, source: Answerer::Local { local, held, load }, body: Vec::new() }
+        Places::of(name, Answerer::Local { local, held: Held::NotYet })
+    }
+
+    pub fn loaded(name: &'static str, local: Local, loaded: Loaded) -> Places {
+        Places::of(name, Answerer::Local { local, held: Held::Here(loaded) })
     }
 
     pub fn remote(name: &'static str, pool: PlacesPool, gate: CallGate) -> Places {
         let source = Answerer::Remote { pool, gate: Box::new(gate), refuses: false };
-        Places { name, source, body: Vec::new() }
+        Places::of(name, source)
+    }
+
+    fn of(name: &'static str, source: Answerer) -> Places {
+        Places { name, source, body: Vec::new(), former: Vec::new() }
+    }
+
+    /// Takes another one's place.
+    fn replace(&mut self, new: Places) {
+        let old = std::mem::replace(self, new);
+        self.former = old.former;
+        if let Answerer::Remote { pool, gate, .. } = old.source
+            && gate.calls() > 0
+        {
+            self.former.push((pool, gate));
+        }
+    }
+
+    /// How many there are, if they are those of an operator's file.
+    fn count(&self) -> Option<usize> {
+        match &self.source {
+            Answerer::Local { local: Local::File { .. }, held: Held::Here(loaded) } => {
+                Some(loaded.places)
+            }
+            _ => None,
+        }
     }
 
     /// Whether a file or the atlas is still being read.
@@ -101,6 +121,15 @@ impl Places {
             }
         }
         Some(std::mem::take(&mut self.body))
+    }
+
+    /// The threads that ask a service, if there is one.
+    #[cfg(test)]
+    pub fn pool(&self) -> Option<PoolId> {
+        match &self.source {
+            Answerer::Remote { pool, .. } => Some(pool.id),
+            Answerer::Local { .. } => None,
+        }
     }
 
     pub fn reuse(&mut self, body: Vec<u8>) {
@@ -144,6 +173,7 @@ impl Places {
     }
 
     pub fn shut_down(&self) {
+        self.former.iter().for_each(|(pool, _)| pool.shut_down());
         if let Answerer::Remote { pool, .. } = &self.source {
             pool.shut_down();
         }
@@ -226,9 +256,13 @@ impl Reactor {
             self.trace.call(call);
             results += 1;
             match finished {
-                Finished::Places { call, outcome, body } => self.call_finished(call, outcome, body),
+                Finished::Places { pool, call, outcome, body } => {
+                    self.call_finished((pool, call), outcome, body);
+                }
                 Finished::Loaded(loaded) => self.places_loaded(loaded),
+                Finished::Reread(reread) => self.reread(*reread),
                 Finished::TraceWritten => self.trace_written(),
+                Finished::Resolved { peer, .. } if !self.routes.is_awaited(peer) => {}
                 Finished::Resolved { peer, addresses } => match addresses {
                     Ok(addresses) => match self.routes.resolved(peer, addresses) {
                         Some(address) => self.connect(peer, address),
@@ -243,9 +277,22 @@ impl Reactor {
     }
 
     /// One answer for every connection that asked the same.
-    fn call_finished(&mut self, call: CallId, outcome: Outcome, body: Vec<u8>) {
-        let Answerer::Remote { pool, gate, refuses } = &mut self.places.source else { return };
+    fn call_finished(&mut self, (of, call): (PoolId, CallId), outcome: Outcome, body: Vec<u8>) {
         let has_answered = outcome == Outcome::Answered;
+        let former = self.places.former.iter().position(|(pool, _)| pool.id == of);
+        if let Some(at) = former {
+            let (pool, gate) = &mut self.places.former[at];
+            let body: Rc<[u8]> = body.into();
+            for ticket in gate.finished(self.now.monotonic, call, has_answered) {
+                self.deferred.push_back(Deferred::Answered { ticket, body: body.clone() });
+            }
+            pool.ask_next(gate, self.now.monotonic);
+            if gate.calls() == 0 {
+                self.places.former.swap_remove(at);
+            }
+            return;
+        }
+        let Answerer::Remote { pool, gate, refuses } = &mut self.places.source else { return };
         let was_resting = gate.is_resting();
         let body: Rc<[u8]> = body.into();
         for ticket in gate.finished(self.now.monotonic, call, has_answered) {
@@ -255,59 +302,40 @@ impl Reactor {
         pool.ask_next(gate, self.now.monotonic);
     }
 
-    /// Reads an operator's file anew. What answers now goes on until the new places are there.
-    pub(super) fn load_places_again(&mut self) {
-        let Answerer::Local { local, load, held } = &mut self.places.source else { return };
-        if let Local::Atlas = local {
+    /// Takes the places that were loaded at the start, unless a reload has brought newer ones.
+    fn places_loaded(&mut self, loaded: Result<Loaded, String>) {
+        let Answerer::Local { held: held @ Held::NotYet, .. } = &mut self.places.source else {
             return;
-        }
-        if *load != Load::No {
-            *load = Load::Again;
-            return;
-        }
-        match self.completion_sender.load(local.clone()) {
-            Ok(()) => *load = Load::UnderWay,
-            Err(error) => {
-                let error = format!("no thread: {error}");
-                let kept = match held {
-                    Held::Here(loaded) => Some(loaded.summary.as_str()),
-                    _ => None,
-                };
-                Event::PlacesNotLoaded { error: &error, kept }.log();
+        };
+        *held = match loaded {
+            Ok(loaded) => {
+                Event::PlacesLoaded { summary: &loaded.summary }.log();
+                Held::Here(loaded)
             }
-        }
+            Err(why) => {
+                Event::PlacesNotLoaded { error: &why }.log();
+                Held::Nothing(why)
+            }
+        };
     }
 
-    /// Swaps the places in one step. Bad ones replace none that answer.
-    fn places_loaded(&mut self, loaded: Result<Loaded, String>) {
-        let Answerer::Local { held, load, .. } = &mut self.places.source else { return };
-        let is_outdated = std::mem::replace(load, Load::No) == Load::Again;
-        match (loaded, &mut *held) {
-            (Err(why), Held::Here(old)) => {
-                Event::PlacesNotLoaded { error: &why, kept: Some(&old.summary) }.log();
-            }
-            (loaded, old) => {
-                let new = match loaded {
-                    Ok(loaded) => {
-                        Event::PlacesLoaded { summary: &loaded.summary }.log();
-                        if let Held::Here(old) = old
-                            && has_shrunk(old.places, loaded.places)
-                        {
-                            let (places, before) = (loaded.places, old.places);
-                            Event::PlacesShrunk { places, before }.log();
-                        }
-                        Held::Here(loaded)
-                    }
-                    Err(why) => {
-                        Event::PlacesNotLoaded { error: &why, kept: None }.log();
-                        Held::Nothing(why)
-                    }
-                };
-                *held = new;
+    /// Answers from another source from now on. Questions that wait for the one before are asked
+    /// there, or were: then its answers still come.
+    pub(super) fn change_places(&mut self, new: Places) {
+        let before = self.places.count();
+        if let Answerer::Local { local: Local::File { .. }, held: Held::Here(loaded) } = &new.source
+        {
+            Event::PlacesLoaded { summary: &loaded.summary }.log();
+            if let Some(before) = before.filter(|&before| has_shrunk(before, loaded.places)) {
+                Event::PlacesShrunk { places: loaded.places, before }.log();
             }
         }
-        if is_outdated {
-            self.load_places_again();
+        self.places.replace(new);
+        if let Answerer::Remote { .. } = self.places.source {
+            let timeout = self.config.places.deadline;
+            for (conn, ticket, question) in self.asked.take_all() {
+                self.ask(conn, ticket, question, timeout);
+            }
         }
     }
 }

@@ -29,12 +29,41 @@ struct Entry {
     address: Address,
     /// Addresses not yet tried, the next one last.
     untried: Vec<SocketAddr>,
+    /// How often the name is being resolved, for dials that still wait for it.
+    awaited: usize,
+}
+
+impl Entry {
+    fn new(address: Address) -> Entry {
+        Entry { address, untried: Vec::new(), awaited: 0 }
+    }
 }
 
 impl Routes {
     pub fn new(addresses: impl IntoIterator<Item = Address>) -> Routes {
-        let entry = |address| Entry { address, untried: Vec::new() };
-        Routes { peers: addresses.into_iter().map(entry).collect() }
+        Routes { peers: addresses.into_iter().map(Entry::new).collect() }
+    }
+
+    /// Dials the next peer, or one that was known, at this address from now on.
+    pub fn set(&mut self, peer: PeerId, address: Address) {
+        match self.peers.get_mut(usize::from(peer.0)) {
+            Some(entry) if entry.address == address => {}
+            Some(entry) => *entry = Entry { awaited: entry.awaited, ..Entry::new(address) },
+            None => self.peers.push(Entry::new(address)),
+        }
+    }
+
+    /// No dial of this peer waits for its name any more.
+    pub fn forget(&mut self, peer: PeerId) {
+        self.peers[usize::from(peer.0)].awaited = 0;
+    }
+
+    /// A name was resolved. Says whether a dial waits for that.
+    pub fn is_awaited(&mut self, peer: PeerId) -> bool {
+        let awaited = &mut self.peers[usize::from(peer.0)].awaited;
+        let is_awaited = *awaited > 0;
+        *awaited = awaited.saturating_sub(1);
+        is_awaited
     }
 
     pub fn next(&mut self, peer: PeerId) -> Route {
@@ -44,7 +73,10 @@ impl Routes {
         }
         match entry.address.host.parse::<IpAddr>() {
             Ok(ip) => Route::Connect(SocketAddr::new(ip, entry.address.port)),
-            Err(_) => Route::Resolve(entry.address.clone()),
+            Err(_) => {
+                entry.awaited += 1;
+                Route::Resolve(entry.address.clone())
+            }
         }
     }
 
@@ -78,5 +110,25 @@ mod tests {
         assert_eq!(routes.next(PeerId(0)), Route::Connect(b));
         assert_eq!(routes.next(PeerId(0)), Route::Resolve(named));
         assert_eq!(routes.resolved(PeerId(0), vec![]), None);
+    }
+
+    /// Goal: what comes of the name of a peer that was removed is no dial of the one that has its
+    /// `PeerId` later.
+    #[test]
+    fn a_name_is_awaited_by_dials_that_are_wanted() {
+        let named = |host: &str| Address { host: host.into(), port: 7 };
+        let (bona, mut routes) = (PeerId(0), Routes::new([named("a.invalid")]));
+        assert!(!routes.is_awaited(bona));
+        for _ in 0..2 {
+            assert!(matches!(routes.next(bona), Route::Resolve(_)));
+        }
+        assert!(routes.is_awaited(bona));
+        routes.forget(bona);
+        routes.set(bona, named("b.invalid"));
+        assert!(!routes.is_awaited(bona));
+        assert_eq!(routes.next(bona), Route::Resolve(named("b.invalid")));
+        routes.set(PeerId(1), named("c.invalid"));
+        assert_eq!(routes.next(PeerId(1)), Route::Resolve(named("c.invalid")));
+        assert!(routes.is_awaited(bona) && !routes.is_awaited(bona));
     }
 }

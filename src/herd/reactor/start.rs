@@ -29,16 +29,16 @@ use super::questions::Places;
 use super::routes::Routes;
 use super::slots::{Slot, Slots};
 use super::turn_budget::Work;
-use super::worker_threads::{CompletionSender, Completions, PlacesPool};
+use super::worker_threads::{CompletionSender, Completions, PlacesPool, PoolId};
 use super::{Due, READ_BUDGET, Reactor, SIGNALS, WAKER, traced};
 use crate::config::limits::{self, PEER_LINE_BYTES_CEILING};
-use crate::config::{Config, HerdKey, Initiative, LinkKind, StaleReply};
+use crate::config::{Config, HerdKey, Initiative, LinkKind, Peer, StaleReply};
 use crate::journal::{Journal, JournalError, JournalSettings};
 use crate::logging::LogHandle;
 use crate::logging::events::Event;
-use crate::places::Supply;
 use crate::places::budget::{Ledger, Spent};
 use crate::places::call_gate::CallGate;
+use crate::places::{Remote, Supply};
 use herd_core::border::Outputs;
 use herd_core::clock::Now;
 use herd_core::journal::writer::Owner;
@@ -233,6 +233,7 @@ impl Reactor {
             operators: Vec::new(),
             keeping,
             when_stopping: None,
+            reload: None,
             trace,
             trace_file,
             config,
@@ -343,12 +344,23 @@ fn open_places(
             Ok(Places::loading(name, local))
         }
         Supply::Remote(remote) => {
-            let (ledger, spent) = open_ledger(config).unzip();
-            let pool = PlacesPool::start(remote, ledger, places.calls.workers, completion_sender);
-            let gate = CallGate::new(places.calls, spent.unwrap_or_default());
-            Ok(Places::remote(name, pool.map_err(no_thread)?, gate))
+            open_service(config, 0, remote, completion_sender).map_err(no_thread)
         }
     }
+}
+
+/// Threads for a remote source, and the gate before it.
+pub(super) fn open_service(
+    config: &Config,
+    id: PoolId,
+    remote: Remote,
+    completion_sender: &CompletionSender,
+) -> io::Result<Places> {
+    let rules = config.places.calls;
+    let (ledger, spent) = open_ledger(config).unzip();
+    let pool = PlacesPool::start(id, remote, ledger, rules.workers, completion_sender)?;
+    let gate = CallGate::new(rules, spent.unwrap_or_default());
+    Ok(Places::remote(config.places.source.name(), pool, gate))
 }
 
 /// What was spent today at a source that has a budget. The file is of this server of this herd,
@@ -390,13 +402,18 @@ fn open_journal(
     journal.map(keeping).map_err(StartError::Journal)
 }
 
-/// The core's settings; randomness is among them, because the core has none of its own.
-fn settings(config: &Config, shares: Shares) -> Result<Settings, StartError> {
-    let peer = |peer: &crate::config::Peer| PeerSettings {
+/// What the core is told of a peer.
+pub(super) fn peer_settings(config: &Config, peer: &Peer) -> PeerSettings {
+    let frame = || peer.shape.frame(&config.name, &peer.name);
+    PeerSettings {
         name: peer.name.clone().into_bytes(),
         dials: peer.initiative == Initiative::Ours,
-        plain: (peer.kind == LinkKind::Plain).then(|| peer.shape.frame(&config.name, &peer.name)),
-    };
+        plain: (peer.kind == LinkKind::Plain).then(frame),
+    }
+}
+
+/// The core's settings; randomness is among them, because the core has none of its own.
+pub(super) fn settings(config: &Config, shares: Shares) -> Result<Settings, StartError> {
     // Seeded from the system's randomness: two servers must not redial in step.
     let mut random = fastrand::Rng::new();
     let nonce_key = rand::generate(&SystemRandom::new()).map_err(|_| {
@@ -405,7 +422,7 @@ fn settings(config: &Config, shares: Shares) -> Result<Settings, StartError> {
     Ok(Settings {
         name: config.name.as_bytes().into(),
         herd: config.herd.clone().into_bytes(),
-        peers: config.peers.iter().map(peer).collect(),
+        peers: config.peers.iter().map(|peer| peer_settings(config, peer)).collect(),
         plain_names: if config.accept_plain {
             config.servers.iter().map(|name| name.clone().into_bytes()).collect()
         } else {

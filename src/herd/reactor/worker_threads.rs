@@ -24,6 +24,7 @@ use std::{io, thread};
 
 use mio::Waker;
 
+use super::reload::Reread;
 use crate::config::Address;
 use crate::logging::events::Event;
 use crate::places::budget::{Ledger, Spent};
@@ -37,9 +38,19 @@ use herd_core::whatsat::Question;
 
 /// What a worker has done.
 pub enum Finished {
-    Places { call: CallId, outcome: Outcome, body: Vec<u8> },
+    Places {
+        pool: PoolId,
+        call: CallId,
+        outcome: Outcome,
+        body: Vec<u8>,
+    },
     Loaded(Result<Loaded, String>),
-    Resolved { peer: PeerId, addresses: io::Result<Vec<SocketAddr>> },
+    /// The configuration, or why there is none.
+    Reread(Box<Result<Reread, String>>),
+    Resolved {
+        peer: PeerId,
+        addresses: io::Result<Vec<SocketAddr>>,
+    },
     TraceWritten,
 }
 
@@ -53,8 +64,12 @@ pub struct CompletionSender {
 /// Where the loop picks it up.
 pub struct Completions(Receiver<(Call, Finished)>);
 
+/// Names a pool: a reload may put another one in its place while its calls are under way.
+pub type PoolId = u32;
+
 /// Threads that ask a remote source, one question at a time each.
 pub struct PlacesPool {
+    pub id: PoolId,
     questions: Sender<Job>,
     source: Arc<Remote>,
 }
@@ -64,6 +79,7 @@ type Job = (CallId, Question, Spent);
 
 /// The source to ask, and the budget that is recorded before.
 struct Asker {
+    id: PoolId,
     source: Arc<Remote>,
     /// `None` if the source has no budget.
     ledger: Option<Arc<Ledger>>,
@@ -106,6 +122,21 @@ impl CompletionSender {
         thread::Builder::new().name("herd-load".into()).spawn(load).map(drop)
     }
 
+    /// Has the configuration read again, which may take as long as a disk and a resolver do.
+    pub fn reread(
+        &self,
+        read: impl FnOnce() -> Result<Reread, String> + Send + 'static,
+    ) -> io::Result<()> {
+        let completion_sender = self.clone();
+        let work = move || {
+            let began = Instant::now();
+            let done = catch_unwind(AssertUnwindSafe(read));
+            let done = done.unwrap_or_else(|_| Err("the reading failed".to_owned()));
+            completion_sender.post(Row::Load, began, Finished::Reread(Box::new(done)));
+        };
+        thread::Builder::new().name("herd-reload".into()).spawn(work).map(drop)
+    }
+
     /// Resolves a name on a thread of its own: there are few peers, and a resolver that hangs
     /// must keep neither places nor other peers waiting.
     pub fn resolve(&self, peer: PeerId, address: Address) -> io::Result<()> {
@@ -129,6 +160,7 @@ impl Completions {
 
 impl PlacesPool {
     pub fn start(
+        id: PoolId,
         source: Remote,
         ledger: Option<Ledger>,
         threads: usize,
@@ -138,14 +170,14 @@ impl PlacesPool {
         let (questions, receiver) = mpsc::channel();
         let receiver = Arc::new(Mutex::new(receiver));
         for number in 0..threads {
-            let asker = Asker { source: source.clone(), ledger: ledger.clone() };
+            let asker = Asker { id, source: source.clone(), ledger: ledger.clone() };
             let (receiver, completion_sender) = (receiver.clone(), completion_sender.clone());
             thread::Builder::new().name(format!("herd-places-{number}")).spawn(move || {
                 let row = Row::Places(number as u16);
                 ask_for_ever(row, &asker, &receiver, &completion_sender);
             })?;
         }
-        Ok(PlacesPool { questions, source })
+        Ok(PlacesPool { id, questions, source })
     }
 
     /// Appends an answer that is kept and may be given again, if there is one.
@@ -179,7 +211,7 @@ impl PlacesPool {
 
 fn ask_for_ever(
     row: Row,
-    Asker { source, ledger }: &Asker,
+    Asker { id, source, ledger }: &Asker,
     questions: &Mutex<Receiver<Job>>,
     completion_sender: &CompletionSender,
 ) {
@@ -200,7 +232,8 @@ fn ask_for_ever(
             render::failure(UNKNOWN_ERROR, "the source of places failed", &mut body);
             Outcome::Failed
         });
-        completion_sender.post(row, began, Finished::Places { call, outcome, body });
+        let pool = *id;
+        completion_sender.post(row, began, Finished::Places { pool, call, outcome, body });
     }
 }
 

@@ -120,6 +120,9 @@ pub enum InputKind {
     TimerFired,
     Draining,
     Leaving,
+    Changed,
+    PeerConfigured,
+    PeerRemoved,
 }
 
 impl SpanKind {
@@ -166,6 +169,9 @@ impl InputKind {
             InputKind::TimerFired => ("TimerFired", None),
             InputKind::Draining => ("Draining", None),
             InputKind::Leaving => ("Leaving", None),
+            InputKind::Changed => ("Changed", None),
+            InputKind::PeerConfigured => ("PeerConfigured", None),
+            InputKind::PeerRemoved => ("PeerRemoved", None),
         }
     }
 }
@@ -186,6 +192,9 @@ impl From<&Input<'_, '_>> for InputKind {
             Input::TimerFired { .. } => InputKind::TimerFired,
             Input::Draining => InputKind::Draining,
             Input::Leaving => InputKind::Leaving,
+            Input::Changed { .. } => InputKind::Changed,
+            Input::PeerConfigured { .. } => InputKind::PeerConfigured,
+            Input::PeerRemoved { .. } => InputKind::PeerRemoved,
         }
     }
 }

@@ -145,7 +145,7 @@ impl StartFlags {
     /// Every mistake that an operator can make before a socket is opened.
     pub fn config(&self, name: &str) -> Result<Config, ConfigError> {
         let trace = self.trace.as_ref().map(|dir| dir.join(format!("{name}.json")));
-        self.flags.clone().config(name, trace)
+        self.flags.clone().read(name, trace).map(|parsed| parsed.config)
     }
 
     /// Remembers the flags that `serve` is to be given, too. What the environment says it will

@@ -2,6 +2,7 @@
 
 use std::io::{self, ErrorKind, Write};
 use std::path::Path;
+use std::time::Duration;
 
 use herd::run_dir::RunDir;
 use herd::status::{Order, Outcome};
@@ -20,12 +21,24 @@ pub fn give(
     name: &str,
     order: Order,
 ) -> Result<Exit, Failure> {
+    let sentence = tell(run_dir, name, &format!("{order}\n"), STATUS_TIMEOUT)?;
+    let written = writeln!(out, "{sentence}").and_then(|()| out.flush());
+    written.map(|()| Exit::Success).map_err(|error| Failure::of_output(&error))
+}
+
+/// Tells a server to do something, and gives what it says.
+///
+/// # Errors
+/// It does not run, does not answer in time or does not do it.
+pub fn tell(
+    run_dir: &RunDir,
+    name: &str,
+    line: &str,
+    patience: Duration,
+) -> Result<String, Failure> {
     let socket = run_dir.socket(name).map_err(|error| unreadable(run_dir, &error))?;
-    match tell(&socket, order) {
-        Ok(Outcome::Done(sentence)) => {
-            let written = writeln!(out, "{sentence}").and_then(|()| out.flush());
-            written.map(|()| Exit::Success).map_err(|error| Failure::of_output(&error))
-        }
+    match call(&socket, line, patience) {
+        Ok(Outcome::Done(sentence)) => Ok(sentence),
         Ok(Outcome::Refused(sentence)) => Err(Failure::new(Exit::Config, sentence)),
         Err(error) => Err(match error.kind() {
             ErrorKind::PermissionDenied => unreadable(run_dir, &error),
@@ -46,10 +59,10 @@ pub fn give(
     }
 }
 
-fn tell(socket: &Path, order: Order) -> io::Result<Outcome> {
-    let mut call = Call::open(&SockAddr::unix(socket)?, STATUS_TIMEOUT)?;
+fn call(socket: &Path, line: &str, patience: Duration) -> io::Result<Outcome> {
+    let mut call = Call::open(&SockAddr::unix(socket)?, patience)?;
     let mut answer = Vec::new();
-    call.say(format!("{order}\n").as_bytes())?;
+    call.say(line.as_bytes())?;
     call.hear_out(&mut answer)?;
     serde_json::from_slice(&answer).map_err(|_| ErrorKind::InvalidData.into())
 }

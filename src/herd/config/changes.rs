@@ -1,0 +1,140 @@
+//! What a reload changes: the configuration as it was read, compared with how it was read before.
+//!
+//! What runs is never compared: a reading that is the same twice changes nothing, whatever has
+//! become of the server meanwhile. What a change is for comes from the declaration of its knob
+//! ([`Effect`]), here and nowhere else.
+
+use std::fmt;
+
+use super::knob::{Effect, Knob};
+use super::rules::broken_rule;
+use super::settings::knobs;
+use super::{Config, ConfigError, Settings};
+
+/// The configuration of a server as files, variables and flags say it at one time.
+#[derive(Clone, Debug)]
+pub struct Parsed {
+    pub config: Config,
+    pub settings: Settings,
+}
+
+/// How two readings differ, by the names of what an operator has written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    pub live: Vec<&'static str>,
+    pub new_connections: Vec<&'static str>,
+    pub restart: Vec<&'static str>,
+}
+
+impl Changes {
+    pub fn between(old: &Parsed, new: &Parsed) -> Changes {
+        let mut changes = Changes::default();
+        for knob in knobs() {
+            if !knob.is_same(&old.settings, &new.settings) || has_other_content(knob, old, new) {
+                changes.add(knob.name, effect(knob, old, new));
+            }
+        }
+        let (old, new) = (&old.config, &new.config);
+        let graph = [
+            ("herd", old.herd != new.herd, Effect::Restart),
+            ("clients", old.client_address != new.client_address, Effect::Restart),
+            ("peers", old.peer_address != new.peer_address, Effect::Restart),
+            ("operators", old.operators != new.operators, Effect::Restart),
+            ("servers", old.servers != new.servers, Effect::Live),
+            ("links", old.peers != new.peers, Effect::Live),
+        ];
+        for (name, is_other, effect) in graph {
+            if is_other {
+                changes.add(name, effect);
+            }
+        }
+        changes
+    }
+
+    fn add(&mut self, name: &'static str, effect: Effect) {
+        match effect {
+            Effect::Live => self.live.push(name),
+            Effect::NewConnections => self.new_connections.push(name),
+            Effect::Restart => self.restart.push(name),
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        *self == Changes::default()
+    }
+}
+
+impl fmt::Display for Changes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_empty() {
+            return f.write_str("nothing has changed");
+        }
+        let parts = [
+            ("in force", &self.live),
+            ("in force for new connections", &self.new_connections),
+            ("for a restart", &self.restart),
+        ];
+        let parts = parts.iter().filter(|(_, names)| !names.is_empty());
+        for (number, (what, names)) in parts.enumerate() {
+            let before = if number == 0 { "" } else { "; " };
+            write!(f, "{before}{what}: {}", names.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+/// Files of keys may say something else though their names are the same.
+fn has_other_content(knob: &Knob, old: &Parsed, new: &Parsed) -> bool {
+    match knob.name {
+        "key_file" => old.config.keys != new.config.keys,
+        "places.key_file" => old.config.places.key != new.config.places.key,
+        _ => false,
+    }
+}
+
+/// A herd that gets its first key, or gives up its last, is another herd to all its peers.
+fn effect(knob: &Knob, old: &Parsed, new: &Parsed) -> Effect {
+    let has_key = |parsed: &Parsed| !parsed.config.keys.is_empty();
+    if knob.name == "key_file" && has_key(old) != has_key(new) {
+        return Effect::Restart;
+    }
+    knob.effect
+}
+
+impl Parsed {
+    /// What runs after this was read, where `running` has run before.
+    ///
+    /// # Errors
+    /// A rule that limits owe each other is broken as long as the server is not started again.
+    pub fn beside(self, running: &Parsed) -> Result<Parsed, ConfigError> {
+        let Parsed { config: new, mut settings } = self;
+        let old = &running.config;
+        for knob in knobs().filter(|knob| knob.effect == Effect::Restart) {
+            knob.copy(&running.settings, &mut settings);
+        }
+        if let Some(rule) = broken_rule(&settings) {
+            return Err(ConfigError::new(format!(
+                "with what only a restart changes, {rule}: restart the server instead"
+            )));
+        }
+        let may_change_keys = new.keys.is_empty() == old.keys.is_empty();
+        let keys = if may_change_keys { new.keys } else { old.keys.clone() };
+        let config = Config {
+            herd: old.herd.clone(),
+            client_address: old.client_address,
+            peer_address: old.peer_address,
+            operators: old.operators,
+            operator_hosts: old.operator_hosts.clone(),
+            keys,
+            answers: settings.answers.clone(),
+            limits: settings.limits.clone(),
+            log: settings.log.clone(),
+            journal: settings.journal.clone(),
+            trace: old.trace.clone(),
+            run_dir: settings.run_dir.clone(),
+            run_dir_mode: settings.run_dir_mode,
+            ..new
+        };
+        Ok(Parsed { config, settings })
+    }
+}
