@@ -8,8 +8,8 @@
 //!   INT ─────────────────────────┴─────────────────────────────────────────────▶
 //! ```
 //!
-//! Nothing else of the loop knows of it: a timer fires, and some connections take no more lines
-//! than have come (`Driver::dismiss`), as all do when the drain begins. Peers are served as ever.
+//! Nothing else of the loop knows of it: a timer fires, and some connections have a turn after which
+//! no more of them is read. Peers are served as ever.
 
 use std::fmt;
 
@@ -19,8 +19,7 @@ use super::{Due, Reactor};
 use crate::config::units::show_duration;
 use crate::logging::events::Event;
 use crate::status::Outcome;
-use herd_core::driver::Driver;
-use herd_core::names::ConnKind;
+use herd_core::names::{ConnId, ConnKind};
 use herd_core::session::Leavers;
 
 /// How often the client door is asked for those that wait there before it is shut: thirty-two come
@@ -142,6 +141,26 @@ impl Reactor {
         }
     }
 
+    /// Takes no more lines of a client and closes its connection behind the last answer, if it is
+    /// between two lines. Says whether nothing is left to be done.
+    fn let_leave(&mut self, conn: ConnId) -> bool {
+        // No event has told of what has come since the turn began: it is taken as well.
+        match self.slots.session(conn) {
+            None => return true,
+            Some(session) if session.flags.unfinished => return false,
+            Some(session) => session.flags.readable = true,
+        }
+        self.take_turn(conn);
+        let Some(session) = self.slots.session(conn) else { return true };
+        if session.flags.unfinished || !session.is_between_lines() {
+            return false;
+        }
+        session.stop_reading();
+        // Now and not in the next turn: what came until then would be read by nobody.
+        self.take_turn(conn);
+        true
+    }
+
     fn let_some_leave(&mut self) {
         let now = self.now.monotonic;
         let Some(mut leavers) = self.drain.as_mut().and_then(|drain| drain.leavers.take()) else {
@@ -154,10 +173,7 @@ impl Reactor {
             self.enter(DrainPhase::Leaving);
         }
         for conn in leavers.take_due(now) {
-            let Some(session) = self.slots.session(conn) else { continue };
-            if session.is_between_lines() {
-                self.dismiss(conn);
-            } else {
+            if !self.let_leave(conn) {
                 leavers.put_off(conn);
             }
         }
@@ -176,7 +192,6 @@ mod tests {
 
     use super::*;
     use crate::reactor::tests::House;
-    use herd_core::names::ConnId;
     use herd_core::session::Reading;
 
     /// A server with these times, in seconds.
