@@ -8,8 +8,8 @@
 //!   INT ─────────────────────────┴─────────────────────────────────────────────▶
 //! ```
 //!
-//! Nothing else of the loop knows of it: a timer fires, and some connections have a turn after which
-//! no more of them is read. Peers are served as ever.
+//! Nothing else of the loop knows of it: a timer fires, and some connections have a turn after
+//! which no more of them is read. Peers are served as ever.
 
 use std::fmt;
 
