@@ -65,7 +65,6 @@
 //! - Everything has a bound, and its reason stands beside it (`config::limits`).
 
 pub mod config;
-pub mod http;
 pub mod journal;
 pub mod logging;
 pub mod metrics;

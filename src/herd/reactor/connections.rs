@@ -8,9 +8,10 @@ use std::collections::BinaryHeap;
 
 use super::Reactor;
 use super::connection::Connection;
-use crate::http::{Answer, Request};
+
 use crate::status::{ConnectionStatus, ConnectionsPage};
 use herd_core::session::{Moment, Phase};
+use herd_web::http::{Answer, Request};
 
 /// Entries of a page, unless fewer are asked for; never more.
 const LIMIT: usize = 100;

@@ -11,8 +11,7 @@ use std::io;
 
 use super::connection::Filled;
 use super::turn_steps::Readiness;
-use super::{READ_BUDGET, Reactor, Slot, other_protocols};
-use crate::http;
+use super::{READ_BUDGET, Reactor, Slot, operators, other_protocols};
 use crate::logging::events::Event;
 use herd_core::border::Input;
 use herd_core::driver::{Driver, TurnBounds};
@@ -109,7 +108,7 @@ impl Reactor {
             }
             ConnKind::Peer => (LineLimits::equal(limits.peer_line_bytes_max), PEER_LINES_MAX),
             ConnKind::Admin => (LineLimits::equal(ADMIN_LINE_BYTES_MAX), LINES_MAX),
-            ConnKind::Operator => (LineLimits::equal(http::HEAD_BYTES_MAX), LINES_MAX),
+            ConnKind::Operator => (LineLimits::equal(operators::LIMITS.head_bytes_max), LINES_MAX),
         };
         let lines_max = self.work.lines_max(conn.kind(), alone);
         TurnBounds { line, lines_max, newcomers_max: self.newcomers_max(conn) }

@@ -5,13 +5,16 @@
 //! last of them is kept free: the one that has been idle for the longest goes.
 
 use super::{Reactor, admin, connections};
-use crate::http::{self, Answer, Parsed, Refusal, Request};
+
 use crate::metrics;
 use herd_core::driver::Driver;
 use herd_core::names::{ConnId, ConnKind};
 use herd_core::session::CloseReason;
 use herd_core::wire::line::Lines;
+use herd_web::http::{self, Answer, Limits, Parsed, Refusal, Request};
 
+/// Requests without bodies.
+pub(super) const LIMITS: Limits = Limits { head_bytes_max: 8 * 1024, body_bytes_max: 0 };
 /// What can be asked for.
 const PATHS: &str = "/livez /readyz /startupz /status /connections /metrics";
 
@@ -26,18 +29,19 @@ struct Condition {
 impl Reactor {
     /// The operators' port has been told something: at most one request a turn is answered.
     pub(super) fn answer_operator(&mut self, conn: ConnId, lines: &mut Lines<'_>) {
-        let refusal = match http::parse(lines.rest()) {
+        let refusal = match http::parse(lines.rest(), LIMITS) {
             Parsed::Whole(request, length) => {
                 self.look_whether_caught_up();
                 lines.pass(length);
                 self.give_answer(conn, &request);
-                if !lines.are_last() && http::parse(lines.rest()) == Parsed::Partial {
+                let more = http::parse(lines.rest(), LIMITS);
+                if !lines.are_last() && matches!(more, Parsed::Partial { .. }) {
                     lines.rest_is_partial();
                 }
                 return;
             }
-            Parsed::Partial if lines.are_last() => Refusal::Unfinished,
-            Parsed::Partial => return lines.rest_is_partial(),
+            Parsed::Partial { .. } if lines.are_last() => Refusal::Unfinished,
+            Parsed::Partial { .. } => return lines.rest_is_partial(),
             Parsed::Refused(refusal) => refusal,
         };
         lines.rest_is_partial();
@@ -48,7 +52,7 @@ impl Reactor {
 
     fn give_answer(&mut self, conn: ConnId, request: &Request<'_>) {
         let hosts = &self.config.operator_hosts;
-        let is_ours = request.host.is_none_or(|host| http::is_our_host(host, hosts));
+        let is_ours = request.headers.host.is_none_or(|host| http::is_our_host(host, hosts));
         let keeps_open = request.keeps_open && is_ours;
         let answer = if is_ours {
             self.answer_path(request)
@@ -57,7 +61,7 @@ impl Reactor {
             Answer::text(421, why.to_owned())
         };
         let posix_s = self.now.posix.whole_seconds();
-        self.send(conn, &answer.into_bytes(posix_s, request.is_head, keeps_open));
+        self.send(conn, &answer.into_bytes(posix_s, request.is_head(), keeps_open));
         if !keeps_open {
             self.close_when_sent(conn);
         }
@@ -71,11 +75,10 @@ impl Reactor {
             "/startupz" => verdict(request, &self.conditions(false)),
             "/status" => Answer::json(admin::status_line(self)),
             "/connections" => connections::answer(self, request),
-            "/metrics" => Answer {
-                status: 200,
-                content_type: metrics::CONTENT_TYPE,
-                body: self.figures().into_text().into_bytes(),
-            },
+            "/metrics" => {
+                let text = self.figures().into_text();
+                Answer::new(200, metrics::CONTENT_TYPE, text.into_bytes())
+            }
             _ => Answer::text(404, format!("there is nothing here; ask for {PATHS}\n")),
         }
     }

@@ -1,0 +1,46 @@
+//! Names of clients: what an app calls somebody becomes one word of the wire.
+
+use crate::report::{Fix, Unusable};
+
+/// White space and control characters become `%XX`, and so does `%`: two names are never spelled
+/// alike, and each can be read back.
+pub fn spell(name: &str) -> Result<String, Unusable> {
+    if name.is_empty() {
+        return Err(Unusable::NoClient);
+    }
+    let mut spelled = String::with_capacity(name.len());
+    for char in name.chars() {
+        if char.is_ascii_control() || matches!(char, ' ' | '%') {
+            spelled.push_str(&format!("%{:02X}", char as u32));
+        } else {
+            spelled.push(char);
+        }
+        if spelled.len() > Fix::CLIENT_BYTES_MAX {
+            return Err(Unusable::LongClient);
+        }
+    }
+    Ok(spelled)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_one_word() {
+        for (name, spelled) in [
+            ("jane/phone", "jane/phone"),
+            ("Jane Doe", "Jane%20Doe"),
+            ("100%", "100%25"),
+            ("a\tb\nc\x0b\x0c\r", "a%09b%0Ac%0B%0C%0D"),
+            ("\u{7f}", "%7F"),
+            ("käthe", "käthe"),
+        ] {
+            assert_eq!(spell(name).unwrap(), spelled);
+        }
+        assert_eq!(spell(""), Err(Unusable::NoClient));
+        assert_eq!(spell(&"x".repeat(128)).unwrap().len(), 128);
+        assert_eq!(spell(&"x".repeat(129)), Err(Unusable::LongClient));
+        assert_eq!(spell(&" ".repeat(43)), Err(Unusable::LongClient));
+    }
+}

@@ -1,0 +1,10 @@
+//! HTTP/1.1 without a socket: what browsers, phones and watchers of machines ask, and what they are
+//! answered.
+
+mod answer;
+mod request;
+
+pub use answer::Answer;
+pub use request::{
+    CONTINUE, Headers, Limits, Method, Parsed, Refusal, Request, is_our_host, parse,
+};

@@ -1,0 +1,35 @@
+//! What phones, trackers, browsers and scripts say to a herd by HTTP. Pure: bytes come in, reports
+//! and answers go out, and no socket, no clock and no server is known here.
+//!
+//! Apps that report where somebody is agree on nothing but HTTP: each has names, units and shapes of
+//! its own, and wants to be answered in its own way. So a body is recognised by its content, never
+//! by its path or its content type:
+//!
+//! ```text
+//!   query, form ────────────▶ parameters    Traccar Client to 8, OsmAnd, GPSLogger, scripts
+//!   {"_type": …} ───────────▶ owntracks     OwnTracks
+//!   {"locations": […]} ─────▶ overland      Overland
+//!   {"location", "device_id"} ▶ traccar     Traccar Client 9
+//!   {"type": "Feature" …} ──▶ geojson       scripts, maps
+//!   {"type": "update_location"} ▶ home_assistant
+//!   […] ────────────────────▶ each of them, one after the other
+//! ```
+//!
+//! A report that is of no use (too old, no fix, a bad number) is answered like a good one and counted
+//! by its reason. Most apps send what was refused again and again, before anything newer: a 4xx would
+//! silence a phone.
+//!
+//! Reading order: `report` (what comes of it), `body` (which app it is), `bodies` (a file an app),
+//! then `fields`, `position`, `stamp` and `client` (the tools).
+
+mod bodies;
+mod body;
+mod client;
+mod fields;
+pub mod http;
+mod position;
+mod report;
+mod stamp;
+
+pub use body::{Hints, read_body};
+pub use report::{Fix, Reading, Reply, Unusable};
