@@ -5,6 +5,7 @@
 //! 1.5·10⁹ seconds its steps are 238 ns wide, so two reports of one client could tie. Everything
 //! here is integers.
 
+use std::fmt;
 use std::ops::Deref;
 use std::time::Duration;
 
@@ -266,6 +267,13 @@ pub enum SpelledTime<'a> {
     InText(&'a [u8]),
     /// Ten digits, a point and nine digits.
     Usual([u8; PosixTime::USUAL_BYTES]),
+}
+
+/// With nine decimals: `1520023934.918963997`.
+impl fmt::Display for PosixTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{:09}", self.all_seconds(), self.nanos)
+    }
 }
 
 impl Deref for SpelledTime<'_> {

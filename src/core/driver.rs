@@ -255,7 +255,7 @@ pub trait Driver: Sized {
     /// Tells the server that no more lines will come: it has taken the last.
     fn tell_end(&mut self, conn: ConnId) {
         match conn.kind() {
-            ConnKind::Admin | ConnKind::Operator => self.close_when_sent(conn),
+            ConnKind::Admin | ConnKind::Operator | ConnKind::Web => self.close_when_sent(conn),
             _ => self.tell(Input::Ended { conn }),
         }
         self.queue_if_unfinished(conn);
@@ -281,7 +281,7 @@ pub trait Driver: Sized {
     /// Takes no more commands of a client than have come whole: the process is about to end.
     fn dismiss(&mut self, conn: ConnId) {
         let Some(session) = self.parts().sessions.session(conn) else { return };
-        if conn.kind() == ConnKind::Client && session.phase() == Phase::Open {
+        if conn.kind().is_client() && session.phase() == Phase::Open {
             session.stop_reading();
             self.queue_if_unfinished(conn);
         }

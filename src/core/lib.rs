@@ -66,6 +66,7 @@
 #![warn(missing_docs)]
 
 pub mod border;
+mod client_commands;
 pub mod clock;
 mod counters;
 mod digits;
@@ -83,26 +84,23 @@ pub mod whatsat;
 pub mod wire;
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::time::Duration;
 
-use arrayvec::ArrayVec;
 use border::{Input, Output, Outputs, Timer};
-use clock::{Now, Skew};
+use clock::Now;
 use journal::missed::Journaling;
-use names::{ConnId, ConnKind, PeerId, Ticket};
+use names::{ConnId, ConnKind, PeerId};
 use peers::handover::Stage;
 use peers::line_mac::Keyring;
 use peers::table::Peers;
 use reports::admission::Stamps;
-use reports::flood::ReportLine;
 use store::digest::{Hash, Node};
 use store::heard::Heard;
-use store::{Key, Place, Store, Verdict};
+use store::{Place, Store};
 use whatsat::{TOO_LATE, Waits};
-use wire::line::{Line, Lines, Mark};
+use wire::Report;
+use wire::line::Lines;
 use wire::opening::Opening;
-use wire::{Command, Iamat};
 
 pub use counters::Counters;
 pub use peers::course_frame::Frame;
@@ -112,20 +110,6 @@ pub use settings::{Limits, Settings};
 
 /// What a link that is proven adds to each line, in bytes.
 pub const LINE_MAC_BYTES: usize = peers::line_mac::LineMac::BYTES;
-
-/// Lines of a client that are looked up together. More would not fit into the processor's queue of
-/// loads that wait for memory.
-const LINES_AHEAD: usize = 16;
-
-/// A line that was taken and parsed, and is not yet handled.
-struct Ahead<'a> {
-    /// The place before it.
-    mark: Mark,
-    line: &'a [u8],
-    command: Command<'a>,
-    /// Of the client that it is about, if there is one.
-    key: Key,
-}
 
 /// One server of the herd.
 ///
@@ -191,6 +175,9 @@ impl Server {
             Input::Connected { peer, conn } => self.connected(peer, conn, out),
             Input::DialFailed { peer } => self.dial_failed(peer, out),
             Input::Lines { conn, lines } => self.lines(now, conn, lines, out),
+            Input::Report { conn, line, newcomers_max, is_taken } => {
+                *is_taken = self.report(now, conn, (line, newcomers_max), out);
+            }
             Input::Ended { conn } => self.ended(now, conn, out),
             Input::Closed { conn } => self.closed(now, conn, out),
             Input::Taken { conn, bytes } => self.taken(conn, bytes),
@@ -208,6 +195,11 @@ impl Server {
     /// The reports held, to be read: they change by `handle` alone.
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// What is known of a client, unless it has expired.
+    pub fn look_up(&self, client: &[u8], now: Now) -> Option<Report<'_>> {
+        self.store.find(client).filter(|held| !self.has_expired(held, now))
     }
 
     /// The digest of all reports held: equal at all servers that hold the same.
@@ -260,10 +252,7 @@ impl Server {
     fn lines(&mut self, now: Now, conn: ConnId, lines: &mut Lines<'_>, out: &mut Outputs) {
         match conn.kind() {
             ConnKind::Client => {
-                let newcomers =
-                    if self.refuses_reports() { None } else { Some(lines.newcomers_max()) };
-                self.newcomers_until =
-                    newcomers.map_or(0, |newcomers| self.store.len().saturating_add(newcomers));
+                self.admit_newcomers(lines.newcomers_max());
                 // Reports borrow it while the store changes.
                 let mut opening = std::mem::take(&mut self.opening);
                 self.client_lines(now, conn, lines, &mut opening, out);
@@ -272,8 +261,8 @@ impl Server {
             ConnKind::Peer => self.peer_lines(now, conn, lines, out),
             // A course server may answer what we sent it; there is nothing to learn from it.
             ConnKind::Course => while lines.take().is_some() {},
-            ConnKind::Admin | ConnKind::Operator => {
-                unreachable!("the reactor answers the operator itself")
+            ConnKind::Admin | ConnKind::Operator | ConnKind::Web => {
+                unreachable!("the reactor answers them itself")
             }
         }
     }
@@ -293,7 +282,7 @@ impl Server {
             ConnKind::Client => self.waits.forget(conn),
             ConnKind::Peer => self.link_closed(now, conn, out),
             ConnKind::Course => self.plain_closed(conn, out),
-            ConnKind::Admin | ConnKind::Operator => {}
+            ConnKind::Admin | ConnKind::Operator | ConnKind::Web => {}
         }
     }
 
@@ -305,202 +294,6 @@ impl Server {
             Timer::Compare { conn } => self.compare_due(now, conn, out),
             Timer::Sweep => self.sweep(now, out),
             Timer::Answer { ticket } => self.places_arrived(ticket, TOO_LATE, out),
-        }
-    }
-
-    /// Takes lines until enough is owed to the client or it waits for too many answers.
-    ///
-    /// Several are taken at once and looked up together (`Store::fetch_ahead`), then handled one
-    /// by one, in order; those that cannot be handled yet are given back.
-    fn client_lines(
-        &mut self,
-        now: Now,
-        conn: ConnId,
-        lines: &mut Lines<'_>,
-        opening: &mut Opening,
-        out: &mut Outputs,
-    ) {
-        let mut ahead = ArrayVec::<Ahead<'_>, LINES_AHEAD>::new();
-        loop {
-            let is_all = !self.look_ahead(lines, &mut ahead);
-            for line in &ahead {
-                let is_full = self.waits.hold_if_full(conn);
-                if is_full || out.text.len() > lines.room_bytes() {
-                    lines.give_back(line.mark);
-                    if is_full {
-                        lines.hold();
-                    }
-                    return;
-                }
-                self.counters.lines_in += 1;
-                let answered = self.command(now, conn, line, opening, out);
-                if answered && self.settings.close_after_reply {
-                    lines.hold();
-                    self.ended(now, conn, out);
-                    return;
-                }
-            }
-            if is_all {
-                return;
-            }
-            ahead.clear();
-        }
-    }
-
-    /// Takes as many lines as can be looked up together. Says whether there may be more. Not
-    /// inlined, for its numbers would push those of its caller out of registers.
-    #[inline(never)]
-    fn look_ahead<'a>(
-        &self,
-        lines: &mut Lines<'a>,
-        ahead: &mut ArrayVec<Ahead<'a>, LINES_AHEAD>,
-    ) -> bool {
-        // Behind an answer that closes the connection, nothing may be taken.
-        let lines_max = if self.settings.close_after_reply { 1 } else { LINES_AHEAD };
-        while ahead.len() < lines_max && !lines.is_over() {
-            let mark = lines.mark();
-            if let Some((line, iamat, bytes)) = wire::fast_path::iamat(lines.ahead()) {
-                lines.pass(bytes);
-                let (command, key) = (Command::Iamat(iamat), self.store.key(iamat.client));
-                ahead.push(Ahead { mark, line, command, key });
-                continue;
-            }
-            let (line, command) = match lines.take() {
-                Some(Line::Whole(line)) => (line, Command::parse(line)),
-                Some(Line::TooLong(start)) => (start, Command::Invalid),
-                None => break,
-            };
-            let key = command.client().map(|client| self.store.key(client)).unwrap_or_default();
-            ahead.push(Ahead { mark, line, command, key });
-        }
-        if ahead.len() > 1 {
-            self.store.fetch_ahead::<LINES_AHEAD>(ahead.iter().map(|line| line.key));
-        }
-        ahead.len() == lines_max
-    }
-
-    /// Handles one line of a client. Says whether the line gets an answer, now or later.
-    fn command(
-        &mut self,
-        now: Now,
-        conn: ConnId,
-        ahead: &Ahead<'_>,
-        opening: &mut Opening,
-        out: &mut Outputs,
-    ) -> bool {
-        match ahead.command {
-            Command::Iamat(ref iamat) => self.iamat(now, conn, ahead, (iamat, opening), out),
-            Command::Whatsat { client, radius, bound } => {
-                self.whatsat(now, conn, ahead, (client, radius, bound), out)
-            }
-            Command::Blank => {
-                self.counters.other_lines += 1;
-                false
-            }
-            Command::At(_) | Command::Invalid => {
-                self.counters.other_lines += 1;
-                !self.plain_line(now, ahead.line, out) && self.reject(conn, ahead.line, out)
-            }
-        }
-    }
-
-    /// Stores, floods and answers, in this order.
-    fn iamat(
-        &mut self,
-        now: Now,
-        conn: ConnId,
-        ahead: &Ahead<'_>,
-        (iamat, opening): (&Iamat<'_>, &mut Opening),
-        out: &mut Outputs,
-    ) -> bool {
-        let (client, stamp) = (iamat.client, iamat.stamp);
-        let heard = self.next_stamp(now, client);
-        let skew = Skew::between(heard, stamp);
-        if skew.is_negative() && self.is_too_far_ahead(stamp, heard) {
-            self.note_ahead(now, conn, stamp.seconds() - heard.seconds(), out);
-            return self.reject(conn, ahead.line, out);
-        }
-        let start = out.text.len();
-        opening.write(skew, &mut out.text);
-        iamat.write_operands(&mut out.text);
-        out.text.push(b'\n');
-        let client_at = opening.fields_len();
-        let told = ReportLine { client, client_at, line: [start, out.text.len()], stamp };
-        let may_keep = self.may_keep(ahead.key, client, &out.text[start..]);
-        if !may_keep || !self.may_introduce(now, conn, client, out) {
-            out.text.truncate(start);
-            if !may_keep {
-                self.note_full(now, out);
-            }
-            return self.reject(conn, ahead.line, out);
-        }
-        let verdict = self.accept_report(now, (ahead.key, told), None, out);
-        if verdict == Verdict::Stale && self.settings.stale_reply_stored {
-            out.text.truncate(start);
-            let held = self.store.find(client).expect("something made the report stale");
-            held.write_line(&mut out.text);
-            return self.reply(conn, start..out.text.len(), out);
-        }
-        self.reply(conn, told.range(), out)
-    }
-
-    fn whatsat(
-        &mut self,
-        now: Now,
-        conn: ConnId,
-        ahead: &Ahead<'_>,
-        (client, radius, bound): (&[u8], &[u8], u8),
-        out: &mut Outputs,
-    ) -> bool {
-        self.counters.whatsats += 1;
-        let held = self.store.find(client);
-        let Some((held, question)) = held
-            .filter(|held| !self.has_expired(held, now))
-            .and_then(|held| Some((held, wire::question(held.position, radius, bound)?)))
-        else {
-            self.counters.unanswerable += 1;
-            return self.reject(conn, ahead.line, out);
-        };
-        let mut at_line = Vec::with_capacity(held.fields_len() + 4);
-        held.write_line(&mut at_line);
-        self.lay_held(ahead.key, client, out);
-        let ticket = self.waits.open(conn, at_line);
-        let timeout = self.settings.answer_timeout;
-        out.push(Output::AskPlaces { conn, ticket, question, timeout });
-        true
-    }
-
-    fn reject(&mut self, conn: ConnId, line: &[u8], out: &mut Outputs) -> bool {
-        self.counters.rejected += 1;
-        let start = out.text.len();
-        out.text.extend_from_slice(b"? ");
-        out.text.extend_from_slice(line);
-        out.text.push(b'\n');
-        self.reply(conn, start..out.text.len(), out)
-    }
-
-    /// Sends a range of the text to the client, behind the answers that it waits for.
-    #[inline(always)]
-    fn reply(&mut self, conn: ConnId, text: Range<usize>, out: &mut Outputs) -> bool {
-        if self.waits.is_waiting(conn) {
-            self.waits.queue(conn, &out.text[text]);
-        } else {
-            out.send(conn, text);
-        }
-        true
-    }
-
-    fn places_arrived(&mut self, ticket: Ticket, body: &[u8], out: &mut Outputs) {
-        let start = out.text.len();
-        let Some(release) = self.waits.close(ticket, body, &mut out.text) else { return };
-        let conn = release.conn;
-        if release.answers > 0 {
-            out.send(conn, start..out.text.len());
-        }
-        if release.finished {
-            out.push(Output::Close { conn });
-        } else if release.resume {
-            out.push(Output::ResumeReading { conn });
         }
     }
 }

@@ -20,12 +20,25 @@ pub enum ConnKind {
     Admin,
     /// Accepted on the operators' port, which speaks HTTP.
     Operator,
+    /// Accepted on the web port: a client that speaks HTTP.
+    Web,
 }
 
 impl ConnKind {
     /// All of them, each at its place: `ALL[kind as usize]`.
-    pub const ALL: [ConnKind; 5] =
-        [ConnKind::Client, ConnKind::Peer, ConnKind::Course, ConnKind::Admin, ConnKind::Operator];
+    pub const ALL: [ConnKind; 6] = [
+        ConnKind::Client,
+        ConnKind::Peer,
+        ConnKind::Course,
+        ConnKind::Admin,
+        ConnKind::Operator,
+        ConnKind::Web,
+    ];
+
+    /// Whether it is somebody's who reports and asks, in whatever language.
+    pub fn is_client(self) -> bool {
+        matches!(self, ConnKind::Client | ConnKind::Web)
+    }
 
     /// The word for it in logs, in metrics and in the names of connections.
     pub fn name(self) -> &'static str {
@@ -35,6 +48,7 @@ impl ConnKind {
             ConnKind::Course => "course",
             ConnKind::Admin => "admin",
             ConnKind::Operator => "operator",
+            ConnKind::Web => "web",
         }
     }
 }
@@ -68,7 +82,8 @@ impl ConnId {
             1 => ConnKind::Peer,
             2 => ConnKind::Course,
             3 => ConnKind::Admin,
-            _ => ConnKind::Operator,
+            4 => ConnKind::Operator,
+            _ => ConnKind::Web,
         }
     }
 

@@ -1,5 +1,7 @@
 //! Which app has sent a body: its content says so.
 
+use std::time::Duration;
+
 use herd_core::clock::PosixTime;
 
 use crate::bodies::{geojson, home_assistant, overland, owntracks, parameters, traccar};
@@ -19,6 +21,8 @@ pub struct Hints<'a> {
     pub device: Option<&'a str>,
     /// When it came: the time of reports that say none.
     pub now: PosixTime,
+    /// How far a report may be ahead of that.
+    pub ahead_max: Duration,
 }
 
 /// Reads all reports of a body, whichever app it is from; of an empty one, those of the query.

@@ -22,9 +22,43 @@ pub fn spell(name: &str) -> Result<String, Unusable> {
     Ok(spelled)
 }
 
+/// What a part of a URL stands for: `%XX` is a byte, and everything else stands for itself.
+pub fn unescape(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, behind)) = rest.split_first() {
+        let hex = |at: usize| behind.get(at).and_then(|&digit| char::from(digit).to_digit(16));
+        match (first, hex(0), hex(1)) {
+            (b'%', Some(high), Some(low)) => {
+                bytes.push((high * 16 + low) as u8);
+                rest = &behind[2..];
+            }
+            _ => {
+                bytes.push(first);
+                rest = behind;
+            }
+        }
+    }
+    bytes
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn parts_of_urls_are_read() {
+        for (text, bytes) in [
+            ("jane/phone", &b"jane/phone"[..]),
+            ("a%20b%2Fc%ff", b"a b/c\xff"),
+            ("100%", b"100%"),
+            ("%2", b"%2"),
+            ("%zz+", b"%zz+"),
+            ("", b""),
+        ] {
+            assert_eq!(unescape(text), bytes);
+        }
+    }
 
     #[test]
     fn a_name_is_one_word() {

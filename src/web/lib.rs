@@ -19,6 +19,9 @@
 //! by its reason. Most apps send what was refused again and again, before anything newer: a 4xx would
 //! silence a phone.
 //!
+//! Where a client is goes out as GeoJSON (`seen`). HTTP itself, which the operators' port speaks as
+//! well, is in `http`.
+//!
 //! Reading order: `report` (what comes of it), `body` (which app it is), `bodies` (a file an app),
 //! then `fields`, `position`, `stamp` and `client` (the tools).
 
@@ -29,7 +32,9 @@ mod fields;
 pub mod http;
 mod position;
 mod report;
+pub mod seen;
 mod stamp;
 
 pub use body::{Hints, read_body};
+pub use client::unescape;
 pub use report::{Fix, Reading, Reply, Unusable};

@@ -17,6 +17,12 @@ pub struct Fix {
 impl Fix {
     /// Longest name of a client that may come by HTTP, in bytes.
     pub const CLIENT_BYTES_MAX: usize = 128;
+
+    /// The IAMAT that says it, without its end.
+    pub fn line(&self) -> String {
+        let Fix { client, position, stamp } = self;
+        format!("IAMAT {client} {position} {stamp}")
+    }
 }
 
 /// Why something that an app has sent is no report. A closed list: it is a label of a metric.
@@ -36,6 +42,8 @@ pub enum Unusable {
     BadPosition,
     /// A time that is none.
     BadTime,
+    /// A time so far ahead of the clock that every true report behind it would be too old.
+    AheadOfClock,
     /// It does not say whose position it is.
     NoClient,
     /// A name longer than [`Fix::CLIENT_BYTES_MAX`].
@@ -44,7 +52,7 @@ pub enum Unusable {
 
 impl Unusable {
     /// All of them, each at its place: `ALL[reason as usize]`.
-    pub const ALL: [Unusable; 9] = [
+    pub const ALL: [Unusable; 10] = [
         Unusable::UnknownForm,
         Unusable::Malformed,
         Unusable::NoPosition,
@@ -52,6 +60,7 @@ impl Unusable {
         Unusable::NoFix,
         Unusable::BadPosition,
         Unusable::BadTime,
+        Unusable::AheadOfClock,
         Unusable::NoClient,
         Unusable::LongClient,
     ];
@@ -66,6 +75,7 @@ impl Unusable {
             Unusable::NoFix => "no_fix",
             Unusable::BadPosition => "bad_position",
             Unusable::BadTime => "bad_time",
+            Unusable::AheadOfClock => "ahead_of_clock",
             Unusable::NoClient => "no_client",
             Unusable::LongClient => "long_client",
         }

@@ -62,7 +62,7 @@ pub fn posix_ns() -> i128 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos().try_into().unwrap()
 }
 
-/// Client ports, and above them ports for peers and for operators.
+/// Client ports, and above them ports for peers, for the web and for operators.
 ///
 /// The test that listens on the last of each two hundred has claimed them all, in whatever process:
 /// so tests of several binaries, and of several checkouts, may run at the same time.
@@ -88,7 +88,7 @@ impl Ports {
         let listen = |port| TcpListener::bind(("127.0.0.1", port)).ok();
         let _claims = [listen(base + Self::WIDTH / 2 - 1)?, listen(base + Self::WIDTH - 1)?];
         for port in base..base + Self::USED {
-            for door in [port, port + 100, port + 300] {
+            for door in [port, port + 100, port + 200, port + 300] {
                 listen(door)?;
             }
         }
@@ -225,6 +225,11 @@ impl Herd {
 
     pub fn connect(&self, name: &str) -> Client {
         Client::connect(self.port(name))
+    }
+
+    /// Where phones and browsers find a server.
+    pub fn web_port(&self, name: &str) -> u16 {
+        self.port(name) + 200
     }
 
     /// Where operators find a server.

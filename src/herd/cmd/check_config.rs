@@ -134,11 +134,13 @@ pub fn write_config(out: &mut impl Write, config: &Config, settings: &Settings) 
     let limits = &config.limits;
     let stop_times = [limits.lame_duck_grace, limits.lame_duck, limits.drain];
     let stop_times = stop_times.map(show_duration).join(", ");
-    let operators = config.operators.map_or("off".to_owned(), |address| address.to_string());
+    let show = |door: Option<SocketAddr>| door.map_or("off".to_owned(), |at| at.to_string());
+    let (web, operators) = (show(config.web), show(config.operators));
     writeln!(out, "\nserver {}", config.name)?;
     let rows = [
         ["clients", &config.client_address.to_string()],
         ["peers", &config.peer_address.to_string()],
+        ["web", &web],
         ["operators", &operators],
         ["dials", &neighbours(|p| (p.kind, p.initiative) == (LinkKind::Herd, Initiative::Ours))],
         ["is dialled by", &neighbours(|p| p.initiative == Initiative::Theirs)],

@@ -28,7 +28,7 @@ use herd::config::herd::parse_name;
 use herd::config::knob::parse_switch;
 use herd::config::layers::{Overrides, PlainPeer, configure};
 use herd::config::presets::BASE_PORT_MAX;
-use herd::config::{ConfigError, OperatorsDoor, Parsed, Secret, address};
+use herd::config::{ConfigError, Door, Parsed, Secret, address};
 use herd::places::ATTRIBUTION;
 
 pub use bench::BenchFlags;
@@ -262,9 +262,13 @@ pub struct ServeFlags {
     #[arg(value_parser = parse_switch, num_args = 0..=1, default_missing_value = "1")]
     #[arg(require_equals = true)]
     pub plain: Option<bool>,
+    /// Where phones and browsers report and ask by HTTP, HOST:PORT or off [default: this machine,
+    /// client port + 200]
+    #[arg(long, env = "HERD_WEB", hide_env_values = true, value_name = "ADDR|off")]
+    pub web: Option<Door>,
     /// Where operators ask by HTTP, HOST:PORT or off [default: this machine, client port + 300]
     #[arg(long, env = "HERD_OPERATORS", hide_env_values = true, value_name = "ADDR|off")]
-    pub operators: Option<OperatorsDoor>,
+    pub operators: Option<Door>,
     /// A course server is our neighbour: a member's name or NAME=HOST:PORT, and behind commas what
     /// its AT lines need: crlf, sender (our name), word=WORD; may be repeated, implies --plain
     #[arg(long, value_name = "NAME[=HOST:PORT][,SHAPE]")]
@@ -434,6 +438,7 @@ impl ServeFlags {
             trace: None,
             plain: self.plain.unwrap_or(false),
             plain_peers: self.plain_peer,
+            web: self.web,
             operators: self.operators,
         }
     }

@@ -206,12 +206,12 @@ pub fn check_ports(plan: &Plan, stopping: &[String]) -> Result<(), Failure> {
     for name in stopping {
         if let Sight::Up(status) = look(&plan.run_dir, name) {
             ours.extend([status.client_address, status.peer_address]);
-            ours.extend(status.operators_address);
+            ours.extend(status.web_address.into_iter().chain(status.operators_address));
         }
     }
     let addresses = plan.configs.iter().flat_map(|config| {
         let addresses = [config.client_address, config.peer_address].into_iter();
-        addresses.chain(config.operators).map(move |address| (config, address))
+        addresses.chain(config.web).chain(config.operators).map(move |address| (config, address))
     });
     for (config, address) in addresses.filter(|(_, address)| !ours.contains(&address.to_string())) {
         if let Err(error) = TcpListener::bind(address) {

@@ -12,48 +12,77 @@ use super::{Address, Initiative, LinkKind, Peer, PlainShape, limits, presets};
 /// roles of a connection apart without a second number to remember (PROTOCOL 6.1).
 pub const PEER_PORT_OFFSET: u16 = 100;
 
-/// The operators' port is the client port and this many more, unless something else is said.
-pub const OPERATORS_PORT_OFFSET: u16 = 300;
+/// A port that speaks HTTP, beside those for clients and peers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HttpPort {
+    /// For phones, browsers and scripts.
+    Web,
+    /// For operators and what watches machines.
+    Operators,
+}
 
-/// Where a server answers its operators by HTTP.
+impl HttpPort {
+    pub const ALL: [HttpPort; 2] = [HttpPort::Web, HttpPort::Operators];
+
+    /// Its name in a `[[server]]`.
+    pub fn key(self) -> &'static str {
+        match self {
+            HttpPort::Web => "web",
+            HttpPort::Operators => "operators",
+        }
+    }
+
+    /// It is the client port and this many more, unless something else is said.
+    pub const fn offset(self) -> u16 {
+        match self {
+            HttpPort::Web => 200,
+            HttpPort::Operators => 300,
+        }
+    }
+}
+
+/// Where a server speaks HTTP.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum OperatorsDoor {
-    /// On loopback, `OPERATORS_PORT_OFFSET` above the client port.
+pub enum Door {
+    /// On loopback, so many above the client port.
     #[default]
     Usual,
     At(Address),
     Off,
 }
 
-impl OperatorsDoor {
+impl Door {
     /// The address, for a server whose clients find it there; `None` if the door is closed.
     ///
     /// # Errors
     /// There is no port so far above that of the clients.
-    pub fn address(&self, clients: &Address) -> Result<Option<Address>, String> {
+    pub fn address(&self, port: HttpPort, clients: &Address) -> Result<Option<Address>, String> {
         match self {
-            OperatorsDoor::Off => Ok(None),
-            OperatorsDoor::At(address) => Ok(Some(address.clone())),
-            OperatorsDoor::Usual => {
+            Door::Off => Ok(None),
+            Door::At(address) => Ok(Some(address.clone())),
+            Door::Usual => {
                 let is_loopback = clients.ip().is_some_and(|ip: IpAddr| ip.is_loopback());
                 let host = if is_loopback { &clients.host } else { presets::HOST };
-                let port = clients.port.checked_add(OPERATORS_PORT_OFFSET).ok_or(
-                    "client port + 300 is no port: give this server its `operators`, or \
-                     \"off\"",
-                )?;
+                let (offset, key) = (port.offset(), port.key());
+                let port = clients.port.checked_add(offset).ok_or_else(|| {
+                    format!(
+                        "client port + {offset} is no port: give this server its `{key}`, or \
+                         \"off\""
+                    )
+                })?;
                 Ok(Some(Address { host: host.to_owned(), port }))
             }
         }
     }
 }
 
-impl FromStr for OperatorsDoor {
+impl FromStr for Door {
     type Err = String;
 
-    fn from_str(text: &str) -> Result<OperatorsDoor, String> {
+    fn from_str(text: &str) -> Result<Door, String> {
         match text {
-            "off" => Ok(OperatorsDoor::Off),
-            _ => text.parse().map(OperatorsDoor::At).map_err(|why| format!("{why}, or write off")),
+            "off" => Ok(Door::Off),
+            _ => text.parse().map(Door::At).map_err(|why| format!("{why}, or write off")),
         }
     }
 }
@@ -81,10 +110,22 @@ pub struct Member {
     /// Where peers find it. `None`: a course server, which knows no other port than that of its
     /// clients, and whose links are plain.
     pub peers: Option<Address>,
+    /// Where phones and browsers find it; of no meaning for a course server.
+    pub web: Door,
     /// Where operators find it; of no meaning for a course server.
-    pub operators: OperatorsDoor,
+    pub operators: Door,
     /// How AT lines look that are for it as a course server.
     pub shape: PlainShape,
+}
+
+impl Member {
+    /// Where it speaks HTTP.
+    pub fn door(&self, port: HttpPort) -> &Door {
+        match port {
+            HttpPort::Web => &self.web,
+            HttpPort::Operators => &self.operators,
+        }
+    }
 }
 
 /// Two members that exchange reports.

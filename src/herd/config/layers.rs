@@ -7,11 +7,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::herd::{Herd, Link, Member, parse_name};
+use super::herd::{Herd, HttpPort, Link, Member, parse_name};
 use super::share::share;
 use super::{
-    Address, Config, ConfigError, HerdSelector, LinkKind, OperatorsDoor, Places, PlacesSource,
-    PlainShape, Secret, Settings,
+    Address, Config, ConfigError, Door, HerdSelector, LinkKind, Places, PlacesSource, PlainShape,
+    Secret, Settings,
 };
 
 /// What flags and environment say about one server and herd.toml cannot.
@@ -23,8 +23,10 @@ pub struct Overrides {
     /// Bare AT lines are believed even without a plain neighbour.
     pub plain: bool,
     pub plain_peers: Vec<PlainPeer>,
+    /// Where phones and browsers report and ask.
+    pub web: Option<Door>,
     /// Where operators ask by HTTP.
-    pub operators: Option<OperatorsDoor>,
+    pub operators: Option<Door>,
 }
 
 /// A course server among the neighbours; behind the first comma is the shape of its lines.
@@ -69,8 +71,13 @@ pub fn configure(
         join_plain(&mut herd, name, peer)?;
     }
     let (client_address, peer_address) = listening(&herd, name, selector.bind.as_deref())?;
-    let door = overrides.operators.as_ref();
-    let (operators, operator_hosts) = for_operators(&herd, name, &settings, selector, door)?;
+    let door = |port: HttpPort, over: &Option<Door>| {
+        http_address(&herd, name, (port, over.as_ref()), &settings, selector)
+    };
+    let web = door(HttpPort::Web, &overrides.web)?;
+    let operators = door(HttpPort::Operators, &overrides.operators)?;
+    let http_hosts = hosts(&herd, name, [web.as_ref(), operators.as_ref()]);
+    let [web, operators] = [web, operators].map(|door| door.map(|(_, address)| address));
     let peers = herd.neighbours(name);
     let accept_plain = overrides.plain || peers.iter().any(|peer| peer.kind == LinkKind::Plain);
     if accept_plain && !client_address.ip().to_canonical().is_loopback() {
@@ -89,8 +96,9 @@ pub fn configure(
         name: name.to_owned(),
         client_address,
         peer_address,
+        web,
         operators,
-        operator_hosts,
+        http_hosts,
         peers,
         keys,
         servers: herd.members.iter().map(|member| member.name.clone()).collect(),
@@ -188,8 +196,8 @@ fn join_plain(herd: &mut Herd, name: &str, peer: &PlainPeer) -> Result<(), Confi
             "plain peer {other} cannot be on {clients}, which belongs to {taken}"
         )));
     }
-    let operators = OperatorsDoor::Off;
-    herd.members.push(Member { name: other.clone(), clients, peers: None, operators, shape });
+    let (web, operators) = (Door::Off, Door::Off);
+    herd.members.push(Member { name: other.clone(), clients, peers: None, web, operators, shape });
     if address.is_some() && !herd.are_linked(name, other) {
         herd.links.push(Link { dials: name.to_owned(), accepts: other.clone() });
     }
@@ -225,37 +233,54 @@ fn resolve(name: &str, address: &Address) -> Result<SocketAddr, ConfigError> {
     })
 }
 
-/// Where `name` listens for operators, if it does, and by which names they may call its machine.
-fn for_operators(
+/// Where `name` speaks HTTP on this port, if it does, as it is written and as it is.
+fn http_address(
     herd: &Herd,
     name: &str,
+    (port, door): (HttpPort, Option<&Door>),
     settings: &Settings,
     selector: &HerdSelector,
-    door: Option<&OperatorsDoor>,
-) -> Result<(Option<SocketAddr>, Vec<String>), ConfigError> {
-    let Some(member) = herd.member(name) else { return Ok((None, Vec::new())) };
+) -> Result<Option<(Address, SocketAddr)>, ConfigError> {
+    let Some(member) = herd.member(name) else { return Ok(None) };
     // On another loopback address, a server is with its other doors.
     let bind =
         selector.bind.clone().filter(|host| Address { host: host.clone(), port: 1 }.is_loopback());
     let host = bind.unwrap_or_else(|| member.clients.host.clone());
     let clients = Address { host, port: member.clients.port };
-    let door = door.unwrap_or(&member.operators);
-    let Some(address) = door.address(&clients).map_err(ConfigError::new)? else {
-        return Ok((None, Vec::new()));
+    let door = door.unwrap_or(member.door(port));
+    let Some(written) = door.address(port, &clients).map_err(ConfigError::new)? else {
+        return Ok(None);
     };
-    let operators = resolve(name, &address)?;
-    if !settings.operators_open && !operators.ip().to_canonical().is_loopback() {
+    let address = resolve(name, &written)?;
+    let (is_open, what, who) = match port {
+        HttpPort::Web => (
+            settings.web_open,
+            "serve phones and browsers",
+            "report clients and see where they are",
+        ),
+        HttpPort::Operators => {
+            (settings.operators_open, "answer operators", "see who is connected")
+        }
+    };
+    if !is_open && !address.ip().to_canonical().is_loopback() {
+        let key = port.key();
         return Err(ConfigError::new(format!(
-            "{name} would answer operators on {operators}, where anybody could see who is \
-             connected: write `operators_open = true` in herd.toml if a firewall keeps strangers \
-             away, or a loopback address, or off"
+            "{name} would {what} on {address}, where anybody could {who}: write `{key}_open = \
+             true` in herd.toml if a firewall keeps strangers away, or a loopback address, or off"
         )));
     }
-    let others = member.peers.iter().map(|peers| peers.host.clone());
-    let mut hosts = Vec::from_iter(others.chain([address.host, member.clients.host.clone()]));
+    Ok(Some((written, address)))
+}
+
+/// By which names this machine may be called by HTTP.
+fn hosts(herd: &Herd, name: &str, doors: [Option<&(Address, SocketAddr)>; 2]) -> Vec<String> {
+    let Some(member) = herd.member(name) else { return Vec::new() };
+    let addresses = member.peers.iter().chain([&member.clients]);
+    let doors = doors.into_iter().flatten().map(|(written, _)| written);
+    let mut hosts = Vec::from_iter(addresses.chain(doors).map(|address| address.host.clone()));
     hosts.sort();
     hosts.dedup();
-    Ok((Some(operators), hosts))
+    hosts
 }
 
 #[cfg(test)]
@@ -417,7 +442,7 @@ mod tests {
         let open = format!("operators_open = true\n{FILE}");
         check(at(&open, None, Some("0.0.0.0:9")), Some("0.0.0.0:9"));
         let hosts = from_file(FILE, &HerdSelector::default(), Overrides::default()).unwrap();
-        assert_eq!(hosts.operator_hosts, ["127.0.0.1"]);
+        assert_eq!(hosts.http_hosts, ["127.0.0.1"]);
     }
 
     #[test]

@@ -42,7 +42,7 @@ use std::sync::Arc;
 
 pub use address::Address;
 pub use changes::{Changes, Parsed};
-pub use herd::{Herd, OperatorsDoor};
+pub use herd::{Door, Herd};
 pub use herd_key::HerdKey;
 pub use key::Secret;
 pub use limits::Limits;
@@ -63,10 +63,12 @@ pub struct Config {
     pub client_address: SocketAddr,
     /// Where peers connect.
     pub peer_address: SocketAddr,
+    /// Where phones and browsers report and ask, if that is not off.
+    pub web: Option<SocketAddr>,
     /// Where operators ask by HTTP, if that is not off.
     pub operators: Option<SocketAddr>,
     /// By which they may call this machine, besides addresses in digits.
-    pub operator_hosts: Vec<String>,
+    pub http_hosts: Vec<String>,
     /// Everyone this server is linked with, in the order of the configuration.
     pub peers: Vec<Peer>,
     /// What peers prove to each other that they know, the newest first. Without any, they are

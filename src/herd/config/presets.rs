@@ -4,7 +4,7 @@
 
 use herd_core::presets::{PRESETS, Preset, SERVERS};
 
-use super::herd::{Herd, Link, Member, OPERATORS_PORT_OFFSET, OperatorsDoor, PEER_PORT_OFFSET};
+use super::herd::{Door, Herd, HttpPort, Link, Member, PEER_PORT_OFFSET};
 use super::{Address, ConfigError, PlainShape};
 
 /// The client port of a preset's first server; the others follow in their order.
@@ -14,7 +14,7 @@ pub const BASE_PORT: u16 = 12000;
 pub const HOST: &str = "127.0.0.1";
 
 /// The last base port whose herd still fits below 65536, the operators' ports included.
-pub const BASE_PORT_MAX: u16 = u16::MAX - OPERATORS_PORT_OFFSET - (SERVERS as u16 - 1);
+pub const BASE_PORT_MAX: u16 = u16::MAX - HttpPort::Operators.offset() - (SERVERS as u16 - 1);
 
 /// Until this year the course was about Twisted, whose `LineReceiver` knows only CR LF.
 const TWISTED_UNTIL: &str = "2017";
@@ -54,7 +54,8 @@ pub fn herd(preset: &Preset, host: &str, base_port: u16) -> Herd {
         name: (*name).to_owned(),
         clients: address(port),
         peers: Some(address(port + PEER_PORT_OFFSET)),
-        operators: OperatorsDoor::Usual,
+        web: Door::Usual,
+        operators: Door::Usual,
         shape: shape.clone(),
     });
     let links = preset.links.iter().map(|(dials, accepts)| Link {
@@ -87,7 +88,10 @@ mod tests {
         }
         let last = herd(&PRESETS[0], HOST, BASE_PORT_MAX);
         let Member { clients, operators, .. } = &last.members[4];
-        assert_eq!(operators.address(clients).unwrap().map(|at| at.port), Some(65535));
+        assert_eq!(
+            operators.address(HttpPort::Operators, clients).unwrap().map(|at| at.port),
+            Some(65535)
+        );
     }
 
     #[test]

@@ -18,6 +18,7 @@ use herd_core::journal::keeper::Keep;
 pub struct Settings {
     pub open: bool,
     pub operators_open: bool,
+    pub web_open: bool,
     /// What peers must know. `None`: they are believed by their names.
     pub key_file: Option<PathBuf>,
     pub run_dir: PathBuf,
@@ -142,6 +143,7 @@ impl Default for Settings {
         let mut settings = Settings {
             open: false,
             operators_open: false,
+            web_open: false,
             key_file: None,
             run_dir: PathBuf::new(),
             run_dir_mode: 0,
@@ -264,6 +266,14 @@ const HERD: &[Knob] = &[
              away: they would see who is connected, and change nothing.",
         )
         .because("Only the operator can know who reaches a port."),
+    switch("web_open", |s| &mut s.web_open)
+        .means(
+            "Servers take reports by HTTP (`web` of a [[server]]) and say where clients are, \
+             without asking who it is, and so on this machine only (127.0.0.1, ::1). `web_open = \
+             true` allows other addresses, for instance because a proxy in front asks for a \
+             password.",
+        )
+        .because("Positions of people are not for everybody."),
     path("run_dir", |s| &mut s.run_dir, "run")
         .flag(Flag {
             long: "run-dir",

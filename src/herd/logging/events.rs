@@ -21,6 +21,7 @@ pub enum Event<'a> {
         herd: &'a str,
         clients: &'a dyn Display,
         peers: &'a dyn Display,
+        web: Option<SocketAddr>,
         operators: Option<SocketAddr>,
         connections_max: usize,
     },
@@ -213,7 +214,7 @@ impl Event<'_> {
             Event::Connected { conn, .. }
             | Event::Closed { conn, .. }
             | Event::LineTimeout { conn }
-                if matches!(conn.kind(), ConnKind::Admin | ConnKind::Operator) =>
+                if matches!(conn.kind(), ConnKind::Admin | ConnKind::Operator | ConnKind::Web) =>
             {
                 Level::Debug
             }
@@ -253,18 +254,22 @@ fn kind(conn: ConnId) -> &'static str {
         ConnKind::Course => "course peer",
         ConnKind::Admin => "admin",
         ConnKind::Operator => "operator",
+        ConnKind::Web => "web",
     }
 }
 
 impl Display for Event<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Event::Listening { name, herd, clients, peers, operators, connections_max } => {
-                let operators = operators.map_or("off".to_owned(), |it| it.to_string());
+            Event::Listening { name, herd, clients, peers, web, operators, connections_max } => {
+                let show = |door: Option<SocketAddr>| {
+                    door.map_or("off".to_owned(), |address| address.to_string())
+                };
+                let (web, operators) = (show(web), show(operators));
                 write!(
                     f,
                     "server listening name={name} herd={herd} clients={clients} peers={peers} \
-                     operators={operators} connections_max={connections_max}"
+                     web={web} operators={operators} connections_max={connections_max}"
                 )
             }
             Event::Stopping { grace, lame_duck, drain } => {

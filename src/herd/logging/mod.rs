@@ -148,7 +148,9 @@ impl LogHandle {
 /// Not inlined: the loop has it behind a test that nearly always fails or nearly always succeeds.
 #[inline(never)]
 fn push_traffic(queue: &LogQueue, conn: ConnId, way: Way, lines: &[u8]) {
-    if lines.is_empty() || matches!(conn.kind(), ConnKind::Admin | ConnKind::Operator) {
+    if lines.is_empty()
+        || matches!(conn.kind(), ConnKind::Admin | ConnKind::Operator | ConnKind::Web)
+    {
         return;
     }
     // Read anew for each, or a line could have an earlier stamp than an event before it.

@@ -83,6 +83,7 @@ impl Reactor {
             ConnKind::Client => self.shares.clients,
             ConnKind::Admin => self.shares.admins,
             ConnKind::Operator => self.shares.operators,
+            ConnKind::Web => self.shares.web,
             ConnKind::Peer | ConnKind::Course => usize::MAX,
         };
         most.saturating_sub(self.slots.alive(kind))
@@ -95,6 +96,7 @@ impl Reactor {
             (self.doors.client, ConnKind::Client, self.shares.clients),
             (Some(self.doors.admin), ConnKind::Admin, self.shares.admins),
             (self.doors.operators, ConnKind::Operator, self.shares.operators),
+            (self.doors.web, ConnKind::Web, self.shares.web),
         ];
         for (slot, kind, most) in doors {
             let Some(slot) = slot else { continue };

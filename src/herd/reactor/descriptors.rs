@@ -2,7 +2,7 @@
 //! one sum: a holder that is not counted takes another's.
 //!
 //! ```text
-//!   ├ the house's ┼ peers, places ┼ strangers ┼ admin ┼ operators ┼────── clients ──────┤
+//!   ├ the house's ┼ peers, places ┼ strangers ┼ admin ┼ operators ┼ web ┼────── clients ──────┤
 //! ```
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -25,7 +25,10 @@ const STRANGERS_MAX: usize = 64;
 const ADMINS_MAX: usize = 16;
 /// Connections to the operators' port: a few that scrape and probe.
 const OPERATORS_MAX: usize = 16;
-/// Where few are left for clients, strangers, admins and operators each get one part of this many.
+/// Connections to the web port, of as many as there may be of clients' own.
+const WEB_MAX: usize = 16_384;
+/// Where few are left for clients, strangers, admins, operators and the web each get one part of
+/// this many.
 const PART: usize = 8;
 /// More than this is never asked of the system: each connection also costs the kernel memory.
 const WANTED: u64 = 200_000;
@@ -43,6 +46,8 @@ pub struct Shares {
     pub admins: usize,
     /// None if their door is closed.
     pub operators: usize,
+    /// None if its door is closed.
+    pub web: usize,
 }
 
 impl Shares {
@@ -51,7 +56,7 @@ impl Shares {
     /// # Errors
     /// They are too few for one of each kind: such a server would listen and answer no one.
     pub fn claim(config: &Config) -> Result<Shares, StartError> {
-        let (granted, needed) = (raise_limit(), ours(config) + 4);
+        let (granted, needed) = (raise_limit(), ours(config) + 5);
         if granted < needed {
             Err(StartError::Descriptors { granted, needed })
         } else {
@@ -66,10 +71,11 @@ impl Shares {
         let admins = (people / PART).clamp(1, ADMINS_MAX);
         let is_open = usize::from(config.operators.is_some());
         let operators = is_open * (people / PART).clamp(1, OPERATORS_MAX);
-        let others = strangers + admins + operators;
+        let web = usize::from(config.web.is_some()) * (people / PART).clamp(1, WEB_MAX);
+        let others = strangers + admins + operators + web;
         let possible = people.saturating_sub(others).clamp(1, ConnId::SLOTS_MAX / 2);
         let wanted = config.limits.connections_max.unwrap_or(possible);
-        Shares { clients: wanted.min(possible), strangers, admins, operators }
+        Shares { clients: wanted.min(possible), strangers, admins, operators, web }
     }
 }
 
@@ -107,10 +113,12 @@ mod tests {
         let mut config = configure("Bona", herd, preset, &selector, Overrides::default()).unwrap();
         let ours = ours(&config);
         for descriptors in 0..3_000 {
-            let Shares { clients, strangers, admins, operators } = Shares::of(descriptors, &config);
-            assert!(clients > 0 && strangers > 0 && admins > 0 && operators > 0);
-            let all = ours + clients + strangers + admins + operators;
-            assert!(all <= descriptors.max(ours + 4), "{all} of {descriptors}");
+            let Shares { clients, strangers, admins, operators, web } =
+                Shares::of(descriptors, &config);
+            let least = clients.min(strangers).min(admins).min(operators).min(web);
+            assert!(least > 0);
+            let all = ours + clients + strangers + admins + operators + web;
+            assert!(all <= descriptors.max(ours + 5), "{all} of {descriptors}");
             assert!(descriptors < 3 * ours || clients > (descriptors - ours) / 2);
         }
         assert_eq!(Shares::of(2_000, &config).strangers, STRANGERS_MAX);

@@ -119,7 +119,7 @@ impl Reactor {
     /// Takes the drain's next steps once a turn has made them possible.
     pub(super) fn step_drain(&mut self) {
         let Some(phase) = self.drain_phase() else { return };
-        let has_clients = self.slots.alive(ConnKind::Client) > 0;
+        let has_clients = self.slots.alive(ConnKind::Client) + self.slots.alive(ConnKind::Web) > 0;
         if matches!(phase, DrainPhase::Closed | DrainPhase::Leaving) && !has_clients {
             self.begin_drain();
         }
@@ -138,7 +138,7 @@ impl Reactor {
         self.enter(DrainPhase::Draining);
         self.wheel.start(self.now.monotonic + self.config.limits.drain, Due::DrainOver);
         self.tell(Input::Draining);
-        self.close_client_door();
+        self.close_client_doors();
         self.close_door(self.doors.peer);
         if let Some(operators) = self.doors.operators {
             self.close_door(operators);
@@ -148,8 +148,9 @@ impl Reactor {
         }
     }
 
-    pub(super) fn close_client_door(&mut self) {
-        if let Some(door) = self.doors.client.take() {
+    /// No client comes in any more, in whatever language.
+    pub(super) fn close_client_doors(&mut self) {
+        for door in [self.doors.client.take(), self.doors.web.take()].into_iter().flatten() {
             self.close_door(door);
         }
     }

@@ -17,6 +17,7 @@ use crate::status::JournalState;
 use herd_core::LinkState;
 use herd_core::names::{ConnKind, PeerId};
 use herd_core::session::CloseReason;
+use herd_web::Unusable;
 
 /// Kinds of connections, and reasons for their ends.
 const KINDS: usize = ConnKind::ALL.len();
@@ -38,6 +39,10 @@ pub struct Counts {
     pub accept_failures: u64,
     /// Links that were up and are over, by their peer.
     pub link_losses: Vec<u64>,
+    /// Reports that came by HTTP: those that had to be refused, and those that were taken.
+    pub web_reports: [u64; 2],
+    /// What came by HTTP and is no report, by its reason.
+    pub web_unusable: [u64; Unusable::ALL.len()],
 }
 
 impl Counts {
@@ -49,6 +54,8 @@ impl Counts {
             closed: [[0; REASONS]; KINDS],
             accept_failures: 0,
             link_losses: vec![0; peers],
+            web_reports: [0; 2],
+            web_unusable: [0; Unusable::ALL.len()],
         }
     }
 }
@@ -59,6 +66,7 @@ impl Reactor {
         let mut metrics = Metrics::default();
         self.measure_server(&mut metrics);
         self.measure_connections(&mut metrics);
+        self.measure_web(&mut metrics);
         self.measure_commands(&mut metrics);
         self.measure_reports(&mut metrics);
         self.measure_peers(&mut metrics);
@@ -95,6 +103,19 @@ impl Reactor {
         metrics.one("herd_config_pending_restart", help, gauge(self.pending_restart().len()));
     }
 
+    fn measure_web(&self, metrics: &mut Metrics) {
+        let reports = [("refused", 0), ("taken", 1)].map(|(verdict, at)| {
+            (vec![("verdict", verdict.to_owned())], count(self.counts.web_reports[at]))
+        });
+        metrics.many("herd_web_reports", "Reports that came by HTTP.", reports);
+        let unusable = Unusable::ALL.map(|why| {
+            let labels = vec![("reason", why.name().to_owned())];
+            (labels, count(self.counts.web_unusable[why as usize]))
+        });
+        let help = "What came by HTTP, was answered like a report and is none.";
+        metrics.many("herd_web_unusable", help, unusable);
+    }
+
     fn measure_connections(&self, metrics: &mut Metrics) {
         let by_door = |figure: &dyn Fn(ConnKind) -> Figure| {
             Vec::from_iter(ConnKind::ALL.map(|kind| (door(kind), figure(kind))))
@@ -105,6 +126,7 @@ impl Reactor {
             (ConnKind::Client, self.shares.clients),
             (ConnKind::Admin, self.shares.admins),
             (ConnKind::Operator, self.shares.operators),
+            (ConnKind::Web, self.shares.web),
         ];
         let limits = limits.map(|(kind, most)| (door(kind), gauge(most)));
         metrics.many("herd_connections_limit", "Connections that there may be.", limits);

@@ -11,7 +11,7 @@ use std::io;
 
 use super::connection::Filled;
 use super::turn_steps::Readiness;
-use super::{READ_BUDGET, Reactor, Slot, operators, other_protocols};
+use super::{READ_BUDGET, Reactor, Slot, operators, other_protocols, web};
 use crate::logging::events::Event;
 use herd_core::border::Input;
 use herd_core::driver::{Driver, TurnBounds};
@@ -108,7 +108,10 @@ impl Reactor {
             }
             ConnKind::Peer => (LineLimits::equal(limits.peer_line_bytes_max), PEER_LINES_MAX),
             ConnKind::Admin => (LineLimits::equal(ADMIN_LINE_BYTES_MAX), LINES_MAX),
-            ConnKind::Operator => (LineLimits::equal(operators::LIMITS.head_bytes_max), LINES_MAX),
+            ConnKind::Operator => {
+                (LineLimits::equal(operators::LIMITS.request_bytes_max()), LINES_MAX)
+            }
+            ConnKind::Web => (LineLimits::equal(web::LIMITS.request_bytes_max()), LINES_MAX),
         };
         let lines_max = self.work.lines_max(conn.kind(), alone);
         TurnBounds { line, lines_max, newcomers_max: self.newcomers_max(conn) }
@@ -119,6 +122,7 @@ impl Reactor {
         match conn.kind() {
             ConnKind::Admin => return self.answer_admin(conn, lines),
             ConnKind::Operator => return self.answer_operator(conn, lines),
+            ConnKind::Web => return self.answer_web(conn, lines),
             ConnKind::Client if is_first => {
                 let line_bytes_max = self.config.limits.line_bytes_max;
                 if let Some(protocol) = other_protocols::language(lines.bytes(), line_bytes_max) {
@@ -148,9 +152,9 @@ impl Reactor {
 
     /// How many clients may become known by a connection's lines. Its address is asked of the
     /// kernel, and only if it matters: keeping an address for each would cost more memory.
-    fn newcomers_max(&mut self, conn: ConnId) -> usize {
+    pub(super) fn newcomers_max(&mut self, conn: ConnId) -> usize {
         let now = self.now.monotonic;
-        if !self.newcomers.any_is_short(now) || conn.kind() != ConnKind::Client {
+        if !self.newcomers.any_is_short(now) || !conn.kind().is_client() {
             return usize::MAX;
         }
         let from = self.slots.connection(conn).and_then(|connection| connection.peer_ip());
@@ -158,7 +162,7 @@ impl Reactor {
     }
 
     /// Charges an address for clients that it has made known.
-    fn charge_newcomers(&mut self, conn: ConnId, count: usize) {
+    pub(super) fn charge_newcomers(&mut self, conn: ConnId, count: usize) {
         let from = self.slots.connection(conn).and_then(|connection| connection.peer_ip());
         if let Some(from) = from {
             self.newcomers.spend(self.now.monotonic, from, count);

@@ -20,7 +20,7 @@ use crate::trace::SpanKind;
 use herd_core::driver::Driver;
 use herd_core::journal::breaker::{Breaker, WhenBroken};
 use herd_core::journal::keeper::Keep;
-use herd_core::names::{ConnId, ConnKind};
+use herd_core::names::ConnId;
 
 /// While everything is written anew and there is no news, so often some of it is written.
 const WALK_EVERY: Duration = Duration::from_millis(50);
@@ -68,7 +68,7 @@ impl Keeping {
     /// Holds what was queued for a client since the last news, unless all of that is kept.
     pub fn hold_answers(&mut self, connection: &mut Connection) {
         let session = &mut connection.session;
-        if session.id().kind() != ConnKind::Client {
+        if !session.id().kind().is_client() {
             return;
         }
         let has_held = session.free_bytes() < session.queued_bytes();
@@ -100,7 +100,7 @@ impl Keeping {
     /// Whether a client must not be read now: it will be once there is room.
     pub fn puts_off(&mut self, connection: &mut Connection) -> bool {
         let conn = connection.id();
-        let is_put_off = conn.kind() == ConnKind::Client && self.is_congested();
+        let is_put_off = conn.kind().is_client() && self.is_congested();
         if is_put_off {
             connection.session.flags.unfinished = true;
             self.waiting.push(conn);

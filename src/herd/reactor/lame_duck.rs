@@ -83,7 +83,7 @@ impl Reactor {
         self.drain = Some(Drain { phase: DrainPhase::Told, was_signalled, leavers: None });
         self.enter(DrainPhase::Told);
         if grace.is_zero() {
-            self.shut_client_door();
+            self.shut_client_doors();
         } else {
             self.wheel.start(self.now.monotonic + grace, Due::LameDuck);
         }
@@ -105,22 +105,22 @@ impl Reactor {
     /// The grace is over, or it is some clients' turn to leave.
     pub(super) fn step_lame_duck(&mut self) {
         match self.drain.as_ref().map(|drain| drain.phase) {
-            Some(DrainPhase::Told) => self.shut_client_door(),
+            Some(DrainPhase::Told) => self.shut_client_doors(),
             Some(DrainPhase::Closed | DrainPhase::Leaving) => self.let_some_leave(),
             // It was told to be quick meanwhile.
             _ => {}
         }
     }
 
-    fn shut_client_door(&mut self) {
+    fn shut_client_doors(&mut self) {
         let (now, within) = (self.now.monotonic, self.config.limits.lame_duck);
         if within.is_zero() {
             return self.begin_drain();
         }
         self.let_last_clients_in();
-        self.close_client_door();
+        self.close_client_doors();
         let mut clients = self.slots.names();
-        clients.retain(|conn| conn.kind() == ConnKind::Client);
+        clients.retain(|conn| conn.kind().is_client());
         let leavers = Leavers::new(now, within, clients, &mut fastrand::Rng::new());
         self.wheel.start(leavers.next_turn(now), Due::LameDuck);
         if let Some(drain) = &mut self.drain {
@@ -131,12 +131,13 @@ impl Reactor {
 
     /// The system resets connections that wait in a backlog when its door is shut.
     fn let_last_clients_in(&mut self) {
-        let Some(door) = self.doors.client else { return };
-        for _ in 0..LAST_CALLS {
-            self.accept(door);
-            let Some(Slot::Listener(listener)) = self.slots.at(door) else { return };
-            if !listener.queued {
-                return;
+        for door in [self.doors.client, self.doors.web].into_iter().flatten() {
+            for _ in 0..LAST_CALLS {
+                self.accept(door);
+                let Some(Slot::Listener(listener)) = self.slots.at(door) else { break };
+                if !listener.queued {
+                    break;
+                }
             }
         }
     }

@@ -39,6 +39,7 @@ mod descriptors;
 mod dialing;
 mod drain;
 mod figures;
+mod http;
 mod inbound;
 mod invariants;
 mod journal;
@@ -60,6 +61,7 @@ mod start;
 mod traced;
 mod turn_budget;
 mod turn_steps;
+mod web;
 mod worker_threads;
 
 use std::collections::VecDeque;

@@ -4,6 +4,7 @@
 //! The port has connections of its own, so it answers although clients are at their limit, and the
 //! last of them is kept free: the one that has been idle for the longest goes.
 
+use super::http::Port;
 use super::{Reactor, admin, connections};
 
 use crate::metrics;
@@ -11,10 +12,16 @@ use herd_core::driver::Driver;
 use herd_core::names::{ConnId, ConnKind};
 use herd_core::session::CloseReason;
 use herd_core::wire::line::Lines;
-use herd_web::http::{self, Answer, Limits, Parsed, Refusal, Request};
+use herd_web::http::{Answer, Limits, Request};
 
 /// Requests without bodies.
 pub(super) const LIMITS: Limits = Limits { head_bytes_max: 8 * 1024, body_bytes_max: 0 };
+const PORT: Port = Port {
+    limits: LIMITS,
+    requests_max: 1,
+    serves_foreign_pages: true,
+    answer: Reactor::answer_path,
+};
 /// What can be asked for.
 const PATHS: &str = "/livez /readyz /startupz /status /connections /metrics";
 
@@ -29,45 +36,11 @@ struct Condition {
 impl Reactor {
     /// The operators' port has been told something: at most one request a turn is answered.
     pub(super) fn answer_operator(&mut self, conn: ConnId, lines: &mut Lines<'_>) {
-        let refusal = match http::parse(lines.rest(), LIMITS) {
-            Parsed::Whole(request, length) => {
-                self.look_whether_caught_up();
-                lines.pass(length);
-                self.give_answer(conn, &request);
-                let more = http::parse(lines.rest(), LIMITS);
-                if !lines.are_last() && matches!(more, Parsed::Partial { .. }) {
-                    lines.rest_is_partial();
-                }
-                return;
-            }
-            Parsed::Partial { .. } if lines.are_last() => Refusal::Unfinished,
-            Parsed::Partial { .. } => return lines.rest_is_partial(),
-            Parsed::Refused(refusal) => refusal,
-        };
-        lines.rest_is_partial();
-        let answer = refusal.answer().into_bytes(self.now.posix.whole_seconds(), false, false);
-        self.send(conn, &answer);
-        self.close_when_sent(conn);
+        self.answer_http(conn, lines, &PORT);
     }
 
-    fn give_answer(&mut self, conn: ConnId, request: &Request<'_>) {
-        let hosts = &self.config.operator_hosts;
-        let is_ours = request.headers.host.is_none_or(|host| http::is_our_host(host, hosts));
-        let keeps_open = request.keeps_open && is_ours;
-        let answer = if is_ours {
-            self.answer_path(request)
-        } else {
-            let why = "this server does not go by that name: ask by an address or localhost\n";
-            Answer::text(421, why.to_owned())
-        };
-        let posix_s = self.now.posix.whole_seconds();
-        self.send(conn, &answer.into_bytes(posix_s, request.is_head(), keeps_open));
-        if !keeps_open {
-            self.close_when_sent(conn);
-        }
-    }
-
-    fn answer_path(&self, request: &Request<'_>) -> Answer {
+    fn answer_path(&mut self, _conn: ConnId, request: &Request<'_>) -> Answer {
+        self.look_whether_caught_up();
         match request.path {
             // Whoever is answered knows that the loop turns.
             "/livez" => Answer::text(200, "ok\n".to_owned()),

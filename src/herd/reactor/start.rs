@@ -149,6 +149,8 @@ pub struct Doors {
     pub peer: usize,
     pub admin: usize,
     /// Unless it is off.
+    pub web: Option<usize>,
+    /// Unless it is off.
     pub operators: Option<usize>,
 }
 
@@ -190,6 +192,7 @@ impl Reactor {
             herd: &config.herd,
             clients: &config.client_address,
             peers: &config.peer_address,
+            web: config.web,
             operators: config.operators,
             connections_max: shares.clients,
         }
@@ -260,7 +263,8 @@ fn open_doors(
     admin_path: PathBuf,
     mut passed: Passed,
 ) -> Result<Doors, StartError> {
-    let ports = [config.client_address, config.peer_address].into_iter().chain(config.operators);
+    let ports = [config.client_address, config.peer_address].into_iter();
+    let ports = ports.chain(config.web).chain(config.operators);
     passed.check(&Vec::from_iter(ports))?;
     let mut open = |address, whose| match passed.take(address) {
         Some(listener) => take_over(listener, address, whose),
@@ -268,6 +272,7 @@ fn open_doors(
     };
     let client = open(config.client_address, "client")?;
     let peer = open(config.peer_address, "peer")?;
+    let web = config.web.map(|address| open(address, "web")).transpose()?;
     let operators = config.operators.map(|address| open(address, "operators'")).transpose()?;
     // The path is ours by the lock of the run directory; a crash leaves the file behind.
     let _ = fs::remove_file(&admin_path);
@@ -277,12 +282,14 @@ fn open_doors(
         client: Some(slots.add_listener(|slot| Listener::tcp(slot, ConnKind::Client, client))),
         peer: slots.add_listener(|slot| Listener::tcp(slot, ConnKind::Peer, peer)),
         admin: slots.add_listener(|slot| Listener::unix(slot, ConnKind::Admin, admin)),
+        web: web
+            .map(|socket| slots.add_listener(|slot| Listener::tcp(slot, ConnKind::Web, socket))),
         operators: operators.map(|socket| {
             slots.add_listener(|slot| Listener::tcp(slot, ConnKind::Operator, socket))
         }),
     };
     let own = [doors.peer, doors.admin].into_iter();
-    for slot in own.chain(doors.client).chain(doors.operators) {
+    for slot in own.chain(doors.client).chain(doors.web).chain(doors.operators) {
         if let Some(Slot::Listener(listener)) = slots.at(slot) {
             listener
                 .register(poll.registry())
@@ -451,7 +458,7 @@ mod tests {
         let selector = HerdSelector::default();
         let (herd, preset) = selector.herd(Some("Hill")).unwrap();
         let mut config = configure("Hill", herd, preset, &selector, Overrides::default()).unwrap();
-        let shares = Shares { clients: 9, strangers: 7, admins: 5, operators: 3 };
+        let shares = Shares { clients: 9, strangers: 7, admins: 5, operators: 3, web: 2 };
         let settings = super::settings(&config, shares).unwrap();
         assert_eq!(settings.strangers_max, 7);
         assert!(settings.keys.is_empty());

@@ -28,6 +28,9 @@ fn fix(
         Some(time) => stamp::parse(time).ok_or(Unusable::BadTime)?,
         None => hints.now,
     };
+    if stamp > hints.now.plus(hints.ahead_max) {
+        return Err(Unusable::AheadOfClock);
+    }
     let client = client::spell(client.or(hints.name).unwrap_or_default())?;
     Ok(Fix { client, position, stamp })
 }

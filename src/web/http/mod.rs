@@ -6,5 +6,6 @@ mod request;
 
 pub use answer::Answer;
 pub use request::{
-    CONTINUE, Headers, Limits, Method, Parsed, Refusal, Request, is_our_host, parse,
+    CONTINUE, Headers, Limits, Method, Parsed, Refusal, Request, is_of_a_foreign_page, is_our_host,
+    parse,
 };

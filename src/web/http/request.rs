@@ -334,6 +334,17 @@ fn read_trailers(bytes: &[u8]) -> Result<Option<usize>, Refusal> {
     }
 }
 
+/// Whether a page of somebody else has its visitor's browser ask: it may neither report nor read. What
+/// is no browser says nothing of pages.
+pub fn is_of_a_foreign_page(headers: &Headers<'_>) -> bool {
+    let is_foreign_site = !matches!(headers.fetch_site, None | Some("none" | "same-origin"));
+    let is_foreign_origin = headers.origin.is_some_and(|origin| {
+        let host = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+        host != headers.host
+    });
+    is_foreign_site || is_foreign_origin
+}
+
 /// Whether a value of `Host` names this machine: an address in digits, `localhost`, or one of these
 /// names, which are in lower case. The port does not matter: it may have been mapped.
 pub fn is_our_host(host: &str, names: &[String]) -> bool {
@@ -524,6 +535,25 @@ mod tests {
         assert_eq!(parse(&[head, &b"h"[..]].concat(), TAKING), PARTIAL);
         let whole = [head, &b"hello"[..]].concat();
         assert!(matches!(parse(&whole, TAKING), Parsed::Whole(..)));
+    }
+
+    #[test]
+    fn pages_of_others_are_told_apart() {
+        let check = |fetch_site, origin, is_foreign| {
+            let host = Some("localhost:12200");
+            let headers = Headers { host, fetch_site, origin, ..Headers::default() };
+            assert_eq!(is_of_a_foreign_page(&headers), is_foreign, "{headers:?}");
+        };
+        check(None, None, false);
+        check(Some("none"), None, false);
+        check(Some("same-origin"), Some("http://localhost:12200"), false);
+        check(None, Some("https://localhost:12200"), false);
+        check(Some("cross-site"), None, true);
+        check(Some("same-site"), None, true);
+        check(None, Some("null"), true);
+        check(None, Some("http://localhost:12201"), true);
+        check(None, Some("http://evil.example"), true);
+        check(Some("cross-site"), Some("http://localhost:12200"), true);
     }
 
     /// Bytes that are often nearly a request.

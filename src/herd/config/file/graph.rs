@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::super::herd::{Herd, Link, Member, OperatorsDoor, PEER_PORT_OFFSET, parse_name};
+use super::super::herd::{Door, Herd, HttpPort, Link, Member, PEER_PORT_OFFSET, parse_name};
 use super::super::{Address, ConfigError, PlainShape};
 use super::Source;
 
@@ -24,6 +24,7 @@ pub(super) struct ServerTable {
     name: Spanned<String>,
     clients: Spanned<Address>,
     peers: Option<Spanned<Address>>,
+    web: Option<Spanned<String>>,
     operators: Option<Spanned<String>>,
     /// Nothing listens there yet.
     web: Option<Spanned<String>>,
@@ -31,6 +32,15 @@ pub(super) struct ServerTable {
     #[serde(default)]
     plain: bool,
     shape: Option<Spanned<PlainShape>>,
+}
+
+impl ServerTable {
+    fn door(&self, port: HttpPort) -> Option<&Spanned<String>> {
+        match port {
+            HttpPort::Web => self.web.as_ref(),
+            HttpPort::Operators => self.operators.as_ref(),
+        }
+    }
 }
 
 impl Source<'_> {
@@ -51,7 +61,9 @@ impl Source<'_> {
             herd.members.push(member);
         }
         for (position, table) in tables.server.iter().enumerate() {
-            self.check_operators(&herd, position, table)?;
+            for port in HttpPort::ALL {
+                self.check_door(&herd, position, (table, port))?;
+            }
         }
         for (position, pair) in tables.links.iter().enumerate() {
             let link = self.link(&herd, pair, &tables.links[..position])?;
@@ -101,40 +113,46 @@ impl Source<'_> {
             let message = format!("{name} cannot serve clients and peers on the same {peers}");
             return Err(self.error(table.clients.span(), &message));
         }
-        let operators = match &table.operators {
-            None => OperatorsDoor::Usual,
+        let door = |port| match table.door(port) {
+            None => Ok(Door::Usual),
             Some(text) => {
-                text.get_ref().parse().map_err(|why: String| self.line_error(text.span(), &why))?
+                text.get_ref().parse().map_err(|why: String| self.line_error(text.span(), &why))
             }
         };
-        Ok(Member { name, clients, peers: Some(peers), operators, shape: PlainShape::default() })
+        let (web, operators) = (door(HttpPort::Web)?, door(HttpPort::Operators)?);
+        let (peers, shape) = (Some(peers), PlainShape::default());
+        Ok(Member { name, clients, peers, web, operators, shape })
     }
 
-    /// Ports for operators that are others' already. Each may be on the loopback of a machine of
-    /// its own, so two of them are compared only if their servers are on one.
-    fn check_operators(
+    /// Ports for HTTP that are others' already. Each may be on the loopback of a machine of its own,
+    /// so two of them are compared only if their servers are on one.
+    fn check_door(
         &self,
         herd: &Herd,
         position: usize,
-        table: &ServerTable,
+        (table, port): (&ServerTable, HttpPort),
     ) -> Result<(), ConfigError> {
-        let span = table.operators.as_ref().map_or(table.clients.span(), Spanned::span);
+        let span = table.door(port).map_or(table.clients.span(), Spanned::span);
         let (earlier, member) = (&herd.members[..position], &herd.members[position]);
-        let address = match member.operators.address(&member.clients) {
+        let address = match member.door(port).address(port, &member.clients) {
             Ok(Some(address)) => address,
             Ok(None) => return Ok(()),
             Err(why) => return Err(self.error(span, &why)),
         };
-        let is_beside = |other: &&Member| other.clients.host == member.clients.host;
-        let is_theirs = |other: &&Member| {
-            let theirs = other.operators.address(&other.clients).ok().flatten();
+        let is_at = |other: &Member, port: HttpPort| {
+            let theirs = other.door(port).address(port, &other.clients).ok().flatten();
             theirs.is_some_and(|theirs| theirs.same_as(&address))
         };
+        let is_beside = |other: &&Member| other.clients.host == member.clients.host;
+        let is_theirs = |other: &&Member| HttpPort::ALL.iter().any(|port| is_at(other, *port));
         let beside = || earlier.iter().filter(is_beside).find(is_theirs);
-        herd.taken_by(&address).or_else(beside).map_or(Ok(()), |other| {
+        let is_twice = || port == HttpPort::Operators && is_at(member, HttpPort::Web);
+        let both = || Some(member).filter(|_| is_twice());
+        herd.taken_by(&address).or_else(beside).or_else(both).map_or(Ok(()), |other| {
+            let key = port.key();
+            let whom = if port == HttpPort::Web { "the web" } else { "operators" };
             let message = format!(
-                "{address}, for operators, belongs to {} already: give {} other `operators`, or \
-                 \"off\"",
+                "{address}, for {whom}, belongs to {} already: give {} other `{key}`, or \"off\"",
                 other.name, member.name
             );
             Err(self.error(span, &message))
@@ -151,9 +169,12 @@ impl Source<'_> {
             let message = format!("{name} is plain and so has no port for peers: remove `peers`");
             return Err(self.error(peers.span(), &message));
         }
-        if let Some(operators) = &table.operators {
-            let message = format!("{name} is plain and so has no port for operators: remove it");
-            return Err(self.error(operators.span(), &message));
+        for port in HttpPort::ALL {
+            if let Some(door) = table.door(port) {
+                let key = port.key();
+                let message = format!("{name} is plain and so has no port for {key}: remove it");
+                return Err(self.error(door.span(), &message));
+            }
         }
         if !clients.is_loopback() {
             let message = format!(
@@ -163,7 +184,8 @@ impl Source<'_> {
             return Err(self.error(table.clients.span(), &message));
         }
         let shape = table.shape.as_ref().map(|shape| shape.get_ref().clone()).unwrap_or_default();
-        Ok(Member { name, clients, peers: None, operators: OperatorsDoor::Off, shape })
+        let (web, operators) = (Door::Off, Door::Off);
+        Ok(Member { name, clients, peers: None, web, operators, shape })
     }
 
     /// An address that can be dialled and that nobody else has.

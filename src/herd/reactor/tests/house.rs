@@ -90,6 +90,7 @@ impl House {
         let address = match kind {
             ConnKind::Peer => self.peers,
             ConnKind::Operator => self.reactor.config.operators.unwrap(),
+            ConnKind::Web => self.reactor.config.web.unwrap(),
             _ => self.clients,
         };
         let before = self.reactor.slots.names();

@@ -1,13 +1,22 @@
 //! Each app's requests, written after what its versions send, and what becomes of them: the report,
 //! and the answer that lets the app go on.
 
+use std::time::Duration;
+
 use herd_core::clock::PosixTime;
 use herd_web::{Fix, Hints, Reading, Reply, Unusable, read_body};
 
 const NOW: u64 = 1_795_910_200;
 
 fn hints(query: &str) -> Hints<'_> {
-    Hints { query, name: None, user: None, device: None, now: PosixTime::new(NOW, 5) }
+    Hints {
+        query,
+        name: None,
+        user: None,
+        device: None,
+        now: PosixTime::new(NOW, 5),
+        ahead_max: Duration::from_secs(300),
+    }
 }
 
 fn fix(client: &str, position: &str, seconds: u64, nanos: u32) -> Fix {
@@ -202,6 +211,7 @@ fn geojson() {
 fn reasons_are_told_apart() {
     for (query, why) in [
         ("id=a&lat=60.1699&lon=24.9384&timestamp=soon", Unusable::BadTime),
+        ("id=a&lat=60.1699&lon=24.9384&timestamp=1795910501", Unusable::AheadOfClock),
         ("id=a&lat=91&lon=24.9384", Unusable::BadPosition),
         ("id=a&lat=60.1699", Unusable::BadPosition),
         ("id=a&location=60.1699", Unusable::BadPosition),

@@ -1,5 +1,7 @@
 //! Whatever comes, something is counted and the answer is one that an app can read.
 
+use std::time::Duration;
+
 use herd_core::clock::PosixTime;
 use herd_web::{Fix, Hints, read_body};
 use proptest::prelude::*;
@@ -54,7 +56,7 @@ proptest! {
     fn each_body_is_answered(body in body(), query in "[ -~]{0,40}", name in "[ -~]{0,5}") {
         let now = PosixTime::new(1_795_910_200, 0);
         let name = Some(name.as_str()).filter(|name| !name.is_empty());
-        let hints = Hints { query: &query, name, user: None, device: name, now };
+        let hints = Hints { query: &query, name, user: None, device: name, now, ahead_max: Duration::MAX };
         let reading = read_body(&body, &hints);
         for fix in &reading.fixes {
             let is_word = !fix.client.bytes().any(|byte| byte <= b' ' || byte == 0x7f);
@@ -73,7 +75,8 @@ proptest! {
 #[test]
 fn deep_and_wide_bodies_are_bounded() {
     let now = PosixTime::new(1_795_910_200, 0);
-    let hints = Hints { query: "", name: None, user: None, device: None, now };
+    let hints =
+        Hints { query: "", name: None, user: None, device: None, now, ahead_max: Duration::MAX };
     for part in ["[", "{\"location\":", "{\"locations\":[", "{\"geometry\":{\"a\":", "[[{\"a\":"] {
         let deep = part.repeat((1 << 20) / part.len());
         assert!(read_body(deep.as_bytes(), &hints).fixes.is_empty());

@@ -1,0 +1,275 @@
+//! What a client's command does: IAMAT is stored, flooded and answered, WHATSAT is asked of the
+//! places, and anything else comes back with a question mark. How a line is read is in `wire`; what
+//! is news, and who hears of it, in `reports`.
+
+use std::ops::Range;
+
+use arrayvec::ArrayVec;
+
+use crate::Server;
+use crate::border::{Output, Outputs};
+use crate::clock::{Now, Skew};
+use crate::names::{ConnId, Ticket};
+use crate::reports::flood::ReportLine;
+use crate::store::{Key, Verdict};
+use crate::wire::line::{Line, Lines, Mark};
+use crate::wire::opening::Opening;
+use crate::wire::{self, Command, Iamat};
+
+/// Lines of a client that are looked up together. More would not fit into the processor's queue of
+/// loads that wait for memory.
+const LINES_AHEAD: usize = 16;
+
+/// A line that was taken and parsed, and is not yet handled.
+struct Ahead<'a> {
+    /// The place before it.
+    mark: Mark,
+    line: &'a [u8],
+    command: Command<'a>,
+    /// Of the client that it is about, if there is one.
+    key: Key,
+}
+
+impl Server {
+    /// Takes lines until enough is owed to the client or it waits for too many answers.
+    ///
+    /// Several are taken at once and looked up together (`Store::fetch_ahead`), then handled one
+    /// by one, in order; those that cannot be handled yet are given back.
+    pub(crate) fn client_lines(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        lines: &mut Lines<'_>,
+        opening: &mut Opening,
+        out: &mut Outputs,
+    ) {
+        let mut ahead = ArrayVec::<Ahead<'_>, LINES_AHEAD>::new();
+        loop {
+            let is_all = !self.look_ahead(lines, &mut ahead);
+            for line in &ahead {
+                let is_full = self.waits.hold_if_full(conn);
+                if is_full || out.text.len() > lines.room_bytes() {
+                    lines.give_back(line.mark);
+                    if is_full {
+                        lines.hold();
+                    }
+                    return;
+                }
+                self.counters.lines_in += 1;
+                let answered = self.command(now, conn, line, opening, out);
+                if answered && self.settings.close_after_reply {
+                    lines.hold();
+                    self.ended(now, conn, out);
+                    return;
+                }
+            }
+            if is_all {
+                return;
+            }
+            ahead.clear();
+        }
+    }
+
+    /// Takes as many lines as can be looked up together. Says whether there may be more. Not
+    /// inlined, for its numbers would push those of its caller out of registers.
+    #[inline(never)]
+    fn look_ahead<'a>(
+        &self,
+        lines: &mut Lines<'a>,
+        ahead: &mut ArrayVec<Ahead<'a>, LINES_AHEAD>,
+    ) -> bool {
+        // Behind an answer that closes the connection, nothing may be taken.
+        let lines_max = if self.settings.close_after_reply { 1 } else { LINES_AHEAD };
+        while ahead.len() < lines_max && !lines.is_over() {
+            let mark = lines.mark();
+            if let Some((line, iamat, bytes)) = wire::fast_path::iamat(lines.ahead()) {
+                lines.pass(bytes);
+                let (command, key) = (Command::Iamat(iamat), self.store.key(iamat.client));
+                ahead.push(Ahead { mark, line, command, key });
+                continue;
+            }
+            let (line, command) = match lines.take() {
+                Some(Line::Whole(line)) => (line, Command::parse(line)),
+                Some(Line::TooLong(start)) => (start, Command::Invalid),
+                None => break,
+            };
+            let key = command.client().map(|client| self.store.key(client)).unwrap_or_default();
+            ahead.push(Ahead { mark, line, command, key });
+        }
+        if ahead.len() > 1 {
+            self.store.fetch_ahead::<LINES_AHEAD>(ahead.iter().map(|line| line.key));
+        }
+        ahead.len() == lines_max
+    }
+
+    /// Handles one line of a client. Says whether the line gets an answer, now or later.
+    fn command(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        ahead: &Ahead<'_>,
+        opening: &mut Opening,
+        out: &mut Outputs,
+    ) -> bool {
+        match ahead.command {
+            Command::Iamat(ref iamat) => self.iamat(now, conn, ahead, (iamat, opening), out),
+            Command::Whatsat { client, radius, bound } => {
+                self.whatsat(now, conn, ahead, (client, radius, bound), out)
+            }
+            Command::Blank => {
+                self.counters.other_lines += 1;
+                false
+            }
+            Command::At(_) | Command::Invalid => {
+                self.counters.other_lines += 1;
+                !self.plain_line(now, ahead.line, out) && self.reject(conn, ahead.line, out)
+            }
+        }
+    }
+
+    /// Stores, floods and answers, in this order.
+    fn iamat(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        ahead: &Ahead<'_>,
+        (iamat, opening): (&Iamat<'_>, &mut Opening),
+        out: &mut Outputs,
+    ) -> bool {
+        let taken = self.take_report(now, conn, ahead.key, (iamat, opening), out);
+        let Some((verdict, told)) = taken else { return self.reject(conn, ahead.line, out) };
+        if verdict == Verdict::Stale && self.settings.stale_reply_stored {
+            out.text.truncate(told.range().start);
+            let held = self.store.find(iamat.client).expect("something made the report stale");
+            held.write_line(&mut out.text);
+            return self.reply(conn, told.range().start..out.text.len(), out);
+        }
+        self.reply(conn, told.range(), out)
+    }
+
+    /// A report that has come in another way than by a client's line. Says whether it was taken: a
+    /// phone that hears nothing sends the same again, which must not become news.
+    pub(crate) fn report(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        (line, newcomers_max): (&[u8], usize),
+        out: &mut Outputs,
+    ) -> bool {
+        let Command::Iamat(ref iamat) = Command::parse(line) else { return false };
+        let key = self.store.key(iamat.client);
+        let held = self.store.find(iamat.client).filter(|held| !self.has_expired(held, now));
+        if held.is_some_and(|held| held.stamp == iamat.stamp && held.position == iamat.position()) {
+            self.counters.stale += 1;
+            self.lay_held(key, iamat.client, out);
+            return true;
+        }
+        self.admit_newcomers(newcomers_max);
+        let mut opening = std::mem::take(&mut self.opening);
+        let taken = self.take_report(now, conn, key, (iamat, &mut opening), out);
+        self.opening = opening;
+        taken.is_some()
+    }
+
+    /// At most so many clients may become known by what is taken next.
+    pub(crate) fn admit_newcomers(&mut self, newcomers_max: usize) {
+        let newcomers = if self.refuses_reports() { None } else { Some(newcomers_max) };
+        self.newcomers_until =
+            newcomers.map_or(0, |newcomers| self.store.len().saturating_add(newcomers));
+    }
+
+    /// Stores and floods what a client says. `None` if that may not be.
+    #[inline(always)]
+    fn take_report<'a>(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        key: Key,
+        (iamat, opening): (&Iamat<'a>, &mut Opening),
+        out: &mut Outputs,
+    ) -> Option<(Verdict, ReportLine<'a>)> {
+        let (client, stamp) = (iamat.client, iamat.stamp);
+        let heard = self.next_stamp(now, client);
+        let skew = Skew::between(heard, stamp);
+        if skew.is_negative() && self.is_too_far_ahead(stamp, heard) {
+            self.note_ahead(now, conn, stamp.seconds() - heard.seconds(), out);
+            return None;
+        }
+        let start = out.text.len();
+        opening.write(skew, &mut out.text);
+        iamat.write_operands(&mut out.text);
+        out.text.push(b'\n');
+        let client_at = opening.fields_len();
+        let told = ReportLine { client, client_at, line: [start, out.text.len()], stamp };
+        let may_keep = self.may_keep(key, client, &out.text[start..]);
+        if !may_keep || !self.may_introduce(now, conn, client, out) {
+            out.text.truncate(start);
+            if !may_keep {
+                self.note_full(now, out);
+            }
+            return None;
+        }
+        let verdict = self.accept_report(now, (key, told), None, out);
+        Some((verdict, told))
+    }
+
+    fn whatsat(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        ahead: &Ahead<'_>,
+        (client, radius, bound): (&[u8], &[u8], u8),
+        out: &mut Outputs,
+    ) -> bool {
+        self.counters.whatsats += 1;
+        let held = self.store.find(client);
+        let Some((held, question)) = held
+            .filter(|held| !self.has_expired(held, now))
+            .and_then(|held| Some((held, wire::question(held.position, radius, bound)?)))
+        else {
+            self.counters.unanswerable += 1;
+            return self.reject(conn, ahead.line, out);
+        };
+        let mut at_line = Vec::with_capacity(held.fields_len() + 4);
+        held.write_line(&mut at_line);
+        self.lay_held(ahead.key, client, out);
+        let ticket = self.waits.open(conn, at_line);
+        let timeout = self.settings.answer_timeout;
+        out.push(Output::AskPlaces { conn, ticket, question, timeout });
+        true
+    }
+
+    fn reject(&mut self, conn: ConnId, line: &[u8], out: &mut Outputs) -> bool {
+        self.counters.rejected += 1;
+        let start = out.text.len();
+        out.text.extend_from_slice(b"? ");
+        out.text.extend_from_slice(line);
+        out.text.push(b'\n');
+        self.reply(conn, start..out.text.len(), out)
+    }
+
+    /// Sends a range of the text to the client, behind the answers that it waits for.
+    #[inline(always)]
+    fn reply(&mut self, conn: ConnId, text: Range<usize>, out: &mut Outputs) -> bool {
+        if self.waits.is_waiting(conn) {
+            self.waits.queue(conn, &out.text[text]);
+        } else {
+            out.send(conn, text);
+        }
+        true
+    }
+
+    pub(crate) fn places_arrived(&mut self, ticket: Ticket, body: &[u8], out: &mut Outputs) {
+        let start = out.text.len();
+        let Some(release) = self.waits.close(ticket, body, &mut out.text) else { return };
+        let conn = release.conn;
+        if release.answers > 0 {
+            out.send(conn, start..out.text.len());
+        }
+        if release.finished {
+            out.push(Output::Close { conn });
+        } else if release.resume {
+            out.push(Output::ResumeReading { conn });
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! How the loop speaks HTTP: requests are taken from what a connection has sent, and each is
+//! answered. What they mean, `operators` and `web` know; how they are spelled, `herd_web::http`.
+
+use super::Reactor;
+use herd_core::driver::Driver;
+use herd_core::names::ConnId;
+use herd_core::wire::line::Lines;
+use herd_web::http::{self, Answer, Limits, Parsed, Request};
+
+/// What a port takes, and how it answers.
+pub(super) struct Port {
+    pub limits: Limits,
+    /// Requests of one connection that are answered in one turn.
+    pub requests_max: usize,
+    /// Pages of others may make a browser ask.
+    pub serves_foreign_pages: bool,
+    pub answer: fn(&mut Reactor, ConnId, &Request<'_>) -> Answer,
+}
+
+impl Reactor {
+    /// A connection that speaks HTTP has sent something.
+    pub(super) fn answer_http(&mut self, conn: ConnId, lines: &mut Lines<'_>, port: &Port) {
+        for _ in 0..port.requests_max {
+            match http::parse(lines.rest(), port.limits) {
+                Parsed::Whole(request, length) => {
+                    lines.pass(length);
+                    if !self.give_answer(conn, &request, port) {
+                        return lines.rest_is_partial();
+                    }
+                    if lines.rest().is_empty() {
+                        return;
+                    }
+                }
+                Parsed::Partial { awaits_continue } if !lines.are_last() => {
+                    if awaits_continue {
+                        self.send(conn, http::CONTINUE);
+                    }
+                    return lines.rest_is_partial();
+                }
+                Parsed::Partial { .. } => {
+                    return self.refuse(conn, lines, http::Refusal::Unfinished);
+                }
+                Parsed::Refused(refusal) => return self.refuse(conn, lines, refusal),
+            }
+        }
+        let rest = http::parse(lines.rest(), port.limits);
+        if !lines.are_last() && matches!(rest, Parsed::Partial { .. }) {
+            lines.rest_is_partial();
+        }
+    }
+
+    fn refuse(&mut self, conn: ConnId, lines: &mut Lines<'_>, refusal: http::Refusal) {
+        lines.rest_is_partial();
+        let answer = refusal.answer().into_bytes(self.now.posix.whole_seconds(), false, false);
+        self.send(conn, &answer);
+        self.close_when_sent(conn);
+    }
+
+    /// Says whether more requests may follow.
+    fn give_answer(&mut self, conn: ConnId, request: &Request<'_>, port: &Port) -> bool {
+        let headers = &request.headers;
+        let is_ours = headers.host.is_none_or(|it| http::is_our_host(it, &self.config.http_hosts));
+        let is_foreign = !port.serves_foreign_pages && http::is_of_a_foreign_page(headers);
+        let answer = if !is_ours {
+            let why = "this server does not go by that name: ask by an address or localhost\n";
+            Answer::text(421, why.to_owned())
+        } else if is_foreign {
+            Answer::text(403, "pages of others may not ask here\n".to_owned())
+        } else {
+            (port.answer)(self, conn, request)
+        };
+        let keeps_open = request.keeps_open && is_ours && !is_foreign;
+        let posix_s = self.now.posix.whole_seconds();
+        self.send(conn, &answer.into_bytes(posix_s, request.is_head(), keeps_open));
+        if !keeps_open {
+            self.close_when_sent(conn);
+        }
+        keeps_open
+    }
+}

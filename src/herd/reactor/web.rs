@@ -1,0 +1,146 @@
+//! What a server answers phones, browsers and scripts by HTTP: they report where they are, and ask
+//! where others are. Which app has sent a body, `herd_web` finds out.
+//!
+//! A report of no use is answered like a good one. Only what may be sent again later is refused: a
+//! phone keeps it, and what comes behind it.
+
+use std::time::Duration;
+
+use super::Reactor;
+use super::http::Port;
+use herd_core::border::Input;
+use herd_core::clock::PosixTime;
+use herd_core::driver::Driver;
+use herd_core::names::ConnId;
+use herd_core::wire::line::Lines;
+use herd_web::http::{Answer, Limits, Method, Request};
+use herd_web::{Fix, Hints, read_body, seen, unescape};
+
+/// Overland sends a thousand fixes of 600 bytes.
+pub(super) const LIMITS: Limits = Limits { head_bytes_max: 16 * 1024, body_bytes_max: 1024 * 1024 };
+/// A clock that is further ahead is wrong: a phone's clock is set by its network.
+const AHEAD_MAX: Duration = Duration::from_secs(300);
+/// Clients that one request may ask for.
+const CLIENTS_MAX: usize = 100;
+/// After so many seconds, a report may find room.
+const RETRY_AFTER_S: &str = "30";
+
+const PORT: Port = Port {
+    limits: LIMITS,
+    requests_max: 16,
+    serves_foreign_pages: false,
+    answer: Reactor::answer_web_request,
+};
+
+const CLIENTS: &str = "/v1/clients";
+const HELP: &str = "\
+This is a server of a herd. Report where somebody is:
+
+  POST /report             as OwnTracks, Overland, Traccar Client, GPSLogger or GeoJSON send it
+  GET /report?id=kiwi&lat=60.1699&lon=24.9384
+
+and ask:
+
+  GET /v1/clients/kiwi     where kiwi is, as GeoJSON
+  GET /v1/clients?id=kiwi&id=fig
+";
+
+impl Reactor {
+    /// The web port has been told something.
+    pub(super) fn answer_web(&mut self, conn: ConnId, lines: &mut Lines<'_>) {
+        self.answer_http(conn, lines, &PORT);
+    }
+
+    fn answer_web_request(&mut self, conn: ConnId, request: &Request<'_>) -> Answer {
+        let is_report = request.method == Method::Post || !request.query.is_empty();
+        match request.path {
+            "/" | "/report" | "/pub" if is_report => self.take_reports(conn, request),
+            "/" | "/report" | "/pub" => Answer::text(200, HELP.to_owned()),
+            _ if request.method == Method::Post => not_here(),
+            CLIENTS => self.show_clients(request),
+            path => match path.strip_prefix(CLIENTS).and_then(|rest| rest.strip_prefix('/')) {
+                Some(id) => self.show_client(&unescape(id)),
+                None => not_here(),
+            },
+        }
+    }
+
+    fn take_reports(&mut self, conn: ConnId, request: &Request<'_>) -> Answer {
+        let ahead_max = self.config.limits.core.client_ahead_max;
+        let ahead_max = ahead_max.map_or(AHEAD_MAX, |it| it.min(AHEAD_MAX));
+        let mut reading = read_body(
+            &request.body,
+            &Hints {
+                query: request.query,
+                name: None,
+                user: request.headers.limit_user,
+                device: request.headers.limit_device,
+                now: self.now.posix,
+                ahead_max,
+            },
+        );
+        let (answer, content_type) = reading.answer();
+        for (count, of_this) in self.counts.web_unusable.iter_mut().zip(reading.unusable) {
+            *count += u64::from(of_this);
+        }
+        reading.keep_newest();
+        let mut all_taken = true;
+        for fix in &reading.fixes {
+            let is_taken = self.take_fix(conn, fix);
+            self.counts.web_reports[usize::from(is_taken)] += 1;
+            all_taken &= is_taken;
+        }
+        if !all_taken {
+            let why = "there is no room for this report now: send it again later\n";
+            return Answer::text(503, why.to_owned()).with_header("Retry-After", RETRY_AFTER_S);
+        }
+        Answer::new(200, content_type, answer.into_bytes())
+    }
+
+    /// Says whether there was room for it.
+    fn take_fix(&mut self, conn: ConnId, fix: &Fix) -> bool {
+        let line = fix.line();
+        let (known, mut is_taken) = (self.server.store().len(), false);
+        let newcomers_max = self.newcomers_max(conn);
+        let line = line.as_bytes();
+        self.tell(Input::Report { conn, line, newcomers_max, is_taken: &mut is_taken });
+        let known_now = self.server.store().len();
+        if known_now > known {
+            self.charge_newcomers(conn, known_now - known);
+        }
+        is_taken
+    }
+
+    fn show_client(&self, id: &[u8]) -> Answer {
+        match self.feature(id, self.now.posix) {
+            Some(feature) => {
+                Answer::new(200, "application/geo+json", format!("{feature}\n").into_bytes())
+            }
+            None => Answer::text(404, "no such client is known here\n".to_owned()),
+        }
+    }
+
+    /// Those that are known, in the order of the question.
+    fn show_clients(&self, request: &Request<'_>) -> Answer {
+        let ids = request.query.split('&').filter_map(|part| part.strip_prefix("id="));
+        let ids = Vec::from_iter(ids.take(CLIENTS_MAX + 1).map(|id| unescape(id)));
+        if ids.is_empty() || ids.len() > CLIENTS_MAX {
+            let why = format!("ask for 1 to {CLIENTS_MAX} clients: {CLIENTS}?id=kiwi&id=fig\n");
+            return Answer::text(400, why);
+        }
+        let features = ids.iter().filter_map(|id| self.feature(id, self.now.posix));
+        let text = seen::collection(&Vec::from_iter(features));
+        Answer::new(200, "application/geo+json", text.into_bytes())
+    }
+
+    fn feature(&self, id: &[u8], now: PosixTime) -> Option<String> {
+        let report = self.server.look_up(id, self.now)?;
+        let mut text = String::new();
+        seen::write_feature(&report, now, &mut text);
+        Some(text)
+    }
+}
+
+fn not_here() -> Answer {
+    Answer::text(404, "there is nothing here; GET / says what there is\n".to_owned())
+}
