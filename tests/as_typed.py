@@ -39,12 +39,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = ["README.md", "NOTES.md", "src/core/PROTOCOL.md", "src/herd/PRODUCTION.md",
-             "src/herd/COURSE.md", "src/herd/config/SETTINGS.md", "src/herd/places/README.md",
+             "src/herd/CLIENTS.md", "src/herd/COURSE.md", "src/herd/config/SETTINGS.md", "src/herd/places/README.md",
              "benches/README.md"]
 # Generous: the first command builds. Only what never ends takes so long.
 TIMEOUT_S = 900
 # The ports of the presets, which the documents name.
-PORTS = [*range(12000, 12005), *range(12100, 12105), *range(13000, 13005)]
+PORTS = [*range(12000, 12005), *range(12100, 12105), *range(12200, 12205),
+         *range(13000, 13005)]
 
 VARIES = {
     "time": r"\b1\d{9}(\.\d+)?\b",

@@ -307,7 +307,7 @@ fn every_knob_reaches_the_server() {
         assert!(row.is_some_and(|row| row.contains(&shown)), "{} = {value}:\n{said}", knob.name);
 
         // Whether strangers may come is asked before there is a configuration.
-        if ["open", "operators_open", "places.source"].contains(&knob.name) {
+        if ["open", "operators_open", "web_open", "places.source"].contains(&knob.name) {
             continue;
         }
         let config = config_of(&herd_toml(&[overpass, (knob, &value)]));
@@ -339,8 +339,8 @@ fn no_knob_is_only_configured() {
     assert!(!reads("no_such_field"));
     for knob in knobs() {
         // Keys become what they hold already in the configuration, and whether strangers may come
-        // to the operators' port is asked there.
-        if knob.key() != "key_file" && knob.name != "operators_open" {
+        // to a port that speaks HTTP is asked there.
+        if !["key_file", "operators_open", "web_open"].contains(&knob.key()) {
             assert!(reads(knob.key()), "nothing reads {}", knob.name);
         }
     }

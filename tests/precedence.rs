@@ -27,6 +27,18 @@ const KNOBS: &[Knob] = &[
         shown: ["127.0.0.3:1000", "127.0.0.2:1000", "127.0.0.1:1000", "127.0.0.1:1000"],
     },
     Knob {
+        flag: "web",
+        // It is a key of the server before it.
+        file: ["", "web = \"{}\""],
+        values: ["127.0.0.1:3", "off", "127.0.0.1:1"],
+        shown: [
+            "web                       127.0.0.1:3\n",
+            "web                       off\n",
+            "web                       127.0.0.1:1\n",
+            "web                       127.0.0.1:1200\n",
+        ],
+    },
+    Knob {
         flag: "operators",
         // It is a key of the server before it.
         file: ["", "operators = \"{}\""],

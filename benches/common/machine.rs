@@ -41,8 +41,8 @@ pub fn herd() -> Command {
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("HERD_")) {
         command.env_remove(name);
     }
-    // The operators' port would be 300 above that of clients, which may be another program's.
-    command.env("HERD_OPERATORS", "off");
+    // They would be 200 and 300 above that of clients, which may be other programs'.
+    command.env("HERD_WEB", "off").env("HERD_OPERATORS", "off");
     command
 }
 

@@ -6,15 +6,15 @@ use std::ops::Range;
 
 use arrayvec::ArrayVec;
 
-use crate::Server;
-use crate::border::{Output, Outputs};
-use crate::clock::{Now, Skew};
-use crate::names::{ConnId, Ticket};
-use crate::reports::flood::ReportLine;
-use crate::store::{Key, Verdict};
-use crate::wire::line::{Line, Lines, Mark};
-use crate::wire::opening::Opening;
-use crate::wire::{self, Command, Iamat};
+use super::Server;
+use super::border::{Output, Outputs};
+use super::clock::{Now, Skew};
+use super::names::{ConnId, Ticket};
+use super::reports::flood::ReportLine;
+use super::store::{Key, Verdict};
+use super::wire::line::{Line, Lines, Mark};
+use super::wire::opening::Opening;
+use super::wire::{self, Command, Iamat};
 
 /// Lines of a client that are looked up together. More would not fit into the processor's queue of
 /// loads that wait for memory.

@@ -21,7 +21,8 @@
 //!   herd ──▶ herd-core      what a server decides, pure: its Cargo.toml is the proof
 //!    │ └───▶ herd-sim ──▶ herd-core     whole herds in virtual time, their faults and promises
 //!    ├─────▶ herd-teach     experiments, the asyncio twin, the page that draws a trace
-//!    └─────▶ herd-load      the load that measures a server, from outside
+//!    ├─────▶ herd-load      the load that measures a server, from outside
+//!    └─────▶ herd-web ──▶ herd-core     HTTP, and what phones and browsers say by it
 //! ```
 //!
 //! Reading order:
@@ -34,9 +35,9 @@
 //! 4. Its `session` and `driver`: a connection without its socket, and how it meets the server.
 //!    Then `reactor`: the loop, and from there as its own first paragraph says.
 //! 5. `herd_sim`: the core again, without a network.
-//! 6. `places`, `config`, `http`, `journal`, `logging`, `metrics`, `trace`, `run_dir`, `status`:
-//!    each can be read alone. `cmd`, the command line, belongs to the binary and has a file for
-//!    each command.
+//! 6. `herd_web`, and `places`, `config`, `journal`, `logging`, `metrics`, `trace`, `run_dir`,
+//!    `status`: each can be read alone. `cmd`, the command line, belongs to the binary and has a
+//!    file for each command.
 //! 7. `herd_load`, and `herd_teach::lab`: the facts that all of this rests on, as small programs;
 //!    it may be read first.
 //!
@@ -44,7 +45,7 @@
 //!
 //! ```text
 //!   cmd ─▶ everything
-//!   reactor ─▶ config, http, journal, logging, metrics, places, status, trace
+//!   reactor ─▶ config, journal, logging, metrics, places, status, trace
 //!   places ─▶ config      run_dir ─▶ config      journal ─▶ logging
 //! ```
 //!

@@ -166,8 +166,8 @@ mod tests {
     #[test]
     fn the_newest_of_each_client_is_kept() {
         let fixes = [("kiwi", 5), ("fig", 9), ("kiwi", 7), ("kiwi", 6), ("fig", 8)];
-        let mut reading = Reading::default();
-        reading.fixes = fixes.map(|(client, seconds)| fix(client, seconds)).into();
+        let fixes = fixes.map(|(client, seconds)| fix(client, seconds)).into();
+        let mut reading = Reading { fixes, ..Reading::default() };
         reading.keep_newest();
         assert_eq!(reading.fixes, [fix("kiwi", 7), fix("fig", 9)]);
     }

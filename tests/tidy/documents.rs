@@ -10,6 +10,7 @@ const DOCUMENTS: [&str; 8] = [
     "README.md",
     "NOTES.md",
     "src/core/PROTOCOL.md",
+    "src/herd/CLIENTS.md",
     "src/herd/PRODUCTION.md",
     "src/herd/COURSE.md",
     "src/herd/config/SETTINGS.md",

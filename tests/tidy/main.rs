@@ -178,8 +178,8 @@ const KEEPERS: &[(&str, &[&str])] = &[
         &["src/herd/reactor/", "src/herd/run_dir/", "src/herd/cmd/", "src/herd/config/key.rs"],
     ),
     ("ureq", &["src/herd/places/", "src/herd/cmd/lab.rs"]),
-    ("httparse", &["src/herd/http.rs"]),
     ("listenfd", &["src/herd/reactor/passed.rs"]),
+    ("herd_web", &["src/herd/reactor/"]),
     ("prometheus_client", &["src/herd/metrics.rs"]),
     ("kiddo", &["src/herd/places/"]),
     ("flate2", &["src/herd/places/"]),
@@ -205,14 +205,13 @@ fn libraries_have_keepers() {
 const PARTS: &[(&str, &[&str])] = &[
     ("cmd", &["config", "journal", "logging", "places", "reactor", "run_dir", "status"]),
     ("config", &[]),
-    ("http", &[]),
     ("journal", &["logging"]),
     ("lib", &[]),
     ("logging", &[]),
     ("main", &[]),
     ("metrics", &[]),
     ("places", &["config", "places"]),
-    ("reactor", &["config", "http", "journal", "logging", "metrics", "places", "status", "trace"]),
+    ("reactor", &["config", "journal", "logging", "metrics", "places", "status", "trace"]),
     ("run_dir", &["config"]),
     ("status", &[]),
     ("trace", &[]),
@@ -222,6 +221,7 @@ const PARTS: &[(&str, &[&str])] = &[
 /// about.
 const CORE: &[(&str, &[&str])] = &[
     ("border", &["names", "peers", "settings", "whatsat", "wire"]),
+    ("client_commands", &["Server", "border", "clock", "names", "reports", "store", "wire"]),
     ("clock", &["digits"]),
     ("counters", &[]),
     ("digits", &[]),

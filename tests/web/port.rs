@@ -77,7 +77,7 @@ fn requests_come_in_any_pieces() {
     check(&phone.reply(false), 200, "\"taken\":1");
     let chunked = "POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n\
                    10\r\nid=in_pieces&lat\r\n14\r\n=60.1699&lon=24.9384\r\n0\r\n\r\n";
-    check(&phone.ask(&chunked), 200, "\"taken\":1");
+    check(&phone.ask(chunked), 200, "\"taken\":1");
     assert!(herd.held("Hill", "in_pieces").is_some() && herd.held("Hill", "chopped").is_some());
     // A sender that asks for leave first gets it before the body is there.
     let head = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 38\r\n\

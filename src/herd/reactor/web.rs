@@ -123,7 +123,7 @@ impl Reactor {
     /// Those that are known, in the order of the question.
     fn show_clients(&self, request: &Request<'_>) -> Answer {
         let ids = request.query.split('&').filter_map(|part| part.strip_prefix("id="));
-        let ids = Vec::from_iter(ids.take(CLIENTS_MAX + 1).map(|id| unescape(id)));
+        let ids = Vec::from_iter(ids.take(CLIENTS_MAX + 1).map(unescape));
         if ids.is_empty() || ids.len() > CLIENTS_MAX {
             let why = format!("ask for 1 to {CLIENTS_MAX} clients: {CLIENTS}?id=kiwi&id=fig\n");
             return Answer::text(400, why);

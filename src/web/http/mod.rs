@@ -2,10 +2,10 @@
 //! answered.
 
 mod answer;
+mod asker;
+mod chunks;
 mod request;
 
 pub use answer::Answer;
-pub use request::{
-    CONTINUE, Headers, Limits, Method, Parsed, Refusal, Request, is_of_a_foreign_page, is_our_host,
-    parse,
-};
+pub use asker::{is_of_a_foreign_page, is_our_host};
+pub use request::{CONTINUE, Headers, Limits, Method, Parsed, Refusal, Request, parse};

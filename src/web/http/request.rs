@@ -1,21 +1,13 @@
 //! Requests of HTTP/1.1, and of HTTP/1.0: bytes come in, and are a request, a part of one, or
 //! nothing that can be served. It knows no socket and no path.
-//!
-//! A web page may have its visitor's browser ask any port of the visitor's machine. It may not read
-//! the answers, because they do not allow it (no CORS), unless the page's own name has been made to
-//! stand for this machine (DNS rebinding). The browser says that name in `Host`, so a name that is
-//! not ours is refused ([`is_our_host`]).
 
 use std::borrow::Cow;
-use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::Answer;
+use super::chunks::read_chunks;
 
 /// Most lines in a head.
-const HEADERS_MAX: usize = 64;
-/// Longest size of a chunk, with its extension.
-const CHUNK_HEAD_BYTES_MAX: usize = 256;
-
+pub(super) const HEADERS_MAX: usize = 64;
 /// What a port takes.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -293,73 +285,6 @@ impl<'a> Head<'a> {
     }
 }
 
-/// What chunks carry, and how long they are with their heads and trailers.
-fn read_chunks(bytes: &[u8], bytes_max: usize) -> Result<Option<(Cow<'_, [u8]>, usize)>, Refusal> {
-    let (mut body, mut at) = (Vec::new(), 0);
-    loop {
-        let rest = &bytes[at..];
-        let (head, size) = match httparse::parse_chunk_size(rest) {
-            Ok(httparse::Status::Complete(found)) => found,
-            Ok(httparse::Status::Partial) if rest.len() <= CHUNK_HEAD_BYTES_MAX => return Ok(None),
-            _ => return Err(Refusal::Malformed),
-        };
-        if head > CHUNK_HEAD_BYTES_MAX {
-            return Err(Refusal::Malformed);
-        }
-        if size == 0 {
-            return read_trailers(&rest[head..])
-                .map(|length| length.map(|length| (Cow::Owned(body), at + head + length)));
-        }
-        let size = usize::try_from(size).ok().filter(|size| *size <= bytes_max - body.len());
-        let size = size.ok_or(Refusal::Body { may_post: true })?;
-        let rest = &rest[head..];
-        let Some(chunk) = rest.get(..size) else { return Ok(None) };
-        match rest[size..] {
-            [b'\r', b'\n', ..] => {}
-            [] | [b'\r'] => return Ok(None),
-            _ => return Err(Refusal::Malformed),
-        }
-        body.extend_from_slice(chunk);
-        at += head + size + 2;
-    }
-}
-
-/// The length of what follows the last chunk. Nothing of it is read.
-fn read_trailers(bytes: &[u8]) -> Result<Option<usize>, Refusal> {
-    let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
-    match httparse::parse_headers(bytes, &mut headers) {
-        Ok(httparse::Status::Complete((length, _))) => Ok(Some(length)),
-        Ok(httparse::Status::Partial) if bytes.len() <= CHUNK_HEAD_BYTES_MAX => Ok(None),
-        _ => Err(Refusal::Malformed),
-    }
-}
-
-/// Whether a page of somebody else has its visitor's browser ask: it may neither report nor read. What
-/// is no browser says nothing of pages.
-pub fn is_of_a_foreign_page(headers: &Headers<'_>) -> bool {
-    let is_foreign_site = !matches!(headers.fetch_site, None | Some("none" | "same-origin"));
-    let is_foreign_origin = headers.origin.is_some_and(|origin| {
-        let host = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
-        host != headers.host
-    });
-    is_foreign_site || is_foreign_origin
-}
-
-/// Whether a value of `Host` names this machine: an address in digits, `localhost`, or one of these
-/// names, which are in lower case. The port does not matter: it may have been mapped.
-pub fn is_our_host(host: &str, names: &[String]) -> bool {
-    let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
-    if let Some(rest) = host.strip_prefix('[') {
-        let Some((ip, port)) = rest.split_once(']') else { return false };
-        let has_port = port.is_empty() || port.strip_prefix(':').is_some_and(is_port);
-        return has_port && ip.parse::<Ipv6Addr>().is_ok();
-    }
-    let (name, port) = host.split_once(':').unwrap_or((host, ""));
-    let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
-    let is_known = || name == "localhost" || names.contains(&name);
-    is_port(port) && (name.parse::<Ipv4Addr>().is_ok() || is_known())
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -437,38 +362,6 @@ mod tests {
     }
 
     #[test]
-    fn only_our_names_are_served() {
-        let names = ["hill.example.org".to_owned()];
-        for ours in [
-            "127.0.0.1",
-            "127.0.0.1:12300",
-            "10.9.8.7:1",
-            "[::1]",
-            "[::1]:12300",
-            "localhost",
-            "LocalHost.:80",
-            "hill.EXAMPLE.org:12300",
-        ] {
-            assert!(is_our_host(ours, &names), "{ours}");
-        }
-        for other in [
-            "",
-            "evil.example",
-            "evil.example:12300",
-            "127.0.0.1.evil.example",
-            "127.0.0.1@evil.example",
-            "127.0.0.1:80@evil.example",
-            "[::1",
-            "[::1]x",
-            "[evil]",
-            "x.hill.example.org",
-            "2130706433",
-        ] {
-            assert!(!is_our_host(other, &names), "{other}");
-        }
-    }
-
-    #[test]
     fn a_body_belongs_to_its_request() {
         let check = |text: &str, body: &str| {
             for length in 0..text.len() {
@@ -535,25 +428,6 @@ mod tests {
         assert_eq!(parse(&[head, &b"h"[..]].concat(), TAKING), PARTIAL);
         let whole = [head, &b"hello"[..]].concat();
         assert!(matches!(parse(&whole, TAKING), Parsed::Whole(..)));
-    }
-
-    #[test]
-    fn pages_of_others_are_told_apart() {
-        let check = |fetch_site, origin, is_foreign| {
-            let host = Some("localhost:12200");
-            let headers = Headers { host, fetch_site, origin, ..Headers::default() };
-            assert_eq!(is_of_a_foreign_page(&headers), is_foreign, "{headers:?}");
-        };
-        check(None, None, false);
-        check(Some("none"), None, false);
-        check(Some("same-origin"), Some("http://localhost:12200"), false);
-        check(None, Some("https://localhost:12200"), false);
-        check(Some("cross-site"), None, true);
-        check(Some("same-site"), None, true);
-        check(None, Some("null"), true);
-        check(None, Some("http://localhost:12201"), true);
-        check(None, Some("http://evil.example"), true);
-        check(Some("cross-site"), Some("http://localhost:12200"), true);
     }
 
     /// Bytes that are often nearly a request.

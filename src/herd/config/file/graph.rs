@@ -124,8 +124,8 @@ impl Source<'_> {
         Ok(Member { name, clients, peers, web, operators, shape })
     }
 
-    /// Ports for HTTP that are others' already. Each may be on the loopback of a machine of its own,
-    /// so two of them are compared only if their servers are on one.
+    /// Ports for HTTP that are others' already. Each may be on the loopback of a machine of its
+    /// own, so two of them are compared only if their servers are on one.
     fn check_door(
         &self,
         herd: &Herd,
