@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::{Source, everything, is_word, sources, words};
 
-const DOCUMENTS: [&str; 8] = [
+const DOCUMENTS: [&str; 9] = [
     "README.md",
     "NOTES.md",
     "src/core/PROTOCOL.md",

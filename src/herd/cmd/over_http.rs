@@ -171,6 +171,7 @@ fn wrong_port(at: &Address, patience: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use herd::config::herd::Door;
 
     #[test]
     fn figures_are_summed_by_their_name() {
@@ -199,6 +200,7 @@ mod tests {
                 name: "Hill".to_owned(),
                 clients: clients.parse().unwrap(),
                 peers: None,
+                web: Door::Off,
                 operators: operators.parse().unwrap(),
                 shape: Default::default(),
             };

@@ -57,7 +57,7 @@ fn targets(run_dir: RunDir, flags: &TopFlags, herd: &[Member]) -> Result<Vec<Tar
         names.extend(others);
     }
     let named = names.into_iter().map(|name| {
-        let member = herd.iter().find(|member| member.name == name).cloned();
+        let member = herd.iter().find(|member| member.name == name).cloned().map(Box::new);
         Target { at: Place::Named(run_dir.clone(), member), name }
     });
     let ports =

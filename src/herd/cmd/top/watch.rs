@@ -34,7 +34,7 @@ pub struct Target {
 #[derive(Clone)]
 pub enum Place {
     /// The run directory, and where that has no such server, as the herd says.
-    Named(RunDir, Option<Member>),
+    Named(RunDir, Option<Box<Member>>),
     /// A port for operators, whoever answers there.
     Port(Address),
 }
@@ -119,7 +119,9 @@ fn look(number: usize, target: &Target, wanted: &Mutex<Wanted>) -> Sample {
     let (seen, port) = match &target.at {
         Place::Port(at) => (ask_port(at, None), Some(at.clone())),
         Place::Named(run_dir, member) => match look_here(run_dir, &target.name) {
-            Seen::Stopped => member.as_ref().map_or((Seen::Stopped, None), look_there),
+            Seen::Stopped => {
+                member.as_ref().map_or((Seen::Stopped, None), |member| look_there(member))
+            }
             seen => (seen, None),
         },
     };
