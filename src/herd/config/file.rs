@@ -367,7 +367,6 @@ mod tests {
 
     #[test]
     fn what_nothing_serves_is_off() {
-        check(&format!("{HILL}web = \"127.0.0.1:9\"\n"), "herd.toml:5: `web` may only be \"off\"");
         check(&format!("{HILL}mqtt = \"on\"\n"), "herd.toml:5: `mqtt` may only be \"off\"");
         assert!(parse_text(&format!("{HILL}web = \"off\"\nmqtt = \"off\"\n")).is_ok());
         check(

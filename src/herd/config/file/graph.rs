@@ -27,7 +27,6 @@ pub(super) struct ServerTable {
     web: Option<Spanned<String>>,
     operators: Option<Spanned<String>>,
     /// Nothing listens there yet.
-    web: Option<Spanned<String>>,
     mqtt: Option<Spanned<String>>,
     #[serde(default)]
     plain: bool,
@@ -84,11 +83,9 @@ impl Source<'_> {
             let message = format!("{name} is on line {line} already: a server has one [[server]]");
             return Err(self.error(table.name.span(), &message));
         }
-        for (key, value) in [("web", &table.web), ("mqtt", &table.mqtt)] {
-            if let Some(value) = value.as_ref().filter(|value| value.get_ref() != "off") {
-                let message = format!("`{key}` may only be \"off\": nothing serves it yet");
-                return Err(self.error(value.span(), &message));
-            }
+        if let Some(mqtt) = table.mqtt.as_ref().filter(|mqtt| mqtt.get_ref() != "off") {
+            let message = "`mqtt` may only be \"off\": nothing serves it yet";
+            return Err(self.error(mqtt.span(), message));
         }
         let clients = self.address(herd, &table.clients)?;
         if table.plain {

@@ -150,6 +150,7 @@ mod tests {
                 herd: "h",
                 clients: &1,
                 peers: &2,
+                web: None,
                 operators: None,
                 connections_max: 3,
             },
