@@ -87,9 +87,9 @@ impl Reloaded {
     fn in_force(&self) -> String {
         let reactor = &self.house.reactor;
         let (config, core) = (&reactor.config, reactor.server.settings());
-        let Settings { key_file, open, operators_open, run_dir, run_dir_mode, .. } =
+        let Settings { key_file, open, operators_open, web_open, run_dir, run_dir_mode, .. } =
             &reactor.reload.as_ref().unwrap().running.settings;
-        let own = (key_file, open, operators_open, run_dir, run_dir_mode);
+        let own = (key_file, open, operators_open, web_open, run_dir, run_dir_mode);
         let ours = (&config.answers, &config.places, &config.limits, &config.log);
         let theirs = (&core.limits, &core.plain_names, core.answer_timeout, core.strangers_max);
         let answers = (core.stale_reply_stored, core.close_after_reply);
