@@ -19,7 +19,7 @@ use super::{Due, Reactor};
 use crate::config::units::show_duration;
 use crate::logging::events::Event;
 use crate::status::Outcome;
-use herd_core::names::{ConnId, ConnKind};
+use herd_core::names::ConnId;
 use herd_core::session::Leavers;
 
 /// How often the client door is asked for those that wait there before it is shut: thirty-two come
@@ -193,6 +193,7 @@ mod tests {
 
     use super::*;
     use crate::reactor::tests::House;
+    use herd_core::names::ConnKind;
     use herd_core::session::Reading;
 
     /// A server with these times, in seconds.
