@@ -1,9 +1,9 @@
 //! What phones, trackers, browsers and scripts say to a herd by HTTP. Pure: bytes come in, reports
 //! and answers go out, and no socket, no clock and no server is known here.
 //!
-//! Apps that report where somebody is agree on nothing but HTTP: each has names, units and shapes of
-//! its own, and wants to be answered in its own way. So a body is recognised by its content, never
-//! by its path or its content type:
+//! Apps that report where somebody is agree on nothing but HTTP: each has names, units and shapes
+//! of its own, and wants to be answered in its own way. So a body is recognised by its content,
+//! never by its path or its content type:
 //!
 //! ```text
 //!   query, form ────────────▶ parameters    Traccar Client to 8, OsmAnd, GPSLogger, scripts
@@ -15,8 +15,8 @@
 //!   […] ────────────────────▶ each of them, one after the other
 //! ```
 //!
-//! A report that is of no use (too old, no fix, a bad number) is answered like a good one and counted
-//! by its reason. Most apps send what was refused again and again, before anything newer: a 4xx would
+//! A report that is of no use (no fix, a bad number) is answered like a good one and counted by its
+//! reason. Most apps send what was refused again and again, before anything newer: a 4xx would
 //! silence a phone.
 //!
 //! Where a client is goes out as GeoJSON (`seen`). HTTP itself, which the operators' port speaks as

@@ -56,7 +56,8 @@ proptest! {
     fn each_body_is_answered(body in body(), query in "[ -~]{0,40}", name in "[ -~]{0,5}") {
         let now = PosixTime::new(1_795_910_200, 0);
         let name = Some(name.as_str()).filter(|name| !name.is_empty());
-        let hints = Hints { query: &query, name, user: None, device: name, now, ahead_max: Duration::MAX };
+        let (user, device, ahead_max) = (None, name, Duration::MAX);
+        let hints = Hints { query: &query, name, user, device, now, ahead_max };
         let reading = read_body(&body, &hints);
         for fix in &reading.fixes {
             let is_word = !fix.client.bytes().any(|byte| byte <= b' ' || byte == 0x7f);

@@ -1,5 +1,5 @@
-//! The web port: what each app sends is understood (`apps`), whatever comes is answered (`hostile`),
-//! and real servers take reports and say where clients are (`port`).
+//! The web port: what each app sends is understood (`apps`), whatever comes is answered
+//! (`hostile`), and real servers take reports and say where clients are (`port`).
 
 mod apps;
 #[path = "../common/mod.rs"]

@@ -9,8 +9,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::Headers;
 
-/// Whether a page of somebody else has its visitor's browser ask: it may neither report nor read. What
-/// is no browser says nothing of pages.
+/// Whether a page of somebody else has its visitor's browser ask: it may neither report nor read.
+/// What is no browser says nothing of pages.
 pub fn is_of_a_foreign_page(headers: &Headers<'_>) -> bool {
     let is_foreign_site = !matches!(headers.fetch_site, None | Some("none" | "same-origin"));
     let is_foreign_origin = headers.origin.is_some_and(|origin| {
