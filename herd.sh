@@ -20,6 +20,7 @@ Usage: ./herd.sh COMMAND
   restart [NAME…]          build, check, and only then stop and start; it takes the flags of start
   reload [NAME…]           open the logs anew and read the places again
   status [NAME…] [--json]  who runs, who is joined with whom; exit code 3 if one is stopped
+  top [NAME…]              what they do, second by second; `q` ends it
   logs [NAME…]             follow the logs (print their ends if the output is no terminal)
   say NAME 'LINE'          send one line to a server, print the answer
   demo                     start the herd if needed and take the tour of README.md
@@ -54,7 +55,7 @@ main() {
             build
             herd "$command" ${rest[@]+"${rest[@]}"}
             ;;
-        stop | reload | say)
+        stop | reload | say | top)
             require_binary
             herd "$command" "$@"
             ;;

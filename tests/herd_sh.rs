@@ -91,6 +91,7 @@ fn commands_are_handed_over_and_their_ends_passed_on() {
     check(&["status"], "herd status --all", 0);
     check(&["status", "Hill", "--json"], "herd status --all Hill --json", 3);
     check(&["reload", "Hill"], "herd reload Hill", 77);
+    check(&["top", "Hill"], "herd top Hill", 69);
     check(&["say", "Hill", "IAMAT kiwi +1-1 7"], "herd say Hill IAMAT kiwi +1-1 7", 69);
     check(&["logs", "Hill"], "herd logs Hill", 1);
 }
