@@ -35,6 +35,7 @@ mod top;
 mod trace;
 
 use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use herd::config::HerdSelector;
@@ -47,7 +48,7 @@ use herd::run_dir::RunDir;
 use herd::status::Order;
 
 use exit::{Exit, Failure};
-use flags::{Command, JournalCommand, PlaceFlags, PlacesCommand};
+use flags::{Command, JournalCommand, PlaceFlags, PlacesCommand, ServeFlags};
 
 /// Does what a command says.
 ///
@@ -94,22 +95,7 @@ pub fn run(command: Command) -> Result<Exit, Failure> {
             &check_config::checked_herd(&flags.which(), None)?.0,
         ),
         Command::CheckConfig { name, trace, flags, .. } => {
-            let selector = flags.which();
-            let (herd, settings) = check_config::checked_herd(&selector, name.as_deref())?;
-            let keys = settings.herd_keys()?;
-            let key = flags.places_key.clone();
-            let places = configured_places(settings.places.clone(), &selector, key)?;
-            Supply::of(&places).map_err(|error| ConfigError::new(error.to_string()))?;
-            let parsed = name.map(|name| flags.read(&name, trace.trace)).transpose()?;
-            let limits = parsed.as_ref().map_or(&settings.limits, |parsed| &parsed.config.limits);
-            check_config::write_herd(&mut out, &herd, &keys)
-                .and_then(|()| match &parsed {
-                    Some(Parsed { config, settings }) => {
-                        check_config::write_config(&mut out, config, settings)
-                    }
-                    None => Ok(()),
-                })
-                .and_then(|()| check_config::write_warning(&mut out, limits))
+            describe(&mut out, name, trace.trace, flags)?
         }
         Command::ExampleConfig => out.write_all(example().as_bytes()),
         Command::Keygen { file, rotate } => {
@@ -127,6 +113,30 @@ pub fn run(command: Command) -> Result<Exit, Failure> {
     };
     written.and_then(|()| out.flush()).map_err(|error| Failure::of_output(&error))?;
     Ok(Exit::Success)
+}
+
+/// Checks what `serve` with these flags would run, and describes it.
+fn describe(
+    out: &mut impl Write,
+    name: Option<String>,
+    trace: Option<PathBuf>,
+    flags: ServeFlags,
+) -> Result<io::Result<()>, Failure> {
+    let selector = flags.which();
+    let (herd, settings) = check_config::checked_herd(&selector, name.as_deref())?;
+    let keys = settings.herd_keys()?;
+    let key = flags.places_key.clone();
+    let places = configured_places(settings.places.clone(), &selector, key)?;
+    Supply::of(&places).map_err(|error| ConfigError::new(error.to_string()))?;
+    let parsed = name.map(|name| flags.read(&name, trace)).transpose()?;
+    let limits = parsed.as_ref().map_or(&settings.limits, |parsed| &parsed.config.limits);
+    let written = check_config::write_herd(out, &herd, &keys)
+        .and_then(|()| match &parsed {
+            Some(Parsed { config, settings }) => check_config::write_config(out, config, settings),
+            None => Ok(()),
+        })
+        .and_then(|()| check_config::write_warning(out, limits));
+    Ok(written)
 }
 
 /// The run directory that is meant. What is wrong with herd.toml is reported, but stops nothing.
