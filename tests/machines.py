@@ -186,28 +186,36 @@ def restarts(program, seed):
         filler = herd.connect("Hill")
         filler.fill(MANY)
         filler.close()
+        herd.until_equal()
         reporters = [Reporter(herd, name) for name in NAMES if name != "Singleton"]
         waits = []
         for _ in range(RESTARTS):
-            herd.kill("Singleton")
             answered = {}
             for reporter in reporters:
                 answered |= dict(reporter.client.answered)
-            # What was answered before this is everywhere when it begins.
-            time.sleep(0.5)
+            for peer in herd.peers("Singleton"):
+                until(f"{peer} holds what was answered",
+                      lambda peer=peer: not lacks(herd, peer, answered))
+            herd.kill("Singleton")
             herd.start("Singleton")
             began = time.monotonic()
             now = until("Singleton is ready", lambda: is_ready(herd.measured("Singleton")))
             waits.append(time.monotonic() - began)
             assert now['herd_caught_up{how="even"}'] == 1, now
             assert now["herd_clients"] >= MANY + len(answered), "ready before all had come"
-            client = herd.connect("Singleton")
-            lost = [one for one, when in answered.items() if (client.knows(one) or 0) < when]
-            assert not lost, f"ready without {lost}"
-            client.close()
+            lost = lacks(herd, "Singleton", answered)
+            assert not lost, f"ready with older reports of {lost}"
         told = settle(herd, reporters)
         return (f"{RESTARTS} restarts with {MANY} clients, ready after p50 "
                 f"{statistics.median(waits):.1f} s, at most {max(waits):.1f} s; {told}")
+
+
+def lacks(herd, name, answered):
+    """The clients of which a server holds less than was answered."""
+    client = herd.connect(name)
+    lost = [one for one, when in answered.items() if (client.knows(one) or 0) < when]
+    client.close()
+    return lost
 
 
 def is_ready(figures):
@@ -262,10 +270,8 @@ def settle(herd, reporters):
     took = herd.until_equal()
     assert len(answered) >= 50, f"only {len(answered)} clients reported"
     for name in NAMES:
-        client = herd.connect(name)
-        lost = [one for one, when in answered.items() if (client.knows(one) or 0) < when]
+        lost = lacks(herd, name, answered)
         assert not lost, f"{name} does not hold what was answered: {lost}"
-        client.close()
     return f"{len(answered)} clients, all equal {took:.1f} s after the last report"
 
 
