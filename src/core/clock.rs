@@ -58,6 +58,11 @@ impl PosixTime {
         self.seconds
     }
 
+    /// What it has beyond the whole seconds.
+    pub fn nanos(self) -> u32 {
+        self.nanos
+    }
+
     fn all_seconds(self) -> u128 {
         u128::from(self.eons) << 64 | u128::from(self.seconds)
     }

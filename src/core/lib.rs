@@ -105,6 +105,7 @@ use wire::opening::Opening;
 pub use counters::Counters;
 pub use peers::course_frame::Frame;
 pub use peers::handover::HandOver;
+pub use peers::peer_clock::PeerClock;
 pub use peers::table::{LinkState, PeerSettings, PeerView};
 pub use settings::{Limits, Settings};
 
@@ -181,11 +182,11 @@ impl Server {
             Input::Ended { conn } => self.ended(now, conn, out),
             Input::Closed { conn } => self.closed(now, conn, out),
             Input::Taken { conn, bytes } => self.taken(conn, bytes),
-            Input::Drained { conn } => self.drained(conn, out),
+            Input::Drained { conn } => self.drained(now, conn, out),
             Input::PlacesArrived { ticket, body } => self.places_arrived(ticket, body, out),
             Input::TimerFired { timer } => self.timer_fired(now, timer, out),
             Input::Draining => self.drain(out),
-            Input::Leaving => self.leave(out),
+            Input::Leaving => self.leave(now, out),
             Input::Changed { settings } => self.change(now, settings, out),
             Input::PeerConfigured { peer, settings } => self.configure_peer(peer, settings, out),
             Input::PeerRemoved { peer } => self.remove_peer(peer, out),

@@ -2,6 +2,7 @@
 //! they do not believe. The bytes between them can be counted and changed; a whole herd, with
 //! everything that can go wrong, lives in `jar`.
 
+mod clocks;
 mod even;
 mod pair;
 

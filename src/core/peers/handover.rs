@@ -134,7 +134,7 @@ impl Server {
         }
     }
 
-    pub(crate) fn leave(&mut self, out: &mut Outputs) {
+    pub(crate) fn leave(&mut self, now: Now, out: &mut Outputs) {
         if self.stage < Stage::Draining {
             self.drain(out);
         }
@@ -142,18 +142,18 @@ impl Server {
         for peer in self.peers.ids() {
             let State::Up { link, .. } = &mut self.peers.at(peer).state else { continue };
             link.farewell = Farewell::Settling { rounds: 0 };
-            link.ping(out);
+            link.ping(now, out);
             self.say_bye(peer, out);
         }
     }
 
     /// A round of a link that is to end is over.
-    pub(crate) fn pong_heard(&mut self, peer: PeerId, out: &mut Outputs) {
+    pub(crate) fn pong_heard(&mut self, now: Now, peer: PeerId, out: &mut Outputs) {
         let State::Up { link, .. } = &mut self.peers.at(peer).state else { return };
         let Farewell::Settling { rounds } = link.farewell else { return };
         if rounds + 1 < ROUNDS {
             link.farewell = Farewell::Settling { rounds: rounds + 1 };
-            return link.ping(out);
+            return link.ping(now, out);
         }
         link.farewell = Farewell::Sending;
         self.say_bye(peer, out);

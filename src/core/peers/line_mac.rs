@@ -65,6 +65,8 @@ pub(crate) struct Abilities {
     pub shares_digest: bool,
     /// It knows what `EVEN?` means.
     pub knows_even: bool,
+    /// It says its time with each sign of life.
+    pub knows_clock: bool,
     /// Its process, if it names it.
     pub run: Option<RunId>,
 }
@@ -142,7 +144,7 @@ impl Keyring {
         write_hex(&self.digest_id(), &mut caps);
         caps.extend_from_slice(b",run:");
         write_hex(&self.run, &mut caps);
-        caps.extend_from_slice(b",even");
+        caps.extend_from_slice(b",even,clock");
         caps
     }
 
@@ -158,6 +160,7 @@ impl Keyring {
         Abilities {
             shares_digest: words(caps, b"digest:").any(is_ours),
             knows_even: words(caps, b"even").any(<[u8]>::is_empty),
+            knows_clock: words(caps, b"clock").any(<[u8]>::is_empty),
             run: words(caps, b"run:").find_map(from_hex),
         }
     }

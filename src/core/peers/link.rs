@@ -8,7 +8,9 @@ use std::time::Duration;
 use super::even::Even;
 use super::handover::Farewell;
 use super::line_mac::{Abilities, LineMac, RunId};
+use super::peer_clock::{Measuring, nanos};
 use crate::border::{Note, Output, Outputs};
+use crate::clock::Now;
 use crate::names::{ConnId, PeerId};
 use crate::store::Place;
 use crate::store::digest::{Hash, LEAVES, Leaf, NODES, Node};
@@ -53,6 +55,9 @@ pub(crate) struct Link {
     /// What it held when it told that for the first time, if we did not hold the same.
     pub first_root: Option<Hash>,
     pub even: Even,
+    /// The peer says its time with each sign of life.
+    pub knows_clock: bool,
+    pub clock: Measuring,
     /// Digests in a row that differed while reports were under way.
     pub doubts: u8,
     /// When it is looked whether the peer is alive: a timer that fires earlier is an old one.
@@ -100,6 +105,8 @@ impl Link {
             compared: false,
             first_root: None,
             even: Even::default(),
+            knows_clock: terms.theirs.knows_clock,
+            clock: Measuring::default(),
             doubts: 0,
             ping_at: Duration::ZERO,
             compare_at: None,
@@ -167,19 +174,25 @@ impl Link {
     }
 
     /// Asks for a sign of life.
-    pub fn ping(&mut self, out: &mut Outputs) {
+    pub fn ping(&mut self, now: Now, out: &mut Outputs) {
         self.pings += 1;
+        self.clock.begin(now);
         let number = self.pings;
         self.say(out, |text| text.extend_from_slice(format!("PING {number}").as_bytes()));
     }
 
     /// Gives a sign of life, now or when there is room. Who hears it has heard before it what it
     /// had asked for before.
-    pub fn pong(&mut self, number: &[u8], out: &mut Outputs) {
+    pub fn pong(&mut self, now: Now, number: &[u8], out: &mut Outputs) {
         if self.has_room() && self.has_told() {
+            let knows_clock = self.knows_clock;
             self.say(out, |text| {
                 text.extend_from_slice(b"PONG ");
                 text.extend_from_slice(number);
+                if knows_clock {
+                    text.push(b' ');
+                    text.extend_from_slice(itoa::Buffer::new().format(nanos(now)).as_bytes());
+                }
             });
         } else {
             self.pong = Some(number.into());
@@ -188,11 +201,18 @@ impl Link {
     }
 
     /// Gives the sign of life that there was no room for.
-    pub fn pong_late(&mut self, out: &mut Outputs) {
+    pub fn pong_late(&mut self, now: Now, out: &mut Outputs) {
         if self.has_told()
             && let Some(number) = self.pong.take()
         {
-            self.pong(&number, out);
+            self.pong(now, &number, out);
+        }
+    }
+
+    /// The sign of life of this number has come, with the peer's time if it says that.
+    pub fn ponged(&mut self, now: Now, number: u64, theirs_ns: Option<u64>) {
+        if let Some(theirs_ns) = theirs_ns.filter(|_| number == self.pings) {
+            self.clock.end(now, theirs_ns);
         }
     }
 

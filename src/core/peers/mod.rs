@@ -24,6 +24,7 @@ pub(crate) mod greeting;
 pub(crate) mod handover;
 pub(crate) mod line_mac;
 pub(crate) mod link;
+pub(crate) mod peer_clock;
 mod redial;
 pub(crate) mod reload;
 pub(crate) mod repair;
@@ -175,8 +176,9 @@ impl Server {
             self.drop_link(now, conn, "silent for too long", out);
             return;
         }
-        let after = if silence >= ping_after {
-            link.ping(out);
+        let is_due = link.knows_clock && link.clock.is_due(now);
+        let after = if silence >= ping_after || is_due {
+            link.ping(now, out);
             ping_after.min(silence_max - silence)
         } else {
             ping_after - silence

@@ -146,8 +146,11 @@ impl Server {
                     return self.break_link(now, conn, FOREIGN, out);
                 }
             }
-            PeerLine::Ping { number } => link.pong(number, out),
-            PeerLine::Pong => self.pong_heard(peer, out),
+            PeerLine::Ping { number } => link.pong(now, number, out),
+            PeerLine::Pong { number, posix_ns } => {
+                link.ponged(now, number, posix_ns);
+                self.pong_heard(now, peer, out);
+            }
             PeerLine::Blank => {}
             PeerLine::Bye => {
                 self.bye_heard(now, peer, conn, out);
@@ -311,7 +314,7 @@ impl Server {
     }
 
     /// Nothing is owed to this connection any more: says the next of what there was no room for.
-    pub(crate) fn drained(&mut self, conn: ConnId, out: &mut Outputs) {
+    pub(crate) fn drained(&mut self, now: Now, conn: ConnId, out: &mut Outputs) {
         let piece_bytes = PIECE_BYTES.min(self.settings.limits.peer_outbox_bytes_max);
         let Some((peer, link)) = self.peers.link(conn) else { return };
         link.drained();
@@ -334,7 +337,7 @@ impl Server {
                 link.owed >= piece_bytes
             });
         }
-        link.pong_late(out);
+        link.pong_late(now, out);
         link.even_late(out);
         if link.is_behind() {
             return link.ask(out);

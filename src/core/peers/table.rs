@@ -10,6 +10,7 @@ use super::course_frame::Frame;
 use super::handover::Heir;
 use super::line_mac::{Abilities, Claim, RunId};
 use super::link::Link;
+use super::peer_clock::PeerClock;
 use crate::border::Outputs;
 use crate::names::{ConnId, PeerId};
 use crate::store::digest::Leaf;
@@ -61,6 +62,8 @@ pub struct PeerView {
     pub even_at: Option<Duration>,
     /// It is up, and the peer can be asked whether it has told all that we have missed.
     pub knows_even: bool,
+    /// What was measured of the peer's clock on it.
+    pub clock: Option<PeerClock>,
     /// What the peer held when it first told its digest on it, if we did not hold the same: a
     /// digest, which ours becomes when all of it has come and nothing else.
     pub first_root: Option<u64>,
@@ -211,6 +214,7 @@ impl Peers {
             since: link.map(|link| link.since),
             even_at: peer.even_at,
             knows_even: link.is_some_and(|link| link.knows_even),
+            clock: link.and_then(|link| link.clock.last),
             first_root: link.and_then(|link| link.first_root),
             heard: link.map(|link| link.heard),
             owed: link.map_or(0, |link| link.owed),

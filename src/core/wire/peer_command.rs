@@ -8,7 +8,7 @@
 //!   ROOT <count> <hash>                                  how many clients, and the digest of all
 //!   L1 <32 hashes>  L2 <at> <32 hashes>  L3 <at> <16 hashes>      digests of parts
 //!   EVEN? <n>  EVEN <n>                                  all that you have missed has been said
-//!   PING <n>  PONG <n>
+//!   PING <n>  PONG <n> [<ns>]                           alive; and the time there
 //!   BYE  KEPT                                            the sender leaves; all it said is kept
 //!   REFUSED <word>                                       no link will come of this, and why
 //! ```
@@ -57,7 +57,12 @@ pub enum PeerLine<'a> {
         number: &'a [u8],
     },
     /// A sign of life.
-    Pong,
+    Pong {
+        /// Of the `Ping`; 0 if no `Ping` of ours has had one so great.
+        number: u64,
+        /// The sender's time of day, in nanoseconds since 1970, if it says it.
+        posix_ns: Option<u64>,
+    },
     /// The sender leaves, and waits for `Kept`.
     Bye,
     /// Answers `Bye`: all that was said before it is kept.
@@ -86,9 +91,7 @@ impl<'a> PeerLine<'a> {
                 .next()
                 .filter(|number| digits::are_all(number))
                 .map(|number| PeerLine::Ping { number }),
-            b"PONG" => {
-                fields.next().filter(|number| digits::are_all(number)).map(|_| PeerLine::Pong)
-            }
+            b"PONG" => Self::pong(&mut fields),
             b"EVEN?" => fields.next().and_then(number).map(|number| PeerLine::EvenAsked { number }),
             b"EVEN" => fields.next().and_then(number).map(|number| PeerLine::Even { number }),
             b"BYE" => Some(PeerLine::Bye),
@@ -110,6 +113,15 @@ impl<'a> PeerLine<'a> {
             (Some(message), None) => message,
             _ => PeerLine::Invalid,
         }
+    }
+
+    fn pong(fields: &mut impl Iterator<Item = &'a [u8]>) -> Option<PeerLine<'a>> {
+        let digits = fields.next().filter(|number| digits::are_all(number))?;
+        let posix_ns = match fields.next() {
+            Some(time) => Some(number(time)?),
+            None => None,
+        };
+        Some(PeerLine::Pong { number: number(digits).unwrap_or(0), posix_ns })
     }
 
     fn root(fields: &mut impl Iterator<Item = &'a [u8]>) -> Option<PeerLine<'a>> {
@@ -359,6 +371,9 @@ mod tests {
             check(line);
         }
         for line in ["EVEN?", "EVEN", "EVEN? x", "EVEN 1 2", "EVEN 99999999999999999999"] {
+            check(line);
+        }
+        for line in ["PONG 1 x", "PONG 1 2 3", "PONG x 2", "PONG 1 99999999999999999999"] {
             check(line);
         }
         for line in ["PING", "PING x", "PING 1 2", "PONG", "BYE now", "IAMAT x +1-1 0", "AT x"] {

@@ -239,6 +239,14 @@ impl Reactor {
         many("herd_peer_last_heard_timestamp_seconds", help, &|at| date(views[at].2.heard));
         let help = "When all that it held was last found to be held here, too; 0 if never.";
         many("herd_peer_last_even_timestamp_seconds", help, &|at| date(views[at].2.even_at));
+        let help = "How far its clock is ahead of ours; 0 before that is measured.";
+        many("herd_peer_clock_offset_seconds", help, &|at| {
+            Gauge(views[at].2.clock.map_or(0.0, |clock| clock.ahead_ns as f64 / 1e9))
+        });
+        let help = "A line there and one back; 0 before that is measured.";
+        many("herd_peer_round_trip_seconds", help, &|at| {
+            Gauge(views[at].2.clock.map_or(0.0, |clock| clock.round_trip.as_secs_f64()))
+        });
         let differences = count(self.server.counters().differences);
         let help = "Parts of the store that differed from a peer's.";
         metrics.one("herd_peer_differences", help, differences);
