@@ -159,7 +159,8 @@ fn quoted(rest: &str, quote: char) -> usize {
 
 /// `mod tests` is the last item of a file, so everything from there on is tests.
 fn without_tests(path: &str, code: &str) -> String {
-    let is_tests = path.ends_with("/tests.rs") || path.starts_with("tests/");
+    let is_below = path.contains("/tests/") || path.starts_with("tests/");
+    let is_tests = path.ends_with("/tests.rs") || is_below;
     let begin = if is_tests { Some(0) } else { code.find("#[cfg(test)]\nmod tests") };
     code[..begin.unwrap_or(code.len())].to_owned()
 }

@@ -187,16 +187,7 @@ impl Reactor {
         let now = clocks.read(None);
         let keeping = open_journal(&config, &mut server, now, &completion_sender)?;
         let (trace, trace_file) = traced::start(&config)?;
-        Event::Listening {
-            name: &config.name,
-            herd: &config.herd,
-            clients: &config.client_address,
-            peers: &config.peer_address,
-            web: config.web,
-            operators: config.operators,
-            connections_max: shares.clients,
-        }
-        .log();
+        announce(&config, shares);
         Ok(Reactor {
             poll,
             slots,
@@ -254,6 +245,20 @@ impl Reactor {
         tell();
         self.wheel.start(self.now.monotonic + every, Due::Pulse { every, tell });
     }
+}
+
+/// The log's first event.
+fn announce(config: &Config, shares: Shares) {
+    Event::Listening {
+        name: &config.name,
+        herd: &config.herd,
+        clients: &config.client_address,
+        peers: &config.peer_address,
+        web: config.web,
+        operators: config.operators,
+        connections_max: shares.clients,
+    }
+    .log();
 }
 
 fn open_doors(
