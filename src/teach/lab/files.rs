@@ -152,8 +152,8 @@ pub const GROUP_COMMIT: Experiment = Experiment {
             on its own, the disk is as fast as one client. In asyncio, `to_thread(os.fsync)` for \
             each of 800 clients is 800 syncs, in a queue before as many threads as there are \
             cores, and four.",
-    steps: "For 300 ms each, 1, 50 and 800 reports are written at once and synced, again and \
-            again. How many reports a second are on the disk?",
+    steps: "For 900 ms, 1, 50 and 800 reports in turns are written at once and synced. How many \
+            reports a second would be on the disk, by the quickest sync of each?",
     house: "what is laid during one sync is the next one's group: `Shared::write_on`.",
     run: group_commit,
 };
@@ -161,17 +161,21 @@ pub const GROUP_COMMIT: Experiment = Experiment {
 fn group_commit(found: &mut Findings, _: &House) -> io::Result<()> {
     let scratch = Scratch::on_disk()?;
     let mut file = File::create(scratch.0.join("log"))?;
-    let mut rates = Vec::new();
-    for waiters in [1, 50, 800] {
-        let group = LINE.repeat(waiters);
-        let (begun, mut syncs) = (Instant::now(), 0);
-        while begun.elapsed() < Duration::from_millis(300) {
+    let groups = [1, 50, 800].map(|waiters| (waiters, LINE.repeat(waiters)));
+    // The quickest of each, in turns: others use the disk, too.
+    let mut quickest = [Duration::MAX; 3];
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_millis(900) {
+        for ((_, group), quickest) in groups.iter().zip(&mut quickest) {
+            let begun = Instant::now();
             file.write_all(group.as_bytes())?;
             file.sync_data()?;
-            syncs += 1;
+            *quickest = begun.elapsed().min(*quickest);
         }
-        let each = begun.elapsed() / syncs;
-        let rate = waiters as f64 / each.as_secs_f64();
+    }
+    let mut rates = Vec::new();
+    for ((waiters, _), each) in groups.iter().zip(quickest) {
+        let rate = *waiters as f64 / each.as_secs_f64();
         found.show(&format!("{waiters} waiting for each sync: one takes"), "1 ms", millis(each));
         let expected = rates.first().unwrap_or(&rate);
         found.show("  reports a second", format!("{expected:.0}"), format!("{rate:.0}"));
