@@ -273,3 +273,65 @@ impl Server {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::border::Input;
+    use crate::clock::PosixTime;
+    use crate::names::ConnKind;
+    use crate::{Limits, Settings};
+
+    /// A server with a journal, and room for one client.
+    fn server() -> Server {
+        let settings = Settings { keeps_journal: true, ..Settings::new("Anna", "test", vec![]) };
+        let limits = Limits { clients_max: 1, ..settings.limits.clone() };
+        Server::new(Settings { limits, ..settings })
+    }
+
+    /// Whether a report that came by HTTP was taken, and how many lines are news.
+    fn report(server: &mut Server, line: &str, newcomers_max: usize) -> (bool, usize) {
+        let now = Now { monotonic: Duration::ZERO, posix: PosixTime::new(100, 0) };
+        let (mut out, mut is_taken) = (Outputs::default(), false);
+        let (conn, line) = (ConnId::new(ConnKind::Web, 1, 1), line.as_bytes());
+        let input = Input::Report { conn, line, newcomers_max, is_taken: &mut is_taken };
+        server.handle(now, input, &mut out);
+        let sends = out.list.iter().any(|output| matches!(output, Output::Send { .. }));
+        assert!(!sends, "the answer is not the core's: {:?}", out.list);
+        (is_taken, out.news.len())
+    }
+
+    /// Goal: a report that is sent again is taken, and is no news; an older one is taken as well.
+    #[test]
+    fn a_retry_is_no_news() {
+        let mut server = server();
+        let line = "IAMAT kiwi +60.1699000+024.9384000 7.000000000";
+        assert_eq!(report(&mut server, line, 5), (true, 1));
+        let held = |server: &Server| {
+            let mut text = Vec::new();
+            server.store().find(b"kiwi").unwrap().write_line(&mut text);
+            String::from_utf8(text).unwrap()
+        };
+        let first = held(&server);
+        assert!(first.starts_with("AT Anna +93.000000000 kiwi +60.1699"), "{first}");
+        assert!(report(&mut server, line, 5).0);
+        assert_eq!((held(&server), server.counters().news), (first, 1));
+        assert!(report(&mut server, "IAMAT kiwi +1+1 6", 5).0);
+        assert_eq!(server.counters().news, 1);
+        assert_eq!(report(&mut server, "IAMAT kiwi +1+1 8", 0), (true, 1));
+    }
+
+    /// Goal: there is no room for another client, its address has made enough of them known, or it
+    /// is no report.
+    #[test]
+    fn what_finds_no_room_is_not_taken() {
+        let mut server = server();
+        assert_eq!(report(&mut server, "IAMAT kiwi +1+1 7", 0), (false, 0));
+        assert_eq!(report(&mut server, "IAMAT kiwi +1+1 7", 1), (true, 1));
+        assert_eq!(report(&mut server, "IAMAT fig +1+1 7", 5), (false, 0));
+        assert_eq!(report(&mut server, "WHATSAT kiwi 5 5", 5), (false, 0));
+        assert_eq!(server.store().len(), 1);
+    }
+}
