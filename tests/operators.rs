@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Command, Stdio};
@@ -208,7 +209,7 @@ fn metrics_count_what_was_done() {
         "IAMAT kiwi +1-1 7\nIAMAT fig +1-1 7\nIAMAT kiwi +1-1 6\n\nHELLO\nWHATSAT plum 1 1\n";
     client.send(sent);
     let heard: usize = (0..5).map(|_| client.line().len()).sum();
-    herd.report("Bona", "plum", "+2-2", "7");
+    herd.report("Bona", "plum", "+34.068930-118.445127", "1520023934.918963997");
     until("Hill has heard of it", || herd.held("Hill", "plum").is_some());
     drop(client);
     let closed = "herd_connections_closed_total{door=\"client\",reason=\"done\"}";
@@ -225,8 +226,17 @@ fn metrics_count_what_was_done() {
     assert_eq!(grown("herd_commands_total{command=\"other\"}"), 2.0);
     assert_eq!(grown("herd_commands_refused_total{reason=\"malformed\"}"), 1.0);
     assert_eq!(grown("herd_commands_refused_total{reason=\"unanswerable\"}"), asked);
-    assert_eq!(grown("herd_reports_total{verdict=\"news\"}"), 3.0);
-    assert_eq!(grown("herd_reports_total{verdict=\"stale\"}"), 1.0);
+    let reports = |from: &str, verdict: &str| {
+        grown(&format!("herd_reports_total{{from=\"{from}\",verdict=\"{verdict}\"}}"))
+    };
+    assert_eq!([reports("client", "news"), reports("client", "stale")], [2.0, 1.0]);
+    assert_eq!([reports("peer", "news"), reports("peer", "stale")], [1.0, 0.0]);
+    assert_eq!(grown("herd_report_age_seconds_count"), 1.0);
+    assert!(grown("herd_report_age_seconds_sum") < 60.0);
+    assert_eq!(now.value("herd_peer_links_total{peer=\"Bona\"}"), 1.0);
+    let turns = grown("herd_loop_turn_duration_seconds_count");
+    assert_eq!(turns, grown("herd_loop_turns_total"));
+    assert!(grown("herd_loop_busy_seconds_total") > 0.0);
     assert_eq!(grown("herd_clients"), 3.0);
     assert_eq!(grown("herd_connections_opened_total{door=\"client\"}"), asked + 1.0);
     assert_eq!(grown(closed), asked + 1.0);
@@ -240,6 +250,12 @@ fn metrics_count_what_was_done() {
     {
         assert_eq!(grown(other), 0.0, "{other}");
     }
+
+    // The log counts what it has written, some milliseconds later.
+    let logged = now.value("herd_log_lines_total") + 2.0;
+    until("lines of the log are counted", || {
+        scrape(&mut operator).value("herd_log_lines_total") >= logged
+    });
 
     // Servers that are told the same say so, and those that hold the same.
     let other = scrape(&mut Operator::connect(herd.operators_port("Bona")));
@@ -295,4 +311,46 @@ fn a_server_is_ready_when_it_has_caught_up() {
     let mut hill = operator(&herd, "Hill");
     until("it is ready alone", || hill.get("/readyz").status == 200);
     assert_eq!(scrape(&mut hill).value("herd_caught_up{how=\"alone\"}"), 1.0);
+}
+
+/// Goal: what alerts and the dashboard ask for is there, and a server of five has not more series
+/// than a scraper likes, whoever comes.
+#[test]
+fn alerts_and_dashboard_ask_for_what_is_there() {
+    let names = ["Hill", "Bona", "Clark", "Jaquez", "Bailey"];
+    let links = names[1..].iter().map(|name| ("Hill", *name));
+    let soon = "[journal]\nkeep = \"written\"\n[limits]\nready_alone_after = \"1 ms\"\n";
+    let mut herd = Herd::of_file(&names, &Vec::from_iter(links), soon);
+    herd.start("Hill", PLACELESS);
+    let mut operator = operator(&herd, "Hill");
+    let there = scrape(&mut operator);
+    let series = there.series.keys().filter(|series| !series.starts_with("herd_journal_"));
+    let series = series.count();
+    assert!(series <= 250, "{series} series");
+    for number in 0..100 {
+        herd.connect("Hill").send(format!("IAMAT client-{number} +1-1 7\nx-{number}\n"));
+    }
+    until("all were heard", || herd.status("Hill").clients_known == 100);
+    assert!(there.series.keys().eq(scrape(&mut operator).series.keys()), "series come or go");
+
+    let samples = there.families.iter().flat_map(|(name, kind)| {
+        let suffixes: &[&str] = match kind.as_str() {
+            "counter" => &["_total"],
+            "info" => &["_info"],
+            "histogram" => &["_bucket", "_sum", "_count"],
+            _ => &[""],
+        };
+        suffixes.iter().map(move |suffix| format!("{name}{suffix}"))
+    });
+    let samples = BTreeSet::from_iter(samples);
+    for what in ["alerts", "dashboard"] {
+        let printed = Command::new(env!("CARGO_BIN_EXE_herd")).args(["print", what]).output();
+        let printed = String::from_utf8(printed.unwrap().stdout).unwrap();
+        let words = printed.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        let words = words.filter(|word| word.starts_with("herd_") || word.starts_with("process_"));
+        let named = BTreeSet::from_iter(words.map(str::to_owned));
+        assert!(named.len() > 10 && named.is_subset(&samples), "{what}: {:?}", {
+            Vec::from_iter(named.difference(&samples))
+        });
+    }
 }

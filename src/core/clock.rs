@@ -158,6 +158,13 @@ impl PosixTime {
         Some((seconds, self.nanos + u32::from(borrow) * NANOS_PER_SECOND - earlier.nanos))
     }
 
+    /// How long after an earlier time it is, as far as a `Duration` can say; `None` if that is a
+    /// later one.
+    pub fn time_since(self, earlier: PosixTime) -> Option<Duration> {
+        let (seconds, nanos) = self.since(earlier)?;
+        Some(Duration::new(u64::try_from(seconds).unwrap_or(u64::MAX), nanos))
+    }
+
     /// Whole seconds since 1970. A value of 38 digits fits an `i128`.
     pub fn seconds(self) -> i128 {
         self.all_seconds().try_into().unwrap_or(i128::MAX)

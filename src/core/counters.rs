@@ -17,10 +17,16 @@ pub struct Counters {
     pub unanswerable: u64,
     /// Those that were IAMATs from the future.
     pub ahead: u64,
+    /// WHATSATs whose places did not come in time.
+    pub late: u64,
     /// Reports that were better than what was held, from clients and from peers.
     pub news: u64,
     /// Reports that were not.
     pub stale: u64,
+    /// Those of peers that were better.
+    pub peer_news: u64,
+    /// Those of peers that were not.
+    pub peer_stale: u64,
     /// Connections to the peer port that were not a peer's, and links that broke the protocol.
     pub refused: u64,
     /// IAMATs of new clients that were one too many of an address.

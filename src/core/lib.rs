@@ -107,6 +107,7 @@ pub use peers::course_frame::Frame;
 pub use peers::handover::HandOver;
 pub use peers::peer_clock::PeerClock;
 pub use peers::table::{LinkState, PeerSettings, PeerView};
+pub use reports::age::Ages;
 pub use settings::{Limits, Settings};
 
 /// What a link that is proven adds to each line, in bytes.
@@ -131,6 +132,7 @@ pub struct Server {
     newcomers_until: usize,
     /// When the store last changed.
     news_at: Duration,
+    ages: Ages,
     /// Where the search for what has expired goes on.
     swept: Place,
     /// Reasons to refuse somebody, and when each was last logged.
@@ -156,6 +158,7 @@ impl Server {
             opening: Opening::new(&settings.name),
             newcomers_until: usize::MAX,
             news_at: Duration::ZERO,
+            ages: Ages::default(),
             swept: Place::default(),
             refusals: BTreeMap::new(),
             stage: Stage::Serving,
@@ -294,7 +297,11 @@ impl Server {
             Timer::Ping { conn } => self.ping_due(now, conn, out),
             Timer::Compare { conn } => self.compare_due(now, conn, out),
             Timer::Sweep => self.sweep(now, out),
-            Timer::Answer { ticket } => self.places_arrived(ticket, TOO_LATE, out),
+            Timer::Answer { ticket } => {
+                let waiting = self.questions_waiting();
+                self.places_arrived(ticket, TOO_LATE, out);
+                self.counters.late += (waiting - self.questions_waiting()) as u64;
+            }
         }
     }
 }

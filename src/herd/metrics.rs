@@ -17,8 +17,24 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 /// A label's name and value.
 pub type Label = (&'static str, String);
 
+/// How many observations belong to each upper bound, and not to one before, and their sum. The
+/// last count is of those above all bounds.
+#[derive(Clone, Debug)]
+pub struct Buckets {
+    counts: Vec<(f64, u64)>,
+    sum: f64,
+}
+
+impl Buckets {
+    pub fn new(bounds: &[f64], counts: &[u64], sum: f64) -> Buckets {
+        let all = bounds.iter().copied().chain([f64::INFINITY]);
+        let counts = counts.iter().copied().chain([0]);
+        Buckets { counts: all.zip(counts).collect(), sum }
+    }
+}
+
 /// A figure of a family.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Figure {
     /// Only grows, from the start of the process on.
     Counter(f64),
@@ -26,6 +42,7 @@ pub enum Figure {
     Gauge(f64),
     /// Says what the labels say.
     Info,
+    Histogram(Buckets),
 }
 
 /// Figures of one name, which labels tell apart.
@@ -77,13 +94,14 @@ impl Collector for Metrics {
                 Figure::Counter(_) => MetricType::Counter,
                 Figure::Gauge(_) => MetricType::Gauge,
                 Figure::Info => MetricType::Info,
+                Figure::Histogram(_) => MetricType::Histogram,
             };
             let mut out = encoder.encode_descriptor(family.name, family.help, None, kind)?;
             for (labels, figure) in &family.series {
                 match figure {
                     Figure::Info => out.encode_info(labels)?,
-                    _ if labels.is_empty() => write(&mut out, *figure)?,
-                    _ => write(&mut out.encode_family(labels)?, *figure)?,
+                    _ if labels.is_empty() => write(&mut out, figure)?,
+                    _ => write(&mut out.encode_family(labels)?, figure)?,
                 }
             }
         }
@@ -91,17 +109,21 @@ impl Collector for Metrics {
     }
 }
 
-fn write(out: &mut MetricEncoder<'_>, figure: Figure) -> fmt::Result {
+fn write(out: &mut MetricEncoder<'_>, figure: &Figure) -> fmt::Result {
     // Digits behind a point would be told of whole numbers, too; those below 2^53 are exact.
     const WHOLE: f64 = (1u64 << 53) as f64;
-    let is_whole = |value: f64| value.fract() == 0.0 && (0.0..=WHOLE).contains(&value);
+    let is_whole = |value: &f64| value.fract() == 0.0 && (0.0..=WHOLE).contains(value);
     match figure {
         Figure::Counter(value) if is_whole(value) => {
-            out.encode_counter::<NoLabelSet, u64, u64>(&(value as u64), None)
+            out.encode_counter::<NoLabelSet, u64, u64>(&(*value as u64), None)
         }
-        Figure::Counter(value) => out.encode_counter::<NoLabelSet, f64, u64>(&value, None),
-        Figure::Gauge(value) if is_whole(value) => out.encode_gauge(&(value as u64)),
-        Figure::Gauge(value) => out.encode_gauge(&value),
+        Figure::Counter(value) => out.encode_counter::<NoLabelSet, f64, u64>(value, None),
+        Figure::Gauge(value) if is_whole(value) => out.encode_gauge(&(*value as u64)),
+        Figure::Gauge(value) => out.encode_gauge(value),
+        Figure::Histogram(Buckets { counts, sum }) => {
+            let count = counts.iter().map(|(_, count)| count).sum();
+            out.encode_histogram::<NoLabelSet>(*sum, count, counts, None)
+        }
         Figure::Info => Ok(()),
     }
 }
@@ -120,6 +142,8 @@ mod tests {
         metrics.many("a_door", "Which.", both);
         metrics.one("a_moment", "When.", Figure::Gauge(1_795_957_011.0));
         metrics.many("a_none", "Nothing.", []);
+        let buckets = Figure::Histogram(Buckets::new(&[0.5, 1.0], &[2, 0, 1], 7.5));
+        metrics.one("a_time_seconds", "Times.", buckets);
         metrics.many("a", "Who.", [(vec![("name", "Hill".to_owned())], Figure::Info)]);
         let expected = "# HELP a_b How many.\n# TYPE a_b counter\na_b_total 3\n\
                         # HELP a_seconds How long.\n# TYPE a_seconds counter\n\
@@ -127,6 +151,10 @@ mod tests {
                         # HELP a_door Which.\n# TYPE a_door gauge\n\
                         a_door{door=\"x\"} 0\na_door{door=\"y\\\"\\n\"} -1.5\n\
                         # HELP a_moment When.\n# TYPE a_moment gauge\na_moment 1795957011\n\
+                        # HELP a_time_seconds Times.\n# TYPE a_time_seconds histogram\n\
+                        a_time_seconds_sum 7.5\na_time_seconds_count 3\n\
+                        a_time_seconds_bucket{le=\"0.5\"} 2\na_time_seconds_bucket{le=\"1.0\"} 2\n\
+                        a_time_seconds_bucket{le=\"+Inf\"} 3\n\
                         # HELP a Who.\n# TYPE a info\na_info{name=\"Hill\"} 1\n# EOF\n";
         assert_eq!(metrics.into_text(), expected);
     }

@@ -1,4 +1,5 @@
-//! A strict reader of OpenMetrics 1.0 text, as far as a herd speaks it: counters, gauges and infos.
+//! A strict reader of OpenMetrics 1.0 text, as far as a herd speaks it: counters, gauges, infos and
+//! histograms.
 //! Apart because a scraper that forgives would hide what another one does not.
 
 use std::collections::BTreeMap;
@@ -25,7 +26,7 @@ impl Exposition {
                 let kind = lines.next().and_then(|line| line.strip_prefix("# TYPE "));
                 let (other, kind) = kind.and_then(|rest| rest.split_once(' ')).expect(line);
                 assert_eq!(other, name, "the type stands behind the help");
-                assert!(["counter", "gauge", "info"].contains(&kind), "{kind}");
+                assert!(["counter", "gauge", "info", "histogram"].contains(&kind), "{kind}");
                 check_name(name, kind);
                 let before = seen.families.insert(name.to_owned(), kind.to_owned());
                 assert_eq!(before, None, "{name} has two families");
@@ -35,7 +36,25 @@ impl Exposition {
                 seen.read_sample(&family, line);
             }
         }
+        seen.check_histograms();
         seen
+    }
+
+    /// Buckets grow to the last, which has all; the histograms of a herd have no labels but `le`.
+    fn check_histograms(&self) {
+        for (name, _) in self.families.iter().filter(|(_, kind)| *kind == "histogram") {
+            let start = format!("{name}_bucket{{le=\"");
+            let buckets = self.series.iter().filter_map(|(series, value)| {
+                let bound = series.strip_prefix(&start)?.strip_suffix("\"}").expect(series);
+                Some((bound.parse::<f64>().expect(series), *value))
+            });
+            let mut buckets = Vec::from_iter(buckets);
+            buckets.sort_by(|one, other| one.0.total_cmp(&other.0));
+            assert!(buckets.is_sorted_by_key(|(_, value)| *value), "{name}: {buckets:?}");
+            let all = self.value(&format!("{name}_count"));
+            assert_eq!(buckets.last(), Some(&(f64::INFINITY, all)), "{name}");
+            assert!(self.series.contains_key(&format!("{name}_sum")), "{name}");
+        }
     }
 
     fn read_sample(&mut self, family: &str, line: &str) {
@@ -47,6 +66,10 @@ impl Exposition {
         let suffix = match &*self.families[family] {
             "counter" => "_total",
             "info" => "_info",
+            "histogram" => ["_bucket", "_sum", "_count"]
+                .into_iter()
+                .find(|suffix| name.ends_with(suffix))
+                .expect(line),
             _ => "",
         };
         assert_eq!(name, format!("{family}{suffix}"), "it belongs to another family");

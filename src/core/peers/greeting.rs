@@ -44,6 +44,8 @@ impl Server {
         lines: &mut Lines<'_>,
         out: &mut Outputs,
     ) {
+        let (news, stale) = (self.counters.news, self.counters.stale);
+        let place = self.heard.end();
         loop {
             self.usual_lines(now, conn, lines, out);
             let Some(line) = lines.take() else { break };
@@ -59,7 +61,14 @@ impl Server {
                 lines.hold();
             }
         }
-        self.counters.peer_lines += lines.taken() as u64;
+        // By the read, so that no line costs more.
+        let counters = &mut self.counters;
+        counters.peer_lines += lines.taken() as u64;
+        counters.peer_stale += counters.stale - stale;
+        counters.peer_news += counters.news - news;
+        if self.heard.end() > place {
+            self.look_at_age(now);
+        }
     }
 
     /// Somebody has connected to the peer port, and says nothing about itself yet.

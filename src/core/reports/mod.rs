@@ -3,6 +3,7 @@
 //! in `store`.
 
 pub(crate) mod admission;
+pub(crate) mod age;
 pub(crate) mod expiry;
 pub(crate) mod flood;
 pub(crate) mod newcomers;

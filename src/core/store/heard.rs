@@ -13,6 +13,7 @@
 //! ```
 
 use super::{Key, Store};
+use crate::wire::Report;
 
 /// So many reports are remembered: what is heard in some milliseconds.
 const SIZE: usize = 4_096;
@@ -37,6 +38,16 @@ impl Heard {
         self.keys[slot(self.next)] = key;
         self.places[slot(key.tag.into())] = self.next;
         self.next += 1;
+    }
+
+    /// The place behind all.
+    pub fn end(&self) -> u64 {
+        self.next
+    }
+
+    /// The client of which news came last.
+    pub fn last(&self) -> Option<Key> {
+        self.at(self.next.checked_sub(1)?)
     }
 
     /// The client of a place, or of a later one if so many were told since; `None` behind all.
@@ -64,6 +75,14 @@ impl Store {
     pub(crate) fn behind_held<'a>(&self, key: Key, text: &'a [u8]) -> Option<&'a [u8]> {
         let mut records = self.buckets[usize::from(key.leaf)].of(key.tag);
         records.find_map(|(_, at)| self.arena.record(at).behind(text))
+    }
+}
+
+impl Store {
+    /// The report of a client that is held.
+    pub(crate) fn newest_of(&self, key: Key) -> Option<Report<'_>> {
+        let (_, at) = self.buckets[usize::from(key.leaf)].of(key.tag).next()?;
+        Some(self.arena.record(at).report())
     }
 }
 

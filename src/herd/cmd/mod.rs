@@ -90,10 +90,10 @@ pub fn run(command: Command) -> Result<Exit, Failure> {
         Command::Pid { name, place } => return pid::pid(&mut out, &found(place), &name),
         Command::Dump { name, place } => return dump::dump(&mut out, &found(place), &name),
         Command::Bench(flags) => return bench::bench(&mut out, &flags),
-        Command::CheckConfig { names: true, flags, .. } => check_config::write_names(
-            &mut out,
-            &check_config::checked_herd(&flags.which(), None)?.0,
-        ),
+        Command::CheckConfig { names: true, flags, .. } => {
+            let (herd, _) = check_config::checked_herd(&flags.which(), None)?;
+            check_config::write_names(&mut out, &herd)
+        }
         Command::CheckConfig { name, trace, flags, .. } => {
             describe(&mut out, name, trace.trace, flags)?
         }

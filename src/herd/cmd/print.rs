@@ -17,6 +17,8 @@ const UNIT: &str = include_str!("../ops/herd@.service");
 const SOCKET: &str = include_str!("../ops/herd@.socket");
 const CONTAINERFILE: &str = include_str!("../ops/Containerfile");
 const KUBERNETES: &str = include_str!("../ops/kubernetes.yaml");
+const ALERTS: &str = include_str!("../ops/alerts.yaml");
+const DASHBOARD: &str = include_str!("../ops/dashboard.json");
 const LOGROTATE: &str = include_str!("../ops/herd.logrotate");
 
 /// Prints one of them.
@@ -31,6 +33,8 @@ pub fn print(out: &mut impl Write, what: PrintCommand) -> Result<Exit, Failure> 
         }
         PrintCommand::Logrotate => out.write_all(LOGROTATE.as_bytes()),
         PrintCommand::Containerfile => out.write_all(CONTAINERFILE.as_bytes()),
+        PrintCommand::Alerts => out.write_all(ALERTS.as_bytes()),
+        PrintCommand::Dashboard => out.write_all(DASHBOARD.as_bytes()),
         PrintCommand::Kubernetes => out.write_all(KUBERNETES.as_bytes()),
         PrintCommand::Man { into: Some(dir), .. } => {
             write_pages(definition(), &dir).map_err(|error| {

@@ -71,6 +71,8 @@ pub struct Limits {
     /// `None`: as long as it takes.
     pub ready_alone_after: Option<Duration>,
     pub spin_us: usize,
+    /// `None`: no turn is slow.
+    pub slow_turn: Option<Duration>,
 }
 
 impl Limits {
@@ -292,6 +294,12 @@ pub const KNOBS: &[Knob] = &[
     .because(
         "A restart takes less; the last server of a herd must not wait for others that are gone.",
     ),
+    time_or_off("limits.slow_turn", |s| &mut s.limits.slow_turn, "10 ms", TIMER_MAX)
+        .means(
+            "A turn of the loop that takes longer is counted, and one in 10 s is logged with what \
+             ran in it.",
+        )
+        .because("Turns are bounded in work, and a bound is some milliseconds."),
     count("limits.spin_us", |s| &mut s.limits.spin_us, "0", "microseconds")
         .within(0..=1_000)
         .flag(Flag {

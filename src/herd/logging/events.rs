@@ -80,6 +80,13 @@ pub enum Event<'a> {
         conn: ConnId,
         protocol: &'static str,
     },
+    /// All others had to wait for so long. `work` says what ran.
+    SlowTurn {
+        took: Duration,
+        others: u64,
+        ready: usize,
+        work: &'a str,
+    },
     AcceptFailed {
         error: &'a dyn Display,
     },
@@ -313,6 +320,9 @@ impl Display for Event<'_> {
             }
             Event::OtherProtocol { conn, protocol } => {
                 write!(f, "other protocol conn={conn} protocol={protocol}")
+            }
+            Event::SlowTurn { took, others, ready, work } => {
+                write!(f, "slow turn us={} others={others} ready={ready} {work}", took.as_micros())
             }
             Event::AcceptFailed { error } => {
                 write!(f, "accept failed error=\"{error}\": new connections wait")

@@ -54,6 +54,11 @@ impl Clocks {
         Now { monotonic: Duration::from_nanos(self.last as u64), posix: time_of_day() }
     }
 
+    /// How long ago `read` was.
+    pub fn since_read(&self) -> Duration {
+        since(self.born + self.paused + self.last)
+    }
+
     /// What the loop's monotonic clock shows at this moment.
     #[cfg(test)]
     pub fn elapsed(&self) -> Duration {

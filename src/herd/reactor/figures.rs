@@ -11,12 +11,12 @@ use rustix::time::{ClockId, Timespec, clock_gettime};
 use super::Reactor;
 use super::catching_up::CaughtUp;
 use super::lame_duck::DrainPhase;
-use crate::metrics::Figure::{Counter, Gauge, Info};
-use crate::metrics::{Figure, Label, Metrics};
+use crate::metrics::Figure::{Counter, Gauge, Histogram, Info};
+use crate::metrics::{Buckets, Figure, Label, Metrics};
 use crate::status::JournalState;
-use herd_core::LinkState;
 use herd_core::names::{ConnKind, PeerId};
-use herd_core::session::CloseReason;
+use herd_core::session::{CloseReason, Expiry};
+use herd_core::{Ages, LinkState};
 use herd_web::Unusable;
 
 /// Kinds of connections, and reasons for their ends.
@@ -43,7 +43,31 @@ pub struct Counts {
     pub web_reports: [u64; 2],
     /// What came by HTTP and is no report, by its reason.
     pub web_unusable: [u64; Unusable::ALL.len()],
+    /// Links that came up, and dials that failed, by their peer.
+    pub link_ups: Vec<u64>,
+    pub dial_failures: Vec<u64>,
+    /// Questions that were answered with places from memory or a service, or with what was kept,
+    /// that were refused, and that a service could not answer.
+    pub questions: [u64; QUESTIONS.len()],
+    /// Calls of a service, by how long they took.
+    pub calls: [u64; CALL_BOUNDS.len() + 1],
+    pub call_nanos: u64,
 }
+
+/// What becomes of a question that is in time.
+#[derive(Clone, Copy)]
+pub enum Answered {
+    Ok,
+    Kept,
+    Limited,
+    Failed,
+}
+
+/// The same in words, in this order.
+const QUESTIONS: [&str; 4] = ["ok", "kept", "limited", "failed"];
+
+/// Milliseconds up to which calls are counted apart.
+const CALL_BOUNDS: [u64; 8] = [10, 50, 100, 250, 500, 1_000, 2_500, 5_000];
 
 impl Counts {
     pub fn of(peers: usize) -> Counts {
@@ -56,7 +80,24 @@ impl Counts {
             link_losses: vec![0; peers],
             web_reports: [0; 2],
             web_unusable: [0; Unusable::ALL.len()],
+            link_ups: vec![0; peers],
+            dial_failures: vec![0; peers],
+            questions: [0; QUESTIONS.len()],
+            calls: [0; CALL_BOUNDS.len() + 1],
+            call_nanos: 0,
         }
+    }
+
+    /// So many questions have had this outcome.
+    pub fn answered(&mut self, outcome: Answered, questions: usize) {
+        self.questions[outcome as usize] += questions as u64;
+    }
+
+    /// A call of a service took so long.
+    pub fn called(&mut self, took: Duration) {
+        let bucket = CALL_BOUNDS.iter().position(|ms| took <= Duration::from_millis(*ms));
+        self.calls[bucket.unwrap_or(CALL_BOUNDS.len())] += 1;
+        self.call_nanos += took.as_nanos() as u64;
     }
 }
 
@@ -133,7 +174,8 @@ impl Reactor {
         let opened = by_door(&|kind| count(self.slots.admitted(kind)));
         metrics.many("herd_connections_opened", "Connections since the start.", opened);
         let closed = ConnKind::ALL.into_iter().flat_map(|kind| {
-            CloseReason::ALL.into_iter().map(move |reason| {
+            let reasons = CloseReason::ALL.into_iter().filter(move |reason| can_end(kind, *reason));
+            reasons.map(move |reason| {
                 let mut labels = door(kind);
                 labels.push(("reason", reason.to_string()));
                 (labels, count(self.counts.closed[kind as usize][reason.index()]))
@@ -179,6 +221,14 @@ impl Reactor {
         metrics.many("herd_commands_refused", "Lines answered with a question mark.", refused);
         let waiting = gauge(self.server.questions_waiting());
         metrics.one("herd_questions_waiting", "WHATSATs whose places are not there.", waiting);
+        let outcomes = QUESTIONS.into_iter().zip(self.counts.questions);
+        let outcomes = outcomes.chain([("late", counters.late)]);
+        let outcomes = outcomes.map(|(outcome, number)| (label("outcome", outcome), count(number)));
+        metrics.many("herd_questions", "WHATSATs, by what became of them.", outcomes);
+        let bounds = CALL_BOUNDS.map(|ms| ms as f64 / 1e3);
+        let calls = Buckets::new(&bounds, &self.counts.calls, self.counts.call_nanos as f64 / 1e9);
+        let help = "How long the service of places took to answer.";
+        metrics.one("herd_places_call_duration_seconds", help, Histogram(calls));
         let loaded = yes(!self.places.are_loading());
         metrics.one("herd_places_loaded", "Places are read, or cannot be.", loaded);
         let service = self.places.service(self.now);
@@ -195,9 +245,26 @@ impl Reactor {
 
     fn measure_reports(&self, metrics: &mut Metrics) {
         let counters = self.server.counters();
-        let verdict = |name: &str, number| (label("verdict", name), count(number));
-        let reports = [verdict("news", counters.news), verdict("stale", counters.stale)];
+        let reports = [
+            ("client", "news", counters.news - counters.peer_news),
+            ("client", "stale", counters.stale - counters.peer_stale),
+            ("peer", "news", counters.peer_news),
+            ("peer", "stale", counters.peer_stale),
+        ];
+        let reports = reports.map(|(from, verdict, number)| {
+            (vec![("from", from.to_owned()), ("verdict", verdict.to_owned())], count(number))
+        });
         metrics.many("herd_reports", "Reports of clients and peers.", reports);
+        let ages = self.server.report_ages();
+        let buckets = Buckets::new(&Ages::bounds(), &ages.counts, ages.sum.as_secs_f64());
+        let help =
+            "How old news of peers was, by the clocks of its two servers; one in a millisecond.";
+        metrics.one("herd_report_age_seconds", help, Histogram(buckets));
+        let repaired = count(ages.repaired);
+        let help = "Those that were older than a minute: they were missed at first.";
+        metrics.one("herd_reports_repaired", help, repaired);
+        let help = "Those of the future: one of the two clocks is wrong.";
+        metrics.one("herd_reports_from_future", help, count(ages.from_future));
         let expired = count(counters.expired);
         metrics.one("herd_reports_expired", "Reports forgotten for their age.", expired);
         let (store, limits) = (self.server.store(), &self.config.limits.core);
@@ -226,6 +293,12 @@ impl Reactor {
         many("herd_peer_redials", "Dials after the first.", &|at| count(views[at].2.redials));
         many("herd_peer_link_losses", "Links that were up and are over.", &|at| {
             count(self.counts.link_losses[views[at].1])
+        });
+        many("herd_peer_links", "Links that came up.", &|at| {
+            count(self.counts.link_ups[views[at].1])
+        });
+        many("herd_peer_dial_failures", "Dials that came to nothing.", &|at| {
+            count(self.counts.dial_failures[views[at].1])
         });
         many("herd_peer_owed_bytes", "Sent to it, and not taken.", &|at| gauge(views[at].2.owed));
         let help = "It has not been told all that it misses.";
@@ -256,9 +329,17 @@ impl Reactor {
         metrics.one("herd_loop_turns", "Turns of the loop.", count(self.counts.turns));
         let busy = Counter(cpu_seconds(ClockId::ThreadCPUTime));
         metrics.one("herd_loop_cpu_seconds", "Time that the loop's thread has computed.", busy);
+        let busy = Counter(self.turn_times.busy_nanos as f64 / 1e9);
+        metrics.one("herd_loop_busy_seconds", "Time that turns took, without sleep.", busy);
+        let turns = Histogram(self.turn_times.buckets());
+        metrics.one("herd_loop_turn_duration_seconds", "How long a turn took.", turns);
+        let slow = count(self.turn_times.slow);
+        metrics.one("herd_loop_slow_turns", "Turns above limits.slow_turn.", slow);
         let unfinished = gauge(self.unfinished.len() + self.unfinished_peers.len());
         metrics.one("herd_loop_unfinished", "Connections with work left.", unfinished);
         metrics.one("herd_timers", "Timers that run.", gauge(self.wheel.len()));
+        let lines = count(self.log.lines());
+        metrics.one("herd_log_lines", "Lines of the log.", lines);
         let dropped = count(self.log.dropped());
         metrics.one("herd_log_lines_dropped", "Log lines that the disk was too slow for.", dropped);
     }
@@ -289,6 +370,16 @@ impl Reactor {
         metrics.one("herd_journal_broken", help, yes(journal.broken));
         let is_refused = yes(journal.state == JournalState::Refused);
         metrics.one("herd_journal_refused", "The disk takes nothing.", is_refused);
+    }
+}
+
+/// Whether a connection of this kind can end so: what cannot be is no series.
+fn can_end(kind: ConnKind, reason: CloseReason) -> bool {
+    match reason {
+        CloseReason::Expired(Expiry::Dial) => matches!(kind, ConnKind::Peer | ConnKind::Course),
+        CloseReason::OtherProtocol => kind == ConnKind::Client,
+        CloseReason::Displaced => kind == ConnKind::Operator,
+        _ => true,
     }
 }
 

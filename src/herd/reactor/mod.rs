@@ -61,6 +61,7 @@ mod start;
 mod traced;
 mod turn_budget;
 mod turn_steps;
+mod turn_times;
 mod web;
 mod worker_threads;
 
@@ -98,6 +99,7 @@ use slots::{Slot, Slots};
 use traced::TraceFile;
 use turn_budget::Work;
 use turn_steps::Step;
+use turn_times::TurnTimes;
 use worker_threads::{CompletionSender, Completions};
 
 pub use drain::Ended;
@@ -131,6 +133,7 @@ pub struct Reactor {
     scan: DeadlineScan,
     backlog: Backlog,
     counts: Counts,
+    turn_times: TurnTimes,
     /// How it has caught up with the herd, once it has.
     caught_up: Option<CaughtUp>,
     /// When that is looked at next.
@@ -266,6 +269,7 @@ impl Reactor {
             self.check_invariants();
         }
         self.end_turn(turn);
+        self.time_turn(ready);
         Ok(())
     }
 

@@ -20,6 +20,9 @@ impl Reactor {
         if let Note::PeerDown { peer, .. } = note {
             self.counts.link_losses[usize::from(peer.0)] += 1;
         }
+        if let Note::PeerUp { peer, .. } = note {
+            self.counts.link_ups[usize::from(peer.0)] += 1;
+        }
         let name = |peer: PeerId| &self.config.peers[usize::from(peer.0)].name;
         match note {
             Note::PeerUp { peer, conn } => Event::LinkUp { peer: name(peer), conn }.log(),

@@ -4,6 +4,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::figures::Answered;
 use super::worker_threads::{Finished, PlacesPool, PoolId};
 use super::{Due, Reactor};
 use crate::logging::events::Event;
@@ -198,6 +199,7 @@ impl Reactor {
             Answerer::Remote { pool, gate, .. } => {
                 let mut body = Vec::new();
                 if pool.recall(&question, &mut body) {
+                    self.counts.answered(Answered::Kept, 1);
                     self.deferred.push_back(Deferred::Answered { ticket, body: body.into() });
                     return;
                 }
@@ -207,6 +209,7 @@ impl Reactor {
                 match gate.receive(self.now, from, ticket, &question, timeout) {
                     Reception::Accepted => pool.ask_next(gate, self.now.monotonic),
                     Reception::Refused(status, why) => {
+                        self.counts.answered(Answered::Limited, 1);
                         render::failure(status, why, &mut body);
                         self.deferred.push_back(Deferred::Answered { ticket, body: body.into() });
                         return;
@@ -242,6 +245,7 @@ impl Reactor {
             let Some((ticket, question)) = self.asked.take(conn) else { return };
             let Some(body) = self.places.answer_now(&question) else { return };
             self.work.answered(body.len());
+            self.counts.answered(Answered::Ok, 1);
             self.tell(Input::PlacesArrived { ticket, body: &body });
             self.places.reuse(body);
         }
@@ -253,6 +257,9 @@ impl Reactor {
     pub(super) fn pick_up_completions(&mut self) -> u32 {
         let mut results = 0;
         while let Some((call, finished)) = self.completions.next() {
+            if let Finished::Places { .. } = finished {
+                self.counts.called(call.ended.duration_since(call.began));
+            }
             self.trace.call(call);
             results += 1;
             match finished {
@@ -279,11 +286,14 @@ impl Reactor {
     /// One answer for every connection that asked the same.
     fn call_finished(&mut self, (of, call): (PoolId, CallId), outcome: Outcome, body: Vec<u8>) {
         let has_answered = outcome == Outcome::Answered;
+        let outcome = if has_answered { Answered::Ok } else { Answered::Failed };
         let former = self.places.former.iter().position(|(pool, _)| pool.id == of);
         if let Some(at) = former {
             let (pool, gate) = &mut self.places.former[at];
             let body: Rc<[u8]> = body.into();
-            for ticket in gate.finished(self.now.monotonic, call, has_answered) {
+            let tickets = gate.finished(self.now.monotonic, call, has_answered);
+            self.counts.answered(outcome, tickets.len());
+            for ticket in tickets {
                 self.deferred.push_back(Deferred::Answered { ticket, body: body.clone() });
             }
             pool.ask_next(gate, self.now.monotonic);
@@ -295,7 +305,9 @@ impl Reactor {
         let Answerer::Remote { pool, gate, refuses } = &mut self.places.source else { return };
         let was_resting = gate.is_resting();
         let body: Rc<[u8]> = body.into();
-        for ticket in gate.finished(self.now.monotonic, call, has_answered) {
+        let tickets = gate.finished(self.now.monotonic, call, has_answered);
+        self.counts.answered(outcome, tickets.len());
+        for ticket in tickets {
             self.deferred.push_back(Deferred::Answered { ticket, body: body.clone() });
         }
         tell_of_service(pool.trouble(), was_resting, gate.is_resting(), refuses);

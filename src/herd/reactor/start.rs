@@ -200,6 +200,7 @@ impl Reactor {
             scan: DeadlineScan::default(),
             backlog: Backlog::default(),
             counts: Counts::of(config.peers.len()),
+            turn_times: Default::default(),
             caught_up: None,
             linked_at: Duration::ZERO,
             catching_up_look: Duration::ZERO,

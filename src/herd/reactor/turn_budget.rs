@@ -38,6 +38,15 @@ impl Work {
     /// Bytes written to connections with much to flush.
     const WRITTEN_MAX: usize = 4 << 20;
 
+    /// All of it, as the log tells it.
+    pub fn describe(&self) -> String {
+        let Work { lines, peer_lines, read, answers, answer_bytes, written } = self;
+        format!(
+            "lines={lines} peer_lines={peer_lines} read={read} answers={answers} \
+             answer_bytes={answer_bytes} written={written}"
+        )
+    }
+
     /// A connection has had a turn, in which so many bytes of it were read and so many lines taken.
     pub fn heard(&mut self, kind: ConnKind, bytes: usize, lines: usize) {
         let lines = lines.max(Self::LINES_A_TURN);

@@ -27,6 +27,10 @@ pub enum PrintCommand {
     Containerfile,
     /// Manifests of a herd of five in a cluster
     Kubernetes,
+    /// Rules of a Prometheus: what to alert on
+    Alerts,
+    /// A dashboard of Grafana: the herd, a server's loop, peers and repair
+    Dashboard,
     /// A manual page: of herd, or of one of its commands
     Man {
         /// A command of herd, such as `serve` or `journal check`
