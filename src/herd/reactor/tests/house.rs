@@ -16,10 +16,10 @@ pub fn reactor(dir: &std::path::Path) -> (Reactor, [SocketAddr; 2]) {
     let free = |_| TcpListener::bind("127.0.0.1:0").unwrap();
     for _ in 0..100 {
         // The ports are free again when this line is over, and nearly always still are later.
-        let addresses = [0, 1, 2].map(free).map(|listener| listener.local_addr().unwrap());
-        let [clients, peers, operators] = addresses;
+        let addresses = [0, 1, 2, 3].map(free).map(|listener| listener.local_addr().unwrap());
+        let [clients, peers, web, operators] = addresses;
         (config.client_address, config.peer_address) = (clients, peers);
-        config.operators = Some(operators);
+        (config.web, config.operators) = (Some(web), Some(operators));
         let log = LogSettings {
             dir,
             server: "Bailey",
