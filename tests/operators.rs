@@ -185,6 +185,15 @@ fn scrape(operator: &mut Operator) -> Exposition {
     Exposition::parse(&reply.body)
 }
 
+/// The page for operators has each metric.
+fn check_page(seen: &Exposition) {
+    let page = fs::read_to_string("src/herd/PRODUCTION.md").unwrap();
+    for (name, kind) in &seen.families {
+        let name = if kind == "counter" { format!("{name}_total") } else { name.clone() };
+        assert!(name.starts_with("process_") || page.contains(&format!("`{name}`")), "{name}");
+    }
+}
+
 /// Two news and a copy were told by a client, and one by a peer; the loop has turned for each.
 fn check_reports_and_turns(grown: &dyn Fn(&str) -> f64) {
     let reports = |from: &str, verdict: &str| {
@@ -209,11 +218,7 @@ fn metrics_count_what_was_done() {
     until("it is ready", || operator.get("/readyz").status == 200);
     let before = scrape(&mut operator);
     assert!(before.series.len() <= 250, "{} series", before.series.len());
-    let page = fs::read_to_string("src/herd/PRODUCTION.md").unwrap();
-    for (name, kind) in &before.families {
-        let name = if kind == "counter" { format!("{name}_total") } else { name.clone() };
-        assert!(name.starts_with("process_") || page.contains(&format!("`{name}`")), "{name}");
-    }
+    check_page(&before);
     assert_eq!(before.value("herd_peer_up{peer=\"Bona\"}"), 1.0);
     assert_eq!(before.value("herd_server_info{name=\"Hill\",herd=\"tests\"}"), 1.0);
     assert_eq!(before.value("herd_ready"), 1.0);
