@@ -290,7 +290,6 @@ impl Reactor {
         many("herd_peer_up", "Reports flow to and from it.", &|at| {
             yes(matches!(views[at].2.state, LinkState::Up | LinkState::Plain))
         });
-        many("herd_peer_redials", "Dials after the first.", &|at| count(views[at].2.redials));
         many("herd_peer_link_losses", "Links that were up and are over.", &|at| {
             count(self.counts.link_losses[views[at].1])
         });
