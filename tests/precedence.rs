@@ -27,6 +27,41 @@ const KNOBS: &[Knob] = &[
         shown: ["127.0.0.3:1000", "127.0.0.2:1000", "127.0.0.1:1000", "127.0.0.1:1000"],
     },
     Knob {
+        flag: "tls-clients",
+        // It is a key of the server before it.
+        file: ["", "tls_clients = \"{}\""],
+        values: ["127.0.0.1:3", "off", "127.0.0.1:1"],
+        shown: [
+            "no certificate is named",
+            "clients by TLS            off\n",
+            "no certificate is named",
+            "clients by TLS            off\n",
+        ],
+    },
+    Knob {
+        flag: "tls-cert",
+        file: ["", "tls_clients = \"127.0.0.1:9\"\n[tls]\nkey = \"a.key\"\ncert = \"{}\""],
+        values: ["flag.pem", "variable.pem", "file.pem"],
+        shown: [
+            "flag.pem cannot",
+            "variable.pem cannot",
+            "file.pem cannot",
+            "clients by TLS            off\n",
+        ],
+    },
+    Knob {
+        flag: "tls-key",
+        // Any file can be read.
+        file: ["", "tls_clients = \"127.0.0.1:9\"\n[tls]\ncert = \"herd.toml\"\nkey = \"{}\""],
+        values: ["flag.key", "variable.key", "file.key"],
+        shown: [
+            "flag.key cannot",
+            "variable.key cannot",
+            "file.key cannot",
+            "clients by TLS            off\n",
+        ],
+    },
+    Knob {
         flag: "web",
         // It is a key of the server before it.
         file: ["", "web = \"{}\""],

@@ -36,8 +36,8 @@
 //!    Then `reactor`: the loop, and from there as its own first paragraph says.
 //! 5. `herd_sim`: the core again, without a network.
 //! 6. `herd_web`, and `places`, `config`, `journal`, `logging`, `metrics`, `trace`, `run_dir`,
-//!    `status`: each can be read alone. `cmd`, the command line, belongs to the binary and has a
-//!    file for each command.
+//!    `status`, `tls`: each can be read alone. `cmd`, the command line, belongs to the binary and
+//!    has a file for each command.
 //! 7. `herd_load`, and `herd_teach::lab`: the facts that all of this rests on, as small programs;
 //!    it may be read first.
 //!
@@ -45,8 +45,8 @@
 //!
 //! ```text
 //!   cmd ─▶ everything
-//!   reactor ─▶ config, journal, logging, metrics, places, status, trace
-//!   places ─▶ config      run_dir ─▶ config      journal ─▶ logging
+//!   reactor ─▶ config, journal, logging, metrics, places, status, tls, trace
+//!   places ─▶ config      run_dir ─▶ config      tls ─▶ config      journal ─▶ logging
 //! ```
 //!
 //! What always holds, and where it is kept:
@@ -73,4 +73,5 @@ pub mod places;
 pub mod reactor;
 pub mod run_dir;
 pub mod status;
+pub mod tls;
 pub mod trace;

@@ -92,6 +92,9 @@ pub struct Status {
     pub uptime_s: u64,
     pub client_address: String,
     pub peer_address: String,
+    /// Where clients connect by TLS; `None` if that is off.
+    #[serde(default)]
+    pub tls_address: Option<String>,
     /// Where phones and browsers report and ask; `None` if that is off.
     #[serde(default)]
     pub web_address: Option<String>,

@@ -9,6 +9,7 @@ pub mod client;
 pub mod fake_places;
 pub mod openmetrics;
 pub mod operator;
+pub mod papers;
 pub mod proxy;
 pub mod rules;
 pub mod transcript;

@@ -182,6 +182,7 @@ const KEEPERS: &[(&str, &[&str])] = &[
     ("listenfd", &["src/herd/reactor/passed.rs"]),
     ("herd_web", &["src/herd/reactor/"]),
     ("prometheus_client", &["src/herd/metrics.rs"]),
+    ("rustls", &["src/herd/tls.rs"]),
     ("kiddo", &["src/herd/places/"]),
     ("flate2", &["src/herd/places/"]),
     ("toml", &["src/herd/config/"]),
@@ -204,7 +205,7 @@ fn libraries_have_keepers() {
 
 /// What each part of the server names of the others. Between crates, the compiler sees to it.
 const PARTS: &[(&str, &[&str])] = &[
-    ("cmd", &["config", "journal", "logging", "places", "reactor", "run_dir", "status"]),
+    ("cmd", &["config", "journal", "logging", "places", "reactor", "run_dir", "status", "tls"]),
     ("config", &[]),
     ("journal", &["logging"]),
     ("lib", &[]),
@@ -212,9 +213,10 @@ const PARTS: &[(&str, &[&str])] = &[
     ("main", &[]),
     ("metrics", &[]),
     ("places", &["config", "places"]),
-    ("reactor", &["config", "journal", "logging", "metrics", "places", "status", "trace"]),
+    ("reactor", &["config", "journal", "logging", "metrics", "places", "status", "tls", "trace"]),
     ("run_dir", &["config"]),
     ("status", &[]),
+    ("tls", &["config"]),
     ("trace", &[]),
 ];
 

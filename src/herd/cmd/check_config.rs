@@ -136,9 +136,15 @@ pub fn write_config(out: &mut impl Write, config: &Config, settings: &Settings) 
     let stop_times = stop_times.map(show_duration).join(", ");
     let show = |door: Option<SocketAddr>| door.map_or("off".to_owned(), |at| at.to_string());
     let (web, operators) = (show(config.web), show(config.operators));
+    let tls = config.tls.as_ref().map_or("off".to_owned(), |door| {
+        let whom =
+            if door.files.client_ca.is_some() { ", with certificates of their own" } else { "" };
+        format!("{}, shown {}{whom}", door.address, door.files.cert.display())
+    });
     writeln!(out, "\nserver {}", config.name)?;
     let rows = [
         ["clients", &config.client_address.to_string()],
+        ["clients by TLS", &tls],
         ["peers", &config.peer_address.to_string()],
         ["web", &web],
         ["operators", &operators],

@@ -167,9 +167,10 @@ impl From<StartError> for Failure {
         let exit = match error {
             StartError::Taken { .. } => Exit::Taken,
             StartError::Journal(ref error) => Exit::from(error),
-            StartError::CannotListen { .. } | StartError::Passed { .. } | StartError::Places(_) => {
-                Exit::Config
-            }
+            StartError::CannotListen { .. }
+            | StartError::Passed { .. }
+            | StartError::Tls(_)
+            | StartError::Places(_) => Exit::Config,
             StartError::AdminSocket { .. } | StartError::Trace { .. } => Exit::CannotCreate,
             StartError::System(..) | StartError::Descriptors { .. } => Exit::System,
         };

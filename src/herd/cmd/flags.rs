@@ -28,7 +28,7 @@ use herd::config::herd::parse_name;
 use herd::config::knob::parse_switch;
 use herd::config::layers::{Overrides, PlainPeer, configure};
 use herd::config::presets::BASE_PORT_MAX;
-use herd::config::{ConfigError, Door, Parsed, Secret, address};
+use herd::config::{ConfigError, Door, Parsed, Secret, TlsClients, address};
 use herd::places::ATTRIBUTION;
 
 pub use bench::BenchFlags;
@@ -266,6 +266,10 @@ pub struct ServeFlags {
     /// client port + 200]
     #[arg(long, env = "HERD_WEB", hide_env_values = true, value_name = "ADDR|off")]
     pub web: Option<Door>,
+    /// Where clients connect by TLS, HOST:PORT or off [default: off]; needs --tls-cert and
+    /// --tls-key
+    #[arg(long, env = "HERD_TLS_CLIENTS", hide_env_values = true, value_name = "ADDR|off")]
+    pub tls_clients: Option<TlsClients>,
     /// Where operators ask by HTTP, HOST:PORT or off [default: this machine, client port + 300]
     #[arg(long, env = "HERD_OPERATORS", hide_env_values = true, value_name = "ADDR|off")]
     pub operators: Option<Door>,
@@ -439,6 +443,7 @@ impl ServeFlags {
             plain: self.plain.unwrap_or(false),
             plain_peers: self.plain_peer,
             web: self.web,
+            tls_clients: self.tls_clients,
             operators: self.operators,
         }
     }

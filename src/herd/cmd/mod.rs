@@ -46,6 +46,7 @@ use herd::config::{ConfigError, Parsed};
 use herd::places::{Local, Supply};
 use herd::run_dir::RunDir;
 use herd::status::Order;
+use herd::tls::Terms;
 
 use exit::{Exit, Failure};
 use flags::{Command, JournalCommand, PlaceFlags, PlacesCommand, ServeFlags};
@@ -129,6 +130,13 @@ fn describe(
     let places = configured_places(settings.places.clone(), &selector, key)?;
     Supply::of(&places).map_err(|error| ConfigError::new(error.to_string()))?;
     let parsed = name.map(|name| flags.read(&name, trace)).transpose()?;
+    let is_by_tls = match &parsed {
+        Some(parsed) => parsed.config.tls.is_some(),
+        None => herd.members.iter().any(|member| member.tls_clients.0.is_some()),
+    };
+    if is_by_tls {
+        Terms::read(&settings.tls.files()?, None)?;
+    }
     let limits = parsed.as_ref().map_or(&settings.limits, |parsed| &parsed.config.limits);
     let written = check_config::write_herd(out, &herd, &keys)
         .and_then(|()| match &parsed {

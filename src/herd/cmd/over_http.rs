@@ -197,6 +197,7 @@ mod tests {
     fn a_loopback_is_that_of_its_own_machine() {
         let check = |clients: &str, operators: &str, expected: Option<&str>| {
             let member = Member {
+                tls_clients: herd::config::TlsClients::default(),
                 name: "Hill".to_owned(),
                 clients: clients.parse().unwrap(),
                 peers: None,

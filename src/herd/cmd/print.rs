@@ -61,8 +61,7 @@ fn socket_unit(name: Option<&str>, flags: &HerdFlags) -> Result<String, Failure>
     let selector = flags.which();
     let (herd, settings) = selector.herd(Some(name))?;
     let config = configure(name, herd, settings, &selector, Overrides::default())?;
-    let ports = [config.client_address, config.peer_address].into_iter();
-    let ports = ports.chain(config.web).chain(config.operators);
+    let ports = config.addresses().into_iter();
     let mut listen = Some(ports.map(|port| format!("ListenStream={port}\n")).collect::<String>());
     let lines = SOCKET.lines().map(|line| match line.starts_with("ListenStream=") {
         true => listen.take().unwrap_or_default(),

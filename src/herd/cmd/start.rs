@@ -206,13 +206,14 @@ pub fn check_ports(plan: &Plan, stopping: &[String]) -> Result<(), Failure> {
     for name in stopping {
         if let Sight::Up(status) = look(&plan.run_dir, name) {
             ours.extend([status.client_address, status.peer_address]);
-            ours.extend(status.web_address.into_iter().chain(status.operators_address));
+            let others = [status.tls_address, status.web_address, status.operators_address];
+            ours.extend(others.into_iter().flatten());
         }
     }
-    let addresses = plan.configs.iter().flat_map(|config| {
-        let addresses = [config.client_address, config.peer_address].into_iter();
-        addresses.chain(config.web).chain(config.operators).map(move |address| (config, address))
-    });
+    let addresses = plan
+        .configs
+        .iter()
+        .flat_map(|config| config.addresses().into_iter().map(move |address| (config, address)));
     for (config, address) in addresses.filter(|(_, address)| !ours.contains(&address.to_string())) {
         if let Err(error) = TcpListener::bind(address) {
             let message = format!(

@@ -257,6 +257,7 @@ mod tests {
             uptime_s: 1,
             client_address: "127.0.0.1:12000".to_owned(),
             peer_address: "127.0.0.1:12100".to_owned(),
+            tls_address: None,
             web_address: None,
             operators_address: None,
             peers: vec![

@@ -5,11 +5,12 @@
 //! ([`Effect`]), here and nowhere else.
 
 use std::fmt;
+use std::net::SocketAddr;
 
 use super::knob::{Effect, Knob};
 use super::rules::broken_rule;
 use super::settings::knobs;
-use super::{Config, ConfigError, Settings};
+use super::{Config, ConfigError, Settings, TlsDoor};
 
 /// The configuration of a server as files, variables and flags say it at one time.
 #[derive(Clone, Debug)]
@@ -39,6 +40,7 @@ impl Changes {
             ("herd", old.herd != new.herd, Effect::Restart),
             ("clients", old.client_address != new.client_address, Effect::Restart),
             ("peers", old.peer_address != new.peer_address, Effect::Restart),
+            ("tls_clients", tls_address(old) != tls_address(new), Effect::Restart),
             ("web", old.web != new.web, Effect::Restart),
             ("operators", old.operators != new.operators, Effect::Restart),
             ("servers", old.servers != new.servers, Effect::Live),
@@ -102,6 +104,10 @@ fn effect(knob: &Knob, old: &Parsed, new: &Parsed) -> Effect {
     knob.effect
 }
 
+fn tls_address(config: &Config) -> Option<SocketAddr> {
+    config.tls.as_ref().map(|door| door.address)
+}
+
 impl Parsed {
     /// What runs after this was read, where `running` has run before.
     ///
@@ -120,7 +126,12 @@ impl Parsed {
         }
         let may_change_keys = new.keys.is_empty() == old.keys.is_empty();
         let keys = if may_change_keys { new.keys } else { old.keys.clone() };
+        let tls = match (&old.tls, new.tls.clone()) {
+            (Some(old), Some(new)) => Some(TlsDoor { address: old.address, ..new }),
+            (old, _) => old.clone(),
+        };
         let config = Config {
+            tls,
             herd: old.herd.clone(),
             client_address: old.client_address,
             peer_address: old.peer_address,

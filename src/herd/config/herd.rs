@@ -87,6 +87,19 @@ impl FromStr for Door {
     }
 }
 
+/// Where clients connect by TLS: an address, or nowhere.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsClients(pub Option<Address>);
+
+impl FromStr for TlsClients {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<TlsClients, String> {
+        let address = if text == "off" { Ok(None) } else { text.parse().map(Some) };
+        address.map(TlsClients).map_err(|why: String| format!("{why}, or write off"))
+    }
+}
+
 /// All servers and links.
 ///
 /// invariant: names are unique; no two addresses are the same; every link joins two different
@@ -107,6 +120,8 @@ pub struct Member {
     pub name: String,
     /// Where clients find it.
     pub clients: Address,
+    /// Where they find it by TLS, if they may come so.
+    pub tls_clients: TlsClients,
     /// Where peers find it. `None`: a course server, which knows no other port than that of its
     /// clients, and whose links are plain.
     pub peers: Option<Address>,
@@ -149,8 +164,8 @@ impl Herd {
     /// Who listens on this address already.
     pub fn taken_by(&self, address: &Address) -> Option<&Member> {
         self.members.iter().find(|member| {
-            let peers = member.peers.as_ref();
-            member.clients.same_as(address) || peers.is_some_and(|peers| peers.same_as(address))
+            let others = member.peers.iter().chain(&member.tls_clients.0);
+            others.chain([&member.clients]).any(|theirs| theirs.same_as(address))
         })
     }
 

@@ -8,7 +8,7 @@ use std::fmt;
 use std::path::Path;
 
 use super::ConfigError;
-use super::key::KeyFile;
+use super::key::{KEY_FILE_BYTES_MAX, KeyFile};
 
 /// HMAC-SHA-256 gains nothing from a key that is longer than its digest.
 pub const HERD_KEY_BYTES: usize = 32;
@@ -33,7 +33,7 @@ impl HerdKey {
     /// The file is missing, unreadable, readable by anyone but its owner, or not so spelled.
     pub fn read_all(path: &Path) -> Result<Vec<HerdKey>, ConfigError> {
         let way_out = "name another with --key-file, or make one with `herd keygen`";
-        let file = KeyFile { path, whose: "herd's ", way_out };
+        let file = KeyFile { path, whose: "herd's ", way_out, bytes_max: KEY_FILE_BYTES_MAX };
         let keys = parse(&file.read()?).map_err(|why| file.wrong(&why))?;
         match keys.as_slice() {
             [] => Err(file.wrong("is empty: remove it and make one with `herd keygen`")),

@@ -14,7 +14,7 @@ use rustix::process::geteuid;
 use super::ConfigError;
 
 /// No key is longer; it keeps a mistyped path (a film, `/dev/zero`) from filling the memory.
-const KEY_FILE_BYTES_MAX: u64 = 4096;
+pub(super) const KEY_FILE_BYTES_MAX: u64 = 4096;
 
 /// A text that must never be shown: it has no `Display`, and its `Debug` hides it.
 #[derive(Clone, PartialEq, Eq)]
@@ -30,7 +30,8 @@ impl Secret {
     /// # Errors
     /// The file is missing, unreadable, empty, no word, or open to others (`complaint`).
     pub fn read(path: &Path) -> Result<Secret, ConfigError> {
-        let file = KeyFile { path, whose: "", way_out: "name another with --places-key-file" };
+        let way_out = "name another with --places-key-file";
+        let file = KeyFile { path, whose: "", way_out, bytes_max: KEY_FILE_BYTES_MAX };
         let bytes = file.read()?;
         if bytes.trim_ascii().is_empty() {
             return Err(file.wrong("is empty: put the key in it"));
@@ -66,6 +67,8 @@ pub(super) struct KeyFile<'a> {
     pub whose: &'a str,
     /// What to do if it cannot be read.
     pub way_out: &'a str,
+    /// One of so many bytes is too long.
+    pub bytes_max: u64,
 }
 
 impl KeyFile<'_> {
@@ -85,8 +88,8 @@ impl KeyFile<'_> {
             return Err(self.wrong(&why));
         }
         let mut bytes = Vec::new();
-        file.take(KEY_FILE_BYTES_MAX).read_to_end(&mut bytes).map_err(cannot)?;
-        if bytes.len() as u64 == KEY_FILE_BYTES_MAX {
+        file.take(self.bytes_max).read_to_end(&mut bytes).map_err(cannot)?;
+        if bytes.len() as u64 == self.bytes_max {
             return Err(self.wrong("is too long for a key: put the key alone in it"));
         }
         Ok(bytes)

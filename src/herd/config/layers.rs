@@ -11,7 +11,7 @@ use super::herd::{Herd, HttpPort, Link, Member, parse_name};
 use super::share::share;
 use super::{
     Address, Config, ConfigError, Door, HerdSelector, LinkKind, Places, PlacesSource, PlainShape,
-    Secret, Settings,
+    Secret, Settings, TlsClients, TlsDoor,
 };
 
 /// What flags and environment say about one server and herd.toml cannot.
@@ -23,6 +23,8 @@ pub struct Overrides {
     /// Bare AT lines are believed even without a plain neighbour.
     pub plain: bool,
     pub plain_peers: Vec<PlainPeer>,
+    /// Where clients connect by TLS.
+    pub tls_clients: Option<TlsClients>,
     /// Where phones and browsers report and ask.
     pub web: Option<Door>,
     /// Where operators ask by HTTP.
@@ -78,16 +80,20 @@ pub fn configure(
     let operators = door(HttpPort::Operators, &overrides.operators)?;
     let http_hosts = hosts(&herd, name, [web.as_ref(), operators.as_ref()]);
     let [web, operators] = [web, operators].map(|door| door.map(|(_, address)| address));
+    let tls = TlsDoor::of(&herd, name, &settings, selector, overrides.tls_clients)?;
+    let tls_address = tls.as_ref().map(|door| door.address);
     let peers = herd.neighbours(name);
     let accept_plain = overrides.plain || peers.iter().any(|peer| peer.kind == LinkKind::Plain);
-    if accept_plain && !client_address.ip().to_canonical().is_loopback() {
+    let is_reached = |address: &SocketAddr| !address.ip().to_canonical().is_loopback();
+    let mut doors = [client_address].into_iter().chain(tls_address);
+    if accept_plain && let Some(address) = doors.find(is_reached) {
         return Err(ConfigError::new(format!(
-            "{name} would believe plain AT lines from anybody who reaches {client_address}: \
+            "{name} would believe plain AT lines from anybody who reaches {address}: \
              plain links need loopback, so bind 127.0.0.1 or leave them out"
         )));
     }
     let keys = settings.herd_keys()?;
-    for address in [client_address, peer_address] {
+    for address in [client_address, peer_address].into_iter().chain(tls_address) {
         guard(&herd, !keys.is_empty(), name, address)?;
     }
     let places = share(places(settings.places, selector, overrides.places_key)?, &herd, name)?;
@@ -96,6 +102,7 @@ pub fn configure(
         name: name.to_owned(),
         client_address,
         peer_address,
+        tls,
         web,
         operators,
         http_hosts,
@@ -196,8 +203,9 @@ fn join_plain(herd: &mut Herd, name: &str, peer: &PlainPeer) -> Result<(), Confi
             "plain peer {other} cannot be on {clients}, which belongs to {taken}"
         )));
     }
-    let (web, operators) = (Door::Off, Door::Off);
-    herd.members.push(Member { name: other.clone(), clients, peers: None, web, operators, shape });
+    let (tls_clients, web, operators) = (TlsClients::default(), Door::Off, Door::Off);
+    let (name_of, peers) = (other.clone(), None);
+    herd.members.push(Member { name: name_of, clients, tls_clients, peers, web, operators, shape });
     if address.is_some() && !herd.are_linked(name, other) {
         herd.links.push(Link { dials: name.to_owned(), accepts: other.clone() });
     }
@@ -223,7 +231,7 @@ fn listening(
     Ok((bound(clients)?, bound(peers)?))
 }
 
-fn resolve(name: &str, address: &Address) -> Result<SocketAddr, ConfigError> {
+pub(super) fn resolve(name: &str, address: &Address) -> Result<SocketAddr, ConfigError> {
     address.resolve().map_err(|error| {
         ConfigError::new(format!(
             "{name} cannot listen on {address}, which names no address of this machine ({error}): \

@@ -30,6 +30,7 @@ mod selector;
 pub mod settings;
 pub mod shape;
 pub mod share;
+pub mod tls;
 pub mod units;
 pub mod url;
 
@@ -42,7 +43,7 @@ use std::sync::Arc;
 
 pub use address::Address;
 pub use changes::{Changes, Parsed};
-pub use herd::{Door, Herd};
+pub use herd::{Door, Herd, TlsClients};
 pub use herd_key::HerdKey;
 pub use key::Secret;
 pub use limits::Limits;
@@ -51,6 +52,7 @@ pub use places::{Places, PlacesSource};
 pub use selector::HerdSelector;
 pub use settings::{Answers, Journal, Settings};
 pub use shape::PlainShape;
+pub use tls::{TlsDoor, TlsFiles};
 
 /// Everything one server process needs to know, checked and complete.
 #[derive(Clone, Debug)]
@@ -63,6 +65,8 @@ pub struct Config {
     pub client_address: SocketAddr,
     /// Where peers connect.
     pub peer_address: SocketAddr,
+    /// Where clients connect by TLS, if that is not off.
+    pub tls: Option<TlsDoor>,
     /// Where phones and browsers report and ask, if that is not off.
     pub web: Option<SocketAddr>,
     /// Where operators ask by HTTP, if that is not off.
@@ -101,6 +105,13 @@ impl Config {
         let mut hasher = DefaultHasher::new();
         (&self.herd, servers, shared).hash(&mut hasher);
         hasher.finish()
+    }
+
+    /// Every address that it listens on.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        let tls = self.tls.as_ref().map(|door| door.address);
+        let always = [self.client_address, self.peer_address];
+        always.into_iter().chain(tls).chain(self.web).chain(self.operators).collect()
     }
 
     /// Tells two configurations apart, but for their keys: for `herd start`, which says so if a

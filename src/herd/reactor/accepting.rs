@@ -30,8 +30,9 @@ impl Reactor {
                 break;
             }
             let Some(Slot::Listener(listener)) = self.slots.at(slot) else { return };
-            let kind = listener.kind();
-            let is_full = self.room(kind) == 0;
+            let (kind, is_wrapped) = (listener.kind(), listener.is_wrapped());
+            let may_shake = !is_wrapped || self.wrapping.handshakes.has_room();
+            let is_full = self.room(kind) == 0 || !may_shake;
             let Some(Slot::Listener(listener)) = self.slots.at(slot) else { return };
             listener.is_full = is_full;
             if is_full {
@@ -94,6 +95,7 @@ impl Reactor {
     pub(super) fn open_doors_again(&mut self) {
         let doors = [
             (self.doors.client, ConnKind::Client, self.shares.clients),
+            (self.doors.tls, ConnKind::Client, self.shares.clients),
             (Some(self.doors.admin), ConnKind::Admin, self.shares.admins),
             (self.doors.operators, ConnKind::Operator, self.shares.operators),
             (self.doors.web, ConnKind::Web, self.shares.web),
@@ -101,7 +103,9 @@ impl Reactor {
         for (slot, kind, most) in doors {
             let Some(slot) = slot else { continue };
             let has_room = self.room(kind) >= most.div_ceil(10);
+            let may_shake = self.wrapping.handshakes.has_much_room();
             if let Some(Slot::Listener(listener)) = self.slots.at(slot)
+                && (may_shake || !listener.is_wrapped())
                 && listener.is_full
                 && has_room
                 && !listener.queued
@@ -121,6 +125,7 @@ impl Reactor {
                 let make = |id| Connection::tcp(id, stream, Phase::Open, now);
                 (self.slots.admit(kind, make), Some(from))
             }
+            Arrival::Wrapped(stream, from) => (self.admit_wrapped(kind, stream), Some(from)),
             Arrival::Unix(stream) => {
                 (self.slots.admit(kind, |id| Connection::unix(id, stream, now)), None)
             }

@@ -110,6 +110,7 @@ fn status(reactor: &Reactor) -> Status {
         uptime_s: reactor.clocks.age().as_secs(),
         client_address: config.client_address.to_string(),
         peer_address: config.peer_address.to_string(),
+        tls_address: config.tls.as_ref().map(|door| door.address.to_string()),
         web_address: config.web.map(|address| address.to_string()),
         operators_address: config.operators.map(|address| address.to_string()),
         peers: (0..config.peers.len()).filter_map(|at| peer_status(reactor, at)).collect(),

@@ -18,7 +18,7 @@ use herd_core::names::ConnId;
 use herd_core::session::{Moment, Phase, Session};
 
 /// Bytes written for one connection in one turn; the rest waits for the next.
-const WRITE_BUDGET: usize = 256 * 1024;
+pub const WRITE_BUDGET: usize = 256 * 1024;
 
 /// News of input, urgent data among it where the kernel tells.
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -116,7 +116,18 @@ impl Connection {
     /// Tells the kernel if what we wait for has changed. Nearly always it has not, and there is no
     /// system call.
     pub fn reregister(&mut self, registry: &Registry) -> io::Result<()> {
-        let (token, interest) = (Token(self.id().slot()), self.interest());
+        self.wait_for(self.interest(), registry)
+    }
+
+    /// The same for a connection for which the kernel has refused bytes that its session does not
+    /// know.
+    pub fn reregister_owing(&mut self, registry: &Registry) -> io::Result<()> {
+        self.wait_for(INPUT | Interest::WRITABLE, registry)
+    }
+
+    #[inline]
+    fn wait_for(&mut self, interest: Interest, registry: &Registry) -> io::Result<()> {
+        let token = Token(self.id().slot());
         let (source, registered) = self.source();
         if interest == *registered {
             return Ok(());
@@ -156,6 +167,26 @@ impl Connection {
                     return Filled::Nothing;
                 }
                 Err(error) => return Filled::Broken(error.into()),
+            }
+        }
+    }
+
+    /// One read, of which the session learns nothing.
+    pub fn read(&self, room: &mut [u8]) -> Result<usize, Errno> {
+        loop {
+            match self.socket.read(room) {
+                Err(Errno::INTR) => {}
+                read => return read,
+            }
+        }
+    }
+
+    /// One write, of which the session learns nothing.
+    pub fn write(&self, piece: &[u8]) -> Result<usize, Errno> {
+        loop {
+            match self.socket.write(piece) {
+                Err(Errno::INTR) => {}
+                written => return written,
             }
         }
     }

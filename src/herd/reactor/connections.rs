@@ -8,7 +8,7 @@ use std::collections::BinaryHeap;
 
 use super::Reactor;
 use super::connection::Connection;
-
+use super::figures::door_name;
 use crate::status::{ConnectionStatus, ConnectionsPage};
 use herd_core::session::{Moment, Phase};
 use herd_web::http::{Answer, Request};
@@ -98,7 +98,7 @@ fn describe(reactor: &Reactor, slot: usize) -> Option<ConnectionStatus> {
     let now = Moment::at(reactor.now.monotonic).as_duration();
     Some(ConnectionStatus {
         conn: connection.id().to_string(),
-        door: connection.id().kind().name().to_owned(),
+        door: door_name(reactor.door(connection.id())).to_owned(),
         from: connection.peer_address().map(|address| address.to_string()),
         idle_ms: now.saturating_sub(session.last_active().as_duration()).as_millis() as u64,
         owed_bytes: session.queued_bytes() as u64,

@@ -30,10 +30,12 @@ impl Reactor {
         let slots = self.scan.advance(self.moment(), self.slots.places());
         let is_due = !slots.is_empty();
         for slot in slots {
-            if let Some(Slot::Connection(connection)) = self.slots.at(slot) {
-                let conn = connection.id();
-                self.check_deadline(conn);
-            }
+            let conn = match self.slots.at(slot) {
+                Some(Slot::Connection(connection)) => connection.id(),
+                Some(Slot::Wrapped(wrapped)) => wrapped.connection.id(),
+                Some(Slot::Listener(_)) | None => continue,
+            };
+            self.check_deadline(conn);
         }
         is_due
     }

@@ -150,9 +150,8 @@ impl Reactor {
 
     /// No client comes in any more, in whatever language.
     pub(super) fn close_client_doors(&mut self) {
-        for door in [self.doors.client.take(), self.doors.web.take()].into_iter().flatten() {
-            self.close_door(door);
-        }
+        let doors = [self.doors.client.take(), self.doors.tls.take(), self.doors.web.take()];
+        doors.into_iter().flatten().for_each(|door| self.close_door(door));
     }
 
     fn close_door(&mut self, slot: usize) {

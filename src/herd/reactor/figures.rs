@@ -10,17 +10,21 @@ use rustix::time::{ClockId, Timespec, clock_gettime};
 
 use super::Reactor;
 use super::catching_up::CaughtUp;
+use super::handshakes::Outcome;
 use super::lame_duck::DrainPhase;
 use crate::metrics::Figure::{Counter, Gauge, Histogram, Info};
 use crate::metrics::{Buckets, Figure, Label, Metrics};
 use crate::status::JournalState;
-use herd_core::names::{ConnKind, PeerId};
+use herd_core::names::{ConnId, ConnKind, PeerId};
 use herd_core::session::{CloseReason, Expiry};
 use herd_core::{Ages, LinkState};
 use herd_web::Unusable;
 
-/// Kinds of connections, and reasons for their ends.
-const KINDS: usize = ConnKind::ALL.len();
+/// Doors that connections come through: one for each kind, and one for clients by TLS.
+const DOORS: usize = ConnKind::ALL.len() + 1;
+pub const TLS: usize = ConnKind::ALL.len();
+
+/// Reasons for their ends.
 const REASONS: usize = CloseReason::ALL.len();
 
 /// A figure of this many bits is exact in the floating-point numbers of a scraper.
@@ -30,11 +34,11 @@ const EXACT_BITS: u32 = 48;
 /// counted by the line.
 pub struct Counts {
     pub turns: u64,
-    /// Bytes by the kind of their connection.
-    pub received: [u64; KINDS],
-    pub sent: [u64; KINDS],
-    /// Connections that have ended, by their kind and reason.
-    pub closed: [[u64; REASONS]; KINDS],
+    /// Bytes by the door of their connection.
+    pub received: [u64; DOORS],
+    pub sent: [u64; DOORS],
+    /// Connections that have ended, by their door and reason.
+    pub closed: [[u64; REASONS]; DOORS],
     /// The system had no descriptor to give.
     pub accept_failures: u64,
     /// Links that were up and are over, by their peer.
@@ -73,9 +77,9 @@ impl Counts {
     pub fn of(peers: usize) -> Counts {
         Counts {
             turns: 0,
-            received: [0; KINDS],
-            sent: [0; KINDS],
-            closed: [[0; REASONS]; KINDS],
+            received: [0; DOORS],
+            sent: [0; DOORS],
+            closed: [[0; REASONS]; DOORS],
             accept_failures: 0,
             link_losses: vec![0; peers],
             web_reports: [0; 2],
@@ -107,6 +111,7 @@ impl Reactor {
         let mut metrics = Metrics::default();
         self.measure_server(&mut metrics);
         self.measure_connections(&mut metrics);
+        self.measure_handshakes(&mut metrics);
         self.measure_web(&mut metrics);
         self.measure_commands(&mut metrics);
         self.measure_reports(&mut metrics);
@@ -158,27 +163,33 @@ impl Reactor {
     }
 
     fn measure_connections(&self, metrics: &mut Metrics) {
-        let by_door = |figure: &dyn Fn(ConnKind) -> Figure| {
-            Vec::from_iter(ConnKind::ALL.map(|kind| (door(kind), figure(kind))))
+        let by_door = |figure: &dyn Fn(usize) -> Figure| {
+            Vec::from_iter((0..DOORS).map(|door| (label("door", door_name(door)), figure(door))))
         };
-        let open = by_door(&|kind| gauge(self.slots.alive(kind)));
+        let open = by_door(&|door| gauge(self.alive(door)));
         metrics.many("herd_connections", "Connections that are open.", open);
+        let left_by = |others| self.shares.clients.saturating_sub(others);
+        let is_tls = self.wrapping.terms.is_some();
+        let tls_limit = if is_tls { left_by(self.alive(ConnKind::Client as usize)) } else { 0 };
         let limits = [
-            (ConnKind::Client, self.shares.clients),
-            (ConnKind::Admin, self.shares.admins),
-            (ConnKind::Operator, self.shares.operators),
-            (ConnKind::Web, self.shares.web),
+            (ConnKind::Client as usize, left_by(self.wrapping.alive)),
+            (TLS, tls_limit),
+            (ConnKind::Admin as usize, self.shares.admins),
+            (ConnKind::Operator as usize, self.shares.operators),
+            (ConnKind::Web as usize, self.shares.web),
         ];
-        let limits = limits.map(|(kind, most)| (door(kind), gauge(most)));
-        metrics.many("herd_connections_limit", "Connections that there may be.", limits);
-        let opened = by_door(&|kind| count(self.slots.admitted(kind)));
+        let limits = limits.map(|(door, most)| (label("door", door_name(door)), gauge(most)));
+        let help = "Connections that there may be; clients by TLS and others share one limit.";
+        metrics.many("herd_connections_limit", help, limits);
+        let opened = by_door(&|door| count(self.admitted(door)));
         metrics.many("herd_connections_opened", "Connections since the start.", opened);
-        let closed = ConnKind::ALL.into_iter().flat_map(|kind| {
+        let closed = (0..DOORS).flat_map(|door| {
+            let kind = ConnKind::ALL.get(door).copied().unwrap_or(ConnKind::Client);
             let reasons = CloseReason::ALL.into_iter().filter(move |reason| can_end(kind, *reason));
             reasons.map(move |reason| {
-                let mut labels = door(kind);
+                let mut labels = label("door", door_name(door));
                 labels.push(("reason", reason.to_string()));
-                (labels, count(self.counts.closed[kind as usize][reason.index()]))
+                (labels, count(self.counts.closed[door][reason.index()]))
             })
         });
         metrics.many("herd_connections_closed", "Connections that have ended.", closed);
@@ -188,10 +199,49 @@ impl Reactor {
         let failures = count(self.counts.accept_failures);
         let help = "The system had no descriptor to give, so connections waited.";
         metrics.one("herd_accept_failures", help, failures);
-        let received = by_door(&|kind| count(self.counts.received[kind as usize]));
+        let received = by_door(&|door| count(self.counts.received[door]));
         metrics.many("herd_received_bytes", "Bytes that were read.", received);
-        let sent = by_door(&|kind| count(self.counts.sent[kind as usize]));
+        let sent = by_door(&|door| count(self.counts.sent[door]));
         metrics.many("herd_sent_bytes", "Bytes that were written.", sent);
+    }
+
+    /// Where a connection has come in; it may have ended in this turn.
+    pub(super) fn door(&self, conn: ConnId) -> usize {
+        if self.slots.is_wrapped(conn) { TLS } else { conn.kind() as usize }
+    }
+
+    fn alive(&self, door: usize) -> usize {
+        match ConnKind::ALL.get(door) {
+            None => self.wrapping.alive,
+            Some(ConnKind::Client) => self.slots.alive(ConnKind::Client) - self.wrapping.alive,
+            Some(&kind) => self.slots.alive(kind),
+        }
+    }
+
+    fn admitted(&self, door: usize) -> u64 {
+        match ConnKind::ALL.get(door) {
+            None => self.wrapping.admitted,
+            Some(ConnKind::Client) => {
+                self.slots.admitted(ConnKind::Client) - self.wrapping.admitted
+            }
+            Some(&kind) => self.slots.admitted(kind),
+        }
+    }
+
+    fn measure_handshakes(&self, metrics: &mut Metrics) {
+        let wrapping = &self.wrapping;
+        let ended = Outcome::ALL.map(|outcome| {
+            (label("outcome", outcome.name()), count(wrapping.handshakes.ended[outcome as usize]))
+        });
+        metrics.many("herd_tls_handshakes", "Handshakes that are over.", ended);
+        let pending = gauge(wrapping.handshakes.pending);
+        metrics.one("herd_tls_handshakes_pending", "Handshakes under way.", pending);
+        // One that is 0 would have expired.
+        if let Some(terms) = &wrapping.terms {
+            let help = "When the certificate for clients expires.";
+            let expires = Gauge(terms.expires as f64);
+            metrics.one("herd_tls_certificate_expiry_timestamp_seconds", help, expires);
+        }
     }
 
     fn measure_commands(&self, metrics: &mut Metrics) {
@@ -420,9 +470,9 @@ fn label(name: &'static str, value: &str) -> Vec<Label> {
     vec![(name, value.to_owned())]
 }
 
-/// The door that a connection of this kind has come through.
-fn door(kind: ConnKind) -> Vec<Label> {
-    label("door", kind.name())
+/// The word for a door.
+pub fn door_name(door: usize) -> &'static str {
+    ConnKind::ALL.get(door).map_or("tls", |kind| kind.name())
 }
 
 fn yes(is_so: bool) -> Figure {

@@ -36,10 +36,13 @@ impl Reactor {
             }
             Some(Slot::Connection(connection)) => {
                 let session = &mut connection.session;
-                session.flags.read_on |= readiness.closed || readiness.urgent;
-                session.flags.readable |= readiness.readable || session.flags.read_on;
-                session.flags.write_blocked &= !readiness.writable;
+                readiness.note(&mut session.flags);
                 (session.id(), session.phase(), session.flags.unfinished)
+            }
+            Some(Slot::Wrapped(wrapped)) => {
+                let conn = wrapped.connection.id();
+                self.on_wrapped_ready(conn, readiness);
+                return Some(conn);
             }
             // It died earlier in this batch, and its slot belongs to no other yet.
             None => return None,
@@ -63,7 +66,7 @@ impl Reactor {
     /// in this turn, and serves what has come.
     pub(super) fn take_turn(&mut self, conn: ConnId) {
         let now = self.moment();
-        let Some(connection) = self.slots.connection(conn) else { return };
+        let Some(connection) = self.slots.plain(conn) else { return self.take_wrapped_turn(conn) };
         if !connection.session.begin_turn(self.config.limits.high_water_bytes) {
             return;
         }
@@ -91,14 +94,14 @@ impl Reactor {
     }
 
     /// After our last word, a reset is as good as a close.
-    fn read_failed(&mut self, conn: ConnId, error: &io::Error) {
+    pub(super) fn read_failed(&mut self, conn: ConnId, error: &io::Error) {
         match self.slots.session(conn).map(|session| session.phase()) {
             Some(Phase::Lingering { .. }) => self.close_now(conn, CloseReason::Done),
             _ => self.kill_broken(conn, error),
         }
     }
 
-    fn bounds(&mut self, conn: ConnId) -> TurnBounds {
+    pub(super) fn bounds(&mut self, conn: ConnId) -> TurnBounds {
         let limits = &self.config.limits;
         let (line, alone) = match conn.kind() {
             ConnKind::Client | ConnKind::Course => {

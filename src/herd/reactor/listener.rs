@@ -22,6 +22,8 @@ pub struct Listener {
     slot: usize,
     kind: ConnKind,
     socket: Socket,
+    /// What comes here comes by TLS.
+    is_wrapped: bool,
     /// In the queue of the unfinished.
     pub queued: bool,
     /// A timer will accept again; until then nothing else does, or each arrival would start another
@@ -43,6 +45,8 @@ enum Socket {
 /// The connection that was accepted.
 pub enum Arrival {
     Tcp(TcpStream, SocketAddr),
+    /// By TLS.
+    Wrapped(TcpStream, SocketAddr),
     Unix(UnixStream),
 }
 
@@ -79,12 +83,22 @@ impl Listener {
             slot,
             kind,
             socket,
+            is_wrapped: false,
             queued: false,
             is_resting: false,
             is_full: false,
             backoff,
             complained: None,
         }
+    }
+
+    /// The same for connections by TLS.
+    pub fn wrapped(self) -> Listener {
+        Listener { is_wrapped: true, ..self }
+    }
+
+    pub fn is_wrapped(&self) -> bool {
+        self.is_wrapped
     }
 
     pub fn kind(&self) -> ConnKind {
@@ -111,9 +125,10 @@ impl Listener {
     pub fn accept(&mut self, now: Moment) -> Accepted {
         loop {
             let accepted = match &self.socket {
-                Socket::Tcp(socket) => {
-                    socket.accept().map(|(stream, from)| Arrival::Tcp(stream, canonical(from)))
-                }
+                Socket::Tcp(socket) => socket.accept().map(|(stream, from)| {
+                    let arrival = if self.is_wrapped { Arrival::Wrapped } else { Arrival::Tcp };
+                    arrival(stream, canonical(from))
+                }),
                 Socket::Unix(socket) => socket.accept().map(|(stream, _)| Arrival::Unix(stream)),
             };
             match accepted {

@@ -39,6 +39,7 @@ mod descriptors;
 mod dialing;
 mod drain;
 mod figures;
+mod handshakes;
 mod http;
 mod inbound;
 mod invariants;
@@ -62,8 +63,10 @@ mod traced;
 mod turn_budget;
 mod turn_steps;
 mod turn_times;
+mod unwrapping;
 mod web;
 mod worker_threads;
+mod wrapped;
 
 use std::collections::VecDeque;
 use std::io;
@@ -100,6 +103,7 @@ use traced::TraceFile;
 use turn_budget::Work;
 use turn_steps::Step;
 use turn_times::TurnTimes;
+use unwrapping::Wrapping;
 use worker_threads::{CompletionSender, Completions};
 
 pub use drain::Ended;
@@ -163,6 +167,7 @@ pub struct Reactor {
     completion_sender: CompletionSender,
     completions: Completions,
     places: Places,
+    wrapping: Wrapping,
     routes: Routes,
     doors: start::Doors,
     shares: Shares,
@@ -187,6 +192,10 @@ enum Due {
     /// The system had no descriptor to give: accept again.
     Accept {
         slot: usize,
+    },
+    /// A handshake has taken as long as it may.
+    Handshake {
+        conn: ConnId,
     },
     /// Clients are to be let go of, before the drain.
     LameDuck,

@@ -81,7 +81,10 @@ impl Driver for Reactor {
     }
 
     fn shut_down(&mut self, conn: ConnId) -> bool {
-        self.slots.connection(conn).is_some_and(|connection| connection.shut_down())
+        match self.slots.plain(conn) {
+            Some(connection) => connection.shut_down(),
+            None => self.shut_down_wrapped(conn),
+        }
     }
 
     fn close_now(&mut self, conn: ConnId, reason: CloseReason) {
@@ -143,9 +146,9 @@ impl Reactor {
         self.tell_deferred();
     }
 
-    fn write(&mut self, conn: ConnId) {
+    pub(super) fn write(&mut self, conn: ConnId) {
         let now = self.moment();
-        let Some(connection) = self.slots.connection(conn) else { return };
+        let Some(connection) = self.slots.plain(conn) else { return self.write_wrapped(conn) };
         if let Some(keeping) = &mut self.keeping {
             keeping.hold_answers(connection);
         }
@@ -181,10 +184,12 @@ impl Reactor {
 
     /// The core learns of it; the slot is freed when the turn ends.
     fn end_connection(&mut self, conn: ConnId, reason: CloseReason, error: Option<&io::Error>) {
+        self.part(conn);
         if self.slots.kill(conn) {
             let error = error.map(|error| error as &dyn Display);
             Event::Closed { conn, reason, error }.log();
-            self.counts.closed[conn.kind() as usize][reason.index()] += 1;
+            let door = self.door(conn);
+            self.counts.closed[door][reason.index()] += 1;
             self.asked.forget(conn);
             self.deferred.push_back(Deferred::Closed { conn });
         }

@@ -23,6 +23,7 @@ use crate::logging::LogHandle;
 use crate::logging::events::Event;
 use crate::places::{Local, Supply};
 use crate::status::Outcome;
+use crate::tls::Terms;
 use herd_core::border::Input;
 use herd_core::driver::Driver;
 use herd_core::names::{ConnId, PeerId};
@@ -69,6 +70,8 @@ pub struct Reread {
     /// What runs from now on.
     wanted: Parsed,
     shares: Shares,
+    /// What new connections by TLS rest on, if any may come.
+    terms: Option<Terms>,
     /// Another source of places, or the same file read again.
     places: Option<Places>,
 }
@@ -78,6 +81,7 @@ struct Reader {
     read: Arc<dyn Fn() -> Result<Parsed, ConfigError> + Send + Sync>,
     running: Parsed,
     pool: PoolId,
+    terms: Option<Terms>,
     log: LogHandle,
     completion_sender: CompletionSender,
 }
@@ -90,8 +94,15 @@ impl Reader {
         let wanted = read.clone().beside(&self.running).map_err(|error| error.to_string())?;
         let shares = Shares::claim(&wanted.config).map_err(|error| error.to_string())?;
         self.log.prepare(wanted.config.log.level).map_err(|error| error.to_string())?;
+        let terms = match &wanted.config.tls {
+            None => None,
+            Some(door) => {
+                let read = Terms::read(&door.files, self.terms.as_ref());
+                Some(read.map_err(|error| error.to_string())?)
+            }
+        };
         let places = self.places(&wanted.config)?;
-        Ok(Reread { read, wanted, shares, places })
+        Ok(Reread { read, wanted, shares, terms, places })
     }
 
     /// `None` if what answers now goes on: the atlas never changes, and a service that is asked as
@@ -165,6 +176,7 @@ impl Reactor {
             read: Arc::clone(&reload.ways.read),
             running: reload.running.clone(),
             pool: reload.count,
+            terms: self.wrapping.terms.clone(),
             log: self.log.clone(),
             completion_sender: self.completion_sender.clone(),
         };
@@ -210,7 +222,8 @@ impl Reactor {
 
     /// All that may change does so. Says what has changed since the configuration was last read,
     /// and what waits for a restart.
-    fn take_over(&mut self, Reread { read, wanted, shares, places }: Reread) -> String {
+    fn take_over(&mut self, reread: Reread) -> String {
+        let Reread { read, wanted, shares, terms, places } = reread;
         let Some(mut reload) = self.reload.take() else { return String::new() };
         let mut changes = Changes::between(&reload.last, &read);
         changes.restart = Changes::between(&wanted, &read).restart;
@@ -224,6 +237,9 @@ impl Reactor {
         self.newcomers.change(self.now.monotonic, &self.config.limits);
         self.tell_changes(shares);
         self.change_links(&wanted.config.peers);
+        if let Some(terms) = terms {
+            self.take_terms(terms);
+        }
         if let Some(places) = places {
             self.change_places(places);
             sentence += &format!("; places: {}", self.places.describe(self.now));

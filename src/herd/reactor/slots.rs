@@ -12,6 +12,7 @@ use slab::Slab;
 
 use super::connection::Connection;
 use super::listener::Listener;
+use super::wrapped::Wrapped;
 use herd_core::driver::Sessions;
 use herd_core::names::{ConnId, ConnKind};
 use herd_core::session::Session;
@@ -21,6 +22,19 @@ pub enum Slot {
     /// Boxed, so that the few large entries do not set the size of the many small ones.
     Listener(Box<Listener>),
     Connection(Connection),
+    /// One that is not what it seems to be to the kernel; few servers have any.
+    Wrapped(Box<Wrapped>),
+}
+
+impl Slot {
+    /// The connection in it, if there is one.
+    fn tenant(&self) -> Option<&Connection> {
+        match self {
+            Slot::Connection(connection) => Some(connection),
+            Slot::Wrapped(wrapped) => Some(&wrapped.connection),
+            Slot::Listener(_) => None,
+        }
+    }
 }
 
 /// What an idle connection costs this process: its place in the slab and nothing elsewhere. The
@@ -66,6 +80,19 @@ impl Slots {
         kind: ConnKind,
         make: impl FnOnce(ConnId) -> Connection,
     ) -> Option<ConnId> {
+        self.enter(kind, |id| Slot::Connection(make(id)))
+    }
+
+    /// The same for one that is wrapped.
+    pub fn admit_wrapped(
+        &mut self,
+        kind: ConnKind,
+        make: impl FnOnce(ConnId) -> Wrapped,
+    ) -> Option<ConnId> {
+        self.enter(kind, |id| Slot::Wrapped(Box::new(make(id))))
+    }
+
+    fn enter(&mut self, kind: ConnKind, make: impl FnOnce(ConnId) -> Slot) -> Option<ConnId> {
         let entry = self.slab.vacant_entry();
         if entry.key() >= ConnId::SLOTS_MAX {
             return None;
@@ -75,7 +102,7 @@ impl Slots {
         self.places = self.places.max(id.slot() + 1);
         self.alive[kind as usize] += 1;
         self.admitted[kind as usize] += 1;
-        entry.insert(Slot::Connection(make(id)));
+        entry.insert(make(id));
         Some(id)
     }
 
@@ -83,6 +110,7 @@ impl Slots {
     pub fn at(&mut self, slot: usize) -> Option<&mut Slot> {
         match self.slab.get_mut(slot) {
             Some(Slot::Connection(connection)) if connection.session.is_dead() => None,
+            Some(Slot::Wrapped(wrapped)) if wrapped.connection.session.is_dead() => None,
             other => other,
         }
     }
@@ -95,6 +123,23 @@ impl Slots {
     pub fn connection(&mut self, id: ConnId) -> Option<&mut Connection> {
         match self.at(id.slot()) {
             Some(Slot::Connection(connection)) if connection.id() == id => Some(connection),
+            Some(Slot::Wrapped(it)) if it.connection.id() == id => Some(&mut it.connection),
+            _ => None,
+        }
+    }
+
+    /// The connection of this name, if it is alive and its bytes are lines as they come.
+    pub fn plain(&mut self, id: ConnId) -> Option<&mut Connection> {
+        match self.at(id.slot()) {
+            Some(Slot::Connection(connection)) if connection.id() == id => Some(connection),
+            _ => None,
+        }
+    }
+
+    /// The connection of this name, if it is alive and wrapped.
+    pub fn wrapped(&mut self, id: ConnId) -> Option<&mut Wrapped> {
+        match self.at(id.slot()) {
+            Some(Slot::Wrapped(wrapped)) if wrapped.connection.id() == id => Some(wrapped),
             _ => None,
         }
     }
@@ -152,10 +197,13 @@ impl Slots {
 
     /// The tenant of this place, even if it has died in this turn.
     pub fn tenant(&self, slot: usize) -> Option<&Connection> {
-        match self.slab.get(slot) {
-            Some(Slot::Connection(connection)) => Some(connection),
-            _ => None,
-        }
+        self.slab.get(slot).and_then(Slot::tenant)
+    }
+
+    /// Whether clients by TLS come through the door that it has come through, which it may have
+    /// left in this turn.
+    pub fn is_wrapped(&self, conn: ConnId) -> bool {
+        matches!(self.slab.get(conn.slot()), Some(Slot::Wrapped(it)) if it.connection.id() == conn)
     }
 
     /// The names of all connections alive, in the order of their slots.
@@ -165,10 +213,8 @@ impl Slots {
 
     /// All connections alive, in the order of their slots.
     pub fn living(&self) -> impl Iterator<Item = &Connection> {
-        self.slab.iter().filter_map(|(_, slot)| match slot {
-            Slot::Connection(connection) if !connection.session.is_dead() => Some(connection),
-            _ => None,
-        })
+        let tenants = self.slab.iter().filter_map(|(_, slot)| slot.tenant());
+        tenants.filter(|connection| !connection.session.is_dead())
     }
 
     /// Connections of this kind since the start.

@@ -29,16 +29,18 @@ use super::questions::Places;
 use super::routes::Routes;
 use super::slots::{Slot, Slots};
 use super::turn_budget::Work;
+use super::unwrapping::Wrapping;
 use super::worker_threads::{CompletionSender, Completions, PlacesPool, PoolId};
 use super::{Due, READ_BUDGET, Reactor, SIGNALS, WAKER, traced};
 use crate::config::limits::{self, PEER_LINE_BYTES_CEILING};
-use crate::config::{Config, HerdKey, Initiative, LinkKind, Peer, StaleReply};
+use crate::config::{Config, ConfigError, HerdKey, Initiative, LinkKind, Peer, StaleReply};
 use crate::journal::{Journal, JournalError, JournalSettings};
 use crate::logging::LogHandle;
 use crate::logging::events::Event;
 use crate::places::budget::{Ledger, Spent};
 use crate::places::call_gate::CallGate;
 use crate::places::{Remote, Supply};
+use crate::tls::Terms;
 use herd_core::border::Outputs;
 use herd_core::clock::Now;
 use herd_core::journal::writer::Owner;
@@ -74,6 +76,8 @@ pub enum StartError {
     Trace { path: PathBuf, error: io::Error },
     /// The journal cannot be kept.
     Journal(JournalError),
+    /// The certificate for clients, or its key, cannot be used.
+    Tls(ConfigError),
     /// The source of places is misconfigured.
     Places(String),
     /// The system grants fewer descriptors than there are uses for.
@@ -115,6 +119,7 @@ impl fmt::Display for StartError {
                 path.display()
             ),
             StartError::Journal(error) => error.fmt(f),
+            StartError::Tls(error) => error.fmt(f),
             StartError::Places(why) => f.write_str(why),
             StartError::Descriptors { granted, needed } => write!(
                 f,
@@ -134,6 +139,7 @@ impl std::error::Error for StartError {
             | StartError::Trace { error, .. }
             | StartError::System(_, error) => Some(error),
             StartError::Journal(error) => Some(error),
+            StartError::Tls(error) => Some(error),
             StartError::Taken { .. }
             | StartError::Passed { .. }
             | StartError::Places(_)
@@ -146,6 +152,8 @@ impl std::error::Error for StartError {
 pub struct Doors {
     /// Until it is shut.
     pub client: Option<usize>,
+    /// Unless it is off, until it is shut.
+    pub tls: Option<usize>,
     pub peer: usize,
     pub admin: usize,
     /// Unless it is off.
@@ -179,6 +187,8 @@ impl Reactor {
         let mut clocks = Clocks::new();
         let poll = Poll::new().map_err(|error| StartError::System("the event queue", error))?;
         let mut slots = Slots::new();
+        let terms = config.tls.as_ref().map(|door| Terms::read(&door.files, None)).transpose();
+        let terms = terms.map_err(StartError::Tls)?;
         let doors = open_doors(&config, &poll, &mut slots, admin_path, passed)?;
         let signals = watch_signals(&poll)?;
         let (completion_sender, completions) = make_completions(&poll)?;
@@ -220,6 +230,7 @@ impl Reactor {
             completion_sender,
             completions,
             places,
+            wrapping: Wrapping::new(terms),
             routes: Routes::new(config.peers.iter().map(|peer| peer.address.clone())),
             doors,
             shares,
@@ -254,6 +265,7 @@ fn announce(config: &Config, shares: Shares) {
         name: &config.name,
         herd: &config.herd,
         clients: &config.client_address,
+        tls: config.tls.as_ref().map(|door| door.address),
         peers: &config.peer_address,
         web: config.web,
         operators: config.operators,
@@ -269,14 +281,13 @@ fn open_doors(
     admin_path: PathBuf,
     mut passed: Passed,
 ) -> Result<Doors, StartError> {
-    let ports = [config.client_address, config.peer_address].into_iter();
-    let ports = ports.chain(config.web).chain(config.operators);
-    passed.check(&Vec::from_iter(ports))?;
+    passed.check(&config.addresses())?;
     let mut open = |address, whose| match passed.take(address) {
         Some(listener) => take_over(listener, address, whose),
         None => listen(address, whose),
     };
     let client = open(config.client_address, "client")?;
+    let tls = config.tls.as_ref().map(|door| open(door.address, "TLS")).transpose()?;
     let peer = open(config.peer_address, "peer")?;
     let web = config.web.map(|address| open(address, "web")).transpose()?;
     let operators = config.operators.map(|address| open(address, "operators'")).transpose()?;
@@ -286,6 +297,9 @@ fn open_doors(
         .map_err(|error| StartError::AdminSocket { path: admin_path, error })?;
     let doors = Doors {
         client: Some(slots.add_listener(|slot| Listener::tcp(slot, ConnKind::Client, client))),
+        tls: tls.map(|socket| {
+            slots.add_listener(|slot| Listener::tcp(slot, ConnKind::Client, socket).wrapped())
+        }),
         peer: slots.add_listener(|slot| Listener::tcp(slot, ConnKind::Peer, peer)),
         admin: slots.add_listener(|slot| Listener::unix(slot, ConnKind::Admin, admin)),
         web: web
@@ -295,7 +309,7 @@ fn open_doors(
         }),
     };
     let own = [doors.peer, doors.admin].into_iter();
-    for slot in own.chain(doors.client).chain(doors.web).chain(doors.operators) {
+    for slot in own.chain(doors.client).chain(doors.tls).chain(doors.web).chain(doors.operators) {
         if let Some(Slot::Listener(listener)) = slots.at(slot) {
             listener
                 .register(poll.registry())

@@ -55,6 +55,7 @@ pub fn due(due: &Due) -> trace::Due {
         Due::Accept { .. } => trace::Due::Accept,
         Due::LameDuck => trace::Due::LameDuck,
         Due::DrainOver => trace::Due::DrainOver,
+        Due::Handshake { .. } => trace::Due::Handshake,
         Due::LogLevel => trace::Due::LogLevel,
         Due::Pulse { .. } => trace::Due::Pulse,
     }

@@ -9,6 +9,7 @@ use crate::trace::SpanKind;
 use herd_core::border::Input;
 use herd_core::driver::Driver;
 use herd_core::names::{ConnId, ConnKind, PeerId};
+use herd_core::session::Flags;
 
 /// Something that a turn does.
 pub enum Step {
@@ -40,6 +41,16 @@ pub struct Readiness {
     pub closed: bool,
     /// Urgent data has come, where each read stops.
     pub urgent: bool,
+}
+
+impl Readiness {
+    /// Has a session remember it.
+    #[inline(always)]
+    pub fn note(&self, flags: &mut Flags) {
+        flags.read_on |= self.closed || self.urgent;
+        flags.readable |= self.readable || flags.read_on;
+        flags.write_blocked &= !self.writable;
+    }
 }
 
 impl From<&Event> for Readiness {
@@ -111,6 +122,7 @@ impl Reactor {
             Due::Accept { slot } => self.accept_after_rest(slot),
             Due::LameDuck => self.step_lame_duck(),
             Due::DrainOver => self.cut_drain_short(),
+            Due::Handshake { conn } => self.handshake_due(conn),
             Due::LogLevel => self.take_log_level_back(),
             Due::Pulse { every, tell } => self.when_alive(every, tell),
         }

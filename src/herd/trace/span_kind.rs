@@ -100,6 +100,7 @@ pub enum Due {
     Accept,
     LameDuck,
     DrainOver,
+    Handshake,
     LogLevel,
     Pulse,
 }

@@ -3,7 +3,9 @@
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::super::herd::{Door, Herd, HttpPort, Link, Member, PEER_PORT_OFFSET, parse_name};
+use super::super::herd::{
+    Door, Herd, HttpPort, Link, Member, PEER_PORT_OFFSET, TlsClients, parse_name,
+};
 use super::super::{Address, ConfigError, PlainShape};
 use super::Source;
 
@@ -23,6 +25,7 @@ pub(super) struct Graph {
 pub(super) struct ServerTable {
     name: Spanned<String>,
     clients: Spanned<Address>,
+    tls_clients: Option<Spanned<String>>,
     peers: Option<Spanned<Address>>,
     web: Option<Spanned<String>>,
     operators: Option<Spanned<String>>,
@@ -110,6 +113,7 @@ impl Source<'_> {
             let message = format!("{name} cannot serve clients and peers on the same {peers}");
             return Err(self.error(table.clients.span(), &message));
         }
+        let tls_clients = self.tls_clients(herd, &name, [&clients, &peers], table)?;
         let door = |port| match table.door(port) {
             None => Ok(Door::Usual),
             Some(text) => {
@@ -118,7 +122,27 @@ impl Source<'_> {
         };
         let (web, operators) = (door(HttpPort::Web)?, door(HttpPort::Operators)?);
         let (peers, shape) = (Some(peers), PlainShape::default());
-        Ok(Member { name, clients, peers, web, operators, shape })
+        Ok(Member { name, clients, tls_clients, peers, web, operators, shape })
+    }
+
+    /// Where clients come by TLS: nobody else's address, and none of the server's others.
+    fn tls_clients(
+        &self,
+        herd: &Herd,
+        name: &str,
+        others: [&Address; 2],
+        table: &ServerTable,
+    ) -> Result<TlsClients, ConfigError> {
+        let Some(text) = &table.tls_clients else { return Ok(TlsClients::default()) };
+        let parsed: Result<TlsClients, String> = text.get_ref().parse();
+        let TlsClients(address) = parsed.map_err(|why| self.line_error(text.span(), &why))?;
+        let Some(address) = address else { return Ok(TlsClients(None)) };
+        if others.into_iter().any(|other| other.same_as(&address)) {
+            let message = format!("{name} has {address} already: TLS needs an address of its own");
+            return Err(self.error(text.span(), &message));
+        }
+        let address = self.address(herd, &Spanned::new(text.span(), address))?;
+        Ok(TlsClients(Some(address)))
     }
 
     /// Ports for HTTP that are others' already. Each may be on the loopback of a machine of its
@@ -173,6 +197,10 @@ impl Source<'_> {
                 return Err(self.error(door.span(), &message));
             }
         }
+        if let Some(tls_clients) = &table.tls_clients {
+            let message = format!("{name} is plain and so has no TLS: remove `tls_clients`");
+            return Err(self.error(tls_clients.span(), &message));
+        }
         if !clients.is_loopback() {
             let message = format!(
                 "{name} is plain and so must be on loopback, not on {clients}: \
@@ -181,8 +209,8 @@ impl Source<'_> {
             return Err(self.error(table.clients.span(), &message));
         }
         let shape = table.shape.as_ref().map(|shape| shape.get_ref().clone()).unwrap_or_default();
-        let (web, operators) = (Door::Off, Door::Off);
-        Ok(Member { name, clients, peers: None, web, operators, shape })
+        let (tls_clients, web, operators) = (TlsClients::default(), Door::Off, Door::Off);
+        Ok(Member { name, clients, tls_clients, peers: None, web, operators, shape })
     }
 
     /// An address that can be dialled and that nobody else has.

@@ -29,6 +29,8 @@ impl Event<'_> {
             Event::Refused { .. } => "connection-refused",
             Event::OtherProtocol { .. } => "other-protocol",
             Event::SlowTurn { .. } => "slow-turn",
+            Event::HandshakeFailed { .. } => "tls-handshake-failed",
+            Event::CertificateLoaded { .. } => "certificate-loaded",
             Event::AcceptFailed { .. } => "accept-failed",
             Event::Dialing { .. } => "dial",
             Event::DialFailed { .. } => "dial-failed",
@@ -73,6 +75,7 @@ impl Event<'_> {
             | Event::LineTimeout { conn }
             | Event::Refused { conn, .. }
             | Event::OtherProtocol { conn, .. }
+            | Event::HandshakeFailed { conn, .. }
             | Event::Dialing { conn, .. }
             | Event::LinkUp { conn, .. }
             | Event::LinkDown { conn, .. }
@@ -101,6 +104,7 @@ impl Event<'_> {
             Event::StoppingAtOnce { why: reason }
             | Event::Refused { reason, .. }
             | Event::LinkDown { reason, .. } => Some(reason.to_value()),
+            Event::HandshakeFailed { why: reason, .. } => Some(reason.to_value()),
             Event::DialFailed { reason, .. } => Some(reason.to_value()),
             Event::Closed { reason, .. } => Some(Value::from_display(reason)),
             Event::ClockAhead { .. } => Some("clock_ahead".into()),
@@ -137,7 +141,7 @@ mod tests {
     use super::*;
     use crate::logging::form::{Form, Stamp};
     use herd_core::names::ConnKind;
-    use herd_core::session::CloseReason;
+    use herd_core::session::{CloseReason, Expiry};
 
     /// An event of each kind.
     fn all(conn: ConnId) -> Vec<Event<'static>> {
@@ -150,6 +154,7 @@ mod tests {
                 name: "Hill",
                 herd: "h",
                 clients: &1,
+                tls: None,
                 peers: &2,
                 web: None,
                 operators: None,
@@ -170,6 +175,8 @@ mod tests {
             Event::Refused { conn, reason: "wrong key" },
             Event::OtherProtocol { conn, protocol: "HTTP" },
             Event::SlowTurn { took: time, others: 1, ready: 2, work: "lines=3" },
+            Event::HandshakeFailed { conn, why: error },
+            Event::CertificateLoaded { expires: 1 },
             Event::AcceptFailed { error: &ERROR },
             Event::Dialing { conn, address },
             Event::DialFailed { peer, address: &7, reason: error },
@@ -207,6 +214,21 @@ mod tests {
             Event::TraceWritten { records: 1, path: Path::new("a b") },
             Event::TraceNotWritten { error },
         ]
+    }
+
+    #[test]
+    fn an_event_is_its_name_and_what_varies() {
+        let conn = ConnId::new(ConnKind::Client, 12, 0);
+        let check = |event: Event<'_>, expected: &str| assert_eq!(event.to_string(), expected);
+        let from = Some("127.0.0.1:51812".parse().unwrap());
+        let connected = Event::Connected { conn, from };
+        check(connected, "client connected conn=client-12 from=127.0.0.1:51812");
+        let closed =
+            Event::Closed { conn, reason: CloseReason::Expired(Expiry::Idle), error: None };
+        check(closed, "client closed conn=client-12 reason=idle_timeout");
+        let conn = ConnId::new(ConnKind::Peer, 3, 0);
+        let down = Event::LinkDown { peer: "Bona", conn, reason: "silent" };
+        check(down, "peer link down peer=Bona conn=peer-3 reason=\"silent\"");
     }
 
     /// Goal: the list above has every kind of event.
