@@ -1,5 +1,5 @@
-//! Clients that come by TLS to real servers: the same answers as by the plain port, and what becomes
-//! of those who do not speak it, or not well, or slowly.
+//! Clients that come by TLS to real servers: the same answers as by the plain port, and what
+//! becomes of those who do not speak it, or not well, or slowly.
 
 mod common;
 
@@ -230,8 +230,8 @@ fn a_drain_ends_sessions_in_order() {
     assert!(herd.ended("Hill").success());
 }
 
-/// Goal (T5): a new certificate is shown to those who come after the reload; nobody is lost, neither
-/// by a good file nor by a bad one.
+/// Goal (T5): a new certificate is shown to those who come after the reload; nobody is lost,
+/// neither by a good file nor by a bad one.
 #[test]
 fn certificates_are_read_again_under_load() {
     let herd = herd_with_tls("", PLACELESS);

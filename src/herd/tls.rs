@@ -161,8 +161,8 @@ impl Session {
     }
 
     /// Takes all that is whole in `wire`, which it changes: `partial`, and what has come behind it.
-    /// Appends the plaintext, and what must be said in return: that also after an error, where it is
-    /// an alert.
+    /// Appends the plaintext, and what must be said in return: that also after an error, where it
+    /// is an alert.
     ///
     /// # Errors
     /// Why the session is over.

@@ -6,8 +6,8 @@
 //!   kernel ◀── unsent  ◀── seal ◀──────────── session       what the kernel refused: `unsent`
 //! ```
 //!
-//! Scratch, plain and the room for sealing are the loop's, for all connections. What an idle one has
-//! of its own is its keys.
+//! Scratch, plain and the room for sealing are the loop's, for all connections. What an idle one
+//! has of its own is its keys.
 //!
 //! Bytes of the outbox count as sent once the kernel has taken all of the record that they are in.
 //! Until then they are owed, so a session's deadlines, its high water and its close need no word on
@@ -158,8 +158,8 @@ impl Wrapped {
         self.connection.fill(scratch, now)
     }
 
-    /// Writes what is to be sent, as far as the kernel takes it. `out` is room for sealing. Says how
-    /// many bytes of the outbox have left, how many bytes of the wire, and what came of it.
+    /// Writes what is to be sent, as far as the kernel takes it. `out` is room for sealing. Says
+    /// how many bytes of the outbox have left, how many bytes of the wire, and what came of it.
     pub fn flush(&mut self, out: &mut Vec<u8>, now: Moment) -> (usize, usize, Flushed) {
         let (mut left, mut wire) = (0, 0);
         loop {
