@@ -29,7 +29,7 @@ const OPERATORS_MAX: usize = 16;
 const WEB_MAX: usize = 16_384;
 /// Where few are left for clients, strangers, admins, operators and the web each get one part of
 /// this many.
-const PART: usize = 8;
+const PART: usize = 10;
 /// More than this is never asked of the system: each connection also costs the kernel memory.
 const WANTED: u64 = 200_000;
 /// The most that macOS grants, even if its hard limit is higher (setrlimit(2) there, OPEN_MAX).
