@@ -63,7 +63,8 @@ fn each_server_has_a_row() {
     let (hill, bona) = (&seen["Hill"], &seen["Bona"]);
     let rate = |row: &Value, figure: &str| row[figure].as_f64().unwrap();
     assert!(rate(hill, "requests_per_s") > 1.0 && rate(hill, "busy") > 0.0, "{hill}");
-    assert!(rate(hill, "received_bytes_per_s") >= 18.0 * rate(hill, "requests_per_s"), "{hill}");
+    // Each line has 18 bytes.
+    assert!(rate(hill, "received_bytes_per_s") > 17.9 * rate(hill, "requests_per_s"), "{hill}");
     assert_eq!((&hill["connections"], rate(bona, "requests_per_s")), (&Value::from(1), 0.0));
     assert_eq!((&bona["clients_known"], &bona["herd"]), (&Value::from(1), &Value::from("tests")));
     assert_eq!(hill["digest"], bona["digest"]);

@@ -336,6 +336,15 @@ impl Display for Event<'_> {
             Event::LineTimeout { conn } => {
                 write!(f, "{} line timeout conn={conn}", kind(conn))
             }
+            _ => self.fmt_of_loop(f),
+        }
+    }
+}
+
+impl Event<'_> {
+    /// Of connections that do not go well, and of the loop.
+    fn fmt_of_loop(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
             Event::Refused { conn, reason } => {
                 write!(f, "connection refused conn={conn} reason={reason:?}")
             }
@@ -361,9 +370,7 @@ impl Display for Event<'_> {
             _ => self.fmt_of_herd(f),
         }
     }
-}
 
-impl Event<'_> {
     /// Of peers and of reports.
     fn fmt_of_herd(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {

@@ -20,9 +20,11 @@ use crate::logging::{self, LogSettings};
 use crate::reactor::passed::Passed;
 use crate::reactor::tests::House;
 use crate::reactor::tests::house;
+use crate::tls::tests::make_files;
 
 const HERD: &str = "herd = \"demo\"\n";
 const SERVERS: &str = "[[server]]\nname = \"Hill\"\nclients = \"127.0.0.1:1000\"\n\
+    tls_clients = \"127.0.0.1:1050\"\nweb = \"off\"\n\
     [[server]]\nname = \"Bona\"\nclients = \"127.0.0.1:1001\"\n\
     [[server]]\nname = \"Clark\"\nclients = \"127.0.0.1:1002\"\n";
 
@@ -33,14 +35,15 @@ struct Reloaded {
 }
 
 /// What Hill makes of a herd.toml. Its own addresses are not those that stand there.
-fn parse(text: &str, own: [SocketAddr; 3]) -> Result<Parsed, ConfigError> {
+fn parse(text: &str, own: [SocketAddr; 4]) -> Result<Parsed, ConfigError> {
     let mut settings = Settings::default();
     let herd = file::parse(Path::new("herd.toml"), text, &mut settings)?;
     let selector = HerdSelector::default();
     let mut config = configure("Hill", herd, settings.clone(), &selector, Overrides::default())?;
-    let [clients, peers, operators] = own;
+    let [clients, peers, operators, tls] = own;
     (config.client_address, config.peer_address) = (clients, peers);
     config.operators = Some(operators);
+    config.tls.iter_mut().for_each(|door| door.address = tls);
     Ok(Parsed { config, settings })
 }
 
@@ -49,7 +52,7 @@ impl Reloaded {
         let dir = tempfile::tempdir().unwrap();
         let free = |_| TcpListener::bind("127.0.0.1:0").unwrap();
         for _ in 0..100 {
-            let own = [0, 1, 2].map(free).map(|listener| listener.local_addr().unwrap());
+            let own = [0; 4].map(free).map(|listener| listener.local_addr().unwrap());
             let first = parse(text, own).unwrap();
             let mut log = log.clone();
             log.prepare(first.config.log.level).unwrap();
@@ -69,7 +72,7 @@ impl Reloaded {
             let file = Arc::clone(&text);
             let read = Arc::new(move || parse(&file.lock().unwrap(), own));
             reactor.when_reloading(Rereading { first, read, begins: || {}, is_over: || {} });
-            let [clients, peers, _] = own;
+            let [clients, peers, ..] = own;
             return Reloaded { house: house(reactor, [clients, peers], dir), text };
         }
         panic!("no port is free")
@@ -91,13 +94,14 @@ impl Reloaded {
             &reactor.reload.as_ref().unwrap().running.settings;
         let own = (key_file, open, operators_open, web_open, run_dir, run_dir_mode);
         let ours = (&config.answers, &config.places, &config.limits, &config.log);
+        let tls = config.tls.as_ref().map(|door| (&door.files, door.handshake));
         let theirs = (&core.limits, &core.plain_names, core.answer_timeout, core.strangers_max);
         let answers = (core.stale_reply_stored, core.close_after_reply);
         let keys = config.keys.iter().map(HerdKey::reveal);
         let keys = (Vec::from_iter(keys), reactor.server.greets_with(&core_keys(config)));
         let parts = (reactor.newcomers.limits(), reactor.shares, reactor.log.level());
         let journal = (&config.journal, &config.run_dir, config.run_dir_mode, &config.servers);
-        format!("{own:?} {ours:?} {theirs:?} {answers:?} {keys:?} {parts:?} {journal:?}")
+        format!("{own:?} {ours:?} {tls:?} {theirs:?} {answers:?} {keys:?} {parts:?} {journal:?}")
     }
 }
 
@@ -152,6 +156,14 @@ fn another(knob: &Knob, dir: &Path) -> String {
             fs::write(&path, text).unwrap();
             path.display().to_string()
         }
+        Kind::SomePath { .. } if knob.section() == "tls" => {
+            let (of, to) = match knob.key() {
+                "key" => ("key.pem", "other-key.pem"),
+                _ => ("cert.pem", "other-cert.pem"),
+            };
+            fs::copy(dir.join(of), dir.join(to)).unwrap();
+            dir.join(to).display().to_string()
+        }
         Kind::Path { .. } | Kind::SomePath { .. } => "elsewhere".to_owned(),
         Kind::SomeUrl { .. } => "http://127.0.0.1:9/other".to_owned(),
         Kind::SomeText { .. } => knob.example.to_owned(),
@@ -186,9 +198,12 @@ fn every_key_takes_effect_as_is_declared() {
     let log = logging::start(&log).unwrap();
     let base = |name: &str| knobs().find(|knob| knob.name == name).unwrap();
     let key = key_file(dir.path(), "herd.key", &[7]).display().to_string();
+    let tls = make_files(dir.path(), 4000);
     let base = [
         (base("key_file"), key),
         (base("log.level"), "off".to_owned()),
+        (base("tls.cert"), tls.cert.display().to_string()),
+        (base("tls.key"), tls.key.display().to_string()),
         (base("places.source"), "overpass".to_owned()),
         (base("places.url"), "http://127.0.0.1:9/".to_owned()),
     ];
