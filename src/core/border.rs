@@ -30,10 +30,6 @@ pub enum Input<'a, 'b> {
     DialFailed { peer: PeerId },
     /// Whole lines have come, all those of one read. The server takes as many as it wants.
     Lines { conn: ConnId, lines: &'a mut Lines<'b> },
-    /// A client reports where it is by another way than its own line: this IAMAT, without its end.
-    /// At most so many clients may become known. `is_taken` says whether the report was kept, or
-    /// need not be.
-    Report { conn: ConnId, line: &'a [u8], newcomers_max: usize, is_taken: &'a mut bool },
     /// The far end will send no more, but may still listen.
     Ended { conn: ConnId },
     /// The connection is gone.

@@ -136,64 +136,12 @@ impl Server {
         (iamat, opening): (&Iamat<'_>, &mut Opening),
         out: &mut Outputs,
     ) -> bool {
-        let taken = self.take_report(now, conn, ahead.key, (iamat, opening), out);
-        let Some((verdict, told)) = taken else { return self.reject(conn, ahead.line, out) };
-        if verdict == Verdict::Stale && self.settings.stale_reply_stored {
-            out.text.truncate(told.range().start);
-            let held = self.store.find(iamat.client).expect("something made the report stale");
-            held.write_line(&mut out.text);
-            return self.reply(conn, told.range().start..out.text.len(), out);
-        }
-        self.reply(conn, told.range(), out)
-    }
-
-    /// A report that has come in another way than by a client's line. Says whether it was taken: a
-    /// phone that hears nothing sends the same again, which must not become news.
-    pub(crate) fn report(
-        &mut self,
-        now: Now,
-        conn: ConnId,
-        (line, newcomers_max): (&[u8], usize),
-        out: &mut Outputs,
-    ) -> bool {
-        let Command::Iamat(ref iamat) = Command::parse(line) else { return false };
-        let key = self.store.key(iamat.client);
-        let held = self.store.find(iamat.client).filter(|held| !self.has_expired(held, now));
-        if held.is_some_and(|held| held.stamp == iamat.stamp && held.position == iamat.position()) {
-            self.counters.stale += 1;
-            self.lay_held(key, iamat.client, out);
-            return true;
-        }
-        self.admit_newcomers(newcomers_max);
-        let mut opening = std::mem::take(&mut self.opening);
-        let taken = self.take_report(now, conn, key, (iamat, &mut opening), out);
-        self.opening = opening;
-        taken.is_some()
-    }
-
-    /// At most so many clients may become known by what is taken next.
-    pub(crate) fn admit_newcomers(&mut self, newcomers_max: usize) {
-        let newcomers = if self.refuses_reports() { None } else { Some(newcomers_max) };
-        self.newcomers_until =
-            newcomers.map_or(0, |newcomers| self.store.len().saturating_add(newcomers));
-    }
-
-    /// Stores and floods what a client says. `None` if that may not be.
-    #[inline(always)]
-    fn take_report<'a>(
-        &mut self,
-        now: Now,
-        conn: ConnId,
-        key: Key,
-        (iamat, opening): (&Iamat<'a>, &mut Opening),
-        out: &mut Outputs,
-    ) -> Option<(Verdict, ReportLine<'a>)> {
         let (client, stamp) = (iamat.client, iamat.stamp);
         let heard = self.next_stamp(now, client);
         let skew = Skew::between(heard, stamp);
         if skew.is_negative() && self.is_too_far_ahead(stamp, heard) {
             self.note_ahead(now, conn, stamp.seconds() - heard.seconds(), out);
-            return None;
+            return self.reject(conn, ahead.line, out);
         }
         let start = out.text.len();
         opening.write(skew, &mut out.text);
@@ -201,16 +149,22 @@ impl Server {
         out.text.push(b'\n');
         let client_at = opening.fields_len();
         let told = ReportLine { client, client_at, line: [start, out.text.len()], stamp };
-        let may_keep = self.may_keep(key, client, &out.text[start..]);
+        let may_keep = self.may_keep(ahead.key, client, &out.text[start..]);
         if !may_keep || !self.may_introduce(now, conn, client, out) {
             out.text.truncate(start);
             if !may_keep {
                 self.note_full(now, out);
             }
-            return None;
+            return self.reject(conn, ahead.line, out);
         }
-        let verdict = self.accept_report(now, (key, told), None, out);
-        Some((verdict, told))
+        let verdict = self.accept_report(now, (ahead.key, told), None, out);
+        if verdict == Verdict::Stale && self.settings.stale_reply_stored {
+            out.text.truncate(start);
+            let held = self.store.find(client).expect("something made the report stale");
+            held.write_line(&mut out.text);
+            return self.reply(conn, start..out.text.len(), out);
+        }
+        self.reply(conn, told.range(), out)
     }
 
     fn whatsat(
@@ -271,67 +225,5 @@ impl Server {
         } else if release.resume {
             out.push(Output::ResumeReading { conn });
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-    use crate::border::Input;
-    use crate::clock::PosixTime;
-    use crate::names::ConnKind;
-    use crate::{Limits, Settings};
-
-    /// A server with a journal, and room for one client.
-    fn server() -> Server {
-        let settings = Settings { keeps_journal: true, ..Settings::new("Anna", "test", vec![]) };
-        let limits = Limits { clients_max: 1, ..settings.limits.clone() };
-        Server::new(Settings { limits, ..settings })
-    }
-
-    /// Whether a report that came by HTTP was taken, and how many lines are news.
-    fn report(server: &mut Server, line: &str, newcomers_max: usize) -> (bool, usize) {
-        let now = Now { monotonic: Duration::ZERO, posix: PosixTime::new(100, 0) };
-        let (mut out, mut is_taken) = (Outputs::default(), false);
-        let (conn, line) = (ConnId::new(ConnKind::Web, 1, 1), line.as_bytes());
-        let input = Input::Report { conn, line, newcomers_max, is_taken: &mut is_taken };
-        server.handle(now, input, &mut out);
-        let sends = out.list.iter().any(|output| matches!(output, Output::Send { .. }));
-        assert!(!sends, "the answer is not the core's: {:?}", out.list);
-        (is_taken, out.news.len())
-    }
-
-    /// Goal: a report that is sent again is taken, and is no news; an older one is taken as well.
-    #[test]
-    fn a_retry_is_no_news() {
-        let mut server = server();
-        let line = "IAMAT kiwi +60.1699000+024.9384000 7.000000000";
-        assert_eq!(report(&mut server, line, 5), (true, 1));
-        let held = |server: &Server| {
-            let mut text = Vec::new();
-            server.store().find(b"kiwi").unwrap().write_line(&mut text);
-            String::from_utf8(text).unwrap()
-        };
-        let first = held(&server);
-        assert!(first.starts_with("AT Anna +93.000000000 kiwi +60.1699"), "{first}");
-        assert!(report(&mut server, line, 5).0);
-        assert_eq!((held(&server), server.counters().news), (first, 1));
-        assert!(report(&mut server, "IAMAT kiwi +1+1 6", 5).0);
-        assert_eq!(server.counters().news, 1);
-        assert_eq!(report(&mut server, "IAMAT kiwi +1+1 8", 0), (true, 1));
-    }
-
-    /// Goal: there is no room for another client, its address has made enough of them known, or it
-    /// is no report.
-    #[test]
-    fn what_finds_no_room_is_not_taken() {
-        let mut server = server();
-        assert_eq!(report(&mut server, "IAMAT kiwi +1+1 7", 0), (false, 0));
-        assert_eq!(report(&mut server, "IAMAT kiwi +1+1 7", 1), (true, 1));
-        assert_eq!(report(&mut server, "IAMAT fig +1+1 7", 5), (false, 0));
-        assert_eq!(report(&mut server, "WHATSAT kiwi 5 5", 5), (false, 0));
-        assert_eq!(server.store().len(), 1);
     }
 }

@@ -179,9 +179,6 @@ impl Server {
             Input::Connected { peer, conn } => self.connected(peer, conn, out),
             Input::DialFailed { peer } => self.dial_failed(peer, out),
             Input::Lines { conn, lines } => self.lines(now, conn, lines, out),
-            Input::Report { conn, line, newcomers_max, is_taken } => {
-                *is_taken = self.report(now, conn, (line, newcomers_max), out);
-            }
             Input::Ended { conn } => self.ended(now, conn, out),
             Input::Closed { conn } => self.closed(now, conn, out),
             Input::Taken { conn, bytes } => self.taken(conn, bytes),
@@ -255,8 +252,12 @@ impl Server {
 
     fn lines(&mut self, now: Now, conn: ConnId, lines: &mut Lines<'_>, out: &mut Outputs) {
         match conn.kind() {
-            ConnKind::Client => {
-                self.admit_newcomers(lines.newcomers_max());
+            // One that speaks HTTP says it by lines here; its driver keeps the answers to itself.
+            ConnKind::Client | ConnKind::Web => {
+                let newcomers =
+                    if self.refuses_reports() { None } else { Some(lines.newcomers_max()) };
+                self.newcomers_until =
+                    newcomers.map_or(0, |newcomers| self.store.len().saturating_add(newcomers));
                 // Reports borrow it while the store changes.
                 let mut opening = std::mem::take(&mut self.opening);
                 self.client_lines(now, conn, lines, &mut opening, out);
@@ -265,8 +266,8 @@ impl Server {
             ConnKind::Peer => self.peer_lines(now, conn, lines, out),
             // A course server may answer what we sent it; there is nothing to learn from it.
             ConnKind::Course => while lines.take().is_some() {},
-            ConnKind::Admin | ConnKind::Operator | ConnKind::Web => {
-                unreachable!("the reactor answers them itself")
+            ConnKind::Admin | ConnKind::Operator => {
+                unreachable!("the reactor answers the operator itself")
             }
         }
     }

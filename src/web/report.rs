@@ -18,10 +18,10 @@ impl Fix {
     /// Longest name of a client that may come by HTTP, in bytes.
     pub const CLIENT_BYTES_MAX: usize = 128;
 
-    /// The IAMAT that says it, without its end.
+    /// The IAMAT that says it.
     pub fn line(&self) -> String {
         let Fix { client, position, stamp } = self;
-        format!("IAMAT {client} {position} {stamp}")
+        format!("IAMAT {client} {position} {stamp}\n")
     }
 }
 

@@ -66,16 +66,6 @@ pub enum Spelled<'a> {
 }
 
 impl Iamat<'_> {
-    /// Where the client is, as it is spelled.
-    pub fn position(&self) -> &[u8] {
-        match self.spelled {
-            Spelled::InOnePiece(operands) => {
-                operands.split(|&byte| byte == b' ').nth(1).expect("there are three")
-            }
-            Spelled::Apart { position, .. } => position,
-        }
-    }
-
     /// The operands as an AT line has them at its end.
     #[inline]
     pub fn write_operands(&self, out: &mut Vec<u8>) {

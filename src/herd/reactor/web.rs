@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use super::Reactor;
 use super::http::Port;
-use herd_core::border::Input;
+use herd_core::border::{Input, Output};
 use herd_core::clock::PosixTime;
 use herd_core::driver::Driver;
 use herd_core::names::ConnId;
-use herd_core::wire::line::Lines;
+use herd_core::wire::Report;
+use herd_core::wire::line::{LineLimits, Lines};
 use herd_web::http::{Answer, Limits, Method, Request};
 use herd_web::{Fix, Hints, read_body, seen, unescape};
 
@@ -99,15 +100,42 @@ impl Reactor {
 
     /// Says whether there was room for it.
     fn take_fix(&mut self, conn: ConnId, fix: &Fix) -> bool {
-        let line = fix.line();
-        let (known, mut is_taken) = (self.server.store().len(), false);
-        let newcomers_max = self.newcomers_max(conn);
-        let line = line.as_bytes();
-        self.tell(Input::Report { conn, line, newcomers_max, is_taken: &mut is_taken });
+        // A phone that hears nothing sends the same again, which is no news: it would be flooded.
+        let held = self.server.look_up(fix.client.as_bytes(), self.now);
+        let is_same = |held: Report<'_>| {
+            held.stamp == fix.stamp && *held.position == *fix.position.as_bytes()
+        };
+        if held.is_some_and(is_same) {
+            return true;
+        }
+        let (line, known) = (fix.line(), self.server.store().len());
+        let lines = Lines::new(line.as_bytes(), LineLimits::equal(line.len()));
+        let mut lines = lines.introducing(self.newcomers_max(conn));
+        self.server.handle(self.now, Input::Lines { conn, lines: &mut lines }, &mut self.out);
+        self.lay_news();
+        let is_taken = self.take_answer(conn);
+        self.carry_out();
+        self.tell_deferred();
         let known_now = self.server.store().len();
         if known_now > known {
             self.charge_newcomers(conn, known_now - known);
         }
+        is_taken
+    }
+
+    /// The core's answer to a line is not for the far end, which speaks another language. Says
+    /// whether the line was a report that was taken.
+    fn take_answer(&mut self, conn: ConnId) -> bool {
+        let (list, text) = (&mut self.out.list, &self.out.text);
+        let mut is_taken = false;
+        list.retain(|output| match output {
+            Output::Send { conn: to, text: range } if *to == conn => {
+                is_taken |= text[range.clone()].starts_with(b"AT ");
+                false
+            }
+            Output::Close { conn: to } => *to != conn,
+            _ => true,
+        });
         is_taken
     }
 
