@@ -54,9 +54,9 @@ impl Clocks {
         Now { monotonic: Duration::from_nanos(self.last as u64), posix: time_of_day() }
     }
 
-    /// How long ago `read` was.
-    pub fn since_read(&self) -> Duration {
-        since(self.born + self.paused + self.last)
+    /// How long ago `read` was, in nanoseconds.
+    pub fn nanos_since_read(&self) -> u64 {
+        (monotonic_nanos() - self.born - self.paused - self.last).max(0) as u64
     }
 
     /// What the loop's monotonic clock shows at this moment.

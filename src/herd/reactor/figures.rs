@@ -41,15 +41,12 @@ pub struct Counts {
     pub closed: [[u64; REASONS]; DOORS],
     /// The system had no descriptor to give.
     pub accept_failures: u64,
-    /// Links that were up and are over, by their peer.
-    pub link_losses: Vec<u64>,
+    /// By the peer that they are about.
+    pub peers: Vec<PeerCounts>,
     /// Reports that came by HTTP: those that had to be refused, and those that were taken.
     pub web_reports: [u64; 2],
     /// What came by HTTP and is no report, by its reason.
     pub web_unusable: [u64; Unusable::ALL.len()],
-    /// Links that came up, and dials that failed, by their peer.
-    pub link_ups: Vec<u64>,
-    pub dial_failures: Vec<u64>,
     /// Questions that were answered with places from memory or a service, or with what was kept,
     /// that were refused, and that a service could not answer.
     pub questions: [u64; QUESTIONS.len()],
@@ -73,6 +70,17 @@ const QUESTIONS: [&str; 4] = ["ok", "kept", "limited", "failed"];
 /// Milliseconds up to which calls are counted apart.
 const CALL_BOUNDS: [u64; 8] = [10, 50, 100, 250, 500, 1_000, 2_500, 5_000];
 
+/// What the loop counts of a peer.
+#[derive(Clone, Copy, Default)]
+pub struct PeerCounts {
+    /// Links that came up.
+    pub link_ups: u64,
+    /// Those of them that are over.
+    pub link_losses: u64,
+    /// Dials that came to nothing.
+    pub dial_failures: u64,
+}
+
 impl Counts {
     pub fn of(peers: usize) -> Counts {
         Counts {
@@ -81,11 +89,9 @@ impl Counts {
             sent: [0; DOORS],
             closed: [[0; REASONS]; DOORS],
             accept_failures: 0,
-            link_losses: vec![0; peers],
+            peers: vec![PeerCounts::default(); peers],
             web_reports: [0; 2],
             web_unusable: [0; Unusable::ALL.len()],
-            link_ups: vec![0; peers],
-            dial_failures: vec![0; peers],
             questions: [0; QUESTIONS.len()],
             calls: [0; CALL_BOUNDS.len() + 1],
             call_nanos: 0,
@@ -164,26 +170,26 @@ impl Reactor {
 
     fn measure_connections(&self, metrics: &mut Metrics) {
         let by_door = |figure: &dyn Fn(usize) -> Figure| {
-            Vec::from_iter((0..DOORS).map(|door| (label("door", door_name(door)), figure(door))))
+            let doors = (0..DOORS).filter(|door| self.has_door(*door));
+            Vec::from_iter(doors.map(|door| (label("door", door_name(door)), figure(door))))
         };
         let open = by_door(&|door| gauge(self.alive(door)));
         metrics.many("herd_connections", "Connections that are open.", open);
         let left_by = |others| self.shares.clients.saturating_sub(others);
-        let is_tls = self.wrapping.terms.is_some();
-        let tls_limit = if is_tls { left_by(self.alive(ConnKind::Client as usize)) } else { 0 };
         let limits = [
             (ConnKind::Client as usize, left_by(self.wrapping.alive)),
-            (TLS, tls_limit),
+            (TLS, left_by(self.alive(ConnKind::Client as usize))),
             (ConnKind::Admin as usize, self.shares.admins),
             (ConnKind::Operator as usize, self.shares.operators),
             (ConnKind::Web as usize, self.shares.web),
         ];
+        let limits = limits.into_iter().filter(|(door, _)| self.has_door(*door));
         let limits = limits.map(|(door, most)| (label("door", door_name(door)), gauge(most)));
         let help = "Connections that there may be; clients by TLS and others share one limit.";
         metrics.many("herd_connections_limit", help, limits);
         let opened = by_door(&|door| count(self.admitted(door)));
         metrics.many("herd_connections_opened", "Connections since the start.", opened);
-        let closed = (0..DOORS).flat_map(|door| {
+        let closed = (0..DOORS).filter(|door| self.has_door(*door)).flat_map(|door| {
             let kind = ConnKind::ALL.get(door).copied().unwrap_or(ConnKind::Client);
             let reasons = CloseReason::ALL.into_iter().filter(move |reason| can_end(kind, *reason));
             reasons.map(move |reason| {
@@ -203,6 +209,16 @@ impl Reactor {
         metrics.many("herd_received_bytes", "Bytes that were read.", received);
         let sent = by_door(&|door| count(self.counts.sent[door]));
         metrics.many("herd_sent_bytes", "Bytes that were written.", sent);
+    }
+
+    /// Whether a door may be used. That is so until the process ends, so series do not come and go.
+    fn has_door(&self, door: usize) -> bool {
+        match ConnKind::ALL.get(door) {
+            None => self.wrapping.terms.is_some(),
+            Some(ConnKind::Web) => self.config.web.is_some(),
+            Some(ConnKind::Operator) => self.config.operators.is_some(),
+            Some(_) => true,
+        }
     }
 
     /// Where a connection has come in; it may have ended in this turn.
@@ -228,20 +244,19 @@ impl Reactor {
         }
     }
 
+    /// Nothing, unless clients may come by TLS.
     fn measure_handshakes(&self, metrics: &mut Metrics) {
         let wrapping = &self.wrapping;
+        let Some(terms) = &wrapping.terms else { return };
         let ended = Outcome::ALL.map(|outcome| {
             (label("outcome", outcome.name()), count(wrapping.handshakes.ended[outcome as usize]))
         });
         metrics.many("herd_tls_handshakes", "Handshakes that are over.", ended);
         let pending = gauge(wrapping.handshakes.pending);
         metrics.one("herd_tls_handshakes_pending", "Handshakes under way.", pending);
-        // One that is 0 would have expired.
-        if let Some(terms) = &wrapping.terms {
-            let help = "When the certificate for clients expires.";
-            let expires = Gauge(terms.expires as f64);
-            metrics.one("herd_tls_certificate_expiry_timestamp_seconds", help, expires);
-        }
+        let help = "When the certificate for clients expires.";
+        let expires = Gauge(terms.expires as f64);
+        metrics.one("herd_tls_certificate_expiry_timestamp_seconds", help, expires);
     }
 
     fn measure_commands(&self, metrics: &mut Metrics) {
@@ -341,13 +356,13 @@ impl Reactor {
             yes(matches!(views[at].2.state, LinkState::Up | LinkState::Plain))
         });
         many("herd_peer_link_losses", "Links that were up and are over.", &|at| {
-            count(self.counts.link_losses[views[at].1])
+            count(self.counts.peers[views[at].1].link_losses)
         });
         many("herd_peer_links", "Links that came up.", &|at| {
-            count(self.counts.link_ups[views[at].1])
+            count(self.counts.peers[views[at].1].link_ups)
         });
         many("herd_peer_dial_failures", "Dials that came to nothing.", &|at| {
-            count(self.counts.dial_failures[views[at].1])
+            count(self.counts.peers[views[at].1].dial_failures)
         });
         many("herd_peer_owed_bytes", "Sent to it, and not taken.", &|at| gauge(views[at].2.owed));
         let help = "It has not been told all that it misses.";

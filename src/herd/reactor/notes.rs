@@ -18,10 +18,10 @@ fn spoken(seconds: u64) -> String {
 impl Reactor {
     pub(super) fn log_note(&mut self, note: Note) {
         if let Note::PeerDown { peer, .. } = note {
-            self.counts.link_losses[usize::from(peer.0)] += 1;
+            self.counts.peers[usize::from(peer.0)].link_losses += 1;
         }
         if let Note::PeerUp { peer, .. } = note {
-            self.counts.link_ups[usize::from(peer.0)] += 1;
+            self.counts.peers[usize::from(peer.0)].link_ups += 1;
         }
         let name = |peer: PeerId| &self.config.peers[usize::from(peer.0)].name;
         match note {

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use super::admin::json_line;
 use super::descriptors::Shares;
+use super::figures::PeerCounts;
 use super::questions::Places;
 use super::start::{open_service, peer_settings, settings};
 use super::worker_threads::{CompletionSender, PoolId};
@@ -283,7 +284,7 @@ impl Reactor {
             Some(old) => old.clone_from(new),
             None => {
                 self.config.peers.push(new.clone());
-                self.counts.link_losses.push(0);
+                self.counts.peers.push(PeerCounts::default());
             }
         }
         self.routes.set(peer, new.address.clone());

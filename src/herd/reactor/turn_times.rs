@@ -56,10 +56,10 @@ impl Reactor {
     /// A turn is over, in which so many sockets were ready.
     #[inline]
     pub(super) fn time_turn(&mut self, ready: usize) {
-        let busy = self.clocks.since_read();
-        self.turn_times.add(busy.as_nanos() as u64);
-        if self.config.limits.slow_turn.is_some_and(|slow| busy > slow) {
-            self.note_slow_turn(busy, ready);
+        let busy = self.clocks.nanos_since_read();
+        self.turn_times.add(busy);
+        if self.config.limits.slow_turn.is_some_and(|slow| u128::from(busy) > slow.as_nanos()) {
+            self.note_slow_turn(Duration::from_nanos(busy), ready);
         }
     }
 

@@ -147,8 +147,7 @@ mod tests {
     fn all(conn: ConnId) -> Vec<Event<'static>> {
         const ERROR: &str = "no \"room\"";
         let (peer, error) = ("Bona", ERROR);
-        let address = "127.0.0.1:1".parse().unwrap();
-        let time = Duration::from_secs(1);
+        let (address, time) = ("127.0.0.1:1".parse().unwrap(), Duration::from_secs(1));
         vec![
             Event::Listening {
                 name: "Hill",
