@@ -16,8 +16,8 @@ use super::wire::line::{Line, Lines, Mark};
 use super::wire::opening::Opening;
 use super::wire::{self, Command, Iamat};
 
-/// Lines of a client that are looked up together. More would not fit into the processor's queue of
-/// loads that wait for memory.
+/// Lines of a client that are looked up together. More cache misses than these cannot be under way
+/// at a time (the processor's line-fill buffers).
 const LINES_AHEAD: usize = 16;
 
 /// A line that was taken and parsed, and is not yet handled.
@@ -71,7 +71,7 @@ impl Server {
     }
 
     /// Takes as many lines as can be looked up together. Says whether there may be more. Not
-    /// inlined, for its numbers would push those of its caller out of registers.
+    /// inlined, because of register pressure in its caller.
     #[inline(never)]
     fn look_ahead<'a>(
         &self,

@@ -100,7 +100,8 @@ impl PosixTime {
         text.get(fraction + Self::FRACTION_DIGITS..).unwrap_or_default()
     }
 
-    /// Ten digits, a point and nine digits, as nearly all times are. `None` says nothing.
+    /// Ten digits, a point and nine digits, as nearly all times are. `None`: not recognised, so it
+    /// has to be parsed.
     #[inline(always)]
     pub(super) fn parse_usual(text: &[u8; Self::USUAL_BYTES]) -> Option<PosixTime> {
         let (ten, nine) = (text.first_chunk()?, text.last_chunk()?);

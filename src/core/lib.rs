@@ -128,7 +128,7 @@ pub struct Server {
     heard: Heard,
     /// Of the report that was made last.
     opening: Opening,
-    /// The size of the store at which clients become known no more by the lines at hand.
+    /// The size of the store from which on the lines at hand may introduce no new client.
     newcomers_until: usize,
     /// When the store last changed.
     news_at: Duration,

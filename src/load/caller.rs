@@ -13,7 +13,7 @@ use mio::net::TcpStream;
 use super::chatter::Chatter;
 use super::tally::Tally;
 
-/// Requests with consecutive numbers that have the same age.
+/// A run of requests that were sent at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Asked {
     pub first: u64,

@@ -33,7 +33,8 @@ pub enum Keep {
 pub struct Sizes {
     /// A segment that has become so long is left for the next.
     pub segment_bytes: u64,
-    /// How many times as long as what it says a journal may become, before two segments more.
+    /// Space amplification: a journal may grow to this multiple of what it says, and by two
+    /// segments more.
     pub room: u64,
     /// Bytes that may wait to be written. Half of them are for reports of clients alone.
     pub tray_bytes: u64,

@@ -23,7 +23,7 @@ use crate::store::{Key, Verdict};
 use crate::wire::Report;
 
 /// A report whose AT line stands in the text of the outputs, as it is kept and as peers get it.
-/// Given by value: where it is known, only what is rarely called has it written down.
+/// Passed by value, so that it stays in registers; only cold callees spill it to memory.
 #[derive(Clone, Copy)]
 pub(crate) struct ReportLine<'a> {
     pub client: &'a [u8],
@@ -65,8 +65,8 @@ impl<'a> ReportLine<'a> {
 }
 
 impl Server {
-    /// Keeps a report if it is news, and then floods it. Its line stays where it is. Inlined, as
-    /// what it is given would else be written down to be read again.
+    /// Stores a report if it is news, and then floods it. Its line stays where it is. Inlined, or
+    /// its arguments would be spilled to memory and loaded again.
     #[inline(always)]
     pub(crate) fn accept_report(
         &mut self,
@@ -86,7 +86,8 @@ impl Server {
     }
 
     /// Hears a report that is a copy of what was told at this place, and gives its length, without
-    /// its newline. `None` says nothing. Where reports expire, each has to be read.
+    /// its newline. `None`: not recognised, so it has to be parsed. Where reports expire, each has
+    /// to be.
     #[inline(always)]
     pub(crate) fn hear_copy(&mut self, place: u64, text: &[u8]) -> Option<usize> {
         let key = self.heard.at(place)?;

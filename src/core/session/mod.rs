@@ -97,8 +97,8 @@ pub enum Reading {
 
 /// What must be remembered of a connection between two turns.
 ///
-/// The kernel tells news, not state: a socket that was readable and has not been read empty will
-/// not be reported again. `readable` is that memory.
+/// Readiness is edge-triggered: a socket that was readable and has not been read empty will not be
+/// reported again. `readable` is that memory.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Flags {
     /// The socket may have bytes that were not read.

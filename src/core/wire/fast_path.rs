@@ -19,7 +19,7 @@ const WORD: &[u8] = b"IAMAT ";
 const LOOKED_AT: usize = 24;
 
 /// An IAMAT at the front of these bytes, as a line without its terminator, and how many bytes it
-/// is with it. `None` says nothing.
+/// is with it. `None`: not recognised, so the line has to be parsed.
 ///
 /// Inlined where the lines of a batch are taken, or each would be copied on its way there.
 #[inline(always)]
@@ -43,7 +43,8 @@ pub fn iamat(bytes: &[u8]) -> Option<(&[u8], Iamat<'_>, usize)> {
 
 /// The report of an AT line, given without its terminator, as servers spell it: single spaces
 /// between the fields, a skew with nine decimals, a usual time. What stands behind the first word
-/// is then what `Report::write_fields` would write. `None` says nothing.
+/// is then what `Report::write_fields` would write. `None`: not recognised, so the line has to be
+/// parsed.
 pub fn at(line: &[u8]) -> Option<Report<'_>> {
     let (report, behind) = at_front(line)?;
     behind.is_empty().then_some(report)

@@ -17,8 +17,11 @@ use herd_core::journal::keeper::Keep;
 /// flags go over them.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// Without a key, peers may be beyond this machine.
     pub open: bool,
+    /// Operators may.
     pub operators_open: bool,
+    /// So may those who report and ask by HTTP.
     pub web_open: bool,
     /// What peers must know. `None`: they are believed by their names.
     pub key_file: Option<PathBuf>,
@@ -39,7 +42,8 @@ pub struct Journal {
     pub keep: Option<Keep>,
     /// Holds a directory for each server.
     pub dir: PathBuf,
-    /// How many times as long as what it says a journal may become.
+    /// Space amplification: a journal may grow to this multiple of what it says, and by two
+    /// segments more.
     pub room: usize,
     /// What becomes of reports while the disk takes nothing.
     pub when_broken: WhenBroken,
@@ -103,7 +107,7 @@ impl Settings {
         settings
     }
 
-    /// Puts what has no other place below `home`.
+    /// Resolves relative directories against `home`.
     pub fn live_in(&mut self, home: &Path) {
         for dir in [&mut self.log.dir, &mut self.run_dir, &mut self.journal.dir] {
             if *dir != Path::new("-") {
@@ -132,7 +136,7 @@ impl Settings {
         self.key_file.as_deref().map_or(Ok(Vec::new()), HerdKey::read_all)
     }
 
-    /// Sets what a declaration says, which is right: tests read all of them.
+    /// Panics if a default that is built in is invalid; tests parse all of them.
     fn must_set(&mut self, knob: &Knob, value: &str) {
         if !knob.is_optional() {
             let set = knob.set(self, OsStr::new(value));

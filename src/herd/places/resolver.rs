@@ -1,9 +1,9 @@
-//! Remembers where a service lives.
+//! A caching DNS resolver for ureq.
 //!
-//! It replaces a part of ureq: with any timeout set, ureq's own resolver starts a thread for every
-//! call, even for an address written in digits, and those threads pile up behind a name server that
-//! does not answer. This one asks the name server only when its own answer has expired. It makes no
-//! choice among the addresses; the connector tries them in order.
+//! It replaces ureq's own, which starts a thread for every call if any timeout is set, even for an
+//! address written in digits; those threads pile up behind a name server that does not answer. This
+//! one asks the name server only when its own answer has expired. It makes no choice among the
+//! addresses; the connector tries them in order.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};

@@ -176,7 +176,7 @@ pub struct Reactor {
     dumps: Vec<admin::Dump>,
     /// Connections of operators, in the order in which they came, and some that have ended.
     operators: Vec<ConnId>,
-    /// If answers wait until what they rest on is kept.
+    /// The journal, if there is one: answers wait until what they rest on is kept.
     keeping: Option<Box<Keeping>>,
     /// Is told of each phase of the end.
     when_stopping: Option<Box<dyn FnMut(DrainPhase)>>,
@@ -203,7 +203,7 @@ enum Due {
     DrainOver,
     /// A level of the log may have been lent for long enough.
     LogLevel,
-    /// Whoever watches the process is to hear that the loop turns.
+    /// The service manager's watchdog is to hear that the loop turns.
     Pulse {
         every: Duration,
         tell: fn(),
@@ -315,8 +315,8 @@ impl Reactor {
     }
 
     /// How long the loop may sleep: not at all while there is work left, else until the next timer
-    /// or scan, else for ever. It is counted from the turn's clock, and so a turn too long at most:
-    /// another look at the clock would cost each turn more than that is worth.
+    /// or scan, else for ever. It is counted from the turn's clock, so it may oversleep by one turn
+    /// at most: another look at the clock would cost each turn more than that is worth.
     ///
     /// asyncio: BaseEventLoop._run_once, "Compute the desired timeout".
     fn timeout(&self) -> Option<Duration> {

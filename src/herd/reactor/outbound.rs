@@ -168,9 +168,10 @@ impl Reactor {
         }
     }
 
-    /// News beyond the bound of a peer's outbox would go by whole leaves, and later, though the
-    /// peer has taken all that came before. What the core sends in response is no reason to call it
-    /// again: a peer that catches up and reads fast would get the whole store in one turn.
+    /// After a flush within a turn, the core is told at once that the outbox is empty: else it
+    /// would take the peer for slow, and send what comes next later, by whole leaves of the digest.
+    /// What the core sends in response does not lead here again: a peer that catches up and reads
+    /// fast would get the whole store in one turn.
     fn tell_if_drained_early(&mut self, conn: ConnId) {
         if !self.is_catching_up {
             self.tell_if_drained(conn);
