@@ -192,7 +192,8 @@ fn start(dir: &Path, report: &Path, doors: Doors, peers: &[&str]) -> io::Result<
         .args(["--tool=callgrind", "--quiet"])
         .arg(report_flag)
         .arg(env!("CARGO_BIN_EXE_herd"))
-        // Its port would be 300 above that of clients, which may be another program's.
+        // They would be 200 and 300 above that of clients, which may be other programs'.
+        .env("HERD_WEB", "off")
         .env("HERD_OPERATORS", "off")
         .args(["serve", "Alone", "--log-level", "off", "--places", "file"])
         .arg("--places-file")

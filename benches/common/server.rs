@@ -33,7 +33,8 @@ impl Server {
         let config = dir.path().join("herd.toml");
         fs::write(&config, herd_toml(clients, peers) + sections).expect("a file in it");
         let child = Command::new(env!("CARGO_BIN_EXE_herd"))
-            // Its port would be 300 above that of clients, which may be another program's.
+            // They would be 200 and 300 above that of clients, which may be other programs'.
+            .env("HERD_WEB", "off")
             .env("HERD_OPERATORS", "off")
             .args(["serve", "Hub", "--log-level", "off", "--config"])
             .arg(&config)
