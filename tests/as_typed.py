@@ -67,7 +67,7 @@ ELSEWHERE = {
     r"herd mutants": "step cargo run --locked --release -- mutants",
 }
 # What a machine may lack, wherever it is typed.
-TOOLS = ["nc", "python3"]
+TOOLS = ["curl", "nc", "python3"]
 # What a reader has and a test does not, and how to make it.
 FILES = {"region.osm.pbf": """osmium cat -f pbf -o region.osm.pbf -F osm - <<'END'
 <osm version="0.6">
@@ -353,7 +353,7 @@ def slugs_of(path):
 
 
 def is_of_herd(words, shell):
-    depth = 2 if words[0] in ("places", "trace") and len(words) > 1 else 1
+    depth = 2 if words[0] in ("places", "print", "trace") and len(words) > 1 else 1
     code, help_text = shell.type(f"target/release/herd {' '.join(words[:depth])} --help")
     flags = [word for word in words if re.fullmatch(r"--[a-z-]+", word)]
     experiments = shell.type("target/release/herd lab --list")[1]
