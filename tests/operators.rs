@@ -324,7 +324,7 @@ fn a_server_is_ready_when_it_has_caught_up() {
 }
 
 /// Goal: what alerts and the dashboard ask for is there, and a server of five has not more series
-/// than a scraper likes, whoever comes.
+/// than a scraper likes, whatever clients do.
 #[test]
 fn alerts_and_dashboard_ask_for_what_is_there() {
     let names = ["Hill", "Bona", "Clark", "Jaquez", "Bailey"];

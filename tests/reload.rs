@@ -112,8 +112,9 @@ fn what_wants_a_restart_is_named() {
     check(&herd, "Hill", 78, "Hill goes on as before: herd.toml cannot be read");
 }
 
-/// Goal: the herd's key is changed twice by reloads alone. No link is lost, whoever is reloaded
-/// first, new links use the newest key, and who has the first key alone is not believed any more.
+/// Goal: the herd's key is changed twice by reloads alone. No link is lost, in whatever order
+/// they are reloaded, new links use the newest key, and who has the first key alone is not believed
+/// any more.
 #[test]
 fn keys_are_rotated_without_a_restart() {
     let mut herd = Herd::of_file(&NAMES, &RING, SECTIONS);

@@ -45,8 +45,8 @@ fn carry_lines(pair: &mut Pair, from: usize, mut each: impl FnMut(&mut Pair, &[u
     }
 }
 
-/// Goal: whoever holds less, the other, or nothing, each end hears that it has all exactly when it
-/// has, and not a line before. PROTOCOL 10.11, 10.12, 10.13.
+/// Goal: whether an end holds less, the other, or nothing, each end hears that it has all exactly
+/// when it has, and not a line before. PROTOCOL 10.11, 10.12, 10.13.
 #[test]
 fn an_end_is_even_when_the_last_report_has_come() {
     for (ones, others) in [(0..0, 0..300), (0..300, 0..0), (0..310, 5..315), (0..300, 0..300)] {

@@ -185,8 +185,8 @@ mod tests {
         assert!(made.success() && open_to_append(&pipe, MODE).is_err());
     }
 
-    /// Goal: a file grows to its bound and is moved away between two batches, whoever else moves or
-    /// cuts it; and what cannot be moved goes on.
+    /// Goal: a file grows to its bound and is moved away between two batches, though others move or
+    /// cut it, too; and what cannot be moved goes on.
     #[test]
     fn a_file_that_is_too_long_is_moved_away() {
         let dir = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
 //! Before the drain, where an operator wants it: clients are let go of one after the other, so that
-//! whoever sends them here can notice first, and whoever takes them in is not overrun.
+//! a load balancer can notice first, and the servers that take them in are not overrun.
 //!
 //! ```text
 //!   TERM, USR2, `herd drain` ──▶ told ───────────────▶ closed ──▶ leaving ──────▶ draining ──▶ …

@@ -42,7 +42,7 @@ impl Reactor {
     fn answer_path(&mut self, _conn: ConnId, request: &Request<'_>) -> Answer {
         self.look_whether_caught_up();
         match request.path {
-            // Whoever is answered knows that the loop turns.
+            // Any answer shows that the loop turns.
             "/livez" => Answer::text(200, "ok\n".to_owned()),
             "/readyz" => verdict(request, &self.conditions(true)),
             "/startupz" => verdict(request, &self.conditions(false)),

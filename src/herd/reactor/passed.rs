@@ -7,8 +7,8 @@
 //! if it were kept.
 //!
 //! A listener that is closed here lives on there. So it is never shut down, and the queue must be
-//! told that it is not ours any more: epoll watches the socket behind a descriptor, whoever else
-//! holds it.
+//! told that it is not ours any more: epoll watches the socket behind a descriptor, even if
+//! another process holds it, too.
 
 use std::env;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};

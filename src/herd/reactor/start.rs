@@ -332,7 +332,7 @@ fn listen(address: SocketAddr, whose: &'static str) -> Result<TcpListener, Start
     Ok(listener)
 }
 
-/// Serves a listener that was passed. Its backlog is the affair of whoever has opened it.
+/// Serves a listener that was passed. Its backlog was set by the process that opened it.
 fn take_over(
     listener: std::net::TcpListener,
     address: SocketAddr,

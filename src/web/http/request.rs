@@ -18,9 +18,10 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Bytes of the longest request. Chunks of a byte each take six.
+    /// Bytes of the longest request. The heads of chunks may take as much as what they carry:
+    /// senders cut by the kilobyte, and what a connection may make us keep must be bounded.
     pub fn request_bytes_max(self) -> usize {
-        self.head_bytes_max + 6 * self.body_bytes_max
+        self.head_bytes_max + 2 * self.body_bytes_max
     }
 }
 
@@ -211,7 +212,7 @@ fn understand<'a>(head: &httparse::Request<'_, 'a>, limits: Limits) -> Result<He
         let is = |name: &str| header.name.eq_ignore_ascii_case(name);
         let value = || std::str::from_utf8(header.value).map_err(|_| Refusal::Malformed);
         if let Some(field) = headers.field(header.name) {
-            // Whoever stands between us and the sender may have read the other one.
+            // A proxy between us and the sender may have read the other one.
             if field.replace(value()?.trim()).is_some() {
                 return Err(Refusal::Malformed);
             }

@@ -35,7 +35,7 @@ pub struct Target {
 pub enum Place {
     /// The run directory, and where that has no such server, as the herd says.
     Named(RunDir, Option<Box<Member>>),
-    /// A port for operators, whoever answers there.
+    /// A port for operators; any server may answer there.
     Port(Address),
 }
 
