@@ -1,6 +1,8 @@
 //! What a body says: where clients were, what of it is of no use and why, and how the app that sent
 //! it wants to be answered.
 
+use std::collections::HashMap;
+
 use herd_core::clock::PosixTime;
 
 /// Where a client was, in the words of the wire: what an IAMAT says.
@@ -116,9 +118,12 @@ impl Reading {
     /// Keeps the newest fix of each client, in the order of their first: a phone that was out of
     /// reach for a day sends a thousand at once, and the herd wants to know where it is.
     pub fn keep_newest(&mut self) {
-        let mut fixes = std::mem::take(&mut self.fixes);
-        for fix in fixes.drain(..) {
-            match self.fixes.iter_mut().find(|kept| kept.client == fix.client) {
+        let fixes = std::mem::take(&mut self.fixes);
+        let mut places = HashMap::new();
+        for fix in fixes {
+            let next = self.fixes.len();
+            let place = *places.entry(fix.client.clone()).or_insert(next);
+            match self.fixes.get_mut(place) {
                 Some(kept) if kept.stamp <= fix.stamp => *kept = fix,
                 Some(_) => {}
                 None => self.fixes.push(fix),

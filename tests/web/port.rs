@@ -112,6 +112,21 @@ fn a_batch_is_its_newest() {
     assert!(metrics.contains("herd_web_reports_total{verdict=\"taken\"} 1\n"), "{metrics}");
 }
 
+/// Goal: one request cannot make a turn long: it reports so many clients and no more.
+#[test]
+fn one_request_reports_a_bounded_number_of_clients() {
+    let herd = Herd::of_one("", PLACELESS);
+    let mut gateway = connect(&herd, "Hill");
+    let batch = |count: usize| {
+        let report = |id: usize| format!(r#"{{"id":"c{id}","lat":60.1699,"lon":24.9384}}"#);
+        format!("[{}]", Vec::from_iter((0..count).map(report)).join(","))
+    };
+    check(&gateway.ask(&post("/", &batch(1_001))), 413, "at most 1000 clients");
+    assert_eq!(herd.status("Hill").clients_known, 0);
+    check(&gateway.ask(&post("/", &batch(1_000))), 200, "\"taken\":1000");
+    assert_eq!(herd.status("Hill").clients_known, 1_000);
+}
+
 /// Goal: a web page of somebody else can neither report a client nor see one.
 #[test]
 fn pages_of_others_are_refused() {

@@ -23,6 +23,8 @@ pub(super) const LIMITS: Limits = Limits { head_bytes_max: 16 * 1024, body_bytes
 const AHEAD_MAX: Duration = Duration::from_secs(300);
 /// Clients that one request may ask for.
 const CLIENTS_MAX: usize = 100;
+/// Clients that one request may report: all of them are flooded within a turn.
+const REPORTED_MAX: usize = 1_000;
 /// After so many seconds, a report may find room.
 const RETRY_AFTER_S: &str = "30";
 
@@ -85,6 +87,10 @@ impl Reactor {
             *count += u64::from(of_this);
         }
         reading.keep_newest();
+        if reading.fixes.len() > REPORTED_MAX {
+            let why = format!("report at most {REPORTED_MAX} clients at a time\n");
+            return Answer::text(413, why);
+        }
         let mut all_taken = true;
         for fix in &reading.fixes {
             let is_taken = self.take_fix(conn, fix);
