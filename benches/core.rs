@@ -12,7 +12,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use herd_core::border::{Input, Output, Outputs};
 use herd_core::clock::{Now, PosixTime};
 use herd_core::names::{ConnId, ConnKind};
-use herd_core::wire::line::{LineLimits, Lines};
+use herd_core::wire::line_buffer::{LineLimits, Lines};
 use herd_core::{Limits, PeerSettings, Server, Settings};
 
 const CLIENTS: u64 = 100_000;
@@ -25,7 +25,7 @@ const LIMITS: LineLimits = LineLimits { line_bytes_max: 8 << 10, endless_bytes_m
 struct Mind {
     server: Server,
     out: Outputs,
-    drained: Vec<ConnId>,
+    flushed: Vec<ConnId>,
 }
 
 impl Mind {
@@ -36,7 +36,7 @@ impl Mind {
             plain: None,
         };
         let server = Server::new(settings((0..count).map(peer).collect()));
-        let mut mind = Mind { server, out: Outputs::default(), drained: Vec::new() };
+        let mut mind = Mind { server, out: Outputs::default(), flushed: Vec::new() };
         for n in 0..count {
             let conn = ConnId::new(ConnKind::Peer, n as u64, n);
             mind.tell(Input::Accepted { conn });
@@ -54,13 +54,13 @@ impl Mind {
         let now = Now { monotonic: Duration::from_secs(1), posix };
         self.server.handle(now, input, &mut self.out);
         for output in &self.out.list {
-            if let Output::TellDrained { conn } = output {
-                self.drained.push(*conn);
+            if let Output::TellFlushed { conn } = output {
+                self.flushed.push(*conn);
             }
         }
         self.out.clear();
-        while let Some(conn) = self.drained.pop() {
-            self.server.handle(now, Input::Drained { conn }, &mut self.out);
+        while let Some(conn) = self.flushed.pop() {
+            self.server.handle(now, Input::Flushed { conn }, &mut self.out);
             self.out.clear();
         }
     }

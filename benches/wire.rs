@@ -8,7 +8,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use herd_core::clock::{PosixTime, Skew};
 use herd_core::wire::Command;
 use herd_core::wire::fast_path;
-use herd_core::wire::line::{LineLimits, Lines};
+use herd_core::wire::line_buffer::{LineLimits, Lines};
 use herd_core::wire::opening::Opening;
 use herd_core::wire::peer_command::{Greeting, PeerLine};
 

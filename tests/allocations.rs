@@ -9,7 +9,7 @@ use std::time::Duration;
 use herd_core::border::{Input, Output, Outputs};
 use herd_core::clock::{Now, PosixTime};
 use herd_core::names::{ConnId, ConnKind};
-use herd_core::wire::line::{LineLimits, Lines};
+use herd_core::wire::line_buffer::{LineLimits, Lines};
 use herd_core::{PeerSettings, Server};
 use herd_sim::host::settings;
 

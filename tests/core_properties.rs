@@ -11,7 +11,7 @@ use herd_core::clock::{Now, PosixTime, Skew};
 use herd_core::names::{ConnId, ConnKind, PeerId};
 use herd_core::store::{HashKeys, Store, Verdict, rank};
 use herd_core::timer_wheel::{TICK, TimerWheel};
-use herd_core::wire::line::{Line, LineBuffer, LineLimits, Lines};
+use herd_core::wire::line_buffer::{Line, LineBuffer, LineLimits, Lines};
 use herd_core::wire::{Command, Report};
 use herd_core::{Frame, PeerSettings, Server};
 use herd_sim::host::{Act, Host, LIMITS, settings};
@@ -441,6 +441,6 @@ fn a_piece_of_the_store_keeps_to_the_bound_of_a_peer() {
         server.handle(now, Input::Lines { conn, lines }, &mut out);
     }
     out.clear();
-    server.handle(now, Input::Drained { conn: peer }, &mut out);
+    server.handle(now, Input::Flushed { conn: peer }, &mut out);
     assert!((4_096..8_192).contains(&out.text.len()), "{} bytes", out.text.len());
 }

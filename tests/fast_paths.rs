@@ -15,7 +15,7 @@ use herd_core::clock::{Now, PosixTime, Skew};
 use herd_core::names::{ConnId, ConnKind};
 use herd_core::store::{HashKeys, Store, Verdict, rank};
 use herd_core::wire::fast_path;
-use herd_core::wire::line::{Line, LineLimits, Lines};
+use herd_core::wire::line_buffer::{Line, LineLimits, Lines};
 use herd_core::wire::opening::Opening;
 use herd_core::wire::{Command, Report, Spelled};
 use herd_core::{PeerSettings, Server, Settings};
@@ -461,7 +461,7 @@ proptest! {
             let mut batch = Lines::new(all.as_bytes(), LIMITS).bounded(lines_max, usize::MAX);
             let found = tell(&mut fast, Input::Lines { conn, lines: &mut batch });
             let taken = batch.outcome().taken;
-            prop_assert!(batch.is_held() || taken == lines_max.min(lines.len()));
+            prop_assert!(batch.is_paused() || taken == lines_max.min(lines.len()));
             let mut expected = Wanted::default();
             for line in &lines[..taken] {
                 let spaced = line.replacen("AT ", "AT  ", 1);

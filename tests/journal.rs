@@ -135,12 +135,12 @@ fn a_full_disk_keeps_answers_waiting() {
     let journal = |herd: &Herd| herd.status("Hill").journal.unwrap();
     let mut sent = Answered::new();
     loop {
-        let JournalStatus { state, laid_bytes, written_bytes, .. } = journal(&herd);
+        let JournalStatus { state, appended_bytes, written_bytes, .. } = journal(&herd);
         if state == JournalState::Refused {
             break;
         }
         // What waits must fit into a file as long as files may become.
-        if laid_bytes == written_bytes {
+        if appended_bytes == written_bytes {
             let time = sent.len() as u64 + 1;
             client.send(format!("IAMAT c{time} +34.1-118.4 {time}\n"));
             sent.insert(format!("c{time}"), time);

@@ -12,7 +12,7 @@ use super::names::{ConnId, PeerId, Ticket};
 use super::peers::table::PeerSettings;
 use super::settings::Settings;
 use super::whatsat::Question;
-use super::wire::line::Lines;
+use super::wire::line_buffer::Lines;
 
 /// Everything that can ever happen to a server.
 ///
@@ -36,8 +36,8 @@ pub enum Input<'a, 'b> {
     Closed { conn: ConnId },
     /// The far end of a peer's connection has taken so many bytes of what was owed.
     Taken { conn: ConnId, bytes: usize },
-    /// Nothing is owed to the connection any more (`Output::TellDrained`).
-    Drained { conn: ConnId },
+    /// Nothing is owed to the connection any more (`Output::TellFlushed`).
+    Flushed { conn: ConnId },
     /// A question was answered, possibly with the reason why it cannot be.
     PlacesArrived { ticket: Ticket, body: &'a [u8] },
     /// A timer fired. It may be about something that is gone.
@@ -75,8 +75,8 @@ pub enum Output {
     AskPlaces { conn: ConnId, ticket: Ticket, question: Question, timeout: Duration },
     /// Lines may be taken again (`Lines::hold`).
     ResumeReading { conn: ConnId },
-    /// Tell `Drained` once nothing is owed to this connection.
-    TellDrained { conn: ConnId },
+    /// Tell `Flushed` once nothing is owed to this connection.
+    TellFlushed { conn: ConnId },
     /// Something an operator wants to know.
     Note(Note),
 }
@@ -244,7 +244,7 @@ impl Outputs {
     }
 
     /// Gives the journal a line, with its newline. Lines that follow each other become one range.
-    pub fn lay(&mut self, line: Range<usize>) {
+    pub fn push_news(&mut self, line: Range<usize>) {
         match self.news.last_mut() {
             Some(before) if before.end == line.start => before.end = line.end,
             _ => self.news.push(line),

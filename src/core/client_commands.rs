@@ -12,7 +12,7 @@ use super::clock::{Now, Skew};
 use super::names::{ConnId, Ticket};
 use super::reports::flood::ReportLine;
 use super::store::{Key, Verdict};
-use super::wire::line::{Line, Lines, Mark};
+use super::wire::line_buffer::{Line, Lines, Mark};
 use super::wire::opening::Opening;
 use super::wire::{self, Command, Iamat};
 
@@ -51,14 +51,14 @@ impl Server {
                 if is_full || out.text.len() > lines.room_bytes() {
                     lines.give_back(line.mark);
                     if is_full {
-                        lines.hold();
+                        lines.pause();
                     }
                     return;
                 }
                 self.counters.lines_in += 1;
                 let answered = self.command(now, conn, line, opening, out);
                 if answered && self.settings.close_after_reply {
-                    lines.hold();
+                    lines.pause();
                     self.ended(now, conn, out);
                     return;
                 }
@@ -186,7 +186,7 @@ impl Server {
         };
         let mut at_line = Vec::with_capacity(held.fields_len() + 4);
         held.write_line(&mut at_line);
-        self.lay_held(ahead.key, client, out);
+        self.journal_held(ahead.key, client, out);
         let ticket = self.waits.open(conn, at_line);
         let timeout = self.settings.answer_timeout;
         out.push(Output::AskPlaces { conn, ticket, question, timeout });

@@ -23,7 +23,7 @@ use super::session::{
     Session, Timeouts,
 };
 use super::whatsat::Question;
-use super::wire::line::{LineLimits, Lines};
+use super::wire::line_buffer::{LineLimits, Lines};
 
 /// An input that must wait until the outputs of the one before are carried out.
 #[expect(missing_docs, reason = "they are the inputs of the same names")]
@@ -32,7 +32,7 @@ pub enum Deferred {
     DialFailed { peer: PeerId },
     Closed { conn: ConnId },
     Taken { conn: ConnId, bytes: usize },
-    Drained { conn: ConnId },
+    Flushed { conn: ConnId },
     Answered { ticket: Ticket, body: Rc<[u8]> },
 }
 
@@ -50,7 +50,7 @@ pub struct Parts<'a, S> {
     pub out: &'a mut Outputs,
     /// The server's next inputs.
     pub deferred: &'a mut VecDeque<Deferred>,
-    /// What is being carried out comes of `Deferred::Drained`.
+    /// What is being carried out comes of `Deferred::Flushed`.
     pub is_catching_up: &'a mut bool,
     /// All connections.
     pub sessions: &'a mut S,
@@ -153,7 +153,7 @@ pub trait Driver: Sized {
     /// Tells the inputs that had to wait, and those that come of them.
     fn tell_all_deferred(&mut self) {
         while let Some(deferred) = self.parts().deferred.pop_front() {
-            *self.parts().is_catching_up = matches!(deferred, Deferred::Drained { .. });
+            *self.parts().is_catching_up = matches!(deferred, Deferred::Flushed { .. });
             self.tell_one_deferred(deferred);
             *self.parts().is_catching_up = false;
         }
@@ -166,7 +166,7 @@ pub trait Driver: Sized {
             Deferred::DialFailed { peer } => self.handle(Input::DialFailed { peer }),
             Deferred::Closed { conn } => self.handle(Input::Closed { conn }),
             Deferred::Taken { conn, bytes } => self.handle(Input::Taken { conn, bytes }),
-            Deferred::Drained { conn } => self.handle(Input::Drained { conn }),
+            Deferred::Flushed { conn } => self.handle(Input::Flushed { conn }),
             Deferred::Answered { ticket, body } => {
                 self.handle(Input::PlacesArrived { ticket, body: &body });
             }
@@ -187,7 +187,7 @@ pub trait Driver: Sized {
                     self.ask_places(conn, ticket, question, timeout);
                 }
                 Output::ResumeReading { conn } => self.resume(conn),
-                Output::TellDrained { conn } => self.tell_when_drained(conn),
+                Output::TellFlushed { conn } => self.tell_when_drained(conn),
                 Output::Note(note) => self.note(note),
             }
         }
@@ -198,10 +198,10 @@ pub trait Driver: Sized {
     /// The same for what came of lines. The answer that lets more of them be taken again may be
     /// among the outputs, so the hold comes first.
     fn carry_out_lines(&mut self, conn: ConnId, lines: &Lines<'_>) {
-        if lines.is_held()
+        if lines.is_paused()
             && let Some(session) = self.parts().sessions.session(conn)
         {
-            session.flags.held = true;
+            session.flags.paused = true;
         }
         self.carry_out();
     }
@@ -273,7 +273,7 @@ pub trait Driver: Sized {
     /// The server takes lines of this connection again.
     fn resume(&mut self, conn: ConnId) {
         if let Some(session) = self.parts().sessions.session(conn) {
-            session.flags.held = false;
+            session.flags.paused = false;
         }
         self.queue_if_unfinished(conn);
     }
@@ -325,15 +325,15 @@ pub trait Driver: Sized {
     /// The server learns of it when the outbox is written.
     fn tell_when_drained(&mut self, conn: ConnId) {
         let Some(session) = self.parts().sessions.session(conn) else { return };
-        session.flags.tell_drained = true;
+        session.flags.tell_flushed = true;
         self.flush_later(conn);
     }
 
-    /// Defers `Drained` if the server waits for that, and all is sent.
+    /// Defers `Flushed` if the server waits for that, and all is sent.
     fn tell_if_drained(&mut self, conn: ConnId) {
         let Parts { sessions, deferred, .. } = self.parts();
         if sessions.session(conn).is_some_and(Session::take_drained) {
-            deferred.push_back(Deferred::Drained { conn });
+            deferred.push_back(Deferred::Flushed { conn });
         }
     }
 

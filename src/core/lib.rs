@@ -10,7 +10,7 @@
 //!
 //! use herd_core::border::{Input, Output, Outputs};
 //! use herd_core::clock::{Now, PosixTime};
-//! use herd_core::wire::line::{LineLimits, Lines};
+//! use herd_core::wire::line_buffer::{LineLimits, Lines};
 //! use herd_core::names::{ConnId, ConnKind};
 //! use herd_core::{PeerSettings, Server, Settings};
 //!
@@ -35,7 +35,7 @@
 //!                 tell(herd, 1 - to, Input::Accepted { conn: link() })
 //!                     + &tell(herd, to, Input::Connected { peer, conn: link() })
 //!             }
-//!             Output::TellDrained { conn } => tell(herd, to, Input::Drained { conn }),
+//!             Output::TellFlushed { conn } => tell(herd, to, Input::Flushed { conn }),
 //!             _ => String::new(),
 //!         };
 //!     }
@@ -96,10 +96,10 @@ use peers::table::Peers;
 use reports::admission::Stamps;
 use store::digest::{Hash, Node};
 use store::heard::Heard;
-use store::{Place, Store};
+use store::{Cursor, Store};
 use whatsat::{TOO_LATE, Waits};
 use wire::Report;
-use wire::line::Lines;
+use wire::line_buffer::Lines;
 use wire::opening::Opening;
 
 pub use counters::Counters;
@@ -134,7 +134,7 @@ pub struct Server {
     news_at: Duration,
     ages: Ages,
     /// Where the search for what has expired goes on.
-    swept: Place,
+    swept: Cursor,
     /// Reasons to refuse somebody, and when each was last logged.
     refusals: BTreeMap<&'static str, Duration>,
     stage: Stage,
@@ -159,7 +159,7 @@ impl Server {
             newcomers_until: usize::MAX,
             news_at: Duration::ZERO,
             ages: Ages::default(),
-            swept: Place::default(),
+            swept: Cursor::default(),
             refusals: BTreeMap::new(),
             stage: Stage::Serving,
             journaling: settings.keeps_journal.then(Journaling::new),
@@ -182,7 +182,7 @@ impl Server {
             Input::Ended { conn } => self.ended(now, conn, out),
             Input::Closed { conn } => self.closed(now, conn, out),
             Input::Taken { conn, bytes } => self.taken(conn, bytes),
-            Input::Drained { conn } => self.drained(now, conn, out),
+            Input::Flushed { conn } => self.flushed(now, conn, out),
             Input::PlacesArrived { ticket, body } => self.places_arrived(ticket, body, out),
             Input::TimerFired { timer } => self.timer_fired(now, timer, out),
             Input::Draining => self.drain(out),

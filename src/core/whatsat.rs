@@ -70,7 +70,7 @@ struct Queue {
     /// The client will send no more: after the last answer, the connection is closed.
     ended: bool,
     /// The queue was full and the client's next lines are held back.
-    held: bool,
+    paused: bool,
 }
 
 enum Slot {
@@ -133,8 +133,8 @@ impl Waits {
             return false;
         }
         let Some(queue) = self.queues.get_mut(&conn) else { return false };
-        queue.held = queue.slots.len() >= self.waits_max;
-        queue.held
+        queue.paused = queue.slots.len() >= self.waits_max;
+        queue.paused
     }
 
     /// The client will send no more. Says whether something is still owed to it.
@@ -165,8 +165,8 @@ impl Waits {
         let queue = self.queues.get_mut(&conn).expect("an open ticket has its slot");
         queue.fill(ticket, body);
         let answers = queue.release(out);
-        let resume = queue.held && queue.slots.len() <= self.waits_max / 2;
-        queue.held &= !resume;
+        let resume = queue.paused && queue.slots.len() <= self.waits_max / 2;
+        queue.paused &= !resume;
         let (empty, ended) = (queue.slots.is_empty(), queue.ended);
         if empty {
             self.queues.remove(&conn);

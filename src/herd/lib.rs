@@ -68,7 +68,7 @@
 pub mod config;
 pub mod journal;
 pub mod logging;
-pub mod metrics;
+pub mod openmetrics;
 pub mod places;
 pub mod reactor;
 pub mod run_dir;

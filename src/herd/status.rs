@@ -231,7 +231,7 @@ pub struct JournalStatus {
     pub keep: String,
     pub state: JournalState,
     /// Bytes of reports since the start: given to the journal, taken by the system, on the disk.
-    pub laid_bytes: u64,
+    pub appended_bytes: u64,
     pub written_bytes: u64,
     pub synced_bytes: u64,
     /// How often it is synced.

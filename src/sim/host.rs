@@ -4,7 +4,7 @@
 
 mod checks;
 mod clock;
-mod keeping;
+mod durability;
 mod pipes;
 
 use std::collections::VecDeque;

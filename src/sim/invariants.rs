@@ -395,21 +395,21 @@ impl Seen {
         let told = body.take_told();
         let Some(journal) = body.journal() else { return };
         if !body.server.is_journal_behind() {
-            self.ledger.all_given(journal.keeper.laid());
+            self.ledger.all_given(journal.appender.appended());
         }
         // What has expired since it was answered may be forgotten.
-        for (line, laid) in told.iter().filter(|(line, _)| holds(body.server.store(), line)) {
-            self.ledger.told(line, *laid);
+        for (line, appended) in told.iter().filter(|(line, _)| holds(body.server.store(), line)) {
+            self.ledger.told(line, *appended);
         }
     }
 
     /// Notes what it holds from now on.
     fn hold(&mut self, body: &Host, held: &Report<'_>) {
         let Some(journal) = body.journal() else { return };
-        let laid = (!body.server.is_journal_behind()).then(|| journal.keeper.laid());
+        let appended = (!body.server.is_journal_behind()).then(|| journal.appender.appended());
         let mut line = Vec::new();
         held.write_line(&mut line);
-        self.ledger.held(&String::from_utf8_lossy(&line), laid);
+        self.ledger.held(&String::from_utf8_lossy(&line), appended);
     }
 
     /// Whether it held what an AT line says, or better, until that expired.

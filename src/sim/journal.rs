@@ -9,7 +9,7 @@ use std::rc::Rc;
 use super::disk::SimDisk;
 use super::invariants::{Invariant, Violation};
 use herd_core::Server;
-use herd_core::journal::keeper::{Keep, Keeper, Sizes};
+use herd_core::journal::appender::{Appender, Keep, Sizes};
 use herd_core::journal::load::Survey;
 use herd_core::journal::writer::{Disk, Owner, Progress, SyncJob, Trouble, Writer};
 use herd_core::journal::{JournalId, SegmentId};
@@ -17,7 +17,7 @@ use herd_core::journal::{JournalId, SegmentId};
 const JOURNAL: JournalId = JournalId(7);
 
 pub struct Journal {
-    pub keeper: Keeper,
+    pub appender: Appender,
     disk: Rc<SimDisk>,
     writer: Writer<SegmentId>,
     /// What the writing thread has been given.
@@ -28,7 +28,8 @@ pub struct Journal {
     may_sync: bool,
     /// To be removed once the sync that is under way, or the next, has succeeded.
     outdated: Vec<SegmentId>,
-    /// A walk is over, and the writing thread is to be told: this segment is the first one needed.
+    /// A compaction is over, and the writing thread is to be told: this segment is the first one
+    /// needed.
     oldest: Option<u32>,
 }
 
@@ -56,11 +57,11 @@ impl Journal {
         })?;
         let owner = Owner { herd: b"sim".to_vec(), server: name.as_bytes().to_vec() };
         let writer = Writer::new(owner, JOURNAL, sizes.segment_bytes, past);
-        let mut keeper = Keeper::new(keep, sizes);
+        let mut appender = Appender::new(keep, sizes);
         let next = writer.progress().segment;
-        server.journal_restored(&mut keeper, findings.are_whole(), oldest, next);
+        server.journal_restored(&mut appender, findings.are_whole(), oldest, next);
         Ok(Journal {
-            keeper,
+            appender,
             disk,
             writer,
             queue: VecDeque::new(),
@@ -85,24 +86,24 @@ impl Journal {
 
     /// Learns how far the threads are. Says whether the disk has lost something since.
     pub fn update(&mut self) -> bool {
-        self.keeper.update(self.writer.progress());
-        self.keeper.take_loss()
+        self.appender.update(self.writer.progress());
+        self.appender.take_loss()
     }
 
-    /// Has written what was laid: at once if the disk is quick and nobody else writes or syncs.
+    /// Has written what was appended: at once if the disk is quick and nobody else writes or syncs.
     pub fn hand_over(&mut self, is_quick: bool) {
-        if let Some(oldest) = self.keeper.end_walk() {
+        if let Some(oldest) = self.appender.end_compaction() {
             self.oldest = Some(oldest);
         }
-        if !self.keeper.has_news() {
+        if !self.appender.has_news() {
             return;
         }
         let may_write = self.queue.is_empty() && self.syncing.is_none() && self.writer.is_ready();
-        self.queue.push_back(self.keeper.hand_over(Vec::new()));
-        if is_quick && may_write && self.keeper.keep() == Keep::Written {
+        self.queue.push_back(self.appender.hand_over(Vec::new()));
+        if is_quick && may_write && self.appender.keep() == Keep::Written {
             self.write_lines();
         }
-        self.keeper.update(self.writer.progress());
+        self.appender.update(self.writer.progress());
     }
 
     /// Writes and syncs what is left, as far as the disk takes it: the process was asked to end.
@@ -114,7 +115,7 @@ impl Journal {
         // If it is not there, the next life does a little more.
         let _ = self.writer.seal(&*self.disk);
         self.sync_now();
-        self.keeper.update(self.writer.progress());
+        self.appender.update(self.writer.progress());
     }
 
     // ---- what the threads do ----
@@ -188,7 +189,7 @@ impl Journal {
     fn end_sync(&mut self) -> bool {
         let Some((job, result)) = self.syncing.take() else { return false };
         self.writer.end_sync(job, result);
-        // Those that are not removed now, the next walk will find.
+        // Those that are not removed now, the next compaction will find.
         for id in mem::take(&mut self.outdated).into_iter().filter(|_| result.is_ok()) {
             if self.disk.remove(id).is_ok() {
                 self.writer.removed(id);

@@ -13,7 +13,7 @@ use super::Plan;
 use super::disk::DiskFaults;
 use super::faults::{Fault, Faults};
 use super::graph::{Graph, Shape};
-use herd_core::journal::keeper::{Keep, Sizes};
+use herd_core::journal::appender::{Keep, Sizes};
 use herd_core::presets::{PRESETS, SERVERS};
 
 pub const MS: Duration = Duration::from_millis(1);
@@ -82,7 +82,7 @@ pub struct Scenario {
     pub ahead_max: Option<Duration>,
     pub expire_after: Option<Duration>,
     /// Servers keep what they answer.
-    pub keeping: Option<Keeping>,
+    pub durability: Option<Durability>,
     /// The ends of a link find out what they have missed. Where they do not, what a server has lost
     /// is not brought back by others.
     pub repairs: bool,
@@ -90,7 +90,7 @@ pub struct Scenario {
 
 /// How the servers of a herd keep what they answer, and on what.
 #[derive(Clone, Copy, Debug)]
-pub struct Keeping {
+pub struct Durability {
     pub keep: Keep,
     pub sizes: Sizes,
     pub faults: DiskFaults,
@@ -124,8 +124,8 @@ impl Scenario {
             None if is_alone => Faults::some(&mut random).and(Faults::OF_ONE),
             None => Faults::some(&mut random),
         };
-        let keeping = keeps.then(|| Keeping::drawn(faults, &mut random));
-        let repairs = keeping.is_none() || random.u32(0..3) > 0;
+        let durability = keeps.then(|| Durability::drawn(faults, &mut random));
+        let repairs = durability.is_none() || random.u32(0..3) > 0;
         let bulky = random.u32(0..12) == 0;
         let has_small_pipes = faults.has(Fault::Reader);
         let scenario = Scenario {
@@ -163,7 +163,7 @@ impl Scenario {
             clients_max: None,
             ahead_max: None,
             expire_after: None,
-            keeping,
+            durability,
             repairs,
         };
         let scenario = scenario.with_mechanisms(plan, &mut random);
@@ -205,7 +205,7 @@ impl Scenario {
             clients_max: None,
             ahead_max: None,
             expire_after: None,
-            keeping: None,
+            durability: None,
             repairs: true,
         }
     }
@@ -313,16 +313,16 @@ impl Scenario {
     }
 }
 
-impl Keeping {
-    fn drawn(faults: Faults, random: &mut Rng) -> Keeping {
+impl Durability {
+    fn drawn(faults: Faults, random: &mut Rng) -> Durability {
         let has_faults = faults.has(Fault::Disk);
         let disk_faults = DiskFaults::drawn(random);
         let sizes = Sizes {
             segment_bytes: [1_024, 4_096][random.usize(0..2)],
             room: random.u64(2..=4),
-            tray_bytes: 4_096,
+            buffer_bytes: 4_096,
         };
-        Keeping {
+        Durability {
             keep: if random.bool() { Keep::Written } else { Keep::Synced },
             sizes,
             faults: if has_faults { disk_faults } else { DiskFaults::default() },

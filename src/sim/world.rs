@@ -132,7 +132,7 @@ enum Event {
 impl World {
     pub fn new(scenario: Scenario, seed: u64, detail: Detail) -> World {
         let servers = scenario.graph.names.len();
-        let disk_faults = scenario.keeping.as_ref().map(|keeping| keeping.faults);
+        let disk_faults = scenario.durability.as_ref().map(|durability| durability.faults);
         let seat = |server: usize| Seat {
             name: scenario.graph.names[server].clone(),
             peers: scenario.graph.peers_of(server),

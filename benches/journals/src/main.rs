@@ -79,7 +79,7 @@ impl Course {
     }
 }
 
-/// What one read of a client that sends sixteen lines brings, as it is laid: about 1.5 KB.
+/// What one read of a client that sends sixteen lines brings, as it is appended: about 1.5 KB.
 #[derive(Default)]
 pub struct Batches {
     number: u64,

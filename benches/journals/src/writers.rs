@@ -90,7 +90,7 @@ fn measure(course: &Course, who: Who) -> Result<[f64; 5]> {
 impl Shared {
     /// The loop: news, its writing, and the wait until an answer to it may leave.
     fn turn(&self, span: Duration, who: Who) -> Result<[f64; 5]> {
-        let (mut batches, mut laid) = (Batches::default(), 0);
+        let (mut batches, mut appended) = (Batches::default(), 0);
         let (mut latencies, mut longest) = (Times::default(), Duration::ZERO);
         let (began, cpu_before, mut beside) = (Instant::now(), cpu(), Duration::ZERO);
         while began.elapsed() < span {
@@ -98,21 +98,21 @@ impl Shared {
             let batch = batches.more();
             while made.elapsed() < TURN {}
             beside += cpu() - before;
-            laid += batch.len() as u64;
+            appended += batch.len() as u64;
             let at = Instant::now();
             let is_calm = who == Who::Calm && !self.is_syncing.load(Ordering::Acquire);
             if who == Who::Loop || is_calm {
                 (&self.file).write_all(batch)?;
-                self.written.store(laid, Ordering::Release);
+                self.written.store(appended, Ordering::Release);
                 longest = longest.max(at.elapsed());
             } else {
                 let mut queue = self.lock();
                 queue.0.extend_from_slice(batch);
-                queue.1 = laid;
+                queue.1 = appended;
                 drop(queue);
                 self.for_writer.notify_one();
                 longest = longest.max(at.elapsed());
-                while self.written.load(Ordering::Acquire) < laid {
+                while self.written.load(Ordering::Acquire) < appended {
                     poll(&mut [PollFd::new(&self.woken, PollFlags::IN)], None)?;
                     let _ = rustix::io::read(&self.woken, &mut [0; 8]);
                 }
@@ -131,13 +131,13 @@ impl Shared {
             while queue.0.is_empty() && !self.is_over.load(Ordering::Acquire) {
                 queue = self.for_writer.wait(queue).unwrap_or_else(PoisonError::into_inner);
             }
-            let (batch, laid) = std::mem::take(&mut *queue);
+            let (batch, appended) = std::mem::take(&mut *queue);
             drop(queue);
             if batch.is_empty() {
                 return;
             }
             (&self.file).write_all(&batch).expect("room on the disk");
-            self.written.store(laid, Ordering::Release);
+            self.written.store(appended, Ordering::Release);
             rustix::io::write(&self.woken, &1_u64.to_ne_bytes()).expect("an eventfd");
         }
     }

@@ -16,8 +16,8 @@ use std::ops::Range;
 
 use arrayvec::ArrayVec;
 
+use super::appender::Appender;
 use super::breaker::WhenBroken;
-use super::keeper::Keeper;
 use super::load::Found;
 use crate::Server;
 use crate::border::Outputs;
@@ -25,7 +25,7 @@ use crate::clock::PosixTime;
 use crate::peers::link::Marks;
 use crate::store::digest::{LEAVES, Leaf, Node};
 use crate::store::record::Record;
-use crate::store::{Key, Place, Verdict};
+use crate::store::{Cursor, Key, Verdict};
 use crate::wire::{Report, fast_path};
 
 /// Reports of a journal that are looked up together.
@@ -36,7 +36,7 @@ pub(crate) struct Journaling {
     /// Leaves of which the disk may not hold everything.
     missed: Marks,
     /// Where the leaf goes on of which a piece was written last.
-    writing: Option<Place>,
+    writing: Option<Cursor>,
     /// Bytes that the disk takes now.
     room: usize,
     /// What becomes of clients' reports, if no answer waits for the disk.
@@ -53,8 +53,8 @@ impl Journaling {
         self.writing.is_some() || !self.missed.is_empty()
     }
 
-    fn next_place(&mut self) -> Option<Place> {
-        let leaf = |leaf: usize| Place { leaf: leaf as Leaf, tag: 0 };
+    fn next_cursor(&mut self) -> Option<Cursor> {
+        let leaf = |leaf: usize| Cursor { leaf: leaf as Leaf, tag: 0 };
         self.writing.take().or_else(|| self.missed.take().map(leaf))
     }
 }
@@ -68,7 +68,7 @@ impl Server {
     /// Gives the journal a report that is news. A peer's may have to wait, and so may a client's
     /// whose answer does not.
     #[inline]
-    pub(crate) fn lay(
+    pub(crate) fn journal_report(
         &mut self,
         leaf: Leaf,
         line: Range<usize>,
@@ -81,39 +81,39 @@ impl Server {
             return;
         }
         journaling.room = journaling.room.saturating_sub(line.len());
-        out.lay(line);
+        out.push_news(line);
     }
 
     /// Gives the journal what an answer is about to rest on, if it may have missed that.
-    pub(crate) fn lay_held(&mut self, key: Key, client: &[u8], out: &mut Outputs) {
+    pub(crate) fn journal_held(&mut self, key: Key, client: &[u8], out: &mut Outputs) {
         let Some(journaling) = self.journaling.as_ref().filter(|it| it.broken.is_none()) else {
             return;
         };
-        let is_writing = journaling.writing.is_some_and(|place| place.leaf == key.leaf());
+        let is_writing = journaling.writing.is_some_and(|cursor| cursor.leaf == key.leaf());
         if !is_writing && !journaling.missed.has(key.leaf().into()) {
             return;
         }
         if let Some(held) = self.store.find(client) {
             let start = out.text.len();
             held.write_line(&mut out.text);
-            out.lay(start..out.text.len());
+            out.push_news(start..out.text.len());
         }
     }
 
     /// Gives the journal what it has missed, as far as there is room, and everything if it has lost
-    /// something or become too long. For each turn of the loop, when the keeper knows how far the
+    /// something or become too long. For each turn of the loop, when the appender knows how far the
     /// threads are. `out` is empty, and is again.
-    pub fn feed_journal(&mut self, keeper: &mut Keeper, has_lost: bool, out: &mut Outputs) {
+    pub fn feed_journal(&mut self, appender: &mut Appender, has_lost: bool, out: &mut Outputs) {
         // The index is not written.
         let live_bytes = self.store.bytes() - self.store.index_bytes();
-        if has_lost || keeper.begin_walk_if_due(live_bytes as u64) {
+        if has_lost || appender.begin_compaction_if_due(live_bytes as u64) {
             self.journal_misses_all();
         }
-        self.journal_room(keeper.peers_room_bytes(), keeper.missed_bytes(), out);
-        keeper.lay_missed(&out.text, &out.news);
+        self.journal_room(appender.peers_room_bytes(), appender.missed_bytes(), out);
+        appender.append_missed(&out.text, &out.news);
         out.clear();
         if !self.is_journal_behind() {
-            keeper.all_given();
+            appender.all_given();
         }
     }
 
@@ -124,16 +124,16 @@ impl Server {
         let start = out.text.len();
         let is_enough = |out: &Outputs| out.text.len() - start >= missed_bytes;
         while !is_enough(out)
-            && let Some(place) = journaling.next_place()
+            && let Some(cursor) = journaling.next_cursor()
         {
-            journaling.writing = self.store.visit_from(place, |report| {
+            journaling.writing = self.store.visit_from(cursor, |report| {
                 report.write_line(&mut out.text);
                 self.counters.walked += 1;
                 is_enough(out)
             });
         }
         if out.text.len() > start {
-            out.lay(start..out.text.len());
+            out.push_news(start..out.text.len());
         }
     }
 
@@ -162,7 +162,7 @@ impl Server {
     /// segments from `oldest` on are needed. If something has gone bad, that is everything.
     pub fn journal_restored(
         &mut self,
-        keeper: &mut Keeper,
+        appender: &mut Appender,
         is_whole: bool,
         oldest: u32,
         next: u32,
@@ -171,7 +171,7 @@ impl Server {
             self.journal_misses_all();
         }
         if self.is_journal_behind() {
-            keeper.begin_doubtful(if is_whole { oldest } else { next });
+            appender.begin_with_rewrite(if is_whole { oldest } else { next });
         }
     }
 
@@ -233,7 +233,7 @@ mod tests {
     use crate::clock::Now;
     use crate::names::{ConnId, ConnKind, PeerId};
     use crate::reports::flood::ReportLine;
-    use crate::wire::line::{LineLimits, Lines};
+    use crate::wire::line_buffer::{LineLimits, Lines};
     use crate::{PeerSettings, Settings};
 
     fn now() -> Now {

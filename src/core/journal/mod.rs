@@ -6,10 +6,10 @@
 //! wins, as it does when peers tell them. So a journal needs no list of its files and no snapshot,
 //! and one that is damaged is not wrong but incomplete: the peers fill it.
 
+pub mod appender;
 pub mod breaker;
 pub mod compaction;
 pub mod frame;
-pub mod keeper;
 pub mod load;
 pub(crate) mod missed;
 pub mod writer;

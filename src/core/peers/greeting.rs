@@ -21,7 +21,7 @@ use crate::Server;
 use crate::border::{Note, Output, Outputs, Timer};
 use crate::clock::Now;
 use crate::names::{ConnId, PeerId};
-use crate::wire::line::{Line, Lines};
+use crate::wire::line_buffer::{Line, Lines};
 use crate::wire::peer_command::{Greeting, MAC_BYTES, PeerLine, Refusal, write_hex};
 
 /// A reason to refuse a connection is logged once in this time, however many come.
@@ -58,7 +58,7 @@ impl Server {
                 None => self.stranger_line(now, conn, line, out),
             };
             if !goes_on {
-                lines.hold();
+                lines.pause();
             }
         }
         // By the read, so that no line costs more.

@@ -115,7 +115,7 @@ impl Server {
     }
 
     fn owed_reports(&self, link: &Link) -> usize {
-        let rest = link.sending.map_or(0, |place| self.store.reports_from(place).count());
+        let rest = link.sending.map_or(0, |cursor| self.store.reports_from(cursor).count());
         rest + link.missed.list().map(|leaf| self.store.len_of(leaf as u16)).sum::<usize>()
     }
 

@@ -12,7 +12,7 @@ use super::peer_clock::{Measuring, nanos};
 use crate::border::{Note, Output, Outputs};
 use crate::clock::Now;
 use crate::names::{ConnId, PeerId};
-use crate::store::Place;
+use crate::store::Cursor;
 use crate::store::digest::{Hash, LEAVES, Leaf, NODES, Node};
 
 /// A greeted connection to a peer.
@@ -27,7 +27,7 @@ pub(crate) struct Link {
     /// When the peer last said anything.
     pub heard: Duration,
     /// Where it is in the list of what was news lately.
-    pub place: u64,
+    pub position: u64,
     /// Bytes sent that the far end has not taken.
     pub owed: usize,
     /// Above it, what is not yet said waits (`Limits::peer_outbox_bytes_max`).
@@ -35,7 +35,7 @@ pub(crate) struct Link {
     /// Leaves of which the peer has not been told, or may not know.
     pub missed: Marks,
     /// Where the leaf goes on of which a piece was sent last.
-    pub sending: Option<Place>,
+    pub sending: Option<Cursor>,
     /// Nodes whose parts were to be told when there was no room for it.
     pub untold: Marks,
     /// The digest of everything was to be told when there was no room for it.
@@ -69,7 +69,7 @@ pub(crate) struct Link {
     /// The number of a ping that was not answered yet, for there was no room.
     pong: Option<Box<[u8]>>,
     pub farewell: Farewell,
-    /// `Drained` was asked for.
+    /// `Flushed` was asked for.
     asked: bool,
     /// The log knows that the peer is slow.
     is_noted: bool,
@@ -90,7 +90,7 @@ impl Link {
             conn,
             since: now,
             heard: now,
-            place: 0,
+            position: 0,
             owed: 0,
             owed_max,
             missed: Marks::none_of(LEAVES),
@@ -238,8 +238,8 @@ impl Link {
 
     /// What the peer must be sent next: the rest of a leaf, or the whole of the next one. News of
     /// a leaf that is being sent is flooded again: what the walk has passed, it does not meet.
-    pub fn next_place(&mut self) -> Option<Place> {
-        let leaf = |leaf: usize| Place { leaf: leaf as Leaf, tag: 0 };
+    pub fn next_cursor(&mut self) -> Option<Cursor> {
+        let leaf = |leaf: usize| Cursor { leaf: leaf as Leaf, tag: 0 };
         self.sending.take().or_else(|| self.missed.take().map(leaf))
     }
 
@@ -266,12 +266,12 @@ impl Link {
     pub fn ask(&mut self, out: &mut Outputs) {
         if !self.asked {
             self.asked = true;
-            out.push(Output::TellDrained { conn: self.conn });
+            out.push(Output::TellFlushed { conn: self.conn });
         }
     }
 
     /// Nothing is owed any more.
-    pub fn drained(&mut self) {
+    pub fn flushed(&mut self) {
         self.taken(self.owed);
         self.asked = false;
         self.is_noted &= self.is_behind();
@@ -315,12 +315,12 @@ impl Marks {
     }
 
     pub fn has(&self, number: usize) -> bool {
-        let (word, bit) = place(number);
+        let (word, bit) = word_and_bit(number);
         self.count > 0 && self.bits[word] & bit != 0
     }
 
     pub fn add(&mut self, number: usize) {
-        let (word, bit) = place(number);
+        let (word, bit) = word_and_bit(number);
         self.count += usize::from(self.bits[word] & bit == 0);
         self.bits[word] |= bit;
     }
@@ -345,7 +345,7 @@ impl Marks {
     }
 }
 
-fn place(number: usize) -> (usize, u64) {
+fn word_and_bit(number: usize) -> (usize, u64) {
     (number / 64, 1 << (number % 64))
 }
 

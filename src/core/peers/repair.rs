@@ -36,7 +36,7 @@ use crate::reports::flood::ReportLine;
 use crate::store::digest::Node;
 use crate::wire::Report;
 use crate::wire::fast_path;
-use crate::wire::line::{Line, Lines};
+use crate::wire::line_buffer::{Line, Lines};
 use crate::wire::peer_command::{Parts, PeerLine, write_root};
 
 /// How much of what was missed is sent at a time, if a peer may be owed as much.
@@ -77,15 +77,15 @@ impl Server {
         if link.is_sealed() {
             return;
         }
-        let (mut place, mut heard) = (link.place, 0);
+        let (mut position, mut heard) = (link.position, 0);
         loop {
             let text = lines.ahead();
-            let length = if let Some(length) = self.hear_copy(place, text) {
-                place += 1;
+            let length = if let Some(length) = self.hear_copy(position, text) {
+                position += 1;
                 length
             } else if let Some((report, behind @ [b'\n', ..])) = fast_path::at_front(text) {
                 let line = &text[..text.len() - behind.len()];
-                place = self.hear_usual(now, peer, (line, &report), out);
+                position = self.hear_usual(now, peer, (line, &report), out);
                 line.len()
             } else {
                 break;
@@ -97,7 +97,7 @@ impl Server {
             && let State::Up { link, .. } = &mut self.peers.at(peer).state
         {
             link.heard = now.monotonic;
-            link.place = place;
+            link.position = position;
             self.counters.lines_in += heard;
         }
     }
@@ -314,10 +314,10 @@ impl Server {
     }
 
     /// Nothing is owed to this connection any more: says the next of what there was no room for.
-    pub(crate) fn drained(&mut self, now: Now, conn: ConnId, out: &mut Outputs) {
+    pub(crate) fn flushed(&mut self, now: Now, conn: ConnId, out: &mut Outputs) {
         let piece_bytes = PIECE_BYTES.min(self.settings.limits.peer_outbox_bytes_max);
         let Some((peer, link)) = self.peers.link(conn) else { return };
-        link.drained();
+        link.flushed();
         if std::mem::take(&mut link.root_owed) {
             self.tell_root(peer, out);
         }
@@ -329,9 +329,9 @@ impl Server {
             link.say(out, |text| Parts::write(Node::numbered(node), hash, text));
         }
         while link.owed < piece_bytes
-            && let Some(place) = link.next_place()
+            && let Some(cursor) = link.next_cursor()
         {
-            link.sending = self.store.visit_from(place, |report| {
+            link.sending = self.store.visit_from(cursor, |report| {
                 link.say(out, |text| report.write_at(text));
                 self.counters.walked += 1;
                 link.owed >= piece_bytes

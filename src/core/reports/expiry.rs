@@ -12,7 +12,7 @@ use crate::Server;
 use crate::border::{Output, Outputs, Timer};
 use crate::clock::{Now, PosixTime};
 use crate::peers::handover::Stage;
-use crate::store::Place;
+use crate::store::Cursor;
 use crate::store::digest::{LEAVES, Leaf};
 use crate::wire::Report;
 
@@ -35,14 +35,14 @@ impl Server {
         let Some(after) = self.settings.limits.expire_after else { return };
         let mut left = REPORTS_A_SWEEP;
         for _ in 0..LEAVES_A_SWEEP {
-            let place = self.swept;
-            let reports = self.store.len_of(place.leaf);
+            let cursor = self.swept;
+            let reports = self.store.len_of(cursor.leaf);
             let is_over = |report: &Report<'_>| is_over(report, after, now);
-            let (removed, next) = self.store.remove_where(place, left, is_over);
+            let (removed, next) = self.store.remove_where(cursor, left, is_over);
             self.counters.expired += removed as u64;
             self.counters.walked += reports.min(left) as u64;
-            let leaf = (usize::from(place.leaf) + 1) % LEAVES;
-            self.swept = next.unwrap_or(Place { leaf: leaf as Leaf, tag: 0 });
+            let leaf = (usize::from(cursor.leaf) + 1) % LEAVES;
+            self.swept = next.unwrap_or(Cursor { leaf: leaf as Leaf, tag: 0 });
             left = left.saturating_sub(reports);
             if left == 0 {
                 break;

@@ -80,17 +80,17 @@ impl Server {
         if let Verdict::News { leaf } = verdict {
             self.spread(leaf, (told.client, told.range()), source, out);
         } else if source.is_none() {
-            self.lay_held(key, told.client, out);
+            self.journal_held(key, told.client, out);
         }
         verdict
     }
 
-    /// Hears a report that is a copy of what was told at this place, and gives its length, without
-    /// its newline. `None`: not recognised, so it has to be parsed. Where reports expire, each has
-    /// to be.
+    /// Hears a report that is a copy of what was told at this position, and gives its length,
+    /// without its newline. `None`: not recognised, so it has to be parsed. Where reports expire,
+    /// each has to be.
     #[inline(always)]
-    pub(crate) fn hear_copy(&mut self, place: u64, text: &[u8]) -> Option<usize> {
-        let key = self.heard.at(place)?;
+    pub(crate) fn hear_copy(&mut self, position: u64, text: &[u8]) -> Option<usize> {
+        let key = self.heard.at(position)?;
         let behind = self.store.behind_held(key, text.strip_prefix(b"AT ")?)?;
         if behind.first() != Some(&b'\n') || self.settings.limits.expire_after.is_some() {
             return None;
@@ -100,7 +100,7 @@ impl Server {
     }
 
     /// Hears a peer's report, which is spelled as usual: it is kept and passed on as it came. Gives
-    /// the place behind its client's (`Heard`).
+    /// the position behind its client's (`Heard`).
     #[inline(always)]
     pub(crate) fn hear_usual(
         &mut self,
@@ -149,7 +149,7 @@ impl Server {
         source: Option<PeerId>,
         out: &mut Outputs,
     ) {
-        self.lay(leaf, line.clone(), source.is_none(), out);
+        self.journal_report(leaf, line.clone(), source.is_none(), out);
         if !self.peers.is_empty() {
             self.peers.tell_all(source, (client, line), leaf, out);
         }

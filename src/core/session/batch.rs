@@ -4,7 +4,7 @@
 use super::timeouts::Moment;
 use super::{BufferPool, Reading, Received, Session};
 use crate::names::ConnKind;
-use crate::wire::line::{LineBuffer, LineLimits, Lines, Outcome};
+use crate::wire::line_buffer::{LineBuffer, LineLimits, Lines, Outcome};
 
 /// The inbox of a session, and what there is room for. `Session::settle` takes it back.
 pub struct Batch {

@@ -8,7 +8,7 @@
 //! asyncio: each StreamReader has its `bytearray`, and each transport another, for life.
 
 use super::timeouts::Moment;
-use crate::wire::line::LineBuffer;
+use crate::wire::line_buffer::LineBuffer;
 
 /// invariant: between two turns, a connection that owns buffers has something in them
 #[derive(Default)]

@@ -26,19 +26,19 @@
 mod batch;
 mod buffers;
 mod close_reason;
+mod deadline_scan;
 mod leavers;
-mod scan;
 mod timeouts;
 
 pub use batch::Batch;
 pub use buffers::BufferPool;
 pub use close_reason::CloseReason;
+pub use deadline_scan::DeadlineScan;
 pub use leavers::Leavers;
-pub use scan::DeadlineScan;
 pub use timeouts::{Expiry, Moment, Timeouts};
 
 use crate::names::{ConnId, ConnKind, PeerId};
-use crate::wire::line::LineBuffer;
+use crate::wire::line_buffer::LineBuffer;
 use buffers::{Buffers, Outbox};
 
 /// A hundred thousand of these may lie idle, so what they need only when they do not is elsewhere
@@ -111,13 +111,13 @@ pub struct Flags {
     /// Whole lines lie in the inbox.
     pub lines_left: bool,
     /// The server takes no lines for now.
-    pub held: bool,
+    pub paused: bool,
     /// In the driver's queue of those with work left.
     pub unfinished: bool,
     /// In the driver's queue of those with something to be sent.
     pub to_flush: bool,
     /// The server wants to know when all is sent.
-    pub tell_drained: bool,
+    pub tell_flushed: bool,
     /// Decides how long we wait for more.
     pub received: Received,
     /// The far end's last byte has been read.
@@ -207,7 +207,7 @@ impl Session {
                 // would wait for each other. What they are owed has a bound of its own (`link`).
                 let has_room =
                     self.id.kind() == ConnKind::Peer || self.queued_bytes() <= high_water_bytes;
-                self.has_input() && !self.flags.held && has_room
+                self.has_input() && !self.flags.paused && has_room
             }
             Phase::Lingering { .. } => self.flags.readable,
             Phase::Connecting { .. } | Phase::Closing | Phase::Dead => false,
@@ -404,7 +404,7 @@ impl Session {
     /// to be sent, or the server to be told that all is, and nobody else will bring it back.
     #[inline]
     pub fn join_flush(&mut self) -> bool {
-        let has_work = self.free_bytes() > 0 || self.flags.tell_drained;
+        let has_work = self.free_bytes() > 0 || self.flags.tell_flushed;
         let joins = has_work && !self.flags.to_flush && !self.flags.write_blocked;
         self.flags.to_flush |= joins;
         joins
@@ -412,7 +412,7 @@ impl Session {
 
     /// Whether the server must now be told that all is sent. True once.
     pub fn take_drained(&mut self) -> bool {
-        self.queued_bytes() == 0 && std::mem::take(&mut self.flags.tell_drained)
+        self.queued_bytes() == 0 && std::mem::take(&mut self.flags.tell_flushed)
     }
 
     /// Gives the buffers back if nothing is in them.
@@ -499,7 +499,7 @@ impl Session {
             ConnKind::Peer => None,
             ConnKind::Course if self.queued_bytes() > 0 => None,
             ConnKind::Course => Some((self.active + timeouts.linger, Expiry::Linger)),
-            _ if self.reading != Reading::Open || self.flags.held => None,
+            _ if self.reading != Reading::Open || self.flags.paused => None,
             // More has come than was read, or an answer is held: it waits for us.
             _ if self.flags.unfinished || self.flags.readable => None,
             _ if self.free_bytes() < self.queued_bytes() => None,

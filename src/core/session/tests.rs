@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::wire::line::{Line, LineLimits};
+use crate::wire::line_buffer::{Line, LineLimits};
 
 const LIMITS: LineLimits = LineLimits { line_bytes_max: 20, endless_bytes_max: 50 };
 const HIGH_WATER: usize = 100;
@@ -109,9 +109,9 @@ fn who_is_held_or_owed_much_has_no_turn() {
     let mut driver = Driver::new(ConnKind::Client);
     driver.session.flags.readable = true;
     assert!(driver.session.wants_turn(HIGH_WATER));
-    driver.session.flags.held = true;
+    driver.session.flags.paused = true;
     assert!(!driver.session.wants_turn(HIGH_WATER));
-    driver.session.flags.held = false;
+    driver.session.flags.paused = false;
     driver.session.queue(&[b'x'; HIGH_WATER + 1], &mut driver.pool, at(1));
     assert!(!driver.session.wants_turn(HIGH_WATER));
     driver.session.sent(1, at(2));
@@ -151,10 +151,10 @@ fn a_close_waits_for_the_last_byte_and_for_the_far_end() {
 }
 
 #[test]
-fn drained_is_told_once_and_when_all_is_sent() {
+fn flushed_is_told_once_and_when_all_is_sent() {
     let mut driver = Driver::new(ConnKind::Peer);
     driver.session.queue(b"news", &mut driver.pool, at(1));
-    driver.session.flags.tell_drained = true;
+    driver.session.flags.tell_flushed = true;
     assert!(!driver.session.take_drained());
     driver.session.sent(4, at(1));
     assert!(driver.session.take_drained() && !driver.session.take_drained());

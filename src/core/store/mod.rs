@@ -103,7 +103,7 @@ struct Held<'a> {
 /// How far a walk through all reports has come. What changes meanwhile is met or not; what does
 /// not change is met once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Place {
+pub struct Cursor {
     pub(crate) leaf: Leaf,
     pub(crate) tag: Tag,
 }
@@ -236,10 +236,10 @@ impl Store {
         &self.digest
     }
 
-    /// The reports of a leaf from this place on, each with its tag. A walk that stops before a tag
+    /// The reports of a leaf from this cursor on, each with its tag. A walk that stops before a tag
     /// goes on there later and misses none that has not changed meanwhile.
-    pub fn reports_from(&self, place: Place) -> impl Iterator<Item = (Tag, Report<'_>)> {
-        let records = self.buckets[usize::from(place.leaf)].from(place.tag);
+    pub fn reports_from(&self, cursor: Cursor) -> impl Iterator<Item = (Tag, Report<'_>)> {
+        let records = self.buckets[usize::from(cursor.leaf)].from(cursor.tag);
         records.map(|(tag, at)| (tag, self.arena.record(at).report()))
     }
 
@@ -259,20 +259,20 @@ impl Store {
         true
     }
 
-    /// Takes out what a leaf holds from a place on for which `is_over`; says how many those were,
+    /// Takes out what a leaf holds from a cursor on for which `is_over`; says how many those were,
     /// and where to go on: it looks at about `most` reports.
     pub fn remove_where(
         &mut self,
-        place: Place,
+        cursor: Cursor,
         most: usize,
         is_over: impl Fn(&Report<'_>) -> bool,
-    ) -> (usize, Option<Place>) {
-        let Place { leaf, tag: from } = place;
+    ) -> (usize, Option<Cursor>) {
+        let Cursor { leaf, tag: from } = cursor;
         let (mut at, mut seen, mut last, mut removed) = (0, 0, None, 0);
         while let Some((slot, tag, record)) = self.buckets[usize::from(leaf)].next(at, from) {
             // Records of one tag are never parted: the next walk begins at a tag.
             if seen >= most && last != Some(tag) {
-                return (removed, Some(Place { leaf, tag }));
+                return (removed, Some(Cursor { leaf, tag }));
             }
             (seen, last, at) = (seen + 1, Some(tag), slot);
             if is_over(&self.arena.record(record).report()) {
@@ -445,10 +445,10 @@ mod tests {
         }
         let (mut gone, mut walks) = (0, 0);
         for leaf in 0..LEAVES {
-            let mut place = Some(Place { leaf: leaf as Leaf, tag: 0 });
-            while let Some(from) = place {
+            let mut cursor = Some(Cursor { leaf: leaf as Leaf, tag: 0 });
+            while let Some(from) = cursor {
                 let (removed, next) = store.remove_where(from, 1, |report| *report.time == *b"1");
-                (gone, walks, place) = (gone + removed, walks + 1, next);
+                (gone, walks, cursor) = (gone + removed, walks + 1, next);
             }
         }
         assert!(gone == 20_000 && store.len() == 20_000 && walks > 20_000);
@@ -487,8 +487,8 @@ mod tests {
 
         // Half of them leave, and those who stay are found as before.
         let leaves = |report: &Report<'_>| report.client.len().is_multiple_of(2);
-        let places = (0..LEAVES).map(|leaf| Place { leaf: leaf as Leaf, tag: 0 });
-        let gone: usize = places.map(|place| store.remove_where(place, 9, leaves).0).sum();
+        let places = (0..LEAVES).map(|leaf| Cursor { leaf: leaf as Leaf, tag: 0 });
+        let gone: usize = places.map(|cursor| store.remove_where(cursor, 9, leaves).0).sum();
         map.retain(|_, line| !leaves(&report(line)));
         store.check_invariants();
         assert!(gone > 100 && map.len() > 100 && store.len() == map.len());

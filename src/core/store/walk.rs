@@ -4,25 +4,25 @@
 use arrayvec::ArrayVec;
 
 use super::digest::{LEAVES, Leaf};
-use super::{Place, Store};
+use super::{Cursor, Store};
 use crate::wire::Report;
 
 /// Reports that are brought into the cache together: they lie anywhere, and each is waited for.
 const REPORTS_AHEAD: usize = 16;
 
 impl Store {
-    /// Visits the reports of a leaf from a place on, until `visit` says that it is enough for now.
+    /// Visits the reports of a leaf from a cursor on, until `visit` says that it is enough for now.
     /// Gives where to go on in this leaf, if there is more.
     ///
-    /// Reports of one tag are never parted, because a place cannot tell them apart.
+    /// Reports of one tag are never parted, because a cursor cannot tell them apart.
     pub fn visit_from(
         &self,
-        place: Place,
+        cursor: Cursor,
         mut visit: impl FnMut(&Report<'_>) -> bool,
-    ) -> Option<Place> {
+    ) -> Option<Cursor> {
         let mut last = None;
         let mut is_enough = false;
-        let mut records = self.buckets[usize::from(place.leaf)].from(place.tag);
+        let mut records = self.buckets[usize::from(cursor.leaf)].from(cursor.tag);
         loop {
             let ahead =
                 records.by_ref().take(REPORTS_AHEAD).collect::<ArrayVec<_, REPORTS_AHEAD>>();
@@ -32,7 +32,7 @@ impl Store {
             ahead.iter().for_each(|(_, at)| self.arena.fetch_ahead(*at));
             for (tag, at) in ahead {
                 if is_enough && last != Some(tag) {
-                    return Some(Place { tag, ..place });
+                    return Some(Cursor { tag, ..cursor });
                 }
                 is_enough = visit(&self.arena.record(at).report());
                 last = Some(tag);
@@ -40,21 +40,26 @@ impl Store {
         }
     }
 
-    /// Writes the lines of reports from a place on, some `bytes` of them, whatever their leaf.
+    /// Writes the lines of reports from a cursor on, some `bytes` of them, whatever their leaf.
     /// Gives where to go on, if there is more.
-    pub fn write_piece(&self, mut place: Place, bytes: usize, text: &mut Vec<u8>) -> Option<Place> {
+    pub fn write_piece(
+        &self,
+        mut cursor: Cursor,
+        bytes: usize,
+        text: &mut Vec<u8>,
+    ) -> Option<Cursor> {
         loop {
-            let rest = self.visit_from(place, |report| {
+            let rest = self.visit_from(cursor, |report| {
                 report.write_line(text);
                 text.len() >= bytes
             });
             if rest.is_some() {
                 return rest;
             }
-            let leaf = Some(usize::from(place.leaf) + 1).filter(|leaf| *leaf < LEAVES)?;
-            place = Place { leaf: leaf as Leaf, tag: 0 };
+            let leaf = Some(usize::from(cursor.leaf) + 1).filter(|leaf| *leaf < LEAVES)?;
+            cursor = Cursor { leaf: leaf as Leaf, tag: 0 };
             if text.len() >= bytes {
-                return Some(place);
+                return Some(cursor);
             }
         }
     }

@@ -7,7 +7,7 @@
 
 pub mod command;
 pub mod fast_path;
-pub mod line;
+pub mod line_buffer;
 pub mod opening;
 pub mod peer_command;
 

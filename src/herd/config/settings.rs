@@ -10,8 +10,8 @@ use super::knob::{Effect, Flag, Kind, Knob, count, path, some_path, switch};
 use super::log_settings::{Log, LogFormat};
 use super::tls::{self, TlsSettings};
 use super::{ConfigError, HerdKey, Limits, Places, StaleReply, limits, log_settings, places};
+use herd_core::journal::appender::Keep;
 use herd_core::journal::breaker::WhenBroken;
-use herd_core::journal::keeper::Keep;
 
 /// Every setting with its value. [`Settings::default`] has all defaults; herd.toml, variables and
 /// flags go over them.

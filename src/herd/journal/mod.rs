@@ -19,7 +19,7 @@ pub use directory::{DirectoryError, segments};
 use herd_core::Server;
 use herd_core::clock::Now;
 use herd_core::journal::JournalId;
-use herd_core::journal::keeper::{Keep, Keeper, Sizes};
+use herd_core::journal::appender::{Appender, Keep, Sizes};
 use herd_core::journal::load::Past;
 use herd_core::journal::writer::{Owner, Progress, Writer};
 use load::{LoadError, Loaded, Whose, load};
@@ -28,8 +28,8 @@ pub use threads::Work;
 
 /// Long enough that files are begun seldom, and short enough that one is read at once.
 const SEGMENT_BYTES: u64 = 16 << 20;
-/// What a busy server lays in some 50 ms; beyond half of it, clients are not read.
-const TRAY_BYTES: u64 = 8 << 20;
+/// What a busy server appends in some 50 ms; beyond half of it, clients are not read.
+const BUFFER_BYTES: u64 = 8 << 20;
 /// The loop writes itself while writes are this quick, and for each byte so much more, which is
 /// twice what copying it takes; else a thread does, for some time.
 const QUICK: Duration = Duration::from_micros(200);
@@ -115,10 +115,10 @@ impl std::error::Error for JournalError {
 
 /// The loop's end of a journal.
 pub struct Journal {
-    pub keeper: Keeper,
+    pub appender: Appender,
     shared: Arc<Shared>,
     threads: [JoinHandle<()>; 2],
-    /// The memory of the tray that was written last.
+    /// The memory of the buffer that was written last.
     spare: Vec<u8>,
     /// Before this, the loop does not write itself: the disk is slow.
     slow_until: Option<Instant>,
@@ -146,10 +146,10 @@ impl Journal {
         let (id, past) = journal.unwrap_or_else(new);
         let oldest = past.oldest;
         let writer = Writer::new(owner, id, SEGMENT_BYTES, past);
-        let sizes = Sizes { segment_bytes: SEGMENT_BYTES, room, tray_bytes: TRAY_BYTES };
-        let mut keeper = Keeper::new(keep, sizes);
+        let sizes = Sizes { segment_bytes: SEGMENT_BYTES, room, buffer_bytes: BUFFER_BYTES };
+        let mut appender = Appender::new(keep, sizes);
         let next = writer.progress().segment;
-        server.journal_restored(&mut keeper, findings.are_whole(), oldest, next);
+        server.journal_restored(&mut appender, findings.are_whole(), oldest, next);
         let mut shared = Shared::new((keep, sync_every), disk, writer, wake);
         if is_traced {
             shared.note_work();
@@ -166,30 +166,30 @@ impl Journal {
         };
         let threads =
             [start("herd-journal", Shared::write_on)?, start("herd-sync", Shared::sync_on)?];
-        Ok(Journal { keeper, shared, threads, spare: Vec::new(), slow_until: None })
+        Ok(Journal { appender, shared, threads, spare: Vec::new(), slow_until: None })
     }
 
     /// Learns how far the threads are.
     pub fn update(&mut self) {
-        self.keeper.update(self.shared.progress());
+        self.appender.update(self.shared.progress());
     }
 
-    /// Whether the disk has lost something, in a write or in a sync (`Keeper::take_loss`).
+    /// Whether the disk has lost something, in a write or in a sync (`Appender::take_loss`).
     pub fn take_loss(&mut self) -> bool {
-        let has_lost = self.keeper.take_loss();
+        let has_lost = self.appender.take_loss();
         if has_lost {
             Event::JournalFailed { error: &self.shared.last_error() }.log();
         }
         has_lost
     }
 
-    /// Has written what was laid: by the loop itself while the disk is quick and no answer waits
-    /// for a sync, else by the thread. Says how many bytes that are.
+    /// Has written what was appended: by the loop itself while the disk is quick and no answer
+    /// waits for a sync, else by the thread. Says how many bytes that are.
     pub fn hand_over(&mut self) -> usize {
-        if !self.keeper.has_news() {
+        if !self.appender.has_news() {
             return 0;
         }
-        let mut lines = self.keeper.hand_over(mem::take(&mut self.spare));
+        let mut lines = self.appender.hand_over(mem::take(&mut self.spare));
         if !self.write_now(&lines) {
             self.shared.write_later(&lines);
         }
@@ -201,7 +201,7 @@ impl Journal {
     }
 
     fn write_now(&mut self, lines: &[u8]) -> bool {
-        if self.keeper.keep() == Keep::Synced {
+        if self.appender.keep() == Keep::Synced {
             return false;
         }
         let began = Instant::now();
@@ -215,7 +215,7 @@ impl Journal {
         is_written
     }
 
-    /// A walk is over: removes the segments that are not needed any more.
+    /// A compaction is over: removes the segments that are not needed any more.
     pub fn outdate(&self, oldest: u32) {
         self.shared.outdate(oldest);
     }
@@ -232,7 +232,7 @@ impl Journal {
 
     /// No file is removed from now on, or old ones are removed again.
     pub fn keep_files(&mut self, keeps_files: bool) {
-        self.keeper.keep_files(keeps_files);
+        self.appender.keep_files(keeps_files);
         self.shared.keep_files(keeps_files);
     }
 
@@ -243,7 +243,7 @@ impl Journal {
 
     /// Whether the disk takes nothing, or fails again and again.
     pub fn is_in_trouble(&self) -> bool {
-        self.shared.is_refused() || self.keeper.fails_again()
+        self.shared.is_refused() || self.appender.fails_again()
     }
 
     /// What the disk says, if it takes nothing for now.
@@ -251,8 +251,8 @@ impl Journal {
         self.shared.complaint()
     }
 
-    /// Writes and syncs what is left, and ends the threads. Says whether all that was laid is on
-    /// the disk.
+    /// Writes and syncs what is left, and ends the threads. Says whether all that was appended is
+    /// on the disk.
     pub fn close(mut self, patience: Duration) -> bool {
         self.hand_over();
         self.shared.finish();
@@ -262,7 +262,7 @@ impl Journal {
             thread::sleep(Duration::from_millis(1));
         }
         self.update();
-        self.keeper.synced() == self.keeper.laid()
+        self.appender.synced() == self.appender.appended()
     }
 }
 

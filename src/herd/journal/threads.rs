@@ -1,6 +1,6 @@
 //! The two threads of a journal. One writes what the loop does not write itself; the other syncs
 //! now and then and keeps the next segment ready. If answers wait for syncs, the first one syncs
-//! what it has written, and all that is laid meanwhile is its next group.
+//! what it has written, and all that is appended meanwhile is its next group.
 //!
 //! ```text
 //!    loop ──▶ queue ──▶ ▒ herd-journal ▒ ── write(2) ──▶ segment ◀── fdatasync(2) ── ▒ herd-sync ▒
@@ -9,8 +9,8 @@
 //!      └◀── waker ◀── progress, stored first ◀────────────────────────────────────────────┘
 //! ```
 //!
-//! Lines are written in the order in which they were laid, for what is kept is a position in it: a
-//! queue is taken, and written, by the one that holds the writer.
+//! Lines are written in the order in which they were appended, for what is kept is a position in
+//! it: a queue is taken, and written, by the one that holds the writer.
 //!
 //! asyncio: `await to_thread(os.fsync, fd)`, on the pool that resolves names as well.
 
@@ -22,7 +22,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::directory::Directory;
 use crate::logging::events::Event;
-use herd_core::journal::keeper::Keep;
+use herd_core::journal::appender::Keep;
 use herd_core::journal::writer::{Disk, Progress, Trouble, Writer};
 
 /// The wait before a full disk is tried again: it doubles each time.
@@ -74,7 +74,7 @@ struct Queue {
     /// Segments before this one are not needed any more.
     oldest: Option<u32>,
     /// The same, but the disk took no note of it: it is tried again at the next sync. Until then no
-    /// walk is due (`Keeper`), so it must not be forgotten.
+    /// compaction is due (`Appender`), so it must not be forgotten.
     put_off: Option<u32>,
     /// The next sync need not wait until its time has come.
     wants_sync: bool,

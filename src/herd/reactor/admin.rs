@@ -7,8 +7,8 @@ use crate::status::{DUMP, METRICS, Order, Outcome, PeerState, PeerStatus, RELOAD
 use herd_core::LinkState;
 use herd_core::driver::Driver;
 use herd_core::names::{ConnId, ConnKind, PeerId};
-use herd_core::store::Place;
-use herd_core::wire::line::{Line, Lines};
+use herd_core::store::Cursor;
+use herd_core::wire::line_buffer::{Line, Lines};
 use serde::Serialize;
 
 /// What is sent of a dump at a time: the next piece when this one has left.
@@ -17,17 +17,17 @@ const PIECE_BYTES: usize = 64 * 1024;
 /// A connection that is sent all reports, and where that goes on.
 pub struct Dump {
     conn: ConnId,
-    next: Place,
+    next: Cursor,
 }
 
 impl Reactor {
     /// The admin socket has been told a line.
     pub(super) fn answer_admin(&mut self, conn: ConnId, lines: &mut Lines<'_>) {
         let Some(line) = lines.take() else { return };
-        lines.hold();
+        lines.pause();
         if matches!(line, Line::Whole(line) if line == DUMP.trim_end().as_bytes()) {
             self.dumps.retain(|dump| self.slots.session(dump.conn).is_some());
-            self.dumps.push(Dump { conn, next: Place::default() });
+            self.dumps.push(Dump { conn, next: Cursor::default() });
             return self.go_on_dumping(conn);
         }
         if matches!(line, Line::Whole(line) if line == RELOAD.trim_end().as_bytes()) {
@@ -131,9 +131,9 @@ fn status(reactor: &Reactor) -> Status {
         places: reactor.places.describe(reactor.now),
         places_service: reactor.places.service(reactor.now),
         journal: reactor
-            .keeping
+            .durability
             .as_ref()
-            .map(|keeping| keeping.status(reactor.now.monotonic, counters.unkept_refused)),
+            .map(|durability| durability.status(reactor.now.monotonic, counters.unkept_refused)),
         draining: reactor.is_draining(),
         drain_phase: reactor.drain_phase().map(|phase| phase.name().to_owned()),
         drain_s: config.limits.stop_max().as_secs(),

@@ -8,7 +8,7 @@ use std::collections::BinaryHeap;
 
 use super::Reactor;
 use super::connection::Connection;
-use super::figures::door_name;
+use super::metrics::door_name;
 use crate::status::{ConnectionStatus, ConnectionsPage};
 use herd_core::session::{Moment, Phase};
 use herd_web::http::{Answer, Request};

@@ -167,7 +167,8 @@ impl Reactor {
 
     /// The last words of a process.
     pub(super) fn end(mut self) -> Ended {
-        let is_kept = self.keeping.take().is_none_or(|keeping| keeping.close(JOURNAL_TIMEOUT));
+        let is_kept =
+            self.durability.take().is_none_or(|durability| durability.close(JOURNAL_TIMEOUT));
         if !is_kept {
             Event::JournalNotKept.log();
         }

@@ -4,7 +4,7 @@
 use super::Reactor;
 use herd_core::driver::Driver;
 use herd_core::names::ConnId;
-use herd_core::wire::line::Lines;
+use herd_core::wire::line_buffer::Lines;
 use herd_web::http::{self, Answer, Limits, Parsed, Request};
 
 /// What a port takes, and how it answers.

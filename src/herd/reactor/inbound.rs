@@ -17,7 +17,7 @@ use herd_core::border::Input;
 use herd_core::driver::{Driver, TurnBounds};
 use herd_core::names::{ConnId, ConnKind};
 use herd_core::session::{CloseReason, Phase};
-use herd_core::wire::line::{LineLimits, Lines};
+use herd_core::wire::line_buffer::{LineLimits, Lines};
 
 /// Lines taken from one client in one turn.
 const LINES_MAX: usize = 256;
@@ -70,7 +70,7 @@ impl Reactor {
         if !connection.session.begin_turn(self.config.limits.high_water_bytes) {
             return;
         }
-        if self.keeping.as_mut().is_some_and(|keeping| keeping.puts_off(connection)) {
+        if self.durability.as_mut().is_some_and(|durability| durability.puts_off(connection)) {
             return;
         }
         let mut scratch = std::mem::take(&mut self.scratch);
@@ -143,7 +143,7 @@ impl Reactor {
         let span = self.trace.begin();
         let known = self.server.store().len();
         self.server.handle(self.now, Input::Lines { conn, lines }, &mut self.out);
-        self.lay_news();
+        self.append_news();
         let outputs = self.out.list.len();
         if conn.kind() == ConnKind::Client && self.server.store().len() > known {
             self.charge_newcomers(conn, self.server.store().len() - known);

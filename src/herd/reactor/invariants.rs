@@ -27,7 +27,7 @@ impl Reactor {
             Unfinished::Connection(conn) => Some(*conn),
             Unfinished::Listener(_) => None,
         });
-        let waiting = self.keeping.as_ref().map_or(&[][..], |keeping| keeping.waiting());
+        let waiting = self.durability.as_ref().map_or(&[][..], |durability| durability.waiting());
         let unfinished = unfinished.chain(self.unfinished_peers.iter().chain(waiting).copied());
         self.check_queue("unfinished", unfinished, |flags| flags.unfinished);
         self.check_queue("to be flushed", self.to_flush.iter().copied(), |flags| flags.to_flush);
@@ -71,15 +71,15 @@ impl Reactor {
         );
         let queued = connection.session.queued_bytes();
         let free = connection.session.free_bytes();
-        let has_work = free > 0 || flags.tell_drained;
+        let has_work = free > 0 || flags.tell_flushed;
         let is_known = flags.to_flush || flags.write_blocked;
         assert!(!has_work || is_known, "{conn} would never be written to");
-        let is_holding = self.keeping.as_ref().is_some_and(|keeping| keeping.is_holding());
+        let is_holding = self.durability.as_ref().is_some_and(|durability| durability.is_holding());
         assert!(free == queued || is_holding, "{conn} waits for what is kept");
         assert!(connection.session.owns_no_empty_buffers(), "{conn} keeps what it does not need");
         if conn.kind() == ConnKind::Client && connection.session.phase() == Phase::Open {
             let waits = self.server.is_waiting(conn);
-            assert!(!flags.held || waits, "{conn} is held back for nothing");
+            assert!(!flags.paused || waits, "{conn} is paused for nothing");
             let is_passed_over = self.asked.is_passed_over(conn);
             assert!(!is_passed_over || queued > high_water, "{conn} is never answered");
         }

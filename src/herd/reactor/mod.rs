@@ -13,8 +13,12 @@
 //! │ questions   answers from memory               │  │
 //! │ timers      everything due                    │  │
 //! │ deadlines   a look at some, if a scan is due  │  │
+//! │ journal     news goes there, answers may leave│  │
 //! │ flush       what is to be sent, one write each│  │
-//! │ bury        free the slots of the dead        │──┘
+//! │ deferred    inputs that came of outputs       │  │
+//! │ caught up   a look, until this server has     │  │
+//! │ bury        free the slots of the dead        │  │
+//! │ drain       the next phase of the end, if due │──┘
 //! └───────────────────────────────────────────────┘
 //! ```
 //!
@@ -38,7 +42,6 @@ mod deadlines;
 mod descriptors;
 mod dialing;
 mod drain;
-mod figures;
 mod handshakes;
 mod http;
 mod inbound;
@@ -47,6 +50,7 @@ mod journal;
 mod lame_duck;
 mod listener;
 mod log_level;
+mod metrics;
 mod newcomers;
 mod notes;
 mod operators;
@@ -83,7 +87,6 @@ use clocks::Clocks;
 use deadlines::Backlog;
 use descriptors::Shares;
 use drain::Drain;
-use figures::Counts;
 use herd_core::Server;
 use herd_core::border::{Input, Outputs, Timer};
 use herd_core::clock::Now;
@@ -91,8 +94,9 @@ use herd_core::driver::{Deferred, Driver};
 use herd_core::names::{ConnId, ConnKind};
 use herd_core::session::{BufferPool, DeadlineScan, Moment};
 use herd_core::timer_wheel::TimerWheel;
-use journal::Keeping;
+use journal::Durability;
 use log_level::LentLevel;
+use metrics::Counts;
 use newcomers::Newcomers;
 use question_queue::Asked;
 use questions::Places;
@@ -151,7 +155,7 @@ pub struct Reactor {
     out: Outputs,
     /// The core's next inputs, once everything it wanted is done.
     deferred: VecDeque<Deferred>,
-    /// What is being carried out comes of `Drained`.
+    /// What is being carried out comes of `Flushed`.
     is_catching_up: bool,
     unfinished: VecDeque<Unfinished>,
     unfinished_peers: VecDeque<ConnId>,
@@ -177,7 +181,7 @@ pub struct Reactor {
     /// Connections of operators, in the order in which they came, and some that have ended.
     operators: Vec<ConnId>,
     /// The journal, if there is one: answers wait until what they rest on is kept.
-    keeping: Option<Box<Keeping>>,
+    durability: Option<Box<Durability>>,
     /// Is told of each phase of the end.
     when_stopping: Option<Box<dyn FnMut(DrainPhase)>>,
     /// If the configuration can be read again.
@@ -259,7 +263,7 @@ impl Reactor {
             self.step(Step::Deadlines);
         }
 
-        if self.keeping.is_some() {
+        if self.durability.is_some() {
             self.step(Step::Keep);
         }
         for _ in 0..self.to_flush.len() {
@@ -327,9 +331,9 @@ impl Reactor {
         }
         let deadline = self.next_deadline();
         let sleep = deadline.map(|deadline| deadline.saturating_sub(self.now.monotonic));
-        match &self.keeping {
+        match &self.durability {
             None => sleep,
-            Some(keeping) => keeping.timeout(self.now.monotonic, sleep),
+            Some(durability) => durability.timeout(self.now.monotonic, sleep),
         }
     }
 

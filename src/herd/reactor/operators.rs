@@ -7,11 +7,11 @@
 use super::http::Port;
 use super::{Reactor, admin, connections};
 
-use crate::metrics;
+use crate::openmetrics;
 use herd_core::driver::Driver;
 use herd_core::names::{ConnId, ConnKind};
 use herd_core::session::CloseReason;
-use herd_core::wire::line::Lines;
+use herd_core::wire::line_buffer::Lines;
 use herd_web::http::{Answer, Limits, Request};
 
 /// Requests without bodies.
@@ -50,7 +50,7 @@ impl Reactor {
             "/connections" => connections::answer(self, request),
             "/metrics" => {
                 let text = self.figures().into_text();
-                Answer::new(200, metrics::CONTENT_TYPE, text.into_bytes())
+                Answer::new(200, openmetrics::CONTENT_TYPE, text.into_bytes())
             }
             _ => Answer::text(404, format!("there is nothing here; ask for {PATHS}\n")),
         }
@@ -80,8 +80,8 @@ impl Reactor {
             });
             conditions.push(Condition { name: "doors", is_met, why });
         }
-        if let Some(keeping) = self.keeping.as_ref().filter(|_| heeds_drain) {
-            let (is_met, why) = keeping.readiness();
+        if let Some(durability) = self.durability.as_ref().filter(|_| heeds_drain) {
+            let (is_met, why) = durability.readiness();
             conditions.push(Condition { name: "journal", is_met, why: why.to_owned() });
         }
         conditions

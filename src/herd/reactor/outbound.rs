@@ -16,7 +16,7 @@ use herd_core::driver::{Deferred, Driver, Parts};
 use herd_core::names::{ConnId, ConnKind, PeerId, Ticket};
 use herd_core::session::{CloseReason, Phase};
 use herd_core::whatsat::Question;
-use herd_core::wire::line::Lines;
+use herd_core::wire::line_buffer::Lines;
 
 /// What is written at the end of a turn, however much is written to others: a report's answer, or a
 /// question's.
@@ -43,7 +43,7 @@ impl Driver for Reactor {
     fn handle(&mut self, input: Input<'_, '_>) {
         let span = self.trace.begin_tell(&input);
         self.server.handle(self.now, input, &mut self.out);
-        self.lay_news();
+        self.append_news();
         let outputs = self.out.list.len();
         self.carry_out();
         self.trace.end_tell(span, outputs);
@@ -136,7 +136,7 @@ impl Reactor {
             return;
         }
         session.flags.to_flush = false;
-        let tells = session.flags.tell_drained;
+        let tells = session.flags.tell_flushed;
         if session.queued_bytes() > 0 {
             self.write(conn);
         }
@@ -149,8 +149,8 @@ impl Reactor {
     pub(super) fn write(&mut self, conn: ConnId) {
         let now = self.moment();
         let Some(connection) = self.slots.plain(conn) else { return self.write_wrapped(conn) };
-        if let Some(keeping) = &mut self.keeping {
-            keeping.hold_answers(connection);
+        if let Some(durability) = &mut self.durability {
+            durability.hold_answers(connection);
         }
         let (bytes, flushed) = connection.flush(now);
         self.counts.sent[conn.kind() as usize] += bytes as u64;
@@ -208,7 +208,7 @@ mod tests {
     use super::*;
     use crate::reactor::tests::reactor;
     use crate::reactor::turn_budget::Work;
-    use herd_core::wire::line::{LineLimits, Lines};
+    use herd_core::wire::line_buffer::{LineLimits, Lines};
 
     /// Turns until a connection has come through this door, and gives both ends.
     fn come(

@@ -4,7 +4,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::figures::Answered;
+use super::metrics::Answered;
 use super::worker_threads::{Finished, PlacesPool, PoolId};
 use super::{Due, Reactor};
 use crate::logging::events::Event;

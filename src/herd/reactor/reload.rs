@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use super::admin::json_line;
 use super::descriptors::Shares;
-use super::figures::PeerCounts;
+use super::metrics::PeerCounts;
 use super::questions::Places;
 use super::start::{open_service, peer_settings, settings};
 use super::worker_threads::{CompletionSender, PoolId};
@@ -153,7 +153,7 @@ impl Reactor {
     pub(super) fn begin_reload(&mut self, asker: Option<ConnId>) {
         if let Some(session) = asker.and_then(|conn| self.slots.session(conn)) {
             // It waits for us, however long a disk takes.
-            session.flags.held = true;
+            session.flags.paused = true;
         }
         let is_draining = self.is_draining();
         let Some(reload) = self.reload.as_mut().filter(|_| !is_draining) else {

@@ -18,10 +18,10 @@ use signal_hook_mio::v1_0::Signals;
 use super::clocks::Clocks;
 use super::deadlines::Backlog;
 use super::descriptors::Shares;
-use super::figures::Counts;
-use super::journal::Keeping;
+use super::journal::Durability;
 use super::lame_duck::DrainPhase;
 use super::listener::Listener;
+use super::metrics::Counts;
 use super::newcomers::Newcomers;
 use super::passed::Passed;
 use super::question_queue::Asked;
@@ -195,7 +195,7 @@ impl Reactor {
         let places = open_places(&config, &completion_sender)?;
         let mut server = Server::new(settings(&config, shares)?);
         let now = clocks.read(None);
-        let keeping = open_journal(&config, &mut server, now, &completion_sender)?;
+        let durability = open_journal(&config, &mut server, now, &completion_sender)?;
         let (trace, trace_file) = traced::start(&config)?;
         announce(&config, shares);
         Ok(Reactor {
@@ -237,7 +237,7 @@ impl Reactor {
             drain: None,
             dumps: Vec::new(),
             operators: Vec::new(),
-            keeping,
+            durability,
             when_stopping: None,
             reload: None,
             trace,
@@ -408,7 +408,7 @@ fn open_journal(
     server: &mut Server,
     now: Now,
     completion_sender: &CompletionSender,
-) -> Result<Option<Box<Keeping>>, StartError> {
+) -> Result<Option<Box<Durability>>, StartError> {
     let Some(keep) = config.journal.keep else { return Ok(None) };
     let settings = JournalSettings {
         keep,
@@ -425,8 +425,8 @@ fn open_journal(
         is_traced: config.trace.is_some(),
     };
     let journal = Journal::open(settings, server, now, completion_sender.wake());
-    let keeping = |journal| Some(Box::new(Keeping::new(journal, &config.journal)));
-    journal.map(keeping).map_err(StartError::Journal)
+    let durability = |journal| Some(Box::new(Durability::new(journal, &config.journal)));
+    journal.map(durability).map_err(StartError::Journal)
 }
 
 /// What the core is told of a peer.

@@ -12,7 +12,7 @@ use crate::config::Limits;
 use herd_core::LinkState;
 use herd_core::names::{ConnKind, PeerId};
 use herd_core::session::Phase;
-use herd_core::wire::line::{LineLimits, Lines};
+use herd_core::wire::line_buffer::{LineLimits, Lines};
 pub(super) use house::{House, house, reactor};
 
 mod house;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Reactor;
 use crate::logging::events::Event;
-use crate::metrics::Buckets;
+use crate::openmetrics::Buckets;
 
 /// Nanoseconds up to which turns are counted apart.
 const BOUNDS: [u64; 11] = [

@@ -7,8 +7,8 @@ use std::time::Instant;
 use mio::net::TcpStream;
 
 use super::connection::{Connection, Filled, Flushed};
-use super::figures::TLS;
 use super::handshakes::{Handshakes, Outcome};
+use super::metrics::TLS;
 use super::turn_steps::Readiness;
 use super::wrapped::{Failed, Stage, Wrapped};
 use super::{Due, READ_BUDGET, Reactor, traced};
@@ -80,8 +80,8 @@ impl Reactor {
         if !wrapped.connection.session.begin_turn(self.config.limits.high_water_bytes) {
             return;
         }
-        let keeping = self.keeping.as_mut();
-        if keeping.is_some_and(|keeping| keeping.puts_off(&mut wrapped.connection)) {
+        let durability = self.durability.as_mut();
+        if durability.is_some_and(|durability| durability.puts_off(&mut wrapped.connection)) {
             return;
         }
         if wrapped.stage == Stage::Shaking && self.must_wait_to_shake() {
@@ -213,8 +213,8 @@ impl Reactor {
     pub(super) fn write_wrapped(&mut self, conn: ConnId) {
         let now = self.moment();
         let Some(wrapped) = self.slots.wrapped(conn) else { return };
-        if let Some(keeping) = &mut self.keeping {
-            keeping.hold_answers(&mut wrapped.connection);
+        if let Some(durability) = &mut self.durability {
+            durability.hold_answers(&mut wrapped.connection);
         }
         let (left, wire, flushed) = wrapped.flush(&mut self.wrapping.sealed, now);
         self.work.written += wire;

@@ -13,7 +13,7 @@ use herd_core::clock::PosixTime;
 use herd_core::driver::Driver;
 use herd_core::names::ConnId;
 use herd_core::wire::Report;
-use herd_core::wire::line::{LineLimits, Lines};
+use herd_core::wire::line_buffer::{LineLimits, Lines};
 use herd_web::http::{Answer, Limits, Method, Request};
 use herd_web::{Fix, Hints, read_body, seen, unescape};
 
@@ -118,7 +118,7 @@ impl Reactor {
         let lines = Lines::new(line.as_bytes(), LineLimits::equal(line.len()));
         let mut lines = lines.introducing(self.newcomers_max(conn));
         self.server.handle(self.now, Input::Lines { conn, lines: &mut lines }, &mut self.out);
-        self.lay_news();
+        self.append_news();
         let is_taken = self.take_answer(conn);
         self.carry_out();
         self.tell_deferred();

@@ -11,7 +11,7 @@ use herd_core::driver::{Deferred, Driver, Parts, Sessions, TurnBounds};
 use herd_core::names::{ConnId, ConnKind, PeerId, Ticket};
 use herd_core::session::{CloseReason, Moment, Phase, Session, Timeouts};
 use herd_core::whatsat::Question;
-use herd_core::wire::line::{LineLimits, Lines};
+use herd_core::wire::line_buffer::{LineLimits, Lines};
 
 /// Lines taken from one connection before another input may come.
 pub const LINES_MAX: usize = 8;
@@ -83,7 +83,7 @@ impl Driver for Host {
 
     fn handle(&mut self, input: Input<'_, '_>) {
         self.server.handle(self.clock.now, input, &mut self.out);
-        self.lay_news();
+        self.append_news();
         self.count_work();
         self.carry_out();
     }
@@ -95,7 +95,7 @@ impl Driver for Host {
             self.stamps.push(stamp);
         }
         self.server.handle(self.clock.now, Input::Lines { conn, lines }, &mut self.out);
-        self.lay_news();
+        self.append_news();
         self.count_work();
         self.carry_out_lines(conn, lines);
     }

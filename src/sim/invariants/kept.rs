@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use super::{Invariant, Violation};
 use crate::client::report;
 use crate::journal::Journal;
-use herd_core::journal::keeper::Keep;
+use herd_core::journal::appender::Keep;
 use herd_core::store::{Store, rank};
 
 /// For each client, reports that a server has held or told.
@@ -33,22 +33,23 @@ struct Entry {
 enum Since {
     /// It may not.
     Missed,
-    /// It is among the first so many bytes that were laid.
-    Laid(u64),
+    /// It is among the first so many bytes that were appended.
+    Appended(u64),
     /// It was found when the server started, and may have outlived another machine.
     Start { is_certain: bool },
 }
 
 impl Ledger {
-    /// A client was told this when so much had been laid.
-    pub fn told(&mut self, line: &str, laid: u64) {
-        self.note(line, true, Since::Laid(laid));
+    /// A client was told this when so much had been appended.
+    pub fn told(&mut self, line: &str, appended: u64) {
+        self.note(line, true, Since::Appended(appended));
     }
 
-    /// The server holds this from now on, and so much has been laid if its journal misses nothing.
-    pub fn held(&mut self, line: &str, laid: Option<u64>) {
-        self.any_is_missed |= laid.is_none();
-        self.note(line, false, laid.map_or(Since::Missed, Since::Laid));
+    /// The server holds this from now on, and so much has been appended if its journal misses
+    /// nothing.
+    pub fn held(&mut self, line: &str, appended: Option<u64>) {
+        self.any_is_missed |= appended.is_none();
+        self.note(line, false, appended.map_or(Since::Missed, Since::Appended));
     }
 
     /// The server has found this in its journal.
@@ -69,13 +70,13 @@ impl Ledger {
         }
     }
 
-    /// The journal misses nothing of what the server holds, now that so much is laid.
-    pub fn all_given(&mut self, laid: u64) {
+    /// The journal misses nothing of what the server holds, now that so much is appended.
+    pub fn all_given(&mut self, appended: u64) {
         if std::mem::take(&mut self.any_is_missed) {
             let entries = self.entries.values_mut().flatten();
             entries
                 .filter(|entry| entry.since == Since::Missed)
-                .for_each(|entry| entry.since = Since::Laid(laid));
+                .for_each(|entry| entry.since = Since::Appended(appended));
         }
     }
 
@@ -86,19 +87,21 @@ impl Ledger {
 
     /// The server has ended, and its machine if that `is_cut`: what must be there all the same?
     pub fn end(&mut self, journal: &Journal, is_cut: bool) {
-        let (written, keeper) = (journal.progress().written, &journal.keeper);
+        let (written, appender) = (journal.progress().written, &journal.appender);
         self.is_void |= journal.has_broken();
         self.any_is_missed = false;
         for entries in self.entries.values_mut() {
             entries.retain_mut(|entry| {
                 let (in_system, on_disk) = match entry.since {
                     Since::Missed => (false, false),
-                    Since::Laid(laid) => (laid <= written, laid <= keeper.synced()),
-                    Since::Start { is_certain } => (true, is_certain || !keeper.is_doubtful()),
+                    Since::Appended(appended) => {
+                        (appended <= written, appended <= appender.synced())
+                    }
+                    Since::Start { is_certain } => (true, is_certain || !appender.needs_rewrite()),
                 };
                 entry.since = Since::Start { is_certain: is_cut || on_disk };
                 match is_cut {
-                    true => on_disk || entry.is_told && keeper.keep() == Keep::Synced,
+                    true => on_disk || entry.is_told && appender.keep() == Keep::Synced,
                     false => in_system || entry.is_told,
                 }
             });

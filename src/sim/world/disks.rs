@@ -7,8 +7,8 @@ use super::{Event, MS, World};
 use crate::host::Host;
 use crate::invariants::{Invariant, Violation};
 use crate::journal::Journal;
-use crate::scenario::Keeping;
-use herd_core::journal::keeper::Keep;
+use crate::scenario::Durability;
+use herd_core::journal::appender::Keep;
 
 /// A write takes up to so long, and a pause of the loop while everything is written anew.
 const WRITE_MAX: Duration = Duration::from_millis(20);
@@ -22,7 +22,9 @@ const STUCK_MAX: Duration = Duration::from_secs(7);
 impl World {
     /// A server that keeps a journal begins with what its disk holds.
     pub(super) fn with_journal(&self, server: usize, body: Host) -> Result<Host, Violation> {
-        let Some(Keeping { keep, sizes, .. }) = self.scenario.keeping else { return Ok(body) };
+        let Some(Durability { keep, sizes, .. }) = self.scenario.durability else {
+            return Ok(body);
+        };
         let seat = &self.seats[server];
         let open = |core: &mut _| Journal::open((keep, sizes), seat.disk.clone(), &seat.name, core);
         body.with_journal(self.invariants.heard_until(server), open)
@@ -30,8 +32,8 @@ impl World {
 
     /// The loop has its turn, in which it may write itself if the disk is quick.
     pub(super) fn keep_news(&mut self, server: usize) {
-        let Some(keeping) = &self.scenario.keeping else { return };
-        let is_quick = keeping.loop_writes && self.random.bool();
+        let Some(durability) = &self.scenario.durability else { return };
+        let is_quick = durability.loop_writes && self.random.bool();
         if let Some(body) = &mut self.seats[server].body {
             body.keep_news(is_quick);
         }
@@ -39,12 +41,13 @@ impl World {
 
     /// Wakes the threads of a server that have something to do.
     pub(super) fn plan_disk(&mut self, server: usize) {
-        let Some(keeping) = &self.scenario.keeping else { return };
-        let (keep, may_stick) = (keeping.keep, keeping.sticks && self.now < self.scenario.peace);
+        let Some(durability) = &self.scenario.durability else { return };
+        let (keep, may_stick) =
+            (durability.keep, durability.sticks && self.now < self.scenario.peace);
         let seat = &self.seats[server];
         let Some(journal) = seat.body.as_ref().and_then(Host::journal) else { return };
         let (run, is_syncing) = (seat.run, journal.is_syncing());
-        let writes = journal.wants_write() || journal.keeper.is_walking();
+        let writes = journal.wants_write() || journal.appender.is_compacting();
         for (syncs, wants) in [(false, writes), (true, journal.wants_sync())] {
             if !wants
                 || std::mem::replace(&mut self.seats[server].disk_due[usize::from(syncs)], true)
@@ -79,12 +82,12 @@ impl World {
     /// # Errors
     /// I13, I14.
     pub(super) fn are_journals_at_rest(&self) -> Result<(), Violation> {
-        let Some(Keeping { sizes, .. }) = self.scenario.keeping else { return Ok(()) };
+        let Some(Durability { sizes, .. }) = self.scenario.durability else { return Ok(()) };
         for seat in &self.seats {
             let Some(body) = &seat.body else { continue };
             let Some(journal) = body.journal() else { continue };
-            let keeper = &journal.keeper;
-            let is_kept = keeper.synced() == keeper.laid() && !keeper.is_doubtful();
+            let appender = &journal.appender;
+            let is_kept = appender.synced() == appender.appended() && !appender.needs_rewrite();
             let name = &seat.name;
             Invariant::Kept.demand(is_kept, || format!("{name} has not synced all of it"))?;
             let live = body.server.store().bytes() as u64;

@@ -44,7 +44,7 @@ impl World {
             self.scenario.clients_max.unwrap_or(settings.limits.clients_max);
         settings.limits.client_ahead_max = self.scenario.ahead_max.filter(|_| self.random.bool());
         settings.limits.expire_after = self.scenario.expire_after;
-        settings.keeps_journal = self.scenario.keeping.is_some();
+        settings.keeps_journal = self.scenario.durability.is_some();
         seat.run += 1;
         seat.deadline = None;
         seat.is_leaving = false;
@@ -275,7 +275,7 @@ impl World {
         }
         // A machine may be switched off when its server has left.
         let is_cut =
-            how == Fault::Power || self.scenario.keeping.is_some() && self.random.u32(0..4) == 0;
+            how == Fault::Power || self.scenario.durability.is_some() && self.random.u32(0..4) == 0;
         if is_cut {
             self.seats[server].disk.cut();
         }

@@ -154,7 +154,7 @@ pub const GROUP_COMMIT: Experiment = Experiment {
             cores, and four.",
     steps: "For 900 ms, 1, 50 and 800 reports in turns are written at once and synced. How many \
             reports a second would be on the disk, by the quickest sync of each?",
-    house: "what is laid during one sync is the next one's group: `Shared::write_on`.",
+    house: "what is appended during one sync is the next one's group: `Shared::write_on`.",
     run: group_commit,
 };
 

@@ -143,7 +143,7 @@ pub struct Lines<'a> {
     last_is_whole: bool,
     skipped: u32,
     taken: usize,
-    held: bool,
+    paused: bool,
     rest_is_partial: bool,
 }
 
@@ -181,7 +181,7 @@ impl<'a> Lines<'a> {
             last_is_whole: false,
             skipped: 0,
             taken: 0,
-            held: false,
+            paused: false,
             rest_is_partial: false,
         }
     }
@@ -208,7 +208,7 @@ impl<'a> Lines<'a> {
     /// The next line, if there is a whole one and the bound on their number allows it.
     pub fn take(&mut self) -> Option<Line<'a>> {
         let rest = &self.bytes[self.at..];
-        if rest.is_empty() || self.taken == self.lines_max || self.held {
+        if rest.is_empty() || self.taken == self.lines_max || self.paused {
             return None;
         }
         let line = match memchr::memchr(b'\n', rest) {
@@ -235,7 +235,7 @@ impl<'a> Lines<'a> {
     /// line may be taken. For those who know a line when they see its front: `pass` takes it.
     #[inline]
     pub fn ahead(&self) -> &'a [u8] {
-        if self.taken == self.lines_max || self.held {
+        if self.taken == self.lines_max || self.paused {
             return &[];
         }
         let rest = &self.bytes[self.at..];
@@ -276,13 +276,13 @@ impl<'a> Lines<'a> {
     }
 
     /// Takes no more until the taker says that it can (`Output::ResumeReading`).
-    pub fn hold(&mut self) {
-        self.held = true;
+    pub fn pause(&mut self) {
+        self.paused = true;
     }
 
     /// Whether the taker wants no more lines for now.
-    pub fn is_held(&self) -> bool {
-        self.held
+    pub fn is_paused(&self) -> bool {
+        self.paused
     }
 
     /// What is left is the beginning of something that has more than one line and is not whole yet:
@@ -462,14 +462,14 @@ mod tests {
     }
 
     #[test]
-    fn a_held_batch_waits_in_the_buffer() {
+    fn a_paused_batch_waits_in_the_buffer() {
         let mut buffer = LineBuffer::default();
         let mut lines = buffer.lines(b"a\nb\nc", LIMITS);
         assert_eq!(lines.take(), Some(Line::Whole(b"a")));
-        lines.hold();
+        lines.pause();
         assert_eq!(lines.take(), None);
         let outcome = lines.outcome();
-        assert!(lines.is_held() && outcome.left == 3);
+        assert!(lines.is_paused() && outcome.left == 3);
         buffer.settle(b"a\nb\nc", outcome);
         let mut lines = buffer.lines(b"", LIMITS);
         assert_eq!(lines.take(), Some(Line::Whole(b"b")));

@@ -30,12 +30,12 @@ fn with_full_disk(when_broken: &str) -> (Herd, Client, u64) {
     let mut client = herd.connect("Hill");
     let mut sent = 0;
     loop {
-        let JournalStatus { state, laid_bytes, written_bytes, .. } = journal(&herd);
+        let JournalStatus { state, appended_bytes, written_bytes, .. } = journal(&herd);
         if state == JournalState::Refused {
             break;
         }
         // What waits must fit into a file as long as files may become.
-        if laid_bytes == written_bytes {
+        if appended_bytes == written_bytes {
             sent += 1;
             client.send(format!("IAMAT c{sent} +34.1-118.4 {sent}\n"));
         }
@@ -162,13 +162,13 @@ fn syncs_are_as_often_as_the_operator_wants() {
     herd.report("Hill", "kiwi", "+34.1-118.4", "7");
     let status = journal(&herd);
     assert_eq!((status.sync_every_ms, status.synced_bytes), (60_000, 0));
-    assert!(status.written_bytes > 0 && status.written_bytes == status.laid_bytes);
+    assert!(status.written_bytes > 0 && status.written_bytes == status.appended_bytes);
     herd.signal("Hill", Signal::TERM);
     herd.ended("Hill");
     change(&herd, "1 min", "20 ms");
     herd.start("Hill", &[]);
     herd.report("Hill", "kiwi", "+34.1-118.4", "8");
-    until("it is synced", || journal(&herd).synced_bytes == journal(&herd).laid_bytes);
+    until("it is synced", || journal(&herd).synced_bytes == journal(&herd).appended_bytes);
 }
 
 /// Goal: who stops a server whose disk takes nothing hears that something may be lost, and from the

@@ -12,8 +12,8 @@ use super::Reactor;
 use super::catching_up::CaughtUp;
 use super::handshakes::Outcome;
 use super::lame_duck::DrainPhase;
-use crate::metrics::Figure::{Counter, Gauge, Histogram, Info};
-use crate::metrics::{Buckets, Figure, Label, Metrics};
+use crate::openmetrics::Figure::{Counter, Gauge, Histogram, Info};
+use crate::openmetrics::{Buckets, Figure, Label, Metrics};
 use crate::status::JournalState;
 use herd_core::names::{ConnId, ConnKind, PeerId};
 use herd_core::session::{CloseReason, Expiry};
@@ -410,11 +410,11 @@ impl Reactor {
 
     /// A server without a journal has none of these.
     fn measure_journal(&self, metrics: &mut Metrics) {
-        let Some(keeping) = &self.keeping else { return };
+        let Some(durability) = &self.durability else { return };
         let refused = self.server.counters().unkept_refused;
-        let journal = keeping.status(self.now.monotonic, refused);
-        let laid = count(journal.laid_bytes);
-        metrics.one("herd_journal_laid_bytes", "Bytes that were given to it.", laid);
+        let journal = durability.status(self.now.monotonic, refused);
+        let appended = count(journal.appended_bytes);
+        metrics.one("herd_journal_appended_bytes", "Bytes that were given to it.", appended);
         let written = count(journal.written_bytes);
         metrics.one("herd_journal_written_bytes", "Bytes that the system has taken.", written);
         let synced = count(journal.synced_bytes);

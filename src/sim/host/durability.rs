@@ -6,8 +6,8 @@ use crate::invariants::Violation;
 use crate::journal::Journal;
 use herd_core::names::{ConnId, ConnKind};
 
-/// Bytes of a walk for each turn of the loop, if there is no news.
-const WALK_BYTES: u64 = 100;
+/// Bytes of a compaction for each turn of the loop, if there is no news.
+const COMPACTION_BYTES: u64 = 100;
 
 impl Host {
     /// A server begins with what its journal says. Its stamps go on from there: in an earlier life
@@ -50,15 +50,15 @@ impl Host {
         self.disk_steps
     }
 
-    /// AT lines that have left for clients since the last call, and what had been laid by then.
+    /// AT lines that have left for clients since the last call, and what had been appended by then.
     pub fn take_told(&mut self) -> Vec<(String, u64)> {
         std::mem::take(&mut self.told)
     }
 
-    /// What an input brought as news is laid before anything of it is sent.
-    pub(super) fn lay_news(&mut self) {
+    /// What an input brought as news is appended before anything of it is sent.
+    pub(super) fn append_news(&mut self) {
         if let Some(journal) = &mut self.journal {
-            journal.keeper.lay(&self.out.text, &self.out.news);
+            journal.appender.append(&self.out.text, &self.out.news);
         }
     }
 
@@ -68,15 +68,15 @@ impl Host {
         let now = self.moment();
         let Some(journal) = &mut self.journal else { return };
         let has_lost = journal.update();
-        journal.keeper.earn_by_clock(WALK_BYTES);
-        self.server.feed_journal(&mut journal.keeper, has_lost, &mut self.out);
+        journal.appender.earn_by_clock(COMPACTION_BYTES);
+        self.server.feed_journal(&mut journal.appender, has_lost, &mut self.out);
         journal.hand_over(is_quick);
-        while let Some((conn, bytes)) = journal.keeper.release() {
+        while let Some((conn, bytes)) = journal.appender.release() {
             if let Some(pipe) = self.pipes.0.get_mut(&conn) {
                 pipe.session.free_held(bytes, now);
             }
         }
-        if !journal.keeper.is_congested() {
+        if !journal.appender.is_congested() {
             self.unfinished.append(&mut self.waiting);
         }
         self.count_work();
@@ -86,7 +86,7 @@ impl Host {
     /// Whether a client must not be read now: it will be once there is room.
     pub(super) fn puts_off(&mut self, conn: ConnId) -> bool {
         let is_congested =
-            self.journal.as_ref().is_some_and(|journal| journal.keeper.is_congested());
+            self.journal.as_ref().is_some_and(|journal| journal.appender.is_congested());
         let is_put_off = conn.kind() == ConnKind::Client && is_congested;
         if is_put_off && let Some(pipe) = self.pipes.0.get_mut(&conn) {
             pipe.session.flags.unfinished = true;
@@ -102,12 +102,12 @@ impl Host {
         if conn.kind() != ConnKind::Client {
             return;
         }
-        if journal.keeper.is_all_kept() {
+        if journal.appender.is_all_kept() {
             return pipe.session.free_answers();
         }
         let bytes = pipe.session.hold_answers();
         if bytes > 0 {
-            journal.keeper.hold(conn, bytes);
+            journal.appender.hold(conn, bytes);
         }
     }
 
@@ -125,7 +125,7 @@ impl Host {
         let lines = lines.split_inclusive(|&byte| byte == b'\n');
         for line in lines.filter(|line| line.starts_with(b"AT ")) {
             let line = String::from_utf8_lossy(line).into_owned();
-            self.told.push((line, journal.keeper.laid()));
+            self.told.push((line, journal.appender.appended()));
         }
     }
 }
