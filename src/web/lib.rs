@@ -22,9 +22,12 @@
 //! Where a client is goes out as GeoJSON (`seen`). HTTP itself, which the operators' port speaks as
 //! well, is in `http`.
 //!
+//! Whose reports are taken and who may see whom is in `access`.
+//!
 //! Reading order: `report` (what comes of it), `body` (which app it is), `bodies` (a file an app),
 //! then `fields`, `position`, `stamp` and `client` (the tools).
 
+pub mod access;
 mod bodies;
 mod body;
 mod client;

@@ -5,6 +5,8 @@ use std::collections::HashMap;
 
 use herd_core::clock::PosixTime;
 
+use crate::access::Caller;
+
 /// Where a client was, in the words of the wire: what an IAMAT says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fix {
@@ -50,11 +52,13 @@ pub enum Unusable {
     NoClient,
     /// A name longer than [`Fix::CLIENT_BYTES_MAX`].
     LongClient,
+    /// A client that its sender may not report.
+    NotAllowed,
 }
 
 impl Unusable {
     /// All of them, each at its place: `ALL[reason as usize]`.
-    pub const ALL: [Unusable; 10] = [
+    pub const ALL: [Unusable; 11] = [
         Unusable::UnknownForm,
         Unusable::Malformed,
         Unusable::NoPosition,
@@ -65,6 +69,7 @@ impl Unusable {
         Unusable::AheadOfClock,
         Unusable::NoClient,
         Unusable::LongClient,
+        Unusable::NotAllowed,
     ];
 
     /// The word for it in answers and metrics.
@@ -80,6 +85,7 @@ impl Unusable {
             Unusable::AheadOfClock => "ahead_of_clock",
             Unusable::NoClient => "no_client",
             Unusable::LongClient => "long_client",
+            Unusable::NotAllowed => "not_allowed",
         }
     }
 }
@@ -113,6 +119,13 @@ impl Reading {
             Ok(fix) => self.fixes.push(fix),
             Err(why) => self.unusable[why as usize] += 1,
         }
+    }
+
+    /// Keeps the fixes of those clients that the sender may report.
+    pub fn keep_allowed(&mut self, caller: &Caller) {
+        let before = self.fixes.len();
+        self.fixes.retain(|fix| caller.may_report(fix.client.as_bytes()));
+        self.unusable[Unusable::NotAllowed as usize] += (before - self.fixes.len()) as u32;
     }
 
     /// Keeps the newest fix of each client, in the order of their first: a phone that was out of
@@ -154,7 +167,10 @@ impl Reading {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::access::Grant;
 
     fn fix(client: &str, seconds: u64) -> Fix {
         let position = "+1.0000000+002.0000000".to_owned();
@@ -175,6 +191,19 @@ mod tests {
         let mut reading = Reading { fixes, ..Reading::default() };
         reading.keep_newest();
         assert_eq!(reading.fixes, [fix("kiwi", 7), fix("fig", 9)]);
+    }
+
+    #[test]
+    fn what_is_not_allowed_is_counted() {
+        let report = vec!["jane/*".parse().unwrap()];
+        let jane = Caller::new(Arc::new(Grant { report, ..Grant::default() }));
+        let fixes = ["kiwi", "jane/phone", "fig"].map(|client| fix(client, 5)).into();
+        let mut reading = Reading { fixes, ..Reading::default() };
+        reading.keep_allowed(&Caller::anybody());
+        assert_eq!(reading.fixes.len(), 3);
+        reading.keep_allowed(&jane);
+        assert_eq!(reading.fixes, [fix("jane/phone", 5)]);
+        assert_eq!(reading.unusable[Unusable::NotAllowed as usize], 2);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! What a server answers phones, browsers and scripts by HTTP: they report where they are, and ask
 //! where others are. Which app has sent a body, `herd_web` finds out.
 //!
+//! Each request is answered for a [`Caller`], who says whose positions it may report and read.
+//!
 //! A report of no use is answered like a good one. Only what may be sent again later is refused: a
 //! phone keeps it, and what comes behind it.
 
@@ -14,6 +16,7 @@ use herd_core::driver::Driver;
 use herd_core::names::ConnId;
 use herd_core::wire::Report;
 use herd_core::wire::line_buffer::{LineLimits, Lines};
+use herd_web::access::Caller;
 use herd_web::http::{Answer, Limits, Method, Request};
 use herd_web::{Fix, Hints, read_body, seen, unescape};
 
@@ -55,33 +58,46 @@ impl Reactor {
     }
 
     fn answer_web_request(&mut self, conn: ConnId, request: &Request<'_>) -> Answer {
+        match self.caller(conn, request) {
+            Ok(caller) => self.answer_caller(conn, request, &caller),
+            Err(refusal) => refusal,
+        }
+    }
+
+    /// Who asks; an answer for those who may ask nothing.
+    fn caller(&mut self, _conn: ConnId, _request: &Request<'_>) -> Result<Caller, Answer> {
+        Ok(Caller::anybody())
+    }
+
+    fn answer_caller(&mut self, conn: ConnId, request: &Request<'_>, caller: &Caller) -> Answer {
         let is_report = request.method == Method::Post || !request.query.is_empty();
         match request.path {
-            "/" | "/report" | "/pub" if is_report => self.take_reports(conn, request),
+            "/" | "/report" | "/pub" if is_report => self.take_reports(conn, request, caller),
             "/" | "/report" | "/pub" => Answer::text(200, HELP.to_owned()),
             _ if request.method == Method::Post => not_here(),
-            CLIENTS => self.show_clients(request),
+            CLIENTS => self.show_clients(request, caller),
             path => match path.strip_prefix(CLIENTS).and_then(|rest| rest.strip_prefix('/')) {
-                Some(id) => self.show_client(&unescape(id)),
+                Some(id) => self.show_client(&unescape(id), caller),
                 None => not_here(),
             },
         }
     }
 
-    fn take_reports(&mut self, conn: ConnId, request: &Request<'_>) -> Answer {
+    fn take_reports(&mut self, conn: ConnId, request: &Request<'_>, caller: &Caller) -> Answer {
         let ahead_max = self.config.limits.core.client_ahead_max;
         let ahead_max = ahead_max.map_or(AHEAD_MAX, |it| it.min(AHEAD_MAX));
         let mut reading = read_body(
             &request.body,
             &Hints {
                 query: request.query,
-                name: None,
+                name: caller.name(),
                 user: request.headers.limit_user,
                 device: request.headers.limit_device,
                 now: self.now.posix,
                 ahead_max,
             },
         );
+        reading.keep_allowed(caller);
         let (answer, content_type) = reading.answer();
         for (count, of_this) in self.counts.web_unusable.iter_mut().zip(reading.unusable) {
             *count += u64::from(of_this);
@@ -145,8 +161,8 @@ impl Reactor {
         is_taken
     }
 
-    fn show_client(&self, id: &[u8]) -> Answer {
-        match self.feature(id, self.now.posix) {
+    fn show_client(&self, id: &[u8], caller: &Caller) -> Answer {
+        match self.feature(id, self.now.posix, caller) {
             Some(feature) => {
                 Answer::new(200, "application/geo+json", format!("{feature}\n").into_bytes())
             }
@@ -155,20 +171,20 @@ impl Reactor {
     }
 
     /// Those that are known, in the order of the question.
-    fn show_clients(&self, request: &Request<'_>) -> Answer {
+    fn show_clients(&self, request: &Request<'_>, caller: &Caller) -> Answer {
         let ids = request.query.split('&').filter_map(|part| part.strip_prefix("id="));
         let ids = Vec::from_iter(ids.take(CLIENTS_MAX + 1).map(unescape));
         if ids.is_empty() || ids.len() > CLIENTS_MAX {
             let why = format!("ask for 1 to {CLIENTS_MAX} clients: {CLIENTS}?id=kiwi&id=fig\n");
             return Answer::text(400, why);
         }
-        let features = ids.iter().filter_map(|id| self.feature(id, self.now.posix));
+        let features = ids.iter().filter_map(|id| self.feature(id, self.now.posix, caller));
         let text = seen::collection(&Vec::from_iter(features));
         Answer::new(200, "application/geo+json", text.into_bytes())
     }
 
-    fn feature(&self, id: &[u8], now: PosixTime) -> Option<String> {
-        let report = self.server.look_up(id, self.now)?;
+    fn feature(&self, id: &[u8], now: PosixTime, caller: &Caller) -> Option<String> {
+        let report = self.server.look_up(id, self.now).filter(|_| caller.may_read(id))?;
         let mut text = String::new();
         seen::write_feature(&report, now, &mut text);
         Some(text)
