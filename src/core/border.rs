@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::names::{ConnId, PeerId, Ticket};
 use super::peers::table::PeerSettings;
+use super::reports::changes::Changes;
 use super::settings::Settings;
 use super::whatsat::Question;
 use super::wire::line_buffer::Lines;
@@ -182,6 +183,8 @@ pub struct Outputs {
     /// The lines that the journal must be given: ranges of the text. Nothing of this may be sent
     /// to a client before they are kept.
     pub news: Vec<Range<usize>>,
+    /// What has changed, if somebody watches (`Server::watch`).
+    pub(crate) changes: Changes,
     /// Behind the last output that is no text: what comes between two texts must stay there.
     texts_from: usize,
     /// Behind the text that was last made longer. A batch of reports goes to each peer and to its
@@ -198,6 +201,7 @@ impl Outputs {
         self.text.clear();
         self.list.clear();
         self.news.clear();
+        self.changes.clear();
         (self.texts_from, self.next) = (0, 0);
     }
 

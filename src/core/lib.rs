@@ -108,6 +108,7 @@ pub use peers::handover::HandOver;
 pub use peers::peer_clock::PeerClock;
 pub use peers::table::{LinkState, PeerSettings, PeerView};
 pub use reports::age::Ages;
+pub use reports::changes::{Change, Changes};
 pub use settings::{Limits, Settings};
 
 /// What a link that is proven adds to each line, in bytes.
@@ -140,6 +141,8 @@ pub struct Server {
     stage: Stage,
     /// If there is a journal.
     journaling: Option<Journaling>,
+    /// Somebody wants to know what changes.
+    is_watched: bool,
 }
 
 impl Server {
@@ -163,6 +166,7 @@ impl Server {
             refusals: BTreeMap::new(),
             stage: Stage::Serving,
             journaling: settings.keeps_journal.then(Journaling::new),
+            is_watched: false,
             settings,
         }
     }

@@ -226,7 +226,7 @@ const PARTS: &[(&str, &[&str])] = &[
 /// What the files and folders of `core` name of each other; `Server` is the one that all of it is
 /// about.
 const CORE: &[(&str, &[&str])] = &[
-    ("border", &["names", "peers", "settings", "whatsat", "wire"]),
+    ("border", &["names", "peers", "reports", "settings", "whatsat", "wire"]),
     ("client_commands", &["Server", "border", "clock", "names", "reports", "store", "wire"]),
     ("clock", &["digits"]),
     ("counters", &[]),

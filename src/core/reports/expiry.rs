@@ -37,8 +37,16 @@ impl Server {
         for _ in 0..LEAVES_A_SWEEP {
             let cursor = self.swept;
             let reports = self.store.len_of(cursor.leaf);
-            let is_over = |report: &Report<'_>| is_over(report, after, now);
+            let mut gone = Vec::new();
+            let is_over = |report: &Report<'_>| {
+                let is_over = is_over(report, after, now);
+                if is_over && self.is_watched {
+                    gone.push(report.client.to_vec());
+                }
+                is_over
+            };
             let (removed, next) = self.store.remove_where(cursor, left, is_over);
+            gone.iter().for_each(|client| self.note_gone(client, out));
             self.counters.expired += removed as u64;
             self.counters.walked += reports.min(left) as u64;
             let leaf = (usize::from(cursor.leaf) + 1) % LEAVES;
@@ -63,11 +71,12 @@ impl Server {
     }
 
     /// Makes room for a report that is older than what is held, if that is over.
-    pub(crate) fn forget_expired(&mut self, client: &[u8], now: Now) {
+    pub(crate) fn forget_expired(&mut self, client: &[u8], now: Now, out: &mut Outputs) {
         let Some(after) = self.settings.limits.expire_after else { return };
         if self.store.find(client).is_some_and(|held| is_over(&held, after, now)) {
             let removed = self.store.remove(client);
             self.counters.expired += u64::from(removed);
+            self.note_gone(client, out);
         }
     }
 }

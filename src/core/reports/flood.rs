@@ -75,6 +75,7 @@ impl Server {
         source: Option<PeerId>,
         out: &mut Outputs,
     ) -> Verdict {
+        self.forget_expired(told.client, now, out);
         let fields = told.fields(out);
         let verdict = self.keep(now, key, told.record(fields), fields);
         if let Verdict::News { leaf } = verdict {
@@ -111,11 +112,14 @@ impl Server {
     ) -> u64 {
         let fields = &line[b"AT ".len()..];
         let key = self.store.key(report.client);
-        if self.may_hear(report, now)
-            && let Verdict::News { leaf } = self.keep(now, key, Record::of(report, fields), fields)
-        {
+        if !self.may_hear(report, now) {
+            return self.heard.behind(key);
+        }
+        self.forget_expired(report.client, now, out);
+        if let Verdict::News { leaf } = self.keep(now, key, Record::of(report, fields), fields) {
             self.heard.push(key);
-            if self.journaling.is_some() || self.peers.are_others_than(peer) {
+            let is_read_again = self.journaling.is_some() || self.is_watched;
+            if is_read_again || self.peers.are_others_than(peer) {
                 let start = out.text.len();
                 out.text.extend_from_slice(line);
                 out.text.push(b'\n');
@@ -128,7 +132,6 @@ impl Server {
     /// Keeps a report if it is news.
     #[inline(always)]
     fn keep(&mut self, now: Now, key: Key, record: Record<'_>, fields: &[u8]) -> Verdict {
-        self.forget_expired(record.client(), now);
         let verdict = self.store.put_record(key, record, fields);
         if verdict.is_news() {
             self.counters.news += 1;
@@ -150,6 +153,7 @@ impl Server {
         out: &mut Outputs,
     ) {
         self.journal_report(leaf, line.clone(), source.is_none(), out);
+        self.note_news(line.clone(), out);
         if !self.peers.is_empty() {
             self.peers.tell_all(source, (client, line), leaf, out);
         }

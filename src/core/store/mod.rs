@@ -265,7 +265,7 @@ impl Store {
         &mut self,
         cursor: Cursor,
         most: usize,
-        is_over: impl Fn(&Report<'_>) -> bool,
+        mut is_over: impl FnMut(&Report<'_>) -> bool,
     ) -> (usize, Option<Cursor>) {
         let Cursor { leaf, tag: from } = cursor;
         let (mut at, mut seen, mut last, mut removed) = (0, 0, None, 0);
