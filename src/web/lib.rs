@@ -33,6 +33,7 @@ mod body;
 mod client;
 mod fields;
 pub mod http;
+pub mod nearby;
 mod position;
 mod report;
 pub mod seen;

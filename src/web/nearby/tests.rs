@@ -1,0 +1,241 @@
+//! The grid against a scan of all clients.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+
+const SECRET: (u64, u64) = (0x1234_5678_9abc_def1, 0x9e37_79b9_7f4a_7c15);
+
+fn point(latitude: f64, longitude: f64) -> Point {
+    Point::new(latitude, longitude).unwrap()
+}
+
+impl Grid {
+    /// What must be true between any two calls.
+    fn check_invariants(&self) {
+        let mut met = vec![false; self.entries.len()];
+        let mut clients = 0;
+        for coarse in 0..self.cells.coarse() {
+            let mut of_coarse = 0;
+            for held in self.occupied.of_coarse(coarse) {
+                let (mut link, mut previous, mut count) = (held.first, NONE, 0);
+                while link != NONE {
+                    let entry = self.entries[link as usize - 1];
+                    assert_eq!(self.cells.of(entry.at), held.cell, "{link} is not where it is");
+                    assert_eq!(entry.previous, previous);
+                    assert!(!std::mem::replace(&mut met[link as usize - 1], true), "met twice");
+                    (previous, link, count) = (link, entry.next, count + 1);
+                }
+                assert!(count > 0 && count == held.clients && held.cell.coarse() == coarse);
+                assert!(self.occupied.find(held.cell).is_some_and(|it| it.first == held.first));
+                of_coarse += count;
+            }
+            assert_eq!(self.occupied.clients_of(coarse), of_coarse);
+            clients += of_coarse as usize;
+        }
+        assert_eq!(clients, self.clients);
+        for (who, entry) in self.entries.iter().enumerate() {
+            assert_eq!(met[who], entry.next != ABSENT);
+        }
+    }
+}
+
+/// The grid and what it should hold.
+struct Twin {
+    grid: Grid,
+    all: BTreeMap<u32, Point>,
+}
+
+impl Twin {
+    fn new() -> Twin {
+        Twin { grid: Grid::new(SECRET), all: BTreeMap::new() }
+    }
+
+    fn put(&mut self, who: u32, at: Point) {
+        self.grid.put(who, at);
+        self.all.insert(who, at);
+    }
+
+    fn remove(&mut self, who: u32) {
+        assert_eq!(self.grid.remove(who), self.all.remove(&who).is_some());
+    }
+
+    fn check_near(&self, centre: Point, radius_m: f64) {
+        let mut expected: Vec<Near> = Vec::new();
+        for (&who, &at) in &self.all {
+            let metres = centre.metres_to(at);
+            if metres <= radius_m {
+                expected.push(Near { metres, who });
+            }
+        }
+        expected.sort_by(|a, b| (a.metres, a.who).partial_cmp(&(b.metres, b.who)).unwrap());
+        let mut found = Vec::new();
+        self.grid.near(centre, radius_m, &mut found).unwrap();
+        assert_eq!(found, expected, "{centre:?} {radius_m}");
+    }
+
+    fn check_inside(&self, area: &Area, limit: usize) {
+        let expected = self.all.iter().filter(|(_, at)| area.contains(**at));
+        let expected = Vec::from_iter(expected.map(|(&who, _)| who));
+        let (mut found, mut from) = (Vec::new(), Some(0));
+        while let Some(first) = from {
+            let before = found.len();
+            from = self.grid.inside(area, first, |who| {
+                let has_room = found.len() - before < limit;
+                found.extend(has_room.then_some(who));
+                has_room
+            });
+        }
+        assert_eq!(found, expected, "{area:?}");
+        let counted: u32 = self.grid.counts(area, (4, 8)).iter().map(|count| count.clients).sum();
+        assert!(counted as usize <= self.all.len());
+    }
+}
+
+/// Mostly where grids go wrong: at poles, at 180 degrees, at the borders of cells, at one place.
+fn points() -> impl Strategy<Value = Point> {
+    let latitude = prop_oneof![
+        2 => -90.0..=90.0,
+        1 => prop_oneof![Just(90.0), Just(-90.0), Just(0.0), Just(0.5), Just(60.1699)],
+        1 => (89.0..=90.0_f64, any::<bool>()).prop_map(|(it, south)| if south { -it } else { it }),
+        2 => (0..=40_i32).prop_map(|it| f64::from(it - 20) / 128.0),
+    ];
+    let longitude = prop_oneof![
+        2 => -180.0..=180.0,
+        1 => prop_oneof![Just(180.0), Just(-180.0), Just(0.0), Just(24.9384)],
+        2 => (179.9..=180.0_f64, any::<bool>()).prop_map(|(it, west)| if west { -it } else { it }),
+        2 => (0..=40_i32).prop_map(|it| f64::from(it - 20) / 128.0),
+    ];
+    (latitude, longitude).prop_map(|(latitude, longitude)| point(latitude, longitude))
+}
+
+/// Now and then, somebody goes away.
+fn whereabouts() -> impl Strategy<Value = Option<Point>> {
+    proptest::option::weighted(0.9, points())
+}
+
+fn radius() -> impl Strategy<Value = f64> {
+    prop_oneof![Just(0.0), 0.0..3_000.0, 0.0..300_000.0, 0.0..21_000_000.0]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Goal: whatever has moved and gone, a circle and an area have those that a scan finds, in the
+    /// same order; pages miss nobody and name nobody twice.
+    #[test]
+    fn the_grid_finds_what_a_scan_finds(
+        moves in proptest::collection::vec((0..60_u32, whereabouts()), 0..300),
+        circles in proptest::collection::vec((points(), radius()), 8),
+        corners in proptest::collection::vec((points(), points()), 8),
+        limit in 1..20_usize,
+    ) {
+        let mut twin = Twin::new();
+        for (who, at) in moves {
+            match at {
+                Some(at) => twin.put(who, at),
+                None => twin.remove(who),
+            }
+        }
+        twin.grid.check_invariants();
+        prop_assert_eq!(twin.grid.len(), twin.all.len());
+        for (centre, radius) in circles {
+            twin.check_near(centre, radius);
+        }
+        for (southwest, northeast) in corners {
+            if let Some(area) = Area::between(southwest, northeast) {
+                twin.check_inside(&area, limit);
+            }
+        }
+    }
+}
+
+/// Some clients in a few towns, and some anywhere; the same each time.
+fn crowd(count: u32, mut spread: impl FnMut(u32, Point)) {
+    let mut random = fastrand::Rng::with_seed(7);
+    let towns: Vec<_> =
+        (0..50).map(|_| (random.f64() * 160.0 - 80.0, random.f64() * 360.0 - 180.0)).collect();
+    for who in 0..count {
+        let (latitude, longitude) = towns[random.usize(..towns.len())];
+        let mut near = || (random.f64() + random.f64() - 1.0) * 0.1;
+        let at = point(latitude + near(), (longitude + near() + 180.0).rem_euclid(360.0) - 180.0);
+        spread(who, at);
+    }
+}
+
+/// Goal: an area with more clients than an answer may look at is met in pages, each of them once.
+#[test]
+fn much_is_met_in_pages() {
+    let mut twin = Twin::new();
+    crowd(3 * LOOKS_MAX as u32, |who, at| twin.put(who, at));
+    (0..100).for_each(|who| twin.remove(who * 7));
+    let world = Area::between(point(-90.0, -180.0), point(90.0, 180.0)).unwrap();
+    twin.check_inside(&world, usize::MAX);
+    twin.check_inside(&world, 1_000);
+    let counts = twin.grid.counts(&world, (16, 32));
+    assert!(counts.len() <= 16 * 32 && counts.iter().all(|count| world.contains(count.at)));
+    let counted: u32 = counts.iter().map(|count| count.clients).sum();
+    assert_eq!(counted as usize, twin.grid.len(), "the world has all");
+    let mut found = Vec::new();
+    assert_eq!(twin.grid.near(point(0.0, 0.0), 2.1e7, &mut found), Err(TooMany));
+    twin.check_near(twin.all[&1], 2_000.0);
+}
+
+/// Goal: a million moves leave nobody behind; once there are as many cells as there ever are,
+/// nothing is allocated; a client costs at most as much as the design says.
+#[test]
+fn moves_cost_no_memory() {
+    const CLIENTS: u32 = 100_000;
+    let mut twin = Twin::new();
+    crowd(CLIENTS, |who, at| twin.put(who, at));
+    let fixed = Grid::new(SECRET).bytes();
+    let a_client = |grid: &Grid| (grid.bytes() - fixed) as f64 / f64::from(CLIENTS);
+    assert!(a_client(&twin.grid) < 28.0, "{} bytes in a town", a_client(&twin.grid));
+    let mut lone = Grid::new(SECRET);
+    (0..CLIENTS).for_each(|who| {
+        lone.put(who, point(f64::from(who % 300) / 4.0, f64::from(who / 300) / 2.0))
+    });
+    assert!(a_client(&lone) < 48.0, "{} bytes in the country", a_client(&lone));
+
+    let mut random = fastrand::Rng::with_seed(3);
+    let mut moves = Vec::new();
+    for step in 0..1_000_000_u32 {
+        let who = random.u32(..CLIENTS);
+        let (latitude, longitude) = twin.all[&who].degrees();
+        let mut far = |reach: f64| (random.f64() - 0.5) * reach;
+        let reach = if step % 10 == 0 { 0.1 } else { 0.001 };
+        let (latitude, longitude) = (latitude + far(reach), longitude + far(reach));
+        let at = point(latitude, (longitude + 180.0).rem_euclid(360.0) - 180.0);
+        twin.all.insert(who, at);
+        moves.push((who, at));
+    }
+    // There and back: the second time, no cell is new.
+    let before: Vec<_> =
+        moves.iter().map(|(who, _)| (*who, twin.grid.find(*who).unwrap())).collect();
+    let mut make_moves = |of: &[(u32, Point)]| {
+        allocation_counter::measure(|| of.iter().for_each(|&(who, at)| twin.grid.put(who, at)))
+    };
+    assert!(make_moves(&moves).count_total > 0, "the counter counts");
+    make_moves(&before);
+    assert_eq!(make_moves(&moves).count_total, 0);
+    twin.grid.check_invariants();
+    for who in [0, 5_000, 77_777] {
+        twin.check_near(twin.all[&who], 3_000.0);
+    }
+}
+
+/// Goal: however many are parked in one place, each is found, moved and removed.
+#[test]
+fn many_may_be_in_one_place() {
+    let mut twin = Twin::new();
+    let here = point(60.1699, 24.9384);
+    (0..10_000).for_each(|who| twin.put(who, here));
+    twin.check_near(here, 0.0);
+    (0..10_000).step_by(2).for_each(|who| twin.remove(who));
+    (1..10_000).step_by(4).for_each(|who| twin.put(who, point(60.17, 24.9384)));
+    twin.grid.check_invariants();
+    twin.check_near(here, 5.0);
+    twin.check_near(here, 100.0);
+}
