@@ -1,4 +1,5 @@
-//! A load on one server, and what came of it (`herd bench`).
+//! A load on one server, and what came of it (`herd bench`); and clients that move about a city
+//! (`herd demo`: `stroll`, and `streets` for the city).
 //!
 //! It uses nothing of the server: a load that shared the server's loop, parser or buffers would
 //! share its mistakes. It speaks to other servers as well (Redis, memcached, NATS, etcd), so that
@@ -15,6 +16,8 @@ mod findings;
 mod meter;
 mod schedule;
 mod sources;
+mod streets;
+mod stroll;
 mod tally;
 
 use std::net::SocketAddr;
@@ -29,6 +32,7 @@ pub use chatter::{CLIENTS_MAX, Dialect};
 pub use error::LoadError;
 pub use findings::Findings;
 pub use sources::claim_descriptors;
+pub use stroll::Stroll;
 
 /// How often progress is shown.
 const PROGRESS_EVERY: Duration = Duration::from_millis(500);

@@ -172,7 +172,15 @@ fn without_tests(path: &str, code: &str) -> String {
 const KEEPERS: &[(&str, &[&str])] = &[
     ("mio", &["src/herd/reactor/"]),
     ("slab", &["src/herd/reactor/"]),
-    ("signal_hook", &["src/herd/reactor/", "src/herd/cmd/start.rs", "src/herd/cmd/top/"]),
+    (
+        "signal_hook",
+        &[
+            "src/herd/reactor/",
+            "src/herd/cmd/demo.rs",
+            "src/herd/cmd/start.rs",
+            "src/herd/cmd/top/",
+        ],
+    ),
     ("signal_hook_mio", &["src/herd/reactor/"]),
     (
         "rustix",

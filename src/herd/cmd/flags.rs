@@ -5,6 +5,7 @@
 //! too, are declared with the knobs of `herd::config`; `flags::knobs` makes them.
 
 mod bench;
+mod demo;
 mod journal;
 mod knobs;
 mod lab;
@@ -32,6 +33,7 @@ use herd::config::{ConfigError, Door, Parsed, Secret, TlsClients, address};
 use herd::places::ATTRIBUTION;
 
 pub use bench::BenchFlags;
+pub use demo::DemoFlags;
 pub use journal::JournalCommand;
 pub use knobs::KnobFlags;
 pub use lab::LabFlags;
@@ -53,6 +55,7 @@ Examples:
   herd start                             start a whole herd, in the background
   herd say Hill 'IAMAT kiwi +34.07-118.45 1520023934.918963997'
   herd say Hill 'WHATSAT kiwi 10 5'      ask what is near
+  herd demo                              a hundred clients move about Helsinki
   herd status                            who runs, who is joined with whom
   herd places near +60.17+24.94 5 3      ask what is near, without a server
   herd bench Hill -p 16                  how many requests a second it answers
@@ -173,6 +176,8 @@ pub enum Command {
         #[command(flatten)]
         place: PlaceFlags,
     },
+    /// Move clients about a city, each a report a second, until Ctrl-C: see them on /map
+    Demo(DemoFlags),
     /// Put a load on a server and measure it
     Bench(Box<BenchFlags>),
     /// Look at places: what a file holds, what is near a position
@@ -380,6 +385,7 @@ impl Command {
             Command::Status(flags) => &mut flags.herd,
             Command::Top(flags) => &mut flags.herd,
             Command::Logs(flags) => &mut flags.herd,
+            Command::Demo(flags) => &mut flags.herd,
             Command::Bench(flags) => &mut flags.herd,
             _ => return Ok(()),
         };

@@ -99,7 +99,7 @@ pub enum Protocol {
 const CONNECTIONS: usize = 50;
 const SECONDS_MAX: f64 = 86_400.0;
 
-fn parse_seconds(text: &str) -> Result<Duration, String> {
+pub(super) fn parse_seconds(text: &str) -> Result<Duration, String> {
     let seconds = text.parse().ok().filter(|seconds| (0.0..=SECONDS_MAX).contains(seconds));
     seconds.map(Duration::from_secs_f64).ok_or_else(|| format!("write 0 to {SECONDS_MAX} seconds"))
 }

@@ -152,11 +152,12 @@ impl StartFlags {
     /// find there by itself.
     pub(super) fn remember(&mut self, given: &ArgMatches) {
         let typed = given.ids().map(|id| id.as_str()).filter(|id| {
+            // A group of flags has an id as well, the name of its struct, and for values their ids.
             !["names", "trace"].contains(id)
+                && !id.starts_with(char::is_uppercase)
                 && given.value_source(id) == Some(ValueSource::CommandLine)
         });
         for id in typed {
-            // Groups have ids as well, and no values of their own.
             let values = given.try_get_raw(id).ok().flatten();
             for value in values.into_iter().flatten() {
                 let mut word = OsString::from(format!("--{}=", id.replace('_', "-")));
