@@ -142,6 +142,8 @@ fn a_journal_is_adopted() {
     fs::create_dir_all(herd.path("other")).unwrap();
     check(&herd, &["adopt", "journal/Hill"], 98, &["is written by process"]);
     check(&herd, &["adopt", "other", "--server", "Hill"], 78, &["no journal in other"]);
+    let of_all = ["adopt", "journal", "--server", "Hill"];
+    check(&herd, &of_all, 78, &["no journal in journal itself"]);
     herd.signal("Hill", Signal::TERM);
     herd.ended("Hill");
     check(&herd, &["adopt", "journal/Hill"], 0, &["is a journal of Hill already"]);

@@ -181,6 +181,21 @@ struct Seen {
     is_misnamed: bool,
 }
 
+impl Seen {
+    fn has_frames(&self) -> bool {
+        self.end > HEADER_BYTES as u64
+    }
+}
+
+/// What of a header is bad that cannot be read. Without frames, its server may have died while
+/// making it, and then zeros are nothing.
+fn bad_header(segment: &[u8], has_frames: bool) -> Option<Range<u64>> {
+    let head = &segment[..HEADER_BYTES.min(segment.len())];
+    let last =
+        if has_frames { HEADER_BYTES - 1 } else { head.iter().rposition(|&byte| byte != 0)? };
+    Some(0..last as u64 + 1)
+}
+
 impl Survey {
     /// Reads one segment. The lines of reports are given to `take`, a frame's at a time, so that it
     /// can look ahead; it gives back one that is no report.
@@ -197,7 +212,8 @@ impl Survey {
         let unknown = |line| UnknownLine { id, line: String::from_utf8_lossy(line).into_owned() };
         // A whole file may lie in another one's place. It is as good as any, but nothing that is
         // said of the place is true of it.
-        let written_as = Header::parse(segment).map_or(id, |header| header.id);
+        let header = Header::parse(segment);
+        let written_as = header.as_ref().map_or(id, |header| header.id);
         let is_misnamed = written_as != id;
         let journal = self.journals.entry(written_as.journal).or_default();
         let (mut pieces, mut reports) = (Pieces::of(written_as, segment), Vec::new());
@@ -223,6 +239,9 @@ impl Survey {
             for line in lines(frame.payload) {
                 journal.note(Fact::parse(line).ok_or_else(|| unknown(line))?);
             }
+        }
+        if header.is_err() {
+            seen.bad.extend(bad_header(segment, seen.has_frames()));
         }
         let journal = self.journals.entry(id.journal).or_default();
         let synced = journal.synced_of(id.number);
@@ -282,7 +301,9 @@ impl Segments {
     fn judge(&self, journal: JournalId, findings: &mut Findings) {
         for (&number, seen) in &self.seen {
             let id = SegmentId { journal, number };
-            let synced = self.synced_of(number);
+            // A header is synced before there are frames.
+            let header = if seen.has_frames() { HEADER_BYTES as u64 } else { 0 };
+            let synced = self.synced_of(number).max(header);
             if seen.is_misnamed {
                 findings.damaged.push(Damage { id, bytes: 0..seen.len });
                 continue;

@@ -181,6 +181,27 @@ fn what_was_not_synced_may_be_torn() {
     assert_eq!(survey_all(&hole).damaged.len(), 1);
 }
 
+/// Goal: a header that has gone bad is told, though its frames say all that they did.
+#[test]
+fn a_header_that_has_gone_bad_is_damage() {
+    let good = five_segments(&mut fastrand::Rng::with_seed(4));
+    for (number, at) in [(1, 0), (4, 100), (4, HEADER_BYTES - 1)] {
+        let mut bad = good.clone();
+        bad[number - 1][at] ^= 1;
+        let findings = survey_all(&bad);
+        let [Damage { id, bytes }] = &findings.damaged[..] else { panic!("{findings:?}") };
+        assert_eq!((id.number, bytes), (number as u32, &(0..HEADER_BYTES as u64)));
+        assert_eq!((findings.torn_bytes, findings.frames), (0, 8));
+    }
+    // The last has no frame so far: it may be one that was not made to its end.
+    let mut bad = good.clone();
+    bad[4].truncate(100);
+    let findings = survey_all(&bad);
+    assert!(findings.are_whole() && findings.torn_bytes == 100, "{findings:?}");
+    bad[4].fill(0);
+    assert_eq!(survey_all(&bad).torn_bytes, 0);
+}
+
 /// Goal: a segment that is gone is missed, unless it was not needed any more.
 #[test]
 fn a_segment_that_is_missing_is_seen() {

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use std::{fmt, process, thread};
 
 use herd_core::journal::SegmentId;
+use herd_core::journal::load::{Piece, Pieces};
 use herd_core::journal::writer::{Disk, Trouble};
 
 /// Lies beside the segments, and is locked by the process that writes them.
@@ -158,7 +159,14 @@ impl Directory {
 
     fn make(&self, id: SegmentId, header: &[u8]) -> io::Result<File> {
         let path = self.path.join(id.to_string());
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        let new = || OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        let mut file = match new() {
+            // One that could not be made to its end, and not be removed then, either.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && says_nothing(id, &path)? => {
+                fs::remove_file(&path).and_then(|()| new())?
+            }
+            file => file?,
+        };
         let fill = |file: &mut File| {
             file.write_all(header)?;
             let mut left = self.filled_bytes.saturating_sub(header.len() as u64);
@@ -221,6 +229,12 @@ impl Disk for Directory {
     }
 }
 
+/// Whether there is no frame in a segment.
+fn says_nothing(id: SegmentId, path: &Path) -> io::Result<bool> {
+    let bytes = fs::read(path)?;
+    Ok(!Pieces::of(id, &bytes).any(|piece| matches!(piece, Piece::Frame(_))))
+}
+
 /// The segments in a directory, the newest first.
 ///
 /// # Errors
@@ -240,4 +254,33 @@ pub fn segments(path: &Path) -> io::Result<Vec<(SegmentId, PathBuf)>> {
 /// Makes it certain that the names in a directory outlive the machine.
 fn sync_names(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use herd_core::journal::JournalId;
+    use herd_core::journal::frame::{HEADER_BYTES, write_reports};
+
+    use super::*;
+
+    /// Goal: what was left of a file that could not be made is in nobody's way when the disk works
+    /// again, and what somebody has written stays.
+    #[test]
+    fn a_file_that_says_nothing_is_made_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Directory::claim(dir.path(), 0, Duration::ZERO).unwrap();
+        let id = SegmentId { journal: JournalId(1), number: 7 };
+        let (path, header) = (dir.path().join(id.to_string()), [b'h'; HEADER_BYTES]);
+        for left in [&b""[..], b"half a header", &header] {
+            fs::write(&path, left).unwrap();
+            assert!(disk.create(id, &header).is_ok());
+            assert_eq!(fs::read(&path).unwrap(), header);
+            fs::remove_file(&path).unwrap();
+        }
+        let mut said = header.to_vec();
+        write_reports(id, HEADER_BYTES as u64, b"AT Hill +1 kiwi +1-1 5\n", &mut said);
+        fs::write(&path, &said).unwrap();
+        assert_eq!(disk.create(id, &header).err(), Some(Trouble::Failed));
+        assert!(fs::read(&path).unwrap() == said && disk.last_error().contains("exists"));
+    }
 }

@@ -58,7 +58,8 @@ impl fmt::Display for LoadError {
                 path.display()
             ),
             LoadError::Unreadable { path, error } => {
-                write!(f, "the journal {} cannot be read: {error}", path.display())
+                let path = path.display();
+                write!(f, "the journal {path} cannot be read: {error}; mend that, or name another")
             }
         }
     }

@@ -48,7 +48,8 @@ pub fn adopt(
     let mut disk = claim(path)?;
     let loaded = load(path, Whose::Herds(&owner.herd), |found| take(store, found));
     let loaded = loaded.map_err(JournalError::Load)?;
-    if loaded.owners.iter().all(|found| *found == owner) {
+    let is_known = !loaded.owners.is_empty();
+    if is_known && loaded.owners.iter().all(|found| *found == owner) {
         return Ok(None);
     }
     write(&disk, owner, store).map_err(|_| unusable(path, &disk))?;

@@ -47,7 +47,11 @@ pub fn restore(
 pub fn adopt(out: &mut impl Write, dir: &Path, whose: &WhoseFlags) -> Result<Exit, Failure> {
     let owner = owner(dir, whose)?;
     // Of what is no journal, none is made.
-    super::journals(dir)?;
+    if super::journals(dir)? != [dir] {
+        let sentence =
+            format!("there is no journal in {} itself: name the one of a server", dir.display());
+        return Err(Failure::new(Exit::Config, sentence));
+    }
     let server = shown(&owner.server);
     let mut store = new_store();
     let adopted = rebuild::adopt(dir, owner, &mut store, take);
