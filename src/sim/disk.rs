@@ -51,8 +51,8 @@ struct State {
     removed: BTreeMap<SegmentId, Contents>,
     faults: DiskFaults,
     random: fastrand::Rng,
-    /// It has said that something failed.
-    has_failed: bool,
+    /// How often it has said that something failed.
+    failures: u32,
     /// It does not hold what it was said to hold.
     has_broken: bool,
 }
@@ -74,8 +74,8 @@ impl SimDisk {
     pub fn new(faults: DiskFaults, seed: u64) -> SimDisk {
         let random = fastrand::Rng::with_seed(seed);
         let (files, removed) = (BTreeMap::new(), BTreeMap::new());
-        let (has_failed, has_broken) = (false, false);
-        let state = State { files, removed, faults, random, has_failed, has_broken };
+        let (failures, has_broken) = (0, false);
+        let state = State { files, removed, faults, random, failures, has_broken };
         SimDisk { state: RefCell::new(state) }
     }
 
@@ -93,7 +93,12 @@ impl SimDisk {
     /// Whether it has never failed, so that all that was synced must be there.
     pub fn is_honest(&self) -> bool {
         let state = self.state.borrow();
-        !state.has_failed && !state.has_broken
+        state.failures == 0 && !state.has_broken
+    }
+
+    /// How often it has said that something failed.
+    pub fn failures(&self) -> u32 {
+        self.state.borrow().failures
     }
 
     /// Whether what was synced may be gone, though nothing was said of it.
@@ -209,7 +214,7 @@ impl Disk for SimDisk {
         let mut state = self.state.borrow_mut();
         let DiskFaults { refused, write_failed, lost, misdirected, .. } = state.faults;
         if state.happens(write_failed) {
-            state.has_failed = true;
+            state.failures += 1;
             return Err(Trouble::Failed);
         }
         // It may take less than it is given.
@@ -241,7 +246,7 @@ impl Disk for SimDisk {
         let mut state = self.state.borrow_mut();
         let chance = state.faults.sync_failed;
         let fails = state.happens(chance);
-        state.has_failed |= fails;
+        state.failures += u32::from(fails);
         let contents = state.files.get_mut(file).expect("it was created");
         if fails {
             // The system calls what it could not write clean (fsync(2)).

@@ -98,6 +98,9 @@ pub struct Durability {
     pub loop_writes: bool,
     /// Now and then, a disk does nothing for seconds.
     pub sticks: bool,
+    /// A server dies most often when its disk has just failed or been too slow: then what its
+    /// journal has missed is not there yet.
+    pub takes_along: bool,
 }
 
 /// What the servers of a herd prove themselves with.
@@ -320,7 +323,7 @@ impl Durability {
         let sizes = Sizes {
             segment_bytes: [1_024, 4_096][random.usize(0..2)],
             room: random.u64(2..=4),
-            buffer_bytes: 4_096,
+            buffer_bytes: [1_024, 4_096][random.usize(0..2)],
         };
         Durability {
             keep: if random.bool() { Keep::Written } else { Keep::Synced },
@@ -328,6 +331,7 @@ impl Durability {
             faults: if has_faults { disk_faults } else { DiskFaults::default() },
             loop_writes: random.bool(),
             sticks: has_faults && random.bool(),
+            takes_along: has_faults && random.bool(),
         }
     }
 }

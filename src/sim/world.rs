@@ -125,6 +125,12 @@ enum Event {
         run: u32,
         syncs: bool,
     },
+    /// The trouble of its disk is the end of a server.
+    Death {
+        server: usize,
+        run: u32,
+        how: Fault,
+    },
     /// Is the herd at rest?
     Look,
 }
@@ -239,6 +245,9 @@ impl World {
             Event::Disk { server, run, syncs } if self.is_current(server, run) => {
                 self.work_disk(server, syncs)
             }
+            Event::Death { server, run, how } if self.is_current(server, run) => {
+                self.die(server, how)
+            }
             Event::Look => self.look(),
             // Meant for a server that has died.
             Event::Dialed { .. }
@@ -246,7 +255,8 @@ impl World {
             | Event::Answer { .. }
             | Event::Farewell { .. }
             | Event::Gone { .. }
-            | Event::Disk { .. } => Ok(()),
+            | Event::Disk { .. }
+            | Event::Death { .. } => Ok(()),
         }
     }
 

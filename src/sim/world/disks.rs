@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::{Event, MS, World};
+use crate::faults::{Fault, Faults};
 use crate::host::Host;
 use crate::invariants::{Invariant, Violation};
 use crate::journal::Journal;
@@ -16,6 +17,8 @@ const WRITE_MAX: Duration = Duration::from_millis(20);
 const SYNC_MAX: Duration = Duration::from_millis(50);
 /// The pause between two of them, if no answer waits for it.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
+/// If the trouble of a disk is the end of a server, it comes so soon.
+const TAKEN_WITHIN: Duration = Duration::from_millis(200);
 /// A disk that is stuck: longer than a client may be idle.
 const STUCK_MAX: Duration = Duration::from_secs(7);
 
@@ -69,7 +72,34 @@ impl World {
     pub(super) fn work_disk(&mut self, server: usize, syncs: bool) -> Result<(), Violation> {
         self.seats[server].disk_due[usize::from(syncs)] = false;
         self.note("disk", (server, usize::from(syncs)), b"");
-        self.tell(server, |body| body.work_disk(syncs))
+        let was_in_trouble = self.is_disk_behind(server);
+        let failures = self.seats[server].disk.failures();
+        self.tell(server, |body| body.work_disk(syncs))?;
+        if was_in_trouble || self.seats[server].disk.failures() > failures {
+            self.take_along(server);
+        }
+        Ok(())
+    }
+
+    /// Whether clients are not read because their server's disk is too slow.
+    fn is_disk_behind(&self, server: usize) -> bool {
+        let journal = self.seats[server].body.as_ref().and_then(Host::journal);
+        journal.is_some_and(|journal| journal.appender.is_congested())
+    }
+
+    /// The trouble of a disk may be the end of its server, if anything may.
+    fn take_along(&mut self, server: usize) {
+        let takes_along = self.scenario.durability.is_some_and(|it| it.takes_along);
+        if !takes_along || self.now >= self.scenario.peace || self.random.u32(0..4) > 0 {
+            return;
+        }
+        let deaths = self.scenario.faults.and(Faults::of(&[Fault::Crash, Fault::Power]));
+        let deaths: Vec<Fault> = deaths.list().collect();
+        if !deaths.is_empty() {
+            let how = deaths[self.random.usize(0..deaths.len())];
+            let (run, after) = (self.seats[server].run, self.up_to(TAKEN_WITHIN));
+            self.plan(after, Event::Death { server, run, how });
+        }
     }
 
     /// From now on, all disks work.

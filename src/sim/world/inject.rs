@@ -221,7 +221,7 @@ impl World {
     }
 
     /// A server's process is killed, or its machine loses power.
-    fn die(&mut self, server: usize, how: Fault) -> Result<(), Violation> {
+    pub(super) fn die(&mut self, server: usize, how: Fault) -> Result<(), Violation> {
         if self.seats[server].body.is_none() {
             return Ok(());
         }
