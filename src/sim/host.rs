@@ -80,8 +80,6 @@ pub struct Host {
     walked: u64,
     peers: usize,
     journal: Option<Journal>,
-    /// Clients that are not read while too much waits to be written.
-    waiting: VecDeque<ConnId>,
     told: Vec<(String, u64)>,
     disk_steps: u64,
 }
@@ -108,7 +106,6 @@ impl Host {
             inputs: 0,
             walked: 0,
             journal: None,
-            waiting: VecDeque::new(),
             told: Vec::new(),
             disk_steps: 0,
         }
@@ -218,7 +215,7 @@ impl Host {
     /// Gives up to `room` bytes of a connection's outbox to the kernel.
     pub fn flush(&mut self, conn: ConnId, room: usize) -> Vec<u8> {
         let now = self.moment();
-        self.hold_answers(conn);
+        self.settle(conn);
         let Some(session) = self.pipes.session(conn) else { return Vec::new() };
         let sent = session.to_send(room).to_vec();
         session.sent(sent.len(), now);

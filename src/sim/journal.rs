@@ -10,6 +10,8 @@ use super::disk::SimDisk;
 use super::invariants::{Invariant, Violation};
 use herd_core::Server;
 use herd_core::journal::appender::{Appender, Keep, Sizes};
+use herd_core::journal::breaker::WhenBroken;
+use herd_core::journal::gate::Gate;
 use herd_core::journal::load::Survey;
 use herd_core::journal::writer::{Disk, Owner, Progress, SyncJob, Trouble, Writer};
 use herd_core::journal::{JournalId, SegmentId};
@@ -18,6 +20,7 @@ const JOURNAL: JournalId = JournalId(7);
 
 pub struct Journal {
     pub appender: Appender,
+    pub gate: Gate,
     disk: Rc<SimDisk>,
     writer: Writer<SegmentId>,
     /// What the writing thread has been given.
@@ -62,6 +65,7 @@ impl Journal {
         server.journal_restored(&mut appender, findings.are_whole(), oldest, next);
         Ok(Journal {
             appender,
+            gate: Gate::new(WhenBroken::Refuse),
             disk,
             writer,
             queue: VecDeque::new(),

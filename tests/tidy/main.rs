@@ -240,7 +240,13 @@ const CORE: &[(&str, &[&str])] = &[
     ("counters", &[]),
     ("digits", &[]),
     ("driver", &["border", "clock", "names", "session", "whatsat", "wire"]),
-    ("journal", &["Server", "border", "clock", "digits", "names", "peers", "store", "wire"]),
+    (
+        "journal",
+        &[
+            "Server", "border", "clock", "digits", "driver", "names", "peers", "session", "store",
+            "wire",
+        ],
+    ),
     ("names", &[]),
     ("peers", &["Server", "border", "clock", "names", "reports", "settings", "store", "wire"]),
     ("presets", &[]),

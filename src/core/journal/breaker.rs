@@ -34,9 +34,9 @@ impl Breaker {
     /// it breaks the journal now, or has mended it.
     pub fn look(&mut self, now: Duration, is_trouble: bool, is_holding: bool) -> bool {
         let was_broken = self.is_broken;
-        if !is_trouble {
+        if !is_trouble || (!is_holding && !was_broken) {
             *self = Breaker::default();
-        } else if is_holding && !was_broken {
+        } else if !was_broken {
             let since = *self.since.get_or_insert(now);
             self.is_broken = now.saturating_sub(since) >= PATIENCE;
         }
@@ -67,6 +67,8 @@ mod tests {
         assert_eq!(look(100, true, false), (None, None), "no answer waits");
         assert_eq!(look(101, true, true), (None, Some(106)));
         assert_eq!(look(104, false, true), (None, None));
+        assert_eq!(look(104, true, true), (None, Some(109)));
+        assert_eq!(look(104, true, false), (None, None), "what waited has left");
         assert_eq!(look(105, true, true), (None, Some(110)));
         assert_eq!(look(109, true, true), (None, Some(110)));
         assert_eq!(look(110, true, true), (Some(true), None));

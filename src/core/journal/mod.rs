@@ -10,6 +10,7 @@ pub mod appender;
 pub mod breaker;
 pub mod compaction;
 pub mod frame;
+pub mod gate;
 pub mod load;
 pub(crate) mod missed;
 pub mod writer;

@@ -150,7 +150,7 @@ impl Reactor {
         let now = self.moment();
         let Some(connection) = self.slots.plain(conn) else { return self.write_wrapped(conn) };
         if let Some(durability) = &mut self.durability {
-            durability.hold_answers(connection);
+            durability.settle(connection);
         }
         let (bytes, flushed) = connection.flush(now);
         self.counts.sent[conn.kind() as usize] += bytes as u64;

@@ -382,3 +382,27 @@ fn an_address_introduces_so_many_and_no_more() {
     house.turn_until(|reactor| reactor.server.counters().lines_in == 1_002);
     assert!(house.knows("late") && house.lives(conn));
 }
+
+// ---- the journal ----
+
+/// Goal: much is written before the turn is over, and of that, too, nothing leaves before what it
+/// rests on is kept. Method: whether it is, the loop learns at the end of a turn.
+#[test]
+fn an_early_flush_waits_for_the_journal() {
+    let mut house = House::with_journal();
+    let (mut client, conn) = house.come(ConnKind::Client);
+    let much = vec![b'x'; FLUSH_EARLY + 1];
+    house.reactor.send(conn, &much);
+    assert_eq!(owed(&mut house.reactor, conn), 0, "it rests on nothing");
+    assert_eq!(read_some(&mut client, much.len()), much.len());
+
+    let bounds = house.reactor.bounds(conn);
+    house.reactor.serve(conn, b"IAMAT kiwi +1-1 7\n", bounds);
+    house.reactor.send(conn, &much);
+    assert!(owed(&mut house.reactor, conn) > much.len(), "it rests on a report");
+    assert_eq!(read_some(&mut client, 1), 0);
+    house.turn_until(|reactor| owed(reactor, conn) == 0);
+    let mut answer = [0; 10];
+    client.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"AT Bailey ");
+}

@@ -214,7 +214,7 @@ impl Reactor {
         let now = self.moment();
         let Some(wrapped) = self.slots.wrapped(conn) else { return };
         if let Some(durability) = &mut self.durability {
-            durability.hold_answers(&mut wrapped.connection);
+            durability.settle(&mut wrapped.connection);
         }
         let (left, wire, flushed) = wrapped.flush(&mut self.wrapping.sealed, now);
         self.work.written += wire;

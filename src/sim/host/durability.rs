@@ -1,9 +1,11 @@
-//! A simulated server with a journal: its answers wait as they do in the reactor. What its threads
-//! do is the world's business, and what a client has been told is noted for it.
+//! A simulated server with a journal: its answers wait at the gate of the reactor's. What its
+//! threads do is the world's business, and what a client has been told is noted for it.
 
 use super::Host;
 use crate::invariants::Violation;
 use crate::journal::Journal;
+use herd_core::driver::Sessions;
+use herd_core::journal::gate::Gate;
 use herd_core::names::{ConnId, ConnKind};
 
 /// Bytes of a compaction for each turn of the loop, if there is no news.
@@ -71,43 +73,24 @@ impl Host {
         journal.appender.earn_by_clock(COMPACTION_BYTES);
         self.server.feed_journal(&mut journal.appender, has_lost, &mut self.out);
         journal.hand_over(is_quick);
-        while let Some((conn, bytes)) = journal.appender.release() {
-            if let Some(pipe) = self.pipes.0.get_mut(&conn) {
-                pipe.session.free_held(bytes, now);
-            }
-        }
-        if !journal.appender.is_congested() {
-            self.unfinished.append(&mut self.waiting);
-        }
+        while Gate::release(&mut journal.appender, &mut self.pipes, now).is_some() {}
+        self.unfinished.extend(journal.gate.take_waiting(&journal.appender));
         self.count_work();
         self.serve_unfinished();
     }
 
     /// Whether a client must not be read now: it will be once there is room.
     pub(super) fn puts_off(&mut self, conn: ConnId) -> bool {
-        let is_congested =
-            self.journal.as_ref().is_some_and(|journal| journal.appender.is_congested());
-        let is_put_off = conn.kind() == ConnKind::Client && is_congested;
-        if is_put_off && let Some(pipe) = self.pipes.0.get_mut(&conn) {
-            pipe.session.flags.unfinished = true;
-            self.waiting.push_back(conn);
-        }
-        is_put_off
+        let (Some(journal), Some(session)) = (&mut self.journal, self.pipes.session(conn)) else {
+            return false;
+        };
+        journal.gate.puts_off(&journal.appender, session)
     }
 
-    /// Holds what was queued for a client since the last news, unless all of that is kept.
-    pub(super) fn hold_answers(&mut self, conn: ConnId) {
-        let Some(journal) = &mut self.journal else { return };
-        let Some(pipe) = self.pipes.0.get_mut(&conn) else { return };
-        if conn.kind() != ConnKind::Client {
-            return;
-        }
-        if journal.appender.is_all_kept() {
-            return pipe.session.free_answers();
-        }
-        let bytes = pipe.session.hold_answers();
-        if bytes > 0 {
-            journal.appender.hold(conn, bytes);
+    /// What was queued for a client may leave, or waits.
+    pub(super) fn settle(&mut self, conn: ConnId) {
+        if let (Some(journal), Some(session)) = (&mut self.journal, self.pipes.session(conn)) {
+            journal.gate.settle(&mut journal.appender, session);
         }
     }
 

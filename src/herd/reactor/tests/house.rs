@@ -6,13 +6,23 @@ use super::*;
 use crate::config::HerdSelector;
 use crate::config::layers::{Overrides, configure};
 use crate::logging::{self, LogSettings};
+use herd_core::journal::appender::Keep;
 
 /// A server on ports that are free, for clients and for the peers, who would dial it; to be
 /// turned by hand.
 pub fn reactor(dir: &std::path::Path) -> (Reactor, [SocketAddr; 2]) {
+    reactor_that(dir, |_| {})
+}
+
+/// The same one, with another configuration.
+fn reactor_that(
+    dir: &std::path::Path,
+    is_changed: impl Fn(&mut Config),
+) -> (Reactor, [SocketAddr; 2]) {
     let selector = HerdSelector::default();
     let (herd, settings) = selector.herd(Some("Bailey")).unwrap();
     let mut config = configure("Bailey", herd, settings, &selector, Overrides::default()).unwrap();
+    is_changed(&mut config);
     let free = |_| TcpListener::bind("127.0.0.1:0").unwrap();
     for _ in 0..100 {
         // The ports are free again when this line is over, and nearly always still are later.
@@ -57,6 +67,16 @@ impl House {
         let dir = tempfile::tempdir().unwrap();
         let (reactor, [clients, peers]) = reactor(dir.path());
         house(reactor, [clients, peers], dir)
+    }
+
+    /// Its answers wait for the disk.
+    pub fn with_journal() -> House {
+        let dir = tempfile::tempdir().unwrap();
+        let (reactor, doors) = reactor_that(dir.path(), |config| {
+            config.journal.keep = Some(Keep::Synced);
+            config.journal.dir = dir.path().join("journal");
+        });
+        house(reactor, doors, dir)
     }
 
     /// One turn, which does not sleep for long.
