@@ -282,3 +282,28 @@ fn echo(stream: TcpStream, answer: fn(u64, &str) -> String) {
         }
     }
 }
+
+/// A small herd with few connections is shown as a large one is, and leaves nothing behind.
+#[test]
+fn many_connections_have_a_herd_of_their_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = |flags: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_herd"));
+        command.env("TMPDIR", dir.path()).stdin(Stdio::null());
+        command.args(["bench", "--million"]).args(flags.split_whitespace()).output().unwrap()
+    };
+    let ended = run("--servers 4 --connections 42 --rate 40 --seconds 1 --json");
+    let complaint = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(0), "{complaint}");
+    let found: Value = serde_json::from_slice(&ended.stdout).unwrap();
+    assert_eq!((&found["connections"], &found["servers"]), (&42.into(), &4.into()));
+    assert_eq!(found["reports"]["errors"], 0, "{found}");
+    assert!(found["reports"]["asked"].as_u64() >= Some(42 + 4), "{found}");
+    assert!(found["agreed_after_s"].is_f64(), "{found}");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+
+    let ended = run("--connections 2000000");
+    let complaint = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(2), "{complaint}");
+    assert!(complaint.contains("can have 55 to 1000000 connections"), "{complaint}");
+}

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::tally::{Errors, Tally};
-use super::{Costs, Dialect, Memory, Pace, Plan};
+use super::tally::{Errors, Latency};
+use super::{Dialect, Heard, Pace, Plan};
 
 /// A load that needs this much of its core may be slower than the server.
 const BUSY_PERCENT: f64 = 95.0;
@@ -61,15 +61,32 @@ pub struct LatencyUs {
     pub max: f64,
 }
 
+impl From<Latency> for LatencyUs {
+    fn from(latency: Latency) -> LatencyUs {
+        let us = |duration: Duration| duration.as_secs_f64() * 1e6;
+        LatencyUs {
+            mean: us(latency.mean),
+            p50: us(latency.p50),
+            p90: us(latency.p90),
+            p99: us(latency.p99),
+            p99_9: us(latency.p99_9),
+            max: us(latency.max),
+        }
+    }
+}
+
+/// The line of latencies.
+impl fmt::Display for LatencyUs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [p50, p90, p99, p99_9, max] =
+            [self.p50, self.p90, self.p99, self.p99_9, self.max].map(spoken_us);
+        write!(f, "p50 {p50}  p90 {p90}  p99 {p99}  p99.9 {p99_9}  max {max}")
+    }
+}
+
 impl Findings {
-    pub(super) fn of(
-        plan: &Plan,
-        tally: &Tally,
-        errors: Errors,
-        unsent: u64,
-        costs: Costs,
-        memory: Memory,
-    ) -> Findings {
+    pub(super) fn of(plan: &Plan, heard: &Heard<'_>) -> Findings {
+        let Heard { tally, errors, unsent, costs, memory } = heard;
         let seconds = costs.elapsed.as_secs_f64();
         let percent = |used: Duration| 100.0 * used.as_secs_f64() / seconds;
         let answers = tally.measured;
@@ -91,19 +108,12 @@ impl Findings {
             seconds,
             answers,
             answers_per_second: answers as f64 / seconds,
-            latency_us: tally.latency().map(|latency| LatencyUs {
-                mean: us(latency.mean),
-                p50: us(latency.p50),
-                p90: us(latency.p90),
-                p99: us(latency.p99),
-                p99_9: us(latency.p99_9),
-                max: us(latency.max),
-            }),
+            latency_us: tally.latency().map(LatencyUs::from),
             asked: tally.asked,
             answered: tally.answered,
-            unsent,
+            unsent: *unsent,
             errors_total: errors.total(),
-            errors,
+            errors: errors.clone(),
             first_error: tally.sample.clone(),
             cpu_us_per_answer: costs.server.and_then(per_answer),
             cpu_percent: costs.server.map(percent),
@@ -145,9 +155,7 @@ impl fmt::Display for Findings {
             writeln!(f, "answers   {answers}, that is {a_second} a second")?;
         }
         if let Some(latency) = &self.latency_us {
-            let [p50, p90, p99, p99_9, max] =
-                [latency.p50, latency.p90, latency.p99, latency.p99_9, latency.max].map(spoken_us);
-            writeln!(f, "latency   p50 {p50}  p90 {p90}  p99 {p99}  p99.9 {p99_9}  max {max}")?;
+            writeln!(f, "latency   {latency}")?;
         }
         self.write_costs(f)?;
         self.write_errors(f)
@@ -251,6 +259,8 @@ fn spoken_us(us: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tally::Tally;
+    use super::super::{Costs, Memory};
     use super::*;
 
     #[test]
@@ -289,7 +299,7 @@ mod tests {
         sample.iter().for_each(|line| tally.keep_sample(line.as_bytes()));
         let errors = Errors { refused: sample.len() as u64, ..Errors::default() };
         let memory = Memory { before: None, idle: None, after: None };
-        Findings::of(&plan, &tally, errors, 3, costs, memory).to_string()
+        Findings::of(&plan, &Heard { tally: &tally, errors, unsent: 3, costs, memory }).to_string()
     }
 
     #[test]

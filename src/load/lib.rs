@@ -6,10 +6,12 @@
 //! one ruler measures all. One thread, so that one core is enough for it.
 //!
 //! Reading order: `Plan` (what is wanted), `run` (in which order), `crowd` (the loop), `caller`,
-//! `chatter`, `schedule`, `tally`, `meter`, `sources` (the tools), `findings` (the report).
+//! `chatter`, `schedule`, `tally`, `meter`, `sources` (the tools), `findings` (the report),
+//! `chorus` (the report of several loads at a time).
 
 mod caller;
 mod chatter;
+mod chorus;
 mod crowd;
 mod error;
 mod findings;
@@ -27,8 +29,10 @@ use std::time::{Duration, Instant};
 use chatter::Chatter;
 use crowd::Crowd;
 use meter::{Meter, Reading};
+use tally::{Errors, Tally};
 
 pub use chatter::{CLIENTS_MAX, Dialect};
+pub use chorus::{Chorus, Voice};
 pub use error::LoadError;
 pub use findings::Findings;
 pub use sources::claim_descriptors;
@@ -96,7 +100,44 @@ pub struct Progress {
 /// # Errors
 /// The server is not there or is no such server, its process cannot be looked at, the system grants
 /// too few descriptors. What goes wrong later stands in the findings, unless nothing goes at all.
-pub fn run(plan: &Plan, mut look_on: impl FnMut(Progress)) -> Result<Findings, LoadError> {
+pub fn run(plan: &Plan, look_on: impl FnMut(Progress)) -> Result<Findings, LoadError> {
+    load(plan, || {}, look_on, |heard| Findings::of(plan, heard))
+}
+
+/// Puts one of several loads on a server. When all connections are open, `cue` is called, and may
+/// wait until the others are as far; they stay open until `said` returns, which is given what was
+/// measured.
+///
+/// # Errors
+/// As `run`.
+pub fn run_on_cue(
+    plan: &Plan,
+    cue: impl FnOnce(),
+    said: impl FnOnce(Voice),
+) -> Result<(), LoadError> {
+    load(plan, cue, |_| {}, |heard| said(Voice::of(heard)))
+}
+
+/// Bytes of memory that these processes hold, if they may be looked at.
+pub fn resident_bytes(pids: &[u32]) -> Option<u64> {
+    Meter::of(pids).ok()?.resident_bytes()
+}
+
+/// What a load has brought.
+struct Heard<'a> {
+    tally: &'a Tally,
+    errors: Errors,
+    unsent: u64,
+    costs: Costs,
+    memory: Memory,
+}
+
+fn load<T>(
+    plan: &Plan,
+    cue: impl FnOnce(),
+    mut look_on: impl FnMut(Progress),
+    take: impl FnOnce(&Heard<'_>) -> T,
+) -> Result<T, LoadError> {
     claim_descriptors(plan.connections + plan.idle)?;
     let meter = open_meter(&plan.pids)?;
     let resident = || meter.as_ref().and_then(Meter::resident_bytes);
@@ -111,6 +152,7 @@ pub fn run(plan: &Plan, mut look_on: impl FnMut(Progress)) -> Result<Findings, L
     let resident_idle = resident();
 
     crowd.open(plan.connections)?;
+    cue();
     crowd.begin(u64::MAX);
     crowd.load_until(Instant::now() + plan.warm_up)?;
 
@@ -124,7 +166,7 @@ pub fn run(plan: &Plan, mut look_on: impl FnMut(Progress)) -> Result<Findings, L
     if plan.idle > 0 {
         errors.lost += idle.tally.errors.lost;
     }
-    Ok(Findings::of(plan, &crowd.tally, errors, unsent, costs, memory))
+    Ok(take(&Heard { tally: &crowd.tally, errors, unsent, costs, memory }))
 }
 
 /// A load that goes on by answers instead of by seconds, for a bench with a stopwatch of its own.

@@ -78,6 +78,12 @@ impl Tally {
         }
     }
 
+    /// Each latency that was measured, in nanoseconds, and how often.
+    pub fn latencies(&self) -> Vec<(u64, u64)> {
+        let recorded = self.latencies.iter_recorded();
+        Vec::from_iter(recorded.map(|at| (at.value_iterated_to(), at.count_at_value())))
+    }
+
     /// `None` if nothing was measured.
     pub fn latency(&self) -> Option<Latency> {
         let at = |percent| Duration::from_nanos(self.latencies.value_at_percentile(percent));

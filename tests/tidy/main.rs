@@ -177,6 +177,7 @@ const KEEPERS: &[(&str, &[&str])] = &[
         &[
             "src/herd/reactor/",
             "src/herd/cmd/demo.rs",
+            "src/herd/cmd/million.rs",
             "src/herd/cmd/start.rs",
             "src/herd/cmd/top/",
         ],

@@ -2,6 +2,7 @@
 //!
 //! The load itself knows addresses and process ids but neither names nor terminals.
 
+use std::cell::RefCell;
 use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
 use std::{fs, thread};
@@ -11,7 +12,11 @@ use herd::run_dir::{Holder, RunDir};
 use herd_load::{CLIENTS_MAX, Dialect, Plan, Progress};
 
 use super::flags::BenchFlags;
+use super::million::million;
 use super::query::{Sight, look};
+
+/// What a load says when its connections are open.
+pub const READY: &str = "ready";
 
 /// Loads a server as the flags say.
 ///
@@ -19,7 +24,13 @@ use super::query::{Sight, look};
 /// There is no such server, it cannot be loaded, some answers were wrong, or `out` cannot be
 /// written.
 pub fn bench(out: &mut impl Write, flags: &BenchFlags) -> Result<Exit, Failure> {
+    if flags.million {
+        return million(out, flags);
+    }
     let plan = plan(flags)?;
+    if flags.on_cue {
+        return bench_on_cue(out, &plan);
+    }
     let shows = io::stderr().is_terminal();
     let findings = herd_load::run(&plan, |progress| {
         if shows {
@@ -49,6 +60,27 @@ pub fn bench(out: &mut impl Write, flags: &BenchFlags) -> Result<Exit, Failure> 
     }
 }
 
+/// One load of several: whoever has begun them says when.
+fn bench_on_cue(out: &mut impl Write, plan: &Plan) -> Result<Exit, Failure> {
+    let out = RefCell::new(out);
+    let mut written = Ok(());
+    let say = |line: &str| {
+        let mut out = out.borrow_mut();
+        writeln!(out, "{line}").and_then(|()| out.flush())
+    };
+    let cue = || {
+        // If it cannot be said, nobody is there, and the input has ended too.
+        let _ = say(READY);
+        let _ = io::stdin().read_line(&mut String::new());
+    };
+    herd_load::run_on_cue(plan, cue, |voice| {
+        written = serde_json::to_string(&voice).map_err(io::Error::from).and_then(|it| say(&it));
+        let _ = io::copy(&mut io::stdin(), &mut io::sink());
+    })?;
+    written.map_err(|error| Failure::of_output(&error))?;
+    Ok(Exit::Success)
+}
+
 fn plan(flags: &BenchFlags) -> Result<Plan, Failure> {
     let (address, found) = target(flags)?;
     let usage = |message| Err(Failure::new(Exit::Usage, message));
@@ -76,7 +108,7 @@ fn plan(flags: &BenchFlags) -> Result<Plan, Failure> {
         idle: flags.idle,
         is_awake: !flags.asleep && flags.connections() > 0 && !has_one_core(),
         warm_up: flags.warm_up,
-        duration: flags.seconds,
+        duration: flags.seconds(),
     })
 }
 

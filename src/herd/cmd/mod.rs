@@ -15,6 +15,7 @@ mod keygen;
 mod lab;
 mod log_level;
 mod logs;
+mod million;
 mod mutants;
 mod over_http;
 mod pid;

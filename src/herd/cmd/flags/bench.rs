@@ -14,7 +14,7 @@ use super::HerdFlags;
 /// The server, the load, and how to tell of it.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = EXAMPLES)]
-#[command(group(ArgGroup::new("server").required(true).args(["name", "connect"])))]
+#[command(group(ArgGroup::new("server").required(true).args(["name", "connect", "million"])))]
 pub struct BenchFlags {
     /// The server's name in its herd
     #[arg(value_parser = parse_name)]
@@ -22,10 +22,18 @@ pub struct BenchFlags {
     /// Where the server listens, instead of a name
     #[arg(long, value_name = "HOST:PORT")]
     pub connect: Option<Address>,
+    /// A million connections on a herd of 55 servers that is started for it, and ends with it
+    #[arg(long, conflicts_with_all = ["protocol", "pipeline", "clients", "clients_from"])]
+    #[arg(conflicts_with_all = ["whatsat", "reconnect", "idle", "pid", "warm_up", "run_dir"])]
+    pub million: bool,
+    /// Servers of that herd: each has its part of the connections
+    #[arg(long, value_name = "N", default_value_t = 55, requires = "million")]
+    #[arg(value_parser = clap::value_parser!(u64).range(2..=200))]
+    pub servers: u64,
     /// What the server speaks
     #[arg(long, value_enum, default_value_t = Protocol::Herd)]
     pub protocol: Protocol,
-    /// Connections that ask [default: 50, or none beside --idle]
+    /// Connections that ask [default: 50, none beside --idle, 1000000 with --million]
     #[arg(short, long, value_name = "N")]
     pub connections: Option<usize>,
     /// Requests of a connection that may be unanswered
@@ -56,9 +64,9 @@ pub struct BenchFlags {
     /// Sleep until answers come: the server pays for waking this client, but gets its core
     #[arg(long)]
     pub asleep: bool,
-    /// How long to measure
-    #[arg(short, long, value_name = "S", default_value = "10", value_parser = parse_seconds)]
-    pub seconds: Duration,
+    /// How long to measure [default: 10, or 300 with --million]
+    #[arg(short, long, value_name = "S", value_parser = parse_seconds)]
+    pub seconds: Option<Duration>,
     /// How long to load before that
     #[arg(long, value_name = "S", default_value = "1", value_parser = parse_seconds)]
     pub warm_up: Duration,
@@ -68,6 +76,10 @@ pub struct BenchFlags {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+    /// One of several loads: say `ready` when all connections are open, wait for a line, print JSON
+    /// of another form, and keep them open until the end of the input
+    #[arg(long, hide = true)]
+    pub on_cue: bool,
     /// Directory of pid files [default: what herd.toml says, or run]
     #[arg(long, value_name = "DIR", env = "HERD_RUN_DIR", hide_env_values = true)]
     pub run_dir: Option<PathBuf>,
@@ -82,6 +94,7 @@ Examples:
   herd bench Hill --rate 10000           latency at 10,000 requests a second
   herd bench Hill --reconnect            connect, ask, read, close
   herd bench Hill --idle 10000           memory of connections that say nothing
+  herd bench --million                   a million connections on this machine
   herd bench --connect 127.0.0.1:6379 --protocol redis-set --pid $(pidof redis-server)";
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -97,6 +110,7 @@ pub enum Protocol {
 }
 
 const CONNECTIONS: usize = 50;
+const SECONDS: Duration = Duration::from_secs(10);
 const SECONDS_MAX: f64 = 86_400.0;
 
 pub(super) fn parse_seconds(text: &str) -> Result<Duration, String> {
@@ -122,6 +136,10 @@ impl BenchFlags {
             None if self.reconnect => Pace::Reconnect,
             None => Pace::Closed,
         }
+    }
+
+    pub fn seconds(&self) -> Duration {
+        self.seconds.unwrap_or(SECONDS)
     }
 
     pub fn connections(&self) -> usize {
