@@ -65,6 +65,7 @@ fn other_value(knob: &Knob, key_file: &Path) -> String {
         Kind::Path { .. } | Kind::SomePath { .. } => "elsewhere".to_owned(),
         Kind::SomeUrl { .. } => "http://127.0.0.1:34001".to_owned(),
         Kind::SomeText { .. } | Kind::SomeCount { .. } => knob.example.to_owned(),
+        Kind::Networks { .. } => "10.1.2.0/24,::1".to_owned(),
         Kind::Word { .. } => match knob.name {
             "places.source" => "overpass",
             "journal.keep" => "synced",
@@ -213,6 +214,12 @@ fn bad_values(knob: &Knob) -> Vec<(String, String)> {
         Kind::SomeUrl { .. } => {
             vec![(format!("\"{}\"", "x".repeat(4_097)), "write 4 KiB at most".to_owned())]
         }
+        Kind::Networks { .. } => vec![
+            ("[\"10.1.2.3/24\"]".to_owned(), "bits beyond the first 24".to_owned()),
+            ("[\"10.1.2.0/24,::1\"]".to_owned(), "a list of texts".to_owned()),
+            ("[1]".to_owned(), "a list of texts".to_owned()),
+            ("true".to_owned(), "expected a list".to_owned()),
+        ],
         Kind::Word { .. } => vec![("\"?\"".to_owned(), String::new())],
     }
 }

@@ -62,6 +62,17 @@ const KNOBS: &[Knob] = &[
         ],
     },
     Knob {
+        flag: "proxy-from",
+        file: ["proxy_from = [\"{}\"]", ""],
+        values: ["10.3.0.0/16", "10.2.0.0/16", "10.1.0.0/16"],
+        shown: [
+            "proxies in front          10.3.0.0/16\n",
+            "proxies in front          10.2.0.0/16\n",
+            "proxies in front          10.1.0.0/16\n",
+            "proxies in front          none\n",
+        ],
+    },
+    Knob {
         flag: "web",
         // It is a key of the server before it.
         file: ["", "web = \"{}\""],

@@ -36,8 +36,8 @@
 //!    Then `reactor`: the loop, and from there as its own first paragraph says.
 //! 5. `herd_sim`: the core again, without a network.
 //! 6. `herd_web`, and `places`, `config`, `journal`, `logging`, `metrics`, `trace`, `run_dir`,
-//!    `status`, `tls`: each can be read alone. `cmd`, the command line, belongs to the binary and
-//!    has a file for each command.
+//!    `status`, `proxy_head`, `tls`: each can be read alone. `cmd`, the command line, belongs to
+//!    the binary and has a file for each command.
 //! 7. `herd_load`, and `herd_teach::lab`: the facts that all of this rests on, as small programs;
 //!    it may be read first.
 //!
@@ -45,7 +45,7 @@
 //!
 //! ```text
 //!   cmd ─▶ everything
-//!   reactor ─▶ config, journal, logging, metrics, places, status, tls, trace
+//!   reactor ─▶ config, journal, logging, metrics, places, proxy_head, status, tls, trace
 //!   places ─▶ config      run_dir ─▶ config      tls ─▶ config      journal ─▶ logging
 //! ```
 //!
@@ -70,6 +70,7 @@ pub mod journal;
 pub mod logging;
 pub mod openmetrics;
 pub mod places;
+pub mod proxy_head;
 pub mod reactor;
 pub mod run_dir;
 pub mod status;

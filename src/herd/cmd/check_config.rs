@@ -147,6 +147,7 @@ pub fn write_config(out: &mut impl Write, config: &Config, settings: &Settings) 
         ["clients by TLS", &tls],
         ["peers", &config.peer_address.to_string()],
         ["web", &web],
+        ["proxies in front", &config.proxy_from.to_string()],
         ["operators", &operators],
         ["dials", &neighbours(|p| (p.kind, p.initiative) == (LinkKind::Herd, Initiative::Ours))],
         ["is dialled by", &neighbours(|p| p.initiative == Initiative::Theirs)],

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use toml::Spanned;
-use toml::de::{DeString, DeTable, DeValue, Deserializer};
+use toml::de::{DeArray, DeString, DeTable, DeValue, Deserializer};
 
 use super::herd::Herd;
 use super::knob::{Kind, Knob};
@@ -200,6 +200,11 @@ fn spelled(value: &DeValue, kind: &Kind) -> Result<String, String> {
         (Kind::Count { .. } | Kind::SomeCount { .. }, _) => "a whole number",
         (Kind::Switch { .. }, DeValue::Boolean(value)) => return Ok(value.to_string()),
         (Kind::Switch { .. }, _) => "true or false",
+        (Kind::Networks { .. }, DeValue::Array(list)) => match strings(list) {
+            Some(networks) => return Ok(networks.join(",")),
+            None => "a list of texts, as in [\"10.1.2.0/24\"]",
+        },
+        (Kind::Networks { .. }, _) => "a list, as in [\"10.1.2.0/24\"]",
         (_, DeValue::String(text)) => return Ok(text.to_string()),
         (Kind::Size { .. }, _) => "a size, as in 8192 or \"8 KiB\"",
         (Kind::Time { .. } | Kind::TimeOrZero { .. } | Kind::TimeOrOff { .. }, _) => {
@@ -208,6 +213,15 @@ fn spelled(value: &DeValue, kind: &Kind) -> Result<String, String> {
         _ => "a text in quotes",
     };
     Err(format!("expected {wanted}, not a value of type {}", value.type_str()))
+}
+
+/// What a list holds, if that are texts, none of which would become two.
+fn strings(list: &DeArray) -> Option<Vec<String>> {
+    let text = |value: &Spanned<DeValue>| match value.get_ref() {
+        DeValue::String(text) if !text.contains(',') && !text.is_empty() => Some(text.to_string()),
+        _ => None,
+    };
+    list.iter().map(text).collect()
 }
 
 /// A message with all that could have been meant.

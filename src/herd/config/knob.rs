@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::units::{TIMER_MAX, parse_duration, parse_size, show_duration, show_number, show_size};
-use super::{Settings, url};
+use super::{Networks, Settings, url};
 
 /// Longer URLs are not known to be needed by any service.
 const URL_BYTES_MAX: usize = 4_096;
@@ -103,6 +103,8 @@ pub enum Kind {
     SomePath { at: At<Option<PathBuf>> },
     /// A text of at most so many bytes, or none.
     SomeText { at: At<Option<String>>, bytes_max: usize },
+    /// Networks of addresses, or none.
+    Networks { at: At<Networks> },
     /// An URL, or none. It is shown without what may be a secret.
     SomeUrl { at: At<Option<String>> },
     /// A word that has a type of its own.
@@ -152,6 +154,7 @@ impl Knob {
             Kind::SomePath { at } => *at(settings) = Some(parse_path(value)?),
             Kind::SomeText { at, bytes_max } => *at(settings) = Some(bounded(text()?, *bytes_max)?),
             Kind::SomeUrl { at } => *at(settings) = Some(bounded(text()?, URL_BYTES_MAX)?),
+            Kind::Networks { at } => *at(settings) = text()?.parse()?,
             Kind::Word { set, .. } => set(settings, text()?)?,
         }
         Ok(())
@@ -178,6 +181,7 @@ impl Knob {
             Kind::SomePath { at } => at(settings).as_ref().map(path),
             Kind::SomeText { at, .. } => at(settings).clone(),
             Kind::SomeUrl { at } => at(settings).as_deref().map(url::shown),
+            Kind::Networks { at } => Some(at(settings).to_string()),
             Kind::Word { show, .. } => Some(show(settings)),
         }
     }
@@ -194,6 +198,7 @@ impl Knob {
             Kind::Path { at } => at(one) == at(other),
             Kind::SomePath { at } => at(one) == at(other),
             Kind::SomeText { at, .. } | Kind::SomeUrl { at } => at(one) == at(other),
+            Kind::Networks { at } => at(one) == at(other),
             Kind::Word { show, .. } => show(one) == show(other),
         }
     }
@@ -210,6 +215,7 @@ impl Knob {
             Kind::Path { at } => at(to).clone_from(at(from)),
             Kind::SomePath { at } => at(to).clone_from(at(from)),
             Kind::SomeText { at, .. } | Kind::SomeUrl { at } => at(to).clone_from(at(from)),
+            Kind::Networks { at } => at(to).clone_from(at(from)),
             Kind::Word { set, show, .. } => {
                 // What is shown can be set again: a test reads each value back.
                 let _ = set(to, &show(from));
@@ -233,6 +239,7 @@ impl Knob {
             Kind::Path { .. } | Kind::SomePath { .. } => "a path".to_owned(),
             Kind::SomeText { bytes_max, .. } => format!("at most {}", show_size(*bytes_max)),
             Kind::SomeUrl { .. } => "an URL".to_owned(),
+            Kind::Networks { .. } => "a list of networks".to_owned(),
             Kind::Word { words, .. } => (*words).to_owned(),
         }
     }
@@ -248,10 +255,15 @@ impl Knob {
         )
     }
 
-    /// A value as herd.toml has it: in quotes, unless it is a number, true or false.
+    /// A value as herd.toml has it: in quotes, unless it is a number, true or false, and in
+    /// brackets if it is a list.
     pub fn in_file(&self, value: &str) -> String {
         match self.kind {
             Kind::Count { .. } | Kind::SomeCount { .. } | Kind::Switch { .. } => value.to_owned(),
+            Kind::Networks { .. } => {
+                let networks: Networks = value.parse().unwrap_or_default();
+                toml::Value::from(networks.spelled()).to_string()
+            }
             _ => toml::Value::from(value).to_string(),
         }
     }

@@ -106,6 +106,7 @@ pub fn configure(
         web,
         operators,
         http_hosts,
+        proxy_from: settings.proxy_from,
         peers,
         keys,
         servers: herd.members.iter().map(|member| member.name.clone()).collect(),

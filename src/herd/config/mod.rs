@@ -22,6 +22,7 @@ pub mod knob;
 pub mod layers;
 pub mod limits;
 pub mod log_settings;
+pub mod networks;
 pub mod outgoing;
 pub mod places;
 pub mod presets;
@@ -48,6 +49,7 @@ pub use herd_key::HerdKey;
 pub use key::Secret;
 pub use limits::Limits;
 pub use log_settings::Log;
+pub use networks::Networks;
 pub use places::{Places, PlacesSource};
 pub use selector::HerdSelector;
 pub use settings::{Answers, Journal, Settings};
@@ -73,6 +75,8 @@ pub struct Config {
     pub operators: Option<SocketAddr>,
     /// By which they may call this machine, besides addresses in digits.
     pub http_hosts: Vec<String>,
+    /// Proxies in front, which say for whom they connect.
+    pub proxy_from: Networks,
     /// Everyone this server is linked with, in the order of the configuration.
     pub peers: Vec<Peer>,
     /// What peers prove to each other that they know, the newest first. Without any, they are

@@ -9,7 +9,9 @@ use log::LevelFilter;
 use super::knob::{Effect, Flag, Kind, Knob, count, path, some_path, switch};
 use super::log_settings::{Log, LogFormat};
 use super::tls::{self, TlsSettings};
-use super::{ConfigError, HerdKey, Limits, Places, StaleReply, limits, log_settings, places};
+use super::{
+    ConfigError, HerdKey, Limits, Networks, Places, StaleReply, limits, log_settings, places,
+};
 use herd_core::journal::appender::Keep;
 use herd_core::journal::breaker::WhenBroken;
 
@@ -23,6 +25,8 @@ pub struct Settings {
     pub operators_open: bool,
     /// So may those who report and ask by HTTP.
     pub web_open: bool,
+    /// Proxies, which say for whom they connect.
+    pub proxy_from: Networks,
     /// What peers must know. `None`: they are believed by their names.
     pub key_file: Option<PathBuf>,
     pub run_dir: PathBuf,
@@ -151,6 +155,7 @@ impl Default for Settings {
             open: false,
             operators_open: false,
             web_open: false,
+            proxy_from: Networks::default(),
             key_file: None,
             run_dir: PathBuf::new(),
             run_dir_mode: 0,
@@ -282,6 +287,24 @@ const HERD: &[Knob] = &[
              password.",
         )
         .because("Positions of people are not for everybody."),
+    Knob::new("proxy_from", Kind::Networks { at: |s| &mut s.proxy_from }, "none")
+        .example("10.1.2.0/24")
+        .flag(Flag {
+            long: "proxy-from",
+            variable: "HERD_PROXY_FROM",
+            value: "NETWORKS",
+            help: "Proxies, with commas between them: who connects from there begins with a head \
+                   of the PROXY protocol",
+        })
+        .takes_effect(Effect::NewConnections)
+        .means(
+            "Proxies in front (HAProxy, nginx, a load balancer), by the addresses that they \
+             connect from. On the client ports and the web port, they begin each connection with \
+             a head of the PROXY protocol, version 1 or 2, and the address in it counts as the \
+             client's: for limits by address and in the log. Without a right head within 2 s such \
+             a connection is closed; from anybody else a head is a wrong line.",
+        )
+        .because("Only the operator knows whose word on addresses is to be believed."),
     path("run_dir", |s| &mut s.run_dir, "run")
         .flag(Flag {
             long: "run-dir",

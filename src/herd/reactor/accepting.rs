@@ -39,7 +39,11 @@ impl Reactor {
                 return;
             }
             match listener.accept(now) {
-                Accepted::Arrived(arrival) => self.step(Step::Admit(kind, arrival)),
+                Accepted::Arrived(arrival) => {
+                    if let Some(arrival) = self.unless_proxied(kind, arrival) {
+                        self.step(Step::Admit(kind, arrival));
+                    }
+                }
                 Accepted::Nobody => return,
                 Accepted::Exhausted { error, wait, is_first } => {
                     self.counts.accept_failures += 1;
@@ -87,7 +91,7 @@ impl Reactor {
             ConnKind::Web => self.shares.web,
             ConnKind::Peer | ConnKind::Course => usize::MAX,
         };
-        most.saturating_sub(self.slots.alive(kind))
+        most.saturating_sub(self.slots.alive(kind) + self.heads.waiting(kind))
     }
 
     /// Accepts again at doors that were full, once a tenth of the places is free. No event would

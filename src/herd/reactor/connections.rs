@@ -99,7 +99,7 @@ fn describe(reactor: &Reactor, slot: usize) -> Option<ConnectionStatus> {
     Some(ConnectionStatus {
         conn: connection.id().to_string(),
         door: door_name(reactor.door(connection.id())).to_owned(),
-        from: connection.peer_address().map(|address| address.to_string()),
+        from: reactor.slots.address(connection.id()).map(|from| from.to_string()),
         idle_ms: now.saturating_sub(session.last_active().as_duration()).as_millis() as u64,
         owed_bytes: session.queued_bytes() as u64,
         is_closing: session.phase() != Phase::Open,

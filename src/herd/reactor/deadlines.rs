@@ -33,7 +33,7 @@ impl Reactor {
             let conn = match self.slots.at(slot) {
                 Some(Slot::Connection(connection)) => connection.id(),
                 Some(Slot::Wrapped(wrapped)) => wrapped.connection.id(),
-                Some(Slot::Listener(_)) | None => continue,
+                _ => continue,
             };
             self.check_deadline(conn);
         }

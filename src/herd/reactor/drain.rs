@@ -119,7 +119,9 @@ impl Reactor {
     /// Takes the drain's next steps once a turn has made them possible.
     pub(super) fn step_drain(&mut self) {
         let Some(phase) = self.drain_phase() else { return };
-        let has_clients = self.slots.alive(ConnKind::Client) + self.slots.alive(ConnKind::Web) > 0;
+        let clients = [ConnKind::Client, ConnKind::Web];
+        let is_there = |kind| self.slots.alive(kind) + self.heads.waiting(kind) > 0;
+        let has_clients = clients.into_iter().any(is_there);
         if matches!(phase, DrainPhase::Closed | DrainPhase::Leaving) && !has_clients {
             self.begin_drain();
         }

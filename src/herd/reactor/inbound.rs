@@ -44,8 +44,13 @@ impl Reactor {
                 self.on_wrapped_ready(conn, readiness);
                 return Some(conn);
             }
+            Some(Slot::Arriving(arriving)) => {
+                let id = arriving.id;
+                self.on_head(id, readiness.closed);
+                return None;
+            }
             // It died earlier in this batch, and its slot belongs to no other yet.
-            None => return None,
+            Some(Slot::Left) | None => return None,
         };
         if let Phase::Connecting { peer } = phase
             && !self.finish_dial(conn, peer)
@@ -153,22 +158,21 @@ impl Reactor {
         self.trace_lines(span, conn, lines.consumed(), outputs);
     }
 
-    /// How many clients may become known by a connection's lines. Its address is asked of the
-    /// kernel, and only if it matters: keeping an address for each would cost more memory.
+    /// How many clients may become known by a connection's lines. Its address is looked
+    /// up only if it matters.
     pub(super) fn newcomers_max(&mut self, conn: ConnId) -> usize {
         let now = self.now.monotonic;
         if !self.newcomers.any_is_short(now) || !conn.kind().is_client() {
             return usize::MAX;
         }
-        let from = self.slots.connection(conn).and_then(|connection| connection.peer_ip());
-        from.map_or(usize::MAX, |from| self.newcomers.left(now, from))
+        let from = self.slots.address(conn);
+        from.map_or(usize::MAX, |from| self.newcomers.left(now, from.ip()))
     }
 
     /// Charges an address for clients that it has made known.
     pub(super) fn charge_newcomers(&mut self, conn: ConnId, count: usize) {
-        let from = self.slots.connection(conn).and_then(|connection| connection.peer_ip());
-        if let Some(from) = from {
-            self.newcomers.spend(self.now.monotonic, from, count);
+        if let Some(from) = self.slots.address(conn) {
+            self.newcomers.spend(self.now.monotonic, from.ip(), count);
         }
     }
 }

@@ -12,6 +12,7 @@ use super::Reactor;
 use super::catching_up::CaughtUp;
 use super::handshakes::Outcome;
 use super::lame_duck::DrainPhase;
+use super::proxied::NoHead;
 use crate::openmetrics::Figure::{Counter, Gauge, Histogram, Info};
 use crate::openmetrics::{Buckets, Figure, Label, Metrics};
 use crate::status::JournalState;
@@ -21,7 +22,7 @@ use herd_core::{Ages, LinkState};
 use herd_web::Unusable;
 
 /// Doors that connections come through: one for each kind, and one for clients by TLS.
-const DOORS: usize = ConnKind::ALL.len() + 1;
+pub const DOORS: usize = ConnKind::ALL.len() + 1;
 pub const TLS: usize = ConnKind::ALL.len();
 
 /// Reasons for their ends.
@@ -202,6 +203,16 @@ impl Reactor {
         let refused = count(self.server.counters().refused);
         let help = "Strangers on the peer port, and links that broke the protocol.";
         metrics.one("herd_peers_refused", help, refused);
+        let heads = [ConnKind::Client as usize, TLS, ConnKind::Web as usize];
+        let heads = heads.into_iter().filter(|door| self.has_door(*door)).flat_map(|door| {
+            NoHead::ALL.map(|why| {
+                let mut labels = label("door", door_name(door));
+                labels.push(("reason", why.name().to_owned()));
+                (labels, count(self.heads.refused[door][why as usize]))
+            })
+        });
+        let help = "Connections of proxies that have not said for whom they come.";
+        metrics.many("herd_connections_refused", help, heads);
         let failures = count(self.counts.accept_failures);
         let help = "The system had no descriptor to give, so connections waited.";
         metrics.one("herd_accept_failures", help, failures);

@@ -57,6 +57,7 @@ mod operators;
 mod other_protocols;
 mod outbound;
 mod passed;
+mod proxied;
 mod question_queue;
 mod questions;
 mod reload;
@@ -98,6 +99,7 @@ use journal::Durability;
 use log_level::LentLevel;
 use metrics::Counts;
 use newcomers::Newcomers;
+use proxied::Heads;
 use question_queue::Asked;
 use questions::Places;
 use reload::Reload;
@@ -151,6 +153,7 @@ pub struct Reactor {
     /// What has been done in this turn.
     work: Work,
     newcomers: Newcomers,
+    heads: Heads,
     /// What the core wants done; its memory is used again for each input.
     out: Outputs,
     /// The core's next inputs, once everything it wanted is done.
@@ -200,6 +203,10 @@ enum Due {
     /// A handshake has taken as long as it may.
     Handshake {
         conn: ConnId,
+    },
+    /// A proxy has had all the time to say for whom it comes.
+    Head {
+        id: ConnId,
     },
     /// Clients are to be let go of, before the drain.
     LameDuck,

@@ -205,7 +205,7 @@ impl Reactor {
                 }
                 // Asked only now and here: an address kept for each connection would cost more
                 // memory than all the system calls for those who ask.
-                let from = self.slots.connection(conn).and_then(|asker| asker.peer_ip());
+                let from = self.slots.address(conn).map(|from| from.ip());
                 match gate.receive(self.now, from, ticket, &question, timeout) {
                     Reception::Accepted => pool.ask_next(gate, self.now.monotonic),
                     Reception::Refused(status, why) => {

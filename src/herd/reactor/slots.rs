@@ -8,10 +8,14 @@
 //!
 //! asyncio: `call_soon(self._call_connection_lost)`, the same burial one iteration later.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
 use slab::Slab;
 
 use super::connection::Connection;
 use super::listener::Listener;
+use super::proxied::Arriving;
 use super::wrapped::Wrapped;
 use herd_core::driver::Sessions;
 use herd_core::names::{ConnId, ConnKind};
@@ -24,6 +28,10 @@ pub enum Slot {
     Connection(Connection),
     /// One that is not what it seems to be to the kernel; few servers have any.
     Wrapped(Box<Wrapped>),
+    /// One that is none yet: a proxy has not said whose it is.
+    Arriving(Box<Arriving>),
+    /// Nobody, and nobody moves in before the turn ends.
+    Left,
 }
 
 impl Slot {
@@ -32,7 +40,7 @@ impl Slot {
         match self {
             Slot::Connection(connection) => Some(connection),
             Slot::Wrapped(wrapped) => Some(&wrapped.connection),
-            Slot::Listener(_) => None,
+            Slot::Listener(_) | Slot::Arriving(_) | Slot::Left => None,
         }
     }
 }
@@ -41,7 +49,7 @@ impl Slot {
 /// slab's entries have this shape; mio's sockets are larger where debug assertions are on.
 const _: () = assert!(cfg!(debug_assertions) || size_of::<Result<Slot, usize>>() <= 48);
 
-/// invariant: a slot in the graveyard holds a dead connection, and only there
+/// invariant: a slot in the graveyard holds a dead connection or nobody, and only there
 pub struct Slots {
     slab: Slab<Slot>,
     graveyard: Vec<usize>,
@@ -52,6 +60,8 @@ pub struct Slots {
     alive: [usize; ConnKind::ALL.len()],
     /// Connections since the start, by their kind.
     admitted: [u64; ConnKind::ALL.len()],
+    /// Whom proxies speak for, by the connection.
+    clients: BTreeMap<ConnId, SocketAddr>,
 }
 
 impl Slots {
@@ -63,6 +73,7 @@ impl Slots {
             next_serial: 1,
             alive: [0; ConnKind::ALL.len()],
             admitted: [0; ConnKind::ALL.len()],
+            clients: BTreeMap::new(),
         }
     }
 
@@ -93,6 +104,22 @@ impl Slots {
     }
 
     fn enter(&mut self, kind: ConnKind, make: impl FnOnce(ConnId) -> Slot) -> Option<ConnId> {
+        let id = self.settle(kind, make)?;
+        self.alive[kind as usize] += 1;
+        self.admitted[kind as usize] += 1;
+        Some(id)
+    }
+
+    /// Gives a slot to a socket of which a proxy has not said whose it is. `None` as above.
+    pub fn let_arrive(
+        &mut self,
+        kind: ConnKind,
+        make: impl FnOnce(ConnId) -> Arriving,
+    ) -> Option<ConnId> {
+        self.settle(kind, |id| Slot::Arriving(Box::new(make(id))))
+    }
+
+    fn settle(&mut self, kind: ConnKind, make: impl FnOnce(ConnId) -> Slot) -> Option<ConnId> {
         let entry = self.slab.vacant_entry();
         if entry.key() >= ConnId::SLOTS_MAX {
             return None;
@@ -100,8 +127,6 @@ impl Slots {
         let id = ConnId::new(kind, self.next_serial, entry.key());
         self.next_serial += 1;
         self.places = self.places.max(id.slot() + 1);
-        self.alive[kind as usize] += 1;
-        self.admitted[kind as usize] += 1;
         entry.insert(make(id));
         Some(id)
     }
@@ -111,6 +136,7 @@ impl Slots {
         match self.slab.get_mut(slot) {
             Some(Slot::Connection(connection)) if connection.session.is_dead() => None,
             Some(Slot::Wrapped(wrapped)) if wrapped.connection.session.is_dead() => None,
+            Some(Slot::Left) => None,
             other => other,
         }
     }
@@ -144,6 +170,38 @@ impl Slots {
         }
     }
 
+    /// The socket of this name, if nobody has said yet whose it is.
+    pub fn arriving(&mut self, id: ConnId) -> Option<&mut Arriving> {
+        match self.slab.get_mut(id.slot()) {
+            Some(Slot::Arriving(arriving)) if arriving.id == id => Some(arriving),
+            _ => None,
+        }
+    }
+
+    /// The same, which leaves its slot.
+    pub fn leave(&mut self, id: ConnId) -> Option<Arriving> {
+        self.arriving(id)?;
+        self.graveyard.push(id.slot());
+        match std::mem::replace(self.slab.get_mut(id.slot())?, Slot::Left) {
+            Slot::Arriving(arriving) => Some(*arriving),
+            _ => None,
+        }
+    }
+
+    /// A proxy speaks for this client.
+    pub fn stand_for(&mut self, id: ConnId, client: SocketAddr) {
+        self.clients.insert(id, client);
+    }
+
+    /// Where it comes from, as a proxy says or the kernel; `None` for a Unix socket. The kernel is
+    /// asked each time: an address kept for each connection would cost more memory.
+    pub fn address(&self, id: ConnId) -> Option<SocketAddr> {
+        if let Some(client) = self.clients.get(&id) {
+            return Some(*client);
+        }
+        self.tenant(id.slot()).filter(|connection| connection.id() == id)?.peer_address()
+    }
+
     /// Its session.
     pub fn session(&mut self, id: ConnId) -> Option<&mut Session> {
         self.connection(id).map(|connection| &mut connection.session)
@@ -154,6 +212,7 @@ impl Slots {
         let Some(connection) = self.connection(id) else { return false };
         connection.session.die();
         self.alive[id.kind() as usize] -= 1;
+        self.clients.remove(&id);
         self.graveyard.push(id.slot());
         true
     }

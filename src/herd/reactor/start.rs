@@ -24,6 +24,7 @@ use super::listener::Listener;
 use super::metrics::Counts;
 use super::newcomers::Newcomers;
 use super::passed::Passed;
+use super::proxied::Heads;
 use super::question_queue::Asked;
 use super::questions::Places;
 use super::routes::Routes;
@@ -216,6 +217,7 @@ impl Reactor {
             catching_up_look: Duration::ZERO,
             work: Work::default(),
             newcomers: Newcomers::new(&config.limits),
+            heads: Heads::default(),
             out: Outputs::default(),
             deferred: VecDeque::new(),
             is_catching_up: false,

@@ -56,6 +56,7 @@ pub fn due(due: &Due) -> trace::Due {
         Due::LameDuck => trace::Due::LameDuck,
         Due::DrainOver => trace::Due::DrainOver,
         Due::Handshake { .. } => trace::Due::Handshake,
+        Due::Head { .. } => trace::Due::Head,
         Due::LogLevel => trace::Due::LogLevel,
         Due::Pulse { .. } => trace::Due::Pulse,
     }

@@ -123,6 +123,7 @@ impl Reactor {
             Due::LameDuck => self.step_lame_duck(),
             Due::DrainOver => self.cut_drain_short(),
             Due::Handshake { conn } => self.handshake_due(conn),
+            Due::Head { id } => self.head_due(id),
             Due::LogLevel => self.take_log_level_back(),
             Due::Pulse { every, tell } => self.when_alive(every, tell),
         }

@@ -101,6 +101,7 @@ pub enum Due {
     LameDuck,
     DrainOver,
     Handshake,
+    Head,
     LogLevel,
     Pulse,
 }

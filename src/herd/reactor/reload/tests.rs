@@ -93,6 +93,7 @@ impl Reloaded {
         let Settings { key_file, open, operators_open, web_open, run_dir, run_dir_mode, .. } =
             &reactor.reload.as_ref().unwrap().running.settings;
         let own = (key_file, open, operators_open, web_open, run_dir, run_dir_mode);
+        let own = (own, &config.proxy_from);
         let ours = (&config.answers, &config.places, &config.limits, &config.log);
         let tls = config.tls.as_ref().map(|door| (&door.files, door.handshake));
         let theirs = (&core.limits, &core.plain_names, core.answer_timeout, core.strangers_max);
@@ -168,6 +169,7 @@ fn another(knob: &Knob, dir: &Path) -> String {
         Kind::SomeUrl { .. } => "http://127.0.0.1:9/other".to_owned(),
         Kind::SomeText { .. } => knob.example.to_owned(),
         Kind::SomeCount { .. } => "9".to_owned(),
+        Kind::Networks { .. } => "10.1.2.0/24,::1".to_owned(),
         Kind::Word { .. } => match knob.name {
             "places.source" => "google-legacy",
             "journal.keep" => "synced",
