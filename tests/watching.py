@@ -112,7 +112,15 @@ CASES = {
     + pair("process_open_fds", "process_max_fds", 90, 80, 100),
     "HerdRefusesReports": counter("herd_commands_refused_total", "0+1x60", "7x60", 'reason="full"'),
     "HerdReportsLate": histogram("herd_report_age_seconds_bucket", "0+90x60", "0+91x60", "1"),
-    "HerdClockOff": counter("herd_reports_from_future_total", "0+1x60", "9x60"),
+    "HerdClockOff": counter("herd_reports_from_future_total", "0+1x60", "9x60")
+    + [
+        ({of("herd_peer_clock_offset_seconds", 'peer="Bona"'): "-1.5x60"}, 25),
+        ({of("herd_peer_clock_offset_seconds", 'peer="Bona"'): "0.9x60"}, 25),
+    ],
+    "HerdCertificateExpires": [
+        ({of("herd_tls_certificate_expiry_timestamp_seconds"): "1200000x120"}, 90),
+        ({of("herd_tls_certificate_expiry_timestamp_seconds"): "1300000x120"}, 90),
+    ],
     "HerdConfigDiffers": [
         ({of("herd_config_hash"): "7x60", 'herd_config_hash{job="herd",instance="b"}': "8x60"}, 25),
         ({of("herd_config_hash"): "7x60", 'herd_config_hash{job="herd",instance="b"}': "7x60"}, 25),

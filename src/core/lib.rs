@@ -102,7 +102,7 @@ use wire::Report;
 use wire::line_buffer::Lines;
 use wire::opening::Opening;
 
-pub use counters::Counters;
+pub use counters::{Counters, LostFor, RefusedFor};
 pub use peers::course_frame::Frame;
 pub use peers::handover::HandOver;
 pub use peers::peer_clock::PeerClock;
@@ -281,7 +281,7 @@ impl Server {
             // A client that half-closes still waits for its answers.
             ConnKind::Client if self.waits.end(conn) => {}
             // A peer that half-closes does not, and news must not be put behind a last word.
-            ConnKind::Peer => self.drop_link(now, conn, "it has closed", out),
+            ConnKind::Peer => self.drop_link(now, conn, counters::CLOSED, out),
             _ => out.push(Output::Close { conn }),
         }
     }

@@ -261,7 +261,10 @@ const CORE: &[(&str, &[&str])] = &[
         ],
     ),
     ("names", &[]),
-    ("peers", &["Server", "border", "clock", "names", "reports", "settings", "store", "wire"]),
+    (
+        "peers",
+        &["Server", "border", "clock", "counters", "names", "reports", "settings", "store", "wire"],
+    ),
     ("presets", &[]),
     ("reports", &["Server", "border", "clock", "names", "peers", "store", "wire"]),
     ("session", &["names", "wire"]),

@@ -20,6 +20,7 @@ use super::table::{Claims, State, Stranger};
 use crate::Server;
 use crate::border::{Note, Output, Outputs, Timer};
 use crate::clock::Now;
+use crate::counters::{REMOVED, RefusedFor};
 use crate::names::{ConnId, PeerId};
 use crate::wire::line_buffer::{Line, Lines};
 use crate::wire::peer_command::{Greeting, MAC_BYTES, PeerLine, Refusal, write_hex};
@@ -30,10 +31,22 @@ const NOTED_EVERY: Duration = Duration::from_secs(60);
 /// Why a connection is refused.
 type Reason = &'static str;
 
-/// It dials until it reads its own configuration again.
-const REMOVED: Reason = "its link was removed";
-
 const NO_COMMON_KEY: Reason = "does not share a key with us";
+const WRONG_PROOF: Reason = "its proof is wrong";
+const NO_PROOF: Reason = "it proves nothing";
+const OTHER_HERD: Reason = "a server of another herd";
+const NO_GREETING: Reason = "no greeting in time";
+const TOO_MANY: Reason = "too many have not greeted";
+
+/// The reason in few words.
+fn in_few_words(why: Reason) -> RefusedFor {
+    match why {
+        NO_COMMON_KEY | WRONG_PROOF | NO_PROOF => RefusedFor::WrongKey,
+        OTHER_HERD => RefusedFor::OtherHerd,
+        NO_GREETING | TOO_MANY => RefusedFor::NoGreeting,
+        _ => RefusedFor::Stranger,
+    }
+}
 
 impl Server {
     /// Lines on the peer port, from peers and from those who may become one.
@@ -78,7 +91,7 @@ impl Server {
         if self.peers.strangers.len() > self.settings.strangers_max
             && let Some(oldest) = self.peers.strangers.pop_front()
         {
-            self.refuse(now, oldest.conn, "too many have not greeted", out);
+            self.refuse(now, oldest.conn, TOO_MANY, out);
         }
     }
 
@@ -92,7 +105,7 @@ impl Server {
         let is_greeting =
             peer.is_some_and(|peer| matches!(self.peers.at(peer).state, State::Greeting { .. }));
         if self.peers.take_stranger(conn).is_some() || is_greeting {
-            self.refuse(now, conn, "no greeting in time", out);
+            self.refuse(now, conn, NO_GREETING, out);
         }
     }
 
@@ -162,8 +175,8 @@ impl Server {
                 self.link_up(now, peer, conn, terms, out);
                 Ok(())
             }
-            PeerLine::Auth { .. } => Err("its proof is wrong"),
-            _ => Err("it proves nothing"),
+            PeerLine::Auth { .. } => Err(WRONG_PROOF),
+            _ => Err(NO_PROOF),
         }
     }
 
@@ -233,7 +246,7 @@ impl Server {
         let ours = self.greeting(peer, nonce, &caps);
         let claim = self.keyring.claim(key, &ours, &theirs);
         let claim = claim.filter(|claim| claim.is_proven(Role::Acceptor, &mac));
-        let claim = claim.ok_or("its proof is wrong")?;
+        let claim = claim.ok_or(WRONG_PROOF)?;
         let seal = Some(claim.seal(Role::Dialler));
         let terms = Terms { begins: true, seal, theirs: abilities };
         Ok((terms, Some(claim.proof(Role::Dialler))))
@@ -248,7 +261,7 @@ impl Server {
     /// Says which peer greets us, or what is wrong with the greeting.
     fn check_names(&self, greeting: &Greeting<'_>) -> Result<PeerId, Reason> {
         if greeting.herd != self.settings.herd {
-            return Err("a server of another herd");
+            return Err(OTHER_HERD);
         }
         if *greeting.to != *self.settings.name {
             return Err("greets another server than this one");
@@ -260,7 +273,7 @@ impl Server {
     }
 
     fn refuse(&mut self, now: Now, conn: ConnId, why: Reason, out: &mut Outputs) {
-        self.counters.refused += 1;
+        self.counters.refuse(in_few_words(why));
         if self.may_note(now, why) {
             out.note(Note::Refused { conn, why });
         }

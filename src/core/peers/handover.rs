@@ -24,6 +24,7 @@ use super::table::State;
 use crate::Server;
 use crate::border::{Output, Outputs};
 use crate::clock::Now;
+use crate::counters::{KEEPS_ALL, SAID_BYE};
 use crate::names::{ConnId, PeerId};
 
 /// A comparison goes down three levels of the digest, and may just have been asked for.
@@ -181,13 +182,13 @@ impl Server {
         }
         self.peers.at(peer).heir = Heir::None;
         out.push(Output::Close { conn });
-        self.link_lost(now, conn, "it said good-bye", out);
+        self.link_lost(now, conn, SAID_BYE, out);
     }
 
     /// The peer has everything.
     pub(crate) fn kept_heard(&mut self, now: Now, peer: PeerId, conn: ConnId, out: &mut Outputs) {
         self.peers.at(peer).heir = Heir::Kept;
         out.push(Output::Close { conn });
-        self.link_lost(now, conn, "it keeps what we knew", out);
+        self.link_lost(now, conn, KEEPS_ALL, out);
     }
 }

@@ -310,6 +310,10 @@ impl Marks {
         Marks { bits: vec![0; words].into_boxed_slice(), count: 0, at: 0 }
     }
 
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }

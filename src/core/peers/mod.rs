@@ -35,6 +35,7 @@ use std::time::Duration;
 use crate::Server;
 use crate::border::{Note, Output, Outputs, Timer};
 use crate::clock::Now;
+use crate::counters::{CONNECTION_LOST, REPLACED, RefusedFor, SILENT};
 use crate::names::{ConnId, PeerId};
 use crate::wire::peer_command::Refusal;
 use handover::Heir;
@@ -77,7 +78,7 @@ impl Server {
                 if run != terms.theirs.run {
                     self.peers.at(peer).replaced = run;
                 }
-                let why = "replaced by a newer connection";
+                let why = REPLACED;
                 out.note(Note::PeerDown { peer, conn: old, why });
                 out.push(Output::HangUp { conn: old });
                 attempt
@@ -118,7 +119,7 @@ impl Server {
     }
 
     fn refuse_double(&mut self, now: Now, conn: ConnId, terms: Terms, out: &mut Outputs) {
-        self.counters.refused += 1;
+        self.counters.refuse(RefusedFor::Double);
         let mut link =
             Link::new(conn, now.monotonic, self.settings.limits.peer_outbox_bytes_max, terms);
         link.say(out, |text| Refusal::Name.write(text));
@@ -139,7 +140,7 @@ impl Server {
 
     pub(crate) fn link_closed(&mut self, now: Now, conn: ConnId, out: &mut Outputs) {
         self.peers.take_stranger(conn);
-        self.link_lost(now, conn, "connection lost", out);
+        self.link_lost(now, conn, CONNECTION_LOST, out);
     }
 
     pub(crate) fn link_lost(
@@ -173,7 +174,7 @@ impl Server {
         }
         let silence = now.monotonic - link.heard;
         if silence >= silence_max {
-            self.drop_link(now, conn, "silent for too long", out);
+            self.drop_link(now, conn, SILENT, out);
             return;
         }
         let is_due = link.knows_clock && link.clock.is_due(now);

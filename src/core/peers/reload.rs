@@ -10,6 +10,7 @@ use super::table::{PeerSettings, State};
 use crate::Server;
 use crate::border::{Note, Output, Outputs};
 use crate::clock::Now;
+use crate::counters::REMOVED;
 use crate::names::PeerId;
 use crate::settings::{Limits, Settings};
 
@@ -102,7 +103,7 @@ impl Server {
         match std::mem::replace(&mut entry.state, State::Removed) {
             State::Up { link, .. } => {
                 let conn = link.conn;
-                out.note(Note::PeerDown { peer, conn, why: "its link was removed" });
+                out.note(Note::PeerDown { peer, conn, why: REMOVED });
                 out.push(Output::HangUp { conn });
             }
             State::Greeting { conn, .. } => out.push(Output::HangUp { conn }),

@@ -31,6 +31,7 @@ use super::table::State;
 use crate::Server;
 use crate::border::{Output, Outputs, Timer};
 use crate::clock::Now;
+use crate::counters::RefusedFor;
 use crate::names::{ConnId, PeerId};
 use crate::reports::flood::ReportLine;
 use crate::store::digest::Node;
@@ -179,7 +180,7 @@ impl Server {
     }
 
     fn break_link(&mut self, now: Now, conn: ConnId, why: &'static str, out: &mut Outputs) -> bool {
-        self.counters.refused += 1;
+        self.counters.refuse(RefusedFor::Protocol);
         self.drop_link(now, conn, why, out);
         false
     }

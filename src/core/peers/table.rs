@@ -73,6 +73,8 @@ pub struct PeerView {
     pub owed: usize,
     /// There is more to be said on it than there was room for.
     pub is_behind: bool,
+    /// So many parts of the store among that.
+    pub leaves_missed: usize,
 }
 
 /// Everyone this server is linked with.
@@ -219,6 +221,7 @@ impl Peers {
             heard: link.map(|link| link.heard),
             owed: link.map_or(0, |link| link.owed),
             is_behind: link.is_some_and(Link::is_behind),
+            leaves_missed: link.map_or(0, |link| link.missed.len()),
         }
     }
 

@@ -132,8 +132,7 @@ pub fn write_config(out: &mut impl Write, config: &Config, settings: &Settings) 
         StaleReply::Stored => "the stored line",
     };
     let limits = &config.limits;
-    let stop_times = [limits.lame_duck_grace, limits.lame_duck, limits.drain];
-    let stop_times = stop_times.map(show_duration).join(", ");
+    let stop_times = [limits.lame_duck_grace, limits.lame_duck, limits.drain].map(show_duration);
     let show = |door: Option<SocketAddr>| door.map_or("off".to_owned(), |at| at.to_string());
     let (web, operators) = (show(config.web), show(config.operators));
     let tls = config.tls.as_ref().map_or("off".to_owned(), |door| {
@@ -159,7 +158,7 @@ pub fn write_config(out: &mut impl Write, config: &Config, settings: &Settings) 
         ["origin of places", config.places.attribution.as_deref().unwrap_or("as the source says")],
         ["waits for a line's end", &format!("{:?}", config.limits.timeouts.partial_line)],
         ["looks before it sleeps", &format!("{} µs", config.limits.spin_us)],
-        ["grace, lame duck, drain", &stop_times],
+        ["grace, lame duck, drain", &stop_times.join(", ")],
         ["log", &format!("{}, {level}{format}", config.log.dir.display())],
         ["journal", &journal],
         ["trace", &config.trace.as_ref().map_or("none".into(), |path| path.display().to_string())],

@@ -2,6 +2,9 @@
 //! read at one moment. Names, labels and series are the same at each scrape; no label is a client,
 //! an address or a text from outside. How they are spelled is `metrics`' business.
 
+mod peers;
+mod places;
+
 use std::fs;
 use std::time::Duration;
 
@@ -12,13 +15,13 @@ use super::Reactor;
 use super::catching_up::CaughtUp;
 use super::handshakes::Outcome;
 use super::lame_duck::DrainPhase;
-use super::proxied::NoHead;
+use crate::config::LinkKind;
 use crate::openmetrics::Figure::{Counter, Gauge, Histogram, Info};
 use crate::openmetrics::{Buckets, Figure, Label, Metrics};
 use crate::status::JournalState;
-use herd_core::names::{ConnId, ConnKind, PeerId};
+use herd_core::names::{ConnId, ConnKind};
 use herd_core::session::{CloseReason, Expiry};
-use herd_core::{Ages, LinkState};
+use herd_core::{Ages, LostFor};
 use herd_web::Unusable;
 
 /// Doors that connections come through: one for each kind, and one for clients by TLS.
@@ -44,6 +47,8 @@ pub struct Counts {
     pub accept_failures: u64,
     /// By the peer that they are about.
     pub peers: Vec<PeerCounts>,
+    /// Links that were up and are over, by their reason.
+    pub links_lost: [u64; LostFor::ALL.len()],
     /// Reports that came by HTTP: those that had to be refused, and those that were taken.
     pub web_reports: [u64; 2],
     /// What came by HTTP and is no report, by its reason.
@@ -76,7 +81,7 @@ const CALL_BOUNDS: [u64; 8] = [10, 50, 100, 250, 500, 1_000, 2_500, 5_000];
 pub struct PeerCounts {
     /// Links that came up.
     pub link_ups: u64,
-    /// Those of them that are over.
+    /// Those of them that are over; `Counts::links_lost` has their reasons.
     pub link_losses: u64,
     /// Dials that came to nothing.
     pub dial_failures: u64,
@@ -91,6 +96,7 @@ impl Counts {
             closed: [[0; REASONS]; DOORS],
             accept_failures: 0,
             peers: vec![PeerCounts::default(); peers],
+            links_lost: [0; LostFor::ALL.len()],
             web_reports: [0; 2],
             web_unusable: [0; Unusable::ALL.len()],
             questions: [0; QUESTIONS.len()],
@@ -118,11 +124,14 @@ impl Reactor {
         let mut metrics = Metrics::default();
         self.measure_server(&mut metrics);
         self.measure_connections(&mut metrics);
+        self.measure_refusals(&mut metrics);
         self.measure_handshakes(&mut metrics);
         self.measure_web(&mut metrics);
         self.measure_commands(&mut metrics);
+        self.measure_places(&mut metrics);
         self.measure_reports(&mut metrics);
         self.measure_peers(&mut metrics);
+        self.measure_workers(&mut metrics);
         self.measure_loop(&mut metrics);
         self.measure_journal(&mut metrics);
         measure_process(&mut metrics, self.clocks.born_posix_s);
@@ -200,19 +209,6 @@ impl Reactor {
             })
         });
         metrics.many("herd_connections_closed", "Connections that have ended.", closed);
-        let refused = count(self.server.counters().refused);
-        let help = "Strangers on the peer port, and links that broke the protocol.";
-        metrics.one("herd_peers_refused", help, refused);
-        let heads = [ConnKind::Client as usize, TLS, ConnKind::Web as usize];
-        let heads = heads.into_iter().filter(|door| self.has_door(*door)).flat_map(|door| {
-            NoHead::ALL.map(|why| {
-                let mut labels = label("door", door_name(door));
-                labels.push(("reason", why.name().to_owned()));
-                (labels, count(self.heads.refused[door][why as usize]))
-            })
-        });
-        let help = "Connections of proxies that have not said for whom they come.";
-        metrics.many("herd_connections_refused", help, heads);
         let failures = count(self.counts.accept_failures);
         let help = "The system had no descriptor to give, so connections waited.";
         metrics.one("herd_accept_failures", help, failures);
@@ -228,6 +224,9 @@ impl Reactor {
             None => self.wrapping.terms.is_some(),
             Some(ConnKind::Web) => self.config.web.is_some(),
             Some(ConnKind::Operator) => self.config.operators.is_some(),
+            Some(ConnKind::Course) => {
+                self.config.peers.iter().any(|peer| peer.kind == LinkKind::Plain)
+            }
             Some(_) => true,
         }
     }
@@ -295,28 +294,6 @@ impl Reactor {
         let refused = known.into_iter().chain(rest);
         let refused = refused.map(|(reason, number)| (label("reason", reason), count(number)));
         metrics.many("herd_commands_refused", "Lines answered with a question mark.", refused);
-        let waiting = gauge(self.server.questions_waiting());
-        metrics.one("herd_questions_waiting", "WHATSATs whose places are not there.", waiting);
-        let outcomes = QUESTIONS.into_iter().zip(self.counts.questions);
-        let outcomes = outcomes.chain([("late", counters.late)]);
-        let outcomes = outcomes.map(|(outcome, number)| (label("outcome", outcome), count(number)));
-        metrics.many("herd_questions", "WHATSATs, by what became of them.", outcomes);
-        let bounds = CALL_BOUNDS.map(|ms| ms as f64 / 1e3);
-        let calls = Buckets::new(&bounds, &self.counts.calls, self.counts.call_nanos as f64 / 1e9);
-        let help = "How long the service of places took to answer.";
-        metrics.one("herd_places_call_duration_seconds", help, Histogram(calls));
-        let loaded = yes(!self.places.are_loading());
-        metrics.one("herd_places_loaded", "Places are read, or cannot be.", loaded);
-        let service = self.places.service(self.now);
-        let under_way = service.as_ref().map_or(0, |service| service.calls_under_way);
-        let help = "Questions at the service of places.";
-        metrics.one("herd_places_calls_under_way", help, Gauge(under_way as f64));
-        let today = service.as_ref().map_or(0, |service| service.calls_today);
-        metrics.one("herd_places_calls_today", "Calls of this day (UTC).", Gauge(today as f64));
-        if let Some(left) = service.and_then(|service| service.calls_left_today) {
-            let left = Gauge(left as f64);
-            metrics.one("herd_places_calls_left", "Calls that this day has left.", left);
-        }
     }
 
     fn measure_reports(&self, metrics: &mut Metrics) {
@@ -352,52 +329,6 @@ impl Reactor {
         metrics.one("herd_store_bytes_limit", "Memory that they may take.", most);
         let help = "Equal at servers that hold the same reports.";
         metrics.one("herd_store_digest", help, short(self.server.digest()));
-    }
-
-    fn measure_peers(&self, metrics: &mut Metrics) {
-        let peers = self.config.peers.iter().enumerate();
-        let views = peers.map(|(at, peer)| (peer, at, self.server.peer(PeerId(at as u16))));
-        let views = Vec::from_iter(views.filter(|(.., view)| view.state != LinkState::Removed));
-        let mut many = |name, help, figure: &dyn Fn(usize) -> Figure| {
-            let series = views.iter().enumerate();
-            let series = series.map(|(at, (peer, ..))| (label("peer", &peer.name), figure(at)));
-            metrics.many(name, help, series);
-        };
-        many("herd_peer_up", "Reports flow to and from it.", &|at| {
-            yes(matches!(views[at].2.state, LinkState::Up | LinkState::Plain))
-        });
-        many("herd_peer_link_losses", "Links that were up and are over.", &|at| {
-            count(self.counts.peers[views[at].1].link_losses)
-        });
-        many("herd_peer_links", "Links that came up.", &|at| {
-            count(self.counts.peers[views[at].1].link_ups)
-        });
-        many("herd_peer_dial_failures", "Dials that came to nothing.", &|at| {
-            count(self.counts.peers[views[at].1].dial_failures)
-        });
-        many("herd_peer_owed_bytes", "Sent to it, and not taken.", &|at| gauge(views[at].2.owed));
-        let help = "It has not been told all that it misses.";
-        many("herd_peer_behind", help, &|at| yes(views[at].2.is_behind));
-        let posix_s = self.now.posix.whole_seconds() as f64;
-        let date = |moment: Option<Duration>| {
-            let ago = moment.map(|moment| self.now.monotonic.saturating_sub(moment));
-            Gauge(ago.map_or(0.0, |ago| posix_s - ago.as_secs_f64().floor()))
-        };
-        let help = "When it last said anything on the link that is up; 0 if none is.";
-        many("herd_peer_last_heard_timestamp_seconds", help, &|at| date(views[at].2.heard));
-        let help = "When all that it held was last found to be held here, too; 0 if never.";
-        many("herd_peer_last_even_timestamp_seconds", help, &|at| date(views[at].2.even_at));
-        let help = "How far its clock is ahead of ours; 0 before that is measured.";
-        many("herd_peer_clock_offset_seconds", help, &|at| {
-            Gauge(views[at].2.clock.map_or(0.0, |clock| clock.ahead_ns as f64 / 1e9))
-        });
-        let help = "A line there and one back; 0 before that is measured.";
-        many("herd_peer_round_trip_seconds", help, &|at| {
-            Gauge(views[at].2.clock.map_or(0.0, |clock| clock.round_trip.as_secs_f64()))
-        });
-        let differences = count(self.server.counters().differences);
-        let help = "Parts of the store that differed from a peer's.";
-        metrics.one("herd_peer_differences", help, differences);
     }
 
     fn measure_loop(&self, metrics: &mut Metrics) {
@@ -454,6 +385,11 @@ fn can_end(kind: ConnKind, reason: CloseReason) -> bool {
         CloseReason::Expired(Expiry::Dial) => matches!(kind, ConnKind::Peer | ConnKind::Course),
         CloseReason::OtherProtocol => kind == ConnKind::Client,
         CloseReason::Displaced => kind == ConnKind::Operator,
+        // The core looks after links, and bounds what they are owed.
+        CloseReason::OutboxFull => kind != ConnKind::Peer,
+        CloseReason::Expired(Expiry::FirstByte | Expiry::PartialLine | Expiry::Idle) => {
+            !matches!(kind, ConnKind::Peer | ConnKind::Course)
+        }
         _ => true,
     }
 }

@@ -3,6 +3,7 @@
 
 use super::Reactor;
 use crate::logging::events::Event;
+use herd_core::LostFor;
 use herd_core::border::Note;
 use herd_core::names::{ConnId, PeerId};
 
@@ -17,8 +18,9 @@ fn spoken(seconds: u64) -> String {
 
 impl Reactor {
     pub(super) fn log_note(&mut self, note: Note) {
-        if let Note::PeerDown { peer, .. } = note {
+        if let Note::PeerDown { peer, why, .. } = note {
             self.counts.peers[usize::from(peer.0)].link_losses += 1;
+            self.counts.links_lost[LostFor::of(why) as usize] += 1;
         }
         if let Note::PeerUp { peer, .. } = note {
             self.counts.peers[usize::from(peer.0)].link_ups += 1;

@@ -154,6 +154,10 @@ impl Places {
     }
 
     /// For the status: how a remote source is, and what it has cost.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
     pub fn service(&self, now: Now) -> Option<ServiceStatus> {
         let Answerer::Remote { pool, gate, .. } = &self.source else { return None };
         let (calls_today, calls_per_day) = gate.today(now);

@@ -325,6 +325,11 @@ impl Reactor {
         }
     }
 
+    /// Whether a thread is reading the configuration.
+    pub(super) fn is_reloading(&self) -> bool {
+        self.reload.as_ref().is_some_and(|reload| reload.is_under_way)
+    }
+
     /// What has changed since the start, and is not in force.
     pub(super) fn pending_restart(&self) -> Vec<&'static str> {
         let pending = |reload: &Reload| Changes::between(&reload.running, &reload.last).restart;

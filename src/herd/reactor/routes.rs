@@ -66,6 +66,11 @@ impl Routes {
         is_awaited
     }
 
+    /// Names that are being resolved, for dials that still wait for them.
+    pub fn awaited(&self) -> usize {
+        self.peers.iter().map(|entry| entry.awaited).sum()
+    }
+
     pub fn next(&mut self, peer: PeerId) -> Route {
         let entry = &mut self.peers[usize::from(peer.0)];
         if let Some(address) = entry.untried.pop() {
