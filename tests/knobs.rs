@@ -73,6 +73,7 @@ fn other_value(knob: &Knob, key_file: &Path) -> String {
             "answers.stale_reply" => "stored",
             "run_dir_mode" | "log.mode" => "0700",
             "log.level" => "warn",
+            "tls.peers" => "prefer",
             "log.format" => "json",
             name => panic!("{name} needs another word here"),
         }
@@ -297,9 +298,14 @@ fn every_knob_reaches_the_server() {
     let (dir, key_file) = with_key_file();
     let overpass = (knob("places.source"), "\"overpass\"");
     let usual = config_of(&herd_toml(&[overpass])).fingerprint();
+    let key_path = other_value(knob("key_file"), &key_file);
+    let key = (knob("key_file"), &*key_path);
     for knob in knobs() {
         let value = other_value(knob, &key_file);
-        fs::write(dir.path().join("herd.toml"), herd_toml(&[(knob, &value)])).unwrap();
+        // Links by TLS rest on a key.
+        let needed = (knob.name == "tls.peers").then_some(key);
+        let text = herd_toml(&needed.into_iter().chain([(knob, &*value)]).collect::<Vec<_>>());
+        fs::write(dir.path().join("herd.toml"), text).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_herd"));
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("HERD_")) {
             command.env_remove(name);
@@ -318,7 +324,7 @@ fn every_knob_reaches_the_server() {
             continue;
         }
         let (before, with_it) = if knob.section() == "tls" {
-            (with_tls(None), with_tls(Some((knob, &value))))
+            (with_tls(key, None), with_tls(key, Some((knob, &value))))
         } else {
             (usual.clone(), config_of(&herd_toml(&[overpass, (knob, &value)])).fingerprint())
         };
@@ -327,8 +333,8 @@ fn every_knob_reaches_the_server() {
 }
 
 /// Of a server whose clients may come by TLS: without that, nothing is done with these knobs.
-fn with_tls(value: Option<(&Knob, &str)>) -> String {
-    let named = [(knob("tls.cert"), "\"cert.pem\""), (knob("tls.key"), "\"key.pem\"")];
+fn with_tls(key: (&Knob, &str), value: Option<(&Knob, &str)>) -> String {
+    let named = [key, (knob("tls.cert"), "\"cert.pem\""), (knob("tls.key"), "\"key.pem\"")];
     let is_other = |(knob, _): &(&Knob, &str)| value.is_none_or(|(it, _)| it.name != knob.name);
     let values = named.into_iter().filter(is_other).chain(value);
     let server = format!("{SERVER}tls_clients = \"127.0.0.1:34050\"\n");

@@ -73,6 +73,17 @@ const KNOBS: &[Knob] = &[
         ],
     },
     Knob {
+        flag: "tls-peers",
+        file: ["", "[tls]\npeers = \"{}\""],
+        values: ["require", "prefer", "allow"],
+        shown: [
+            "links by TLS (require) rest",
+            "links by TLS (prefer) rest",
+            "links by TLS (allow) rest",
+            "links by TLS              off\n",
+        ],
+    },
+    Knob {
         flag: "web",
         // It is a key of the server before it.
         file: ["", "web = \"{}\""],

@@ -24,6 +24,8 @@ pub struct Plan {
     /// The first-named dials.
     pub links: Vec<(String, String)>,
     pub has_key: bool,
+    /// Links are by TLS, which needs the key.
+    pub is_by_tls: bool,
     /// Every line in and out is written to a file.
     pub is_logged: bool,
     /// The first server has a core of its own, and the others have what neither it nor the load
@@ -118,6 +120,9 @@ impl Herd {
         // Nobody dials them: they do.
         for (number, name) in plan.strangers.iter().enumerate() {
             toml += &server(name, 2 * number as u16 + 1, 2 * number as u16 + 2);
+        }
+        if plan.is_by_tls {
+            toml += "[tls]\npeers = \"require\"\n";
         }
         let write = |name, text: &str| fs::write(self.dir.path().join(name), text);
         write("herd.toml", &toml)

@@ -147,31 +147,36 @@ impl Sizes {
 /// What a server does beside answering.
 fn burdens(sizes: &Sizes) -> Vec<Trial> {
     let pinned = |fronts, peers| Plan { is_pinned: true, ..Plan::of(fronts, peers) };
-    let compare = |name, goal, load: Load, sides: [(&str, Plan); 2]| {
+    let compare = |name, goal, load: Load, sides: &[(&str, Plan)]| {
         let side = |(name, plan): &(&str, Plan)| loaded(name, plan, load);
         trial(name, goal, sides.iter().map(side).collect())
     };
     let alone = || ("alone", pinned(1, 0));
     let logged = Plan { is_logged: true, ..pinned(1, 0) };
     let authenticated = Plan { has_key: true, ..pinned(1, 1) };
+    let by_tls = Plan { is_by_tls: true, ..authenticated.clone() };
     vec![
         compare(
             "flooding",
             Some(Goal::RatioAtLeast(RATE, 0.5)),
             sizes.load_asleep(16),
-            [alone(), ("to four peers", pinned(1, 4))],
+            &[alone(), ("to four peers", pinned(1, 4))],
         ),
         compare(
             "every line logged",
             Some(Goal::RatioAtLeast(RATE, 0.75)),
             sizes.load(16),
-            [alone(), ("in and out, to a file", logged)],
+            &[alone(), ("in and out, to a file", logged)],
         ),
         compare(
             "authenticated peers",
             None,
             sizes.load_asleep(16),
-            [("flooding to one", pinned(1, 1)), ("to one that shares a key", authenticated)],
+            &[
+                ("flooding to one", pinned(1, 1)),
+                ("to one that shares a key", authenticated),
+                ("to one by TLS", by_tls),
+            ],
         ),
     ]
 }

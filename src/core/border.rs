@@ -29,6 +29,9 @@ pub enum Input<'a, 'b> {
     Connected { peer: PeerId, conn: ConnId },
     /// A dial has failed.
     DialFailed { peer: PeerId },
+    /// A peer's connection is inside TLS, by which both ends have proven that they know a key of
+    /// the herd. Told before the first line of its far end.
+    Secret { conn: ConnId },
     /// Whole lines have come, all those of one read. The server takes as many as it wants.
     Lines { conn: ConnId, lines: &'a mut Lines<'b> },
     /// The far end will send no more, but may still listen.

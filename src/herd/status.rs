@@ -305,6 +305,9 @@ pub struct PeerStatus {
     pub address: String,
     /// How often the link was dialled again.
     pub redials: u64,
+    /// The link is up, and by TLS.
+    #[serde(default)]
+    pub tls: bool,
     /// Why there is no link, if one of the two has said so.
     #[serde(default)]
     pub trouble: Option<String>,

@@ -1,4 +1,5 @@
-//! TLS as bytes in and bytes out. Only this file names rustls; it knows no socket and no loop.
+//! TLS as bytes in and bytes out. Only this file and those below it name rustls; it knows no socket
+//! and no loop. What peers prove to each other is in `peers`.
 //!
 //! ```text
 //!   bytes of the wire ──▶ feed ──▶ plaintext, and what must be said in return
@@ -12,10 +13,12 @@
 //! keeps 256 KiB for each connection.
 
 mod certificate;
+mod peers;
 
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -28,6 +31,8 @@ use rustls::unbuffered::{
 use rustls::{HandshakeKind, RootCertStore, ServerConfig};
 
 use crate::config::{ConfigError, TlsFiles};
+
+pub use peers::PeerTerms;
 
 /// The most that one record takes on the wire, with its header.
 const RECORD_BYTES_MAX: usize = 5 + 16 * 1024 + 2048;
@@ -126,12 +131,18 @@ pub fn may_begin_with(first: u8) -> bool {
 
 /// One connection's TLS.
 pub struct Session {
-    rustls: UnbufferedServerConnection,
+    end: End,
     /// The beginning of a record, or of a message in several. rustls remembers what is in it, so it
     /// must be shown it whatever it is asked, or it would panic.
     partial: Vec<u8>,
     /// It is over, and rustls must not be asked any more: it would panic.
     has_failed: bool,
+}
+
+/// Which end of the session we are. rustls has a type for each, with the same states.
+enum End {
+    Accepted(UnbufferedServerConnection),
+    Dialled(UnbufferedClientConnection),
 }
 
 /// What came of bytes that were fed.
@@ -146,13 +157,25 @@ pub struct Fed {
 impl Session {
     /// `None` if the system has no randomness to give.
     pub fn new(terms: &Terms) -> Option<Session> {
-        let rustls = UnbufferedServerConnection::new(Arc::clone(&terms.server)).ok()?;
-        Some(Session { rustls, partial: Vec::new(), has_failed: false })
+        Session::accept(&terms.server)
+    }
+
+    fn accept(server: &Arc<ServerConfig>) -> Option<Session> {
+        let rustls = UnbufferedServerConnection::new(Arc::clone(server)).ok()?;
+        Some(Session::of(End::Accepted(rustls)))
+    }
+
+    fn of(end: End) -> Session {
+        Session { end, partial: Vec::new(), has_failed: false }
     }
 
     /// Whether the far end came back with a ticket, so that no signature was made.
     pub fn is_resumed(&self) -> bool {
-        self.rustls.handshake_kind() == Some(HandshakeKind::Resumed)
+        let kind = match &self.end {
+            End::Accepted(rustls) => rustls.handshake_kind(),
+            End::Dialled(rustls) => rustls.handshake_kind(),
+        };
+        kind == Some(HandshakeKind::Resumed)
     }
 
     /// What has come and is not whole. It must be in front of what is fed next.
@@ -162,7 +185,7 @@ impl Session {
 
     /// Takes all that is whole in `wire`, which it changes: `partial`, and what has come behind it.
     /// Appends the plaintext, and what must be said in return: that also after an error, where it
-    /// is an alert.
+    /// is an alert. Who has dialled is fed nothing first, and says the first word.
     ///
     /// # Errors
     /// Why the session is over.
@@ -175,61 +198,20 @@ impl Session {
         if self.has_failed {
             return Err(FAILED.to_owned());
         }
-        let fed = self.feed_until_all(wire, plain, out);
+        let fed = match &mut self.end {
+            End::Accepted(rustls) => feed_until_all(rustls, wire, plain, out),
+            End::Dialled(rustls) => feed_until_all(rustls, wire, plain, out),
+        };
+        let fed = fed.and_then(|(fed, used)| self.keep(&wire[used..]).map(|()| fed));
         if fed.is_err() {
             self.has_failed = true;
             self.partial = Vec::new();
-            self.take_alert(out);
-        }
-        fed
-    }
-
-    fn feed_until_all(
-        &mut self,
-        wire: &mut [u8],
-        plain: &mut Vec<u8>,
-        out: &mut Vec<u8>,
-    ) -> Result<Fed, String> {
-        let (mut fed, mut used) = (Fed::default(), 0);
-        loop {
-            let status = self.rustls.process_tls_records(&mut wire[used..]);
-            let UnbufferedStatus { mut discard, state, .. } = status;
-            let is_all = match state {
-                Ok(ConnectionState::ReadTraffic(mut traffic)) => {
-                    while let Some(record) = traffic.next_record() {
-                        let record = record.map_err(|error| error.to_string())?;
-                        discard += record.discard;
-                        plain.extend_from_slice(record.payload);
-                    }
-                    false
-                }
-                Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                    append(out, 0, |room| data.encode(room))?;
-                    false
-                }
-                Ok(ConnectionState::TransmitTlsData(data)) => {
-                    data.done();
-                    false
-                }
-                Ok(ConnectionState::PeerClosed) => {
-                    fed.is_ended = true;
-                    false
-                }
-                Ok(ConnectionState::WriteTraffic(_)) => {
-                    fed.is_open = true;
-                    true
-                }
-                Ok(ConnectionState::BlockedHandshake | ConnectionState::Closed) => true,
-                // Early data is never offered, so none comes.
-                Ok(_) => return Err("unexpected early data".to_owned()),
-                Err(error) => return Err(error.to_string()),
-            };
-            used += discard;
-            if is_all {
-                self.keep(&wire[used..])?;
-                return Ok(fed);
+            match &mut self.end {
+                End::Accepted(rustls) => take_alert(rustls, out),
+                End::Dialled(rustls) => take_alert(rustls, out),
             }
         }
+        fed
     }
 
     fn keep(&mut self, rest: &[u8]) -> Result<(), String> {
@@ -245,25 +227,12 @@ impl Session {
         Ok(())
     }
 
-    /// What the far end is to be told of an error. After that, rustls must not be asked any more.
-    fn take_alert(&mut self, out: &mut Vec<u8>) {
-        while self.rustls.wants_write() {
-            match self.rustls.process_tls_records(&mut []).state {
-                Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                    let _ = append(out, 0, |room| data.encode(room));
-                }
-                _ => return,
-            }
-        }
-    }
-
     /// Appends a record, or several, with this plaintext in it.
     ///
     /// # Errors
     /// Why nothing can be sent: the handshake is not over, or the keys are used up.
     pub fn seal(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
-        let room = plain.len() + RECORD_OVERHEAD;
-        self.write(out, room, |traffic, room| traffic.encrypt(plain, room))
+        self.write(&Word::Plain(plain), out)
     }
 
     /// Appends the word that no more will be sent.
@@ -271,36 +240,160 @@ impl Session {
     /// # Errors
     /// Why it cannot be said: see `seal`.
     pub fn close(&mut self, out: &mut Vec<u8>) -> Result<(), String> {
-        self.write(out, RECORD_OVERHEAD, |traffic, room| traffic.queue_close_notify(room))
+        self.write(&Word::Close, out)
     }
 
-    fn write(
-        &mut self,
-        out: &mut Vec<u8>,
-        room: usize,
-        mut write: impl FnMut(&mut Traffic<'_>, &mut [u8]) -> Result<usize, EncryptError>,
-    ) -> Result<(), String> {
+    fn write(&mut self, word: &Word<'_>, out: &mut Vec<u8>) -> Result<(), String> {
         if self.has_failed {
             return Err(FAILED.to_owned());
         }
-        loop {
-            // Nothing in it is whole, so nothing of it is used up.
-            match self.rustls.process_tls_records(&mut self.partial).state {
-                Ok(ConnectionState::WriteTraffic(mut traffic)) => {
-                    return append(out, room, |room| write(&mut traffic, room));
-                }
-                Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                    append(out, 0, |room| data.encode(room))?;
-                }
-                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
-                Ok(_) => return Err("the session is not open".to_owned()),
-                Err(error) => return Err(error.to_string()),
-            }
+        // Nothing in it is whole, so nothing of it is used up.
+        let partial = &mut self.partial;
+        match &mut self.end {
+            End::Accepted(rustls) => write(rustls, partial, word, out),
+            End::Dialled(rustls) => write(rustls, partial, word, out),
         }
     }
 }
 
-type Traffic<'c> = WriteTraffic<'c, ServerConnectionData>;
+/// What both types of rustls do under one name, and no trait of rustls has.
+trait Rustls {
+    type Data;
+
+    fn next<'c, 'i>(&'c mut self, wire: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data>;
+    fn has_word(&self) -> bool;
+}
+
+impl Rustls for UnbufferedServerConnection {
+    type Data = ServerConnectionData;
+
+    fn next<'c, 'i>(&'c mut self, wire: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
+        self.process_tls_records(wire)
+    }
+
+    fn has_word(&self) -> bool {
+        self.wants_write()
+    }
+}
+
+impl Rustls for UnbufferedClientConnection {
+    type Data = ClientConnectionData;
+
+    fn next<'c, 'i>(&'c mut self, wire: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
+        self.process_tls_records(wire)
+    }
+
+    fn has_word(&self) -> bool {
+        self.wants_write()
+    }
+}
+
+/// Says what came of it, and how much of the wire is used up.
+fn feed_until_all(
+    rustls: &mut impl Rustls,
+    wire: &mut [u8],
+    plain: &mut Vec<u8>,
+    out: &mut Vec<u8>,
+) -> Result<(Fed, usize), String> {
+    let (mut fed, mut used) = (Fed::default(), 0);
+    loop {
+        let UnbufferedStatus { mut discard, state, .. } = rustls.next(&mut wire[used..]);
+        let is_all = match state {
+            Ok(ConnectionState::ReadTraffic(mut traffic)) => {
+                while let Some(record) = traffic.next_record() {
+                    let record = record.map_err(|error| error.to_string())?;
+                    discard += record.discard;
+                    plain.extend_from_slice(record.payload);
+                }
+                false
+            }
+            Ok(ConnectionState::EncodeTlsData(mut data)) => {
+                append(out, 0, |room| data.encode(room))?;
+                false
+            }
+            Ok(ConnectionState::TransmitTlsData(data)) => {
+                data.done();
+                false
+            }
+            Ok(ConnectionState::PeerClosed) => {
+                fed.is_ended = true;
+                false
+            }
+            Ok(ConnectionState::WriteTraffic(_)) => {
+                fed.is_open = true;
+                true
+            }
+            Ok(ConnectionState::BlockedHandshake | ConnectionState::Closed) => true,
+            // Early data is never offered, so none comes.
+            Ok(_) => return Err("unexpected early data".to_owned()),
+            Err(error) => return Err(error.to_string()),
+        };
+        used += discard;
+        if is_all {
+            return Ok((fed, used));
+        }
+    }
+}
+
+/// What the far end is to be told of an error. After that, rustls must not be asked any more.
+fn take_alert(rustls: &mut impl Rustls, out: &mut Vec<u8>) {
+    while rustls.has_word() {
+        match rustls.next(&mut []).state {
+            Ok(ConnectionState::EncodeTlsData(mut data)) => {
+                let _ = append(out, 0, |room| data.encode(room));
+            }
+            _ => return,
+        }
+    }
+}
+
+/// What is to be sent.
+enum Word<'a> {
+    Plain(&'a [u8]),
+    Close,
+}
+
+impl Word<'_> {
+    fn write<Data>(
+        &self,
+        traffic: &mut WriteTraffic<'_, Data>,
+        room: &mut [u8],
+    ) -> Result<usize, EncryptError> {
+        match self {
+            Word::Plain(plain) => traffic.encrypt(plain, room),
+            Word::Close => traffic.queue_close_notify(room),
+        }
+    }
+
+    /// What it probably takes.
+    fn room(&self) -> usize {
+        match self {
+            Word::Plain(plain) => plain.len() + RECORD_OVERHEAD,
+            Word::Close => RECORD_OVERHEAD,
+        }
+    }
+}
+
+fn write(
+    rustls: &mut impl Rustls,
+    partial: &mut [u8],
+    word: &Word<'_>,
+    out: &mut Vec<u8>,
+) -> Result<(), String> {
+    loop {
+        match rustls.next(partial).state {
+            Ok(ConnectionState::WriteTraffic(mut traffic)) => {
+                return append(out, word.room(), |room| word.write(&mut traffic, room));
+            }
+            Ok(ConnectionState::EncodeTlsData(mut data)) => {
+                append(out, 0, |room| data.encode(room))?;
+            }
+            Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
+            Ok(_) => return Err("the session is not open".to_owned()),
+            Err(error) => return Err(error.to_string()),
+        }
+    }
+}
 
 /// Why something was not written.
 enum NotWritten {

@@ -192,7 +192,7 @@ const KEEPERS: &[(&str, &[&str])] = &[
     ("herd_web", &["src/herd/reactor/"]),
     ("prometheus_client", &["src/herd/openmetrics.rs"]),
     ("proxy_header", &["src/herd/proxy_head.rs"]),
-    ("rustls", &["src/herd/tls.rs"]),
+    ("rustls", &["src/herd/tls.rs", "src/herd/tls/peers.rs"]),
     ("kiddo", &["src/herd/places/"]),
     ("flate2", &["src/herd/places/"]),
     ("toml", &["src/herd/config/"]),

@@ -86,7 +86,7 @@ impl Server {
 
     /// Somebody has connected to the peer port, and says nothing about itself yet.
     pub(crate) fn stranger_came(&mut self, now: Now, conn: ConnId, out: &mut Outputs) {
-        self.peers.strangers.push_back(Stranger { conn, claims: None });
+        self.peers.strangers.push_back(Stranger { conn, is_secret: false, claims: None });
         self.await_greeting(conn, out);
         if self.peers.strangers.len() > self.settings.strangers_max
             && let Some(oldest) = self.peers.strangers.pop_front()
@@ -114,7 +114,7 @@ impl Server {
         // Neither a peer nor a stranger: hung up on, and its last lines are still coming.
         let Some(stranger) = self.peers.take_stranger(conn) else { return false };
         let answered = match stranger.claims {
-            None => self.answer_greeting(now, conn, parse(line), out),
+            None => self.answer_greeting(now, &stranger, parse(line), out),
             Some(claims) => self.verify(now, conn, claims, parse(line), out),
         };
         answered.map_err(|why| self.refuse(now, conn, why, out)).is_ok()
@@ -124,10 +124,11 @@ impl Server {
     fn answer_greeting(
         &mut self,
         now: Now,
-        conn: ConnId,
+        stranger: &Stranger,
         line: PeerLine<'_>,
         out: &mut Outputs,
     ) -> Result<(), Reason> {
+        let (conn, is_secret) = (stranger.conn, stranger.is_secret);
         let PeerLine::Greeting(theirs) = line else { return Err("not a greeting") };
         let peer = self.check_names(&theirs)?;
         if self.peers.at(peer).dials {
@@ -139,8 +140,9 @@ impl Server {
             self.peers.at(peer).trouble = Some(NO_COMMON_KEY);
             return Err(NO_COMMON_KEY);
         }
-        let (nonce, caps) = (self.keyring.nonce(), self.keyring.caps(key));
-        let abilities = self.keyring.abilities(theirs.caps);
+        let abilities = self.keyring.abilities(theirs.caps, is_secret);
+        let caps = self.keyring.caps(key, abilities.is_bare);
+        let nonce = self.keyring.nonce();
         let mut ours = self.greeting(peer, nonce, &caps);
         let claim = key.and_then(|key| self.keyring.claim(key, &theirs, &ours));
         ours.mac = claim.as_ref().map(|claim| claim.proof(Role::Acceptor));
@@ -152,7 +154,7 @@ impl Server {
             }
             Some(claim) => {
                 let claims = Some(Claims { peer, claim, theirs: abilities });
-                self.peers.strangers.push_back(Stranger { conn, claims });
+                self.peers.strangers.push_back(Stranger { conn, is_secret, claims });
             }
         }
         Ok(())
@@ -170,7 +172,7 @@ impl Server {
         let Claims { peer, claim, theirs } = claims;
         match line {
             PeerLine::Auth { mac } if claim.is_proven(Role::Dialler, &mac) => {
-                let seal = Some(claim.seal(Role::Acceptor));
+                let seal = (!theirs.is_bare).then(|| claim.seal(Role::Acceptor));
                 let terms = Terms { begins: false, seal, theirs };
                 self.link_up(now, peer, conn, terms, out);
                 Ok(())
@@ -182,9 +184,9 @@ impl Server {
 
     /// A dial has succeeded: we speak first.
     pub(crate) fn greet(&mut self, peer: PeerId, conn: ConnId, attempt: u32, out: &mut Outputs) {
-        let (nonce, caps) = (self.keyring.nonce(), self.keyring.caps(None));
+        let (nonce, caps) = (self.keyring.nonce(), self.keyring.caps(None, true));
         out.say(conn, |text| self.greeting(peer, nonce, &caps).write_line(text));
-        self.peers.at(peer).state = State::Greeting { conn, nonce, attempt };
+        self.peers.at(peer).state = State::Greeting { conn, nonce, attempt, is_secret: false };
         self.await_greeting(conn, out);
     }
 
@@ -232,22 +234,22 @@ impl Server {
         if self.check_names(&theirs)? != peer {
             return Err("not the peer that was dialled");
         }
-        let State::Greeting { nonce, .. } = self.peers.at(peer).state else {
+        let State::Greeting { nonce, is_secret, .. } = self.peers.at(peer).state else {
             return Err("it was greeted before");
         };
-        let abilities = self.keyring.abilities(theirs.caps);
+        let abilities = self.keyring.abilities(theirs.caps, is_secret);
         let Some(mac) = theirs.mac else {
             let is_open = self.keyring.is_open();
             let terms = Terms { begins: true, seal: None, theirs: abilities };
             return is_open.then_some((terms, None)).ok_or(NO_COMMON_KEY);
         };
         let key = self.keyring.common(theirs.caps).ok_or(NO_COMMON_KEY)?;
-        let caps = self.keyring.caps(None);
+        let caps = self.keyring.caps(None, true);
         let ours = self.greeting(peer, nonce, &caps);
         let claim = self.keyring.claim(key, &ours, &theirs);
         let claim = claim.filter(|claim| claim.is_proven(Role::Acceptor, &mac));
         let claim = claim.ok_or(WRONG_PROOF)?;
-        let seal = Some(claim.seal(Role::Dialler));
+        let seal = (!abilities.is_bare).then(|| claim.seal(Role::Dialler));
         let terms = Terms { begins: true, seal, theirs: abilities };
         Ok((terms, Some(claim.proof(Role::Dialler))))
     }

@@ -67,6 +67,8 @@ pub(crate) struct Abilities {
     pub knows_even: bool,
     /// It says its time with each sign of life.
     pub knows_clock: bool,
+    /// Lines have no MAC: it does without, and the link is inside TLS.
+    pub is_bare: bool,
     /// Its process, if it names it.
     pub run: Option<RunId>,
 }
@@ -131,7 +133,8 @@ impl Keyring {
     }
 
     /// What a dialler says that it knows: all its keys. An acceptor names the one it has chosen.
-    pub fn caps(&self, chosen: Option<KeyId>) -> Vec<u8> {
+    /// Who says `tls` does without MACs inside TLS.
+    pub fn caps(&self, chosen: Option<KeyId>, is_bare: bool) -> Vec<u8> {
         let mut caps = Vec::new();
         for key in &self.keys {
             if chosen.is_none_or(|chosen| chosen == key.id) {
@@ -144,6 +147,9 @@ impl Keyring {
         write_hex(&self.digest_id(), &mut caps);
         caps.extend_from_slice(b",run:");
         write_hex(&self.run, &mut caps);
+        if is_bare {
+            caps.extend_from_slice(b",tls");
+        }
         caps.extend_from_slice(b",even,clock");
         caps
     }
@@ -154,13 +160,14 @@ impl Keyring {
         self.keys.iter().map(|key| key.id).find(named)
     }
 
-    /// What the far end says of itself.
-    pub fn abilities(&self, caps: &[u8]) -> Abilities {
+    /// What the far end says of itself, on a link that nobody else can say anything on, or may.
+    pub fn abilities(&self, caps: &[u8], is_secret: bool) -> Abilities {
         let is_ours = |word| from_hex(word) == Some(self.digest_id());
         Abilities {
             shares_digest: words(caps, b"digest:").any(is_ours),
             knows_even: words(caps, b"even").any(<[u8]>::is_empty),
             knows_clock: words(caps, b"clock").any(<[u8]>::is_empty),
+            is_bare: is_secret && words(caps, b"tls").any(<[u8]>::is_empty),
             run: words(caps, b"run:").find_map(from_hex),
         }
     }
@@ -335,7 +342,7 @@ mod tests {
         let check = |ours: &[u8], theirs: &[u8], chosen: Option<u8>| {
             let (ours, theirs) = (keyring(ours), keyring(theirs));
             let expected = chosen.map(|key| keyring(&[key]).keys[0].id);
-            assert_eq!(ours.common(&theirs.caps(None)), expected);
+            assert_eq!(ours.common(&theirs.caps(None, true)), expected);
         };
         check(&[1], &[1], Some(1));
         check(&[2, 1], &[1], Some(1));
@@ -348,16 +355,29 @@ mod tests {
     /// PROTOCOL 10.2.
     #[test]
     fn digests_are_shared_by_those_who_hash_alike() {
-        let shares =
-            |one: &Keyring, other: &Keyring| one.abilities(&other.caps(None)).shares_digest;
+        let shares = |one: &Keyring, other: &Keyring| {
+            one.abilities(&other.caps(None, true), false).shares_digest
+        };
         assert!(shares(&keyring(&[1]), &keyring(&[1])));
         assert!(shares(&keyring(&[]), &keyring(&[])));
         assert!(!shares(&keyring(&[1]), &keyring(&[2, 1])), "while keys are changed");
         assert!(!shares(&keyring(&[1]), &keyring(&[])));
         let forgetful = Keyring::new(&[[1; 32]], &[9; 32], b"demo", Some(DAY));
         assert!(!shares(&keyring(&[1]), &forgetful));
-        let of_none = keyring(&[]).abilities(b"-,evening");
+        let of_none = keyring(&[]).abilities(b"-,evening", false);
         assert!(!of_none.shares_digest && !of_none.knows_even && of_none.run.is_none());
+    }
+
+    /// PROTOCOL 7.10.
+    #[test]
+    fn macs_are_left_out_inside_tls_alone() {
+        let ring = keyring(&[1]);
+        let is_bare = |says_tls, is_secret| {
+            let caps = ring.caps(None, says_tls);
+            ring.abilities(&caps, is_secret).is_bare
+        };
+        assert!(is_bare(true, true));
+        assert!(!is_bare(true, false) && !is_bare(false, true) && !is_bare(false, false));
     }
 
     /// PROTOCOL 7.2, 7.3.

@@ -55,7 +55,9 @@ pub struct PeerView {
     pub redials: u64,
     /// Why there is no link, if one of the two has said so.
     pub trouble: Option<&'static str>,
-    /// When the link came up that is up.
+    /// The connection of the link that is up.
+    pub conn: Option<ConnId>,
+    /// When it came up.
     pub since: Option<Duration>,
     /// When we last held all that the peer held, as a comparison on this link or an earlier one
     /// has shown.
@@ -88,6 +90,8 @@ pub(crate) struct Peers {
 /// A connection on the peer port that has not shown which peer it is.
 pub(crate) struct Stranger {
     pub conn: ConnId,
+    /// Nobody else can say anything on it.
+    pub is_secret: bool,
     /// Who it says that it is. Without keys there is nothing to be shown, and this is not used.
     pub claims: Option<Claims>,
 }
@@ -126,6 +130,8 @@ pub(crate) enum State {
         conn: ConnId,
         nonce: u128,
         attempt: u32,
+        /// Nobody else can say anything on it.
+        is_secret: bool,
     },
     Up {
         link: Link,
@@ -213,6 +219,7 @@ impl Peers {
             state,
             redials: peer.redials,
             trouble: peer.trouble,
+            conn: link.map(|link| link.conn),
             since: link.map(|link| link.since),
             even_at: peer.even_at,
             knows_even: link.is_some_and(|link| link.knows_even),
@@ -302,6 +309,18 @@ impl Peers {
 
     pub fn at(&mut self, peer: PeerId) -> &mut Peer {
         &mut self.list[usize::from(peer.0)]
+    }
+
+    /// Nobody else can say anything on this connection.
+    pub fn is_secret(&mut self, conn: ConnId) {
+        if let Some(stranger) = self.strangers.iter_mut().find(|stranger| stranger.conn == conn) {
+            stranger.is_secret = true;
+        }
+        if let Some(peer) = self.peer_on(conn)
+            && let State::Greeting { is_secret, .. } = &mut self.at(peer).state
+        {
+            *is_secret = true;
+        }
     }
 
     /// The peer at the other end of a connection, if it is greeted or being greeted.

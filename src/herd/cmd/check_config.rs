@@ -145,6 +145,7 @@ pub fn write_config(out: &mut impl Write, config: &Config, settings: &Settings) 
         ["clients", &config.client_address.to_string()],
         ["clients by TLS", &tls],
         ["peers", &config.peer_address.to_string()],
+        ["links by TLS", config.tls_peers.name()],
         ["web", &web],
         ["proxies in front", &config.proxy_from.to_string()],
         ["operators", &operators],

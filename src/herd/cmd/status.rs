@@ -188,6 +188,7 @@ fn peers(status: &Status) -> String {
     let mut missing = Vec::new();
     for peer in &status.peers {
         match peer.state {
+            PeerState::Up if peer.tls => joined.push(format!("{} (TLS)", peer.name)),
             PeerState::Up => joined.push(peer.name.clone()),
             PeerState::Plain => joined.push(format!("{} (plain)", peer.name)),
             _ => missing.push(match &peer.trouble {
@@ -246,6 +247,7 @@ mod tests {
             dials: true,
             address: "127.0.0.1:12101".to_owned(),
             redials: 0,
+            tls: false,
             trouble: (state == PeerState::Waiting).then(|| "does not share a key".to_owned()),
         };
         Status {

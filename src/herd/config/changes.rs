@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use super::knob::{Effect, Knob};
 use super::rules::broken_rule;
 use super::settings::knobs;
-use super::{Config, ConfigError, Settings, TlsDoor};
+use super::{Config, ConfigError, PeerTls, Settings, TlsDoor};
 
 /// The configuration of a server as files, variables and flags say it at one time.
 #[derive(Clone, Debug)]
@@ -130,8 +130,10 @@ impl Parsed {
             (Some(old), Some(new)) => Some(TlsDoor { address: old.address, ..new }),
             (old, _) => old.clone(),
         };
+        let tls_peers = if keys.is_empty() { PeerTls::Off } else { new.tls_peers };
         let config = Config {
             tls,
+            tls_peers,
             herd: old.herd.clone(),
             client_address: old.client_address,
             peer_address: old.peer_address,

@@ -103,6 +103,7 @@ pub fn configure(
         client_address,
         peer_address,
         tls,
+        tls_peers: settings.tls.peers.checked(!keys.is_empty())?,
         web,
         operators,
         http_hosts,
@@ -198,8 +199,7 @@ fn join_plain(herd: &mut Herd, name: &str, peer: &PlainPeer) -> Result<(), Confi
              anybody can forge plain AT lines"
         )));
     }
-    if let Some(taken) = herd.taken_by(&clients) {
-        let taken = &taken.name;
+    if let Some(Member { name: taken, .. }) = herd.taken_by(&clients) {
         return Err(ConfigError::new(format!(
             "plain peer {other} cannot be on {clients}, which belongs to {taken}"
         )));

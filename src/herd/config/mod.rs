@@ -54,7 +54,7 @@ pub use places::{Places, PlacesSource};
 pub use selector::HerdSelector;
 pub use settings::{Answers, Journal, Settings};
 pub use shape::PlainShape;
-pub use tls::{TlsDoor, TlsFiles};
+pub use tls::{PeerTls, TlsDoor, TlsFiles};
 
 /// Everything one server process needs to know, checked and complete.
 #[derive(Clone, Debug)]
@@ -69,6 +69,8 @@ pub struct Config {
     pub peer_address: SocketAddr,
     /// Where clients connect by TLS, if that is not off.
     pub tls: Option<TlsDoor>,
+    /// Whether links with peers are by TLS.
+    pub tls_peers: PeerTls,
     /// Where phones and browsers report and ask, if that is not off.
     pub web: Option<SocketAddr>,
     /// Where operators ask by HTTP, if that is not off.

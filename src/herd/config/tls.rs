@@ -1,15 +1,17 @@
-//! What TLS for clients needs of an operator: where they connect, and which files hold the
+//! What TLS needs of an operator. For clients: where they connect, and which files hold the
 //! certificate, its key, and those who may sign clients' certificates. What is in the files is
 //! `crate::tls`'s business; here they are only found, bounded, and the key is kept from others.
+//! For peers: whether links are by TLS; what that rests on is the herd's key.
 
 use std::fs;
 use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 use super::key::KeyFile;
-use super::knob::{Effect, Flag, Knob, some_path, time};
+use super::knob::{Effect, Flag, Kind, Knob, some_path, time};
 use super::layers::resolve;
 use super::{Address, ConfigError, Herd, HerdSelector, Settings, TlsClients};
 
@@ -23,6 +25,70 @@ pub struct TlsSettings {
     pub key: Option<PathBuf>,
     pub client_ca: Option<PathBuf>,
     pub handshake: Duration,
+    pub peers: PeerTls,
+}
+
+/// Whether links between peers are by TLS. A herd that runs changes over one step at a time, all
+/// its servers before the next: neighbours that are one step apart understand each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PeerTls {
+    /// None is.
+    #[default]
+    Off,
+    /// Those that peers dial so.
+    Allow,
+    /// Those that this server dials, too.
+    Prefer,
+    /// All are.
+    Require,
+}
+
+impl PeerTls {
+    const ALL: [PeerTls; 4] = [PeerTls::Off, PeerTls::Allow, PeerTls::Prefer, PeerTls::Require];
+
+    /// The word that an operator writes.
+    pub fn name(self) -> &'static str {
+        match self {
+            PeerTls::Off => "off",
+            PeerTls::Allow => "allow",
+            PeerTls::Prefer => "prefer",
+            PeerTls::Require => "require",
+        }
+    }
+
+    /// The same, if the herd has what links by TLS rest on.
+    ///
+    /// # Errors
+    /// It has not.
+    pub fn checked(self, has_keys: bool) -> Result<PeerTls, ConfigError> {
+        if has_keys || self == PeerTls::Off {
+            return Ok(self);
+        }
+        Err(ConfigError::new(format!(
+            "links by TLS ({}) rest on the herd's key, and it has none: make one with `herd \
+             keygen` and name it with --key-file (`key_file` in herd.toml)",
+            self.name()
+        )))
+    }
+
+    /// Whether this server dials by TLS.
+    pub fn dials(self) -> bool {
+        self >= PeerTls::Prefer
+    }
+
+    /// Whether a link may be so that is by TLS, or is not, whoever has dialled it.
+    pub fn takes(self, is_tls: bool) -> bool {
+        self != if is_tls { PeerTls::Off } else { PeerTls::Require }
+    }
+}
+
+impl FromStr for PeerTls {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<PeerTls, String> {
+        let found = PeerTls::ALL.into_iter().find(|way| way.name() == text);
+        found.ok_or_else(|| format!("`{text}` is not off, allow, prefer or require"))
+    }
 }
 
 /// What the section `[tls]` may say.
@@ -61,12 +127,37 @@ pub const KNOBS: &[Knob] = &[
         .takes_effect(Effect::NewConnections)
         .because("Most clients have none."),
     time("tls.handshake", |s| &mut s.tls.handshake, "5 s")
-        .means("From a connection by TLS to the end of its handshake.")
+        .means("From a client's connection by TLS to the end of its handshake.")
         .takes_effect(Effect::NewConnections)
         .because(
             "A handshake is a few packets each way; who takes longer keeps a place among the 256 \
              that may be under way.",
         ),
+    Knob::new(
+        "tls.peers",
+        Kind::Word {
+            set: |s, text| text.parse().map(|way| s.tls.peers = way),
+            show: |s| s.tls.peers.name().to_owned(),
+            words: "off, allow, prefer or require",
+        },
+        "off",
+    )
+    .flag(Flag {
+        long: "tls-peers",
+        variable: "HERD_TLS_PEERS",
+        value: "off|allow|prefer|require",
+        help: "Whether links between peers are by TLS, which rests on the herd's key",
+    })
+    .means(
+        "Whether links between peers are by TLS, which rests on key_file and needs no certificate: \
+         off; allow, those that peers dial so; prefer, also those that this server dials; require, \
+         all. A herd that runs goes from one to the next on all its servers; a reload dials anew \
+         what must change.",
+    )
+    .because(
+        "A herd in one network has no need to hide its reports, and links without are simpler to \
+         watch.",
+    ),
 ];
 
 /// Where clients connect by TLS, and by which files.

@@ -88,7 +88,7 @@ pub enum Event<'a> {
         ready: usize,
         work: &'a str,
     },
-    /// A client that comes by TLS does not get through; the first in a minute.
+    /// A client or a peer by TLS does not get through; the first of each in a minute.
     HandshakeFailed {
         conn: ConnId,
         why: &'a str,

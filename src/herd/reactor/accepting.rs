@@ -30,8 +30,8 @@ impl Reactor {
                 break;
             }
             let Some(Slot::Listener(listener)) = self.slots.at(slot) else { return };
-            let (kind, is_wrapped) = (listener.kind(), listener.is_wrapped());
-            let may_shake = !is_wrapped || self.wrapping.handshakes.has_room();
+            let (kind, waits) = (listener.kind(), listener.waits_for_handshakes());
+            let may_shake = !waits || self.wrapping.handshakes.has_room();
             let is_full = self.room(kind) == 0 || !may_shake;
             let Some(Slot::Listener(listener)) = self.slots.at(slot) else { return };
             listener.is_full = is_full;
@@ -109,7 +109,7 @@ impl Reactor {
             let has_room = self.room(kind) >= most.div_ceil(10);
             let may_shake = self.wrapping.handshakes.has_much_room();
             if let Some(Slot::Listener(listener)) = self.slots.at(slot)
-                && (may_shake || !listener.is_wrapped())
+                && (may_shake || !listener.waits_for_handshakes())
                 && listener.is_full
                 && has_room
                 && !listener.queued

@@ -159,6 +159,7 @@ fn peer_status(reactor: &Reactor, at: usize) -> Option<PeerStatus> {
         dials: peer.initiative == Initiative::Ours,
         address: peer.address.to_string(),
         redials: view.redials,
+        tls: view.conn.is_some_and(|conn| reactor.slots.is_wrapped(conn)),
         trouble: view.trouble.map(str::to_owned),
     })
 }

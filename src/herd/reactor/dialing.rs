@@ -42,7 +42,13 @@ impl Reactor {
         let _ = stream.set_nodelay(true);
         let phase = Phase::Connecting { peer };
         let now = self.moment();
-        match self.slots.admit(kind, |id| Connection::tcp(id, stream, phase, now)) {
+        let admitted = match self.session_to_dial(kind) {
+            Some(session) => {
+                self.admit_dial(kind, session, |id| Connection::tcp(id, stream, phase, now))
+            }
+            None => self.slots.admit(kind, |id| Connection::tcp(id, stream, phase, now)),
+        };
+        match admitted {
             Some(conn) if self.register(conn) => Event::Dialing { conn, address }.log(),
             _ => self.dial_failed(peer, "this server has no place left"),
         }

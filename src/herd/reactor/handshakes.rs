@@ -77,7 +77,8 @@ pub struct Handshakes {
     balance: Duration,
     /// When that was so.
     at: Duration,
-    complained: Option<Duration>,
+    /// When a failure was last logged: a client's, and a peer's.
+    complained: [Option<Duration>; 2],
 }
 
 impl Handshakes {
@@ -89,6 +90,11 @@ impl Handshakes {
     /// Whether a door that was full may be opened: not for each one that ends.
     pub fn has_much_room(&self) -> bool {
         self.pending <= PENDING_MAX - PENDING_MAX / 8
+    }
+
+    /// One under way was none: the far end speaks plain lines, and may.
+    pub fn forget(&mut self) {
+        self.pending -= 1;
     }
 
     /// One is over.
@@ -110,11 +116,12 @@ impl Handshakes {
         self.balance = self.balance.saturating_sub(time);
     }
 
-    /// Whether a failure is to be logged.
-    pub fn may_complain(&mut self, now: Duration) -> bool {
-        let may = self.complained.is_none_or(|last| last + COMPLAIN_EVERY < now);
+    /// Whether a failure is to be logged. Clients that fail must not hide a peer.
+    pub fn may_complain(&mut self, is_peer: bool, now: Duration) -> bool {
+        let complained = &mut self.complained[usize::from(is_peer)];
+        let may = complained.is_none_or(|last| last + COMPLAIN_EVERY < now);
         if may {
-            self.complained = Some(now);
+            *complained = Some(now);
         }
         may
     }
@@ -169,8 +176,11 @@ mod tests {
     #[test]
     fn failures_are_logged_now_and_then() {
         let mut handshakes = Handshakes::default();
-        let asked =
-            [0, 1, 60, 61, 62].map(|second| handshakes.may_complain(Duration::from_secs(second)));
-        assert_eq!(asked, [true, false, false, true, false]);
+        let mut asked = |is_peer, seconds: [u64; 5]| {
+            let moments = seconds.map(Duration::from_secs);
+            moments.map(|moment| handshakes.may_complain(is_peer, moment))
+        };
+        assert_eq!(asked(false, [0, 1, 60, 61, 62]), [true, false, false, true, false]);
+        assert_eq!(asked(true, [0, 1, 60, 61, 62]), [true, false, false, true, false]);
     }
 }

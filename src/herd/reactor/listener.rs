@@ -22,7 +22,7 @@ pub struct Listener {
     slot: usize,
     kind: ConnKind,
     socket: Socket,
-    /// What comes here comes by TLS.
+    /// What comes here comes by TLS; what comes to the peer port, perhaps.
     is_wrapped: bool,
     /// In the queue of the unfinished.
     pub queued: bool,
@@ -97,8 +97,15 @@ impl Listener {
         Listener { is_wrapped: true, ..self }
     }
 
-    pub fn is_wrapped(&self) -> bool {
-        self.is_wrapped
+    /// What comes here from now on may come by TLS, or may not.
+    pub fn wrap(&mut self, is_wrapped: bool) {
+        self.is_wrapped = is_wrapped;
+    }
+
+    /// Whether who comes here must wait while many handshakes are under way. Peers never wait: they
+    /// are few, and the core closes the oldest stranger's connection instead.
+    pub fn waits_for_handshakes(&self) -> bool {
+        self.is_wrapped && self.kind != ConnKind::Peer
     }
 
     pub fn kind(&self) -> ConnKind {

@@ -233,7 +233,8 @@ impl Reactor {
 
     /// Where a connection has come in; it may have ended in this turn.
     pub(super) fn door(&self, conn: ConnId) -> usize {
-        if self.slots.is_wrapped(conn) { TLS } else { conn.kind() as usize }
+        let is_tls = conn.kind() == ConnKind::Client && self.slots.is_wrapped(conn);
+        if is_tls { TLS } else { conn.kind() as usize }
     }
 
     fn alive(&self, door: usize) -> usize {
@@ -254,16 +255,19 @@ impl Reactor {
         }
     }
 
-    /// Nothing, unless clients may come by TLS.
+    /// Nothing, unless clients or peers may come by TLS.
     fn measure_handshakes(&self, metrics: &mut Metrics) {
         let wrapping = &self.wrapping;
-        let Some(terms) = &wrapping.terms else { return };
+        if wrapping.terms.is_none() && wrapping.peers.is_none() {
+            return;
+        }
         let ended = Outcome::ALL.map(|outcome| {
             (label("outcome", outcome.name()), count(wrapping.handshakes.ended[outcome as usize]))
         });
         metrics.many("herd_tls_handshakes", "Handshakes that are over.", ended);
         let pending = gauge(wrapping.handshakes.pending);
         metrics.one("herd_tls_handshakes_pending", "Handshakes under way.", pending);
+        let Some(terms) = &wrapping.terms else { return };
         let help = "When the certificate for clients expires.";
         let expires = Gauge(terms.expires as f64);
         metrics.one("herd_tls_certificate_expiry_timestamp_seconds", help, expires);

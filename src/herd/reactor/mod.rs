@@ -72,6 +72,7 @@ mod unwrapping;
 mod web;
 mod worker_threads;
 mod wrapped;
+mod wrapped_links;
 
 use std::collections::VecDeque;
 use std::io;

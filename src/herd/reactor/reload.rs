@@ -7,7 +7,8 @@
 //!                                                        └──▶ right: core, links, bounds, places
 //! ```
 //!
-//! No connection is closed, but that of a link that was removed.
+//! No connection is closed, but that of a link that was removed, or is by TLS or plain and must not
+//! be any more.
 
 use std::io;
 use std::sync::Arc;
@@ -18,13 +19,14 @@ use super::metrics::PeerCounts;
 use super::questions::Places;
 use super::start::{open_service, peer_settings, settings};
 use super::worker_threads::{CompletionSender, PoolId};
+use super::wrapped_links::peer_terms;
 use super::{Reactor, StartError};
 use crate::config::{Changes, Config, ConfigError, Parsed, Peer};
 use crate::logging::LogHandle;
 use crate::logging::events::Event;
 use crate::places::{Local, Supply};
 use crate::status::Outcome;
-use crate::tls::Terms;
+use crate::tls::{PeerTerms, Terms};
 use herd_core::border::Input;
 use herd_core::driver::Driver;
 use herd_core::names::{ConnId, PeerId};
@@ -73,6 +75,8 @@ pub struct Reread {
     shares: Shares,
     /// What new connections by TLS rest on, if any may come.
     terms: Option<Terms>,
+    /// What links by TLS rest on, if there may be any.
+    peer_terms: Option<PeerTerms>,
     /// Another source of places, or the same file read again.
     places: Option<Places>,
 }
@@ -103,7 +107,8 @@ impl Reader {
             }
         };
         let places = self.places(&wanted.config)?;
-        Ok(Reread { read, wanted, shares, terms, places })
+        let peer_terms = peer_terms(&wanted.config);
+        Ok(Reread { read, wanted, shares, terms, peer_terms, places })
     }
 
     /// `None` if what answers now goes on: the atlas never changes, and a service that is asked as
@@ -224,7 +229,7 @@ impl Reactor {
     /// All that may change does so. Says what has changed since the configuration was last read,
     /// and what waits for a restart.
     fn take_over(&mut self, reread: Reread) -> String {
-        let Reread { read, wanted, shares, terms, places } = reread;
+        let Reread { read, wanted, shares, terms, peer_terms, places } = reread;
         let Some(mut reload) = self.reload.take() else { return String::new() };
         let mut changes = Changes::between(&reload.last, &read);
         changes.restart = Changes::between(&wanted, &read).restart;
@@ -241,6 +246,7 @@ impl Reactor {
         if let Some(terms) = terms {
             self.take_terms(terms);
         }
+        self.take_peer_terms(peer_terms);
         if let Some(places) = places {
             self.change_places(places);
             sentence += &format!("; places: {}", self.places.describe(self.now));

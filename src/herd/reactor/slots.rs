@@ -259,8 +259,20 @@ impl Slots {
         self.slab.get(slot).and_then(Slot::tenant)
     }
 
-    /// Whether clients by TLS come through the door that it has come through, which it may have
-    /// left in this turn.
+    /// The far end of a wrapped connection speaks plain lines, and may: it is like any other now.
+    pub fn unwrap(&mut self, id: ConnId) {
+        if self.wrapped(id).is_none() {
+            return;
+        }
+        if let Slot::Wrapped(wrapped) = self.slab.remove(id.slot()) {
+            let entry = self.slab.vacant_entry();
+            // A slab fills that place first which was freed last.
+            assert_eq!(entry.key(), id.slot(), "a connection keeps its place");
+            entry.insert(Slot::Connection(wrapped.connection));
+        }
+    }
+
+    /// Whether it has come by TLS; it may have left in this turn.
     pub fn is_wrapped(&self, conn: ConnId) -> bool {
         matches!(self.slab.get(conn.slot()), Some(Slot::Wrapped(it)) if it.connection.id() == conn)
     }

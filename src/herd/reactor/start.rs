@@ -32,9 +32,12 @@ use super::slots::{Slot, Slots};
 use super::turn_budget::Work;
 use super::unwrapping::Wrapping;
 use super::worker_threads::{CompletionSender, Completions, PlacesPool, PoolId};
+use super::wrapped_links::peer_terms;
 use super::{Due, READ_BUDGET, Reactor, SIGNALS, WAKER, traced};
 use crate::config::limits::{self, PEER_LINE_BYTES_CEILING};
-use crate::config::{Config, ConfigError, HerdKey, Initiative, LinkKind, Peer, StaleReply};
+use crate::config::{
+    Config, ConfigError, HerdKey, Initiative, LinkKind, Peer, PeerTls, StaleReply,
+};
 use crate::journal::{Journal, JournalError, JournalSettings};
 use crate::logging::LogHandle;
 use crate::logging::events::Event;
@@ -232,7 +235,7 @@ impl Reactor {
             completion_sender,
             completions,
             places,
-            wrapping: Wrapping::new(terms),
+            wrapping: Wrapping::new(terms, peer_terms(&config)),
             routes: Routes::new(config.peers.iter().map(|peer| peer.address.clone())),
             doors,
             shares,
@@ -302,7 +305,10 @@ fn open_doors(
         tls: tls.map(|socket| {
             slots.add_listener(|slot| Listener::tcp(slot, ConnKind::Client, socket).wrapped())
         }),
-        peer: slots.add_listener(|slot| Listener::tcp(slot, ConnKind::Peer, peer)),
+        peer: slots.add_listener(|slot| {
+            let listener = Listener::tcp(slot, ConnKind::Peer, peer);
+            if config.tls_peers == PeerTls::Off { listener } else { listener.wrapped() }
+        }),
         admin: slots.add_listener(|slot| Listener::unix(slot, ConnKind::Admin, admin)),
         web: web
             .map(|socket| slots.add_listener(|slot| Listener::tcp(slot, ConnKind::Web, socket))),

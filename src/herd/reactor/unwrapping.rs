@@ -8,25 +8,30 @@ use mio::net::TcpStream;
 
 use super::connection::{Connection, Filled, Flushed};
 use super::handshakes::{Handshakes, Outcome};
-use super::metrics::TLS;
 use super::turn_steps::Readiness;
 use super::wrapped::{Failed, Stage, Wrapped};
-use super::{Due, READ_BUDGET, Reactor, traced};
+use super::{Due, READ_BUDGET, Reactor, Unfinished, traced};
 use crate::logging::events::Event;
-use crate::tls::{PARTIAL_BYTES_MAX, Session, Terms};
+use crate::tls::{PARTIAL_BYTES_MAX, PeerTerms, Session, Terms};
+use herd_core::border::Input;
 use herd_core::driver::Driver;
 use herd_core::names::{ConnId, ConnKind};
 use herd_core::session::{CloseReason, Expiry, Phase};
 
 const _: () = assert!(READ_BUDGET > PARTIAL_BYTES_MAX + 4096);
 
+/// What is said of a peer that comes without TLS and must not.
+const PLAIN_PEER: &str = "this is no TLS, and [tls] of herd.toml requires it of peers";
+
 /// What all connections by TLS share.
 #[derive(Default)]
 pub struct Wrapping {
     /// What new ones rest on; `None` if their door is closed.
     pub terms: Option<Terms>,
+    /// What links rest on; `None` if none may be by TLS.
+    pub peers: Option<PeerTerms>,
     pub handshakes: Handshakes,
-    /// How many are open or on their way to it, and how many have come since the start.
+    /// How many clients are open or on their way to it, and how many have come since the start.
     pub alive: usize,
     pub admitted: u64,
     /// What a read says, once it is unwrapped.
@@ -36,14 +41,17 @@ pub struct Wrapping {
 }
 
 impl Wrapping {
-    pub fn new(terms: Option<Terms>) -> Wrapping {
-        Wrapping { terms, ..Wrapping::default() }
+    pub fn new(terms: Option<Terms>, peers: Option<PeerTerms>) -> Wrapping {
+        Wrapping { terms, peers, ..Wrapping::default() }
     }
 }
 
 impl Reactor {
     /// Gives a place to a connection by TLS, of which nothing has come yet.
     pub(super) fn admit_wrapped(&mut self, kind: ConnKind, stream: TcpStream) -> Option<ConnId> {
+        if kind == ConnKind::Peer {
+            return self.admit_link(kind, stream);
+        }
         let session = Session::new(self.wrapping.terms.as_ref()?)?;
         let patience = self.config.tls.as_ref()?.handshake;
         let (now, open_by) = (self.moment(), self.now.monotonic + patience);
@@ -60,6 +68,9 @@ impl Reactor {
     /// A wrapped connection's socket has something to tell.
     pub(super) fn on_wrapped_ready(&mut self, conn: ConnId, readiness: Readiness) {
         let Some(wrapped) = self.slots.wrapped(conn) else { return };
+        if let Phase::Connecting { peer } = wrapped.connection.session.phase() {
+            return self.on_dialled_ready(conn, peer, readiness);
+        }
         let has_unsent = wrapped.has_unsent();
         readiness.note(&mut wrapped.connection.session.flags);
         if readiness.writable && has_unsent {
@@ -97,11 +108,12 @@ impl Reactor {
         self.wrapping.plain = plain;
     }
 
-    /// Reads once, if it may be. What that says is in `plain`; after our last word it is thrown
-    /// away, and so many bytes lie in `scratch`.
+    /// Reads once, if it may be. What that says is in `plain`. Who turns out to speak plain lines
+    /// has said so many bytes of `scratch`; so has, after our last word, whoever is not heard.
     fn unwrap(&mut self, conn: ConnId, scratch: &mut [u8], plain: &mut Vec<u8>) -> usize {
         let now = self.moment();
         let read_max = self.work.read_max(conn.kind(), READ_BUDGET);
+        let may_be_plain = conn.kind() == ConnKind::Peer && self.config.tls_peers.takes(false);
         let Some(wrapped) = self.slots.wrapped(conn) else { return 0 };
         let session = &wrapped.connection.session;
         if !session.wants_bytes() {
@@ -116,13 +128,21 @@ impl Reactor {
             wrapped.fill(scratch, read_max, plain, now)
         };
         let is_open = wrapped.stage == Stage::Open;
-        let must_write = wrapped.has_unsent();
+        let filled = match wrapped.stage {
+            Stage::Plain if !may_be_plain => Err(Failed::NoTls),
+            _ => filled,
+        };
+        // What waited for the handshake leaves, too.
+        let must_write = wrapped.has_unsent() || (was_shaking && is_open);
         let outcome = if wrapped.is_resumed() { Outcome::Resumed } else { Outcome::Full };
         if let Some(began) = began {
             self.wrapping.handshakes.spend(began.elapsed());
         }
         if was_shaking && is_open {
             self.handshake_over(outcome);
+            if conn.kind() == ConnKind::Peer {
+                self.tell(Input::Secret { conn });
+            }
         }
         match filled {
             Err(failed) => self.unwrapping_failed(conn, failed),
@@ -132,10 +152,11 @@ impl Reactor {
                 let Filled::Bytes(count) = filled else { return 0 };
                 let door = self.door(conn);
                 self.counts.received[door] += count as u64;
+                let is_plain = self.unwrap_for_good(conn);
                 if must_write {
                     self.write(conn);
                 }
-                return if is_drained { count } else { 0 };
+                return if is_drained || is_plain { count } else { 0 };
             }
         }
         0
@@ -152,7 +173,8 @@ impl Reactor {
     fn queue_again(&mut self, conn: ConnId) {
         if let Some(session) = self.slots.session(conn) {
             session.flags.unfinished = true;
-            self.queue_turn(conn);
+            // A turn serves peers until none is left: it would come back in the same turn.
+            self.unfinished.push_back(Unfinished::Connection(conn));
         }
     }
 
@@ -162,12 +184,16 @@ impl Reactor {
         self.open_doors_again();
     }
 
-    fn unwrapping_failed(&mut self, conn: ConnId, failed: Failed) {
+    pub(super) fn unwrapping_failed(&mut self, conn: ConnId, failed: Failed) {
         let Some(wrapped) = self.slots.wrapped(conn) else { return };
-        let was_shaking = wrapped.stage == Stage::Shaking;
+        let was_shaking = matches!(wrapped.stage, Stage::Shaking | Stage::Plain);
         wrapped.stage = Stage::Failed;
+        let is_peer = conn.kind() == ConnKind::Peer;
         let (outcome, reason, error) = match failed {
             Failed::Gone => (Outcome::Gone, CloseReason::Done, None),
+            Failed::NoTls if is_peer => {
+                (Outcome::NoTls, CloseReason::Broken, Some(std::io::Error::other(PLAIN_PEER)))
+            }
             Failed::NoTls => (Outcome::NoTls, CloseReason::OtherProtocol, None),
             Failed::Refused(why) => {
                 (Outcome::Refused, CloseReason::Broken, Some(std::io::Error::other(why)))
@@ -177,7 +203,8 @@ impl Reactor {
         if was_shaking {
             self.handshake_over(outcome);
             let handshakes = &mut self.wrapping.handshakes;
-            if outcome != Outcome::Gone && handshakes.may_complain(self.now.monotonic) {
+            let is_gone = outcome == Outcome::Gone;
+            if !is_gone && handshakes.may_complain(is_peer, self.now.monotonic) {
                 let error = error.as_ref().map(ToString::to_string);
                 let why = error
                     .as_deref()
@@ -200,7 +227,7 @@ impl Reactor {
         {
             wrapped.stage = Stage::Failed;
             self.handshake_over(Outcome::TimedOut);
-            if self.wrapping.handshakes.may_complain(now) {
+            if self.wrapping.handshakes.may_complain(false, now) {
                 let why = "it has taken longer than `handshake` in [tls] of herd.toml";
                 Event::HandshakeFailed { conn, why }.log();
             }
@@ -225,9 +252,12 @@ impl Reactor {
             Flushed::Partly if wrapped.has_unsent() => {
                 wrapped.connection.reregister_owing(registry)
             }
+            // Room would not help.
+            Flushed::Partly if wrapped.stage == Stage::Shaking => Ok(()),
             Flushed::All | Flushed::Partly => wrapped.connection.reregister(registry),
         };
-        self.counts.sent[TLS] += wire as u64;
+        let door = self.door(conn);
+        self.counts.sent[door] += wire as u64;
         self.written(conn, left);
         match registered {
             Ok(()) => self.asked.call(conn),
@@ -248,9 +278,13 @@ impl Reactor {
     pub(super) fn part(&mut self, conn: ConnId) {
         let Some(wrapped) = self.slots.wrapped(conn) else { return };
         wrapped.part();
-        self.wrapping.alive -= 1;
-        if std::mem::replace(&mut wrapped.stage, Stage::Failed) == Stage::Shaking {
-            self.handshake_over(Outcome::Gone);
+        let is_late = wrapped.open_by <= self.now.monotonic;
+        let stage = std::mem::replace(&mut wrapped.stage, Stage::Failed);
+        if conn.kind() == ConnKind::Client {
+            self.wrapping.alive -= 1;
+        }
+        if stage == Stage::Shaking {
+            self.handshake_over(if is_late { Outcome::TimedOut } else { Outcome::Gone });
         }
     }
 
@@ -286,7 +320,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let files = make_files(dir.path(), 4000);
         let reactor = &mut house.reactor;
-        reactor.wrapping = Wrapping::new(Some(Terms::read(&files, None).unwrap()));
+        reactor.wrapping = Wrapping::new(Some(Terms::read(&files, None).unwrap()), None);
         let socket = TcpListener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = socket.local_addr().unwrap();
         reactor.config.tls = Some(TlsDoor { address, files, handshake: HANDSHAKE });

@@ -25,10 +25,14 @@ use herd_core::session::{Moment, Phase, Reading, Session};
 /// How far a connection has come before its lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
+    /// It was dialled, and the dial is under way.
+    Dialling,
     /// The handshake is not over.
     Shaking,
     /// Lines come and go.
     Open,
+    /// The far end speaks no TLS.
+    Plain,
     /// There was no handshake, and there will be none.
     Failed,
 }
@@ -43,8 +47,8 @@ pub struct Wrapped {
     covered: usize,
     /// No more is to be sent behind them.
     is_last: bool,
-    /// Something has come.
-    has_begun: bool,
+    /// Who has connected here says by its first byte whether it speaks TLS, and has not.
+    is_asked: bool,
     /// When it must be open.
     pub open_by: Duration,
 }
@@ -69,9 +73,25 @@ impl Wrapped {
             unsent: Vec::new(),
             covered: 0,
             is_last: false,
-            has_begun: false,
+            is_asked: true,
             open_by,
         }
+    }
+
+    /// One that was dialled, and is not connected.
+    pub fn dialled(connection: Connection, tls: tls::Session) -> Wrapped {
+        let wrapped = Wrapped::new(connection, tls, Duration::MAX);
+        Wrapped { stage: Stage::Dialling, is_asked: false, ..wrapped }
+    }
+
+    /// The dial is through: we say the first word.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn begin(&mut self, open_by: Duration) -> Result<(), Failed> {
+        (self.stage, self.open_by) = (Stage::Shaking, open_by);
+        let fed = self.tls.feed(&mut [], &mut Vec::new(), &mut self.unsent);
+        fed.map(drop).map_err(Failed::Refused)
     }
 
     fn session(&mut self) -> &mut Session {
@@ -112,6 +132,11 @@ impl Wrapped {
             Err(error) => return Err(Failed::Broken(error.into())),
         };
         let is_full = kept + count == end;
+        if std::mem::take(&mut self.is_asked) && !tls::may_begin_with(scratch[0]) {
+            self.stage = Stage::Plain;
+            self.session().received(count, is_full, now);
+            return Ok(Filled::Bytes(count));
+        }
         let begin = plain.len();
         self.feed(&mut scratch[..kept + count], plain, now)?;
         match plain.len() - begin {
@@ -127,9 +152,6 @@ impl Wrapped {
 
     /// Takes all that is whole; plaintext that stayed inside would be announced by no event.
     fn feed(&mut self, wire: &mut [u8], plain: &mut Vec<u8>, now: Moment) -> Result<(), Failed> {
-        if !std::mem::replace(&mut self.has_begun, true) && !tls::may_begin_with(wire[0]) {
-            return Err(Failed::NoTls);
-        }
         let fed = self.tls.feed(wire, plain, &mut self.unsent).map_err(Failed::Refused)?;
         if fed.is_open && self.stage == Stage::Shaking {
             self.stage = Stage::Open;
@@ -194,7 +216,9 @@ impl Wrapped {
                 }
             }
         }
-        self.session().end_writing(false);
+        // Until it is open, what is to be sent waits for more than room.
+        let must_wait = self.stage != Stage::Open;
+        self.session().end_writing(must_wait);
         let is_all = self.session().queued_bytes() == 0;
         (left, wire, if is_all { Flushed::All } else { Flushed::Partly })
     }

@@ -22,6 +22,11 @@ impl Reactor {
         many("herd_peer_up", "Reports flow to and from it.", &|at| {
             yes(matches!(views[at].2.state, LinkState::Up | LinkState::Plain))
         });
+        if self.wrapping.peers.is_some() {
+            many("herd_peer_tls", "Its link is up, and by TLS.", &|at| {
+                yes(views[at].2.conn.is_some_and(|conn| self.slots.is_wrapped(conn)))
+            });
+        }
         many("herd_peer_link_losses", "Links that were up and are over.", &|at| {
             count(self.counts.peers[views[at].1].link_losses)
         });

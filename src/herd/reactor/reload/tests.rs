@@ -96,6 +96,7 @@ impl Reloaded {
         let own = (own, &config.proxy_from);
         let ours = (&config.answers, &config.places, &config.limits, &config.log);
         let tls = config.tls.as_ref().map(|door| (&door.files, door.handshake));
+        let tls = (tls, config.tls_peers, reactor.wrapping.peers.is_some());
         let theirs = (&core.limits, &core.plain_names, core.answer_timeout, core.strangers_max);
         let answers = (core.stale_reply_stored, core.close_after_reply);
         let keys = config.keys.iter().map(HerdKey::reveal);
@@ -177,6 +178,7 @@ fn another(knob: &Knob, dir: &Path) -> String {
             "answers.stale_reply" => "stored",
             "run_dir_mode" | "log.mode" => "0700",
             "log.level" => "warn",
+            "tls.peers" => "prefer",
             "log.format" => "json",
             name => panic!("{name} needs another word here"),
         }
