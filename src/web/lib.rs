@@ -32,6 +32,7 @@ mod bodies;
 mod body;
 mod client;
 mod fields;
+pub mod follow;
 pub mod http;
 pub mod nearby;
 mod position;

@@ -38,7 +38,7 @@ pub fn collection(features: &[String]) -> String {
 }
 
 /// What is no text of Unicode is shown by its bytes, as in a URL.
-fn shown(bytes: &[u8]) -> Cow<'_, str> {
+pub(crate) fn shown(bytes: &[u8]) -> Cow<'_, str> {
     let mut chunks = bytes.utf8_chunks().peekable();
     match chunks.next() {
         Some(chunk) if chunk.invalid().is_empty() && chunks.peek().is_none() => {
@@ -55,7 +55,7 @@ fn shown(bytes: &[u8]) -> Cow<'_, str> {
     Cow::Owned(text)
 }
 
-fn json(text: &str) -> String {
+pub(crate) fn json(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 

@@ -81,8 +81,13 @@ impl Store {
 impl Store {
     /// The report of a client that is held.
     pub(crate) fn newest_of(&self, key: Key) -> Option<Report<'_>> {
-        let (_, at) = self.buckets[usize::from(key.leaf)].of(key.tag).next()?;
-        Some(self.arena.record(at).report())
+        self.reports_of(key).next()
+    }
+
+    /// The reports that are held of the clients of a key: nearly always of one.
+    pub fn reports_of(&self, key: Key) -> impl Iterator<Item = Report<'_>> {
+        let records = self.buckets[usize::from(key.leaf)].of(key.tag);
+        records.map(|(_, at)| self.arena.record(at).report())
     }
 }
 

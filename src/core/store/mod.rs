@@ -28,6 +28,7 @@ pub(crate) mod bucket;
 pub mod digest;
 pub(crate) mod hash;
 pub(crate) mod heard;
+mod key;
 pub(crate) mod rank;
 pub(crate) mod record;
 pub(crate) mod walk;
@@ -41,6 +42,7 @@ use arena::{Arena, Moved, RecordRef};
 use bucket::{Bucket, Tag};
 use digest::{Digest, LEAVES, Leaf};
 use hash::Hasher;
+pub use key::Key;
 pub use rank::rank;
 use rank::rank_records;
 use record::Record;
@@ -78,20 +80,6 @@ pub struct Store {
     digest: Digest,
     clients: usize,
     bucket_bytes: usize,
-}
-
-/// Where a client is kept.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Key {
-    leaf: Leaf,
-    tag: Tag,
-}
-
-impl Key {
-    /// The part of the store that the client belongs to.
-    pub fn leaf(self) -> Leaf {
-        self.leaf
-    }
 }
 
 /// The report of a client that is held.

@@ -145,6 +145,7 @@ impl Reactor {
         if let Some(operators) = self.doors.operators {
             self.close_door(operators);
         }
+        self.end_streams();
         for conn in self.slots.names() {
             self.dismiss(conn);
         }

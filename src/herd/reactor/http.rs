@@ -69,10 +69,16 @@ impl Reactor {
         } else {
             (port.answer)(self, conn, request)
         };
-        let keeps_open = request.keeps_open && is_ours && !is_foreign;
+        let goes_on = answer.goes_on && !request.is_head();
+        let keeps_open = request.keeps_open && is_ours && !is_foreign && !answer.goes_on;
         let posix_s = self.now.posix.whole_seconds();
         self.send(conn, &answer.into_bytes(posix_s, request.is_head(), keeps_open));
-        if !keeps_open {
+        if goes_on {
+            // Whoever asks for something else by this connection would have it inside this answer.
+            if let Some(session) = self.slots.session(conn) {
+                session.flags.paused = true;
+            }
+        } else if !keeps_open {
             self.close_when_sent(conn);
         }
         keeps_open

@@ -145,6 +145,9 @@ impl Reactor {
     /// Takes no more lines of a client and closes its connection behind the last answer, if it is
     /// between two lines. Says whether nothing is left to be done.
     fn let_leave(&mut self, conn: ConnId) -> bool {
+        if self.end_stream(conn) {
+            return true;
+        }
         // No event has told of what has come since the turn began: it is taken as well.
         match self.slots.session(conn) {
             None => return true,

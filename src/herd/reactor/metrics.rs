@@ -176,6 +176,8 @@ impl Reactor {
         });
         let help = "What came by HTTP, was answered like a report and is none.";
         metrics.many("herd_web_unusable", help, unusable);
+        let help = "Streams by which somebody follows clients.";
+        metrics.one("herd_web_followers", help, gauge(self.count_followers()));
     }
 
     fn measure_connections(&self, metrics: &mut Metrics) {

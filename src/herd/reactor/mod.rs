@@ -42,6 +42,7 @@ mod deadlines;
 mod descriptors;
 mod dialing;
 mod drain;
+mod following;
 mod handshakes;
 mod http;
 mod inbound;
@@ -89,6 +90,7 @@ use clocks::Clocks;
 use deadlines::Backlog;
 use descriptors::Shares;
 use drain::Drain;
+use following::Followers;
 use herd_core::Server;
 use herd_core::border::{Input, Outputs, Timer};
 use herd_core::clock::Now;
@@ -186,6 +188,8 @@ pub struct Reactor {
     operators: Vec<ConnId>,
     /// The journal, if there is one: answers wait until what they rest on is kept.
     durability: Option<Box<Durability>>,
+    /// Those who are told what changes, once there was one.
+    followers: Option<Box<Followers>>,
     /// Is told of each phase of the end.
     when_stopping: Option<Box<dyn FnMut(DrainPhase)>>,
     /// If the configuration can be read again.
@@ -215,6 +219,8 @@ enum Due {
     DrainOver,
     /// A level of the log may have been lent for long enough.
     LogLevel,
+    /// A follower is to be told something.
+    Followers,
     /// The service manager's watchdog is to hear that the loop turns.
     Pulse {
         every: Duration,

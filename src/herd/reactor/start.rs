@@ -243,6 +243,7 @@ impl Reactor {
             dumps: Vec::new(),
             operators: Vec::new(),
             durability,
+            followers: None,
             when_stopping: None,
             reload: None,
             trace,

@@ -58,6 +58,7 @@ pub fn due(due: &Due) -> trace::Due {
         Due::Handshake { .. } => trace::Due::Handshake,
         Due::Head { .. } => trace::Due::Head,
         Due::LogLevel => trace::Due::LogLevel,
+        Due::Followers => trace::Due::Followers,
         Due::Pulse { .. } => trace::Due::Pulse,
     }
 }

@@ -125,6 +125,7 @@ impl Reactor {
             Due::Handshake { conn } => self.handshake_due(conn),
             Due::Head { id } => self.head_due(id),
             Due::LogLevel => self.take_log_level_back(),
+            Due::Followers => self.serve_followers(),
             Due::Pulse { every, tell } => self.when_alive(every, tell),
         }
         kind

@@ -39,6 +39,7 @@ const PORT: Port = Port {
 };
 
 const CLIENTS: &str = "/v1/clients";
+const FOLLOW: &str = "/v1/follow";
 const HELP: &str = "\
 This is a server of a herd. Report where somebody is:
 
@@ -49,6 +50,7 @@ and ask:
 
   GET /v1/clients/kiwi     where kiwi is, as GeoJSON
   GET /v1/clients?id=kiwi&id=fig
+  GET /v1/follow?id=kiwi   where kiwi goes, as events
 ";
 
 impl Reactor {
@@ -76,6 +78,7 @@ impl Reactor {
             "/" | "/report" | "/pub" => Answer::text(200, HELP.to_owned()),
             _ if request.method == Method::Post => not_here(),
             CLIENTS => self.show_clients(request, caller),
+            FOLLOW => self.follow(conn, request, caller),
             path => match path.strip_prefix(CLIENTS).and_then(|rest| rest.strip_prefix('/')) {
                 Some(id) => self.show_client(&unescape(id), caller),
                 None => not_here(),

@@ -103,6 +103,7 @@ pub enum Due {
     Handshake,
     Head,
     LogLevel,
+    Followers,
     Pulse,
 }
 

@@ -10,13 +10,20 @@ pub struct Answer {
     pub status: u16,
     pub content_type: &'static str,
     pub body: Vec<u8>,
+    /// The body is the beginning of one that goes on until the connection's end.
+    pub goes_on: bool,
     /// Headers of this answer alone, each with its line end.
     extra: String,
 }
 
 impl Answer {
     pub fn new(status: u16, content_type: &'static str, body: Vec<u8>) -> Answer {
-        Answer { status, content_type, body, extra: String::new() }
+        Answer { status, content_type, body, goes_on: false, extra: String::new() }
+    }
+
+    /// One whose body goes on: its length is not known, and its end is the connection's.
+    pub fn stream(content_type: &'static str, begins: Vec<u8>) -> Answer {
+        Answer { goes_on: true, ..Answer::new(200, content_type, begins) }
     }
 
     /// Says which methods are served.
@@ -57,15 +64,16 @@ impl Answer {
             "HTTP/1.1 {} {}\r\n\
              Date: {}\r\n\
              Content-Type: {}\r\n\
-             Content-Length: {}\r\n\
              Cache-Control: no-store\r\n\
              X-Content-Type-Options: nosniff\r\n",
             self.status,
             phrase(self.status),
             date(posix_s),
             self.content_type,
-            self.body.len()
         )?;
+        if !self.goes_on {
+            write!(out, "Content-Length: {}\r\n", self.body.len())?;
+        }
         out.write_str(&self.extra)?;
         // HTTP/1.0 takes silence for a close, and HTTP/1.1 for the opposite; both read the word.
         let connection = if keeps_open { "keep-alive" } else { "close" };
@@ -116,9 +124,9 @@ mod tests {
         let expected = "HTTP/1.1 405 Method Not Allowed\r\n\
                         Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
                         Content-Type: text/plain; charset=utf-8\r\n\
-                        Content-Length: 3\r\n\
                         Cache-Control: no-store\r\n\
                         X-Content-Type-Options: nosniff\r\n\
+                        Content-Length: 3\r\n\
                         Allow: GET, HEAD\r\n\
                         Connection: close\r\n\r\nno\n";
         assert_eq!(text, expected);

@@ -61,6 +61,8 @@ pub struct Headers<'a> {
     pub authorization: Option<&'a str>,
     /// OwnTracks' `X-Limit-U`.
     pub limit_user: Option<&'a str>,
+    /// The id of the event that a follower has heard last.
+    pub last_event_id: Option<&'a str>,
     /// OwnTracks' `X-Limit-D`.
     pub limit_device: Option<&'a str>,
 }
@@ -73,6 +75,7 @@ impl<'a> Headers<'a> {
             ("origin", &mut self.origin),
             ("sec-fetch-site", &mut self.fetch_site),
             ("authorization", &mut self.authorization),
+            ("last-event-id", &mut self.last_event_id),
             ("x-limit-u", &mut self.limit_user),
             ("x-limit-d", &mut self.limit_device),
         ];

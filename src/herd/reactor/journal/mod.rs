@@ -100,6 +100,9 @@ impl Reactor {
     /// Takes the news among what the core wants done.
     #[inline]
     pub(super) fn append_news(&mut self) {
+        if self.followers.is_some() {
+            self.note_changes();
+        }
         if let Some(durability) = &mut self.durability {
             durability.journal.appender.append(&self.out.text, &self.out.news);
         }

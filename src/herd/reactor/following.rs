@@ -1,0 +1,325 @@
+//! Followers: an answer by HTTP that goes on, with what changes. Who is told what, when and how it
+//! is spelled is in `herd_web::follow`; here are their connections, and the timer by which they
+//! have their turns.
+//!
+//! The loop knows nothing of it. What an input has changed is noted where the journal is given it,
+//! a timer fires when somebody's turn comes, and what is told is sent like any answer.
+
+use std::time::Duration;
+
+use super::{Due, Reactor};
+use herd_core::Change;
+use herd_core::driver::Driver;
+use herd_core::names::ConnId;
+use herd_core::store::Cursor;
+use herd_core::wire::Report;
+use herd_web::access::Caller;
+use herd_web::follow::{BYE, Following, Seat, Served, Wish};
+use herd_web::http::{Answer, Request};
+
+/// A follower may be owed so much; what comes then is put together when it has read.
+const OUTBOX_BYTES: usize = 32 * 1024;
+/// Followers of a server.
+const FOLLOWERS_MAX: usize = 10_000;
+/// Followers of one token.
+const OF_A_TOKEN_MAX: usize = 16;
+/// How much is read of the store at a time when the first follower comes.
+const PIECE_BYTES: usize = 256 * 1024;
+/// The first words: after a break, come again in two seconds.
+const RETRY: &[u8] = b"retry: 2000\n\n";
+
+/// Whose stream it is.
+struct Stream {
+    conn: ConnId,
+    caller: Caller,
+}
+
+/// A follower that waits until the list has everybody.
+struct Waiting {
+    stream: Stream,
+    wish: Wish,
+    last: Option<String>,
+}
+
+/// Those who follow, from the first one on.
+pub(super) struct Followers {
+    following: Following<Stream>,
+    /// How far the store is read into the list; `None` once it is.
+    read: Option<Cursor>,
+    waiting: Vec<Waiting>,
+    /// When a timer fires.
+    armed: Option<Duration>,
+}
+
+impl Followers {
+    fn len(&self) -> usize {
+        self.following.len() + self.waiting.len()
+    }
+
+    fn streams(&self) -> impl Iterator<Item = &Stream> {
+        let seated = self.following.seats().map(|(_, stream)| stream);
+        seated.chain(self.waiting.iter().map(|waiting| &waiting.stream))
+    }
+
+    fn due(&self, now: Duration) -> Option<Duration> {
+        if self.read.is_some() { Some(now) } else { self.following.due() }
+    }
+}
+
+impl Reactor {
+    /// `GET /v1/follow`: the answer begins, and goes on with what changes.
+    pub(super) fn follow(
+        &mut self,
+        conn: ConnId,
+        request: &Request<'_>,
+        caller: &Caller,
+    ) -> Answer {
+        let wish = match Wish::parse(request.query) {
+            Ok(wish) => wish,
+            Err(why) => return Answer::text(400, why),
+        };
+        let answer = Answer::stream("text/event-stream", RETRY.to_vec())
+            .with_header("X-Accel-Buffering", "no");
+        if request.is_head() {
+            return answer;
+        }
+        let now = self.now.monotonic;
+        let followers = self.followers.get_or_insert_with(|| {
+            self.server.watch();
+            let boot = format!("{:08x}", fastrand::u32(..));
+            let following = Following::new(&self.config.name, &boot);
+            let (read, waiting) = (Some(Cursor::default()), Vec::new());
+            Box::new(Followers { following, read, waiting, armed: None })
+        });
+        let name = caller.name();
+        let of_a_token = |stream: &&Stream| name.is_some() && stream.caller.name() == name;
+        if followers.len() >= FOLLOWERS_MAX {
+            let why = format!("{FOLLOWERS_MAX} follow already: come again later\n");
+            return Answer::text(503, why).with_header("Retry-After", "30");
+        }
+        if followers.streams().filter(of_a_token).count() >= OF_A_TOKEN_MAX {
+            let why = format!("{OF_A_TOKEN_MAX} follow with this token already\n");
+            return Answer::text(429, why).with_header("Retry-After", "30");
+        }
+        let stream = Stream { conn, caller: caller.clone() };
+        let last = request.headers.last_event_id.map(str::to_owned);
+        if followers.read.is_some() {
+            followers.waiting.push(Waiting { stream, wish, last });
+        } else {
+            followers.following.join(self.server.store(), (stream, wish), last.as_deref(), now);
+        }
+        self.arm_followers();
+        answer
+    }
+
+    /// Notes what an input has changed.
+    pub(super) fn note_changes(&mut self) {
+        let Some(followers) = &mut self.followers else { return };
+        let (store, now) = (self.server.store(), self.now.monotonic);
+        for change in self.out.changes() {
+            followers.following.note(store, &change, now);
+        }
+        self.arm_followers();
+    }
+
+    /// Sees to it that a timer fires in time. One that fires too early does no harm.
+    fn arm_followers(&mut self) {
+        let Some(followers) = &mut self.followers else { return };
+        let Some(due) = followers.due(self.now.monotonic) else { return };
+        if followers.armed.is_none_or(|armed| armed > due) {
+            followers.armed = Some(due);
+            self.wheel.start(due, Due::Followers);
+        }
+    }
+
+    /// Somebody's turn has come.
+    pub(super) fn serve_followers(&mut self) {
+        let now = self.now.monotonic;
+        // An earlier turn came, and this timer is left from before.
+        if self.followers.as_ref().is_none_or(|it| it.armed.is_none_or(|armed| armed > now)) {
+            return;
+        }
+        let Some(mut followers) = self.followers.take() else { return };
+        followers.armed = None;
+        if followers.read.is_some() {
+            self.read_into_list(&mut followers);
+        } else {
+            for seat in followers.following.take_due(now) {
+                self.serve_follower(&mut followers.following, seat);
+            }
+        }
+        self.followers = Some(followers);
+        self.arm_followers();
+    }
+
+    /// Puts clients of the store into the list that have not changed since it is there.
+    fn read_into_list(&mut self, followers: &mut Followers) {
+        let (store, now) = (self.server.store(), self.now.monotonic);
+        let Some(cursor) = followers.read else { return };
+        let mut text = Vec::new();
+        followers.read = store.write_piece(cursor, PIECE_BYTES, &mut text);
+        for line in text.split_inclusive(|&byte| byte == b'\n') {
+            let report = Report::from_fields(Report::fields_of(line));
+            if followers.following.recency().find(store.key(report.client)).is_none() {
+                followers.following.note(store, &Change::News(report), now);
+            }
+        }
+        if followers.read.is_none() {
+            for Waiting { stream, wish, last } in followers.waiting.drain(..) {
+                followers.following.join(store, (stream, wish), last.as_deref(), now);
+            }
+        }
+    }
+
+    fn serve_follower(&mut self, following: &mut Following<Stream>, seat: Seat) {
+        let Some(Stream { conn, caller }) = following.whose(seat) else { return };
+        let (conn, caller) = (*conn, caller.clone());
+        let Some(session) = self.slots.session(conn) else {
+            return following.leave(self.server.store(), seat);
+        };
+        // The far end has closed: it would never be read, because it has nothing more to say.
+        if session.flags.read_on {
+            following.leave(self.server.store(), seat);
+            return self.close_when_sent(conn);
+        }
+        let room = OUTBOX_BYTES.saturating_sub(session.queued_bytes());
+        let mut text = String::new();
+        let may_read = |client: &[u8]| caller.may_read(client);
+        let when = (self.now.monotonic, room);
+        let served = following.serve(self.server.store(), seat, when, &may_read, &mut text);
+        if !text.is_empty() {
+            self.send(conn, text.as_bytes());
+        }
+        if served == Served::TooMany {
+            following.leave(self.server.store(), seat);
+            self.close_when_sent(conn);
+        }
+    }
+
+    /// Says good-bye to a follower, if it is one: it comes again, perhaps elsewhere.
+    pub(super) fn end_stream(&mut self, conn: ConnId) -> bool {
+        let Some(followers) = &mut self.followers else { return false };
+        let waits = followers.waiting.iter().position(|waiting| waiting.stream.conn == conn);
+        let seat = followers.following.seats().find(|(_, stream)| stream.conn == conn);
+        match (waits, seat.map(|(seat, _)| seat)) {
+            (Some(at), _) => drop(followers.waiting.swap_remove(at)),
+            (None, Some(seat)) => followers.following.leave(self.server.store(), seat),
+            (None, None) => return false,
+        }
+        self.send(conn, BYE.as_bytes());
+        self.close_when_sent(conn);
+        true
+    }
+
+    /// Says good-bye to all followers.
+    pub(super) fn end_streams(&mut self) {
+        let Some(followers) = self.followers.take() else { return };
+        for stream in followers.streams() {
+            self.send(stream.conn, BYE.as_bytes());
+            self.close_when_sent(stream.conn);
+        }
+    }
+
+    /// Followers there are.
+    pub(super) fn count_followers(&self) -> usize {
+        self.followers.as_ref().map_or(0, |followers| followers.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+
+    use super::*;
+    use crate::reactor::tests::House;
+    use herd_core::names::ConnKind;
+    use herd_core::wire::line_buffer::{LineLimits, Lines};
+
+    fn ask(house: &mut House, query: &str) -> (TcpStream, ConnId) {
+        let (mut stream, conn) = house.come(ConnKind::Web);
+        let head = format!("GET /v1/follow?{query} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        let before = house.reactor.count_followers();
+        house.turn_until(|reactor| reactor.count_followers() > before);
+        (stream, conn)
+    }
+
+    fn report(house: &mut House, clients: usize, second: usize) {
+        let nobody = ConnId::new(ConnKind::Client, 0, 99);
+        for client in 0..clients {
+            let line = format!("IAMAT client-{client} +1.5-1.5 15200{second:05}\n");
+            let limits = LineLimits::equal(1_000);
+            house.reactor.tell_lines(nobody, &mut Lines::new(line.as_bytes(), limits));
+            house.reactor.tell_deferred();
+        }
+    }
+
+    fn heard(stream: &mut TcpStream, house: &mut House, until: &str) -> String {
+        stream.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+        let (mut text, mut piece) = (Vec::new(), [0; 64 * 1024]);
+        house.turn_until(|_| {
+            if let Ok(count) = stream.read(&mut piece) {
+                text.extend_from_slice(&piece[..count]);
+            }
+            String::from_utf8_lossy(&text).contains(until)
+        });
+        String::from_utf8(text).unwrap()
+    }
+
+    /// Goal: one who reads nothing is owed 64 KiB at most, whatever happens, and hears the newest
+    /// of each client once it reads.
+    #[test]
+    fn who_reads_nothing_grows_by_nothing() {
+        let mut house = House::new();
+        let (mut stalled, conn) = ask(&mut house, "every=50");
+        heard(&mut stalled, &mut house, "event: ready");
+        house.block(conn, 1);
+        for second in 0..8 {
+            report(&mut house, 2_000, second);
+            house.pass(Duration::from_millis(250));
+            let queued = house.reactor.slots.session(conn).unwrap().queued_bytes();
+            assert!(queued < 64 * 1024, "{queued} bytes after {second} s");
+        }
+        let text = heard(&mut stalled, &mut house, "\"client-1999\",-1.5,1.5,1520000007]");
+        assert!(text.contains("event: lag"), "it was late, and hears so");
+    }
+
+    /// Goal: the first follower has the list read from the store, in pieces, and hears of everybody
+    /// once, though some change meanwhile.
+    #[test]
+    fn who_follows_first_hears_of_everybody() {
+        let mut house = House::new();
+        report(&mut house, 20_000, 1);
+        let (mut stream, _) = ask(&mut house, "");
+        report(&mut house, 100, 2);
+        let text = heard(&mut stream, &mut house, "event: ready");
+        assert!(text.starts_with("HTTP/1.1 200 OK\r\n"), "{text}");
+        let head = text.split("\r\n\r\n").next().unwrap();
+        assert!(head.contains("X-Accel-Buffering: no") && !head.contains("Content-Length"));
+        assert_eq!(text.matches("[\"client-").count(), 20_000);
+        assert_eq!(text.matches(",1520000002]").count(), 100);
+    }
+
+    /// Goal: who closes is let go of, and a server that stops says so.
+    #[test]
+    fn streams_end() {
+        let mut house = House::new();
+        let (stream, _) = ask(&mut house, "id=client-1");
+        let (mut other, _) = ask(&mut house, "");
+        heard(&mut other, &mut house, "event: ready");
+        drop(stream);
+        report(&mut house, 2, 1);
+        house.turn_until(|reactor| {
+            reactor.clocks.skip(Duration::from_millis(100));
+            reactor.count_followers() == 1
+        });
+        house.reactor.begin_to_stop(true);
+        let text = heard(&mut other, &mut house, "retry: 500");
+        assert!(text.contains("event: bye"), "{text}");
+        let mut rest = Vec::new();
+        other.set_read_timeout(None).unwrap();
+        house.turn();
+        other.read_to_end(&mut rest).expect("it is closed in good order");
+    }
+}
