@@ -19,8 +19,8 @@
 //! reason. Most apps send what was refused again and again, before anything newer: a 4xx would
 //! silence a phone.
 //!
-//! Where a client is goes out as GeoJSON (`seen`). HTTP itself, which the operators' port speaks as
-//! well, is in `http`.
+//! Where a client is goes out as GeoJSON (`seen`), or is looked at on a page (`map`). HTTP itself,
+//! which the operators' port speaks as well, is in `http`.
 //!
 //! Whose reports are taken and who may see whom is in `access`.
 //!
@@ -34,6 +34,7 @@ mod client;
 mod fields;
 pub mod follow;
 pub mod http;
+pub mod map;
 pub mod nearby;
 mod position;
 mod report;

@@ -35,13 +35,14 @@ impl Operator {
         let head = String::from_utf8(self.0.through(b"\r\n\r\n")).unwrap();
         let mut lines = head.trim_end().split("\r\n");
         let status = lines.next().unwrap().strip_prefix("HTTP/1.1 ").unwrap();
-        let status = status.split(' ').next().unwrap().parse().unwrap();
+        let status: u16 = status.split(' ').next().unwrap().parse().unwrap();
         let header = |line: &str| {
             let (name, value) = line.split_once(": ").unwrap();
             (name.to_lowercase(), value.to_owned())
         };
         let headers: BTreeMap<_, _> = lines.map(header).collect();
-        let length = headers["content-length"].parse().unwrap();
+        // What is not modified has no body, and says no length.
+        let length = if status == 304 { 0 } else { headers["content-length"].parse().unwrap() };
         let body = if is_head { Vec::new() } else { self.0.bytes(length) };
         Reply { status, headers, body: String::from_utf8(body).unwrap() }
     }

@@ -1,10 +1,11 @@
-//! The web port: what each app sends is understood (`apps`), whatever comes is answered
-//! (`hostile`), who follows is told (`follow`), and real servers take reports and say where clients
-//! are (`port`).
+//! The web port: what each app sends is understood (`apps`), who follows is told (`follow`),
+//! whatever comes is answered (`hostile`), and real servers take reports, say where clients are
+//! (`port`) and show them (`page`).
 
 mod apps;
 #[path = "../common/mod.rs"]
 mod common;
 mod follow;
 mod hostile;
+mod page;
 mod port;

@@ -12,8 +12,8 @@ pub(super) struct Port {
     pub limits: Limits,
     /// Requests of one connection that are answered in one turn.
     pub requests_max: usize,
-    /// Pages of others may make a browser ask.
-    pub serves_foreign_pages: bool,
+    /// Whether pages of others may make a browser ask this.
+    pub serves_foreign_pages: fn(&Request<'_>) -> bool,
     pub answer: fn(&mut Reactor, ConnId, &Request<'_>) -> Answer,
 }
 
@@ -60,7 +60,8 @@ impl Reactor {
     fn give_answer(&mut self, conn: ConnId, request: &Request<'_>, port: &Port) -> bool {
         let headers = &request.headers;
         let is_ours = headers.host.is_none_or(|it| http::is_our_host(it, &self.config.http_hosts));
-        let is_foreign = !port.serves_foreign_pages && http::is_of_a_foreign_page(headers);
+        let is_foreign =
+            http::is_of_a_foreign_page(headers) && !(port.serves_foreign_pages)(request);
         let answer = if !is_ours {
             let why = "this server does not go by that name: ask by an address or localhost\n";
             Answer::text(421, why.to_owned())

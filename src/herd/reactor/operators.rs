@@ -19,7 +19,7 @@ pub(super) const LIMITS: Limits = Limits { head_bytes_max: 8 * 1024, body_bytes_
 const PORT: Port = Port {
     limits: LIMITS,
     requests_max: 1,
-    serves_foreign_pages: true,
+    serves_foreign_pages: |_| true,
     answer: Reactor::answer_path,
 };
 /// What can be asked for.

@@ -18,7 +18,7 @@ use herd_core::wire::Report;
 use herd_core::wire::line_buffer::{LineLimits, Lines};
 use herd_web::access::Caller;
 use herd_web::http::{Answer, Limits, Method, Request};
-use herd_web::{Fix, Hints, read_body, seen, unescape};
+use herd_web::{Fix, Hints, map, read_body, seen, unescape};
 
 /// Overland sends a thousand fixes of 600 bytes.
 pub(super) const LIMITS: Limits = Limits { head_bytes_max: 16 * 1024, body_bytes_max: 1024 * 1024 };
@@ -34,7 +34,7 @@ const RETRY_AFTER_S: &str = "30";
 const PORT: Port = Port {
     limits: LIMITS,
     requests_max: 16,
-    serves_foreign_pages: false,
+    serves_foreign_pages: |request| map::has(request.path),
     answer: Reactor::answer_web_request,
 };
 
@@ -51,6 +51,8 @@ and ask:
   GET /v1/clients/kiwi     where kiwi is, as GeoJSON
   GET /v1/clients?id=kiwi&id=fig
   GET /v1/follow?id=kiwi   where kiwi goes, as events
+
+or see it live in a browser: /map
 ";
 
 impl Reactor {
@@ -60,6 +62,10 @@ impl Reactor {
     }
 
     fn answer_web_request(&mut self, conn: ConnId, request: &Request<'_>) -> Answer {
+        // The page itself is for everybody: whom it shows, is asked when it asks for them.
+        if let Some(file) = map::answer(request) {
+            return file;
+        }
         match self.caller(conn, request) {
             Ok(caller) => self.answer_caller(conn, request, &caller),
             Err(refusal) => refusal,

@@ -12,18 +12,32 @@ pub struct Answer {
     pub body: Vec<u8>,
     /// The body is the beginning of one that goes on until the connection's end.
     pub goes_on: bool,
+    /// How long it may be kept by whoever asked.
+    cache: &'static str,
     /// Headers of this answer alone, each with its line end.
     extra: String,
 }
 
 impl Answer {
     pub fn new(status: u16, content_type: &'static str, body: Vec<u8>) -> Answer {
-        Answer { status, content_type, body, goes_on: false, extra: String::new() }
+        let (goes_on, cache, extra) = (false, "no-store", String::new());
+        Answer { status, content_type, body, goes_on, cache, extra }
     }
 
     /// One whose body goes on: its length is not known, and its end is the connection's.
     pub fn stream(content_type: &'static str, begins: Vec<u8>) -> Answer {
         Answer { goes_on: true, ..Answer::new(200, content_type, begins) }
+    }
+
+    /// May be kept, but has to be asked for anew by its tag (RFC 9110, section 8.8.3).
+    #[must_use]
+    pub fn tagged(self, tag: &str) -> Answer {
+        Answer { cache: "no-cache", ..self.with_header("ETag", tag) }
+    }
+
+    /// What was kept is as it was.
+    pub fn not_modified(tag: &str) -> Answer {
+        Answer::new(304, "", Vec::new()).tagged(tag)
     }
 
     /// Says which methods are served.
@@ -62,16 +76,18 @@ impl Answer {
         write!(
             out,
             "HTTP/1.1 {} {}\r\n\
-             Date: {}\r\n\
-             Content-Type: {}\r\n\
-             Cache-Control: no-store\r\n\
-             X-Content-Type-Options: nosniff\r\n",
+             Date: {}\r\n",
             self.status,
             phrase(self.status),
             date(posix_s),
-            self.content_type,
         )?;
-        if !self.goes_on {
+        // What is not modified has a type and a length, but not those of this answer.
+        let has_body = self.status != 304;
+        if has_body {
+            write!(out, "Content-Type: {}\r\n", self.content_type)?;
+        }
+        write!(out, "Cache-Control: {}\r\nX-Content-Type-Options: nosniff\r\n", self.cache)?;
+        if has_body && !self.goes_on {
             write!(out, "Content-Length: {}\r\n", self.body.len())?;
         }
         out.write_str(&self.extra)?;
@@ -85,6 +101,7 @@ fn phrase(status: u16) -> &'static str {
     match status {
         200 => "OK",
         204 => "No Content",
+        304 => "Not Modified",
         400 => "Bad Request",
         401 => "Unauthorized",
         403 => "Forbidden",
@@ -133,5 +150,9 @@ mod tests {
         let head = String::from_utf8(answer.into_bytes(u64::MAX, true, true)).unwrap();
         assert!(head.ends_with("Connection: keep-alive\r\n\r\n") && head.contains("Length: 3\r\n"));
         assert!(head.contains("Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n"));
+        let kept = Answer::not_modified("W/\"7\"").into_bytes(0, false, true);
+        let kept = String::from_utf8(kept).unwrap();
+        assert!(kept.contains("Cache-Control: no-cache\r\n") && kept.contains("ETag: W/\"7\"\r\n"));
+        assert!(!kept.contains("Content-Length") && kept.ends_with("\r\n\r\n"), "{kept}");
     }
 }

@@ -59,6 +59,9 @@ pub struct Headers<'a> {
     /// `Sec-Fetch-Site`: how that page is related to us.
     pub fetch_site: Option<&'a str>,
     pub authorization: Option<&'a str>,
+    pub accept_encoding: Option<&'a str>,
+    /// The tag of what the sender has kept.
+    pub if_none_match: Option<&'a str>,
     /// OwnTracks' `X-Limit-U`.
     pub limit_user: Option<&'a str>,
     /// The id of the event that a follower has heard last.
@@ -75,6 +78,7 @@ impl<'a> Headers<'a> {
             ("origin", &mut self.origin),
             ("sec-fetch-site", &mut self.fetch_site),
             ("authorization", &mut self.authorization),
+            ("if-none-match", &mut self.if_none_match),
             ("last-event-id", &mut self.last_event_id),
             ("x-limit-u", &mut self.limit_user),
             ("x-limit-d", &mut self.limit_device),
@@ -224,6 +228,8 @@ fn understand<'a>(head: &httparse::Request<'_, 'a>, limits: Limits) -> Result<He
             if framing.replace(other).is_some_and(|framing| framing != other) {
                 return Err(Refusal::Malformed);
             }
+        } else if is("accept-encoding") {
+            headers.accept_encoding = Some(value()?.trim());
         } else if is("expect") {
             awaits_continue = value()?.trim().eq_ignore_ascii_case("100-continue") && minor == 1;
         } else if is("connection") {
