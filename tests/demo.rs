@@ -48,6 +48,8 @@ fn clients_move_until_they_are_told_to_end() {
     let (code, said) = ended(demo.wait_with_output().unwrap());
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("100 clients move about Helsinki, and report to Hill and Dale.\n"));
+    let map = format!("See them at http://127.0.0.1:{}/map", herd.web_port("Hill"));
+    assert!(said.contains(&map), "{said}");
     assert!(said.lines().last().unwrap().contains(" reports in "), "{said}");
     assert_eq!(herd.status("Hill").clients_known, 100);
 }

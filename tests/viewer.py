@@ -5,29 +5,23 @@
 Goal: what the page shows is what the trace says, whichever way one comes to it. Method: a herd of
 Rust servers and one of asyncio twins hear the same client; their traces are merged, opened in a
 headless Chromium and stepped through by keys, and each thing shown is looked up in the trace.
-
-It needs nothing beside the standard library: Chromium's DevTools protocol is JSON over two pipes.
 """
 
 import argparse
-import base64
 import contextlib
 import functools
 import json
 import os
 import re
-import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from browser import Browser, running, say, until
+
 ROOT = Path(__file__).parent.parent
-# Generous: a machine may be busy. Only what never comes takes so long.
-TIMEOUT_S = 60
 NAMES = "Bailey", "Bona", "Campbell"
 # The reactor's peers meet 100 above its clients, the twins where their clients are.
 REACTOR_PORT = int(os.environ.get("HERD_BASE_PORT") or 24100)
@@ -35,45 +29,6 @@ ASYNCIO_PORT = REACTOR_PORT + 50
 
 
 # ---- two herds and their client ----
-
-@contextlib.contextmanager
-def running(commands, folder):
-    """Processes that are ended by SIGTERM, and have ended, when the block has."""
-    servers = []
-    try:
-        for at, command in enumerate(commands):
-            with open(folder / f"{at}.out", "wb") as out:
-                servers.append(subprocess.Popen(command, stdout=out, stderr=out))
-        yield servers
-    except BaseException:
-        for out in sorted(folder.glob("*.out")):
-            print(out.read_text(), file=sys.stderr)
-        raise
-    finally:
-        for server in servers:
-            server.send_signal(signal.SIGTERM)
-        for server in servers:
-            server.wait(TIMEOUT_S)
-
-
-def until(what, look):
-    """What `look` finds, which looks again and again until it is not nothing."""
-    end = time.monotonic() + TIMEOUT_S
-    while time.monotonic() < end:
-        with contextlib.suppress(OSError):
-            if found := look():
-                return found
-        time.sleep(0.05)
-    raise AssertionError(f"waited in vain: {what}")
-
-
-def say(port, text):
-    """What a server answers until it hangs up, after we have said all."""
-    with socket.create_connection(("127.0.0.1", port), TIMEOUT_S) as client:
-        client.sendall(text.encode())
-        client.shutdown(socket.SHUT_WR)
-        return b"".join(iter(functools.partial(client.recv, 65536), b"")).decode()
-
 
 def is_known(port, client):
     return say(port, f"WHATSAT {client} 1 1\n").startswith("AT ")
@@ -109,92 +64,6 @@ def record(herd, folder):
     with running(rust + twins, folder):
         speak([REACTOR_PORT, ASYNCIO_PORT])
     return [Path(command[-1]) for command in rust + twins]
-
-
-# ---- a browser ----
-
-class Browser:
-    """One page of a headless Chromium."""
-
-    def __init__(self, program, folder):
-        # Chromium reads at its descriptor 3 and writes at 4.
-        (its_in, self.to), (self.back, its_out) = os.pipe(), os.pipe()
-        flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
-                 "--no-first-run", "--hide-scrollbars", "--remote-debugging-pipe",
-                 f"--user-data-dir={folder}/browser", "about:blank"]
-        words = f'exec "$0" "$@" 3<&{its_in} 4>&{its_out}'
-        with open(folder / "browser.out", "wb") as out:
-            self.program = subprocess.Popen(["bash", "-c", words, program, *flags], stdout=out,
-                                            stderr=out, pass_fds=(its_in, its_out))
-        os.close(its_in)
-        os.close(its_out)
-        self.unread, self.count, self.session, self.complaints = b"", 0, {}, []
-        pages = self.call("Target.getTargets")["targetInfos"]
-        target = next(page["targetId"] for page in pages if page["type"] == "page")
-        attached = self.call("Target.attachToTarget", targetId=target, flatten=True)
-        self.session = {"sessionId": attached["sessionId"]}
-        for domain in ["Page", "Runtime", "Log", "DOM"]:
-            self.call(f"{domain}.enable")
-        self.resize(1280, 800)
-
-    def close(self):
-        self.session = {}
-        self.call("Browser.close")
-        self.program.wait(TIMEOUT_S)
-
-    def call(self, method, **params):
-        self.count += 1
-        message = {"id": self.count, "method": method, "params": params, **self.session}
-        os.write(self.to, json.dumps(message).encode() + b"\0")
-        while (heard := self.hear()).get("id") != self.count:
-            if heard.get("method") in ("Runtime.exceptionThrown", "Log.entryAdded"):
-                self.complaints.append(heard["params"])
-        assert "error" not in heard, (method, heard)
-        return heard["result"]
-
-    def hear(self):
-        while b"\0" not in self.unread:
-            read = os.read(self.back, 1 << 20)
-            assert read, "the browser has gone"
-            self.unread += read
-        message, self.unread = self.unread.split(b"\0", 1)
-        return json.loads(message)
-
-    def ask(self, script):
-        found = self.call("Runtime.evaluate", expression=script, returnByValue=True)
-        assert "exceptionDetails" not in found, (script, found)
-        return found["result"].get("value")
-
-    def open(self, path, words=""):
-        self.call("Page.navigate", url="about:blank")
-        self.call("Page.navigate", url=f"file://{path}{words}")
-        until(f"{path} is open", lambda: self.ask(
-            "location.protocol === 'file:' && document.readyState === 'complete'"))
-
-    def resize(self, width, height):
-        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height,
-                  deviceScaleFactor=1, mobile=False)
-
-    def prefer(self, theme):
-        features = [{"name": "prefers-color-scheme", "value": theme}]
-        self.call("Emulation.setEmulatedMedia", features=features)
-
-    def press(self, *keys):
-        for key in keys:
-            for kind in ["keyDown", "keyUp"]:
-                self.call("Input.dispatchKeyEvent", type=kind, key=key)
-
-    def choose_files(self, *paths):
-        root = self.call("DOM.getDocument")["root"]["nodeId"]
-        node = self.call("DOM.querySelector", nodeId=root, selector="#files")["nodeId"]
-        self.call("DOM.setFileInputFiles", nodeId=node, files=[str(path) for path in paths])
-
-    def text(self, selector):
-        return self.ask(f"document.querySelector({json.dumps(selector)})?.innerText ?? ''")
-
-    def picture(self, path):
-        image = self.call("Page.captureScreenshot", format="png")["data"]
-        Path(path).write_bytes(base64.b64decode(image))
 
 
 # ---- the checks ----

@@ -76,7 +76,7 @@ fn introduce(out: &mut impl Write, count: usize, servers: &[Server<'_>]) -> io::
     writeln!(out, "{count} clients move about Helsinki, and report to {}.", listed(servers))?;
     let of = |member: &Member| member.web.address(HttpPort::Web, &member.clients).ok().flatten();
     if let Some(web) = servers.iter().find_map(|server| of(server.member)) {
-        writeln!(out, "The herd knows where they are, as at http://{web}/v1/clients/demo/ferry-0")?;
+        writeln!(out, "See them at http://{web}/map, or at another server of the herd.")?;
     }
     writeln!(out, "Ctrl-C ends it.")?;
     out.flush()

@@ -103,6 +103,7 @@ impl<'a> Request<'a> {
 
 /// What bytes begin with.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "one at a time, on the stack")]
 pub enum Parsed<'a> {
     /// What may become a request: more must come. Its sender may wait for [`CONTINUE`] before the
     /// body.
@@ -197,6 +198,7 @@ enum Framing {
     Chunks,
 }
 
+#[expect(clippy::large_enum_variant, reason = "one at a time, on the stack")]
 enum Body<'a> {
     Partial { awaits_continue: bool },
     Whole(Request<'a>, usize),
