@@ -3,8 +3,9 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
@@ -152,6 +153,37 @@ fn keys_are_rotated_without_a_restart() {
     herd.start("A", &[PLACELESS, &["--key-file", "old.key"]].concat());
     until("it is refused", || herd.status("A").peers.iter().all(|peer| peer.trouble.is_some()));
     assert!(herd.status("A").peers.iter().all(|peer| peer.state != PeerState::Up));
+}
+
+/// Goal: servers that were restarted since a rotation and others that were not say the same digest
+/// of the same reports, so they compare: after each step of two rotations. PROTOCOL 10.1.
+#[test]
+fn digests_are_comparable_while_keys_change() {
+    let mut herd = Herd::of_file(&NAMES, &RING, SECTIONS);
+    let keygen = |herd: &Herd, words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_herd"));
+        let made = command.arg("keygen").args(words).arg("herd.key").current_dir(herd.dir());
+        assert!(made.stdout(Stdio::null()).status().unwrap().success());
+    };
+    keygen(&herd, &[]);
+    let flags = [PLACELESS, &["--key-file", "herd.key"]].concat();
+    herd.start_all(&flags);
+    for round in 0..2 {
+        keygen(&herd, &["--rotate"]);
+        for (at, name) in NAMES.iter().enumerate() {
+            check(&herd, name, 0, "in force for new connections: key_file\n");
+            herd.report(name, &format!("of-{round}-{name}"), "+1-1", "7");
+            if at == 0 {
+                herd.kill(name);
+                herd.start(name, &flags);
+                herd.until_joined();
+            }
+            let digests = || BTreeSet::from_iter(NAMES.map(|name| herd.status(name).digest));
+            until("all say the same of the same", || digests().len() == 1);
+        }
+    }
+    let held = NAMES.map(|name| herd.status(name).clients_known);
+    assert_eq!(held, [2 * NAMES.len() as u64; NAMES.len()]);
 }
 
 /// Goal: links come and go while servers run. One that is removed is hung up on and refused, which

@@ -148,8 +148,8 @@ pub struct Server {
 impl Server {
     /// A server that holds nothing and has no links; `Input::Started` sets it going.
     pub fn new(settings: Settings) -> Server {
-        let Settings { keys, nonce_key, herd, limits, .. } = &settings;
-        let keyring = Keyring::new(keys, nonce_key, herd, limits.expire_after);
+        let Settings { keys, digest_key, nonce_key, herd, limits, .. } = &settings;
+        let keyring = Keyring::new(keys, *digest_key, nonce_key, herd, limits.expire_after);
         Server {
             store: Store::new(keyring.hash_keys),
             waits: Waits::new(settings.limits.waits_max),

@@ -32,6 +32,8 @@ pub struct Settings {
     pub strangers_max: usize,
     /// Keys of the herd, the newest first. Without any, peers are believed by their names.
     pub keys: Vec<[u8; 32]>,
+    /// What digests are keyed with; `None`: the newest key.
+    pub digest_key: Option<[u8; 32]>,
     /// News is given to a journal (`Outputs::news`).
     pub keeps_journal: bool,
     /// Where jitter comes from: the same seed, the same life.
@@ -116,6 +118,7 @@ impl Settings {
             limits: Limits::default(),
             strangers_max: 64,
             keys: Vec::new(),
+            digest_key: None,
             keeps_journal: false,
             seed: 0,
             nonce_key: [7; 32],

@@ -107,6 +107,29 @@ fn servers_agree_while_keys_are_changed() {
     }
 }
 
+/// Goal: in the middle of a rotation, what a comparison finds is mended on a link that is up, as at
+/// any other time. Method: B has the new key file; something that A held is gone. PROTOCOL 10.1.
+#[test]
+fn digests_outlive_a_rotation() {
+    let keys = [vec![KEY], vec![OTHER_KEY, KEY]];
+    let mut pair = Pair::with(|at, settings| {
+        settings.keys = keys[at].clone();
+        settings.digest_key = (at == B).then_some(KEY);
+    });
+    pair.say(A, &reports(0..2_000));
+    pair.say(B, &reports(1_990..2_000));
+    pair.meet();
+    assert!(pair.is_up());
+    pair.assert_equal();
+    pair.part();
+    pair.say(A, &reports(2_000..2_001));
+    pair.sent = [0; 2];
+    pair.meet();
+    pair.assert_equal();
+    let all = 2_000 * 40;
+    assert!(pair.sent[A] < all / 10, "{} bytes: all was told again", pair.sent[A]);
+}
+
 /// Goal: nothing is lost on a peer that reads nothing for long, and it is told each client's last
 /// report only. Method: B's link is not carried while 100 clients report 200 times each.
 /// PROTOCOL 9.2, 10.8.

@@ -81,23 +81,23 @@ pub(crate) enum Role {
 }
 
 impl Keyring {
-    /// `expire_after` is part of what digests are keyed with: servers that forget at different
-    /// times must not expect to hold the same.
+    /// `digest_key` keys digests, or the newest key if it is `None`. `expire_after` is part of what
+    /// digests are keyed with: servers that forget at different times must not expect to hold the
+    /// same.
     pub fn new(
         keys: &[[u8; 32]],
+        digest_key: Option<[u8; 32]>,
         nonce_key: &[u8; 32],
         herd: &[u8],
         expire_after: Option<Duration>,
     ) -> Keyring {
         let keyed = |key: &[u8]| hmac::Key::new(hmac::HMAC_SHA256, key);
+        // A herd without a secret has digests that anybody can calculate.
+        let digest_key = digest_key.or(keys.first().copied());
         let keys = Key::all(keys);
         let expire_after = expire_after.map_or(0, |after| after.as_secs());
         let parts: [&[u8]; 3] = [b"digest/2", herd, &expire_after.to_be_bytes()];
-        let digest = match keys.first() {
-            Some(key) => mac(&key.hmac, &parts),
-            // A herd without a secret has digests that anybody can calculate.
-            None => mac(&keyed(b""), &parts),
-        };
+        let digest = mac(&keyed(digest_key.as_ref().map_or(&[], |key| &key[..])), &parts);
         let nonce_key = keyed(nonce_key);
         let index = mac(&nonce_key, &[b"index"]);
         let halves = |mac: &[u8; MAC_BYTES]| {
@@ -313,7 +313,7 @@ mod tests {
 
     fn keyring(keys: &[u8]) -> Keyring {
         let keys: Vec<[u8; 32]> = keys.iter().map(|&key| [key; 32]).collect();
-        Keyring::new(&keys, &[9; 32], b"demo", None)
+        Keyring::new(&keys, None, &[9; 32], b"demo", None)
     }
 
     fn greeting<'a>(from: &'a [u8], to: &'a [u8], nonce: u128, caps: &'a [u8]) -> Greeting<'a> {
@@ -362,7 +362,9 @@ mod tests {
         assert!(shares(&keyring(&[]), &keyring(&[])));
         assert!(!shares(&keyring(&[1]), &keyring(&[2, 1])), "while keys are changed");
         assert!(!shares(&keyring(&[1]), &keyring(&[])));
-        let forgetful = Keyring::new(&[[1; 32]], &[9; 32], b"demo", Some(DAY));
+        let rotated = Keyring::new(&[[2; 32], [1; 32]], Some([1; 32]), &[9; 32], b"demo", None);
+        assert!(shares(&keyring(&[1]), &rotated), "while they are changed as they should be");
+        let forgetful = Keyring::new(&[[1; 32]], None, &[9; 32], b"demo", Some(DAY));
         assert!(!shares(&keyring(&[1]), &forgetful));
         let of_none = keyring(&[]).abilities(b"-,evening", false);
         assert!(!of_none.shares_digest && !of_none.knows_even && of_none.run.is_none());

@@ -55,8 +55,8 @@ pub fn rotate(path: &Path) -> Result<String, Failure> {
     Ok(format!(
         "{shown} holds a new key, and after it the one before.\n\
          Copy it to every machine of the herd, for instance with `scp -p {shown} MACHINE:`; then \
-         start one\nserver after the other anew. Any order will do, because two servers need only \
-         one key in common.\nRotate again only when the last of them has been started anew.\n"
+         say\n`herd reload --wait` on each, in any order: two servers need only one key in common. \
+         Rotate\nagain only when the last of them has it.\n"
     ))
 }
 
@@ -80,10 +80,8 @@ fn replace(path: &Path, file: &Path) -> Result<(), Failure> {
         _ => HerdKey::read_all(path).err().map_or(cannot_make(&beside, &error), Failure::from),
     })?;
     let replaced = (|| {
-        let mut keys = HerdKey::read_all(path)?;
-        keys.truncate(1);
-        keys.insert(0, random_key()?);
-        write(&mut new, &HerdKey::print_all(&keys))
+        let keys = HerdKey::read_all(path)?.rotated(random_key()?);
+        write(&mut new, &keys.print())
             // The users that may read the old one may read the new one, even if root rotates.
             .and_then(|()| fchown(&new, Some(fs::metadata(file)?.uid()), None))
             .and_then(|()| fs::rename(&beside, file))

@@ -1,10 +1,21 @@
-//! The keys by which the servers of a herd know each other, and the spelling of their file.
+//! The keys by which the servers of a herd know each other, and the spelling of their file:
+//!
+//! ```text
+//!   64 hex digits           the newest key
+//!   64 hex digits           the one before it, if there is one
+//!   digest 64 hex digits    what digests are keyed with, once the newest key is not
+//! ```
+//!
+//! Keys change while a herd runs, but what is held stays keyed as it is: so the third line stays
+//! the same through all rotations, and servers that were started before one and after it can
+//! compare what they hold.
 //!
 //! A [`Secret`](super::Secret) is a service's word of any length; these are ours, have one length,
 //! and are two while a herd changes from one to the next. Nothing is made random here, and no peer
 //! is authenticated; `keygen` and `core` do that.
 
 use std::fmt;
+use std::ops::Deref;
 use std::path::Path;
 
 use super::ConfigError;
@@ -18,24 +29,65 @@ pub const HERD_KEYS_MAX: usize = 2;
 
 const DIGITS: usize = 2 * HERD_KEY_BYTES;
 
+/// Begins the line of what digests are keyed with. It is no word of hex digits.
+const DIGEST: &str = "digest";
+
 /// Bytes that the servers of a herd share and no one else knows. Its `Debug` hides them.
 #[derive(Clone, PartialEq, Eq)]
 pub struct HerdKey([u8; HERD_KEY_BYTES]);
+
+/// What a key file holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HerdKeys {
+    /// The newest first; none if there is no file.
+    pub all: Vec<HerdKey>,
+    /// What digests are keyed with; `None`: the newest key.
+    pub digest: Option<HerdKey>,
+}
+
+impl Deref for HerdKeys {
+    type Target = [HerdKey];
+
+    fn deref(&self) -> &[HerdKey] {
+        &self.all
+    }
+}
+
+impl HerdKeys {
+    /// The same after a rotation: a new key before the newest, and what is older is dropped.
+    pub fn rotated(mut self, new: HerdKey) -> HerdKeys {
+        self.digest = self.digest.or_else(|| self.all.first().cloned());
+        self.all.truncate(1);
+        self.all.insert(0, new);
+        self
+    }
+
+    /// The text of a key file.
+    pub fn print(&self) -> String {
+        let mut text = HerdKey::print_all(&self.all);
+        if let Some(HerdKey(bytes)) = &self.digest {
+            text += "# What digests are keyed with: it stays.\n";
+            text += &format!("{DIGEST} {}\n", hex(bytes));
+        }
+        text
+    }
+}
 
 impl HerdKey {
     pub fn new(bytes: [u8; HERD_KEY_BYTES]) -> HerdKey {
         HerdKey(bytes)
     }
 
-    /// Reads one or two keys, the newest first: hex digits, one key a line. A `#` begins a comment.
+    /// Reads one or two keys, the newest first, and what digests are keyed with: hex digits, one
+    /// key a line. A `#` begins a comment.
     ///
     /// # Errors
     /// The file is missing, unreadable, readable by anyone but its owner, or not so spelled.
-    pub fn read_all(path: &Path) -> Result<Vec<HerdKey>, ConfigError> {
+    pub fn read_all(path: &Path) -> Result<HerdKeys, ConfigError> {
         let way_out = "name another with --key-file, or make one with `herd keygen`";
         let file = KeyFile { path, whose: "herd's ", way_out, bytes_max: KEY_FILE_BYTES_MAX };
         let keys = parse(&file.read()?).map_err(|why| file.wrong(&why))?;
-        match keys.as_slice() {
+        match keys.all.as_slice() {
             [] => Err(file.wrong("is empty: remove it and make one with `herd keygen`")),
             [new, old] if new == old => Err(file.wrong("holds one key twice: remove one line")),
             [_] | [_, _] => Ok(keys),
@@ -52,7 +104,7 @@ impl HerdKey {
                         nobody else.\n"
             .to_owned();
         for HerdKey(bytes) in keys {
-            text.extend(bytes.iter().map(|byte| format!("{byte:02x}")));
+            text += &hex(bytes);
             text.push('\n');
         }
         text
@@ -70,15 +122,21 @@ impl fmt::Debug for HerdKey {
     }
 }
 
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// What no message may do is repeat a line: a mistyped key is nearly a key.
-fn parse(bytes: &[u8]) -> Result<Vec<HerdKey>, String> {
-    let mut keys = Vec::new();
+fn parse(bytes: &[u8]) -> Result<HerdKeys, String> {
+    let mut keys = HerdKeys::default();
     for (line, number) in bytes.split(|byte| *byte == b'\n').zip(1..) {
         let comment = line.iter().position(|byte| *byte == b'#').unwrap_or(line.len());
         let digits = line[..comment].trim_ascii();
         if digits.is_empty() {
             continue;
         }
+        let of_digest = digits.strip_prefix(DIGEST.as_bytes()).map(<[u8]>::trim_ascii);
+        let digits = of_digest.unwrap_or(digits);
         let values = digits.iter().map(|digit| char::from(*digit).to_digit(16));
         let Some(values) = values.collect::<Option<Vec<u32>>>() else {
             return Err(format!(
@@ -92,7 +150,12 @@ fn parse(bytes: &[u8]) -> Result<Vec<HerdKey>, String> {
             ));
         }
         let byte = |at: usize| (values[2 * at] * 16 + values[2 * at + 1]) as u8;
-        keys.push(HerdKey(std::array::from_fn(byte)));
+        let key = HerdKey(std::array::from_fn(byte));
+        match of_digest {
+            None => keys.all.push(key),
+            Some(_) if keys.digest.is_none() => keys.digest = Some(key),
+            Some(_) => return Err(format!("names a second digest in line {number}: remove it")),
+        }
     }
     Ok(keys)
 }
@@ -107,7 +170,7 @@ mod tests {
     const A: HerdKey = HerdKey([0xAB; HERD_KEY_BYTES]);
     const B: HerdKey = HerdKey([0x0C; HERD_KEY_BYTES]);
 
-    fn read(text: &[u8], mode: u32) -> Result<Vec<HerdKey>, String> {
+    fn read(text: &[u8], mode: u32) -> Result<HerdKeys, String> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("herd.key");
         fs::write(&path, text).unwrap();
@@ -115,10 +178,27 @@ mod tests {
         HerdKey::read_all(&path).map_err(|error| error.to_string())
     }
 
+    /// Goal: what digests are keyed with stays, whatever becomes of the keys.
+    #[test]
+    fn a_rotation_keeps_what_digests_are_keyed_with() {
+        let keys = read(HerdKey::print_all(&[A]).as_bytes(), 0o600).unwrap();
+        assert_eq!(keys.digest, None, "the newest key");
+        let once = keys.rotated(B);
+        let twice = once.clone().rotated(HerdKey([7; HERD_KEY_BYTES]));
+        assert_eq!((&once.all[..], &once.digest), (&[B, A][..], &Some(A)));
+        assert_eq!((twice.all.len(), &twice.all[1], &twice.digest), (2, &B, &Some(A)));
+        for keys in [once, twice] {
+            assert_eq!(read(keys.print().as_bytes(), 0o600), Ok(keys));
+        }
+        let again = format!("{0}\ndigest {0}\ndigest {0}\n", "ab".repeat(32));
+        assert!(read(again.as_bytes(), 0o600).unwrap_err().contains("line 3"));
+    }
+
     #[test]
     fn keys_are_lines_of_hex_digits() {
-        let check =
-            |text: &str, keys: &[HerdKey]| assert!(read(text.as_bytes(), 0o600).unwrap() == keys);
+        let check = |text: &str, keys: &[HerdKey]| {
+            assert!(read(text.as_bytes(), 0o600).unwrap().all == keys)
+        };
         let (a, b) = ("ab".repeat(32), "0C".repeat(32));
         check(&a, &[A]);
         check(&format!("{a}\n"), &[A]);

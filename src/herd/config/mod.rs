@@ -45,7 +45,7 @@ use std::sync::Arc;
 pub use address::Address;
 pub use changes::{Changes, Parsed};
 pub use herd::{Door, Herd, TlsClients};
-pub use herd_key::HerdKey;
+pub use herd_key::{HerdKey, HerdKeys};
 pub use key::Secret;
 pub use limits::Limits;
 pub use log_settings::Log;
@@ -83,7 +83,7 @@ pub struct Config {
     pub peers: Vec<Peer>,
     /// What peers prove to each other that they know, the newest first. Without any, they are
     /// believed by their names.
-    pub keys: Vec<HerdKey>,
+    pub keys: HerdKeys,
     /// All servers of the herd, itself and course servers among them.
     pub servers: Vec<String>,
     /// Bare AT lines on the client port count as reports of one of `servers` (loopback only).

@@ -10,7 +10,8 @@ use super::knob::{Effect, Flag, Kind, Knob, count, path, some_path, switch};
 use super::log_settings::{Log, LogFormat};
 use super::tls::{self, TlsSettings};
 use super::{
-    ConfigError, HerdKey, Limits, Networks, Places, StaleReply, limits, log_settings, places,
+    ConfigError, HerdKey, HerdKeys, Limits, Networks, Places, StaleReply, limits, log_settings,
+    places,
 };
 use herd_core::journal::appender::Keep;
 use herd_core::journal::breaker::WhenBroken;
@@ -136,8 +137,8 @@ impl Settings {
     ///
     /// # Errors
     /// The file is unfit.
-    pub fn herd_keys(&self) -> Result<Vec<HerdKey>, ConfigError> {
-        self.key_file.as_deref().map_or(Ok(Vec::new()), HerdKey::read_all)
+    pub fn herd_keys(&self) -> Result<HerdKeys, ConfigError> {
+        self.key_file.as_deref().map_or(Ok(HerdKeys::default()), HerdKey::read_all)
     }
 
     /// Panics if a default that is built in is invalid; tests parse all of them.

@@ -471,6 +471,7 @@ pub(super) fn settings(config: &Config, shares: Shares) -> Result<Settings, Star
         strangers_max: shares.strangers,
         seed: random.u64(..),
         keys: config.keys.iter().map(HerdKey::reveal).collect(),
+        digest_key: config.keys.digest.as_ref().map(HerdKey::reveal),
         keeps_journal: config.journal.keep.is_some(),
         nonce_key: nonce_key.expose(),
     })
@@ -493,10 +494,11 @@ mod tests {
         assert!(settings.keys.is_empty());
         assert_eq!(settings.limits, config.limits.core);
 
-        config.keys = vec![HerdKey::new([7; 32]), HerdKey::new([5; 32])];
+        config.keys.all = vec![HerdKey::new([7; 32]), HerdKey::new([5; 32])];
+        config.keys.digest = Some(HerdKey::new([3; 32]));
         config.limits.core.compare_every = None;
         let again = super::settings(&config, shares).unwrap();
-        assert_eq!(again.keys, [[7; 32], [5; 32]]);
+        assert_eq!((&again.keys[..], again.digest_key), (&[[7; 32], [5; 32]][..], Some([3; 32])));
         assert_eq!(again.limits, config.limits.core);
         assert_ne!(settings.nonce_key, again.nonce_key, "nobody may foresee a nonce");
     }
