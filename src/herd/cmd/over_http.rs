@@ -57,6 +57,27 @@ impl Readings {
         self.0.get(series).copied()
     }
 
+    /// The figures of a histogram, by their upper bounds, as they stand in the text: how many are
+    /// not above each.
+    pub fn buckets(&self, name: &str) -> Vec<(f64, f64)> {
+        let begin = format!("{name}_bucket{{le=\"");
+        let found = self.0.range(begin.clone()..).take_while(|(at, _)| at.starts_with(&begin));
+        let found = found.filter_map(|(at, count)| {
+            let bound = at.strip_prefix(&begin)?.strip_suffix("\"}")?;
+            Some((bound.parse::<f64>().ok()?, *count))
+        });
+        let mut found = Vec::from_iter(found);
+        found.sort_by(|one, other| one.0.total_cmp(&other.0));
+        found
+    }
+
+    /// Of all series of this name, the figure with the greatest magnitude.
+    pub fn farthest_from_zero(&self, name: &str) -> Option<f64> {
+        let begin = format!("{name}{{");
+        let found = self.0.range(begin.clone()..).take_while(|(at, _)| at.starts_with(&begin));
+        found.map(|(_, figure)| *figure).max_by(|one, two| one.abs().total_cmp(&two.abs()))
+    }
+
     /// The sum of all series of this name, whatever their labels.
     pub fn sum(&self, name: &str) -> Option<f64> {
         let is_of = |series: &str| series.split('{').next() == Some(name);

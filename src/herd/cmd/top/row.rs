@@ -35,15 +35,23 @@ pub struct Row {
     pub uptime_s: Option<u64>,
     /// Of clients.
     pub connections: Option<u64>,
+    /// The share of clients that have come by TLS; `None` if there are none.
+    pub tls_share: Option<f64>,
     /// Lines of clients.
     pub requests_per_s: Option<f64>,
     pub received_bytes_per_s: Option<f64>,
     pub sent_bytes_per_s: Option<f64>,
     /// The share of a core that the loop has used.
     pub busy: Option<f64>,
+    /// In so many seconds, 99 of 100 turns were over.
+    pub turn_p99_s: Option<f64>,
     /// What peers have not taken yet.
     pub owed_bytes: Option<u64>,
     pub resident_bytes: Option<u64>,
+    /// How far a peer's clock is ahead of its own: the one that differs most.
+    pub clock_offset_s: Option<f64>,
+    /// So old were 99 of 100 reports of peers when they came, at most.
+    pub report_age_p99_s: Option<f64>,
     pub clients_known: Option<u64>,
     pub digest: Option<String>,
     pub peers: Vec<String>,
@@ -60,12 +68,16 @@ impl Row {
             herd: None,
             uptime_s: None,
             connections: None,
+            tls_share: None,
             requests_per_s: None,
             received_bytes_per_s: None,
             sent_bytes_per_s: None,
             busy: None,
+            turn_p99_s: None,
             owed_bytes: None,
             resident_bytes: None,
+            clock_offset_s: None,
+            report_age_p99_s: None,
             clients_known: None,
             digest: None,
             peers: Vec::new(),
@@ -93,18 +105,23 @@ impl Row {
             false => State::NotReady,
         };
         let rate = |count: &dyn Fn(&Readings) -> Option<f64>| pair.as_ref()?.rate(count);
+        let p99 = |name: &str| pair.as_ref().and_then(|pair| pair.quantile(name, 0.99));
         let whole = |figure: Option<f64>| figure.map(|figure| figure as u64);
         let (peers, peers_missing) = joined(status);
         Row {
             herd: Some(status.herd.clone()),
             uptime_s: Some(status.uptime_s),
             connections: Some(status.connections),
+            tls_share: tls_share(readings),
             requests_per_s: rate(&|it| it.sum("herd_commands_total")),
             received_bytes_per_s: rate(&|it| served(it, "herd_received_bytes_total")),
             sent_bytes_per_s: rate(&|it| served(it, "herd_sent_bytes_total")),
             busy: rate(&|it| it.sum("herd_loop_cpu_seconds_total")),
+            turn_p99_s: p99("herd_loop_turn_duration_seconds"),
             owed_bytes: whole(readings.sum("herd_peer_owed_bytes")),
             resident_bytes: whole(readings.value("process_resident_memory_bytes")),
+            clock_offset_s: readings.farthest_from_zero("herd_peer_clock_offset_seconds"),
+            report_age_p99_s: p99("herd_report_age_seconds"),
             clients_known: Some(status.clients_known),
             digest: Some(status.digest.clone()),
             peers,
@@ -136,6 +153,18 @@ impl<'a> Pair<'a> {
     fn rate(&self, count: impl Fn(&Readings) -> Option<f64>) -> Option<f64> {
         Some((count(self.newer)? - count(self.older)?).max(0.0) / self.elapsed_s)
     }
+
+    /// The bound below which this share of what a histogram was given in between lies; `None` if
+    /// that was nothing.
+    fn quantile(&self, name: &str, share: f64) -> Option<f64> {
+        let older = self.older.buckets(name);
+        let before = |at: usize| older.get(at).map_or(0.0, |(_, count)| *count);
+        let newer = self.newer.buckets(name).into_iter().enumerate();
+        let grown = Vec::from_iter(newer.map(|(at, (bound, count))| (bound, count - before(at))));
+        let all = grown.last()?.1;
+        let is_in = |(_, count): &&(f64, f64)| *count >= all * share;
+        (all > 0.0).then(|| grown.iter().find(is_in).map(|(bound, _)| *bound))?
+    }
 }
 
 /// The bytes of clients and peers: who looks must not be seen.
@@ -143,6 +172,13 @@ fn served(readings: &Readings, name: &str) -> Option<f64> {
     let looking = ["admin", "operator"].map(|door| format!("{name}{{door=\"{door}\"}}"));
     let looking = looking.iter().filter_map(|series| readings.value(series)).sum::<f64>();
     Some(readings.sum(name)? - looking)
+}
+
+/// Of clients that are connected, how many have come by TLS.
+fn tls_share(readings: &Readings) -> Option<f64> {
+    let open = |door: &str| readings.value(&format!("herd_connections{{door=\"{door}\"}}"));
+    let (tls, plain) = (open("tls")?, open("client")?);
+    (tls + plain > 0.0).then(|| tls / (tls + plain))
 }
 
 /// The peers that are joined, and those that are not.
@@ -171,11 +207,12 @@ impl Column {
 }
 
 /// The last one has the room that is left.
-pub const COLUMNS: [Column; 13] = [
+pub const COLUMNS: [Column; 17] = [
     Column { head: "SERVER", rank: 0, is_number: false, cell: |row| row.name.clone() },
     Column { head: "STATE", rank: 0, is_number: false, cell: |row| state(row.state).to_owned() },
     Column { head: "UP", rank: 5, is_number: true, cell: |row| known(row.uptime_s, age) },
     Column { head: "CONN", rank: 1, is_number: true, cell: |row| known(row.connections, count) },
+    Column { head: "TLS", rank: 8, is_number: true, cell: |row| known(row.tls_share, percent) },
     Column {
         head: "REQ/S",
         rank: 1,
@@ -195,8 +232,11 @@ pub const COLUMNS: [Column; 13] = [
         cell: |row| known(row.sent_bytes_per_s, short),
     },
     Column { head: "BUSY", rank: 2, is_number: true, cell: |row| known(row.busy, percent) },
+    Column { head: "TURN", rank: 5, is_number: true, cell: |row| known(row.turn_p99_s, time) },
     Column { head: "OWED", rank: 4, is_number: true, cell: |row| known(row.owed_bytes, count) },
     Column { head: "RSS", rank: 4, is_number: true, cell: |row| known(row.resident_bytes, count) },
+    Column { head: "OFF", rank: 7, is_number: true, cell: |row| known(row.clock_offset_s, offset) },
+    Column { head: "AGE", rank: 7, is_number: true, cell: |row| known(row.report_age_p99_s, time) },
     Column { head: "KNOWN", rank: 3, is_number: true, cell: |row| known(row.clients_known, count) },
     Column { head: "DIGEST", rank: 3, is_number: false, cell: digest },
     Column { head: "PEERS", rank: 0, is_number: false, cell: last },
@@ -255,6 +295,25 @@ fn percent(share: f64) -> String {
     format!("{:.0} %", share * 100.0)
 }
 
+/// A short time, up to a bound of a histogram; the last one has none.
+fn time(seconds: f64) -> String {
+    match seconds {
+        _ if seconds.is_infinite() => "long".to_owned(),
+        _ if seconds < 0.001 => format!("{:.0}us", seconds * 1e6),
+        _ if seconds < 1.0 => format!("{:.0}ms", seconds * 1e3),
+        _ => format!("{seconds:.0}s"),
+    }
+}
+
+fn offset(seconds: f64) -> String {
+    match seconds.abs() {
+        below if below < 0.000_5 => "0".to_owned(),
+        below if below < 1.0 => format!("{:+.0}ms", seconds * 1e3),
+        below if below < 100.0 => format!("{seconds:+.0}s"),
+        _ => format!("{}{}", if seconds < 0.0 { "-" } else { "+" }, age(seconds.abs() as u64)),
+    }
+}
+
 fn age(seconds: u64) -> String {
     match seconds {
         0..100 => format!("{seconds}s"),
@@ -281,6 +340,34 @@ mod tests {
         check(999_500.0, "1.0M");
         check(38_123_456.0, "38M");
         check(5e15, "5000T");
+    }
+
+    #[test]
+    fn times_and_offsets_are_short() {
+        let times = [0.00003, 0.001, 0.25, 60.0, f64::INFINITY].map(time);
+        assert_eq!(times, ["30us", "1ms", "250ms", "60s", "long"]);
+        let offsets = [0.0001, -0.003, 0.25, -7.0, -86_400.0, 200.0].map(offset);
+        assert_eq!(offsets, ["0", "-3ms", "+250ms", "-7s", "-24h", "+3m"]);
+    }
+
+    /// Goal: a quantile is of what came between two samples, and not since the start.
+    #[test]
+    fn a_quantile_is_of_what_came_in_between() {
+        let readings = |counts: [u64; 3]| {
+            let bounds = ["0.001", "1.0", "+Inf"];
+            let lines = bounds.iter().zip(counts);
+            let lines = lines.map(|(le, count)| format!("a_bucket{{le=\"{le}\"}} {count}\n"));
+            Readings::parse(&lines.collect::<String>())
+        };
+        let check = |before, now, expected| {
+            let (older, newer) = (&readings(before), &readings(now));
+            let pair = Pair { older, newer, elapsed_s: 1.0 };
+            assert_eq!(pair.quantile("a", 0.99), expected, "{before:?} {now:?}");
+        };
+        check([5, 5, 5], [5, 5, 5], None);
+        check([0, 900, 900], [100, 1_000, 1_000], Some(0.001));
+        check([0, 0, 0], [98, 100, 100], Some(1.0));
+        check([0, 0, 0], [0, 0, 7], Some(f64::INFINITY));
     }
 
     #[test]
