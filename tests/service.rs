@@ -12,6 +12,7 @@ use std::process::Command;
 use common::operator::Operator;
 use common::{Herd, PLACELESS, TIMEOUT, until};
 use rustix::process::Signal;
+use rustix::time::{ClockId, clock_gettime};
 
 /// The next thing that the server says, in words.
 fn next(socket: &UnixDatagram) -> String {
@@ -36,12 +37,29 @@ fn a_service_manager_hears_that_a_server_is_ready_alive_and_stopping() {
     let said: Vec<_> = (0..6).map(|_| next(&socket)).collect();
     assert_eq!(said.iter().filter(|said| *said == "READY=1").count(), 1, "{said:?}");
     assert_eq!(said.iter().filter(|said| *said == "WATCHDOG=1").count(), 5, "{said:?}");
+    a_reload_is_told(&herd, &socket);
     herd.signal("Hill", Signal::TERM);
     while next(&socket) != "STOPPING=1" {}
     let told = "STATUS=stopping (told): told to stop, clients are still taken";
     assert_eq!(next(&socket), told);
     while !next(&socket).starts_with("STATUS=stopping (handing_over): ") {}
     assert!(herd.ended("Hill").success());
+}
+
+/// The manager hears that a reload begins, with the time at which it did (without it, one of
+/// `Type=notify-reload` would wait for ever), and then that it is over.
+fn a_reload_is_told(herd: &Herd, socket: &UnixDatagram) {
+    let now = || {
+        let now = clock_gettime(ClockId::Monotonic);
+        now.tv_sec * 1_000_000 + now.tv_nsec / 1_000
+    };
+    let before = now();
+    herd.signal("Hill", Signal::HUP);
+    let mut said = (0..).map(|_| next(socket)).filter(|said| said != "WATCHDOG=1");
+    let told = said.next().unwrap();
+    let began = told.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").expect(&told);
+    assert!((before..=now()).contains(&began.parse().unwrap()), "{told}, after {before}");
+    assert_eq!(said.next().unwrap(), "READY=1");
 }
 
 /// What `herd` prints with these arguments.
