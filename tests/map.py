@@ -297,12 +297,16 @@ def check_still(page):
 def check_again(page, herd, file, folder):
     """A server that goes and comes again is found, without anybody's help."""
     page.show(port=PORT + 201)
+    before = len(page.complaints)
     subprocess.run([herd, "stop", "Dale", "--run-dir", f"{folder}/run"], check=True,
                    stdout=subprocess.DEVNULL)
     until("it is missed", lambda: page.text("#state").startswith("Not connected"))
     flags = ["--config", f"{file}", "--run-dir", f"{folder}/run", "--log-dir", f"{folder}/log"]
     with running([[herd, "serve", "Dale", *flags, "--log-level", "off"]], folder):
         until("it is heard again", lambda: page.text("#state").startswith(f"Live: {COUNT} "))
+    # What fails while no server is there is no fault of the page.
+    page.call("Page.navigate", url="about:blank")
+    del page.complaints[before:]
 
 
 def check_axe(page, axe):
@@ -325,10 +329,7 @@ def check_crowd(page):
     page.show()
     until("all are there", lambda: page.text("#state").startswith("Live: 10001 "))
     best = None
-    # On a machine that has other work, the clock counts that as well: then only half of the frames
-    # are judged.
-    is_free = os.getloadavg()[0] < os.cpu_count() + 1
-    for _ in range(3):
+    for _ in range(6):
         page.ask("frames.length = 0")
         time.sleep(5)
         frames = sorted(page.ask("[...frames]"))
@@ -336,9 +337,13 @@ def check_crowd(page):
         middle, high = frames[len(frames) // 2], frames[len(frames) * 95 // 100]
         print(f"10,000 moving clients, {len(frames)} frames: median {middle:.1f} ms, "
               f"p95 {high:.1f} ms")
-        worst = high if is_free else middle
-        best = min(worst, best or worst)
-    assert best <= FRAME_MS_MAX, best
+        # On a machine that has other work, the clock counts that as well: then only half of the
+        # frames are judged.
+        judged = high if os.getloadavg()[0] < os.cpu_count() + 1 else middle
+        best = min(judged, best or judged)
+        if best <= FRAME_MS_MAX:
+            return
+    raise AssertionError(f"a frame takes {best} ms")
 
 
 def take_pictures(page, path):
