@@ -104,6 +104,23 @@ fn a_broken_journal_serves_if_it_is_told_to() {
     }
 }
 
+/// Goal: what is written to a file that somebody has removed is written to another one.
+#[test]
+fn files_that_are_removed_are_missed() {
+    let mut herd = Herd::of_file(&["Hill"], &[], &with_journal("sync_every = \"100 ms\""));
+    herd.start("Hill", &[]);
+    herd.report("Hill", "kiwi", "+34.1-118.4", "7");
+    let files = fs::read_dir(herd.path("journal/Hill")).unwrap().map(|file| file.unwrap().path());
+    let files: Vec<_> = files.filter(|path| path.extension().is_some()).collect();
+    files.iter().for_each(|path| fs::remove_file(path).unwrap());
+    herd.report("Hill", "fig", "+34.1-118.4", "7");
+    herd.until_logged("Hill", "journal failed");
+    until("all is written anew", || journal(&herd).state == JournalState::Well);
+    herd.kill("Hill");
+    herd.start("Hill", &[]);
+    assert!(herd.held("Hill", "kiwi").is_some() && herd.held("Hill", "fig").is_some());
+}
+
 /// What a server says that does not start, and its exit code.
 fn refused(herd: &Herd) -> (Option<i32>, String) {
     let output = herd.command("Hill", &[]).stderr(Stdio::piped()).output().unwrap();

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use common::{Client, Herd, TIMEOUT, until};
 use herd::status::{JournalState, JournalStatus};
+use herd_core::journal::frame::HEADER_BYTES;
 use rustix::process::Signal;
 
 const TALKERS: usize = 4;
@@ -218,6 +219,25 @@ fn a_journal_of_another_is_refused() {
     fs::write(herd.path("occupied"), "a file").unwrap();
     let (code, said) = refused(&herd, "Hill", &["--journal-dir", "occupied"]);
     assert!(code == Some(73) && said.contains("--keep off"), "{code:?} {said}");
+}
+
+/// Goal: a disk that has written the beginning of another server's file over that of ours has
+/// damaged it, and the server starts.
+#[test]
+fn a_header_of_another_server_is_damage() {
+    let mut herd = Herd::of_file(&["Hill", "Jaquez"], &[], &with_journal("written"));
+    let [beginning, spoilt] = ["Jaquez", "Hill"].map(|name| {
+        herd.start(name, &[]);
+        herd.report(name, "kiwi", "+34.1-118.4", "7");
+        herd.kill(name);
+        segments(&herd, name)[0].clone()
+    });
+    let mut bytes = fs::read(&spoilt).unwrap();
+    bytes[..HEADER_BYTES].copy_from_slice(&fs::read(beginning).unwrap()[..HEADER_BYTES]);
+    fs::write(&spoilt, bytes).unwrap();
+    herd.start("Hill", &[]);
+    assert!(herd.held("Hill", "kiwi").is_some());
+    herd.until_logged("Hill", "journal damaged segment=");
 }
 
 /// Goal: what lies on the disk can be looked at, beside a server that writes and without one.

@@ -230,7 +230,8 @@ impl Appender {
         self.peers_room_bytes() == 0
     }
 
-    /// Bytes of what was missed that may be appended now. With doubts, answers wait for them.
+    /// Bytes of what was missed that may be appended now. After a loss, answers wait for them, and
+    /// then no pace is kept.
     pub fn missed_bytes(&self) -> usize {
         let allowed = match self.compaction {
             Compaction::Rewriting { .. } if !self.needs_rewrite => {

@@ -187,8 +187,13 @@ impl Seen {
     }
 }
 
-/// What of a header is bad that cannot be read. Without frames, its server may have died while
-/// making it, and then zeros are nothing.
+/// Whether anything in a segment was written to this one.
+fn has_frames(id: SegmentId, segment: &[u8]) -> bool {
+    Pieces::of(id, segment).any(|piece| matches!(piece, Piece::Frame(_)))
+}
+
+/// What of a header is bad that cannot be read, or is another one's. Without frames, its server may
+/// have died while making it, and then zeros are nothing.
 fn bad_header(segment: &[u8], has_frames: bool) -> Option<Range<u64>> {
     let head = &segment[..HEADER_BYTES.min(segment.len())];
     let last =
@@ -211,10 +216,10 @@ impl Survey {
     ) -> Result<(), UnknownLine> {
         let unknown = |line| UnknownLine { id, line: String::from_utf8_lossy(line).into_owned() };
         // A whole file may lie in another one's place. It is as good as any, but nothing that is
-        // said of the place is true of it.
-        let header = Header::parse(segment);
-        let written_as = header.as_ref().map_or(id, |header| header.id);
-        let is_misnamed = written_as != id;
+        // said of the place is true of it. A header may, too, before the frames of this one.
+        let header = Header::parse(segment).ok().map(|header| header.id);
+        let other = header.filter(|&other| other != id && !has_frames(id, segment));
+        let (written_as, is_misnamed) = (other.unwrap_or(id), other.is_some());
         let journal = self.journals.entry(written_as.journal).or_default();
         let (mut pieces, mut reports) = (Pieces::of(written_as, segment), Vec::new());
         let (len, end) = (segment.len() as u64, pieces.offset() as u64);
@@ -240,7 +245,7 @@ impl Survey {
                 journal.note(Fact::parse(line).ok_or_else(|| unknown(line))?);
             }
         }
-        if header.is_err() {
+        if header != Some(written_as) {
             seen.bad.extend(bad_header(segment, seen.has_frames()));
         }
         let journal = self.journals.entry(id.journal).or_default();

@@ -313,6 +313,18 @@ fn a_file_under_another_ones_name_is_read() {
     assert_eq!(findings.damaged, [misnamed(1, &two), misnamed(2, &one)]);
 }
 
+/// Goal: the beginning of a file that was written to another one's place costs what it has hit.
+#[test]
+fn a_header_of_another_segment_hides_no_frames() {
+    let mut segments = five_segments(&mut fastrand::Rng::with_seed(5));
+    let beginning = segments[1][..HEADER_BYTES].to_vec();
+    segments[3][..HEADER_BYTES].copy_from_slice(&beginning);
+    let findings = survey_all(&segments);
+    let bytes = 0..HEADER_BYTES as u64;
+    assert_eq!(findings.damaged, [Damage { id: segment_id(4), bytes }]);
+    assert_eq!((findings.frames, findings.torn_bytes), (8, 0));
+}
+
 /// Goal: any bytes are read to their end, in reasonable time.
 #[test]
 fn anything_can_be_read() {

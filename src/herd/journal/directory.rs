@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -209,9 +209,10 @@ impl Disk for Directory {
         }
     }
 
-    /// The length of the file is synced with its data (fdatasync(2)).
+    /// The length of the file is synced with its data (fdatasync(2)). What is in a file that
+    /// somebody has removed, nobody will find again.
     fn sync(&self, file: &Arc<File>) -> Result<(), Trouble> {
-        file.sync_data().map_err(|error| {
+        file.sync_data().and_then(|()| has_name(file)).map_err(|error| {
             self.trouble(error);
             Trouble::Failed
         })
@@ -227,6 +228,13 @@ impl Disk for Directory {
             _ => Ok(()),
         }
     }
+}
+
+fn has_name(file: &File) -> io::Result<()> {
+    if file.metadata()?.nlink() > 0 {
+        return Ok(());
+    }
+    Err(io::Error::new(ErrorKind::NotFound, "its file was removed while it was written to"))
 }
 
 /// Whether there is no frame in a segment.

@@ -141,7 +141,10 @@ fn check_header<'a>(
 ) -> Result<Option<Header<'a>>, LoadError> {
     let path = path.to_owned();
     let shown = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
+    let is_ours = || Pieces::of(id, head).any(|piece| matches!(piece, Piece::Frame(_)));
     match Header::parse(head) {
+        // What was written to a wrong place does not make a file another one's.
+        Ok(header) if header.id != id && is_ours() => Ok(None),
         Ok(header) => match whose {
             Whose::Herds(herd) if header.herd != herd => {
                 Err(LoadError::OtherHerd { path, herd: shown(header.herd) })
@@ -156,8 +159,11 @@ fn check_header<'a>(
         },
         // Two bytes that have gone bad do not make it another version, either.
         Err(HeaderError::Version(version)) => {
-            let is_ours = Pieces::of(id, head).any(|piece| matches!(piece, Piece::Frame(_)));
-            if is_ours { Ok(None) } else { Err(LoadError::Version { path, version }) }
+            if is_ours() {
+                Ok(None)
+            } else {
+                Err(LoadError::Version { path, version })
+            }
         }
         Err(HeaderError::Damaged) => Ok(None),
     }
