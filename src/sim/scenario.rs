@@ -174,6 +174,7 @@ impl Scenario {
         let scenario = match random.u32(0..8) {
             _ if faults.is_empty() && random.bool() => scenario.counted(),
             0 if plan.faults.is_none() && !faults.is_empty() => scenario.overflowing(&mut random),
+            1..=3 if plan.faults.is_none() => scenario.dying_of_disks(&mut random),
             _ => scenario,
         };
         scenario.with_room_for_a_crowd()
@@ -287,6 +288,29 @@ impl Scenario {
             finale: false,
             compare_every: None,
             expire_after: None,
+            ..self
+        }
+    }
+
+    /// Disks fail, or are full and stuck, and their servers die of it and of little else: then what
+    /// a journal has missed is not there yet.
+    fn dying_of_disks(self, random: &mut Rng) -> Scenario {
+        let Some(durability) = self.durability else { return self };
+        let fails = random.bool();
+        let (death, faults) = match fails {
+            true => (Fault::Power, DiskFaults { sync_failed: 200, ..DiskFaults::default() }),
+            false => (Fault::Crash, DiskFaults { refused: 200, ..DiskFaults::default() }),
+        };
+        let sizes = Sizes { buffer_bytes: 1_024, ..durability.sizes };
+        let (sticks, takes_along) = (!fails, true);
+        Scenario {
+            faults: Faults::of(&[Fault::Disk, death]),
+            faults_count: random.usize(1..4),
+            clients: 2 * self.clients,
+            id_bytes: 0,
+            keys: Keys::None,
+            expire_after: None,
+            durability: Some(Durability { sizes, faults, sticks, takes_along, ..durability }),
             ..self
         }
     }

@@ -17,8 +17,11 @@ const WRITE_MAX: Duration = Duration::from_millis(20);
 const SYNC_MAX: Duration = Duration::from_millis(50);
 /// The pause between two of them, if no answer waits for it.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
-/// If the trouble of a disk is the end of a server, it comes so soon.
-const TAKEN_WITHIN: Duration = Duration::from_millis(200);
+/// If the trouble of a disk is the end of a process, it comes so soon: what the disk takes only now
+/// is not all written.
+const KILLED_WITHIN: Duration = Duration::from_millis(20);
+/// The same for a machine: there may be another sync.
+const CUT_WITHIN: Duration = Duration::from_millis(1_000);
 /// A disk that is stuck: longer than a client may be idle.
 const STUCK_MAX: Duration = Duration::from_secs(7);
 
@@ -90,14 +93,15 @@ impl World {
     /// The trouble of a disk may be the end of its server, if anything may.
     fn take_along(&mut self, server: usize) {
         let takes_along = self.scenario.durability.is_some_and(|it| it.takes_along);
-        if !takes_along || self.now >= self.scenario.peace || self.random.u32(0..4) > 0 {
+        if !takes_along || self.now >= self.scenario.peace || self.random.bool() {
             return;
         }
         let deaths = self.scenario.faults.and(Faults::of(&[Fault::Crash, Fault::Power]));
         let deaths: Vec<Fault> = deaths.list().collect();
         if !deaths.is_empty() {
             let how = deaths[self.random.usize(0..deaths.len())];
-            let (run, after) = (self.seats[server].run, self.up_to(TAKEN_WITHIN));
+            let within = if how == Fault::Power { CUT_WITHIN } else { KILLED_WITHIN };
+            let (run, after) = (self.seats[server].run, self.up_to(within));
             self.plan(after, Event::Death { server, run, how });
         }
     }
