@@ -208,6 +208,17 @@ impl Outputs {
         (self.texts_from, self.next) = (0, 0);
     }
 
+    /// Lends what is to be done and its texts, for as long as it is carried out.
+    pub(crate) fn lend(&mut self) -> (Vec<Output>, Vec<u8>) {
+        (std::mem::take(&mut self.list), std::mem::take(&mut self.text))
+    }
+
+    /// Takes the memory of both back, and is ready for the next `Input`.
+    pub(crate) fn take_back(&mut self, list: Vec<Output>, text: Vec<u8>) {
+        (self.list, self.text) = (list, text);
+        self.clear();
+    }
+
     /// Asks for something after all that was asked for before.
     pub fn push(&mut self, output: Output) {
         self.list.push(output);
@@ -226,6 +237,7 @@ impl Outputs {
                 before.end = text.end;
                 self.next = guess + 1;
             }
+            None => self.push_text(conn, text),
             _ => self.send_apart(conn, text),
         }
     }
@@ -246,6 +258,12 @@ impl Outputs {
                 break;
             }
         }
+        self.push_text(conn, text);
+    }
+
+    /// Not inlined, so that `send` is.
+    #[inline(never)]
+    fn push_text(&mut self, conn: ConnId, text: Range<usize>) {
         self.list.push(Output::Send { conn, text });
         self.next = self.list.len();
     }

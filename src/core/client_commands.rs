@@ -13,7 +13,6 @@ use super::names::{ConnId, Ticket};
 use super::reports::flood::ReportLine;
 use super::store::{Key, Verdict};
 use super::wire::line_buffer::{Line, Lines, Mark};
-use super::wire::opening::Opening;
 use super::wire::{self, Command, Iamat};
 
 /// Lines of a client that are looked up together. More cache misses than these cannot be under way
@@ -40,7 +39,6 @@ impl Server {
         now: Now,
         conn: ConnId,
         lines: &mut Lines<'_>,
-        opening: &mut Opening,
         out: &mut Outputs,
     ) {
         let mut ahead = ArrayVec::<Ahead<'_>, LINES_AHEAD>::new();
@@ -56,7 +54,7 @@ impl Server {
                     return;
                 }
                 self.counters.lines_in += 1;
-                let answered = self.command(now, conn, line, opening, out);
+                let answered = self.command(now, conn, line, out);
                 if answered && self.settings.close_after_reply {
                     lines.pause();
                     self.ended(now, conn, out);
@@ -103,16 +101,9 @@ impl Server {
     }
 
     /// Handles one line of a client. Says whether the line gets an answer, now or later.
-    fn command(
-        &mut self,
-        now: Now,
-        conn: ConnId,
-        ahead: &Ahead<'_>,
-        opening: &mut Opening,
-        out: &mut Outputs,
-    ) -> bool {
+    fn command(&mut self, now: Now, conn: ConnId, ahead: &Ahead<'_>, out: &mut Outputs) -> bool {
         match ahead.command {
-            Command::Iamat(ref iamat) => self.iamat(now, conn, ahead, (iamat, opening), out),
+            Command::Iamat(ref iamat) => self.iamat(now, conn, ahead, iamat, out),
             Command::Whatsat { client, radius, bound } => {
                 self.whatsat(now, conn, ahead, (client, radius, bound), out)
             }
@@ -133,7 +124,7 @@ impl Server {
         now: Now,
         conn: ConnId,
         ahead: &Ahead<'_>,
-        (iamat, opening): (&Iamat<'_>, &mut Opening),
+        iamat: &Iamat<'_>,
         out: &mut Outputs,
     ) -> bool {
         let (client, stamp) = (iamat.client, iamat.stamp);
@@ -144,10 +135,10 @@ impl Server {
             return self.reject(conn, ahead.line, out);
         }
         let start = out.text.len();
-        opening.write(skew, &mut out.text);
+        self.opening.write(skew, &mut out.text);
         iamat.write_operands(&mut out.text);
         out.text.push(b'\n');
-        let client_at = opening.fields_len();
+        let client_at = self.opening.fields_len();
         let told = ReportLine { client, client_at, line: [start, out.text.len()], stamp };
         let may_keep = self.may_keep(ahead.key, client, &out.text[start..]);
         if !may_keep || !self.may_introduce(now, conn, client, out) {

@@ -175,10 +175,10 @@ pub trait Driver: Sized {
 
     /// Does what the server wants, in its order.
     fn carry_out(&mut self) {
-        let mut out = std::mem::take(self.parts().out);
-        for output in out.list.drain(..) {
+        let (mut list, texts) = self.parts().out.lend();
+        for output in list.drain(..) {
             match output {
-                Output::Send { conn, text } => self.send(conn, &out.text[text]),
+                Output::Send { conn, text } => self.send(conn, &texts[text]),
                 Output::Close { conn } => self.close_when_sent(conn),
                 Output::HangUp { conn } => self.close_now(conn, CloseReason::HungUp),
                 Output::Dial { peer } => self.dial(peer),
@@ -191,8 +191,7 @@ pub trait Driver: Sized {
                 Output::Note(note) => self.note(note),
             }
         }
-        out.clear();
-        *self.parts().out = out;
+        self.parts().out.take_back(list, texts);
     }
 
     /// The same for what came of lines. The answer that lets more of them be taken again may be
@@ -211,7 +210,7 @@ pub trait Driver: Sized {
     /// Does what a turn does once a connection is read (`Session::begin_turn`): the server is told
     /// the lines, those that were kept and those of what was read, as many as may be taken now, and
     /// then the end of them. What comes after our last word is counted and dropped.
-    #[inline]
+    #[inline(always)]
     fn serve(&mut self, conn: ConnId, read: &[u8], bounds: TurnBounds) {
         let Parts { sessions, buffers, high_water_bytes, .. } = self.parts();
         let Some(session) = sessions.session(conn) else { return };
@@ -298,7 +297,7 @@ pub trait Driver: Sized {
     }
 
     /// So many bytes of a session's outbox have left.
-    #[inline]
+    #[inline(always)]
     fn written(&mut self, conn: ConnId, bytes: usize) {
         let Parts { sessions, buffers, deferred, high_water_bytes, .. } = self.parts();
         if conn.kind() == ConnKind::Peer && bytes > 0 {

@@ -263,10 +263,7 @@ impl Server {
                     if self.refuses_reports() { None } else { Some(lines.newcomers_max()) };
                 self.newcomers_until =
                     newcomers.map_or(0, |newcomers| self.store.len().saturating_add(newcomers));
-                // Reports borrow it while the store changes.
-                let mut opening = std::mem::take(&mut self.opening);
-                self.client_lines(now, conn, lines, &mut opening, out);
-                self.opening = opening;
+                self.client_lines(now, conn, lines, out);
             }
             ConnKind::Peer => self.peer_lines(now, conn, lines, out),
             // A course server may answer what we sent it; there is nothing to learn from it.

@@ -285,7 +285,7 @@ impl Link {
         self.send(start..out.text.len(), out);
     }
 
-    #[inline]
+    #[inline(always)]
     fn send(&mut self, text: Range<usize>, out: &mut Outputs) {
         self.owed += text.len();
         out.send(self.conn, text);

@@ -27,15 +27,16 @@ pub(crate) struct Stamps {
 impl Stamps {
     #[inline]
     fn next(&mut self, now: PosixTime) -> PosixTime {
-        if now > self.last {
-            self.last = now;
+        let next = if now > self.last {
+            now
         } else if self.last.is_seconds_after(now, SET_BACK_SECONDS_MIN) {
             self.set_back_from = self.set_back_from.max(Some(self.last));
-            self.last = now;
+            now
         } else {
-            self.last = self.last.next();
-        }
-        self.last
+            self.last.next()
+        };
+        self.last = next;
+        next
     }
 
     /// A report was heard then, before the last restart: stamps go on from there, though the clock

@@ -71,8 +71,15 @@ impl Server {
     }
 
     /// Makes room for a report that is older than what is held, if that is over.
+    #[inline(always)]
     pub(crate) fn forget_expired(&mut self, client: &[u8], now: Now, out: &mut Outputs) {
-        let Some(after) = self.settings.limits.expire_after else { return };
+        if let Some(after) = self.settings.limits.expire_after {
+            self.forget_if_over(client, after, now, out);
+        }
+    }
+
+    #[cold]
+    fn forget_if_over(&mut self, client: &[u8], after: Duration, now: Now, out: &mut Outputs) {
         if self.store.find(client).is_some_and(|held| is_over(&held, after, now)) {
             let removed = self.store.remove(client);
             self.counters.expired += u64::from(removed);

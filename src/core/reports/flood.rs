@@ -79,7 +79,7 @@ impl Server {
         let fields = told.fields(out);
         let verdict = self.keep(now, key, told.record(fields), fields);
         if let Verdict::News { leaf } = verdict {
-            self.spread(leaf, (told.client, told.range()), source, out);
+            self.spread(leaf, told.client, told.range(), source, out);
         } else if source.is_none() {
             self.journal_held(key, told.client, out);
         }
@@ -123,7 +123,8 @@ impl Server {
                 let start = out.text.len();
                 out.text.extend_from_slice(line);
                 out.text.push(b'\n');
-                self.spread(leaf, (report.client, start..out.text.len()), Some(peer), out);
+                let line = start..out.text.len();
+                self.spread(leaf, report.client, line, Some(peer), out);
             }
         }
         self.heard.behind(key)
@@ -148,7 +149,8 @@ impl Server {
     fn spread(
         &mut self,
         leaf: Leaf,
-        (client, line): (&[u8], Range<usize>),
+        client: &[u8],
+        line: Range<usize>,
         source: Option<PeerId>,
         out: &mut Outputs,
     ) {

@@ -8,8 +8,8 @@ use crate::wire::line_buffer::{LineBuffer, LineLimits, Lines, Outcome};
 
 /// The inbox of a session, and what there is room for. `Session::settle` takes it back.
 pub struct Batch {
-    inbox: LineBuffer,
-    was_partial: bool,
+    /// If a line had begun.
+    inbox: Option<LineBuffer>,
     /// The end of what has come stands for a newline.
     is_last: bool,
     room_bytes: usize,
@@ -24,7 +24,11 @@ impl Batch {
         limits: LineLimits,
         lines_max: usize,
     ) -> Lines<'a> {
-        let lines = self.inbox.lines(read, limits).bounded(lines_max, self.room_bytes);
+        let lines = match &mut self.inbox {
+            Some(inbox) => inbox.lines(read, limits),
+            None => Lines::new(read, limits),
+        };
+        let lines = lines.bounded(lines_max, self.room_bytes);
         if self.is_last { lines.ended() } else { lines }
     }
 }
@@ -34,15 +38,13 @@ impl Session {
     /// nothing in either. Answers may fill the outbox up to `high_water_bytes`.
     #[inline]
     pub fn begin_batch(&mut self, read: &[u8], high_water_bytes: usize) -> Option<Batch> {
-        let inbox = self.buffers.as_mut().map(|buffers| std::mem::take(&mut buffers.inbox));
-        let inbox = inbox.unwrap_or_default();
-        let was_partial = inbox.is_partial();
-        if read.is_empty() && !was_partial {
+        let begun = self.buffers.as_mut().filter(|buffers| buffers.inbox.is_partial());
+        let inbox = begun.map(|buffers| std::mem::take(&mut buffers.inbox));
+        if read.is_empty() && inbox.is_none() {
             return None;
         }
         Some(Batch {
             inbox,
-            was_partial,
             // A client's half-close stands for its last newline; a peer whose connection ends in
             // the middle of a line has not said it.
             is_last: self.reading == Reading::Ended && self.id.kind() != ConnKind::Peer,
@@ -62,19 +64,33 @@ impl Session {
         now: Moment,
         pool: &mut BufferPool,
     ) -> bool {
-        let Batch { mut inbox, was_partial, .. } = batch;
-        inbox.settle(read, outcome);
+        let had_begun = batch.inbox.is_some();
         if outcome.taken > 0 {
             self.flags.received = Received::Line;
         }
-        if !was_partial || outcome.taken > 0 {
+        if !had_begun || outcome.taken > 0 {
             self.line_since = now;
         }
         self.flags.lines_left = outcome.lines_left;
+        // Nearly always, no line had begun and none has now.
+        (had_begun || !outcome.is_all()) && self.keep(batch, read, outcome, limits, pool)
+    }
+
+    #[inline(never)]
+    fn keep(
+        &mut self,
+        batch: Batch,
+        read: &[u8],
+        outcome: Outcome,
+        limits: LineLimits,
+        pool: &mut BufferPool,
+    ) -> bool {
+        let mut inbox = batch.inbox.unwrap_or_default();
+        inbox.settle(read, outcome);
         let is_endless = inbox.is_endless(limits);
         if inbox.is_partial() {
             self.buffers.get_or_insert_with(|| pool.lend()).inbox = inbox;
-        } else if was_partial {
+        } else {
             self.release(pool);
         }
         is_endless

@@ -120,6 +120,7 @@ impl BufferPool {
     /// Enough for every connection that one batch of events can answer.
     const FREE_MAX: usize = 1024;
 
+    #[inline]
     pub(super) fn lend(&mut self) -> Box<Buffers> {
         self.free.pop().unwrap_or_default()
     }
@@ -130,6 +131,7 @@ impl BufferPool {
     }
 
     /// Takes back what is empty.
+    #[inline]
     pub(super) fn take_back(&mut self, buffers: Box<Buffers>) {
         debug_assert!(buffers.are_empty());
         if self.free.len() < Self::FREE_MAX {

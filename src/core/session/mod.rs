@@ -201,17 +201,14 @@ impl Session {
     /// read, and neither the server nor a full outbox holds them back.
     #[inline]
     pub fn wants_turn(&self, high_water_bytes: usize) -> bool {
-        match self.phase {
-            Phase::Open => {
-                // Peers are read whatever is to be sent to them: two that owe each other much
-                // would wait for each other. What they are owed has a bound of its own (`link`).
-                let has_room =
-                    self.id.kind() == ConnKind::Peer || self.queued_bytes() <= high_water_bytes;
-                self.has_input() && !self.flags.paused && has_room
-            }
-            Phase::Lingering { .. } => self.flags.readable,
-            Phase::Connecting { .. } | Phase::Closing | Phase::Dead => false,
+        if self.phase != Phase::Open {
+            return self.is_lingering() && self.flags.readable;
         }
+        // Peers are read whatever is to be sent to them: two that owe each other much would wait
+        // for each other. What they are owed has a bound of its own (`link`).
+        let has_room =
+            || self.id.kind() == ConnKind::Peer || self.queued_bytes() <= high_water_bytes;
+        self.has_input() && !self.flags.paused && has_room()
     }
 
     /// Whether the connection must now join the driver's queue of those with work left: it wants
@@ -232,7 +229,7 @@ impl Session {
 
     /// What comes after a turn in which lines were taken. A session that is to have another
     /// turn counts as queued from now on.
-    #[inline]
+    #[inline(always)]
     pub fn end_turn(&mut self, pool: &mut BufferPool, high_water_bytes: usize) -> AfterTurn {
         if !self.has_input() {
             AfterTurn::Wait
@@ -249,11 +246,12 @@ impl Session {
 
     /// Whether this turn begins with a read. Lines that were left from before come first.
     pub fn wants_bytes(&self) -> bool {
-        match self.phase {
-            Phase::Open => !self.flags.lines_left && self.reading == Reading::Open,
-            Phase::Lingering { .. } => true,
-            Phase::Connecting { .. } | Phase::Closing | Phase::Dead => false,
-        }
+        let is_open = self.phase == Phase::Open && self.reading == Reading::Open;
+        is_open && !self.flags.lines_left || self.is_lingering()
+    }
+
+    fn is_lingering(&self) -> bool {
+        matches!(self.phase, Phase::Lingering { .. })
     }
 
     /// So many bytes were read, and perhaps there are more.

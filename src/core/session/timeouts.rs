@@ -16,7 +16,7 @@ impl Moment {
 
     /// The time since the clock's start, as far as it was kept.
     pub fn as_duration(self) -> Duration {
-        Duration::from_millis(u64::from(self.0) * 100)
+        Duration::new((self.0 / 10).into(), self.0 % 10 * 100_000_000)
     }
 }
 

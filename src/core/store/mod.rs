@@ -44,7 +44,7 @@ use digest::{Digest, LEAVES, Leaf};
 use hash::Hasher;
 pub use key::Key;
 pub use rank::rank;
-use rank::rank_records;
+use rank::{is_later, rank_records};
 use record::Record;
 
 /// What the store says of a report it is shown.
@@ -144,10 +144,12 @@ impl Store {
                 self.digest.toggle(leaf, record.hash);
             }
             Some((slot, held)) => {
-                match rank_records(record, held.record) {
-                    Ordering::Less => return Verdict::Stale,
-                    Ordering::Equal => return Verdict::Known,
-                    Ordering::Greater => {}
+                if !is_later(record, held.record) {
+                    match rank_records(record, held.record) {
+                        Ordering::Less => return Verdict::Stale,
+                        Ordering::Equal => return Verdict::Known,
+                        Ordering::Greater => {}
+                    }
                 }
                 let (at, old) = (held.at, held.record.hash);
                 let is_as_long = held.record.bytes() == record.bytes();

@@ -25,8 +25,7 @@ const LOOKED_AT: usize = 24;
 #[inline(always)]
 pub fn iamat(bytes: &[u8]) -> Option<(&[u8], Iamat<'_>, usize)> {
     let operands = bytes.strip_prefix(WORD)?;
-    let (client, rest) = operands.split_at(word_length(operands));
-    let rest = rest.strip_prefix(b" ").filter(|_| !client.is_empty())?;
+    let (client, rest) = word(operands)?;
     let (position, rest) = rest.split_at_checked(position_length(rest)?)?;
     let (time, stamp) = time(rest.get(1..)?)?;
 
@@ -68,9 +67,10 @@ pub fn at_front(bytes: &[u8]) -> Option<(Report<'_>, &[u8])> {
 /// The word at the front of a text, and what is behind the space that ends it.
 #[inline(always)]
 fn word(text: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (word, rest) = text.split_at(word_length(text));
-    let rest = rest.strip_prefix(b" ").filter(|_| !word.is_empty())?;
-    Some((word, rest))
+    match text.split_at(word_length(text)) {
+        (word @ [_, ..], [b' ', rest @ ..]) => Some((word, rest)),
+        _ => None,
+    }
 }
 
 /// Whether a text is a sign, digits, a point and nine digits.

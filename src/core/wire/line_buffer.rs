@@ -67,15 +67,7 @@ impl LineBuffer {
     }
 
     /// Keeps what was not taken.
-    #[inline]
     pub fn settle(&mut self, read: &[u8], outcome: Outcome) {
-        // Nearly always, nothing was kept, and all of the read is taken.
-        if !self.kept.is_empty() || outcome.left > 0 || outcome.skipped > 0 {
-            self.keep(read, outcome);
-        }
-    }
-
-    fn keep(&mut self, read: &[u8], outcome: Outcome) {
         if self.kept.is_empty() {
             self.kept.extend_from_slice(&read[read.len() - outcome.left..]);
         } else {
@@ -165,6 +157,14 @@ pub struct Outcome {
     /// Whether there are whole lines among them.
     pub lines_left: bool,
     skipped: u32,
+}
+
+impl Outcome {
+    /// Whether nothing is left, and no line goes on that was told as too long.
+    #[inline]
+    pub fn is_all(&self) -> bool {
+        self.left == 0 && self.skipped == 0
+    }
 }
 
 impl<'a> Lines<'a> {

@@ -12,7 +12,6 @@ use crate::clock::Skew;
 const WORD: &[u8] = b"AT ";
 
 /// `AT`, the server's name and a skew, with a space behind each.
-#[derive(Default)]
 pub struct Opening {
     text: Vec<u8>,
     /// Where the skew begins.

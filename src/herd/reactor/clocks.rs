@@ -43,6 +43,7 @@ impl Clocks {
     }
 
     /// Reads both clocks after a sleep of at most `timeout`; `None` if it had no bound.
+    #[inline(always)]
     pub fn read(&mut self, timeout: Option<Duration>) -> Now {
         let passed = monotonic_nanos() - self.born - self.paused - self.last;
         // When the pause began is not known, so the whole time counts as paused.

@@ -94,6 +94,12 @@ impl Connection {
         self.session.id()
     }
 
+    /// Whether it is alive and of this name: its slot may have had others.
+    #[inline]
+    pub fn is_named(&self, id: ConnId) -> bool {
+        !self.session.is_dead() && self.id() == id
+    }
+
     /// What we ask the kernel to tell us: a pure function of the session. News of input is always
     /// welcome; it is remembered, not acted upon, while reading is held back. Room for output
     /// matters only while a dial is under way or the kernel has refused to take more.
@@ -115,6 +121,7 @@ impl Connection {
 
     /// Tells the kernel if what we wait for has changed. Nearly always it has not, and there is no
     /// system call.
+    #[inline]
     pub fn reregister(&mut self, registry: &Registry) -> io::Result<()> {
         self.wait_for(self.interest(), registry)
     }

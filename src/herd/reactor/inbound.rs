@@ -28,6 +28,7 @@ const ADMIN_LINE_BYTES_MAX: usize = 256;
 
 impl Reactor {
     /// Says which connection it was, if it was one.
+    #[inline(always)]
     pub(super) fn on_ready(&mut self, slot: usize, readiness: Readiness) -> Option<ConnId> {
         let (conn, phase, is_queued) = match self.slots.at(slot) {
             Some(Slot::Listener(_)) => {
@@ -160,13 +161,19 @@ impl Reactor {
 
     /// How many clients may become known by a connection's lines. Its address is looked
     /// up only if it matters.
+    #[inline]
     pub(super) fn newcomers_max(&mut self, conn: ConnId) -> usize {
-        let now = self.now.monotonic;
-        if !self.newcomers.any_is_short(now) || !conn.kind().is_client() {
-            return usize::MAX;
+        if self.newcomers.any_is_short(self.now.monotonic) && conn.kind().is_client() {
+            self.newcomers_left(conn)
+        } else {
+            usize::MAX
         }
+    }
+
+    #[cold]
+    fn newcomers_left(&mut self, conn: ConnId) -> usize {
         let from = self.slots.address(conn);
-        from.map_or(usize::MAX, |from| self.newcomers.left(now, from.ip()))
+        from.map_or(usize::MAX, |from| self.newcomers.left(self.now.monotonic, from.ip()))
     }
 
     /// Charges an address for clients that it has made known.

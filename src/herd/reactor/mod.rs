@@ -303,9 +303,9 @@ impl Reactor {
     /// Sleeps until there are events or the time is over. Says how long it might have been.
     fn sleep(&mut self, events: &mut Events) -> io::Result<Option<Duration>> {
         let mut timeout = self.timeout();
-        let spin = Duration::from_micros(self.config.limits.spin_us as u64);
-        if !spin.is_zero() && timeout != Some(Duration::ZERO) {
-            let began = Instant::now();
+        let spin_us = self.config.limits.spin_us as u64;
+        if spin_us > 0 && timeout != Some(Duration::ZERO) {
+            let (spin, began) = (Duration::from_micros(spin_us), Instant::now());
             while began.elapsed() < spin {
                 self.wait(events, Some(Duration::ZERO))?;
                 if !events.is_empty() {

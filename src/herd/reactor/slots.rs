@@ -146,26 +146,27 @@ impl Slots {
     }
 
     /// The connection of this name, if it is alive.
+    #[inline]
     pub fn connection(&mut self, id: ConnId) -> Option<&mut Connection> {
-        match self.at(id.slot()) {
-            Some(Slot::Connection(connection)) if connection.id() == id => Some(connection),
-            Some(Slot::Wrapped(it)) if it.connection.id() == id => Some(&mut it.connection),
+        match self.slab.get_mut(id.slot()) {
+            Some(Slot::Connection(connection)) if connection.is_named(id) => Some(connection),
+            Some(Slot::Wrapped(it)) if it.connection.is_named(id) => Some(&mut it.connection),
             _ => None,
         }
     }
 
     /// The connection of this name, if it is alive and its bytes are lines as they come.
     pub fn plain(&mut self, id: ConnId) -> Option<&mut Connection> {
-        match self.at(id.slot()) {
-            Some(Slot::Connection(connection)) if connection.id() == id => Some(connection),
+        match self.slab.get_mut(id.slot()) {
+            Some(Slot::Connection(connection)) if connection.is_named(id) => Some(connection),
             _ => None,
         }
     }
 
     /// The connection of this name, if it is alive and wrapped.
     pub fn wrapped(&mut self, id: ConnId) -> Option<&mut Wrapped> {
-        match self.at(id.slot()) {
-            Some(Slot::Wrapped(wrapped)) if wrapped.connection.id() == id => Some(wrapped),
+        match self.slab.get_mut(id.slot()) {
+            Some(Slot::Wrapped(wrapped)) if wrapped.connection.is_named(id) => Some(wrapped),
             _ => None,
         }
     }

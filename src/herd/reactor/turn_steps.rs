@@ -80,8 +80,10 @@ impl Reactor {
         Some(match step {
             Step::Ready(slot, readiness) => {
                 let conn = self.on_ready(slot, readiness);
-                let Readiness { readable, writable, closed, .. } = readiness;
-                SpanKind::Ready { token: slot as u32, conn, readable, writable, closed }
+                self.trace.is_on().then(|| {
+                    let Readiness { readable, writable, closed, .. } = readiness;
+                    SpanKind::Ready { token: slot as u32, conn, readable, writable, closed }
+                })?
             }
             Step::Completions => SpanKind::Waker { results: self.pick_up_completions() },
             Step::Signals => {
@@ -101,7 +103,7 @@ impl Reactor {
             Step::Keep => self.keep_news()?,
             Step::Flush(conn) => {
                 self.flush(conn);
-                SpanKind::Flush { conn }
+                self.trace.is_on().then_some(SpanKind::Flush { conn })?
             }
             Step::Bury => match self.slots.bury() {
                 0 => return None,
