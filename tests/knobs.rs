@@ -60,7 +60,7 @@ fn other_value(knob: &Knob, key_file: &Path) -> String {
         Kind::TimeOrZero { .. } => "7 s".to_owned(),
         Kind::TimeOrOff { .. } if knob.default == "off" => "2 d".to_owned(),
         Kind::TimeOrOff { .. } => a_little_longer(),
-        Kind::Switch { .. } => "true".to_owned(),
+        Kind::Switch { .. } => (knob.default == "false").to_string(),
         Kind::SomePath { .. } if knob.name == "key_file" => key_file.display().to_string(),
         Kind::Path { .. } | Kind::SomePath { .. } => "elsewhere".to_owned(),
         Kind::SomeUrl { .. } => "http://127.0.0.1:34001".to_owned(),

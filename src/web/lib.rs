@@ -28,6 +28,7 @@
 //! then `fields`, `position`, `stamp` and `client` (the tools).
 
 pub mod access;
+pub mod ask;
 mod bodies;
 mod body;
 mod client;

@@ -7,10 +7,17 @@ use herd_core::clock::PosixTime;
 use herd_core::wire::{self, Report};
 use time::OffsetDateTime;
 
+use crate::nearby::Count;
+
 /// Appends one Feature: `{"type":"Feature","id":"kiwi","geometry":…,"properties":…}`.
 ///
 /// A position that is no position of this globe has no geometry (null, as RFC 7946 wants).
-pub fn write_feature(report: &Report<'_>, now: PosixTime, out: &mut String) {
+pub fn write_feature(
+    report: &Report<'_>,
+    now: PosixTime,
+    distance_m: Option<f64>,
+    out: &mut String,
+) {
     let id = json(&shown(report.client));
     let _ = write!(out, "{{\"type\":\"Feature\",\"id\":{id},\"geometry\":");
     match wire::position(report.position) {
@@ -23,18 +30,74 @@ pub fn write_feature(report: &Report<'_>, now: PosixTime, out: &mut String) {
     let seconds = report.stamp.whole_seconds();
     let _ = write!(
         out,
-        ",\"properties\":{{\"time\":{},\"stamp\":{},\"server\":{},\"skew\":{},\"age\":{}}}}}",
+        ",\"properties\":{{\"time\":{},\"stamp\":{},\"server\":{},\"skew\":{},\"age\":{}",
         json(&date(seconds)),
         json(&shown(&report.time)),
         json(&shown(report.server)),
         json(&shown(report.skew)),
         now.whole_seconds().saturating_sub(seconds),
     );
+    if let Some(metres) = distance_m {
+        let _ = write!(out, ",\"distance\":{metres:.2}");
+    }
+    out.push_str("}}");
 }
 
-/// Clients in a collection, with what comes before and behind them.
-pub fn collection(features: &[String]) -> String {
-    format!("{{\"type\":\"FeatureCollection\",\"features\":[{}]}}\n", features.join(","))
+/// Clients, or how many of them are where, in a collection: its text, as it grows.
+pub struct Collection {
+    text: String,
+    features: usize,
+}
+
+impl Default for Collection {
+    fn default() -> Collection {
+        let text = "{\"type\":\"FeatureCollection\",\"features\":[".to_owned();
+        Collection { text, features: 0 }
+    }
+}
+
+impl Collection {
+    pub fn len(&self) -> usize {
+        self.features
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.features == 0
+    }
+
+    /// Adds a client; `distance_m` is how far away it is from what was asked for.
+    pub fn add(&mut self, report: &Report<'_>, now: PosixTime, distance_m: Option<f64>) {
+        self.comma();
+        write_feature(report, now, distance_m, &mut self.text);
+    }
+
+    /// Adds how many are about there.
+    pub fn add_count(&mut self, count: &Count) {
+        self.comma();
+        let ((latitude, longitude), clients) = (count.at.degrees(), count.clients);
+        let _ = write!(
+            self.text,
+            "{{\"type\":\"Feature\",\"geometry\":{{\"type\":\"Point\",\"coordinates\":\
+             [{longitude},{latitude}]}},\"properties\":{{\"count\":{clients}}}}}"
+        );
+    }
+
+    /// The whole, with where to ask for more.
+    pub fn finish(mut self, next: Option<&str>) -> String {
+        let _ = write!(self.text, "],\"numberReturned\":{}", self.features);
+        if let Some(next) = next {
+            let _ = write!(self.text, ",\"next\":{}", json(next));
+        }
+        self.text.push_str("}\n");
+        self.text
+    }
+
+    fn comma(&mut self) {
+        if self.features > 0 {
+            self.text.push(',');
+        }
+        self.features += 1;
+    }
 }
 
 /// What is no text of Unicode is shown by its bytes, as in a URL.
@@ -74,11 +137,12 @@ fn date(posix_s: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nearby::Point;
 
     fn feature(line: &str) -> String {
         let mut text = String::new();
         let report = Report::of_line(line.as_bytes()).unwrap();
-        write_feature(&report, PosixTime::new(1_795_910_190, 0), &mut text);
+        write_feature(&report, PosixTime::new(1_795_910_190, 0), None, &mut text);
         let read: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(read["type"], "Feature");
         text
@@ -106,7 +170,19 @@ mod tests {
 
     #[test]
     fn collections_have_commas() {
-        let two = collection(&["{}".to_owned(), "{}".to_owned()]);
-        assert_eq!(two, "{\"type\":\"FeatureCollection\",\"features\":[{},{}]}\n");
+        let report = Report::of_line(b"AT Hill +0.25 kiwi +60.5+024.5 1795910184").unwrap();
+        let mut two = Collection::default();
+        two.add(&report, PosixTime::new(1_795_910_190, 0), Some(12.345));
+        two.add_count(&Count { at: Point::new(1.5, -2.5).unwrap(), clients: 7 });
+        let text = two.finish(Some("/?a=\""));
+        let read: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert!(text.contains("\"distance\":12.3"), "{text}");
+        let count = &read["features"][1];
+        assert_eq!(count["geometry"]["coordinates"], serde_json::json!([-2.5, 1.5]));
+        assert_eq!((&count["properties"]["count"], &read["next"]), (&7.into(), &"/?a=\"".into()));
+        assert_eq!(read["numberReturned"], 2);
+        let none = Collection::default().finish(None);
+        let expected = "{\"type\":\"FeatureCollection\",\"features\":[],\"numberReturned\":0}\n";
+        assert_eq!(none, expected);
     }
 }

@@ -60,7 +60,7 @@ impl Server {
     }
 
     /// Whether a report is over. Callers treat it as if it were not there.
-    pub(crate) fn has_expired(&self, report: &Report<'_>, now: Now) -> bool {
+    pub fn has_expired(&self, report: &Report<'_>, now: Now) -> bool {
         self.settings.limits.expire_after.is_some_and(|after| is_over(report, after, now))
     }
 

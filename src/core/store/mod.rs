@@ -25,6 +25,7 @@
 
 pub(crate) mod arena;
 pub(crate) mod bucket;
+pub mod client_hash;
 pub mod digest;
 pub(crate) mod hash;
 pub(crate) mod heard;

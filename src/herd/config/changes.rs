@@ -145,6 +145,7 @@ impl Parsed {
             limits: settings.limits.clone(),
             log: settings.log.clone(),
             journal: settings.journal.clone(),
+            nearby: old.nearby.clone(),
             trace: old.trace.clone(),
             run_dir: settings.run_dir.clone(),
             run_dir_mode: settings.run_dir_mode,

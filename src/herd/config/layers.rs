@@ -117,6 +117,7 @@ pub fn configure(
         limits: settings.limits,
         log: settings.log,
         journal: settings.journal,
+        nearby: settings.nearby,
         trace: overrides.trace,
         run_dir: settings.run_dir,
         run_dir_mode: settings.run_dir_mode,

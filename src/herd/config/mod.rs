@@ -52,7 +52,7 @@ pub use log_settings::Log;
 pub use networks::Networks;
 pub use places::{Places, PlacesSource};
 pub use selector::HerdSelector;
-pub use settings::{Answers, Journal, Settings};
+pub use settings::{Answers, Journal, Nearby, Settings};
 pub use shape::PlainShape;
 pub use tls::{PeerTls, TlsDoor, TlsFiles};
 
@@ -93,6 +93,7 @@ pub struct Config {
     pub limits: Limits,
     pub log: Log,
     pub journal: Journal,
+    pub nearby: Nearby,
     /// Where the trace of the loop goes, if it is wanted.
     pub trace: Option<PathBuf>,
     /// Holds the admin socket and the pid file.

@@ -37,7 +37,15 @@ pub struct Settings {
     pub places: Places,
     pub log: Log,
     pub journal: Journal,
+    pub nearby: Nearby,
     pub limits: Limits,
+}
+
+/// What answers who is near a point: the section `[nearby]`.
+#[derive(Clone, Debug, Default)]
+pub struct Nearby {
+    /// Where clients are is indexed, if there is a web port.
+    pub index: bool,
 }
 
 /// What is kept on disk, and where: the section `[journal]`.
@@ -75,13 +83,14 @@ pub struct Section {
 }
 
 /// All sections and, in them, all knobs, in the order of the example.
-pub const SECTIONS: [Section; 7] = [
+pub const SECTIONS: [Section; 8] = [
     Section { name: "", about: "", knobs: HERD },
     Section { name: "answers", about: "", knobs: ANSWERS },
     Section { name: "tls", about: "", knobs: tls::KNOBS },
     Section { name: "places", about: "", knobs: places::KNOBS },
     Section { name: "log", about: "", knobs: log_settings::KNOBS },
     Section { name: "journal", about: "", knobs: JOURNAL },
+    Section { name: "nearby", about: "", knobs: NEARBY },
     Section {
         name: "limits",
         about: "A bound on everything. Durations are spelled like \"100 ms\", \"30 s\", \
@@ -178,6 +187,7 @@ impl Default for Settings {
                 sync_every: Duration::ZERO,
                 strict: false,
             },
+            nearby: Nearby::default(),
             limits: Limits::default(),
         };
         for knob in knobs() {
@@ -449,3 +459,16 @@ const JOURNAL: &[Knob] = &[
         )
         .because("Peers have what is missing; a herd of one server has none."),
 ];
+
+/// What the section `[nearby]` may say.
+const NEARBY: &[Knob] = &[Knob::new(
+    "nearby.index",
+    Kind::Switch { at: |s| &mut s.nearby.index },
+    "true",
+)
+.takes_effect(Effect::Restart)
+.means(
+    "A server with a web port knows who is near a point (`near` and `bbox` of /v1/clients). It \
+         costs 32 to 56 bytes a client and a little of each report.",
+)
+.because("Who has a web port asks there.")];

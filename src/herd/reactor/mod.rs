@@ -34,6 +34,7 @@
 
 mod accepting;
 mod admin;
+mod asking;
 mod catching_up;
 mod clocks;
 mod connection;
@@ -52,6 +53,7 @@ mod lame_duck;
 mod listener;
 mod log_level;
 mod metrics;
+mod nearby;
 mod newcomers;
 mod notes;
 mod operators;
@@ -98,6 +100,7 @@ use herd_core::driver::{Deferred, Driver};
 use herd_core::names::{ConnId, ConnKind};
 use herd_core::session::{BufferPool, DeadlineScan, Moment};
 use herd_core::timer_wheel::TimerWheel;
+use herd_web::nearby::Clients;
 use journal::Durability;
 use log_level::LentLevel;
 use metrics::Counts;
@@ -190,6 +193,8 @@ pub struct Reactor {
     durability: Option<Box<Durability>>,
     /// Those who are told what changes, once there was one.
     followers: Option<Box<Followers>>,
+    /// Where clients are, if that is indexed.
+    nearby: Option<Box<Clients>>,
     /// Is told of each phase of the end.
     when_stopping: Option<Box<dyn FnMut(DrainPhase)>>,
     /// If the configuration can be read again.

@@ -33,7 +33,7 @@ use super::turn_budget::Work;
 use super::unwrapping::Wrapping;
 use super::worker_threads::{CompletionSender, Completions, PlacesPool, PoolId};
 use super::wrapped_links::peer_terms;
-use super::{Due, READ_BUDGET, Reactor, SIGNALS, WAKER, traced};
+use super::{Due, READ_BUDGET, Reactor, SIGNALS, WAKER, nearby, traced};
 use crate::config::limits::{self, PEER_LINE_BYTES_CEILING};
 use crate::config::{
     Config, ConfigError, HerdKey, Initiative, LinkKind, Peer, PeerTls, StaleReply,
@@ -200,6 +200,7 @@ impl Reactor {
         let mut server = Server::new(settings(&config, shares)?);
         let now = clocks.read(None);
         let durability = open_journal(&config, &mut server, now, &completion_sender)?;
+        let nearby = nearby::open(&config, &mut server);
         let (trace, trace_file) = traced::start(&config)?;
         announce(&config, shares);
         Ok(Reactor {
@@ -244,6 +245,7 @@ impl Reactor {
             operators: Vec::new(),
             durability,
             followers: None,
+            nearby,
             when_stopping: None,
             reload: None,
             trace,

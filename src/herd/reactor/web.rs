@@ -11,21 +11,18 @@ use std::time::Duration;
 use super::Reactor;
 use super::http::Port;
 use herd_core::border::{Input, Output};
-use herd_core::clock::PosixTime;
 use herd_core::driver::Driver;
 use herd_core::names::ConnId;
 use herd_core::wire::Report;
 use herd_core::wire::line_buffer::{LineLimits, Lines};
 use herd_web::access::Caller;
 use herd_web::http::{Answer, Limits, Method, Request};
-use herd_web::{Fix, Hints, map, read_body, seen, unescape};
+use herd_web::{Fix, Hints, map, read_body};
 
 /// Overland sends a thousand fixes of 600 bytes.
 pub(super) const LIMITS: Limits = Limits { head_bytes_max: 16 * 1024, body_bytes_max: 1024 * 1024 };
 /// A clock that is further ahead is wrong: a phone's clock is set by its network.
 const AHEAD_MAX: Duration = Duration::from_secs(300);
-/// Clients that one request may ask for.
-const CLIENTS_MAX: usize = 100;
 /// Clients that one request may report: all of them are flooded within a turn.
 const REPORTED_MAX: usize = 1_000;
 /// After so many seconds, a report may find room.
@@ -51,6 +48,10 @@ and ask:
   GET /v1/clients/kiwi     where kiwi is, as GeoJSON
   GET /v1/clients?id=kiwi&id=fig
   GET /v1/follow?id=kiwi   where kiwi goes, as events
+  GET /v1/clients?near=60.1699,24.9384&radius=500     who is within so many metres
+  GET /v1/clients?bbox=24,60,25,61                    who is between west, south, east and north
+  GET /v1/clients?prefix=jane/                        whose names begin so
+  GET /v1/clients/kiwi/near?radius=500                who is near kiwi
 
 or see it live in a browser: /map
 ";
@@ -86,7 +87,7 @@ impl Reactor {
             CLIENTS => self.show_clients(request, caller),
             FOLLOW => self.follow(conn, request, caller),
             path => match path.strip_prefix(CLIENTS).and_then(|rest| rest.strip_prefix('/')) {
-                Some(id) => self.show_client(&unescape(id), caller),
+                Some(rest) => self.show_client(rest, request, caller),
                 None => not_here(),
             },
         }
@@ -168,35 +169,6 @@ impl Reactor {
             _ => true,
         });
         is_taken
-    }
-
-    fn show_client(&self, id: &[u8], caller: &Caller) -> Answer {
-        match self.feature(id, self.now.posix, caller) {
-            Some(feature) => {
-                Answer::new(200, "application/geo+json", format!("{feature}\n").into_bytes())
-            }
-            None => Answer::text(404, "no such client is known here\n".to_owned()),
-        }
-    }
-
-    /// Those that are known, in the order of the question.
-    fn show_clients(&self, request: &Request<'_>, caller: &Caller) -> Answer {
-        let ids = request.query.split('&').filter_map(|part| part.strip_prefix("id="));
-        let ids = Vec::from_iter(ids.take(CLIENTS_MAX + 1).map(unescape));
-        if ids.is_empty() || ids.len() > CLIENTS_MAX {
-            let why = format!("ask for 1 to {CLIENTS_MAX} clients: {CLIENTS}?id=kiwi&id=fig\n");
-            return Answer::text(400, why);
-        }
-        let features = ids.iter().filter_map(|id| self.feature(id, self.now.posix, caller));
-        let text = seen::collection(&Vec::from_iter(features));
-        Answer::new(200, "application/geo+json", text.into_bytes())
-    }
-
-    fn feature(&self, id: &[u8], now: PosixTime, caller: &Caller) -> Option<String> {
-        let report = self.server.look_up(id, self.now).filter(|_| caller.may_read(id))?;
-        let mut text = String::new();
-        seen::write_feature(&report, now, &mut text);
-        Some(text)
     }
 }
 

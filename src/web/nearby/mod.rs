@@ -21,14 +21,18 @@
 //!
 //! invariant: a client is in the list of the cell that its point lies in, and in no other
 
+mod clients;
 mod globe;
 mod occupied;
+mod table;
 
 use arrayvec::ArrayVec;
 
+pub use clients::Clients;
 pub use globe::{Area, Point};
 use globe::{Cell, Cells};
-use occupied::{NONE, Occupied};
+use occupied::Occupied;
+use table::NONE;
 
 /// Fine cells that are looked up one by one; if an area meets more, their coarse ones are.
 const FINE_MAX: u32 = 64;

@@ -97,7 +97,7 @@ impl Durability {
 }
 
 impl Reactor {
-    /// Takes the news among what the core wants done.
+    /// Takes the news among what the core wants done, for the journal and for the index.
     #[inline]
     pub(super) fn append_news(&mut self) {
         if self.followers.is_some() {
@@ -105,6 +105,9 @@ impl Reactor {
         }
         if let Some(durability) = &mut self.durability {
             durability.journal.appender.append(&self.out.text, &self.out.news);
+        }
+        if self.nearby.is_some() {
+            self.index_changes();
         }
     }
 

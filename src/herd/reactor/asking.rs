@@ -1,0 +1,233 @@
+//! What those hear who ask by HTTP where clients are. How a question is spelled, `herd_web::ask`
+//! knows; who is near whom, `herd_web::nearby`.
+//!
+//! An answer is bounded in what it shows and in what it looks at: one that breaks off says how to
+//! ask for the rest. Whom the caller may not see is skipped before anything is counted.
+
+use super::Reactor;
+use super::nearby::place;
+use herd_core::store::Cursor;
+use herd_core::wire::Report;
+use herd_web::access::Caller;
+use herd_web::ask::{self, Ask, Whom};
+use herd_web::http::{Answer, Request};
+use herd_web::nearby::{Area, Clients, LOOKS_MAX, Near, Point, TooMany};
+use herd_web::seen::{self, Collection};
+use herd_web::unescape;
+
+/// Of more clients than this, `thin` shows counts.
+const THIN_ABOVE: usize = 5_000;
+/// Into so many rows and columns it cuts an area.
+const PARTS: (usize, usize) = (24, 32);
+
+/// Whom an answer may show.
+struct Shown<'a> {
+    reactor: &'a Reactor,
+    caller: &'a Caller,
+    max_age_s: Option<u64>,
+    limit: usize,
+    collection: Collection,
+}
+
+impl Shown<'_> {
+    /// The report of a client that may be shown. One that has expired is not held any more, though
+    /// it may not be swept yet.
+    fn may_show(&self, report: &Report<'_>) -> bool {
+        let (server, now) = (&self.reactor.server, self.reactor.now);
+        let age_s = now.posix.whole_seconds().saturating_sub(report.stamp.whole_seconds());
+        self.caller.may_read(report.client)
+            && self.max_age_s.is_none_or(|max| age_s <= max)
+            && !server.has_expired(report, now)
+    }
+
+    /// Shows a client, unless it must not be shown. Says whether there was room for it.
+    fn show(&mut self, report: &Report<'_>, metres: Option<f64>) -> bool {
+        if !self.may_show(report) {
+            return true;
+        }
+        let has_room = self.collection.len() < self.limit;
+        if has_room {
+            self.collection.add(report, self.reactor.now.posix, metres);
+        }
+        has_room
+    }
+
+    fn named(&mut self, ids: &[Vec<u8>]) {
+        for id in ids {
+            if let Some(report) = self.reactor.server.store().find(id) {
+                self.show(&report, None);
+            }
+        }
+    }
+
+    /// Those whose names begin so, in the order of the store.
+    fn beginning(&mut self, prefix: &[u8], from: Cursor) -> Option<Cursor> {
+        let (mut met, reactor) = (0, self.reactor);
+        let (mut cursor, mut looked) = (Some(from), 0);
+        while let Some(at) = cursor
+            && met < self.limit
+            && looked < LOOKS_MAX
+        {
+            // A few at a time: all of a piece are shown.
+            let most = (self.limit - met).min(64);
+            cursor = reactor.server.store().visit_some(at, most, |report| {
+                looked += 1;
+                if report.client.starts_with(prefix) && self.may_show(report) {
+                    met += 1;
+                    self.collection.add(report, reactor.now.posix, None);
+                }
+            });
+        }
+        cursor
+    }
+
+    fn inside(&mut self, clients: &Clients, area: &Area, from: u32) -> Option<u32> {
+        let store = self.reactor.server.store();
+        clients.grid().inside(area, from, |who| {
+            let report = store.find_by_hash(clients.hash(who));
+            report.is_none_or(|report| self.show(&report, None))
+        })
+    }
+
+    /// From behind this one on. Says behind whom it breaks off.
+    fn near(
+        &mut self,
+        clients: &Clients,
+        (centre, radius_m): (Point, f64),
+        behind: Option<(u64, u64)>,
+        but: Option<&[u8]>,
+    ) -> Result<Option<(u64, u64)>, TooMany> {
+        let mut found = Vec::new();
+        clients.grid().near(centre, radius_m, &mut found)?;
+        // No distance is below zero, so their bits are in their order.
+        let place = |near: &Near| (near.metres.to_bits(), u64::from(near.who));
+        let first = found.partition_point(|near| behind.is_some_and(|it| place(near) <= it));
+        let store = self.reactor.server.store();
+        let mut last = None;
+        for near in &found[first..] {
+            let Some(report) = store.find_by_hash(clients.hash(near.who)) else { continue };
+            if but == Some(report.client) {
+                continue;
+            }
+            if !self.show(&report, Some(near.metres)) {
+                return Ok(last);
+            }
+            last = Some(place(near));
+        }
+        Ok(None)
+    }
+}
+
+impl Reactor {
+    /// `/v1/clients/…`. A name may have slashes: what begins with the last one may be a question.
+    pub(super) fn show_client(&self, rest: &str, request: &Request<'_>, caller: &Caller) -> Answer {
+        if let Some(id) = rest.strip_suffix("/near") {
+            return self.show_around(&unescape(id), request, caller);
+        }
+        match self.seen(&unescape(rest), caller) {
+            Some(report) => {
+                let mut text = String::new();
+                seen::write_feature(&report, self.now.posix, None, &mut text);
+                geojson(text + "\n")
+            }
+            None => unknown(),
+        }
+    }
+
+    pub(super) fn show_clients(&self, request: &Request<'_>, caller: &Caller) -> Answer {
+        match Ask::read(request.query) {
+            Ok(ask) => self.answer_ask(&ask, None, request, caller),
+            Err(why) => bad(&why),
+        }
+    }
+
+    fn show_around(&self, id: &[u8], request: &Request<'_>, caller: &Caller) -> Answer {
+        let Some(report) = self.seen(id, caller) else { return unknown() };
+        let Some(centre) = place(&report) else {
+            return bad("this client is nowhere on the globe");
+        };
+        match Ask::read_around(request.query, centre) {
+            Ok(ask) => self.answer_ask(&ask, Some(id), request, caller),
+            Err(why) => bad(&why),
+        }
+    }
+
+    fn answer_ask(
+        &self,
+        ask: &Ask,
+        but: Option<&[u8]>,
+        request: &Request<'_>,
+        caller: &Caller,
+    ) -> Answer {
+        let (max_age_s, limit) = (ask.max_age_s, ask.limit);
+        let collection = Collection::default();
+        let mut shown = Shown { reactor: self, caller, max_age_s, limit, collection };
+        let index = self.nearby.as_deref();
+        let next = match (&ask.whom, index) {
+            (Whom::Named(ids), _) => {
+                shown.limit = ids.len();
+                shown.named(ids);
+                None
+            }
+            (Whom::Beginning(prefix), _) => {
+                let from = ask.cursor.map_or(Some(Cursor::default()), |it| Cursor::numbered(it.0));
+                let Some(from) = from else { return bad("cursor is none of this question") };
+                shown.beginning(prefix, from).map(|cursor| (cursor.number(), 0))
+            }
+            (Whom::Inside(area), Some(clients)) => {
+                if ask.thins && self.is_thinned(clients, area, ask, caller) {
+                    let counts = clients.grid().counts(area, PARTS);
+                    counts.iter().for_each(|count| shown.collection.add_count(count));
+                    return geojson(shown.collection.finish(None));
+                }
+                let Ok(from) = u32::try_from(ask.cursor.unwrap_or_default().0) else {
+                    return bad("cursor is none of this question");
+                };
+                shown.inside(clients, area, from).map(|who| (u64::from(who), 0))
+            }
+            (Whom::Near { centre, radius_m }, Some(clients)) => {
+                match shown.near(clients, (*centre, *radius_m), ask.cursor, but) {
+                    Ok(next) => next,
+                    Err(TooMany) => {
+                        return bad(&format!(
+                            "more than {LOOKS_MAX} clients are about there: make the radius \
+                             smaller, or ask by bbox, in pages"
+                        ));
+                    }
+                }
+            }
+            (Whom::Inside(_) | Whom::Near { .. }, None) => {
+                let why = "this server has no index of where clients are: `index` of [nearby] is \
+                           false\n";
+                return Answer::text(501, why.to_owned());
+            }
+        };
+        let next = next
+            .map(|cursor| format!("{}?{}", request.path, ask::next_query(request.query, cursor)));
+        geojson(shown.collection.finish(next.as_deref()))
+    }
+
+    /// Whether counts are shown instead of clients. They count all, so only those hear them who may
+    /// see all.
+    fn is_thinned(&self, clients: &Clients, area: &Area, ask: &Ask, caller: &Caller) -> bool {
+        let sees_all = caller.may_read_all() && ask.max_age_s.is_none();
+        sees_all && !clients.grid().is_looked_over(area, THIN_ABOVE)
+    }
+
+    /// What is known of a client, if the caller may know that.
+    fn seen(&self, id: &[u8], caller: &Caller) -> Option<Report<'_>> {
+        self.server.look_up(id, self.now).filter(|_| caller.may_read(id))
+    }
+}
+
+fn geojson(text: String) -> Answer {
+    Answer::new(200, "application/geo+json", text.into_bytes())
+}
+
+fn unknown() -> Answer {
+    Answer::text(404, "no such client is known here\n".to_owned())
+}
+
+fn bad(why: &str) -> Answer {
+    Answer::text(400, format!("{why}\n"))
+}
