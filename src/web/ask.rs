@@ -1,8 +1,23 @@
 //! Questions for clients: what the query of `/v1/clients` may say, and what is wrong with it if it
 //! says something else.
 
+//!
+//! `openapi.json` describes the same for programs; a test compares the two, and another one what it
+//! says with what a server does.
+
 use crate::client::unescape;
 use crate::nearby::{Area, Point};
+
+/// How programs are told what the port takes and answers: OpenAPI 3.1.
+pub const OPENAPI: &str = include_str!("openapi.json");
+
+/// What `/v1/clients` may be asked with.
+const OF_CLIENTS: [&str; 9] =
+    ["bbox", "near", "radius", "prefix", "id", "limit", "cursor", "max_age", "thin"];
+/// What `/v1/clients/ID/near` may.
+const OF_NEAR: [&str; 4] = ["radius", "limit", "cursor", "max_age"];
+/// What `/v1/clients/ID/places` may.
+const OF_PLACES: [&str; 2] = ["radius", "limit"];
 
 /// Clients in one answer, unless the question says otherwise.
 const LIMIT: usize = 100;
@@ -106,9 +121,7 @@ impl Ask {
     /// # Errors
     /// A sentence for who has asked.
     pub fn read(query: &str) -> Result<Ask, String> {
-        let known =
-            ["bbox", "near", "radius", "prefix", "id", "limit", "cursor", "max_age", "thin"];
-        let read = Parameters::read(query, &known)?;
+        let read = Parameters::read(query, &OF_CLIENTS)?;
         let whom = [
             read.text("bbox").map(|text| area(text).map(Whom::Inside)),
             read.text("near").map(|text| near(text, &read)),
@@ -145,7 +158,7 @@ impl Ask {
     /// # Errors
     /// A sentence for who has asked.
     pub fn read_around(query: &str, centre: Point) -> Result<Ask, String> {
-        let read = Parameters::read(query, &["radius", "limit", "cursor", "max_age"])?;
+        let read = Parameters::read(query, &OF_NEAR)?;
         let whom = Whom::Near { centre, radius_m: read.radius_m()? };
         let limit = read.limit(LIMIT_MAX, LIMIT)?;
         Ask { whom, limit, cursor: None, max_age_s: None, thins: false }.with_page(&read)
@@ -172,7 +185,7 @@ impl Ask {
 /// # Errors
 /// A sentence for who has asked.
 pub fn read_places(query: &str) -> Result<(f64, u8), String> {
-    let read = Parameters::read(query, &["radius", "limit"])?;
+    let read = Parameters::read(query, &OF_PLACES)?;
     let radius = read.text("radius").unwrap_or("10000");
     let radius = radius.parse().ok().filter(|it| (0.0..=50_000.0).contains(it));
     let radius_m: f64 = radius.ok_or("radius must be metres, 0 to 50000")?;
@@ -273,5 +286,20 @@ mod tests {
         assert!(read_places("limit=21").unwrap_err().contains("1 to 20"));
         let centre = Point::new(0.0, 0.0).unwrap();
         assert!(Ask::read_around("near=1,2&radius=1", centre).unwrap_err().contains("called near"));
+    }
+
+    /// Goal: the description names what is read, no more and no less.
+    #[test]
+    fn the_description_has_all_parameters() {
+        let described: serde_json::Value = serde_json::from_str(OPENAPI).unwrap();
+        let of = |path: &str, parameters: &[&str]| {
+            let operation = &described["paths"][path]["get"];
+            let all = operation["parameters"].as_array().unwrap().iter();
+            let in_query = all.filter(|it| it["in"] == "query").map(|it| it["name"].as_str());
+            assert_eq!(Vec::from_iter(in_query.flatten()), parameters, "{path}");
+        };
+        of("/v1/clients", &OF_CLIENTS);
+        of("/v1/clients/{id}/near", &OF_NEAR);
+        of("/v1/clients/{id}/places", &OF_PLACES);
     }
 }

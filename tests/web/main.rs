@@ -1,6 +1,7 @@
 //! The web port: what each app sends is understood (`apps`), who follows is told (`follow`),
 //! whatever comes is answered (`hostile`), and real servers take reports, say where a client is
-//! (`port`), answer who asks for more in pages (`asking`) and show them (`page`).
+//! (`port`), answer who asks for more in pages (`asking`) or when the places are there (`places`),
+//! as the description of the port says (`openapi`), and show clients (`page`).
 
 mod apps;
 mod asking;
@@ -8,5 +9,7 @@ mod asking;
 mod common;
 mod follow;
 mod hostile;
+mod openapi;
 mod page;
+mod places;
 mod port;

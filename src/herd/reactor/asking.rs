@@ -215,7 +215,7 @@ impl Reactor {
     }
 
     /// What is known of a client, if the caller may know that.
-    fn seen(&self, id: &[u8], caller: &Caller) -> Option<Report<'_>> {
+    pub(super) fn seen(&self, id: &[u8], caller: &Caller) -> Option<Report<'_>> {
         self.server.look_up(id, self.now).filter(|_| caller.may_read(id))
     }
 }
@@ -224,10 +224,91 @@ fn geojson(text: String) -> Answer {
     Answer::new(200, "application/geo+json", text.into_bytes())
 }
 
-fn unknown() -> Answer {
+pub(super) fn unknown() -> Answer {
     Answer::text(404, "no such client is known here\n".to_owned())
 }
 
-fn bad(why: &str) -> Answer {
+pub(super) fn bad(why: &str) -> Answer {
     Answer::text(400, format!("{why}\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+    use std::sync::Arc;
+
+    use herd_core::names::ConnKind;
+    use herd_core::wire::line_buffer::{LineLimits, Lines};
+    use herd_web::access::Grant;
+    use herd_web::http::{Headers, Method};
+
+    use super::*;
+    use crate::reactor::nearby;
+    use crate::reactor::tests::House;
+
+    fn request<'a>(path: &'a str, query: &'a str) -> Request<'a> {
+        let (headers, body) = (Headers::default(), Cow::Borrowed(&[][..]));
+        Request { method: Method::Get, path, query, keeps_open: true, headers, body }
+    }
+
+    fn text(answer: Answer) -> String {
+        String::from_utf8(answer.body).unwrap()
+    }
+
+    /// Goal: who may not be seen is not shown, not counted, and leaves no gap: all answers are
+    /// those of a server that does not know it. Method: one server knows it, and one does not.
+    #[test]
+    fn who_is_hidden_is_not_there() {
+        let houses = ["spy", ""].map(|spy| {
+            let mut house = House::new();
+            let reactor = &mut house.reactor;
+            reactor.config.web = Some(reactor.config.client_address);
+            reactor.nearby = nearby::open(&reactor.config, &mut reactor.server);
+            let (_, conn) = house.come(ConnKind::Client);
+            for client in ["kiwi", spy, "fig", "plum"].iter().filter(|it| !it.is_empty()) {
+                let line = format!("IAMAT {client} +60.17+24.94 1520023934\n");
+                let mut lines = Lines::new(line.as_bytes(), LineLimits::equal(1_000));
+                house.reactor.tell_lines(conn, &mut lines);
+            }
+            house
+        });
+        let read = ["kiwi", "fig", "plum"].map(|pattern| pattern.parse().unwrap()).to_vec();
+        let caller = Caller::new(Arc::new(Grant { read, ..Grant::default() }));
+        let answers = houses.each_ref().map(|house| {
+            let ask = |query: &str| {
+                text(house.reactor.show_clients(&request("/v1/clients", query), &caller))
+            };
+            let about = |rest: &str, query: &str| {
+                let path = format!("/v1/clients/{rest}");
+                text(house.reactor.show_client(rest, &request(&path, query), &caller))
+            };
+            [
+                ask("near=60.17,24.94&radius=5"),
+                ask("near=60.17,24.94&radius=5&limit=3"),
+                ask("bbox=24,60,25,61&limit=3"),
+                ask("bbox=24,60,25,61&thin=true"),
+                ask("prefix=s"),
+                ask("id=spy&id=kiwi"),
+                about("spy", ""),
+                about("spy/near", "radius=5"),
+                about("kiwi/near", "radius=5"),
+            ]
+        });
+        // Clocks differ from server to server.
+        let skewless = |all: &[String; 9]| {
+            all.each_ref().map(|text| {
+                let parts = text.split("\"skew\":");
+                Vec::from_iter(parts.map(|it| it.split_once(',').map_or(it, |(_, rest)| rest)))
+                    .join("")
+            })
+        };
+        assert_eq!(skewless(&answers[0]), skewless(&answers[1]));
+        let [near, page, inside, ..] = &answers[0];
+        for all in [near, page, inside] {
+            assert!(all.contains("\"numberReturned\":3}"), "{all}");
+        }
+        let everybody = request("/v1/clients", "near=60.17,24.94&radius=5");
+        let all = text(houses[0].reactor.show_clients(&everybody, &Caller::anybody()));
+        assert!(all.contains("\"numberReturned\":4}") && all.contains("spy"), "{all}");
+    }
 }

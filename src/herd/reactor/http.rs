@@ -14,7 +14,8 @@ pub(super) struct Port {
     pub requests_max: usize,
     /// Whether pages of others may make a browser ask this.
     pub serves_foreign_pages: fn(&Request<'_>) -> bool,
-    pub answer: fn(&mut Reactor, ConnId, &Request<'_>) -> Answer,
+    /// `None`: the answer comes by itself, and the connection is held until then.
+    pub answer: fn(&mut Reactor, ConnId, &Request<'_>) -> Option<Answer>,
 }
 
 impl Reactor {
@@ -25,7 +26,11 @@ impl Reactor {
                 Parsed::Whole(request, length) => {
                     lines.pass(length);
                     if !self.give_answer(conn, &request, port) {
-                        return lines.rest_is_partial();
+                        // What a connection that is held has sent is served when it goes on.
+                        if !self.awaits_places(conn) {
+                            lines.rest_is_partial();
+                        }
+                        return;
                     }
                     if lines.rest().is_empty() {
                         return;
@@ -64,12 +69,13 @@ impl Reactor {
             http::is_of_a_foreign_page(headers) && !(port.serves_foreign_pages)(request);
         let answer = if !is_ours {
             let why = "this server does not go by that name: ask by an address or localhost\n";
-            Answer::text(421, why.to_owned())
+            Some(Answer::text(421, why.to_owned()))
         } else if is_foreign {
-            Answer::text(403, "pages of others may not ask here\n".to_owned())
+            Some(Answer::text(403, "pages of others may not ask here\n".to_owned()))
         } else {
             (port.answer)(self, conn, request)
         };
+        let Some(answer) = answer else { return request.keeps_open && !self.awaits_places(conn) };
         let goes_on = answer.goes_on && !request.is_head();
         let keeps_open = request.keeps_open && is_ours && !is_foreign && !answer.goes_on;
         let posix_s = self.now.posix.whole_seconds();

@@ -73,6 +73,7 @@ mod turn_steps;
 mod turn_times;
 mod unwrapping;
 mod web;
+mod web_places;
 mod worker_threads;
 mod wrapped;
 mod wrapped_links;
@@ -97,7 +98,7 @@ use herd_core::Server;
 use herd_core::border::{Input, Outputs, Timer};
 use herd_core::clock::Now;
 use herd_core::driver::{Deferred, Driver};
-use herd_core::names::{ConnId, ConnKind};
+use herd_core::names::{ConnId, ConnKind, Ticket};
 use herd_core::session::{BufferPool, DeadlineScan, Moment};
 use herd_core::timer_wheel::TimerWheel;
 use herd_web::nearby::Clients;
@@ -116,6 +117,7 @@ use turn_budget::Work;
 use turn_steps::Step;
 use turn_times::TurnTimes;
 use unwrapping::Wrapping;
+use web_places::Askers;
 use worker_threads::{CompletionSender, Completions};
 
 pub use drain::Ended;
@@ -195,6 +197,8 @@ pub struct Reactor {
     followers: Option<Box<Followers>>,
     /// Where clients are, if that is indexed.
     nearby: Option<Box<Clients>>,
+    /// Those who wait for places by HTTP.
+    web_askers: Askers,
     /// Is told of each phase of the end.
     when_stopping: Option<Box<dyn FnMut(DrainPhase)>>,
     /// If the configuration can be read again.
@@ -217,6 +221,10 @@ enum Due {
     /// A proxy has had all the time to say for whom it comes.
     Head {
         id: ConnId,
+    },
+    /// An answer by HTTP has taken as long as it may.
+    WebAnswer {
+        ticket: Ticket,
     },
     /// Clients are to be let go of, before the drain.
     LameDuck,

@@ -20,7 +20,7 @@ const PORT: Port = Port {
     limits: LIMITS,
     requests_max: 1,
     serves_foreign_pages: |_| true,
-    answer: Reactor::answer_path,
+    answer: |reactor, conn, request| Some(reactor.answer_path(conn, request)),
 };
 /// What can be asked for.
 const PATHS: &str = "/livez /readyz /startupz /status /connections /metrics";

@@ -4,16 +4,17 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::Reactor;
 use super::metrics::Answered;
+use super::web_places::is_of_web;
 use super::worker_threads::{Finished, PlacesPool, PoolId};
-use super::{Due, Reactor};
 use crate::logging::events::Event;
 use crate::places::call_gate::{CallGate, CallId, Reception};
 use crate::places::remote::Trouble;
 use crate::places::render::status::UNKNOWN_ERROR;
 use crate::places::{Loaded, Local, Outcome, has_shrunk, render};
 use crate::status::{ServiceState, ServiceStatus};
-use herd_core::border::{Input, Timer};
+use herd_core::border::Input;
 use herd_core::clock::Now;
 use herd_core::driver::{Deferred, Driver};
 use herd_core::names::{ConnId, Ticket};
@@ -204,7 +205,7 @@ impl Reactor {
                 let mut body = Vec::new();
                 if pool.recall(&question, &mut body) {
                     self.counts.answered(Answered::Kept, 1);
-                    self.deferred.push_back(Deferred::Answered { ticket, body: body.into() });
+                    self.answer_later(ticket, body.into());
                     return;
                 }
                 // Asked only now and here: an address kept for each connection would cost more
@@ -215,14 +216,13 @@ impl Reactor {
                     Reception::Refused(status, why) => {
                         self.counts.answered(Answered::Limited, 1);
                         render::failure(status, why, &mut body);
-                        self.deferred.push_back(Deferred::Answered { ticket, body: body.into() });
+                        self.answer_later(ticket, body.into());
                         return;
                     }
                 }
             }
         }
-        let timer = Timer::Answer { ticket };
-        self.wheel.start(self.now.monotonic + timeout, Due::Core(timer));
+        self.wheel.start(self.now.monotonic + timeout, Reactor::answer_timer(ticket));
     }
 
     /// Answers from memory, as many as a turn may, a few for each connection that asks.
@@ -250,7 +250,11 @@ impl Reactor {
             let Some(body) = self.places.answer_now(&question) else { return };
             self.work.answered(body.len());
             self.counts.answered(Answered::Ok, 1);
-            self.tell(Input::PlacesArrived { ticket, body: &body });
+            if is_of_web(ticket) {
+                self.answer_web_places(ticket, &body);
+            } else {
+                self.tell(Input::PlacesArrived { ticket, body: &body });
+            }
             self.places.reuse(body);
         }
         self.asked.call(conn);
@@ -297,13 +301,11 @@ impl Reactor {
             let body: Rc<[u8]> = body.into();
             let tickets = gate.finished(self.now.monotonic, call, has_answered);
             self.counts.answered(outcome, tickets.len());
-            for ticket in tickets {
-                self.deferred.push_back(Deferred::Answered { ticket, body: body.clone() });
-            }
             pool.ask_next(gate, self.now.monotonic);
             if gate.calls() == 0 {
                 self.places.former.swap_remove(at);
             }
+            tickets.into_iter().for_each(|ticket| self.answer_later(ticket, body.clone()));
             return;
         }
         let Answerer::Remote { pool, gate, refuses } = &mut self.places.source else { return };
@@ -311,11 +313,18 @@ impl Reactor {
         let body: Rc<[u8]> = body.into();
         let tickets = gate.finished(self.now.monotonic, call, has_answered);
         self.counts.answered(outcome, tickets.len());
-        for ticket in tickets {
-            self.deferred.push_back(Deferred::Answered { ticket, body: body.clone() });
-        }
         tell_of_service(pool.trouble(), was_resting, gate.is_resting(), refuses);
         pool.ask_next(gate, self.now.monotonic);
+        tickets.into_iter().for_each(|ticket| self.answer_later(ticket, body.clone()));
+    }
+
+    /// Has an answer given to who asked: the core, or a connection that speaks HTTP.
+    fn answer_later(&mut self, ticket: Ticket, body: Rc<[u8]>) {
+        if is_of_web(ticket) {
+            self.answer_web_places(ticket, &body);
+        } else {
+            self.deferred.push_back(Deferred::Answered { ticket, body });
+        }
     }
 
     /// Takes the places that were loaded at the start, unless a reload has brought newer ones.

@@ -246,6 +246,7 @@ impl Reactor {
             durability,
             followers: None,
             nearby,
+            web_askers: Default::default(),
             when_stopping: None,
             reload: None,
             trace,

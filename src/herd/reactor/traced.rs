@@ -53,6 +53,7 @@ pub fn due(due: &Due) -> trace::Due {
     match due {
         Due::Core(timer) => timer.into(),
         Due::Accept { .. } => trace::Due::Accept,
+        Due::WebAnswer { .. } => trace::Due::Answer,
         Due::LameDuck => trace::Due::LameDuck,
         Due::DrainOver => trace::Due::DrainOver,
         Due::Handshake { .. } => trace::Due::Handshake,

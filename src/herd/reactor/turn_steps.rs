@@ -122,6 +122,7 @@ impl Reactor {
         match due {
             Due::Core(timer) => self.tell(Input::TimerFired { timer }),
             Due::Accept { slot } => self.accept_after_rest(slot),
+            Due::WebAnswer { ticket } => self.web_answer_due(ticket),
             Due::LameDuck => self.step_lame_duck(),
             Due::DrainOver => self.cut_drain_short(),
             Due::Handshake { conn } => self.handshake_due(conn),

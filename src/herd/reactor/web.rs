@@ -16,8 +16,9 @@ use herd_core::names::ConnId;
 use herd_core::wire::Report;
 use herd_core::wire::line_buffer::{LineLimits, Lines};
 use herd_web::access::Caller;
+use herd_web::ask::OPENAPI;
 use herd_web::http::{Answer, Limits, Method, Request};
-use herd_web::{Fix, Hints, map, read_body};
+use herd_web::{Fix, Hints, map, read_body, unescape};
 
 /// Overland sends a thousand fixes of 600 bytes.
 pub(super) const LIMITS: Limits = Limits { head_bytes_max: 16 * 1024, body_bytes_max: 1024 * 1024 };
@@ -52,8 +53,11 @@ and ask:
   GET /v1/clients?bbox=24,60,25,61                    who is between west, south, east and north
   GET /v1/clients?prefix=jane/                        whose names begin so
   GET /v1/clients/kiwi/near?radius=500                who is near kiwi
+  GET /v1/clients/kiwi/places?radius=500&limit=5      what is near kiwi, as WHATSAT says it
 
 or see it live in a browser: /map
+
+GET /openapi.json describes all of it for programs.
 ";
 
 impl Reactor {
@@ -62,14 +66,19 @@ impl Reactor {
         self.answer_http(conn, lines, &PORT);
     }
 
-    fn answer_web_request(&mut self, conn: ConnId, request: &Request<'_>) -> Answer {
+    fn answer_web_request(&mut self, conn: ConnId, request: &Request<'_>) -> Option<Answer> {
         // The page itself is for everybody: whom it shows, is asked when it asks for them.
         if let Some(file) = map::answer(request) {
-            return file;
+            return Some(file);
         }
-        match self.caller(conn, request) {
-            Ok(caller) => self.answer_caller(conn, request, &caller),
-            Err(refusal) => refusal,
+        let caller = match self.caller(conn, request) {
+            Ok(caller) => caller,
+            Err(refusal) => return Some(refusal),
+        };
+        let id = client_in(request.path).and_then(|rest| rest.strip_suffix("/places"));
+        match id.filter(|_| request.method != Method::Post) {
+            Some(id) => self.ask_web_places(conn, &unescape(id), request, &caller),
+            None => Some(self.answer_caller(conn, request, &caller)),
         }
     }
 
@@ -86,7 +95,8 @@ impl Reactor {
             _ if request.method == Method::Post => not_here(),
             CLIENTS => self.show_clients(request, caller),
             FOLLOW => self.follow(conn, request, caller),
-            path => match path.strip_prefix(CLIENTS).and_then(|rest| rest.strip_prefix('/')) {
+            "/openapi.json" => Answer::json(OPENAPI.into()),
+            path => match client_in(path) {
                 Some(rest) => self.show_client(rest, request, caller),
                 None => not_here(),
             },
@@ -170,6 +180,11 @@ impl Reactor {
         });
         is_taken
     }
+}
+
+/// What stands behind `/v1/clients/`.
+fn client_in(path: &str) -> Option<&str> {
+    path.strip_prefix(CLIENTS)?.strip_prefix('/')
 }
 
 fn not_here() -> Answer {
