@@ -36,8 +36,7 @@ pub struct Overrides {
 pub enum PlainPeer {
     /// `NAME`: a course server runs in the place of this member of the herd.
     Member(String, Option<PlainShape>),
-    /// `NAME=HOST:PORT`: a course server outside the herd, or elsewhere than the herd says. It
-    /// becomes our neighbour.
+    /// `NAME=HOST:PORT`: a course server outside the herd, or elsewhere, becomes our neighbour.
     At(String, Address, Option<PlainShape>),
 }
 
