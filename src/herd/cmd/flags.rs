@@ -6,6 +6,7 @@
 
 mod bench;
 mod demo;
+mod follow;
 mod journal;
 mod knobs;
 mod lab;
@@ -34,6 +35,7 @@ use herd::places::ATTRIBUTION;
 
 pub use bench::BenchFlags;
 pub use demo::DemoFlags;
+pub use follow::FollowFlags;
 pub use journal::JournalCommand;
 pub use knobs::KnobFlags;
 pub use lab::LabFlags;
@@ -160,6 +162,8 @@ pub enum Command {
         #[command(flatten)]
         herd: HerdFlags,
     },
+    /// Follow clients: print who moves, who comes and who goes, until it is interrupted
+    Follow(FollowFlags),
     /// Print the process id of a running server
     Pid {
         /// The server's name in its herd

@@ -9,6 +9,7 @@ mod check_config;
 mod demo;
 mod drain;
 mod dump;
+mod follow;
 mod here;
 mod journal;
 mod keygen;
@@ -93,6 +94,7 @@ pub fn run(command: Command) -> Result<Exit, Failure> {
         Command::Pid { name, place } => return pid::pid(&mut out, &found(place), &name),
         Command::Dump { name, place } => return dump::dump(&mut out, &found(place), &name),
         Command::Demo(flags) => return demo::demo(&mut out, &flags),
+        Command::Follow(flags) => return follow::follow(&mut out, &flags),
         Command::Bench(flags) => return bench::bench(&mut out, &flags),
         Command::CheckConfig { names: true, flags, .. } => {
             let (herd, _) = check_config::checked_herd(&flags.which(), None)?;

@@ -203,6 +203,19 @@ fn who_reads_slowly_hears_the_newest() {
     assert_eq!(house.events.len(), 5, "comments are no events");
 }
 
+/// Goal: what has no room in a turn is told in the next ones.
+#[test]
+fn what_has_no_room_is_told_later() {
+    for query in ["bbox=0,0,2,2", ""] {
+        let mut house = House::new(query);
+        (0..2_000).for_each(|number| house.report(&format!("c{number}"), 1.0, 1.0));
+        house.come();
+        let bytes = house.pass(Duration::from_secs(1), ROOM_BYTES_MIN).unwrap();
+        assert!(house.told.clients.len() == 2_000 && bytes > 4 * ROOM_BYTES_MIN);
+        assert_eq!(house.events.last().map(|it| &**it), Some("ready {}"));
+    }
+}
+
 /// Goal: after a resume each change is told once; a stranger's number, or that of another boot,
 /// brings everything.
 #[test]

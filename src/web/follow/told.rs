@@ -1,5 +1,4 @@
-//! What a reader knows by what it was told: the promise, from its end. For the simulator, for tests
-//! and for `herd follow`.
+//! What a reader knows by what it was told: the promise, from its end. For tests.
 
 use std::collections::{BTreeMap, BTreeSet};
 
