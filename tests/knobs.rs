@@ -62,6 +62,12 @@ fn other_value(knob: &Knob, key_file: &Path) -> String {
         Kind::TimeOrOff { .. } => a_little_longer(),
         Kind::Switch { .. } => (knob.default == "false").to_string(),
         Kind::SomePath { .. } if knob.name == "key_file" => key_file.display().to_string(),
+        Kind::SomePath { .. } if knob.name == "access" => {
+            let path = key_file.with_file_name("access.toml");
+            fs::write(&path, "").unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+            path.display().to_string()
+        }
         Kind::Path { .. } | Kind::SomePath { .. } => "elsewhere".to_owned(),
         Kind::SomeUrl { .. } => "http://127.0.0.1:34001".to_owned(),
         Kind::SomeText { .. } | Kind::SomeCount { .. } => knob.example.to_owned(),

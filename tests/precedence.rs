@@ -114,6 +114,12 @@ const KNOBS: &[Knob] = &[
         shown: ["flag.key cannot", "variable.key cannot", "file.key cannot", "not authenticated"],
     },
     Knob {
+        flag: "access",
+        file: ["access = \"{}\"", ""],
+        values: ["flag.toml", "variable.toml", "file.toml"],
+        shown: ["flag.toml cannot", "variable.toml cannot", "file.toml cannot", "web"],
+    },
+    Knob {
         flag: "keep",
         file: ["", "[journal]\nkeep = \"{}\""],
         values: ["written", "synced", "off"],

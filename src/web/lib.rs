@@ -34,6 +34,7 @@ mod body;
 mod client;
 mod fields;
 pub mod follow;
+pub mod friends;
 pub mod http;
 pub mod map;
 pub mod nearby;

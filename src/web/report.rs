@@ -54,11 +54,15 @@ pub enum Unusable {
     LongClient,
     /// A client that its sender may not report.
     NotAllowed,
+    /// Its sender reports more often than it may.
+    TooOften,
+    /// Its sender has reported more clients than it may.
+    TooManyClients,
 }
 
 impl Unusable {
     /// All of them, each at its place: `ALL[reason as usize]`.
-    pub const ALL: [Unusable; 11] = [
+    pub const ALL: [Unusable; 13] = [
         Unusable::UnknownForm,
         Unusable::Malformed,
         Unusable::NoPosition,
@@ -70,6 +74,8 @@ impl Unusable {
         Unusable::NoClient,
         Unusable::LongClient,
         Unusable::NotAllowed,
+        Unusable::TooOften,
+        Unusable::TooManyClients,
     ];
 
     /// The word for it in answers and metrics.
@@ -86,6 +92,8 @@ impl Unusable {
             Unusable::NoClient => "no_client",
             Unusable::LongClient => "long_client",
             Unusable::NotAllowed => "not_allowed",
+            Unusable::TooOften => "too_often",
+            Unusable::TooManyClients => "too_many_clients",
         }
     }
 }
@@ -123,9 +131,20 @@ impl Reading {
 
     /// Keeps the fixes of those clients that the sender may report.
     pub fn keep_allowed(&mut self, caller: &Caller) {
-        let before = self.fixes.len();
-        self.fixes.retain(|fix| caller.may_report(fix.client.as_bytes()));
-        self.unusable[Unusable::NotAllowed as usize] += (before - self.fixes.len()) as u32;
+        let is_allowed = |fix: &Fix| caller.may_report(fix.client.as_bytes());
+        self.drop_where(|fix| (!is_allowed(fix)).then_some(Unusable::NotAllowed));
+    }
+
+    /// Drops fixes that something is wrong with.
+    pub fn drop_where(&mut self, mut wrong: impl FnMut(&Fix) -> Option<Unusable>) {
+        let unusable = &mut self.unusable;
+        self.fixes.retain(|fix| {
+            let why = wrong(fix);
+            if let Some(why) = why {
+                unusable[why as usize] += 1;
+            }
+            why.is_none()
+        });
     }
 
     /// Keeps the newest fix of each client, in the order of their first: a phone that was out of
@@ -167,10 +186,11 @@ impl Reading {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
     use std::sync::Arc;
 
     use super::*;
-    use crate::access::Grant;
+    use crate::access::{Access, Grant, Sessions, Shown, Signer, Token, digest};
 
     fn fix(client: &str, seconds: u64) -> Fix {
         let position = "+1.0000000+002.0000000".to_owned();
@@ -196,7 +216,11 @@ mod tests {
     #[test]
     fn what_is_not_allowed_is_counted() {
         let report = vec!["jane/*".parse().unwrap()];
-        let jane = Caller::new(Arc::new(Grant { report, ..Grant::default() }));
+        let grant = Arc::new(Grant { report, ..Grant::default() });
+        let tokens = vec![Token { digest: digest(b"secret"), grant }];
+        let access = Access::new(tokens, HashSet::new(), Signer::default()).unwrap();
+        let (shown, now) = (Shown::Secret("secret"), PosixTime::new(5, 0));
+        let jane = access.caller(&shown, &Sessions::new(&[]), now).unwrap();
         let fixes = ["kiwi", "jane/phone", "fig"].map(|client| fix(client, 5)).into();
         let mut reading = Reading { fixes, ..Reading::default() };
         reading.keep_allowed(&Caller::anybody());

@@ -189,7 +189,17 @@ const KEEPERS: &[(&str, &[&str])] = &[
     ),
     ("ureq", &["src/herd/places/", "src/herd/cmd/lab.rs"]),
     ("listenfd", &["src/herd/reactor/passed.rs"]),
-    ("herd_web", &["src/herd/cmd/follow.rs", "src/herd/reactor/"]),
+    (
+        "herd_web",
+        &[
+            "src/herd/cmd/flags/access.rs",
+            "src/herd/cmd/follow.rs",
+            "src/herd/cmd/share.rs",
+            "src/herd/cmd/token.rs",
+            "src/herd/config/",
+            "src/herd/reactor/",
+        ],
+    ),
     ("prometheus_client", &["src/herd/openmetrics.rs"]),
     ("proxy_header", &["src/herd/proxy_head.rs"]),
     ("rustls", &["src/herd/tls.rs", "src/herd/tls/peers.rs"]),

@@ -1,8 +1,9 @@
-//! The web port: what each app sends is understood (`apps`), who follows is told (`follow`),
-//! whatever comes is answered (`hostile`), and real servers take reports, say where a client is
-//! (`port`), answer who asks for more in pages (`asking`) or when the places are there (`places`),
-//! as the description of the port says (`openapi`), and show clients (`page`).
+//! The web port: who may (`access`), what each app sends is understood (`apps`), who follows is
+//! told (`follow`), whatever comes is answered (`hostile`), and real servers take reports, say
+//! where a client is (`port`), answer who asks for more in pages (`asking`) or when the places are
+//! there (`places`), as the description of the port says (`openapi`), and show clients (`page`).
 
+mod access;
 mod apps;
 mod asking;
 #[path = "../common/mod.rs"]

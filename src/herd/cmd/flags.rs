@@ -4,6 +4,7 @@
 //! other); what both beat is decided by `herd::config::layers`. Flags that set what herd.toml sets,
 //! too, are declared with the knobs of `herd::config`; `flags::knobs` makes them.
 
+mod access;
 mod bench;
 mod demo;
 mod follow;
@@ -33,6 +34,7 @@ use herd::config::presets::BASE_PORT_MAX;
 use herd::config::{ConfigError, Door, Parsed, Secret, TlsClients, address};
 use herd::places::ATTRIBUTION;
 
+pub use access::{ShareFlags, TokenCommand};
 pub use bench::BenchFlags;
 pub use demo::DemoFlags;
 pub use follow::FollowFlags;
@@ -66,6 +68,7 @@ Examples:
   herd example-config > herd.toml        begin a herd of your own
   herd serve Hill --config herd.toml     run it
   herd keygen                            make a key, so that it may leave this machine
+  herd token add jane --report 'jane/*'  give a phone's owner a secret
 
 Exit codes: 0 done, 1 a simulated herd broke a promise or an experiment failed, 2 usage, 3 not
 running, 69 nobody answers, 71 the system refuses threads, descriptors or memory, 73 no log, run
@@ -145,6 +148,11 @@ pub enum Command {
         #[arg(long)]
         rotate: bool,
     },
+    /// Say who may report and ask by HTTP
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Make a link by which anybody may see one client for a while
+    Share(Box<ShareFlags>),
     /// List the herds that need no herd.toml
     Presets,
     /// Show who runs, since when, and who is joined with whom
@@ -386,6 +394,7 @@ impl Command {
                 &mut start.flags.herd
             }
             Command::Say { herd, .. } => herd,
+            Command::Share(flags) => &mut flags.herd,
             Command::Status(flags) => &mut flags.herd,
             Command::Top(flags) => &mut flags.herd,
             Command::Logs(flags) => &mut flags.herd,

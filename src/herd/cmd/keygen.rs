@@ -82,8 +82,7 @@ fn replace(path: &Path, file: &Path) -> Result<(), Failure> {
     let replaced = (|| {
         let keys = HerdKey::read_all(path)?.rotated(random_key()?);
         write(&mut new, &keys.print())
-            // The users that may read the old one may read the new one, even if root rotates.
-            .and_then(|()| fchown(&new, Some(fs::metadata(file)?.uid()), None))
+            .and_then(|()| owned_like(&new, file))
             .and_then(|()| fs::rename(&beside, file))
             .map_err(|error| cannot_make(&beside, &error))
     })();
@@ -94,12 +93,17 @@ fn replace(path: &Path, file: &Path) -> Result<(), Failure> {
 }
 
 /// A file that no other user has ever been able to read.
-fn open_new(path: &Path) -> io::Result<File> {
+pub fn open_new(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
-fn write(file: &mut File, text: &str) -> io::Result<()> {
+pub fn write(file: &mut File, text: &str) -> io::Result<()> {
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all())
+}
+
+/// The users that may read the old one may read the new one, even if root writes it.
+pub fn owned_like(new: &File, old: &Path) -> io::Result<()> {
+    fchown(new, Some(fs::metadata(old)?.uid()), None)
 }
 
 fn random_key() -> Result<HerdKey, Failure> {
@@ -107,7 +111,7 @@ fn random_key() -> Result<HerdKey, Failure> {
     rand::generate(&SystemRandom::new()).map(|bytes| HerdKey::new(bytes.expose())).map_err(none)
 }
 
-fn cannot_make(path: &Path, error: &io::Error) -> Failure {
+pub fn cannot_make(path: &Path, error: &io::Error) -> Failure {
     let message = format!("{} cannot be made: {error}; name another file", path.display());
     Failure::new(Exit::CannotCreate, message)
 }

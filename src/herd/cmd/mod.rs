@@ -29,11 +29,13 @@ mod restart;
 mod say;
 mod serve;
 mod service_manager;
+mod share;
 mod sim;
 mod start;
 mod status;
 mod stop;
 mod table;
+mod token;
 mod top;
 mod trace;
 
@@ -108,6 +110,8 @@ pub fn run(command: Command) -> Result<Exit, Failure> {
             let next = if rotate { keygen::rotate(&file)? } else { keygen::create(&file)? };
             out.write_all(next.as_bytes())
         }
+        Command::Token(command) => token::run(&mut out, command)?,
+        Command::Share(flags) => share::share(&mut out, &flags)?,
         Command::Places(command) => return look_at_places(&mut out, command),
         Command::Journal(command) => return look_after_journal(&mut out, command),
         Command::Presets => presets::write_presets(&mut out),

@@ -90,6 +90,7 @@ impl fmt::Display for Changes {
 fn has_other_content(knob: &Knob, old: &Parsed, new: &Parsed) -> bool {
     match knob.name {
         "key_file" => old.config.keys != new.config.keys,
+        "access" => old.config.access != new.config.access,
         "places.key_file" => old.config.places.key != new.config.places.key,
         _ => false,
     }

@@ -66,6 +66,9 @@ fn line(knob: &Knob) -> String {
     if let Some(value) = knob.preset {
         text += &format!(" In presets: {}.", knob.in_file(value));
     }
+    if let Some(value) = knob.guarded {
+        text += &format!(" With access or web_open: {}.", knob.in_file(value));
+    }
     if !is_shown {
         text += &format!(" Default: {}.", knob.default);
     }
@@ -95,7 +98,8 @@ fn row(knob: &Knob) -> String {
         if knob.is_optional() { value.to_owned() } else { format!("`{value}`") }
     };
     let preset = knob.preset.map(|value| format!("; in presets {}", code(value)));
-    let default = code(knob.default) + &preset.unwrap_or_default();
+    let guarded = knob.guarded.map(|it| format!("; with `access` or `web_open` {}", code(it)));
+    let default = code(knob.default) + &(preset.unwrap_or_default() + &guarded.unwrap_or_default());
     let (key, may_be, change) = (knob.key(), knob.range(), knob.effect.name());
     let text = format!("{} *{}*", knob.meaning, knob.reason).replace('|', "\\|");
     format!("| `{key}` | {default} | {may_be} | {change} | {text} |\n")

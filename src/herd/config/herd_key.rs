@@ -85,7 +85,8 @@ impl HerdKey {
     /// The file is missing, unreadable, readable by anyone but its owner, or not so spelled.
     pub fn read_all(path: &Path) -> Result<HerdKeys, ConfigError> {
         let way_out = "name another with --key-file, or make one with `herd keygen`";
-        let file = KeyFile { path, whose: "herd's ", way_out, bytes_max: KEY_FILE_BYTES_MAX };
+        let file =
+            KeyFile { path, what: "herd's key file", way_out, bytes_max: KEY_FILE_BYTES_MAX };
         let keys = parse(&file.read()?).map_err(|why| file.wrong(&why))?;
         match keys.all.as_slice() {
             [] => Err(file.wrong("is empty: remove it and make one with `herd keygen`")),
@@ -229,7 +230,7 @@ mod tests {
         check(&lines(&[&key, &key.to_uppercase()]), 0o600, "holds one key twice");
         let other = "0c".repeat(32);
         check(&lines(&[&key, &other, &key]), 0o600, "holds 3 keys: leave the newest");
-        check(&[b'a'; 5000], 0o600, "is too long for a key");
+        check(&[b'a'; 5000], 0o600, "is too long: it may have 4095 bytes");
     }
 
     #[test]

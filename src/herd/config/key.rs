@@ -31,7 +31,7 @@ impl Secret {
     /// The file is missing, unreadable, empty, no word, or open to others (`complaint`).
     pub fn read(path: &Path) -> Result<Secret, ConfigError> {
         let way_out = "name another with --places-key-file";
-        let file = KeyFile { path, whose: "", way_out, bytes_max: KEY_FILE_BYTES_MAX };
+        let file = KeyFile { path, what: "key file", way_out, bytes_max: KEY_FILE_BYTES_MAX };
         let bytes = file.read()?;
         if bytes.trim_ascii().is_empty() {
             return Err(file.wrong("is empty: put the key in it"));
@@ -63,8 +63,8 @@ impl fmt::Debug for Secret {
 /// A file that is kept from others (`complaint`), and what an operator reads about it.
 pub(super) struct KeyFile<'a> {
     pub path: &'a Path,
-    /// What tells it from other key files, with a blank behind.
-    pub whose: &'a str,
+    /// What it is, for messages.
+    pub what: &'a str,
     /// What to do if it cannot be read.
     pub way_out: &'a str,
     /// One of so many bytes is too long.
@@ -90,14 +90,15 @@ impl KeyFile<'_> {
         let mut bytes = Vec::new();
         file.take(self.bytes_max).read_to_end(&mut bytes).map_err(cannot)?;
         if bytes.len() as u64 == self.bytes_max {
-            return Err(self.wrong("is too long for a key: put the key alone in it"));
+            let most = self.bytes_max - 1;
+            return Err(self.wrong(&format!("is too long: it may have {most} bytes")));
         }
         Ok(bytes)
     }
 
     /// A message about the file.
     pub fn wrong(&self, why: &str) -> ConfigError {
-        ConfigError::new(format!("the {}key file {} {why}", self.whose, self.path.display()))
+        ConfigError::new(format!("the {} {} {why}", self.what, self.path.display()))
     }
 }
 

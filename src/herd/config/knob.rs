@@ -30,6 +30,8 @@ pub struct Knob {
     pub default: &'static str,
     /// The value in presets, if it is another one.
     pub preset: Option<&'static str>,
+    /// The value where positions are kept from strangers, if it is another one.
+    pub guarded: Option<&'static str>,
     /// A value for the example, if there is none by default.
     pub example: &'static str,
     /// What it does, in sentences.
@@ -320,6 +322,7 @@ impl Knob {
             kind,
             default,
             preset: None,
+            guarded: None,
             example: default,
             meaning: "",
             reason: "",
@@ -341,6 +344,12 @@ impl Knob {
 
     pub const fn in_presets(mut self, value: &'static str) -> Knob {
         self.preset = Some(value);
+        self
+    }
+
+    /// The value where access is configured or the web port is open.
+    pub const fn where_guarded(mut self, value: &'static str) -> Knob {
+        self.guarded = Some(value);
         self
     }
 

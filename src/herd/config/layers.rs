@@ -11,7 +11,7 @@ use super::herd::{Herd, HttpPort, Link, Member, parse_name};
 use super::share::share;
 use super::{
     Address, Config, ConfigError, Door, HerdSelector, LinkKind, Places, PlacesSource, PlainShape,
-    Secret, Settings, TlsClients, TlsDoor,
+    Secret, Settings, TlsClients, TlsDoor, access,
 };
 
 /// What flags and environment say about one server and herd.toml cannot.
@@ -97,6 +97,7 @@ pub fn configure(
     }
     let places = share(places(settings.places, selector, overrides.places_key)?, &herd, name)?;
     Ok(Config {
+        access: access::of(settings.access.as_deref(), &keys, &herd.id)?,
         herd: herd.id,
         name: name.to_owned(),
         client_address,
@@ -262,11 +263,9 @@ fn http_address(
     };
     let address = resolve(name, &written)?;
     let (is_open, what, who) = match port {
-        HttpPort::Web => (
-            settings.web_open,
-            "serve phones and browsers",
-            "report clients and see where they are",
-        ),
+        HttpPort::Web => {
+            (settings.is_guarded(), "serve phones and browsers", "report and see clients")
+        }
         HttpPort::Operators => {
             (settings.operators_open, "answer operators", "see who is connected")
         }

@@ -178,6 +178,7 @@ pub const KNOBS: &[Knob] = &[
     ),
     time_or_off("limits.expire_after", |s| &mut s.limits.core.expire_after, "off", SPAN_MAX)
         .example("30 d")
+        .where_guarded("1 d")
         .takes_effect(Effect::Restart)
         .means(
             "How long after a server heard it a report is forgotten, by all servers. It must be \

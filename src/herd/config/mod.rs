@@ -11,6 +11,7 @@
 //! What an operator can set is declared once, as a [`knob`]: in [`limits`], [`places`] and
 //! [`settings`]. To add a limit, add its field and its declaration there, and use it.
 
+pub mod access;
 pub mod address;
 pub mod changes;
 pub mod example;
@@ -41,6 +42,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+
+use herd_web::access::Access;
 
 pub use address::Address;
 pub use changes::{Changes, Parsed};
@@ -84,6 +87,8 @@ pub struct Config {
     /// What peers prove to each other that they know, the newest first. Without any, they are
     /// believed by their names.
     pub keys: HerdKeys,
+    /// Who may report and ask by HTTP; everybody, if there is none.
+    pub access: Option<Arc<Access>>,
     /// All servers of the herd, itself and course servers among them.
     pub servers: Vec<String>,
     /// Bare AT lines on the client port count as reports of one of `servers` (loopback only).

@@ -31,7 +31,17 @@ impl HerdSelector {
     /// Mistakes in the file, an unknown year or name, a base port that does not fit.
     pub fn herd(&self, name: Option<&str>) -> Result<(Herd, Settings), ConfigError> {
         let is_preset = self.config.is_none();
-        let mut settings = if is_preset { Settings::preset() } else { Settings::default() };
+        let usual = if is_preset { Settings::preset() } else { Settings::default() };
+        let read = self.over(usual.clone(), name)?;
+        if read.1.is_guarded() { self.over(usual.guarded(), name) } else { Ok(read) }
+    }
+
+    /// What the file and the flags say, over these settings.
+    fn over(
+        &self,
+        mut settings: Settings,
+        name: Option<&str>,
+    ) -> Result<(Herd, Settings), ConfigError> {
         if let Some(home) = &self.home {
             settings.live_in(home);
         }

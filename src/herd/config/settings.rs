@@ -28,6 +28,8 @@ pub struct Settings {
     pub web_open: bool,
     /// Proxies, which say for whom they connect.
     pub proxy_from: Networks,
+    /// Who may report and ask by HTTP. `None`: everybody who reaches the port.
+    pub access: Option<PathBuf>,
     /// What peers must know. `None`: they are believed by their names.
     pub key_file: Option<PathBuf>,
     pub run_dir: PathBuf,
@@ -121,6 +123,23 @@ impl Settings {
         settings
     }
 
+    /// Whether positions are to be kept from strangers: somebody is asked who they are, or others
+    /// than this machine may come.
+    pub fn is_guarded(&self) -> bool {
+        self.access.is_some() || self.web_open
+    }
+
+    /// What such a herd runs with, unless it says otherwise.
+    #[must_use]
+    pub fn guarded(mut self) -> Settings {
+        for knob in knobs() {
+            if let Some(value) = knob.guarded {
+                self.must_set(knob, value);
+            }
+        }
+        self
+    }
+
     /// Resolves relative directories against `home`.
     pub fn live_in(&mut self, home: &Path) {
         for dir in [&mut self.log.dir, &mut self.run_dir, &mut self.journal.dir] {
@@ -166,6 +185,7 @@ impl Default for Settings {
             operators_open: false,
             web_open: false,
             proxy_from: Networks::default(),
+            access: None,
             key_file: None,
             run_dir: PathBuf::new(),
             run_dir_mode: 0,
@@ -293,9 +313,9 @@ const HERD: &[Knob] = &[
     switch("web_open", |s| &mut s.web_open)
         .means(
             "Servers take reports by HTTP (`web` of a [[server]]) and say where clients are, \
-             without asking who it is, and so on this machine only (127.0.0.1, ::1). `web_open = \
-             true` allows other addresses, for instance because a proxy in front asks for a \
-             password.",
+             and so on this machine only (127.0.0.1, ::1), unless they ask who it is (access). \
+             `web_open = true` allows other addresses all the same, for instance because a proxy \
+             in front asks for a password.",
         )
         .because("Positions of people are not for everybody."),
     Knob::new("proxy_from", Kind::Networks { at: |s| &mut s.proxy_from }, "none")
@@ -316,6 +336,21 @@ const HERD: &[Knob] = &[
              a connection is closed; from anybody else a head is a wrong line.",
         )
         .because("Only the operator knows whose word on addresses is to be believed."),
+    some_path("access", |s| &mut s.access)
+        .example("access.toml")
+        .flag(Flag {
+            long: "access",
+            variable: "HERD_ACCESS",
+            value: "FILE",
+            help: "File that says who may report and ask by HTTP, mode 600 (640 if it is root's), \
+                   the same for all servers of a herd; see `herd token`",
+        })
+        .means(
+            "Says who may report and ask by HTTP; `herd token add` writes it. All servers of a \
+             herd need the same one, which is kept from others like key_file. Without it, \
+             everybody who reaches the web port may everything.",
+        )
+        .because("On one machine, whoever may use it may try the port."),
     path("run_dir", |s| &mut s.run_dir, "run")
         .flag(Flag {
             long: "run-dir",

@@ -266,7 +266,7 @@ impl TlsFiles {
 
     fn key_file(&self) -> KeyFile<'_> {
         let way_out = "name another with --tls-key (`key` in [tls] of herd.toml)";
-        KeyFile { path: &self.key, whose: "TLS ", way_out, bytes_max: FILE_BYTES_MAX }
+        KeyFile { path: &self.key, what: "TLS key file", way_out, bytes_max: FILE_BYTES_MAX }
     }
 }
 

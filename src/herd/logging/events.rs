@@ -93,6 +93,11 @@ pub enum Event<'a> {
         conn: ConnId,
         why: &'a str,
     },
+    /// A request by HTTP is refused, whatever it wants; the first in a minute.
+    WebRefused {
+        conn: ConnId,
+        reason: &'static str,
+    },
     CertificateLoaded {
         /// In POSIX seconds.
         expires: u64,
@@ -357,6 +362,9 @@ impl Event<'_> {
             Event::HandshakeFailed { conn, why } => {
                 write!(f, "tls handshake failed conn={conn} reason={why:?}")
             }
+            Event::WebRefused { conn, reason } => {
+                write!(f, "web refused conn={conn} reason={reason}")
+            }
             Event::CertificateLoaded { expires } => {
                 write!(f, "certificate loaded expires={expires}")
             }
@@ -490,28 +498,4 @@ impl Event<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    /// The page for operators has each name and each reason.
-    #[test]
-    fn the_page_for_operators_has_every_event() {
-        let page = include_str!("../PRODUCTION.md");
-        let (_, table) = page.split_once("## Log events\n").unwrap();
-        let (source, _) = include_str!("events.rs").split_once("#[cfg(test)]").unwrap();
-        let reasons = include_str!("../../core/session/close_reason.rs")
-            .split(" => \"")
-            .skip(1)
-            .filter_map(|part| part.split('"').next())
-            // These two have events of their own.
-            .filter(|reason| !["dial_timeout", "line_timeout"].contains(reason));
-        for reason in reasons.chain(["clock_ahead", "store_full", "new_clients"]) {
-            assert!(table.contains(&format!("`{reason}`")), "{reason}");
-        }
-        let texts = source.split("write!(").skip(1).filter_map(|part| part.split('"').nth(1));
-        for text in texts.filter(|text| !text.starts_with(['{', ' '])) {
-            let name = text.split(':').next().unwrap();
-            let words = name.split(' ').take_while(|word| !word.contains(['=', '{']));
-            let name = words.collect::<Vec<_>>().join(" ");
-            assert!(table.contains(&format!("`{name}`")), "{name}");
-        }
-    }
-}
+mod tests;

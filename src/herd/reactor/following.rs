@@ -173,7 +173,12 @@ impl Reactor {
 
     fn serve_follower(&mut self, following: &mut Following<Stream>, seat: Seat) {
         let Some(Stream { conn, caller }) = following.whose(seat) else { return };
-        let (conn, caller) = (*conn, caller.clone());
+        let (conn, caller) = (*conn, self.still_let_in(caller));
+        let Some(caller) = caller else {
+            following.leave(self.server.store(), seat);
+            self.send(conn, BYE.as_bytes());
+            return self.close_when_sent(conn);
+        };
         let Some(session) = self.slots.session(conn) else {
             return following.leave(self.server.store(), seat);
         };

@@ -2,6 +2,7 @@
 //! answered. What they mean, `operators` and `web` know; how they are spelled, `herd_web::http`.
 
 use super::Reactor;
+use super::access::Refused;
 use herd_core::driver::Driver;
 use herd_core::names::ConnId;
 use herd_core::wire::line_buffer::Lines;
@@ -25,6 +26,7 @@ impl Reactor {
             match http::parse(lines.rest(), port.limits) {
                 Parsed::Whole(request, length) => {
                     lines.pass(length);
+                    self.keep_under_way(conn, 0);
                     if !self.give_answer(conn, &request, port) {
                         // What a connection that is held has sent is served when it goes on.
                         if !self.awaits_places(conn) {
@@ -37,6 +39,9 @@ impl Reactor {
                     }
                 }
                 Parsed::Partial { awaits_continue } if !lines.are_last() => {
+                    if let Some(answer) = self.keep_under_way(conn, lines.rest().len()) {
+                        return self.refuse_with(conn, lines, answer);
+                    }
                     if awaits_continue {
                         self.send(conn, http::CONTINUE);
                     }
@@ -55,8 +60,12 @@ impl Reactor {
     }
 
     fn refuse(&mut self, conn: ConnId, lines: &mut Lines<'_>, refusal: http::Refusal) {
+        self.refuse_with(conn, lines, refusal.answer());
+    }
+
+    fn refuse_with(&mut self, conn: ConnId, lines: &mut Lines<'_>, answer: Answer) {
         lines.rest_is_partial();
-        let answer = refusal.answer().into_bytes(self.now.posix.whole_seconds(), false, false);
+        let answer = answer.into_bytes(self.now.posix.whole_seconds(), false, false);
         self.send(conn, &answer);
         self.close_when_sent(conn);
     }
@@ -68,9 +77,11 @@ impl Reactor {
         let is_foreign =
             http::is_of_a_foreign_page(headers) && !(port.serves_foreign_pages)(request);
         let answer = if !is_ours {
+            self.refused(conn, Refused::Host);
             let why = "this server does not go by that name: ask by an address or localhost\n";
             Some(Answer::text(421, why.to_owned()))
         } else if is_foreign {
+            self.refused(conn, Refused::ForeignPage);
             Some(Answer::text(403, "pages of others may not ask here\n".to_owned()))
         } else {
             (port.answer)(self, conn, request)

@@ -12,6 +12,7 @@ use rustix::process::{Resource, getrlimit};
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
 use super::Reactor;
+use super::access::Refused;
 use super::catching_up::CaughtUp;
 use super::handshakes::Outcome;
 use super::lame_duck::DrainPhase;
@@ -178,6 +179,12 @@ impl Reactor {
         metrics.many("herd_web_unusable", help, unusable);
         let help = "Streams by which somebody follows clients.";
         metrics.one("herd_web_followers", help, gauge(self.count_followers()));
+        let refused = Refused::ALL.map(|why| {
+            let labels = vec![("reason", why.name().to_owned())];
+            (labels, count(self.callers.refused[why as usize]))
+        });
+        let help = "Requests by HTTP that were refused, whatever they wanted.";
+        metrics.many("herd_web_refused", help, refused);
     }
 
     fn measure_connections(&self, metrics: &mut Metrics) {

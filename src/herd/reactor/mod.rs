@@ -33,6 +33,7 @@
 //! (`herd_core::driver`). `traced` keeps a record of the steps, for those who want one.
 
 mod accepting;
+mod access;
 mod admin;
 mod asking;
 mod catching_up;
@@ -88,6 +89,7 @@ use signal_hook_mio::v1_0::Signals;
 use crate::config::Config;
 use crate::logging::LogHandle;
 use crate::trace::Recorder;
+use access::Callers;
 use catching_up::CaughtUp;
 use clocks::Clocks;
 use deadlines::Backlog;
@@ -162,6 +164,7 @@ pub struct Reactor {
     work: Work,
     newcomers: Newcomers,
     heads: Heads,
+    callers: Callers,
     /// What the core wants done; its memory is used again for each input.
     out: Outputs,
     /// The core's next inputs, once everything it wanted is done.

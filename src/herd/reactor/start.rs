@@ -160,7 +160,6 @@ pub struct Doors {
     pub tls: Option<usize>,
     pub peer: usize,
     pub admin: usize,
-    /// Unless it is off.
     pub web: Option<usize>,
     /// Unless it is off.
     pub operators: Option<usize>,
@@ -222,6 +221,7 @@ impl Reactor {
             work: Work::default(),
             newcomers: Newcomers::new(&config.limits),
             heads: Heads::default(),
+            callers: super::access::Callers::new()?,
             out: Outputs::default(),
             deferred: VecDeque::new(),
             is_catching_up: false,

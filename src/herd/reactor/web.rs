@@ -9,16 +9,17 @@
 use std::time::Duration;
 
 use super::Reactor;
+use super::access::is_public;
 use super::http::Port;
 use herd_core::border::{Input, Output};
 use herd_core::driver::Driver;
 use herd_core::names::ConnId;
 use herd_core::wire::Report;
 use herd_core::wire::line_buffer::{LineLimits, Lines};
-use herd_web::access::Caller;
+use herd_web::access::{Caller, Pattern};
 use herd_web::ask::OPENAPI;
 use herd_web::http::{Answer, Limits, Method, Request};
-use herd_web::{Fix, Hints, map, read_body, unescape};
+use herd_web::{Fix, Hints, Reply, Unusable, friends, map, read_body, unescape};
 
 /// Overland sends a thousand fixes of 600 bytes.
 pub(super) const LIMITS: Limits = Limits { head_bytes_max: 16 * 1024, body_bytes_max: 1024 * 1024 };
@@ -26,13 +27,19 @@ pub(super) const LIMITS: Limits = Limits { head_bytes_max: 16 * 1024, body_bytes
 const AHEAD_MAX: Duration = Duration::from_secs(300);
 /// Clients that one request may report: all of them are flooded within a turn.
 const REPORTED_MAX: usize = 1_000;
+/// Friends that OwnTracks is told of.
+const FRIENDS_MAX: usize = 256;
+/// Of more clients than these, friends are only those that a token names in full: nobody else's
+/// phone makes us walk over a million.
+const WALKED_MAX: usize = 10_000;
+const JSON: &str = "application/json";
 /// After so many seconds, a report may find room.
 const RETRY_AFTER_S: &str = "30";
 
 const PORT: Port = Port {
     limits: LIMITS,
     requests_max: 16,
-    serves_foreign_pages: |request| map::has(request.path),
+    serves_foreign_pages: |request| map::has(request.path) || is_public(request),
     answer: Reactor::answer_web_request,
 };
 
@@ -71,20 +78,16 @@ impl Reactor {
         if let Some(file) = map::answer(request) {
             return Some(file);
         }
-        let caller = match self.caller(conn, request) {
-            Ok(caller) => caller,
-            Err(refusal) => return Some(refusal),
+        let (caller, request) = match self.let_in(conn, request) {
+            Ok(let_in) => let_in,
+            Err(answer) => return Some(answer),
         };
+        let request = &request;
         let id = client_in(request.path).and_then(|rest| rest.strip_suffix("/places"));
         match id.filter(|_| request.method != Method::Post) {
             Some(id) => self.ask_web_places(conn, &unescape(id), request, &caller),
             None => Some(self.answer_caller(conn, request, &caller)),
         }
-    }
-
-    /// Who asks; an answer for those who may ask nothing.
-    fn caller(&mut self, _conn: ConnId, _request: &Request<'_>) -> Result<Caller, Answer> {
-        Ok(Caller::anybody())
     }
 
     fn answer_caller(&mut self, conn: ConnId, request: &Request<'_>, caller: &Caller) -> Answer {
@@ -118,18 +121,18 @@ impl Reactor {
             },
         );
         reading.keep_allowed(caller);
-        let (answer, content_type) = reading.answer();
-        for (count, of_this) in self.counts.web_unusable.iter_mut().zip(reading.unusable) {
-            *count += u64::from(of_this);
-        }
         reading.keep_newest();
         if reading.fixes.len() > REPORTED_MAX {
             let why = format!("report at most {REPORTED_MAX} clients at a time\n");
             return Answer::text(413, why);
         }
+        reading.drop_where(|fix| self.over_limit(fix, caller));
+        for (count, of_this) in self.counts.web_unusable.iter_mut().zip(reading.unusable) {
+            *count += u64::from(of_this);
+        }
         let mut all_taken = true;
         for fix in &reading.fixes {
-            let is_taken = self.take_fix(conn, fix);
+            let is_taken = self.take_fix(conn, fix, caller);
             self.counts.web_reports[usize::from(is_taken)] += 1;
             all_taken &= is_taken;
         }
@@ -137,11 +140,45 @@ impl Reactor {
             let why = "there is no room for this report now: send it again later\n";
             return Answer::text(503, why.to_owned()).with_header("Retry-After", RETRY_AFTER_S);
         }
+        let (answer, content_type) = match reading.reply {
+            Reply::OwnTracks => (self.friends(caller, &reading.fixes), JSON),
+            _ => reading.answer(),
+        };
         Answer::new(200, content_type, answer.into_bytes())
     }
 
+    /// Why a token may not report this now. A phone hears nothing of it: what it keeps and sends
+    /// again would only be more.
+    fn over_limit(&mut self, fix: &Fix, caller: &Caller) -> Option<Unusable> {
+        let is_known = self.server.look_up(fix.client.as_bytes(), self.now).is_some();
+        if !is_known && !self.callers.may_make_one(caller) {
+            return Some(Unusable::TooManyClients);
+        }
+        let may_now = self.callers.may_report_now(caller, self.now.monotonic);
+        (!may_now).then_some(Unusable::TooOften)
+    }
+
+    /// What OwnTracks is answered: where those are whom the caller may see, its own devices not.
+    fn friends(&self, caller: &Caller, own: &[Fix]) -> String {
+        let Some(grant) = caller.grant() else { return "[]".to_owned() };
+        let is_own = |id: &[u8]| own.iter().any(|fix| fix.client.as_bytes() == id);
+        let mut reports = Vec::new();
+        if self.server.store().len() <= WALKED_MAX {
+            let known = self.server.store().reports();
+            let seen = known.filter(|report| caller.may_read(report.client));
+            let alive = seen.filter_map(|report| self.server.look_up(report.client, self.now));
+            reports.extend(alive.filter(|report| !is_own(report.client)).take(FRIENDS_MAX));
+        } else {
+            let named = grant.read.iter().filter_map(Pattern::client);
+            let named = named.filter(|id| !is_own(id.as_bytes())).take(FRIENDS_MAX);
+            reports.extend(named.filter_map(|id| self.server.look_up(id.as_bytes(), self.now)));
+        }
+        reports.sort_by_key(|report| report.client);
+        friends::write(&reports)
+    }
+
     /// Says whether there was room for it.
-    fn take_fix(&mut self, conn: ConnId, fix: &Fix) -> bool {
+    fn take_fix(&mut self, conn: ConnId, fix: &Fix, caller: &Caller) -> bool {
         // A phone that hears nothing sends the same again, which is no news: it would be flooded.
         let held = self.server.look_up(fix.client.as_bytes(), self.now);
         let is_same = |held: Report<'_>| {
@@ -161,6 +198,7 @@ impl Reactor {
         let known_now = self.server.store().len();
         if known_now > known {
             self.charge_newcomers(conn, known_now - known);
+            self.callers.has_made_one(caller);
         }
         is_taken
     }

@@ -13,6 +13,11 @@ pub struct Pattern {
 }
 
 impl Pattern {
+    /// The client that is called so, whatever is in its name.
+    pub fn of_one(client: String) -> Pattern {
+        Pattern { text: client, is_prefix: false }
+    }
+
     pub fn matches(&self, client: &[u8]) -> bool {
         let text = self.text.as_bytes();
         if self.is_prefix { client.starts_with(text) } else { client == text }

@@ -9,3 +9,6 @@ mod request;
 pub use answer::Answer;
 pub use asker::{is_of_a_foreign_page, is_our_host};
 pub use request::{CONTINUE, Headers, Limits, Method, Parsed, Refusal, Request, parse};
+
+/// What the cookie of a browser's session is called.
+pub const COOKIE: &str = "herd_session";

@@ -62,6 +62,8 @@ pub struct Headers<'a> {
     pub accept_encoding: Option<&'a str>,
     /// The tag of what the sender has kept.
     pub if_none_match: Option<&'a str>,
+    /// What a browser keeps for us, and for every port of this machine.
+    pub cookie: Option<&'a str>,
     /// OwnTracks' `X-Limit-U`.
     pub limit_user: Option<&'a str>,
     /// The id of the event that a follower has heard last.
@@ -80,6 +82,7 @@ impl<'a> Headers<'a> {
             ("authorization", &mut self.authorization),
             ("if-none-match", &mut self.if_none_match),
             ("last-event-id", &mut self.last_event_id),
+            ("cookie", &mut self.cookie),
             ("x-limit-u", &mut self.limit_user),
             ("x-limit-d", &mut self.limit_device),
         ];
@@ -94,6 +97,12 @@ impl<'a> Request<'a> {
         let mut parts =
             self.query.split('&').map(|part| part.split_once('=').unwrap_or((part, "")));
         parts.find(|(other, _)| *other == name).map(|(_, value)| value)
+    }
+
+    /// The same request for another path.
+    pub fn at<'b>(&'b self, path: &'b str) -> Request<'b> {
+        let Request { method, query, keeps_open, headers, .. } = *self;
+        Request { method, path, query, keeps_open, headers, body: Cow::Borrowed(&self.body) }
     }
 
     pub fn is_head(&self) -> bool {

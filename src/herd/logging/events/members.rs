@@ -30,6 +30,7 @@ impl Event<'_> {
             Event::OtherProtocol { .. } => "other-protocol",
             Event::SlowTurn { .. } => "slow-turn",
             Event::HandshakeFailed { .. } => "tls-handshake-failed",
+            Event::WebRefused { .. } => "web-refused",
             Event::CertificateLoaded { .. } => "certificate-loaded",
             Event::AcceptFailed { .. } => "accept-failed",
             Event::Dialing { .. } => "dial",
@@ -76,6 +77,7 @@ impl Event<'_> {
             | Event::Refused { conn, .. }
             | Event::OtherProtocol { conn, .. }
             | Event::HandshakeFailed { conn, .. }
+            | Event::WebRefused { conn, .. }
             | Event::Dialing { conn, .. }
             | Event::LinkUp { conn, .. }
             | Event::LinkDown { conn, .. }
@@ -105,6 +107,7 @@ impl Event<'_> {
             | Event::Refused { reason, .. }
             | Event::LinkDown { reason, .. } => Some(reason.to_value()),
             Event::HandshakeFailed { why: reason, .. } => Some(reason.to_value()),
+            Event::WebRefused { reason, .. } => Some(reason.to_value()),
             Event::DialFailed { reason, .. } => Some(reason.to_value()),
             Event::Closed { reason, .. } => Some(Value::from_display(reason)),
             Event::ClockAhead { .. } => Some("clock_ahead".into()),
@@ -175,6 +178,7 @@ mod tests {
             Event::OtherProtocol { conn, protocol: "HTTP" },
             Event::SlowTurn { took: time, others: 1, ready: 2, work: "lines=3" },
             Event::HandshakeFailed { conn, why: error },
+            Event::WebRefused { conn, reason: "wrong_secret" },
             Event::CertificateLoaded { expires: 1 },
             Event::AcceptFailed { error: &ERROR },
             Event::Dialing { conn, address },

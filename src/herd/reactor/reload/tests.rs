@@ -90,10 +90,9 @@ impl Reloaded {
     fn in_force(&self) -> String {
         let reactor = &self.house.reactor;
         let (config, core) = (&reactor.config, reactor.server.settings());
-        let Settings { key_file, open, operators_open, web_open, run_dir, run_dir_mode, .. } =
-            &reactor.reload.as_ref().unwrap().running.settings;
-        let own = (key_file, open, operators_open, web_open, run_dir, run_dir_mode);
-        let own = (own, &config.proxy_from);
+        let settings = &reactor.reload.as_ref().unwrap().running.settings;
+        let Settings { key_file, access, open, operators_open, web_open, .. } = settings;
+        let own = (key_file, access, open, operators_open, web_open, &config.proxy_from);
         let ours = (&config.answers, &config.places, &config.limits, &config.log);
         let tls = config.tls.as_ref().map(|door| (&door.files, door.handshake));
         let tls = (tls, config.tls_peers, reactor.wrapping.peers.is_some());
@@ -151,6 +150,12 @@ fn another(knob: &Knob, dir: &Path) -> String {
         Kind::Switch { .. } => "true".to_owned(),
         Kind::SomePath { .. } if knob.name == "key_file" => {
             key_file(dir, "other.key", &[5, 7]).display().to_string()
+        }
+        Kind::SomePath { .. } if knob.name == "access" => {
+            let path = dir.join("access.toml");
+            fs::write(&path, "").unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+            path.display().to_string()
         }
         Kind::SomePath { .. } if knob.name == "places.ca_file" => {
             let path = dir.join("ca.pem");
