@@ -111,17 +111,6 @@ pub fn write_config(out: &mut impl Write, config: &Config, settings: &Settings) 
             LinkKind::Plain => format!("{} ({}, {})", peer.name, peer.address, peer.shape),
         }))
     };
-    let file = config.places.file.iter().filter(|_| config.places.source == PlacesSource::File);
-    let file = file.map(|path| format!(" {}", path.display())).collect::<String>();
-    let places = match (&config.places.url, &config.places.key) {
-        (Some(url), Some(_)) => format!(" at {}, with a key", shown(url)),
-        (Some(url), None) => format!(" at {}, without a key", shown(url)),
-        (None, Some(_)) => ", with a key".to_owned(),
-        (None, None) => String::new(),
-    };
-    let budget = config.places.calls.calls_per_day.filter(|_| config.places.source.is_remote());
-    let budget = budget.map(|calls| format!(", {} a day", count(calls, "call")));
-    let places = places + &budget.unwrap_or_default();
     let level = show_level(config.log.level);
     let format = if config.log.format == LogFormat::Json { ", json" } else { "" };
     let journal = config.journal.keep.map_or("no journal".to_owned(), |_| {
@@ -155,7 +144,7 @@ pub fn write_config(out: &mut impl Write, config: &Config, settings: &Settings) 
         ["believes AT from clients", if config.accept_plain { "yes" } else { "no" }],
         ["older IAMATs get", stale],
         ["closes after an answer", if config.answers.close_after_reply { "yes" } else { "no" }],
-        ["places", &format!("{}{file}{places}", config.places.source.name())],
+        ["places", &show_places(config)],
         ["origin of places", config.places.attribution.as_deref().unwrap_or("as the source says")],
         ["waits for a line's end", &format!("{:?}", config.limits.timeouts.partial_line)],
         ["looks before it sleeps", &format!("{} µs", config.limits.spin_us)],
@@ -173,6 +162,22 @@ pub fn write_config(out: &mut impl Write, config: &Config, settings: &Settings) 
         Some(warning) => writeln!(out, "\n{warning}"),
         None => Ok(()),
     }
+}
+
+/// Where places come from, and under which conditions.
+fn show_places(config: &Config) -> String {
+    let places = &config.places;
+    let file = places.file.iter().filter(|_| places.source == PlacesSource::File);
+    let file = file.map(|path| format!(" {}", path.display())).collect::<String>();
+    let service = match (&places.url, &places.key) {
+        (Some(url), Some(_)) => format!(" at {}, with a key", shown(url)),
+        (Some(url), None) => format!(" at {}, without a key", shown(url)),
+        (None, Some(_)) => ", with a key".to_owned(),
+        (None, None) => String::new(),
+    };
+    let budget = places.calls.calls_per_day.filter(|_| places.source.is_remote());
+    let budget = budget.map(|calls| format!(", {} a day", count(calls, "call")));
+    format!("{}{file}{service}{}", places.source.name(), budget.unwrap_or_default())
 }
 
 /// The knobs that have another value than by default, with both.
