@@ -146,9 +146,10 @@ mod tests {
     use herd_core::names::ConnKind;
     use herd_core::session::{CloseReason, Expiry};
 
+    const ERROR: &str = "no \"room\"";
+
     /// An event of each kind.
     fn all(conn: ConnId) -> Vec<Event<'static>> {
-        const ERROR: &str = "no \"room\"";
         let (peer, error) = ("Bona", ERROR);
         let (address, time) = ("127.0.0.1:1".parse().unwrap(), Duration::from_secs(1));
         vec![

@@ -147,7 +147,7 @@ fn another(knob: &Knob, dir: &Path) -> String {
         Kind::TimeOrOff { .. } if knob.default == "off" => "2 d".to_owned(),
         Kind::Time { .. } | Kind::TimeOrOff { .. } => show_duration(longer()),
         Kind::TimeOrZero { .. } => "1 s".to_owned(),
-        Kind::Switch { .. } => "true".to_owned(),
+        Kind::Switch { .. } => (knob.default != "true").to_string(),
         Kind::SomePath { .. } if knob.name == "key_file" => {
             key_file(dir, "other.key", &[5, 7]).display().to_string()
         }
