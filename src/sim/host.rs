@@ -10,6 +10,7 @@ mod pipes;
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::following::Follower;
 use super::invariants::Violation;
 use super::journal::Journal;
 pub use super::settings::settings;
@@ -82,6 +83,8 @@ pub struct Host {
     journal: Option<Journal>,
     told: Vec<(String, u64)>,
     disk_steps: u64,
+    /// If somebody follows.
+    follower: Option<Box<Follower>>,
 }
 
 impl Host {
@@ -108,6 +111,32 @@ impl Host {
             journal: None,
             told: Vec::new(),
             disk_steps: 0,
+            follower: None,
+        }
+    }
+
+    /// Somebody follows from now on.
+    pub fn be_followed(&mut self, seed: u64) {
+        self.server.watch();
+        self.follower = Some(Box::new(Follower::new("sim", seed)));
+    }
+
+    /// Who follows has read all that is to be told.
+    ///
+    /// # Errors
+    /// I16.
+    pub fn end_following(&mut self) -> Result<(), Violation> {
+        let now = self.clock.now.monotonic;
+        self.follower.as_mut().map_or(Ok(()), |it| it.finish(&self.server, now))
+    }
+
+    /// Tells who follows what an input has changed.
+    fn tell_follower(&mut self) {
+        let Some(follower) = &mut self.follower else { return };
+        let now = self.clock.now.monotonic;
+        follower.note(&self.server, &self.out, now);
+        if let Err(broken) = follower.read(&self.server, now) {
+            self.acts.push(Act::Broken(broken));
         }
     }
 

@@ -63,6 +63,9 @@ pub enum Invariant {
     /// I15: who says that it has caught up with a peer holds all that the peer held when their link
     /// came up; and left in peace, all say so.
     CaughtUp,
+    /// I16: who follows knows in the end what the server holds, however slowly it reads and however
+    /// often its stream breaks; and never hears of somebody who leaves and was not there.
+    Following,
     /// One input costs no more than a piece of the store, and all of them what they must.
     Bounded,
     /// Everything that happens comes to an end.
@@ -81,7 +84,7 @@ pub struct Violation {
 }
 
 impl Invariant {
-    pub const ALL: [Invariant; 19] = [
+    pub const ALL: [Invariant; 20] = [
         Invariant::Order,
         Invariant::Rising,
         Invariant::Upkeep,
@@ -97,6 +100,7 @@ impl Invariant {
         Invariant::Kept,
         Invariant::Room,
         Invariant::CaughtUp,
+        Invariant::Following,
         Invariant::Bounded,
         Invariant::Endless,
         Invariant::Assertion,
@@ -120,6 +124,7 @@ impl Invariant {
             Invariant::Kept => "I13",
             Invariant::Room => "I14",
             Invariant::CaughtUp => "I15",
+            Invariant::Following => "I16",
             Invariant::Bounded => "bounded",
             Invariant::Endless => "endless",
             Invariant::Assertion => "assertion",

@@ -15,6 +15,7 @@ pub mod crowd;
 pub mod disk;
 pub mod event_log;
 pub mod faults;
+mod following;
 pub mod graph;
 pub mod host;
 pub mod hunt;

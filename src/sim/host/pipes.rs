@@ -84,6 +84,7 @@ impl Driver for Host {
     fn handle(&mut self, input: Input<'_, '_>) {
         self.server.handle(self.clock.now, input, &mut self.out);
         self.append_news();
+        self.tell_follower();
         self.count_work();
         self.carry_out();
     }
@@ -96,6 +97,7 @@ impl Driver for Host {
         }
         self.server.handle(self.clock.now, Input::Lines { conn, lines }, &mut self.out);
         self.append_news();
+        self.tell_follower();
         self.count_work();
         self.carry_out_lines(conn, lines);
     }

@@ -51,8 +51,10 @@ impl World {
         seat.has_lost_heirs = false;
         seat.disk_due = [false; 2];
         let run = seat.run;
+        let followed_seed = settings.seed ^ u64::from(run);
         let mut body = Host::new(settings, self.now, ahead_ms);
         body.set_time(self.now);
+        body.be_followed(followed_seed);
         let body = self.with_journal(server, body)?;
         let clients = body.server.store().len();
         self.row(server, || match run {

@@ -129,6 +129,9 @@ impl World {
 
     /// What must be true of a herd at rest, beside that.
     fn judge(&mut self) -> Result<(), Violation> {
+        for body in self.seats.iter_mut().filter_map(|seat| seat.body.as_mut()) {
+            body.end_following()?;
+        }
         let bodies = self.seats.iter().filter_map(|seat| seat.body.as_ref());
         let bodies: Vec<_> = bodies.collect();
         self.invariants.judge(&bodies, &self.scenario.graph.names, self.scenario.repairs)?;

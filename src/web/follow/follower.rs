@@ -89,7 +89,7 @@ impl Follower {
             dwelling: Vec::new(),
             is_resumed: cursor > 0,
             has_hello: false,
-            is_ready: cursor > 0,
+            is_ready: false,
             behind_since: None,
             said_at: Duration::ZERO,
             is_woken: false,

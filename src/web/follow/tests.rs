@@ -238,10 +238,11 @@ fn a_stream_goes_on_where_it_broke() {
     house.events.clear();
     house.come();
     house.pass(Duration::from_secs(1), 48_000).unwrap();
-    let [hello, moves, gone] = &*house.events else { panic!("{:?}", house.events) };
+    let [hello, moves, gone, ready] = &*house.events else { panic!("{:?}", house.events) };
     assert!(hello.contains("\"epoch\":\"k3f9\",\"resumed\":true"), "{hello}");
     assert_eq!(moves, "move [[\"c0\",2,2,2028],[\"c1\",2,2,2029],[\"c2\",2,2,2030]]");
     assert_eq!(gone, "gone {\"id\":\"c7\",\"why\":\"expired\"}");
+    assert_eq!(ready, "ready {}", "it may have broken before the first");
     for other in ["Bailey.k3f8.1", "Bailey.k3f9.99999", "Bailey.k3f9.", "x"] {
         house.go();
         house.events.clear();

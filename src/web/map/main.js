@@ -84,7 +84,7 @@ function listen() {
         hello({ server: name, resumed }) {
             server = name;
             // What is not told anew until `ready` is not there any more.
-            newcomers = resumed ? undefined : new Set();
+            if (!resumed) newcomers = new Set();
         },
         move(list) {
             const nowMs = performance.now();
