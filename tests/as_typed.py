@@ -353,7 +353,7 @@ def slugs_of(path):
 
 
 def is_of_herd(words, shell):
-    depth = 2 if words[0] in ("places", "print", "trace") and len(words) > 1 else 1
+    depth = 2 if words[0] in ("places", "print", "token", "trace") and len(words) > 1 else 1
     code, help_text = shell.type(f"target/release/herd {' '.join(words[:depth])} --help")
     flags = [word for word in words if re.fullmatch(r"--[a-z-]+", word)]
     experiments = shell.type("target/release/herd lab --list")[1]

@@ -206,13 +206,13 @@ impl Reactor {
         }
         let shown = Shown::by(split.secret, &request.headers);
         let posix = self.now.posix;
-        let caller = match access.caller(&shown, &self.callers.sessions, posix) {
+        let caller = match access.caller(&shown, &self.web.callers.sessions, posix) {
             Ok(caller) => caller,
             Err(denied) => return Err(self.deny(conn, request, denied.into())),
         };
         let now = self.now.monotonic;
         if let Some(name) = caller.name()
-            && !self.callers.requests.take(now, &name.to_owned())
+            && !self.web.callers.requests.take(now, &name.to_owned())
         {
             let answer = Answer::text(429, "this token has asked too often\n".to_owned());
             self.refused(conn, Refused::TooManyRequests);
@@ -223,7 +223,7 @@ impl Reactor {
             (SESSION, Method::Post) => {
                 let token = caller.name().and_then(|name| access.named(name));
                 Err(token.map_or_else(no_session, |token| {
-                    let (text, seconds) = self.callers.sessions.open(token, posix);
+                    let (text, seconds) = self.web.callers.sessions.open(token, posix);
                     show_grant(Some(&token.grant))
                         .with_header("Set-Cookie", &cookie(&text, seconds))
                 }))
@@ -249,7 +249,7 @@ impl Reactor {
         let is_wrong = !matches!(refused, Refused::NoSecret);
         let from = self.slots.connection(conn).and_then(|connection| connection.peer_ip());
         let account = account(from.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED)));
-        if is_wrong && !self.callers.wrong.take(self.now.monotonic, &account) {
+        if is_wrong && !self.web.callers.wrong.take(self.now.monotonic, &account) {
             self.refused(conn, Refused::TooManyWrong);
             let why = "too many wrong secrets came from this address: wait a minute\n";
             return Answer::text(429, why.to_owned()).with_header("Retry-After", "60");
@@ -270,10 +270,10 @@ impl Reactor {
 
     /// Counts a refusal, and logs one in a while: there may be thousands.
     pub(super) fn refused(&mut self, conn: ConnId, refused: Refused) {
-        self.callers.refused[refused as usize] += 1;
-        let (now, logged_at) = (self.now.monotonic, self.callers.logged_at);
+        self.web.callers.refused[refused as usize] += 1;
+        let (now, logged_at) = (self.now.monotonic, self.web.callers.logged_at);
         if logged_at.is_none_or(|at| now >= at + LOG_EVERY) {
-            self.callers.logged_at = Some(now);
+            self.web.callers.logged_at = Some(now);
             Event::WebRefused { conn, reason: refused.name() }.log();
         }
     }
@@ -281,11 +281,11 @@ impl Reactor {
     /// A connection keeps so many bytes of a request that is not whole, or none. An answer if all
     /// connections together keep too many: this one is to send it again later.
     pub(super) fn keep_under_way(&mut self, conn: ConnId, bytes: usize) -> Option<Answer> {
-        self.callers.keeps(conn, bytes);
-        if self.callers.under_way_bytes <= UNDER_WAY_BYTES_MAX {
+        self.web.callers.keeps(conn, bytes);
+        if self.web.callers.under_way_bytes <= UNDER_WAY_BYTES_MAX {
             return None;
         }
-        let (slots, callers) = (&mut self.slots, &mut self.callers);
+        let (slots, callers) = (&mut self.slots, &mut self.web.callers);
         callers.under_way.retain(|conn, _| slots.session(*conn).is_some());
         callers.under_way_bytes = callers.under_way.values().sum();
         if callers.under_way_bytes <= UNDER_WAY_BYTES_MAX {

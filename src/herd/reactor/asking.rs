@@ -162,7 +162,7 @@ impl Reactor {
         let (max_age_s, limit) = (ask.max_age_s, ask.limit);
         let collection = Collection::default();
         let mut shown = Shown { reactor: self, caller, max_age_s, limit, collection };
-        let index = self.nearby.as_deref();
+        let index = self.web.nearby.as_deref();
         let next = match (&ask.whom, index) {
             (Whom::Named(ids), _) => {
                 shown.limit = ids.len();
@@ -263,7 +263,7 @@ mod tests {
             let mut house = House::new();
             let reactor = &mut house.reactor;
             reactor.config.web = Some(reactor.config.client_address);
-            reactor.nearby = nearby::open(&reactor.config, &mut reactor.server);
+            reactor.web.nearby = nearby::open(&reactor.config, &mut reactor.server);
             let (_, conn) = house.come(ConnKind::Client);
             for client in ["kiwi", spy, "fig", "plum"].iter().filter(|it| !it.is_empty()) {
                 let line = format!("IAMAT {client} +60.17+24.94 1520023934\n");

@@ -84,7 +84,7 @@ impl Reactor {
             return answer;
         }
         let now = self.now.monotonic;
-        let followers = self.followers.get_or_insert_with(|| {
+        let followers = self.web.followers.get_or_insert_with(|| {
             self.server.watch();
             let boot = format!("{:08x}", fastrand::u32(..));
             let following = Following::new(&self.config.name, &boot);
@@ -114,7 +114,7 @@ impl Reactor {
 
     /// Notes what an input has changed.
     pub(super) fn note_changes(&mut self) {
-        let Some(followers) = &mut self.followers else { return };
+        let Some(followers) = &mut self.web.followers else { return };
         let (store, now) = (self.server.store(), self.now.monotonic);
         for change in self.out.changes() {
             followers.following.note(store, &change, now);
@@ -124,7 +124,7 @@ impl Reactor {
 
     /// Sees to it that a timer fires in time. One that fires too early does no harm.
     fn arm_followers(&mut self) {
-        let Some(followers) = &mut self.followers else { return };
+        let Some(followers) = &mut self.web.followers else { return };
         let Some(due) = followers.due(self.now.monotonic) else { return };
         if followers.armed.is_none_or(|armed| armed > due) {
             followers.armed = Some(due);
@@ -136,10 +136,10 @@ impl Reactor {
     pub(super) fn serve_followers(&mut self) {
         let now = self.now.monotonic;
         // An earlier turn came, and this timer is left from before.
-        if self.followers.as_ref().is_none_or(|it| it.armed.is_none_or(|armed| armed > now)) {
+        if self.web.followers.as_ref().is_none_or(|it| it.armed.is_none_or(|armed| armed > now)) {
             return;
         }
-        let Some(mut followers) = self.followers.take() else { return };
+        let Some(mut followers) = self.web.followers.take() else { return };
         followers.armed = None;
         if followers.read.is_some() {
             self.read_into_list(&mut followers);
@@ -148,7 +148,7 @@ impl Reactor {
                 self.serve_follower(&mut followers.following, seat);
             }
         }
-        self.followers = Some(followers);
+        self.web.followers = Some(followers);
         self.arm_followers();
     }
 
@@ -203,7 +203,7 @@ impl Reactor {
 
     /// Says good-bye to a follower, if it is one: it comes again, perhaps elsewhere.
     pub(super) fn end_stream(&mut self, conn: ConnId) -> bool {
-        let Some(followers) = &mut self.followers else { return false };
+        let Some(followers) = &mut self.web.followers else { return false };
         let waits = followers.waiting.iter().position(|waiting| waiting.stream.conn == conn);
         let seat = followers.following.seats().find(|(_, stream)| stream.conn == conn);
         match (waits, seat.map(|(seat, _)| seat)) {
@@ -218,7 +218,7 @@ impl Reactor {
 
     /// Says good-bye to all followers.
     pub(super) fn end_streams(&mut self) {
-        let Some(followers) = self.followers.take() else { return };
+        let Some(followers) = self.web.followers.take() else { return };
         for stream in followers.streams() {
             self.send(stream.conn, BYE.as_bytes());
             self.close_when_sent(stream.conn);
@@ -227,7 +227,7 @@ impl Reactor {
 
     /// Followers there are.
     pub(super) fn count_followers(&self) -> usize {
-        self.followers.as_ref().map_or(0, |followers| followers.len())
+        self.web.followers.as_ref().map_or(0, |followers| followers.len())
     }
 }
 

@@ -181,7 +181,7 @@ impl Reactor {
         metrics.one("herd_web_followers", help, gauge(self.count_followers()));
         let refused = Refused::ALL.map(|why| {
             let labels = vec![("reason", why.name().to_owned())];
-            (labels, count(self.callers.refused[why as usize]))
+            (labels, count(self.web.callers.refused[why as usize]))
         });
         let help = "Requests by HTTP that were refused, whatever they wanted.";
         metrics.many("herd_web_refused", help, refused);

@@ -89,13 +89,11 @@ use signal_hook_mio::v1_0::Signals;
 use crate::config::Config;
 use crate::logging::LogHandle;
 use crate::trace::Recorder;
-use access::Callers;
 use catching_up::CaughtUp;
 use clocks::Clocks;
 use deadlines::Backlog;
 use descriptors::Shares;
 use drain::Drain;
-use following::Followers;
 use herd_core::Server;
 use herd_core::border::{Input, Outputs, Timer};
 use herd_core::clock::Now;
@@ -103,7 +101,6 @@ use herd_core::driver::{Deferred, Driver};
 use herd_core::names::{ConnId, ConnKind, Ticket};
 use herd_core::session::{BufferPool, DeadlineScan, Moment};
 use herd_core::timer_wheel::TimerWheel;
-use herd_web::nearby::Clients;
 use journal::Durability;
 use log_level::LentLevel;
 use metrics::Counts;
@@ -119,7 +116,7 @@ use turn_budget::Work;
 use turn_steps::Step;
 use turn_times::TurnTimes;
 use unwrapping::Wrapping;
-use web_places::Askers;
+use web::Web;
 use worker_threads::{CompletionSender, Completions};
 
 pub use drain::Ended;
@@ -164,7 +161,6 @@ pub struct Reactor {
     work: Work,
     newcomers: Newcomers,
     heads: Heads,
-    callers: Callers,
     /// What the core wants done; its memory is used again for each input.
     out: Outputs,
     /// The core's next inputs, once everything it wanted is done.
@@ -196,12 +192,7 @@ pub struct Reactor {
     operators: Vec<ConnId>,
     /// The journal, if there is one: answers wait until what they rest on is kept.
     durability: Option<Box<Durability>>,
-    /// Those who are told what changes, once there was one.
-    followers: Option<Box<Followers>>,
-    /// Where clients are, if that is indexed.
-    nearby: Option<Box<Clients>>,
-    /// Those who wait for places by HTTP.
-    web_askers: Askers,
+    web: Web,
     /// Is told of each phase of the end.
     when_stopping: Option<Box<dyn FnMut(DrainPhase)>>,
     /// If the configuration can be read again.

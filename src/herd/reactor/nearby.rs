@@ -24,7 +24,7 @@ pub(super) fn open(config: &Config, server: &mut Server) -> Option<Box<Clients>>
 impl Reactor {
     /// Has the index follow what an input has changed.
     pub(super) fn index_changes(&mut self) {
-        let Some(clients) = &mut self.nearby else { return };
+        let Some(clients) = &mut self.web.nearby else { return };
         let store = self.server.store();
         for change in self.out.changes() {
             match change {

@@ -31,9 +31,10 @@ use super::routes::Routes;
 use super::slots::{Slot, Slots};
 use super::turn_budget::Work;
 use super::unwrapping::Wrapping;
+use super::web::Web;
 use super::worker_threads::{CompletionSender, Completions, PlacesPool, PoolId};
 use super::wrapped_links::peer_terms;
-use super::{Due, READ_BUDGET, Reactor, SIGNALS, WAKER, nearby, traced};
+use super::{Due, READ_BUDGET, Reactor, SIGNALS, WAKER, traced};
 use crate::config::limits::{self, PEER_LINE_BYTES_CEILING};
 use crate::config::{
     Config, ConfigError, HerdKey, Initiative, LinkKind, Peer, PeerTls, StaleReply,
@@ -199,7 +200,7 @@ impl Reactor {
         let mut server = Server::new(settings(&config, shares)?);
         let now = clocks.read(None);
         let durability = open_journal(&config, &mut server, now, &completion_sender)?;
-        let nearby = nearby::open(&config, &mut server);
+        let web = Web::open(&config, &mut server)?;
         let (trace, trace_file) = traced::start(&config)?;
         announce(&config, shares);
         Ok(Reactor {
@@ -221,7 +222,6 @@ impl Reactor {
             work: Work::default(),
             newcomers: Newcomers::new(&config.limits),
             heads: Heads::default(),
-            callers: super::access::Callers::new()?,
             out: Outputs::default(),
             deferred: VecDeque::new(),
             is_catching_up: false,
@@ -244,9 +244,7 @@ impl Reactor {
             dumps: Vec::new(),
             operators: Vec::new(),
             durability,
-            followers: None,
-            nearby,
-            web_askers: Default::default(),
+            web,
             when_stopping: None,
             reload: None,
             trace,

@@ -8,9 +8,13 @@
 
 use std::time::Duration;
 
-use super::Reactor;
-use super::access::is_public;
+use super::access::{Callers, is_public};
+use super::following::Followers;
 use super::http::Port;
+use super::web_places::Askers;
+use super::{Reactor, StartError, nearby};
+use crate::config::Config;
+use herd_core::Server;
 use herd_core::border::{Input, Output};
 use herd_core::driver::Driver;
 use herd_core::names::ConnId;
@@ -19,6 +23,7 @@ use herd_core::wire::line_buffer::{LineLimits, Lines};
 use herd_web::access::{Caller, Pattern};
 use herd_web::ask::OPENAPI;
 use herd_web::http::{Answer, Limits, Method, Request};
+use herd_web::nearby::Clients;
 use herd_web::{Fix, Hints, Reply, Unusable, friends, map, read_body, unescape};
 
 /// Overland sends a thousand fixes of 600 bytes.
@@ -66,6 +71,30 @@ or see it live in a browser: /map
 
 GET /openapi.json describes all of it for programs.
 ";
+
+/// What is kept for those who come by HTTP.
+pub(super) struct Web {
+    pub(super) callers: Callers,
+    /// Those who are told what changes, once there was one.
+    pub(super) followers: Option<Box<Followers>>,
+    /// Where clients are, if that is indexed.
+    pub(super) nearby: Option<Box<Clients>>,
+    /// Those who wait for places.
+    pub(super) askers: Askers,
+}
+
+impl Web {
+    /// # Errors
+    /// The system gives no randomness.
+    pub(super) fn open(config: &Config, server: &mut Server) -> Result<Web, StartError> {
+        Ok(Web {
+            callers: Callers::new()?,
+            followers: None,
+            nearby: nearby::open(config, server),
+            askers: Askers::default(),
+        })
+    }
+}
 
 impl Reactor {
     /// The web port has been told something.
@@ -151,10 +180,10 @@ impl Reactor {
     /// again would only be more.
     fn over_limit(&mut self, fix: &Fix, caller: &Caller) -> Option<Unusable> {
         let is_known = self.server.look_up(fix.client.as_bytes(), self.now).is_some();
-        if !is_known && !self.callers.may_make_one(caller) {
+        if !is_known && !self.web.callers.may_make_one(caller) {
             return Some(Unusable::TooManyClients);
         }
-        let may_now = self.callers.may_report_now(caller, self.now.monotonic);
+        let may_now = self.web.callers.may_report_now(caller, self.now.monotonic);
         (!may_now).then_some(Unusable::TooOften)
     }
 
@@ -198,7 +227,7 @@ impl Reactor {
         let known_now = self.server.store().len();
         if known_now > known {
             self.charge_newcomers(conn, known_now - known);
-            self.callers.has_made_one(caller);
+            self.web.callers.has_made_one(caller);
         }
         is_taken
     }

@@ -49,11 +49,11 @@ impl Reactor {
             Ok(wanted) => wanted,
             Err(why) => return Some(bad(&why)),
         };
-        let ticket = Ticket(FIRST_TICKET + self.web_askers.given);
-        self.web_askers.given += 1;
+        let ticket = Ticket(FIRST_TICKET + self.web.askers.given);
+        self.web.askers.given += 1;
         let asker = Asker { conn, is_head: request.is_head(), keeps_open: request.keeps_open };
-        self.web_askers.waiting.insert(ticket, asker);
-        self.web_askers.held.insert(conn);
+        self.web.askers.waiting.insert(ticket, asker);
+        self.web.askers.held.insert(conn);
         self.slots.session(conn)?.flags.paused = true;
         self.ask(conn, ticket, Question { at, radius_km, bound }, self.config.places.deadline);
         None
@@ -61,7 +61,7 @@ impl Reactor {
 
     /// Whether a connection waits for places, so that nothing more of it may be taken.
     pub(super) fn awaits_places(&self, conn: ConnId) -> bool {
-        self.web_askers.held.contains(&conn)
+        self.web.askers.held.contains(&conn)
     }
 
     /// When the answer to this ticket is overdue.
@@ -80,9 +80,9 @@ impl Reactor {
 
     /// Passes an answer on, if somebody still waits for it here.
     pub(super) fn answer_web_places(&mut self, ticket: Ticket, body: &[u8]) {
-        let Some(asker) = self.web_askers.waiting.remove(&ticket) else { return };
+        let Some(asker) = self.web.askers.waiting.remove(&ticket) else { return };
         let Asker { conn, is_head, keeps_open } = asker;
-        self.web_askers.held.remove(&conn);
+        self.web.askers.held.remove(&conn);
         if self.slots.session(conn).is_none() {
             return;
         }

@@ -100,13 +100,13 @@ impl Reactor {
     /// Takes the news among what the core wants done, for the journal and for the index.
     #[inline]
     pub(super) fn append_news(&mut self) {
-        if self.followers.is_some() {
+        if self.web.followers.is_some() {
             self.note_changes();
         }
         if let Some(durability) = &mut self.durability {
             durability.journal.appender.append(&self.out.text, &self.out.news);
         }
-        if self.nearby.is_some() {
+        if self.web.nearby.is_some() {
             self.index_changes();
         }
     }
