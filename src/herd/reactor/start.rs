@@ -33,7 +33,6 @@ use super::turn_budget::Work;
 use super::unwrapping::Wrapping;
 use super::web::Web;
 use super::worker_threads::{CompletionSender, Completions, PlacesPool, PoolId};
-use super::wrapped_links::peer_terms;
 use super::{Due, READ_BUDGET, Reactor, SIGNALS, WAKER, traced};
 use crate::config::limits::{self, PEER_LINE_BYTES_CEILING};
 use crate::config::{
@@ -45,7 +44,6 @@ use crate::logging::events::Event;
 use crate::places::budget::{Ledger, Spent};
 use crate::places::call_gate::CallGate;
 use crate::places::{Remote, Supply};
-use crate::tls::Terms;
 use herd_core::border::Outputs;
 use herd_core::clock::Now;
 use herd_core::journal::writer::Owner;
@@ -191,8 +189,7 @@ impl Reactor {
         let mut clocks = Clocks::new();
         let poll = Poll::new().map_err(|error| StartError::System("the event queue", error))?;
         let mut slots = Slots::new();
-        let terms = config.tls.as_ref().map(|door| Terms::read(&door.files, None)).transpose();
-        let terms = terms.map_err(StartError::Tls)?;
+        let wrapping = Wrapping::open(&config)?;
         let doors = open_doors(&config, &poll, &mut slots, admin_path, passed)?;
         let signals = watch_signals(&poll)?;
         let (completion_sender, completions) = make_completions(&poll)?;
@@ -236,7 +233,7 @@ impl Reactor {
             completion_sender,
             completions,
             places,
-            wrapping: Wrapping::new(terms, peer_terms(&config)),
+            wrapping,
             routes: Routes::new(config.peers.iter().map(|peer| peer.address.clone())),
             doors,
             shares,

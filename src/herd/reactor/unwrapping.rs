@@ -10,7 +10,9 @@ use super::connection::{Connection, Filled, Flushed};
 use super::handshakes::{Handshakes, Outcome};
 use super::turn_steps::Readiness;
 use super::wrapped::{Failed, Stage, Wrapped};
-use super::{Due, READ_BUDGET, Reactor, Unfinished, traced};
+use super::wrapped_links::peer_terms;
+use super::{Due, READ_BUDGET, Reactor, StartError, Unfinished, traced};
+use crate::config::Config;
 use crate::logging::events::Event;
 use crate::tls::{PARTIAL_BYTES_MAX, PeerTerms, Session, Terms};
 use herd_core::border::Input;
@@ -41,6 +43,13 @@ pub struct Wrapping {
 }
 
 impl Wrapping {
+    /// # Errors
+    /// The certificate or its key cannot be read, or they are not each other's.
+    pub fn open(config: &Config) -> Result<Wrapping, StartError> {
+        let terms = config.tls.as_ref().map(|door| Terms::read(&door.files, None)).transpose();
+        Ok(Wrapping::new(terms.map_err(StartError::Tls)?, peer_terms(config)))
+    }
+
     pub fn new(terms: Option<Terms>, peers: Option<PeerTerms>) -> Wrapping {
         Wrapping { terms, peers, ..Wrapping::default() }
     }
