@@ -146,6 +146,26 @@ fn text_of(example: &Value) -> String {
     example.as_str().map_or_else(|| example.to_string(), str::to_owned)
 }
 
+/// No room, and more than is taken or told at a time.
+fn ask_for_too_much(checked: &mut Checked) {
+    for (id, lat) in [("fig", 60.17), ("plum", -1.5)] {
+        let target = format!("/report?id={id}&lat={lat}&lon=24.9384");
+        assert_eq!(checked.ask("get", "/report", &target, "").status, 200);
+    }
+    let batch = |clients: usize| {
+        let one = |id| format!(r#"{{"id":"c{id}","lat":60.5,"lon":24.5}}"#);
+        format!("[{}]", Vec::from_iter((0..clients).map(one)).join(","))
+    };
+    assert_eq!(checked.ask("post", "/report", "/report", &batch(1_000)).status, 503);
+    let full = "/report?id=one_too_many&lat=60&lon=24";
+    assert_eq!(checked.ask("get", "/report", full, "").status, 503);
+    assert_eq!(checked.ask("post", "/report", "/report", &batch(1_001)).status, 413);
+    let near = checked.ask("get", "/v1/clients", "/v1/clients?near=60.17,24.9384&radius=5e3", "");
+    assert!(near.body.contains("\"distance\":"), "{near:?}");
+    let page = checked.ask("get", "/v1/clients", "/v1/clients?limit=1", "");
+    assert!(page.body.contains("\"next\":"), "{page:?}");
+}
+
 /// Goal: each path, each parameter, each status and each shape of an answer is as it is described,
 /// and nothing that is not described is taken.
 #[test]
@@ -190,23 +210,7 @@ fn the_port_is_as_it_is_described() {
             assert_eq!(checked.ask(method, path, &target, &body).status, 404);
         }
     }
-    // No room, and too much.
-    for (id, lat) in [("fig", 60.17), ("plum", -1.5)] {
-        let target = format!("/report?id={id}&lat={lat}&lon=24.9384");
-        assert_eq!(checked.ask("get", "/report", &target, "").status, 200);
-    }
-    let batch = |clients: usize| {
-        let one = |id| format!(r#"{{"id":"c{id}","lat":60.5,"lon":24.5}}"#);
-        format!("[{}]", Vec::from_iter((0..clients).map(one)).join(","))
-    };
-    assert_eq!(checked.ask("post", "/report", "/report", &batch(1_000)).status, 503);
-    let full = "/report?id=one_too_many&lat=60&lon=24";
-    assert_eq!(checked.ask("get", "/report", full, "").status, 503);
-    assert_eq!(checked.ask("post", "/report", "/report", &batch(1_001)).status, 413);
-    let near = checked.ask("get", "/v1/clients", "/v1/clients?near=60.17,24.9384&radius=5e3", "");
-    assert!(near.body.contains("\"distance\":"), "{near:?}");
-    let page = checked.ask("get", "/v1/clients", "/v1/clients?limit=1", "");
-    assert!(page.body.contains("\"next\":"), "{page:?}");
+    ask_for_too_much(&mut checked);
 
     let mut seen = checked.seen;
     let herd = Herd::of_one("[nearby]\nindex = false\n", &[]);
