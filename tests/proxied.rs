@@ -171,7 +171,7 @@ fn limits_are_those_of_the_client() {
         }
     }
     assert!(introduced.iter().all(|count| (5..12).contains(count)), "{introduced:?}");
-    // Whoever speaks for itself from this machine has no limit.
+    // A client of this machine that speaks for itself has no limit.
     let mut own = come(&herd, PROXY, "PROXY UNKNOWN\r\n");
     (0..20).for_each(|at| assert!(own.ask(&format!("IAMAT own-{at} +1-1 7")).starts_with("AT ")));
 }

@@ -6,7 +6,7 @@
 //!   version 2   twelve bytes that no text has, command, family, length, addresses, extensions
 //! ```
 //!
-//! Nothing is guessed: whoever must send a head is known by the address that it connects from.
+//! Nothing is guessed: a proxy that must send a head is known by the address that it connects from.
 
 use std::net::SocketAddr;
 

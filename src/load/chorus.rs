@@ -1,7 +1,7 @@
 //! Several loads that measure at the same time, and what came of them together.
 //!
 //! One process has not descriptors enough for all connections that a machine can hold. So each load
-//! is a process, and this is what they tell each other: JSON, for whoever began them.
+//! is a process, and this is what they tell each other: JSON, for the process that began them.
 
 use serde::{Deserialize, Serialize};
 

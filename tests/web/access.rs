@@ -304,8 +304,8 @@ fn sessions_and_links_end() {
     assert!(secrets.iter().all(|secret| !log.contains(secret)) && !log.contains(link), "{log}");
 }
 
-/// Goal: ten wrong secrets of an address are answered, then it has to wait; whoever is right is let
-/// in all the same. A half-written file changes nothing.
+/// Goal: ten wrong secrets of an address are answered, then it has to wait; a right secret is
+/// let in all the same. A half-written file changes nothing.
 #[test]
 fn who_guesses_waits() {
     let (herd, secrets) = guarded();

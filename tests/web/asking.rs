@@ -105,7 +105,7 @@ fn who_is_near_is_known() {
     assert_eq!(asker.ids("/v1/clients?near=60.19,24.9384&radius=1"), ["kiwi"]);
 }
 
-/// Goal: areas may cross 180 degrees and have poles; whoever asks wrongly is told why.
+/// Goal: areas may cross 180 degrees and have poles; a wrong question is told why.
 #[test]
 fn areas_and_names_are_asked_for() {
     let herd = Herd::of_one("", PLACELESS);

@@ -77,7 +77,7 @@ impl Stream {
     }
 }
 
-/// Goal: what is reported to one server is an event at another, for whoever wants to know.
+/// Goal: what is reported to one server is an event at another, for those who want to know.
 #[test]
 fn what_is_reported_here_is_an_event_there() {
     let herd = Herd::running("2023", PLACELESS);

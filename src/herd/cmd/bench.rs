@@ -60,7 +60,7 @@ pub fn bench(out: &mut impl Write, flags: &BenchFlags) -> Result<Exit, Failure> 
     }
 }
 
-/// One load of several: whoever has begun them says when.
+/// One load of several: the process that has begun them says when.
 fn bench_on_cue(out: &mut impl Write, plan: &Plan) -> Result<Exit, Failure> {
     let out = RefCell::new(out);
     let mut written = Ok(());

@@ -20,7 +20,7 @@ use herd_core::clock::PosixTime;
 use herd_web::access::{Grant, Pattern, SECRET_BYTES, Signer, digest, spell_secret};
 use ring::rand::{SecureRandom, SystemRandom};
 
-/// What is told whoever is shown a secret.
+/// What is said beside a secret that is shown.
 const NEXT: &str = "this secret is shown once: hand it over by a safe way. `herd reload` makes it \
                     good at servers that run; copy the file to the herd's other machines";
 

@@ -76,7 +76,7 @@ impl PeerTls {
         self >= PeerTls::Prefer
     }
 
-    /// Whether a link may be so that is by TLS, or is not, whoever has dialled it.
+    /// Whether a link that is by TLS, or is not, may stay so, whichever side has dialled it.
     pub fn takes(self, is_tls: bool) -> bool {
         self != if is_tls { PeerTls::Off } else { PeerTls::Require }
     }

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! A secret that opens something is never refused because of others that did not: a phone may share
-//! its address with whoever tries.
+//! its address with somebody who tries.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};

@@ -92,7 +92,7 @@ impl Reactor {
         let posix_s = self.now.posix.whole_seconds();
         self.send(conn, &answer.into_bytes(posix_s, request.is_head(), keeps_open));
         if goes_on {
-            // Whoever asks for something else by this connection would have it inside this answer.
+            // Another request on this connection would be answered inside this answer.
             if let Some(session) = self.slots.session(conn) {
                 session.flags.paused = true;
             }

@@ -1,5 +1,5 @@
 //! The index of where clients are: what the core says has changed is written into it before
-//! anything else is done, so whoever is answered is answered with what is held.
+//! anything else is done, so every answer comes from what is held.
 
 use super::Reactor;
 use crate::config::Config;

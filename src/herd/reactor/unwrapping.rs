@@ -118,7 +118,7 @@ impl Reactor {
     }
 
     /// Reads once, if it may be. What that says is in `plain`. Who turns out to speak plain lines
-    /// has said so many bytes of `scratch`; so has, after our last word, whoever is not heard.
+    /// has said so many bytes of `scratch`; so has, after our last word, one that is not heard.
     fn unwrap(&mut self, conn: ConnId, scratch: &mut [u8], plain: &mut Vec<u8>) -> usize {
         let now = self.moment();
         let read_max = self.work.read_max(conn.kind(), READ_BUDGET);

@@ -186,7 +186,7 @@ impl Access {
     }
 }
 
-/// Digests are not shown: whoever reads a log has no use for them, but an attacker might.
+/// Digests are not shown: a reader of the log has no use for them, but an attacker might.
 impl fmt::Debug for Access {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut revoked = Vec::from_iter(&self.revoked);
@@ -227,7 +227,7 @@ impl fmt::Debug for Proof {
 }
 
 impl Caller {
-    /// Whoever asks a server whose access is not configured: everything is open to them.
+    /// A caller of a server whose access is not configured: everything is open to it.
     pub fn anybody() -> Caller {
         Caller(None)
     }
@@ -237,7 +237,7 @@ impl Caller {
         Caller(Some(Arc::new(Identity { grant, proof: Proof::None })))
     }
 
-    /// Whoever asks for what everybody may have: nothing of anybody.
+    /// A caller of what is public: it may know of no client.
     pub fn nobody() -> Caller {
         Caller::new(Arc::default())
     }

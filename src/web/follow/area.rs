@@ -121,7 +121,7 @@ mod tests {
     }
 
     proptest! {
-        /// Goal: whoever is in an area, or near it, is in one of its cells, or it has none.
+        /// Goal: a client in an area, or near it, is in one of its cells, or it has none.
         #[test]
         fn cells_cover_an_area(
             (west, width) in (-180.0..180.0, 0.0..8.0),

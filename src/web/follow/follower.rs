@@ -74,7 +74,7 @@ pub struct Turn<'a> {
 }
 
 impl Follower {
-    /// Whoever has been told all up to `cursor`; 0 for nothing. `head` is the last change.
+    /// A follower that has been told all up to `cursor`; 0 for nothing. `head` is the last change.
     pub fn new(wish: Wish, cursor: u64, head: u64, is_broad: bool) -> Follower {
         Follower {
             wish,

@@ -66,7 +66,7 @@ impl Told {
         Ok(())
     }
 
-    /// Whoever is named is inside.
+    /// The clients that are named are inside.
     fn strike_in(&mut self, names: BTreeSet<String>) {
         self.inside = names;
     }

@@ -46,7 +46,7 @@ impl Wish {
     /// Reads a query.
     ///
     /// # Errors
-    /// A sentence for whoever asks.
+    /// A sentence for the one who asks.
     pub fn parse(query: &str) -> Result<Wish, String> {
         let mut wish = Wish { filter: Filter::Prefix(Vec::new()), every: EVERY_DEFAULT };
         let (mut ids, mut filters, mut hysteresis, mut dwell) = (Vec::new(), 0, 0.0, 0.0);

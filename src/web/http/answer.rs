@@ -12,7 +12,7 @@ pub struct Answer {
     pub body: Vec<u8>,
     /// The body is the beginning of one that goes on until the connection's end.
     pub goes_on: bool,
-    /// How long it may be kept by whoever asked.
+    /// How long the far end may keep it.
     cache: &'static str,
     /// Headers of this answer alone, each with its line end.
     extra: String,

@@ -76,8 +76,8 @@ impl Clients {
 mod tests {
     use super::*;
 
-    /// Goal: whoever has come, moved and gone, each is where it was put last, under its own hash;
-    /// a client costs at most what the design says.
+    /// Goal: after clients have come, moved and gone, each is where it was put last, under its own
+    /// hash; a client costs at most what the design says.
     #[test]
     fn clients_come_and_go() {
         let mut clients = Clients::new((1, 2));

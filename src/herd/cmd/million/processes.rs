@@ -1,4 +1,4 @@
-//! The servers and the loads: processes of this program, which end with whoever holds them.
+//! The servers and the loads: processes of this program, which end with the one that holds them.
 
 use std::fmt::Write as _;
 use std::fs::{self, DirBuilder};
@@ -261,7 +261,7 @@ fn end(child: &mut Child) {
     let _ = child.wait();
 }
 
-/// Without the settings of whoever calls it.
+/// Without the settings of its environment.
 fn this_program() -> io::Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
     for (name, _) in std::env::vars_os() {
