@@ -27,6 +27,7 @@ mod query;
 mod reload;
 mod restart;
 mod say;
+mod secret_file;
 mod serve;
 mod service_manager;
 mod share;

@@ -5,13 +5,13 @@
 //! comments in it stay.
 
 use std::fs;
-use std::io::{self, ErrorKind, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, Write};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use super::exit::{Exit, Failure};
 use super::flags::TokenCommand;
-use super::keygen::{cannot_make, open_new, owned_like, write};
+use super::secret_file::replace;
 use super::start::say;
 use super::table::write_table;
 use herd::config::ConfigError;
@@ -91,37 +91,14 @@ fn change(
 ) -> Result<(), Failure> {
     // The file is replaced, not a link to it.
     let file = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let mut beside = file.as_os_str().to_owned();
-    beside.push(".new");
-    let beside = PathBuf::from(beside);
-    // It is also the lock: without it, one of two changes at a time would be lost.
-    let mut new = open_new(&beside).map_err(|error| match error.kind() {
-        ErrorKind::AlreadyExists => Failure::new(
-            Exit::CannotCreate,
-            format!(
-                "{0} is in the way: if nobody else changes the file, a change was broken off, so \
-                 remove {0} and try again",
-                beside.display()
-            ),
-        ),
-        _ => cannot_make(&beside, &error),
-    })?;
-    let changed = (|| {
-        let is_new = may_make && !file.exists();
-        let old = if is_new { HEAD.to_owned() } else { read_text(path)? };
+    replace(&file, || {
+        let old = if may_make && !file.exists() { HEAD.to_owned() } else { read_text(path)? };
         let text = edit(&old)?;
         parse(&text, Signer::default()).map_err(|why| {
             ConfigError::new(format!("{} stays as it is: with this it {why}", path.display()))
         })?;
-        write(&mut new, &text)
-            .and_then(|()| if is_new { Ok(()) } else { owned_like(&new, &file) })
-            .and_then(|()| fs::rename(&beside, &file))
-            .map_err(|error| cannot_make(&beside, &error))
-    })();
-    if changed.is_err() {
-        let _ = fs::remove_file(&beside);
-    }
-    changed
+        Ok(text)
+    })
 }
 
 pub fn now() -> PosixTime {
