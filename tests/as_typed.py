@@ -234,7 +234,8 @@ class Typist:
             self.skip(command, f"there is no {lacking[0]}")
         elif place:
             self.elsewhere.add(place)
-            if place not in (ROOT / ".ci/run").read_text().split("\n"):
+            lines = (ROOT / ".ci/run").read_text().split("\n")
+            if place not in (line.strip() for line in lines):
                 self.complain(command, f".ci/run has no line `{place}`")
         elif key == "types":
             self.talk(command, [int(word) for word in value.split()])
