@@ -5,7 +5,7 @@ use std::fmt;
 
 /// One kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u16)]
+#[repr(u32)]
 pub enum Fault {
     /// A process is killed: its far ends learn of it. It comes back empty, or with its journal.
     Crash = 1,
@@ -63,7 +63,7 @@ const ALL: [(Fault, &str); 16] = [
 
 /// A set of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Faults(u16);
+pub struct Faults(u32);
 
 impl Faults {
     pub const NONE: Faults = Faults(0);
@@ -75,12 +75,12 @@ impl Faults {
     pub const OF_ONE: Faults = Faults(0x8787);
 
     pub fn of(faults: &[Fault]) -> Faults {
-        Faults(faults.iter().fold(0, |set, &fault| set | fault as u16))
+        Faults(faults.iter().fold(0, |set, &fault| set | fault as u32))
     }
 
-    /// Each of them with even odds.
+    /// Each of those that any herd can meet with even odds.
     pub fn some(random: &mut fastrand::Rng) -> Faults {
-        Faults(random.u16(..))
+        Faults(u32::from(random.u16(..)))
     }
 
     /// # Errors
@@ -95,12 +95,12 @@ impl Faults {
                 let names: Vec<&str> = ALL.iter().map(|(_, name)| *name).collect();
                 format!("`{word}` is no fault: write none, or some of {}", names.join(","))
             })?;
-            Ok(Faults(set.0 | *fault as u16))
+            Ok(Faults(set.0 | *fault as u32))
         })
     }
 
     pub fn has(self, fault: Fault) -> bool {
-        self.0 & fault as u16 != 0
+        self.0 & fault as u32 != 0
     }
 
     pub fn is_empty(self) -> bool {
