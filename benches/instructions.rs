@@ -62,7 +62,7 @@ enum Work {
 }
 
 impl Work {
-    /// Whom the server is linked with.
+    /// The servers that it is linked with.
     fn peers(self) -> &'static [&'static str] {
         match self {
             Work::Answer { peers, .. } => &PEERS[..peers],

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A herd behind HAProxy, which says by the PROXY protocol for whom it connects: run it as
+"""A herd behind HAProxy, which says by the PROXY protocol which client it speaks for: run it as
 `tests/behind_proxy.py`.
 
     tests/behind_proxy.py [--herd PROGRAM] [--clients N]

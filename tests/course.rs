@@ -76,7 +76,8 @@ const NAMES: [&str; 4] = ["One", "Two", "Three", "Four"];
 ///
 /// `One` takes and sends the bare line. `Two` is Twisted's `LineReceiver`: what does not end with
 /// CR LF is no line, and its own connection stays open. `Three` wants to know who sent it, and says
-/// whom it has been at already. `Four` has a word of its own before that. PROTOCOL 12.3, 12.5.
+/// the servers it has been at already. `Four` has a word of its own before that. PROTOCOL 12.3,
+/// 12.5.
 #[test]
 fn four_shapes_hear_and_are_heard() {
     let shapes = ["lf", "crlf", "sender", "word=FLOOD, sender"];

@@ -57,7 +57,7 @@ fn check(name: &str, chapter: &str) {
 fn each_experiment_shows_its_effect() {
     let mut listed = listed();
     if !cfg!(target_os = "linux") {
-        skip("what the lab tells of readiness is told of Linux");
+        skip("what the lab says about readiness is so on Linux");
         listed.retain(|name, _| PYTHON.contains(&name.as_str()));
     }
     if !have_python() {

@@ -28,7 +28,7 @@ from net.machines import PORT, Forwarder, Machines, Reporter
 ROOT = Path(__file__).resolve().parent.parent
 # Short times, so that a peer that is cut off is noticed while the test looks.
 LIMITS = '[limits]\nping_after = "1 s"\nsilence_max = "3 s"\nbackoff_max = "1 s"\n'
-# A server that has died is told of so many clients by its peers, so often.
+# A server that has died hears about so many clients from its peers, so often.
 MANY = 20_000
 RESTARTS = 10
 

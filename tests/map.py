@@ -169,7 +169,7 @@ def check_clients(page):
 
 
 def check_answers(page):
-    """What is told of a dot that does not move."""
+    """What is said about a dot that does not move."""
     def why(**facts):
         usual = {"ageS": 1, "movedMetres": 500, "watchedS": 60, "skewS": 0.1, "speed": 0.1,
                  "server": "Hill", "isLive": True, "wordS": 0.2}
@@ -219,7 +219,7 @@ def check_shown(page):
     first = page.text("#body tr button")
     is_same(first, "demo/walker-99", "the oldest comes first")
     page.ask("document.querySelector('#body button').click()")
-    until("it is told of", lambda: page.text("#name") == "demo/walker-99")
+    until("its panel is open", lambda: page.text("#name") == "demo/walker-99")
     until("who has heard it", lambda: "17 h old when" in page.text("#why"))
     assert "nothing newer has come of this client for 17 h" in page.text("#why")
     assert f"Everybody who can reach 127.0.0.1:{PORT + 200}" in page.text("#who")
@@ -342,7 +342,7 @@ def check_crowd(page):
 
 
 def take_pictures(page, path):
-    """For the README and for whoever looks: light, dark, the table, a phone."""
+    """For the README and for those who look: light, dark, the table, a phone."""
     stem = Path(path).with_suffix("")
     walker = "#at=60.1735,24.925,12.75&id=demo%2Fwalker-99"
     for name, theme, size, words, keys in [("", "light", (1280, 720), walker, []),

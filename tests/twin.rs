@@ -131,8 +131,8 @@ fn a_twin_believes_a_plain_line_and_passes_it_on() {
     assert_eq!(again.line(), format!("{kiwi}\n").as_bytes());
 }
 
-/// Goal: WHATSAT by way of a service is cut, and told of when it fails; while it hangs, nobody but
-/// those behind the question waits. Method: `FakePlaces`, and a second client meanwhile.
+/// Goal: WHATSAT by way of a service is cut, and its failure is reported; while it hangs, nobody
+/// but those behind the question waits. Method: `FakePlaces`, and a second client meanwhile.
 #[test]
 fn a_twin_asks_a_service_in_a_thread() {
     if lacks_python("a_twin_asks_a_service_in_a_thread") {

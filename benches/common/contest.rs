@@ -50,7 +50,7 @@ pub fn criterion() -> Criterion {
 }
 
 impl Contest {
-    /// Builds and starts whom it can, and tells who is missing and why.
+    /// Builds and starts those it can, and says which are missing and why.
     pub fn start() -> Contest {
         let mut connections = CONNECTIONS.to_vec();
         // Servers inherit what is claimed here.

@@ -125,7 +125,7 @@ pub enum Note {
     },
     /// Told once for each time that a peer cannot be reached, not for each attempt.
     PeerUnreachable {
-        /// Whom we dial, in vain so far.
+        /// The peer that we dial, in vain so far.
         peer: PeerId,
     },
     /// Somebody on the peer port is not who they should be.

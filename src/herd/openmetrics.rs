@@ -11,7 +11,7 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
-/// What a scraper is told of the text: some fail a scrape without a version.
+/// What a scraper learns about the text: some fail a scrape without a version.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// A label's name and value.
@@ -110,7 +110,7 @@ impl Collector for Metrics {
 }
 
 fn write(out: &mut MetricEncoder<'_>, figure: &Figure) -> fmt::Result {
-    // Digits behind a point would be told of whole numbers, too; those below 2^53 are exact.
+    // Digits behind a point would be added to whole numbers, too; those below 2^53 are exact.
     const WHOLE: f64 = (1u64 << 53) as f64;
     let is_whole = |value: &f64| value.fract() == 0.0 && (0.0..=WHOLE).contains(value);
     match figure {

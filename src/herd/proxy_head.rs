@@ -29,8 +29,8 @@ const COMMAND_LOCAL: u8 = 0x20;
 pub enum Head {
     /// It may become a head.
     Partial,
-    /// So many bytes are a head. `client` is whom the proxy speaks for; `None` if it speaks for
-    /// itself or does not say.
+    /// So many bytes are a head. `client` is the address that the proxy speaks for; `None` if it
+    /// speaks for itself or does not say.
     Whole { bytes: usize, client: Option<SocketAddr> },
     /// No head begins like this.
     Wrong,

@@ -335,7 +335,7 @@ fn feed_until_all(
     }
 }
 
-/// What the far end is to be told of an error. After that, rustls must not be asked any more.
+/// What the far end hears about an error. After that, rustls must not be asked any more.
 fn take_alert(rustls: &mut impl Rustls, out: &mut Vec<u8>) {
     while rustls.has_word() {
         match rustls.next(&mut []).state {

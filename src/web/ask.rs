@@ -28,9 +28,9 @@ const IDS_MAX: usize = 100;
 /// Half around the globe.
 const RADIUS_M_MAX: f64 = 20_037_508.0;
 
-/// Whom a question is about.
+/// Which clients a question is about.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Whom {
+pub enum Selection {
     /// These, in this order.
     Named(Vec<Vec<u8>>),
     /// Those whose names begin so: with nothing, all do.
@@ -46,7 +46,7 @@ pub enum Whom {
 /// A question.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ask {
-    pub whom: Whom,
+    pub selection: Selection,
     pub limit: usize,
     /// Where an earlier answer broke off: two numbers that it gave.
     pub cursor: Option<(u64, u64)>,
@@ -122,29 +122,29 @@ impl Ask {
     /// A sentence for who has asked.
     pub fn read(query: &str) -> Result<Ask, String> {
         let read = Parameters::read(query, &OF_CLIENTS)?;
-        let whom = [
-            read.text("bbox").map(|text| area(text).map(Whom::Inside)),
+        let selection = [
+            read.text("bbox").map(|text| area(text).map(Selection::Inside)),
             read.text("near").map(|text| near(text, &read)),
-            read.text("prefix").map(|text| Ok(Whom::Beginning(text.as_bytes().to_vec()))),
+            read.text("prefix").map(|text| Ok(Selection::Beginning(text.as_bytes().to_vec()))),
             (!read.ids.is_empty()).then(|| named(&read.ids)),
         ];
-        let mut whom = whom.into_iter().flatten();
-        let (first, second) = (whom.next(), whom.next());
+        let mut selection = selection.into_iter().flatten();
+        let (first, second) = (selection.next(), selection.next());
         if second.is_some() {
             return Err("of bbox, near, prefix and id, only one may be there".to_owned());
         }
-        let whom = first.unwrap_or(Ok(Whom::Beginning(Vec::new())))?;
-        if read.text("radius").is_some() && !matches!(whom, Whom::Near { .. }) {
+        let selection = first.unwrap_or(Ok(Selection::Beginning(Vec::new())))?;
+        if read.text("radius").is_some() && !matches!(selection, Selection::Near { .. }) {
             return Err("radius belongs to near".to_owned());
         }
         let thins = match read.text("thin") {
             None | Some("false") => false,
-            Some("true") if matches!(whom, Whom::Inside(_)) => true,
+            Some("true") if matches!(selection, Selection::Inside(_)) => true,
             Some("true") => return Err("thin belongs to bbox".to_owned()),
             Some(_) => return Err("thin must be true or false".to_owned()),
         };
         let ask = Ask {
-            whom,
+            selection,
             limit: read.limit(LIMIT_MAX, LIMIT)?,
             cursor: None,
             max_age_s: None,
@@ -159,16 +159,16 @@ impl Ask {
     /// A sentence for who has asked.
     pub fn read_around(query: &str, centre: Point) -> Result<Ask, String> {
         let read = Parameters::read(query, &OF_NEAR)?;
-        let whom = Whom::Near { centre, radius_m: read.radius_m()? };
+        let selection = Selection::Near { centre, radius_m: read.radius_m()? };
         let limit = read.limit(LIMIT_MAX, LIMIT)?;
-        Ask { whom, limit, cursor: None, max_age_s: None, thins: false }.with_page(&read)
+        Ask { selection, limit, cursor: None, max_age_s: None, thins: false }.with_page(&read)
     }
 
     fn with_page(self, read: &Parameters) -> Result<Ask, String> {
         let number = |text| u64::from_str_radix(text, 16).ok();
         let cursor = match read.text("cursor") {
             None => None,
-            Some(_) if matches!(self.whom, Whom::Named(_)) => {
+            Some(_) if matches!(self.selection, Selection::Named(_)) => {
                 return Err("cursor does not belong to id".to_owned());
             }
             Some(text) => {
@@ -204,19 +204,19 @@ fn area(text: &str) -> Result<Area, String> {
         .ok_or_else(|| "bbox has its south north of its north".to_owned())
 }
 
-fn near(text: &str, read: &Parameters) -> Result<Whom, String> {
+fn near(text: &str, read: &Parameters) -> Result<Selection, String> {
     let why = "near must be latitude,longitude in degrees, for instance 60.1699,24.9384";
     let centre = text.split_once(',').and_then(|(latitude, longitude)| {
         Point::new(latitude.trim().parse().ok()?, longitude.trim().parse().ok()?)
     });
-    Ok(Whom::Near { centre: centre.ok_or(why)?, radius_m: read.radius_m()? })
+    Ok(Selection::Near { centre: centre.ok_or(why)?, radius_m: read.radius_m()? })
 }
 
-fn named(ids: &[Vec<u8>]) -> Result<Whom, String> {
+fn named(ids: &[Vec<u8>]) -> Result<Selection, String> {
     if ids.len() > IDS_MAX {
         return Err(format!("ask for 1 to {IDS_MAX} clients: /v1/clients?id=kiwi&id=fig"));
     }
-    Ok(Whom::Named(ids.to_vec()))
+    Ok(Selection::Named(ids.to_vec()))
 }
 
 /// The query that asks for what comes next: the same with another cursor.
@@ -236,17 +236,17 @@ mod tests {
         let read = |query: &str| Ask::read(query).unwrap();
         let helsinki = Point::new(60.1699, 24.9384).unwrap();
         let near = read("near=60.1699,24.9384&radius=1e3&limit=7&max_age=60&cursor=ff-1");
-        assert_eq!(near.whom, Whom::Near { centre: helsinki, radius_m: 1_000.0 });
+        assert_eq!(near.selection, Selection::Near { centre: helsinki, radius_m: 1_000.0 });
         assert_eq!((near.limit, near.cursor, near.max_age_s), (7, Some((255, 1)), Some(60)));
         assert_eq!(read("near=60.1699%2C24.9384&radius=0").limit, LIMIT);
         let corners = [(60.0, 179.0), (61.0, -179.0)].map(|(a, b)| Point::new(a, b).unwrap());
         let area = Area::between(corners[0], corners[1]).unwrap();
         let inside = read("bbox=179,60,-179,61&thin=true");
-        assert_eq!((inside.whom, inside.thins), (Whom::Inside(area), true));
-        assert_eq!(read("prefix=jane/").whom, Whom::Beginning(b"jane/".to_vec()));
-        assert_eq!(read("").whom, Whom::Beginning(Vec::new()));
-        let ids = Whom::Named(vec![b"a b".to_vec(), b"\xff".to_vec()]);
-        assert_eq!(read("id=a%20b&id=%ff").whom, ids);
+        assert_eq!((inside.selection, inside.thins), (Selection::Inside(area), true));
+        assert_eq!(read("prefix=jane/").selection, Selection::Beginning(b"jane/".to_vec()));
+        assert_eq!(read("").selection, Selection::Beginning(Vec::new()));
+        let ids = Selection::Named(vec![b"a b".to_vec(), b"\xff".to_vec()]);
+        assert_eq!(read("id=a%20b&id=%ff").selection, ids);
         assert_eq!(read_places("").unwrap(), (10.0, 5));
         assert_eq!(read_places("limit=20&radius=500").unwrap(), (0.5, 20));
         assert_eq!(next_query("a=b&cursor=1-2&&c", (255, 3)), "a=b&c&cursor=ff-3");

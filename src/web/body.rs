@@ -13,7 +13,7 @@ use crate::report::{Reading, Reply, Unusable};
 pub struct Hints<'a> {
     /// What stands behind the `?` of its URL.
     pub query: &'a str,
-    /// Whom its credentials name: the client, if nothing else says who it is.
+    /// The user that its credentials name: the client, if nothing else says who it is.
     pub name: Option<&'a str>,
     /// OwnTracks' `X-Limit-U`.
     pub user: Option<&'a str>,

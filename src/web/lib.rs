@@ -22,7 +22,7 @@
 //! Where a client is goes out as GeoJSON (`seen`), or is looked at on a page (`map`). HTTP itself,
 //! which the operators' port speaks as well, is in `http`.
 //!
-//! Whose reports are taken and who may see whom is in `access`.
+//! Whose reports are taken and who may see them is in `access`.
 //!
 //! Reading order: `report` (what comes of it), `body` (which app it is), `bodies` (a file an app),
 //! then `fields`, `position`, `stamp` and `client` (the tools).

@@ -92,7 +92,8 @@ fn is_report_answer(request: &str, server: &str, answer: &str) -> bool {
     *by == server && skew.starts_with(['+', '-']) && at == operands && report(line).is_some()
 }
 
-/// The AT line of the client asked for and a body; or the request, by whom does not know it.
+/// The AT line of the client asked for and a body; or the request, from a server that does not know
+/// it.
 fn is_question_answer(exchange: &Exchange, answer: &str) -> bool {
     if let Some(copy) = answer.strip_prefix("? ") {
         return copy.strip_suffix('\n') == Some(&exchange.request);

@@ -1,4 +1,4 @@
-//! Who may report whom and see whom: every token by every way at every path, against what
+//! Who may report and see which client: every token by every way at every path, against what
 //! access.toml says, computed here in other words.
 
 use std::fs;
@@ -225,7 +225,7 @@ fn exact(who: &Who) -> Vec<&'static str> {
     CLIENTS.into_iter().filter(named).collect()
 }
 
-/// Goal: a token reports those whom it may and no others, and is told so in neither case.
+/// Goal: a token reports those that it may and no others, and is told so in neither case.
 #[test]
 fn reports_of_others_are_not_taken() {
     let (herd, secrets) = guarded();

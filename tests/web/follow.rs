@@ -70,7 +70,7 @@ impl Stream {
         self.told.clients.get(client).is_some_and(|known| known == place)
     }
 
-    /// How often it was told of a client.
+    /// How often it heard about a client.
     fn times(&self, client: &str) -> usize {
         let named = format!("[\"{client}\",");
         self.events.iter().map(|event| event.data.matches(&named).count()).sum()

@@ -77,7 +77,7 @@ fn answers_wait_for_their_turn() {
 }
 
 /// Goal: who has said its last still hears the answer, and a connection that has gone is no
-/// trouble; a service that does not answer is told of in time.
+/// trouble; a service that does not answer is reported in time.
 #[test]
 fn an_answer_finds_who_has_said_its_last() {
     let fake = FakePlaces::start();

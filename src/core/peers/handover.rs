@@ -174,7 +174,7 @@ impl Server {
         let State::Up { link, .. } = &mut self.peers.at(peer).state else { return };
         match self.stage {
             Stage::Serving => link.say(out, |text| text.extend_from_slice(b"KEPT")),
-            // It shall know that we leave, too.
+            // It is to know that we leave, too.
             _ if link.farewell != Farewell::Said => {
                 link.say(out, |text| text.extend_from_slice(b"BYE"));
             }

@@ -65,7 +65,7 @@ const _: () = assert!(size_of::<Session>() == 40);
 pub enum Phase {
     /// Dialled, and not yet known to have succeeded.
     Connecting {
-        /// Whom we have dialled.
+        /// The peer that we have dialled.
         peer: PeerId,
     },
     /// Lines are taken, and answers are sent.

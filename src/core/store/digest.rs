@@ -158,7 +158,7 @@ mod tests {
         assert!(level.iter().enumerate().all(|(at, node)| node.leaf() == Some(at as Leaf)));
         assert_eq!((Node::new(1, 31).is_some(), Node::new(1, 32)), (true, None));
         assert_eq!((Node::new(2, 1023).is_some(), Node::new(2, 1024)), (true, None));
-        assert_eq!(Node::new(3, 0), None, "a leaf has nothing that could be told of it");
+        assert_eq!(Node::new(3, 0), None, "a leaf has no parts that could be compared");
         for (level, fan_out) in [(0, 1), (1, 32), (2, 1024)] {
             for at in 0..fan_out {
                 let node = Node::new(level, at).unwrap();

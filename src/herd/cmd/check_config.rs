@@ -125,9 +125,9 @@ pub fn write_config(out: &mut impl Write, config: &Config, settings: &Settings) 
     let show = |door: Option<SocketAddr>| door.map_or("off".to_owned(), |at| at.to_string());
     let (web, operators) = (show(config.web), show(config.operators));
     let tls = config.tls.as_ref().map_or("off".to_owned(), |door| {
-        let whom =
+        let readers =
             if door.files.client_ca.is_some() { ", with certificates of their own" } else { "" };
-        format!("{}, shown {}{whom}", door.address, door.files.cert.display())
+        format!("{}, shown {}{readers}", door.address, door.files.cert.display())
     });
     writeln!(out, "\nserver {}", config.name)?;
     let rows = [

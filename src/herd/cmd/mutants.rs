@@ -1,4 +1,4 @@
-//! `herd mutants` for people: which planted bugs are noticed, by whom, and how soon.
+//! `herd mutants` for people: which planted bugs are noticed, by what, and how soon.
 //! `herd_teach::mutation` plants and hunts them; this shows the results.
 
 use std::env;

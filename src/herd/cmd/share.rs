@@ -17,7 +17,7 @@ pub fn share(out: &mut impl Write, flags: &ShareFlags) -> Result<io::Result<()>,
     let (herd, mut settings) = flags.herd.which().herd(None)?;
     settings.key_file = flags.key_file.clone().or(settings.key_file);
     if flags.access.is_none() && settings.access.is_none() {
-        let why = "this herd asks nobody who they are, so whoever reaches it sees everybody: \
+        let why = "this herd asks nobody who they are, so everybody who reaches it sees all: \
                    begin with `herd token add`, and name its file with --access (HERD_ACCESS)";
         return Err(ConfigError::new(why).into());
     }

@@ -176,7 +176,7 @@ impl Herd {
         })
     }
 
-    /// Everyone whom `name` is linked with, in the order of the links.
+    /// Everyone that `name` is linked with, in the order of the links.
     pub fn neighbours(&self, name: &str) -> Vec<Peer> {
         self.links.iter().filter_map(|link| self.far_end(link, name)).collect()
     }

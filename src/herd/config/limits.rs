@@ -39,8 +39,8 @@ pub const PLACE_BYTES_MAX: usize = 4 * KIB;
 /// Longest `attribution`, in bytes: some name a dozen sources, each with a link.
 pub const PLACES_ATTRIBUTION_BYTES_MAX: usize = 4 * KIB;
 
-/// Longest answer about places, in bytes: twenty of the longest places, and whom they are from. All
-/// questions that may wait on a connection can be answered at once.
+/// Longest answer about places, in bytes: twenty of the longest places, and the name of their
+/// source. All questions that may wait on a connection can be answered at once.
 pub const PLACES_ANSWER_BYTES_MAX: usize = 96 * KIB;
 
 const _: () =

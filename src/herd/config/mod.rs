@@ -80,7 +80,7 @@ pub struct Config {
     pub operators: Option<SocketAddr>,
     /// By which they may call this machine, besides addresses in digits.
     pub http_hosts: Vec<String>,
-    /// Proxies in front, which say for whom they connect.
+    /// Proxies in front, which say which client they speak for.
     pub proxy_from: Networks,
     /// Everyone this server is linked with, in the order of the configuration.
     pub peers: Vec<Peer>,

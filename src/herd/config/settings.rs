@@ -26,7 +26,7 @@ pub struct Settings {
     pub operators_open: bool,
     /// So may those who report and ask by HTTP.
     pub web_open: bool,
-    /// Proxies, which say for whom they connect.
+    /// Proxies, which say which client they speak for.
     pub proxy_from: Networks,
     /// Who may report and ask by HTTP. `None`: everybody who reaches the port.
     pub access: Option<PathBuf>,
@@ -350,7 +350,7 @@ const HERD: &[Knob] = &[
              herd need the same one, which is kept from others like key_file. Without it, \
              everybody who reaches the web port may everything.",
         )
-        .because("On one machine, whoever may use it may try the port."),
+        .because("On one machine, everybody who uses it may try the port."),
     path("run_dir", |s| &mut s.run_dir, "run")
         .flag(Flag {
             long: "run-dir",

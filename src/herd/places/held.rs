@@ -21,7 +21,7 @@ pub struct Held<T> {
     pub(super) rows: Vec<u32>,
     /// Its rows are indices of `rows`.
     index: Index,
-    /// HTML: whom the places are from.
+    /// HTML: which source the places are from.
     attribution: Option<String>,
 }
 

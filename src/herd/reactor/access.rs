@@ -298,7 +298,8 @@ impl Reactor {
     }
 }
 
-/// Whom wrong secrets are counted for. In IPv6, a host that has one address of a network has all.
+/// The address that wrong secrets are counted for. In IPv6, a host that has one address of a
+/// network has all.
 fn account(from: IpAddr) -> IpAddr {
     match from.to_canonical() {
         IpAddr::V6(ip) => IpAddr::V6((ip.to_bits() >> 64 << 64).into()),

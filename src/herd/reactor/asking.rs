@@ -1,15 +1,15 @@
 //! What those hear who ask by HTTP where clients are. How a question is spelled, `herd_web::ask`
-//! knows; who is near whom, `herd_web::nearby`.
+//! knows; who is near, `herd_web::nearby`.
 //!
 //! An answer is bounded in what it shows and in what it looks at: one that breaks off says how to
-//! ask for the rest. Whom the caller may not see is skipped before anything is counted.
+//! ask for the rest. Clients that the caller may not see are skipped before anything is counted.
 
 use super::Reactor;
 use super::nearby::place;
 use herd_core::store::Cursor;
 use herd_core::wire::Report;
 use herd_web::access::Caller;
-use herd_web::ask::{self, Ask, Whom};
+use herd_web::ask::{self, Ask, Selection};
 use herd_web::http::{Answer, Request};
 use herd_web::nearby::{Area, Clients, LOOKS_MAX, Near, Point, TooMany};
 use herd_web::seen::{self, Collection};
@@ -20,7 +20,7 @@ const THIN_ABOVE: usize = 5_000;
 /// Into so many rows and columns it cuts an area.
 const PARTS: (usize, usize) = (24, 32);
 
-/// Whom an answer may show.
+/// Which clients an answer may show.
 struct Shown<'a> {
     reactor: &'a Reactor,
     caller: &'a Caller,
@@ -89,7 +89,7 @@ impl Shown<'_> {
         })
     }
 
-    /// From behind this one on. Says behind whom it breaks off.
+    /// From behind this one on. Says behind which client it breaks off.
     fn near(
         &mut self,
         clients: &Clients,
@@ -163,18 +163,18 @@ impl Reactor {
         let collection = Collection::default();
         let mut shown = Shown { reactor: self, caller, max_age_s, limit, collection };
         let index = self.web.nearby.as_deref();
-        let next = match (&ask.whom, index) {
-            (Whom::Named(ids), _) => {
+        let next = match (&ask.selection, index) {
+            (Selection::Named(ids), _) => {
                 shown.limit = ids.len();
                 shown.named(ids);
                 None
             }
-            (Whom::Beginning(prefix), _) => {
+            (Selection::Beginning(prefix), _) => {
                 let from = ask.cursor.map_or(Some(Cursor::default()), |it| Cursor::numbered(it.0));
                 let Some(from) = from else { return bad("cursor is none of this question") };
                 shown.beginning(prefix, from).map(|cursor| (cursor.number(), 0))
             }
-            (Whom::Inside(area), Some(clients)) => {
+            (Selection::Inside(area), Some(clients)) => {
                 if ask.thins && self.is_thinned(clients, area, ask, caller) {
                     let counts = clients.grid().counts(area, PARTS);
                     counts.iter().for_each(|count| shown.collection.add_count(count));
@@ -185,7 +185,7 @@ impl Reactor {
                 };
                 shown.inside(clients, area, from).map(|who| (u64::from(who), 0))
             }
-            (Whom::Near { centre, radius_m }, Some(clients)) => {
+            (Selection::Near { centre, radius_m }, Some(clients)) => {
                 match shown.near(clients, (*centre, *radius_m), ask.cursor, but) {
                     Ok(next) => next,
                     Err(TooMany) => {
@@ -196,7 +196,7 @@ impl Reactor {
                     }
                 }
             }
-            (Whom::Inside(_) | Whom::Near { .. }, None) => {
+            (Selection::Inside(_) | Selection::Near { .. }, None) => {
                 let why = "this server has no index of where clients are: `index` of [nearby] is \
                            false\n";
                 return Answer::text(501, why.to_owned());

@@ -126,7 +126,8 @@ impl Reactor {
         TurnBounds { line, lines_max, newcomers_max: self.newcomers_max(conn) }
     }
 
-    /// Gives lines to whom they are for. The first of a client show whether it speaks our language.
+    /// Gives lines to the one they are for. The first of a client show whether it speaks our
+    /// language.
     pub(super) fn dispatch(&mut self, conn: ConnId, lines: &mut Lines<'_>, is_first: bool) {
         match conn.kind() {
             ConnKind::Admin => return self.answer_admin(conn, lines),

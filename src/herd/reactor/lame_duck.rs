@@ -148,7 +148,7 @@ impl Reactor {
         if self.end_stream(conn) {
             return true;
         }
-        // No event has told of what has come since the turn began: it is taken as well.
+        // No event has announced what has come since the turn began: it is taken as well.
         match self.slots.session(conn) {
             None => return true,
             Some(session) if session.flags.unfinished => return false,

@@ -193,7 +193,7 @@ pub struct Reactor {
     /// The journal, if there is one: answers wait until what they rest on is kept.
     durability: Option<Box<Durability>>,
     web: Web,
-    /// Is told of each phase of the end.
+    /// Hears about each phase of the end.
     when_stopping: Option<Box<dyn FnMut(DrainPhase)>>,
     /// If the configuration can be read again.
     reload: Option<Box<Reload>>,
@@ -212,7 +212,7 @@ enum Due {
     Handshake {
         conn: ConnId,
     },
-    /// A proxy has had all the time to say for whom it comes.
+    /// A proxy has had all the time to say which client it speaks for.
     Head {
         id: ConnId,
     },

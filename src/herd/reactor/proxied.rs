@@ -35,7 +35,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// How often a refusal is logged.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
 
-/// A socket that a proxy has opened, and has not said for whom.
+/// A socket that a proxy has opened, and has not said for which client.
 pub struct Arriving {
     /// Of the socket; the connection gets one of its own.
     pub id: ConnId,
@@ -143,7 +143,7 @@ fn retrying<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
 }
 
 impl Reactor {
-    /// Gives an arrival back, unless it must say first for whom it comes.
+    /// Gives an arrival back, unless it must say first which client it speaks for.
     pub(super) fn unless_proxied(&mut self, kind: ConnKind, arrival: Arrival) -> Option<Arrival> {
         let (stream, from, is_wrapped) = match arrival {
             Arrival::Tcp(stream, from) => (stream, from, false),

@@ -36,7 +36,7 @@ use herd_core::{LinkState, PeerSettings};
 /// Why a server does not reload that could.
 const STOPPING: &str = "this server is stopping";
 
-/// How a server reads its configuration again, and whom it tells.
+/// How a server reads its configuration again, and who is told.
 pub struct Rereading {
     /// As it was read at the start.
     pub first: Parsed,

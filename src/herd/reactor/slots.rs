@@ -60,7 +60,7 @@ pub struct Slots {
     alive: [usize; ConnKind::ALL.len()],
     /// Connections since the start, by their kind.
     admitted: [u64; ConnKind::ALL.len()],
-    /// Whom proxies speak for, by the connection.
+    /// The clients that proxies speak for, by the connection.
     clients: BTreeMap<ConnId, SocketAddr>,
 }
 

@@ -436,7 +436,7 @@ fn open_journal(
     journal.map(durability).map_err(StartError::Journal)
 }
 
-/// What the core is told of a peer.
+/// What the core learns about a peer.
 pub(super) fn peer_settings(config: &Config, peer: &Peer) -> PeerSettings {
     let frame = || peer.shape.frame(&config.name, &peer.name);
     PeerSettings {

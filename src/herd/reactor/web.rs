@@ -32,7 +32,7 @@ pub(super) const LIMITS: Limits = Limits { head_bytes_max: 16 * 1024, body_bytes
 const AHEAD_MAX: Duration = Duration::from_secs(300);
 /// Clients that one request may report: all of them are flooded within a turn.
 const REPORTED_MAX: usize = 1_000;
-/// Friends that OwnTracks is told of.
+/// Friends that OwnTracks hears about.
 const FRIENDS_MAX: usize = 256;
 /// Of more clients than these, friends are only those that a token names in full: nobody else's
 /// phone makes us walk over a million.
@@ -103,7 +103,7 @@ impl Reactor {
     }
 
     fn answer_web_request(&mut self, conn: ConnId, request: &Request<'_>) -> Option<Answer> {
-        // The page itself is for everybody: whom it shows, is asked when it asks for them.
+        // The page itself is for everybody: which clients it shows, is asked when it asks for them.
         if let Some(file) = map::answer(request) {
             return Some(file);
         }
@@ -187,7 +187,7 @@ impl Reactor {
         (!may_now).then_some(Unusable::TooOften)
     }
 
-    /// What OwnTracks is answered: where those are whom the caller may see, its own devices not.
+    /// What OwnTracks is answered: where those are that the caller may see, its own devices not.
     fn friends(&self, caller: &Caller, own: &[Fix]) -> String {
         let Some(grant) = caller.grant() else { return "[]".to_owned() };
         let is_own = |id: &[u8]| own.iter().any(|fix| fix.client.as_bytes() == id);

@@ -63,7 +63,7 @@ fn fsync_lies(found: &mut Findings, _: &House) -> io::Result<()> {
     found.show("reports, read back from the file", 0, read_back);
     found.show("reports on the disk when the power is gone", read_back, left);
     found.show("the same, written anew to another file", reports.len(), ours);
-    found.demand(first.is_err() && second.is_ok(), "the second sync has told of the failure");
+    found.demand(first.is_err() && second.is_ok(), "the second sync has reported the failure");
     found.demand(read_back == reports.len() && left == 0, "nothing was lost");
     found.demand(!synced_first && synced_then, "the writer trusts a file that has failed");
     found.demand(ours == reports.len(), "the writer has lost something");

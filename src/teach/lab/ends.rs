@@ -100,7 +100,7 @@ pub const RESET: Experiment = Experiment {
     name: "reset",
     chapter: 5,
     title: "a close with unread input destroys what was sent",
-    about: "To close a socket means: I shall not read. If there is something to be read already, \
+    about: "To close a socket means: I will not read. If there is something to be read already, \
             the kernel says so with a reset, and a reset throws away what is still on its way.",
     steps: "A client asks in 13 bytes; a server sends 200,000 and closes; the client reads. Once \
             the server has read the question. Once it has not. Once it shuts its sending half, \

@@ -42,7 +42,7 @@ fn undrained(found: &mut Findings, _: &House) -> io::Result<()> {
     found.show("events when one more byte arrives", 1, after_byte);
     found.show("events when it is registered anew", 0, after_register);
     found.demand(first == 1, "mio did not tell of the first bytes");
-    found.demand(second == 0, "mio told of the bytes that were left");
+    found.demand(second == 0, "mio announced the bytes that were left");
     found.demand(after_byte == 1 && after_register == 1, "mio stayed silent about something new");
     Ok(())
 }

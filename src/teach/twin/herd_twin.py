@@ -149,7 +149,7 @@ class Neighbour:
     name: str
     host: str
     port: int
-    # NOTES 11: slow peers; who moves a thousand times meanwhile is told of once.
+    # NOTES 11: slow peers; a client that moves a thousand times meanwhile is one line.
     news: dict[bytes, Report] = field(default_factory=dict)
     has_news: asyncio.Event = field(default_factory=asyncio.Event)
 

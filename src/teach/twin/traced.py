@@ -182,7 +182,7 @@ class Watch:
         asyncio.StreamReader.readuntil = readuntil
 
     def around(self, kind, name: str, seen) -> None:
-        """Has `seen` told of each call in the loop's thread: when it began, and what came of it."""
+        """Shows `seen` each call in the loop's thread: when it began, and what came of it."""
         inner = getattr(kind, name)
 
         def outer(this, *args):

@@ -17,7 +17,7 @@ pub struct Link {
     /// By this it can be taken back: hex digits.
     pub serial: String,
     pub expires: PosixTime,
-    /// Whom it shows. Its name is as on the wire.
+    /// The client that it shows. Its name is as on the wire.
     pub client: String,
 }
 

@@ -1,5 +1,5 @@
 //! Parts of the globe: the area that a follower wants to know of, and the cells by which a report
-//! finds those whom it may concern.
+//! finds those that it may concern.
 
 use herd_core::whatsat::Position;
 

@@ -37,7 +37,7 @@ pub struct Follower {
     inside: Vec<Slot>,
     /// After a resume, the names of those: from which place on, and up to which change.
     naming: Option<(Slot, u64)>,
-    /// Who must stay inside until then to be told of.
+    /// Clients that must stay inside until then to be announced.
     dwelling: Vec<(Slot, Duration)>,
     /// What it was told was not told here: it hears everything, and then that it has.
     pub is_resumed: bool,

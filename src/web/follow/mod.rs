@@ -248,7 +248,7 @@ impl<W> Following<W> {
         }
     }
 
-    /// Those that a follower may have to be told of at first, without a walk of the list.
+    /// Those that a follower may have to hear about at first, without a walk of the list.
     fn clients_of(&self, store: &Store, filter: &Filter, cells: Option<&[Cell]>) -> Vec<Slot> {
         match (filter, cells) {
             (Filter::Ids(ids), _) => {

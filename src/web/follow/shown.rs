@@ -1,4 +1,4 @@
-//! Clients as followers are told of them, put together once for all that look at the same change.
+//! Clients as followers hear about them, put together once for all that look at the same change.
 
 use std::fmt::Write;
 
@@ -12,7 +12,7 @@ use crate::seen::{json, shown};
 /// So many are remembered: those that change within a round.
 const SIZE: usize = 4_096;
 
-/// A client, as followers are told of it.
+/// A client, as followers hear about it.
 pub struct Shown {
     slot: Slot,
     /// The change that this is of.

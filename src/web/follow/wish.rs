@@ -21,7 +21,7 @@ pub enum Filter {
     Area(Watched),
 }
 
-/// An area, and what is told of it.
+/// An area, and what is said about it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Watched {
     /// Enter and exit are told by this name; without one, every move inside.
@@ -30,7 +30,7 @@ pub struct Watched {
     pub area: Area,
     /// Who was inside is, until they leave this one.
     pub outer: Area,
-    /// Who comes in is told of after so long inside.
+    /// A client that comes in is announced after so long inside.
     pub dwell: Duration,
 }
 

@@ -1,4 +1,4 @@
-// What is told of one client, in words: why it does not move, and who can see it. It touches no
+// What is said about one client, in words: why it does not move, and who can see it. It touches no
 // page, so that a test can run it in Node.js.
 
 import { ago, distance, duration } from "./globe.js";

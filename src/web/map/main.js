@@ -371,7 +371,7 @@ async function share() {
     if (!words.isShare) address.hash = `id=${encodeURIComponent(painter.chosen)}`;
     const copied = navigator.clipboard?.writeText(address.href);
     const isCopied = await copied?.then(() => true, () => false);
-    const who = isOpenTo(me) ? "It shows the client to whoever can reach this server."
+    const who = isOpenTo(me) ? "It shows the client to everybody who can reach this server."
         : "It shows the client to those who have a token that may see it; `herd share` makes a "
         + "link for others, which expires.";
     note(isCopied ? `The link is copied. ${who}` : `Copy the address of this page. ${who}`);

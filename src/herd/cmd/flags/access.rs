@@ -65,7 +65,7 @@ pub struct AccessFlag {
     pub access: PathBuf,
 }
 
-/// Whom a link shows, and for how long.
+/// The client that a link shows, and for how long.
 #[derive(Args, Clone, Debug)]
 pub struct ShareFlags {
     /// The client, as it is called in IAMAT

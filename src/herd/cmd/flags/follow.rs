@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-/// Whom to follow, and what to do with what is told.
+/// Which clients to follow, and what to do with what is told.
 #[derive(Debug, Args)]
 pub struct FollowFlags {
     /// The web port of a server, 200 above its client port

@@ -171,9 +171,9 @@ impl Source<'_> {
         let both = || Some(member).filter(|_| is_twice());
         herd.taken_by(&address).or_else(beside).or_else(both).map_or(Ok(()), |other| {
             let key = port.key();
-            let whom = if port == HttpPort::Web { "the web" } else { "operators" };
+            let user = if port == HttpPort::Web { "the web" } else { "operators" };
             let message = format!(
-                "{address}, for {whom}, belongs to {} already: give {} other `{key}`, or \"off\"",
+                "{address}, for {user}, belongs to {} already: give {} other `{key}`, or \"off\"",
                 other.name, member.name
             );
             Err(self.error(span, &message))

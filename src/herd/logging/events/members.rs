@@ -1,4 +1,4 @@
-//! What programs are told of an event: its name, and whom it is about. The text form says the same
+//! What programs learn about an event: its name, and who it is about. The text form says the same
 //! in words.
 
 use log::kv::{self, Key, Source, ToValue, Value, VisitSource};
@@ -253,7 +253,7 @@ mod tests {
     }
 
     /// Goal: each event is one line in either form, and the JSON says what the text says: its name,
-    /// the same sentence, and whom it is about, in one order.
+    /// the same sentence, and who it is about, in one order.
     #[test]
     fn every_event_has_both_forms() {
         for kind in ConnKind::ALL {

@@ -1,4 +1,4 @@
-//! What is told of the journal, and what an operator wants of it.
+//! What is reported about the journal, and what an operator asks of it.
 
 use std::collections::VecDeque;
 use std::time::Duration;

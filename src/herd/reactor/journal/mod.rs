@@ -1,7 +1,7 @@
 //! The loop's end of the journal, which is only there if the operator wants one: news goes into it
 //! once a turn, and an answer that was queued since stays in its outbox until the journal says that
-//! it may leave (`herd_core::journal::gate`). The loop itself never waits. What is told of it, and
-//! what an operator wants of it, is in `account`.
+//! it may leave (`herd_core::journal::gate`). The loop itself never waits. What is reported about
+//! it, and what an operator wants of it, is in `account`.
 
 mod account;
 
