@@ -12,7 +12,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
-use herd_web::nearby::{Grid, Point};
+use herd_core::store::{HashKeys, Store};
+use herd_web::follow::recency::Recency;
+use herd_web::nearby::{Clients, Grid, Point};
 
 #[allow(dead_code)]
 #[path = "common/machine.rs"]
@@ -33,7 +35,7 @@ impl Places {
         let mut random = fastrand::Rng::with_seed(11);
         // Written as they are reported, so that all hold the same.
         let place = |number: f64| (number * 1e6).round() / 1e6;
-        let one = |_| (place(60.0 + random.f64() * 1.8), place(24.0 + random.f64() * 1.43));
+        let one = |_| (place(60.0 + random.f64() * 1.8), place(24.0 + random.f64() * 4.62));
         Places((0..CLIENTS).map(one).collect())
     }
 
@@ -188,6 +190,21 @@ fn redis(places: &Places) -> Option<Asked> {
     Some(asked)
 }
 
+/// What a server keeps for who asks, and for who follows: bytes a client.
+fn memory(places: &Places) -> String {
+    let store = Store::new(HashKeys { herd: (1, 2), process: (3, 4) });
+    let (mut clients, mut list) = (Clients::new((5, 6)), Recency::default());
+    for (n, &(latitude, longitude)) in places.0.iter().enumerate() {
+        let name = format!("client-{n}");
+        let key = store.key(name.as_bytes());
+        clients.put(store.client_hash(name.as_bytes()), Point::new(latitude, longitude));
+        list.touch(key, 0);
+    }
+    let each = |bytes: usize| bytes as f64 / f64::from(CLIENTS);
+    let [index, list] = [clients.bytes(), list.bytes()].map(each);
+    format!("index {index:.1} and list {list:.1} bytes a client, {:.1} together", index + list)
+}
+
 fn median(mut figures: Vec<f64>) -> f64 {
     figures.sort_by(f64::total_cmp);
     figures[figures.len() / 2]
@@ -204,7 +221,8 @@ fn main() {
     }
     let put = began.elapsed().as_secs_f64() * 1e9 / f64::from(CLIENTS);
     let bytes = grid.bytes() as f64 / f64::from(CLIENTS);
-    println!("index: {bytes:.1} bytes a client; {put:.0} ns to put one there");
+    println!("grid: {bytes:.1} bytes a client; {put:.0} ns to put one there");
+    println!("{}", memory(&places));
     let dir = tempfile::tempdir().expect("a temporary directory");
     let mut herd = herd(dir.path(), &places);
     let mut redis = redis(&places);
@@ -238,11 +256,23 @@ fn main() {
         println!("==== SKIPPED: Redis is missing: apt-get install redis-server");
     }
     println!("| who | CPU µs | clock µs | found |");
-    for (name, rounds) in ["index alone", "herd, GeoJSON", "Redis GEOSEARCH"].iter().zip(figures) {
-        if !rounds.is_empty() {
-            let [cpu, clock, hits] =
-                [0, 1, 2].map(|at| median(rounds.iter().map(|it| it[at]).collect()));
-            println!("| {name} | {cpu:.1} | {clock:.1} | {hits:.1} |");
+    println!("|---|---:|---:|---:|");
+    let names = ["index alone", "herd, GeoJSON", "Redis GEOSEARCH"];
+    let middle = |rounds: &[[f64; 3]], at: usize| median(rounds.iter().map(|it| it[at]).collect());
+    let measured = || names.iter().zip(&figures).filter(|(_, rounds)| !rounds.is_empty());
+    for (name, rounds) in measured() {
+        let [cpu, clock, hits] = [0, 1, 2].map(|at| middle(rounds, at));
+        let spread = machine::spread(&Vec::from_iter(rounds.iter().map(|it| it[0])), fine);
+        println!("| {name} | {}{spread} | {clock:.1} | {hits:.1} |", fine(cpu));
+    }
+    if let Some((_, redis)) = measured().nth(2) {
+        for (name, rounds) in measured().take(2) {
+            let times = middle(redis, 0) / middle(rounds, 0);
+            println!("Redis takes {times:.1} times as long as: {name}");
         }
     }
+}
+
+fn fine(us: f64) -> String {
+    format!("{us:.1}")
 }

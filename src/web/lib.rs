@@ -19,8 +19,8 @@
 //! reason. Most apps send what was refused again and again, before anything newer: a 4xx would
 //! silence a phone.
 //!
-//! Where a client is goes out as GeoJSON (`seen`), or is looked at on a page (`map`). HTTP itself,
-//! which the operators' port speaks as well, is in `http`.
+//! Where a client is goes out as GeoJSON (`seen`, spelled by `json_text`), or is looked at on a
+//! page (`map`). HTTP itself, which the operators' port speaks as well, is in `http`.
 //!
 //! Whose reports are taken and who may see them is in `access`.
 //!
@@ -36,6 +36,7 @@ mod fields;
 pub mod follow;
 pub mod friends;
 pub mod http;
+mod json_text;
 pub mod map;
 pub mod nearby;
 mod position;

@@ -5,8 +5,8 @@ use std::fmt::Write;
 
 use herd_core::clock::PosixTime;
 use herd_core::wire::{self, Report};
-use time::OffsetDateTime;
 
+use crate::json_text::{push_date, push_degrees, push_metres, push_text, push_whole};
 use crate::nearby::Count;
 
 /// Appends one Feature: `{"type":"Feature","id":"kiwi","geometry":…,"properties":…}`.
@@ -18,27 +18,33 @@ pub fn write_feature(
     distance_m: Option<f64>,
     out: &mut String,
 ) {
-    let id = json(&shown(report.client));
-    let _ = write!(out, "{{\"type\":\"Feature\",\"id\":{id},\"geometry\":");
+    out.push_str("{\"type\":\"Feature\",\"id\":");
+    push_text(&shown(report.client), out);
+    out.push_str(",\"geometry\":");
     match wire::position(report.position) {
         Some(at) => {
-            let (longitude, latitude) = (at.longitude, at.latitude);
-            let _ = write!(out, "{{\"type\":\"Point\",\"coordinates\":[{longitude},{latitude}]}}");
+            out.push_str("{\"type\":\"Point\",\"coordinates\":[");
+            push_degrees(at.longitude, out);
+            out.push(',');
+            push_degrees(at.latitude, out);
+            out.push_str("]}");
         }
         None => out.push_str("null"),
     }
     let seconds = report.stamp.whole_seconds();
-    let _ = write!(
-        out,
-        ",\"properties\":{{\"time\":{},\"stamp\":{},\"server\":{},\"skew\":{},\"age\":{}",
-        json(&date(seconds)),
-        json(&shown(&report.time)),
-        json(&shown(report.server)),
-        json(&shown(report.skew)),
-        now.whole_seconds().saturating_sub(seconds),
-    );
+    out.push_str(",\"properties\":{\"time\":\"");
+    push_date(seconds, out);
+    out.push_str("\",\"stamp\":");
+    push_text(&shown(&report.time), out);
+    out.push_str(",\"server\":");
+    push_text(&shown(report.server), out);
+    out.push_str(",\"skew\":");
+    push_text(&shown(report.skew), out);
+    out.push_str(",\"age\":");
+    push_whole(now.whole_seconds().saturating_sub(seconds), 1, out);
     if let Some(metres) = distance_m {
-        let _ = write!(out, ",\"distance\":{metres:.2}");
+        out.push_str(",\"distance\":");
+        push_metres(metres, out);
     }
     out.push_str("}}");
 }
@@ -102,13 +108,8 @@ impl Collection {
 
 /// What is no text of Unicode is shown by its bytes, as in a URL.
 pub(crate) fn shown(bytes: &[u8]) -> Cow<'_, str> {
-    let mut chunks = bytes.utf8_chunks().peekable();
-    match chunks.next() {
-        Some(chunk) if chunk.invalid().is_empty() && chunks.peek().is_none() => {
-            return Cow::Borrowed(chunk.valid());
-        }
-        None => return Cow::Borrowed(""),
-        Some(_) => {}
+    if let Ok(text) = str::from_utf8(bytes) {
+        return Cow::Borrowed(text);
     }
     let mut text = String::new();
     for chunk in bytes.utf8_chunks() {
@@ -119,19 +120,9 @@ pub(crate) fn shown(bytes: &[u8]) -> Cow<'_, str> {
 }
 
 pub(crate) fn json(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
-}
-
-/// RFC 3339, in seconds; of a time that no calendar has, nothing.
-fn date(posix_s: u64) -> String {
-    let seconds = i64::try_from(posix_s).ok();
-    let Some(time) = seconds.and_then(|it| OffsetDateTime::from_unix_timestamp(it).ok()) else {
-        return String::new();
-    };
-    let (year, month, day) = time.to_calendar_date();
-    let (hour, minute, second) = time.to_hms();
-    let month = u8::from(month);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+    let mut spelled = String::with_capacity(text.len() + 2);
+    push_text(text, &mut spelled);
+    spelled
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Clients by 64 bits instead of their names: for an index beside the store, which then needs no
 //! copy of each name. Apart because no herd needs it to agree.
 
-use super::{Cursor, LEAVES, Leaf, Store, Tag};
+use super::{Cursor, Key, LEAVES, Leaf, Store, Tag};
 use crate::wire::Report;
 
 /// A client's two hashes, of which this process alone has drawn the key of the second: nobody can
@@ -10,6 +10,14 @@ use crate::wire::Report;
 pub struct ClientHash(pub u64);
 
 const TAG_BITS: u32 = u64::BITS - LEAVES.ilog2();
+
+impl ClientHash {
+    /// Where the client is or would be kept.
+    pub fn key(self) -> Key {
+        let tag = (self.0 << LEAVES.ilog2() >> (u64::BITS - Tag::BITS)) as Tag;
+        Key { leaf: (self.0 >> TAG_BITS) as Leaf, tag }
+    }
+}
 
 impl Store {
     /// The hash of a client, known or not.
@@ -20,8 +28,7 @@ impl Store {
 
     /// The report of the client of this hash.
     pub fn find_by_hash(&self, hash: ClientHash) -> Option<Report<'_>> {
-        let leaf = (hash.0 >> TAG_BITS) as Leaf;
-        let tag = (hash.0 << LEAVES.ilog2() >> (u64::BITS - Tag::BITS)) as Tag;
+        let Key { leaf, tag } = hash.key();
         let alike = self.reports_from(Cursor { leaf, tag }).take_while(|(it, _)| *it == tag);
         let mut reports = alike.map(|(_, report)| report);
         reports.find(|report| self.client_hash(report.client) == hash)
@@ -81,6 +88,7 @@ mod tests {
         }
         for name in &names {
             let hash = store.client_hash(name.as_bytes());
+            assert_eq!(hash.key(), store.key(name.as_bytes()));
             assert_eq!(store.find_by_hash(hash).unwrap().client, name.as_bytes());
         }
         assert!(store.find_by_hash(store.client_hash(b"nobody")).is_none());

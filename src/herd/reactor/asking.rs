@@ -20,6 +20,9 @@ const THIN_ABOVE: usize = 5_000;
 /// Into so many rows and columns it cuts an area.
 const PARTS: (usize, usize) = (24, 32);
 
+/// Reports that are brought into the cache together: they lie anywhere, and each is waited for.
+const REPORTS_AHEAD: usize = 16;
+
 /// Which clients an answer may show.
 struct Shown<'a> {
     reactor: &'a Reactor,
@@ -104,15 +107,19 @@ impl Shown<'_> {
         let first = found.partition_point(|near| behind.is_some_and(|it| place(near) <= it));
         let store = self.reactor.server.store();
         let mut last = None;
-        for near in &found[first..] {
-            let Some(report) = store.find_by_hash(clients.hash(near.who)) else { continue };
-            if but == Some(report.client) {
-                continue;
+        for some in found[first..].chunks(REPORTS_AHEAD) {
+            let keys = some.iter().map(|near| clients.hash(near.who).key());
+            store.fetch_ahead::<REPORTS_AHEAD>(keys);
+            for near in some {
+                let Some(report) = store.find_by_hash(clients.hash(near.who)) else { continue };
+                if but == Some(report.client) {
+                    continue;
+                }
+                if !self.show(&report, Some(near.metres)) {
+                    return Ok(last);
+                }
+                last = Some(place(near));
             }
-            if !self.show(&report, Some(near.metres)) {
-                return Ok(last);
-            }
-            last = Some(place(near));
         }
         Ok(None)
     }
