@@ -1,16 +1,18 @@
 #!/usr/bin/env python3
-"""A herd behind HAProxy, which says by the PROXY protocol which client it speaks for: run it as
-`tests/behind_proxy.py`.
+"""A herd behind HAProxy, and behind nginx, which say by the PROXY protocol which client they speak
+for: run it as `tests/behind_proxy.py`.
 
-    tests/behind_proxy.py [--herd PROGRAM] [--clients N]
+    tests/behind_proxy.py [--herd PROGRAM] [--clients N] [haproxy] [nginx]
 
 Goal: while all five servers are reloaded and restarted, one after the other, no answer is lost inside
 a connection, no report at all, and each client's own address is what the herd sees. Method: clients
-connect to HAProxy only, report once a second, and come again when they are let go of, as a client of
-any load balancer does. HAProxy asks `/readyz`, and sends heads of version 2 to some servers and of
-version 1 to the others.
+connect to the proxy only, report once a second, and come again when they are let go of, as a client
+of any load balancer does. HAProxy asks `/readyz`, and sends heads of version 2 to some servers and of
+version 1 to the others. nginx asks nothing and sends version 1: it goes to the next server when one
+refuses.
 
-Needs haproxy: as root it is installed by apt, else this is skipped, in words that .ci/run counts.
+Needs haproxy and nginx with its stream module: as root they are installed by apt, else what lacks is
+skipped, in words that .ci/run counts.
 """
 
 import argparse
@@ -35,13 +37,46 @@ LIMITS = '[limits]\nlame_duck_grace = "2 s"\nlame_duck = "4 s"\nbackoff_max = "2
 NETWORK = "127.7."
 
 
-def have_haproxy():
-    if not shutil.which("haproxy") and os.geteuid() == 0 and shutil.which("apt-get"):
+# The module of nginx is a file of its own on Debian.
+STREAM = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
+
+
+def have(proxy):
+    """Whether it is there; as root, apt may bring it."""
+    def is_there():
+        return shutil.which(proxy) and (proxy != "nginx" or STREAM.exists())
+
+    if not is_there() and os.geteuid() == 0 and shutil.which("apt-get"):
+        packages = [proxy] if proxy == "haproxy" else ["nginx-light", "libnginx-mod-stream"]
         subprocess.run(["apt-get", "update", "-q"], stdout=subprocess.DEVNULL)
-        install = ["apt-get", "install", "-q", "-y", "--no-install-recommends", "haproxy"]
+        install = ["apt-get", "install", "-q", "-y", "--no-install-recommends", *packages]
         environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
         subprocess.run(install, stdout=subprocess.DEVNULL, env=environment)
-    return shutil.which("haproxy")
+    return is_there()
+
+
+def start_nginx(herd, port, count):
+    servers = "".join(f"        server 127.0.0.1:{herd.port(name)} max_fails=1 fail_timeout=1s;\n"
+                      for name in NAMES)
+    (herd.folder / "nginx.conf").write_text(
+        f"load_module {STREAM};\ndaemon off;\nworker_processes 1;\npid nginx.pid;\n"
+        f"error_log stderr crit;\nevents {{ worker_connections {4 * count}; }}\n"
+        f"stream {{\n    upstream herd {{\n        least_conn;\n{servers}    }}\n"
+        f"    server {{\n        listen 127.0.0.1:{port} backlog=4096;\n        proxy_pass herd;\n"
+        "        proxy_protocol on;\n        proxy_connect_timeout 2s;\n"
+        "        proxy_timeout 6m;\n    }\n}\n")
+    command = ["nginx", "-p", str(herd.folder), "-c", "nginx.conf", "-e", "stderr"]
+    return subprocess.Popen(command, cwd=herd.folder)
+
+
+def start_haproxy(herd, port, count):
+    (herd.folder / "haproxy.cfg").write_text(proxy_settings(herd, port, count))
+    return subprocess.Popen(["haproxy", "-db", "-q", "-f", herd.folder / "haproxy.cfg"])
+
+
+# How each is started, and whether it resets a client who speaks at the moment of the end: nginx
+# closes with what it has not read.
+PROXIES = {"haproxy": (start_haproxy, False), "nginx": (start_nginx, True)}
 
 
 def proxy_settings(herd, port, count):
@@ -59,8 +94,8 @@ def proxy_settings(herd, port, count):
 class Client:
     """Reports once a second, over one connection after the other."""
 
-    def __init__(self, number, port):
-        self.number, self.port = number, port
+    def __init__(self, number, port, resets):
+        self.number, self.port, self.resets = number, port, resets
         self.address = f"{NETWORK}{number // 250}.{1 + number % 250}"
         self.time = self.answered = 0
         # When its connections were ended between two answers, and how often on the moment of a line.
@@ -81,7 +116,11 @@ class Client:
             try:
                 await self.report(reader, writer, is_over)
             except (ConnectionError, asyncio.TimeoutError) as error:
-                self.lost.append(repr(error))
+                if self.resets and isinstance(error, ConnectionResetError):
+                    self.ends.append(time.monotonic())
+                    self.late += 1
+                else:
+                    self.lost.append(repr(error))
             writer.close()
 
     async def report(self, reader, writer, is_over):
@@ -148,7 +187,7 @@ async def crowd(herd, proxy, clients):
     tasks = [asyncio.create_task(client.talk(is_over)) for client in clients]
     loop = asyncio.get_running_loop()
     while not all(client.answered for client in clients):
-        assert proxy.poll() is None, "haproxy has ended"
+        assert proxy.poll() is None, "the proxy has ended"
         await asyncio.sleep(0.1)
     seen = await loop.run_in_executor(None, addresses, herd)
     assert seen == {client.address for client in clients}, f"{len(seen)} addresses are seen"
@@ -164,7 +203,8 @@ def held(herd, name):
     return {fields[3]: int(fields[5]) for fields in reports if fields[:1] == ["AT"]}
 
 
-def behind_proxy(program, count):
+def behind(name, program, count):
+    start_proxy, resets = PROXIES[name]
     with Herd(program, len(NAMES), keep="off", sections=LIMITS) as herd:
         toml = herd.folder / "herd.toml"
         toml.write_text('proxy_from = ["127.0.0.1"]\n' + toml.read_text())
@@ -174,10 +214,9 @@ def behind_proxy(program, count):
             assert herd.ready(name), f"{name} has not come up"
         # Beside the ports that are claimed.
         port = herd.base + 450
-        (herd.folder / "haproxy.cfg").write_text(proxy_settings(herd, port, count))
-        proxy = subprocess.Popen(["haproxy", "-db", "-q", "-f", herd.folder / "haproxy.cfg"])
+        proxy = start_proxy(herd, port, count)
         try:
-            clients = [Client(number, port) for number in range(count)]
+            clients = [Client(number, port, resets) for number in range(count)]
             asyncio.run(crowd(herd, proxy, clients))
             until("all hold the same",
                   lambda: len({herd.status(name)["digest"] for name in NAMES}) == 1)
@@ -201,15 +240,19 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--herd", type=Path, default=ROOT / "target/release/herd")
     parser.add_argument("--clients", type=int, default=1000)
+    parser.add_argument("proxies", nargs="*", metavar="PROXY", help=", ".join(PROXIES))
     given = parser.parse_args()
-    if not have_haproxy():
-        print("==== SKIPPED: no proxy was put in front of a herd, for haproxy is missing")
-        return
+    if unknown := set(given.proxies) - set(PROXIES):
+        parser.error(f"there is no {', '.join(unknown)}: see --help")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < 8 * given.clients:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8 * given.clients), hard))
     sys.stdout.reconfigure(line_buffering=True)
-    print(behind_proxy(given.herd.resolve(), given.clients))
+    for name in given.proxies or PROXIES:
+        if have(name):
+            print(f"{name}: {behind(name, given.herd.resolve(), given.clients)}")
+        else:
+            print(f"==== SKIPPED: {name} was not put in front of a herd, for it is missing")
 
 
 if __name__ == "__main__":

@@ -200,6 +200,11 @@ fn strangers_stay_outside() {
         let outcome = if key == "other.key" { "refused" } else { "no_tls" };
         let series = format!("herd_tls_handshakes_total{{outcome=\"{outcome}\"}}");
         until("it tries again and again", || figure(&herd, "B", &series) >= 3.0);
+        let wrong_keys = "herd_connections_refused_total{door=\"peer\",reason=\"wrong_key\"}";
+        assert!(figure(&herd, "B", wrong_keys) >= 3.0 && herd.status("B").refused >= 3);
+        let trouble = herd.status("A").peers[0].trouble.clone();
+        let expected = (key == "other.key").then_some("does not share a key with us");
+        assert_eq!(trouble.as_deref(), expected, "A has dialled, and can say so");
         herd.report("A", "kiwi", "+1-1", "7");
         assert_eq!(links(&herd), (0, 0), "{other}");
         assert_eq!(herd.held("B", "kiwi"), None);

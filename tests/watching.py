@@ -91,6 +91,7 @@ CASES = {
         ({of("herd_peer_up", 'peer="Bona"'): "1 0x20"}, 8),
         ({of("herd_peer_up", 'peer="Bona"'): "1 0 1x20"}, 8),
     ],
+    "HerdStrangers": counter("herd_connections_refused_total", "0+1x60", "7x60", 'door="peer",reason="wrong_key"'),
     "HerdPeerBehind": [
         ({of("herd_peer_behind", 'peer="Bona"'): "1x30"}, 15),
         ({of("herd_peer_behind", 'peer="Bona"'): "1x5 0 1x9 0x9"}, 25),

@@ -32,6 +32,9 @@ pub enum Input<'a, 'b> {
     /// A peer's connection is inside TLS, by which both ends have proven that they know a key of
     /// the herd. Told before the first line of its far end.
     Secret { conn: ConnId },
+    /// TLS has failed on a peer's connection: the two ends know no common key, or the far end would
+    /// not show that it knows one. Told before `Closed`.
+    Unproven { conn: ConnId },
     /// Whole lines have come, all those of one read. The server takes as many as it wants.
     Lines { conn: ConnId, lines: &'a mut Lines<'b> },
     /// The far end will send no more, but may still listen.

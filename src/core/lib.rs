@@ -183,6 +183,7 @@ impl Server {
             Input::Connected { peer, conn } => self.connected(peer, conn, out),
             Input::DialFailed { peer } => self.dial_failed(peer, out),
             Input::Secret { conn } => self.peers.is_secret(conn),
+            Input::Unproven { conn } => self.unproven(conn),
             Input::Lines { conn, lines } => self.lines(now, conn, lines, out),
             Input::Ended { conn } => self.ended(now, conn, out),
             Input::Closed { conn } => self.closed(now, conn, out),

@@ -40,9 +40,12 @@ pub enum Fault {
     Meddle = 1 << 14,
     /// Disks are full, fail, lie, go bad or are stuck for seconds.
     Disk = 1 << 15,
+    /// A server reads its configuration again: bounds and keys are others, or a link is gone for a
+    /// while.
+    Reload = 1 << 16,
 }
 
-const ALL: [(Fault, &str); 16] = [
+const ALL: [(Fault, &str); 17] = [
     (Fault::Crash, "crash"),
     (Fault::Power, "power"),
     (Fault::Leave, "leave"),
@@ -59,6 +62,7 @@ const ALL: [(Fault, &str); 16] = [
     (Fault::Forge, "forge"),
     (Fault::Meddle, "meddle"),
     (Fault::Disk, "disk"),
+    (Fault::Reload, "reload"),
 ];
 
 /// A set of them.
@@ -68,17 +72,17 @@ pub struct Faults(u32);
 impl Faults {
     pub const NONE: Faults = Faults(0);
     /// Those that happen at a moment; the others are how the world is.
-    pub const EVENTS: Faults = Faults(0x70ff);
+    pub const EVENTS: Faults = Faults(0x1_70ff);
     /// Those that only a herd with keys can withstand.
     pub const ON_THE_WIRE: Faults = Faults(0x5000);
     /// Those that a single server can meet.
-    pub const OF_ONE: Faults = Faults(0x8787);
+    pub const OF_ONE: Faults = Faults(0x1_8787);
 
     pub fn of(faults: &[Fault]) -> Faults {
         Faults(faults.iter().fold(0, |set, &fault| set | fault as u32))
     }
 
-    /// Each of those that any herd can meet with even odds.
+    /// Each of those that any herd can meet with even odds, but `Reload`.
     pub fn some(random: &mut fastrand::Rng) -> Faults {
         Faults(u32::from(random.u16(..)))
     }
@@ -109,6 +113,10 @@ impl Faults {
 
     pub fn and(self, other: Faults) -> Faults {
         Faults(self.0 & other.0)
+    }
+
+    pub fn with(self, fault: Fault) -> Faults {
+        Faults(self.0 | fault as u32)
     }
 
     pub fn without(self, other: Faults) -> Faults {
@@ -143,6 +151,6 @@ mod tests {
         let all: Vec<Fault> = ALL.iter().map(|(fault, _)| *fault).collect();
         check(&Faults::of(&all).to_string(), Faults::of(&all));
         assert!(Faults::parse("crash,").is_err() && Faults::parse("fire").is_err());
-        assert_eq!(Faults::of(&all).and(Faults::EVENTS).list().count(), 11);
+        assert_eq!(Faults::of(&all).and(Faults::EVENTS).list().count(), 12);
     }
 }

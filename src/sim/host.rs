@@ -6,6 +6,7 @@ mod checks;
 mod clock;
 mod durability;
 mod pipes;
+mod reload;
 
 use std::collections::VecDeque;
 use std::time::Duration;

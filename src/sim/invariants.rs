@@ -66,6 +66,9 @@ pub enum Invariant {
     /// I16: who follows knows in the end what the server holds, however slowly it reads and however
     /// often its stream breaks; and never hears of somebody who leaves and was not there.
     Following,
+    /// I17: a reload ends no connection of a client and no link, but those that it removes; and a
+    /// link that was removed stays so until it is configured again.
+    Reload,
     /// One input costs no more than a piece of the store, and all of them what they must.
     Bounded,
     /// Everything that happens comes to an end.
@@ -84,7 +87,7 @@ pub struct Violation {
 }
 
 impl Invariant {
-    pub const ALL: [Invariant; 20] = [
+    pub const ALL: [Invariant; 21] = [
         Invariant::Order,
         Invariant::Rising,
         Invariant::Upkeep,
@@ -101,6 +104,7 @@ impl Invariant {
         Invariant::Room,
         Invariant::CaughtUp,
         Invariant::Following,
+        Invariant::Reload,
         Invariant::Bounded,
         Invariant::Endless,
         Invariant::Assertion,
@@ -125,6 +129,7 @@ impl Invariant {
             Invariant::Room => "I14",
             Invariant::CaughtUp => "I15",
             Invariant::Following => "I16",
+            Invariant::Reload => "I17",
             Invariant::Bounded => "bounded",
             Invariant::Endless => "endless",
             Invariant::Assertion => "assertion",

@@ -36,6 +36,9 @@ const EXPIRES_LATE: Duration = Duration::from_secs(3_600);
 /// another two.
 const FORGETTING_MAX: Duration = Duration::from_secs(200);
 
+/// Of the herds to which anything happens, so many are reloaded.
+const RELOADS_ONE_IN: u32 = 3;
+
 /// More clients than these are a crowd.
 const CROWD: u32 = 40;
 
@@ -126,6 +129,12 @@ impl Scenario {
             // Most of what may happen to a herd happens to its links.
             None if is_alone => Faults::some(&mut random).and(Faults::OF_ONE),
             None => Faults::some(&mut random),
+        };
+        // Drawn apart, so that the other runs are what they were before there were reloads.
+        let reloads = Rng::with_seed(!seed).u32(0..RELOADS_ONE_IN) == 0;
+        let faults = match plan.faults {
+            None if reloads && !faults.is_empty() => faults.with(Fault::Reload),
+            _ => faults,
         };
         let durability = keeps.then(|| Durability::drawn(faults, &mut random));
         let repairs = durability.is_none() || random.u32(0..3) > 0;

@@ -17,8 +17,9 @@ mod adversary;
 mod disks;
 mod inject;
 mod quiescence;
+mod reload;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -75,6 +76,8 @@ struct Seat {
     has_lost_heirs: bool,
     /// The deadline that is on the agenda.
     deadline: Option<Duration>,
+    /// Peers whose links were removed, by their places in `peers`.
+    removed: BTreeSet<usize>,
     /// What it keeps its journal on, if it does.
     disk: Rc<SimDisk>,
     /// Whether something of the thread that writes, and of the one that syncs, is on the agenda.
@@ -119,6 +122,12 @@ enum Event {
         server: usize,
         run: u32,
     },
+    /// A link that was removed is configured again.
+    Relink {
+        server: usize,
+        run: u32,
+        peer: usize,
+    },
     /// The thread of a journal that writes does something, or the one that syncs.
     Disk {
         server: usize,
@@ -147,6 +156,7 @@ impl World {
             is_leaving: false,
             has_lost_heirs: false,
             deadline: None,
+            removed: BTreeSet::new(),
             disk: Rc::new(SimDisk::new(disk_faults.unwrap_or_default(), seed + server as u64)),
             disk_due: [false; 2],
         };
@@ -248,6 +258,9 @@ impl World {
             Event::Death { server, run, how } if self.is_current(server, run) => {
                 self.die(server, how)
             }
+            Event::Relink { server, run, peer } if self.is_current(server, run) => {
+                self.relink(server, peer)
+            }
             Event::Look => self.look(),
             // Meant for a server that has died.
             Event::Dialed { .. }
@@ -255,6 +268,7 @@ impl World {
             | Event::Answer { .. }
             | Event::Farewell { .. }
             | Event::Gone { .. }
+            | Event::Relink { .. }
             | Event::Disk { .. }
             | Event::Death { .. } => Ok(()),
         }
@@ -412,6 +426,7 @@ impl World {
         }
         self.plan_deadline(server);
         self.plan_disk(server);
+        self.look_at_removed(server)?;
         let seat = &mut self.seats[server];
         let Some(body) = &mut seat.body else { return Ok(()) };
         if self.scenario.repairs && !self.scenario.expires_soon() {

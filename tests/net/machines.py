@@ -24,15 +24,17 @@ CLONE_NEWNET = 0x40000000
 class Machines(Herd):
     """All five, which are gone when the block has ended. `seed` chooses what the switch loses. They
     find each other by addresses of `net`, or by names (`hosts`) that stand for such. If `operators`
-    is set, they can be asked from other machines."""
+    is set, they can be asked from other machines. So many `others` have no server."""
 
-    def __init__(self, program, seed, sections="", net="10.99.0.", by_name=False, operators=False):
+    def __init__(self, program, seed, sections="", net="10.99.0.", by_name=False, operators=False,
+                 others=0):
         if os.geteuid() != 0 or not shutil.which("ip") or not os.path.exists("/dev/net/tun"):
             raise Skipped("no machines were joined: that needs root, ip (iproute2) and /dev/net/tun")
-        self.namespaces = [f"herd{os.getpid()}m{machine}" for machine in range(len(NAMES))]
+        self.count = len(NAMES) + others
+        self.namespaces = [f"herd{os.getpid()}m{machine}" for machine in range(self.count)]
         self.switch = None
         self.seed, self.net, self.by_name, self.operators = seed, net, by_name, operators
-        self.addresses = [f"{net}{machine + 1}" for machine in range(len(NAMES))]
+        self.addresses = [f"{net}{machine + 1}" for machine in range(self.count)]
         super().__init__(program, len(NAMES), sections=sections)
 
     def configure(self, keep, sections=""):
@@ -52,6 +54,14 @@ class Machines(Herd):
         (self.folder / "places.csv").write_text(PLACES)
 
     def __enter__(self):
+        try:
+            self.build()
+        except BaseException:
+            self.__exit__(*sys.exc_info())
+            raise
+        return self
+
+    def build(self):
         for namespace in self.namespaces:
             ip("netns", "add", namespace)
         program = [sys.executable, str(Path(__file__).with_name("switch.py")), str(self.seed)]
@@ -69,7 +79,6 @@ class Machines(Herd):
         for name in self.names:
             assert self.ready(name), f"{name} has ended"
         self.until_equal()
-        return self
 
     def __exit__(self, error, *rest):
         super().__exit__(error, *rest)
@@ -92,7 +101,7 @@ class Machines(Herd):
         ip(*inside, "addr", "add", f"{address}/{64 if six else 24}", "dev", "card",
            *(["nodad"] if six else []))
         # Nobody asks who has an address: what is lost is TCP's.
-        for other in set(range(len(NAMES))) - {machine}:
+        for other in set(range(self.count)) - {machine}:
             for one, another in (machine, other), (other, machine):
                 ip("-n", self.namespaces[one], "neigh", "replace", self.addresses[another],
                    "lladdr", hardware_address(another), "dev", "card", "nud", "permanent")
@@ -287,6 +296,11 @@ class Client:
                 b"".join(b"IAMAT many-%d +34.1-118.4 1\n" % number for number in some))
             for _ in some:
                 assert self.lines.readline().startswith(b"AT ")
+
+    def insist(self):
+        """Reports, and is refused."""
+        self.connection.sendall(b"IAMAT stubborn +34.1-118.4 1\n")
+        assert self.lines.readline().startswith(b"? "), "it was not refused"
 
     def knows(self, client):
         """The time of a client's newest report, as the server knows it; nothing if it knows none."""

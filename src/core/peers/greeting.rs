@@ -109,6 +109,14 @@ impl Server {
         }
     }
 
+    /// TLS has found no key that both ends know. If we have dialled, we know whose the other is.
+    pub(crate) fn unproven(&mut self, conn: ConnId) {
+        self.counters.refuse(RefusedFor::WrongKey);
+        if let Some(peer) = self.peers.peer_on(conn) {
+            self.peers.at(peer).trouble = Some(NO_COMMON_KEY);
+        }
+    }
+
     /// The first line on a connection that we accepted, or the second.
     fn stranger_line(&mut self, now: Now, conn: ConnId, line: Line<'_>, out: &mut Outputs) -> bool {
         // Neither a peer nor a stranger: hung up on, and its last lines are still coming.

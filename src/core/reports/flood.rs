@@ -79,6 +79,9 @@ impl Server {
         let fields = told.fields(out);
         let verdict = self.keep(now, key, told.record(fields), fields);
         if let Verdict::News { leaf } = verdict {
+            if source.is_some() {
+                self.heard.push(key);
+            }
             self.spread(leaf, told.client, told.range(), source, out);
         } else if source.is_none() {
             self.journal_held(key, told.client, out);

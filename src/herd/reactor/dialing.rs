@@ -88,7 +88,6 @@ impl Reactor {
     }
 
     pub(super) fn dial_failed(&mut self, peer: PeerId, why: &str) {
-        self.counts.peers[usize::from(peer.0)].dial_failures += 1;
         let address = self.routes.address(peer);
         let name = &self.config.peers[usize::from(peer.0)].name;
         Event::DialFailed { peer: name, address, reason: why }.log();

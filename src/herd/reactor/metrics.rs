@@ -21,7 +21,7 @@ use crate::openmetrics::Figure::{Counter, Gauge, Histogram, Info};
 use crate::openmetrics::{Buckets, Figure, Label, Metrics};
 use crate::status::JournalState;
 use herd_core::names::{ConnId, ConnKind};
-use herd_core::session::{CloseReason, Expiry};
+use herd_core::session::CloseReason;
 use herd_core::{Ages, LostFor};
 use herd_web::Unusable;
 
@@ -42,8 +42,8 @@ pub struct Counts {
     /// Bytes by the door of their connection.
     pub received: [u64; DOORS],
     pub sent: [u64; DOORS],
-    /// Connections that have ended, by their door and reason.
-    pub closed: [[u64; REASONS]; DOORS],
+    /// Connections that have ended, by their reason.
+    pub closed: [u64; REASONS],
     /// The system had no descriptor to give.
     pub accept_failures: u64,
     /// By the peer that they are about.
@@ -84,8 +84,6 @@ pub struct PeerCounts {
     pub link_ups: u64,
     /// Those of them that are over; `Counts::links_lost` has their reasons.
     pub link_losses: u64,
-    /// Dials that came to nothing.
-    pub dial_failures: u64,
 }
 
 impl Counts {
@@ -94,7 +92,7 @@ impl Counts {
             turns: 0,
             received: [0; DOORS],
             sent: [0; DOORS],
-            closed: [[0; REASONS]; DOORS],
+            closed: [0; REASONS],
             accept_failures: 0,
             peers: vec![PeerCounts::default(); peers],
             links_lost: [0; LostFor::ALL.len()],
@@ -208,14 +206,8 @@ impl Reactor {
         metrics.many("herd_connections_limit", help, limits);
         let opened = by_door(&|door| count(self.admitted(door)));
         metrics.many("herd_connections_opened", "Connections since the start.", opened);
-        let closed = (0..DOORS).filter(|door| self.has_door(*door)).flat_map(|door| {
-            let kind = ConnKind::ALL.get(door).copied().unwrap_or(ConnKind::Client);
-            let reasons = CloseReason::ALL.into_iter().filter(move |reason| can_end(kind, *reason));
-            reasons.map(move |reason| {
-                let mut labels = label("door", door_name(door));
-                labels.push(("reason", reason.to_string()));
-                (labels, count(self.counts.closed[door][reason.index()]))
-            })
+        let closed = CloseReason::ALL.map(|reason| {
+            (label("reason", &reason.to_string()), count(self.counts.closed[reason.index()]))
         });
         metrics.many("herd_connections_closed", "Connections that have ended.", closed);
         let failures = count(self.counts.accept_failures);
@@ -389,21 +381,6 @@ impl Reactor {
         metrics.one("herd_journal_broken", help, yes(journal.broken));
         let is_refused = yes(journal.state == JournalState::Refused);
         metrics.one("herd_journal_refused", "The disk takes nothing.", is_refused);
-    }
-}
-
-/// Whether a connection of this kind can end so: what cannot be is no series.
-fn can_end(kind: ConnKind, reason: CloseReason) -> bool {
-    match reason {
-        CloseReason::Expired(Expiry::Dial) => matches!(kind, ConnKind::Peer | ConnKind::Course),
-        CloseReason::OtherProtocol => kind == ConnKind::Client,
-        CloseReason::Displaced => kind == ConnKind::Operator,
-        // The core looks after links, and bounds what they are owed.
-        CloseReason::OutboxFull => kind != ConnKind::Peer,
-        CloseReason::Expired(Expiry::FirstByte | Expiry::PartialLine | Expiry::Idle) => {
-            !matches!(kind, ConnKind::Peer | ConnKind::Course)
-        }
-        _ => true,
     }
 }
 

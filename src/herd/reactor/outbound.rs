@@ -189,8 +189,7 @@ impl Reactor {
         if self.slots.kill(conn) {
             let error = error.map(|error| error as &dyn Display);
             Event::Closed { conn, reason, error }.log();
-            let door = self.door(conn);
-            self.counts.closed[door][reason.index()] += 1;
+            self.counts.closed[reason.index()] += 1;
             self.asked.forget(conn);
             self.deferred.push_back(Deferred::Closed { conn });
         }

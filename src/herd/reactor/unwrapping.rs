@@ -211,6 +211,9 @@ impl Reactor {
         };
         if was_shaking {
             self.handshake_over(outcome);
+            if is_peer && matches!(outcome, Outcome::Refused | Outcome::NoTls) {
+                self.tell(Input::Unproven { conn });
+            }
             let handshakes = &mut self.wrapping.handshakes;
             let is_gone = outcome == Outcome::Gone;
             if !is_gone && handshakes.may_complain(is_peer, self.now.monotonic) {

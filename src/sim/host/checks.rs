@@ -84,7 +84,8 @@ impl Host {
     /// # Errors
     /// I10.
     pub fn has_left(&self, peers: usize) -> Result<(), Violation> {
-        let is_down = |peer| self.server.peer(PeerId(peer as u16)).state == LinkState::Down;
+        let state = |peer| self.server.peer(PeerId(peer as u16)).state;
+        let is_down = |peer| matches!(state(peer), LinkState::Down | LinkState::Removed);
         let demand = |is_so: bool, what: &str| {
             Invariant::Leaving.demand(is_so, || format!("who has left still has {what}"))
         };

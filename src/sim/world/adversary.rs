@@ -27,6 +27,7 @@ impl World {
     pub(super) fn is_fair(&self, server: usize, note: Note) -> bool {
         let wire = |conn: ConnId| &self.wires[At::of(conn).wire];
         match note {
+            Note::Refused { why: "its link was removed", .. } => self.has_removed(server),
             Note::Refused { conn, why } => why == "no greeting in time" || wire(conn).is_forged,
             Note::PeerDown { conn, why, .. } => !BREACHES.contains(&why) || wire(conn).is_forged,
             Note::PeerUp { peer, conn } => {

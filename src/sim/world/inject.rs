@@ -6,10 +6,9 @@ use std::time::Duration;
 use super::{Event, World};
 use crate::client::Client;
 use crate::faults::{Fault, Faults};
-use crate::host::{Host, settings};
+use crate::host::Host;
 use crate::invariants::Violation;
 use crate::wire::{At, Party, Wire};
-use herd_core::PeerSettings;
 use herd_core::names::{ConnKind, PeerId};
 
 /// A far end that vanished without a word is noticed within this time, if it ever is.
@@ -27,29 +26,14 @@ impl World {
     pub(super) fn start(&mut self, server: usize) -> Result<(), Violation> {
         self.note("start", (server, 0), b"");
         let ahead_ms = self.random.u64(0..=self.scenario.clocks_apart_ms) as i64;
-        let seed = self.random.u64(..);
-        let names: Vec<_> = self.seats.iter().map(|seat| seat.name.as_bytes().to_vec()).collect();
+        let settings = self.read_settings(server);
         let seat = &mut self.seats[server];
-        let peer = |&(seat, dials): &(usize, bool)| PeerSettings {
-            name: names[seat].clone(),
-            dials,
-            plain: None,
-        };
-        let mut settings = settings(&seat.name, seat.peers.iter().map(peer).collect(), seed);
-        settings.limits.peer_outbox_bytes_max = self.scenario.peer_owed_max;
-        settings.keys = self.scenario.draws_keys(&mut self.random);
-        settings.nonce_key = std::array::from_fn(|_| self.random.u8(..));
-        settings.limits.compare_every = self.scenario.compare_every;
-        settings.limits.clients_max =
-            self.scenario.clients_max.unwrap_or(settings.limits.clients_max);
-        settings.limits.client_ahead_max = self.scenario.ahead_max.filter(|_| self.random.bool());
-        settings.limits.expire_after = self.scenario.expire_after;
-        settings.keeps_journal = self.scenario.durability.is_some();
         seat.run += 1;
         seat.deadline = None;
         seat.is_leaving = false;
         seat.has_lost_heirs = false;
         seat.disk_due = [false; 2];
+        seat.removed.clear();
         let run = seat.run;
         let followed_seed = settings.seed ^ u64::from(run);
         let mut body = Host::new(settings, self.now, ahead_ms);
@@ -135,6 +119,7 @@ impl World {
                 self.row(server, || format!("clock set by {by} ms"));
                 self.tell(server, |body| body.step_clock(by))
             }
+            Fault::Reload => self.reload(server),
             Fault::Replay => self.replay(),
             Fault::Forge => self.forge(),
             _ => {

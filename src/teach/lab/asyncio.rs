@@ -86,6 +86,35 @@ pub const STARVATION: Experiment = Experiment {
     run: |found, _| python(include_str!("starvation.py"), found),
 };
 
+pub const SERVER_CLOSE: Experiment = Experiment {
+    name: "server-close",
+    chapter: 25,
+    title: "asyncio: `Server.close` shuts the door and leaves those inside",
+    about: "A server that closes accepts nobody more, and says nothing to those who are connected. \
+            `asyncio.run` cancels their coroutines, and an answer under way is never sent.",
+    steps: "20 clients have asked and wait 300 ms for their answers when SIGTERM comes. The server \
+            calls `close`, and its `main` returns; then the same with a drain of 8 lines, for \
+            which it has to know who is busy and who is idle. Last, `wait_closed` beside a client \
+            who says nothing.",
+    house: "phases with deadlines: no new line is taken, the last answers leave, who is between \
+            two lines is let go (`Reactor::begin_drain`, `Session::stop_reading`).",
+    run: |found, _| python(include_str!("server_close.py"), found),
+};
+
+pub const START_TLS: Experiment = Experiment {
+    name: "start-tls",
+    chapter: 25,
+    title: "asyncio: what was said before TLS counts as said inside it",
+    about: "`StreamWriter.start_tls` puts TLS around the socket. What the reader has read before \
+            stays in its buffer, and the next `readline` gives it as if it had come by TLS.",
+    steps: "A client says `STARTTLS` and, in the same write, a line that somebody on the way could \
+            have put there. Then it speaks by TLS. We see which line the server takes for the \
+            first one by TLS, whether the client may half-close, and what 50 connections cost.",
+    house: "TLS has a port of its own. Between peers the first byte decides, and nothing plain is \
+            kept (`Wrapped::fill`, `tls::Session::feed`).",
+    run: |found, _| python(include_str!("start_tls.py"), found),
+};
+
 fn python(script: &str, found: &mut Findings) -> io::Result<()> {
     let mut look = Command::new("python3");
     look.args(["-c", IS_OLD_ENOUGH]).stderr(Stdio::null());

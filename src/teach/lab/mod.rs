@@ -64,6 +64,8 @@ const EXPERIMENTS: &[Experiment] = &[
     disks::FSYNC_LIES,
     disks::TORN_TAIL,
     forking::FORK_FREEZES,
+    asyncio::START_TLS,
+    asyncio::SERVER_CLOSE,
 ];
 
 /// A busy machine may hide an effect once.

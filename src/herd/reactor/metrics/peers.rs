@@ -33,21 +33,14 @@ impl Reactor {
         many("herd_peer_links", "Links that came up.", &|at| {
             count(self.counts.peers[views[at].1].link_ups)
         });
-        many("herd_peer_dial_failures", "Dials that came to nothing.", &|at| {
-            count(self.counts.peers[views[at].1].dial_failures)
-        });
         many("herd_peer_owed_bytes", "Sent to it, and not taken.", &|at| gauge(views[at].2.owed));
         let help = "It has not been told all that it misses.";
         many("herd_peer_behind", help, &|at| yes(views[at].2.is_behind));
-        let help = "Parts of the store that it is still to be told.";
-        many("herd_peer_leaves_missed", help, &|at| gauge(views[at].2.leaves_missed));
         let posix_s = self.now.posix.whole_seconds() as f64;
         let date = |moment: Option<Duration>| {
             let ago = moment.map(|moment| self.now.monotonic.saturating_sub(moment));
             Gauge(ago.map_or(0.0, |ago| posix_s - ago.as_secs_f64().floor()))
         };
-        let help = "When it last said anything on the link that is up; 0 if none is.";
-        many("herd_peer_last_heard_timestamp_seconds", help, &|at| date(views[at].2.heard));
         let help = "When all that it held was last found to be held here, too; 0 if never.";
         many("herd_peer_last_even_timestamp_seconds", help, &|at| date(views[at].2.even_at));
         let help = "How far its clock is ahead of ours; 0 before that is measured.";

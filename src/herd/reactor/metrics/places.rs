@@ -25,9 +25,6 @@ impl Reactor {
         let loaded = yes(!self.places.are_loading());
         metrics.many("herd_places_loaded", "Places are read, or cannot be.", [(source(), loaded)]);
         let service = self.places.service(self.now);
-        let under_way = service.as_ref().map_or(0, |service| service.calls_under_way);
-        let help = "Questions at the service of places.";
-        metrics.many("herd_places_calls_under_way", help, [(source(), Gauge(under_way as f64))]);
         let today = service.as_ref().map_or(0, |service| service.calls_today);
         let today = Gauge(today as f64);
         metrics.many("herd_places_calls_today", "Calls of this day (UTC).", [(source(), today)]);
