@@ -91,6 +91,12 @@ pub struct Scenario {
     pub repairs: bool,
 }
 
+/// Drawn apart, so that the other runs are what they were before there were reloads.
+fn with_reloads(faults: Faults, seed: u64) -> Faults {
+    let reloads = Rng::with_seed(!seed).u32(0..RELOADS_ONE_IN) == 0;
+    if reloads { faults.with(Fault::Reload) } else { faults }
+}
+
 /// How the servers of a herd keep what they answer, and on what.
 #[derive(Clone, Copy, Debug)]
 pub struct Durability {
@@ -130,12 +136,8 @@ impl Scenario {
             None if is_alone => Faults::some(&mut random).and(Faults::OF_ONE),
             None => Faults::some(&mut random),
         };
-        // Drawn apart, so that the other runs are what they were before there were reloads.
-        let reloads = Rng::with_seed(!seed).u32(0..RELOADS_ONE_IN) == 0;
-        let faults = match plan.faults {
-            None if reloads && !faults.is_empty() => faults.with(Fault::Reload),
-            _ => faults,
-        };
+        let may_reload = plan.faults.is_none() && !faults.is_empty();
+        let faults = if may_reload { with_reloads(faults, seed) } else { faults };
         let durability = keeps.then(|| Durability::drawn(faults, &mut random));
         let repairs = durability.is_none() || random.u32(0..3) > 0;
         let bulky = random.u32(0..12) == 0;

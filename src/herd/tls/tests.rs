@@ -259,8 +259,8 @@ fn a_flood_of_key_updates_ends() {
     assert_eq!(ended.unwrap(), "peer misbehaved: TooManyKeyUpdateRequests");
 }
 
-/// Goal: no bytes make it panic or go on for ever; who sends them has the session ended. For more of
-/// them: `FUZZ_BYTES=100000000 cargo test --lib garbage_never_panics`.
+/// Goal: no bytes make it panic or go on for ever; who sends them has the session ended. For more:
+/// `FUZZ_BYTES=100000000 cargo test --lib garbage_never_panics`.
 #[test]
 fn garbage_never_panics() {
     let fed_min = env::var("FUZZ_BYTES").map_or(1_000_000, |text| text.parse().unwrap());

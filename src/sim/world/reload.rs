@@ -1,5 +1,5 @@
-//! A server of a simulated herd reads its configuration again. Its peers learn nothing of it: a link
-//! that one end has removed, the other goes on dialling.
+//! A server of a simulated herd reads its configuration again. Its peers learn nothing of it: a
+//! link that one end has removed, the other goes on dialling.
 
 use std::time::Duration;
 
