@@ -108,6 +108,18 @@ const KNOBS: &[Knob] = &[
         ],
     },
     Knob {
+        flag: "mqtt",
+        // It is a key of the server before it.
+        file: ["", "mqtt = \"{}\""],
+        values: ["127.0.0.1:3", "off", "127.0.0.1:1"],
+        shown: [
+            "mqtt                      127.0.0.1:3\n",
+            "mqtt                      off\n",
+            "mqtt                      127.0.0.1:1\n",
+            "mqtt                      127.0.0.1:1400\n",
+        ],
+    },
+    Knob {
         flag: "key-file",
         file: ["key_file = \"{}\"", ""],
         values: ["flag.key", "variable.key", "file.key"],

@@ -254,7 +254,9 @@ pub trait Driver: Sized {
     /// Tells the server that no more lines will come: it has taken the last.
     fn tell_end(&mut self, conn: ConnId) {
         match conn.kind() {
-            ConnKind::Admin | ConnKind::Operator | ConnKind::Web => self.close_when_sent(conn),
+            ConnKind::Admin | ConnKind::Operator | ConnKind::Web | ConnKind::Mqtt => {
+                self.close_when_sent(conn);
+            }
             _ => self.tell(Input::Ended { conn }),
         }
         self.queue_if_unfinished(conn);

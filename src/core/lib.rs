@@ -258,8 +258,9 @@ impl Server {
 
     fn lines(&mut self, now: Now, conn: ConnId, lines: &mut Lines<'_>, out: &mut Outputs) {
         match conn.kind() {
-            // One that speaks HTTP says it by lines here; its driver keeps the answers to itself.
-            ConnKind::Client | ConnKind::Web => {
+            // One that speaks HTTP or MQTT says it by lines here; its driver keeps the answers to
+            // itself.
+            ConnKind::Client | ConnKind::Web | ConnKind::Mqtt => {
                 let newcomers =
                     if self.refuses_reports() { None } else { Some(lines.newcomers_max()) };
                 self.newcomers_until =
@@ -290,7 +291,7 @@ impl Server {
             ConnKind::Client => self.waits.forget(conn),
             ConnKind::Peer => self.link_closed(now, conn, out),
             ConnKind::Course => self.plain_closed(conn, out),
-            ConnKind::Admin | ConnKind::Operator | ConnKind::Web => {}
+            ConnKind::Admin | ConnKind::Operator | ConnKind::Web | ConnKind::Mqtt => {}
         }
     }
 

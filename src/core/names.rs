@@ -22,22 +22,25 @@ pub enum ConnKind {
     Operator,
     /// Accepted on the web port: a client that speaks HTTP.
     Web,
+    /// Accepted on the port for MQTT: a client that speaks that.
+    Mqtt,
 }
 
 impl ConnKind {
     /// All of them, each at its place: `ALL[kind as usize]`.
-    pub const ALL: [ConnKind; 6] = [
+    pub const ALL: [ConnKind; 7] = [
         ConnKind::Client,
         ConnKind::Peer,
         ConnKind::Course,
         ConnKind::Admin,
         ConnKind::Operator,
         ConnKind::Web,
+        ConnKind::Mqtt,
     ];
 
     /// Whether it is somebody's who reports and asks, in whatever language.
     pub fn is_client(self) -> bool {
-        matches!(self, ConnKind::Client | ConnKind::Web)
+        matches!(self, ConnKind::Client | ConnKind::Web | ConnKind::Mqtt)
     }
 
     /// The word for it in logs, in metrics and in the names of connections.
@@ -49,6 +52,7 @@ impl ConnKind {
             ConnKind::Admin => "admin",
             ConnKind::Operator => "operator",
             ConnKind::Web => "web",
+            ConnKind::Mqtt => "mqtt",
         }
     }
 }
@@ -83,7 +87,8 @@ impl ConnId {
             2 => ConnKind::Course,
             3 => ConnKind::Admin,
             4 => ConnKind::Operator,
-            _ => ConnKind::Web,
+            5 => ConnKind::Web,
+            _ => ConnKind::Mqtt,
         }
     }
 

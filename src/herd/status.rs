@@ -101,6 +101,9 @@ pub struct Status {
     /// Where operators ask by HTTP; `None` if that is off.
     #[serde(default)]
     pub operators_address: Option<String>,
+    /// Where clients report and ask by MQTT; `None` if that is off.
+    #[serde(default)]
+    pub mqtt_address: Option<String>,
     /// In the order of the configuration.
     pub peers: Vec<PeerStatus>,
     /// Clients whose report the store holds.

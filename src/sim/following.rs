@@ -136,9 +136,9 @@ impl Follower {
             return Ok(());
         }
         for seat in self.following.take_due(now) {
-            let mut text = String::new();
+            let mut text = Vec::new();
             self.following.serve(server.store(), seat, (now, room), &|_| true, &mut text);
-            for event in self.reader.take(text.as_bytes()) {
+            for event in self.reader.take(&text) {
                 self.told.take(&event).map_err(|why| Invariant::Following.broken(why))?;
             }
         }
@@ -150,6 +150,8 @@ impl Follower {
         let concerns = |report: &Report<'_>| match &self.wish.filter {
             Filter::Prefix(prefix) => report.client.starts_with(prefix),
             Filter::Ids(ids) => ids.iter().any(|id| id == report.client),
+            // What a topic asks for is `herd_web::mqtt`'s business.
+            Filter::Topics(_) => false,
             Filter::Area(watched) => {
                 wire::position(report.position).is_some_and(|at| watched.area.contains(at))
             }

@@ -38,6 +38,7 @@ pub mod friends;
 pub mod http;
 mod json_text;
 pub mod map;
+pub mod mqtt;
 pub mod nearby;
 mod position;
 mod report;

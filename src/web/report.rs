@@ -122,6 +122,13 @@ pub struct Reading {
 }
 
 impl Reading {
+    /// One thing that is no report.
+    pub fn of_none(why: Unusable) -> Reading {
+        let mut reading = Reading::default();
+        reading.take(Err(why));
+        reading
+    }
+
     pub(crate) fn take(&mut self, fix: Result<Fix, Unusable>) {
         match fix {
             Ok(fix) => self.fixes.push(fix),

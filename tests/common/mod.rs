@@ -63,10 +63,11 @@ pub fn posix_ns() -> i128 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos().try_into().unwrap()
 }
 
-/// Client ports, and above them ports for peers, for the web and for operators.
+/// Client ports, and above them ports for peers, for the web, for operators and for MQTT.
 ///
-/// The test that listens on the last of each two hundred has claimed them all, in whatever process:
-/// so tests of several binaries, and of several checkouts, may run at the same time.
+/// The test that listens on the last of each two hundred and fifty has claimed them all, in
+/// whatever process: so tests of several binaries, and of several checkouts, may run at the same
+/// time.
 struct Ports {
     base: u16,
     _claims: [TcpListener; 2],
@@ -75,7 +76,7 @@ struct Ports {
 impl Ports {
     /// Above the default herd's, and below the ports of outgoing connections.
     const FIRST: u16 = 13_000;
-    const WIDTH: u16 = 400;
+    const WIDTH: u16 = 500;
     const CLAIMS: u16 = 25;
     /// More servers than any herd of the tests has.
     const USED: u16 = 10;
@@ -89,7 +90,7 @@ impl Ports {
         let listen = |port| TcpListener::bind(("127.0.0.1", port)).ok();
         let _claims = [listen(base + Self::WIDTH / 2 - 1)?, listen(base + Self::WIDTH - 1)?];
         for port in base..base + Self::USED {
-            for door in [port, port + 100, port + 200, port + 300] {
+            for door in [port, port + 100, port + 200, port + 300, port + 400] {
                 listen(door)?;
             }
         }
@@ -236,6 +237,11 @@ impl Herd {
     /// Where operators find a server.
     pub fn operators_port(&self, name: &str) -> u16 {
         self.port(name) + 300
+    }
+
+    /// Where clients that speak MQTT find a server.
+    pub fn mqtt_port(&self, name: &str) -> u16 {
+        self.port(name) + 400
     }
 
     pub fn connect_peer(&self, name: &str) -> Client {

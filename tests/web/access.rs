@@ -8,20 +8,20 @@ use super::common::operator::{Operator, Reply};
 use super::common::{Herd, PLACELESS};
 
 /// Clients that are known, and some that look like others.
-const CLIENTS: [&str; 7] =
+pub const CLIENTS: [&str; 7] =
     ["jane/phone", "jane/watch", "janet/phone", "kiwi", "kiwis", "joe/car", "<b>x</b>"];
 /// Of a name that nobody has.
-const NOBODY: &str = "nobody";
+pub const NOBODY: &str = "nobody";
 
-struct Who {
-    name: &'static str,
-    report: &'static [&'static str],
-    read: &'static [&'static str],
+pub struct Who {
+    pub name: &'static str,
+    pub report: &'static [&'static str],
+    pub read: &'static [&'static str],
     /// Its secret opens nothing any more.
-    is_over: bool,
+    pub is_over: bool,
 }
 
-const TOKENS: [Who; 7] = [
+pub const TOKENS: [Who; 7] = [
     Who { name: "jane", report: &["jane/*"], read: &["jane/*", "kiwi"], is_over: false },
     Who { name: "joe", report: &["joe/car"], read: &["joe/car"], is_over: false },
     Who { name: "eye", report: &[], read: &["*"], is_over: false },
@@ -31,7 +31,7 @@ const TOKENS: [Who; 7] = [
     Who { name: "gone", report: &["*"], read: &["*"], is_over: true },
 ];
 
-fn among(patterns: &[&str], client: &str) -> bool {
+pub fn among(patterns: &[&str], client: &str) -> bool {
     patterns.iter().any(|pattern| match pattern.split_once('*') {
         Some((begin, _)) => client.len() >= begin.len() && &client[..begin.len()] == begin,
         None => *pattern == client,
@@ -57,7 +57,7 @@ fn done(herd: &Herd, arguments: &[&str]) -> String {
 }
 
 /// A server whose access is configured, and the secret of each token.
-fn guarded() -> (Herd, Vec<String>) {
+pub fn guarded() -> (Herd, Vec<String>) {
     let mut herd = Herd::of_file(&["Hill"], &[], "");
     let mut secrets = Vec::new();
     for who in &TOKENS {

@@ -2,6 +2,7 @@
 //! told (`follow`), whatever comes is answered (`hostile`), and real servers take reports, say
 //! where a client is (`port`), answer who asks for more in pages (`asking`) or when the places are
 //! there (`places`), as the description of the port says (`openapi`), and show clients (`page`).
+//! Those who speak MQTT have a port of their own (`mqtt`).
 
 mod access;
 mod apps;
@@ -10,6 +11,7 @@ mod asking;
 mod common;
 mod follow;
 mod hostile;
+mod mqtt;
 mod openapi;
 mod page;
 mod places;

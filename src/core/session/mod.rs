@@ -507,6 +507,8 @@ impl Session {
             _ if self.has_begun_line() && !self.flags.lines_left => {
                 Some((self.line_since + timeouts.partial_line, Expiry::PartialLine))
             }
+            // It says itself how long it may be silent; its driver sees to that.
+            ConnKind::Mqtt => None,
             _ => Some((self.active + timeouts.idle, Expiry::Idle)),
         }
     }

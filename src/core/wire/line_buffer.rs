@@ -136,7 +136,18 @@ pub struct Lines<'a> {
     skipped: u32,
     taken: usize,
     paused: bool,
-    rest_is_partial: bool,
+    rest: Rest,
+}
+
+/// What is known of the bytes that were not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rest {
+    /// Lines.
+    Lines,
+    /// The beginning of something else.
+    Partial,
+    /// Something else, whole.
+    Whole,
 }
 
 /// A place between two lines of a batch.
@@ -182,7 +193,7 @@ impl<'a> Lines<'a> {
             skipped: 0,
             taken: 0,
             paused: false,
-            rest_is_partial: false,
+            rest: Rest::Lines,
         }
     }
 
@@ -288,7 +299,12 @@ impl<'a> Lines<'a> {
     /// What is left is the beginning of something that has more than one line and is not whole yet:
     /// more must come before any of it is taken.
     pub fn rest_is_partial(&mut self) {
-        self.rest_is_partial = true;
+        self.rest = Rest::Partial;
+    }
+
+    /// What is left begins with something whole that is no line.
+    pub fn rest_is_whole(&mut self) {
+        self.rest = Rest::Whole;
     }
 
     /// Whether nothing will follow these bytes.
@@ -324,7 +340,11 @@ impl<'a> Lines<'a> {
         Outcome {
             left: rest.len(),
             taken: self.taken,
-            lines_left: !rest.is_empty() && !self.rest_is_partial && is_line(),
+            lines_left: !rest.is_empty()
+                && match self.rest {
+                    Rest::Lines => is_line(),
+                    known => known == Rest::Whole,
+                },
             skipped: self.skipped,
         }
     }

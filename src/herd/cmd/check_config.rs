@@ -123,7 +123,7 @@ pub fn write_config(out: &mut impl Write, config: &Config, settings: &Settings) 
     let limits = &config.limits;
     let stop_times = [limits.lame_duck_grace, limits.lame_duck, limits.drain].map(show_duration);
     let show = |door: Option<SocketAddr>| door.map_or("off".to_owned(), |at| at.to_string());
-    let (web, operators) = (show(config.web), show(config.operators));
+    let [web, operators, mqtt] = [config.web, config.operators, config.mqtt].map(show);
     let tls = config.tls.as_ref().map_or("off".to_owned(), |door| {
         let readers =
             if door.files.client_ca.is_some() { ", with certificates of their own" } else { "" };
@@ -138,6 +138,7 @@ pub fn write_config(out: &mut impl Write, config: &Config, settings: &Settings) 
         ["web", &web],
         ["proxies in front", &config.proxy_from.to_string()],
         ["operators", &operators],
+        ["mqtt", &mqtt],
         ["dials", &neighbours(|p| (p.kind, p.initiative) == (LinkKind::Herd, Initiative::Ours))],
         ["is dialled by", &neighbours(|p| p.initiative == Initiative::Theirs)],
         ["plain links", &neighbours(|p| p.kind == LinkKind::Plain)],

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use herd::config::herd::{HttpPort, Member};
+use herd::config::herd::{Member, OtherPort};
 use herd_load::Stroll;
 
 use super::exit::{Exit, Failure};
@@ -74,7 +74,7 @@ pub fn demo(out: &mut impl Write, flags: &DemoFlags) -> Result<Exit, Failure> {
 
 fn introduce(out: &mut impl Write, count: usize, servers: &[Server<'_>]) -> io::Result<()> {
     writeln!(out, "{count} clients move about Helsinki, and report to {}.", listed(servers))?;
-    let of = |member: &Member| member.web.address(HttpPort::Web, &member.clients).ok().flatten();
+    let of = |member: &Member| member.web.address(OtherPort::Web, &member.clients).ok().flatten();
     if let Some(web) = servers.iter().find_map(|server| of(server.member)) {
         writeln!(out, "See them at http://{web}/map, or at another server of the herd.")?;
     }

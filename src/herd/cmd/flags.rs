@@ -290,6 +290,10 @@ pub struct ServeFlags {
     /// Where operators ask by HTTP, HOST:PORT or off [default: this machine, client port + 300]
     #[arg(long, env = "HERD_OPERATORS", hide_env_values = true, value_name = "ADDR|off")]
     pub operators: Option<Door>,
+    /// Where clients report and ask by MQTT, HOST:PORT or off [default: this machine, client port
+    /// + 400]
+    #[arg(long, env = "HERD_MQTT", hide_env_values = true, value_name = "ADDR|off")]
+    pub mqtt: Option<Door>,
     /// A course server is our neighbour: a member's name or NAME=HOST:PORT, and behind commas what
     /// its AT lines need: crlf, sender (our name), word=WORD; may be repeated, implies --plain
     #[arg(long, value_name = "NAME[=HOST:PORT][,SHAPE]")]
@@ -464,6 +468,7 @@ impl ServeFlags {
             web: self.web,
             tls_clients: self.tls_clients,
             operators: self.operators,
+            mqtt: self.mqtt,
         }
     }
 }

@@ -9,7 +9,7 @@ use std::net::Shutdown;
 use std::time::Duration;
 
 use herd::config::Address;
-use herd::config::herd::{HttpPort, Member};
+use herd::config::herd::{Member, OtherPort};
 use herd::status::Status;
 
 use super::query::Call;
@@ -89,7 +89,7 @@ impl Readings {
 /// Where a server of another machine is asked. `None` if its port for operators is off, or on the
 /// loopback of its own machine: that of ours leads to others.
 pub fn port_of(member: &Member) -> Option<Address> {
-    let address = member.operators.address(HttpPort::Operators, &member.clients).ok()??;
+    let address = member.operators.address(OtherPort::Operators, &member.clients).ok()??;
     if address.ip().is_some_and(|ip| ip.is_unspecified()) {
         // It listens on all addresses of its machine, and so on that of its clients.
         return Some(Address { host: member.clients.host.clone(), port: address.port });
@@ -224,6 +224,7 @@ mod tests {
                 peers: None,
                 web: Door::Off,
                 operators: operators.parse().unwrap(),
+                mqtt: Door::Off,
                 shape: Default::default(),
             };
             assert_eq!(port_of(&member).map(|at| at.to_string()).as_deref(), expected);

@@ -7,7 +7,7 @@ use super::exit::Failure;
 use super::flags::ShareFlags;
 use super::start::say;
 use super::token::{now, random};
-use herd::config::herd::HttpPort;
+use herd::config::herd::OtherPort;
 use herd::config::{ConfigError, HerdKey};
 use herd_web::access::{Link, Signer};
 
@@ -31,7 +31,7 @@ pub fn share(out: &mut impl Write, flags: &ShareFlags) -> Result<io::Result<()>,
         )
     })?;
     let door = |member: &herd::config::herd::Member| {
-        member.door(HttpPort::Web).address(HttpPort::Web, &member.clients).ok().flatten()
+        member.door(OtherPort::Web).address(OtherPort::Web, &member.clients).ok().flatten()
     };
     let at = herd.members.iter().find_map(door).map(|address| format!("http://{address}"));
     let url = flags.url.clone().or(at).unwrap_or_default();

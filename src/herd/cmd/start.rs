@@ -205,8 +205,9 @@ pub fn check_ports(plan: &Plan, stopping: &[String]) -> Result<(), Failure> {
     let mut ours = BTreeSet::new();
     for name in stopping {
         if let Sight::Up(status) = look(&plan.run_dir, name) {
-            ours.extend([status.client_address, status.peer_address]);
-            let others = [status.tls_address, status.web_address, status.operators_address];
+            ours.extend([status.client_address.clone(), status.peer_address.clone()]);
+            let Status { tls_address, web_address, operators_address, mqtt_address, .. } = *status;
+            let others = [tls_address, web_address, operators_address, mqtt_address];
             ours.extend(others.into_iter().flatten());
         }
     }

@@ -262,6 +262,7 @@ mod tests {
             tls_address: None,
             web_address: None,
             operators_address: None,
+            mqtt_address: None,
             peers: vec![
                 peer("Jaquez", PeerState::Up),
                 peer("Smith", PeerState::Waiting),

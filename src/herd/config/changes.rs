@@ -43,6 +43,7 @@ impl Changes {
             ("tls_clients", tls_address(old) != tls_address(new), Effect::Restart),
             ("web", old.web != new.web, Effect::Restart),
             ("operators", old.operators != new.operators, Effect::Restart),
+            ("mqtt", old.mqtt != new.mqtt, Effect::Restart),
             ("servers", old.servers != new.servers, Effect::Live),
             ("links", old.peers != new.peers, Effect::Live),
         ];
@@ -140,6 +141,7 @@ impl Parsed {
             peer_address: old.peer_address,
             web: old.web,
             operators: old.operators,
+            mqtt: old.mqtt,
             http_hosts: old.http_hosts.clone(),
             keys,
             answers: settings.answers.clone(),

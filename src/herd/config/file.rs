@@ -380,8 +380,10 @@ mod tests {
     }
 
     #[test]
-    fn what_nothing_serves_is_off() {
-        check(&format!("{HILL}mqtt = \"on\"\n"), "herd.toml:5: `mqtt` may only be \"off\"");
+    fn ports_beside_may_be_off() {
+        check(&format!("{HILL}mqtt = \"on\"\n"), "herd.toml:5: in `mqtt = \"on\"`: ");
+        let twice = "web = \"127.0.0.1:9\"\nmqtt = \"127.0.0.1:9\"\n";
+        check(&format!("{HILL}{twice}"), "herd.toml:6: 127.0.0.1:9, for MQTT, belongs to Hill");
         assert!(parse_text(&format!("{HILL}web = \"off\"\nmqtt = \"off\"\n")).is_ok());
         check(
             &format!("{HILL}peers = \"off\"\n"),

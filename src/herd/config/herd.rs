@@ -12,36 +12,40 @@ use super::{Address, Initiative, LinkKind, Peer, PlainShape, limits, presets};
 /// roles of a connection apart without a second number to remember (PROTOCOL 6.1).
 pub const PEER_PORT_OFFSET: u16 = 100;
 
-/// A port that speaks HTTP, beside those for clients and peers.
+/// A port beside those for clients and peers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HttpPort {
-    /// For phones, browsers and scripts.
+pub enum OtherPort {
+    /// For phones, browsers and scripts, by HTTP.
     Web,
-    /// For operators and what watches machines.
+    /// For operators and what watches machines, by HTTP.
     Operators,
+    /// For clients that speak MQTT.
+    Mqtt,
 }
 
-impl HttpPort {
-    pub const ALL: [HttpPort; 2] = [HttpPort::Web, HttpPort::Operators];
+impl OtherPort {
+    pub const ALL: [OtherPort; 3] = [OtherPort::Web, OtherPort::Operators, OtherPort::Mqtt];
 
     /// Its name in a `[[server]]`.
     pub fn key(self) -> &'static str {
         match self {
-            HttpPort::Web => "web",
-            HttpPort::Operators => "operators",
+            OtherPort::Web => "web",
+            OtherPort::Operators => "operators",
+            OtherPort::Mqtt => "mqtt",
         }
     }
 
     /// It is the client port and this many more, unless something else is said.
     pub const fn offset(self) -> u16 {
         match self {
-            HttpPort::Web => 200,
-            HttpPort::Operators => 300,
+            OtherPort::Web => 200,
+            OtherPort::Operators => 300,
+            OtherPort::Mqtt => 400,
         }
     }
 }
 
-/// Where a server speaks HTTP.
+/// Where a server speaks HTTP or MQTT.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Door {
     /// On loopback, so many above the client port.
@@ -56,7 +60,7 @@ impl Door {
     ///
     /// # Errors
     /// There is no port so far above that of the clients.
-    pub fn address(&self, port: HttpPort, clients: &Address) -> Result<Option<Address>, String> {
+    pub fn address(&self, port: OtherPort, clients: &Address) -> Result<Option<Address>, String> {
         match self {
             Door::Off => Ok(None),
             Door::At(address) => Ok(Some(address.clone())),
@@ -129,16 +133,19 @@ pub struct Member {
     pub web: Door,
     /// Where operators find it; of no meaning for a course server.
     pub operators: Door,
+    /// Where clients find it by MQTT; of no meaning for a course server.
+    pub mqtt: Door,
     /// How AT lines look that are for it as a course server.
     pub shape: PlainShape,
 }
 
 impl Member {
-    /// Where it speaks HTTP.
-    pub fn door(&self, port: HttpPort) -> &Door {
+    /// Where it has this port.
+    pub fn door(&self, port: OtherPort) -> &Door {
         match port {
-            HttpPort::Web => &self.web,
-            HttpPort::Operators => &self.operators,
+            OtherPort::Web => &self.web,
+            OtherPort::Operators => &self.operators,
+            OtherPort::Mqtt => &self.mqtt,
         }
     }
 }

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::herd::{Herd, HttpPort, Link, Member, parse_name};
+use super::herd::{Herd, Link, Member, OtherPort, parse_name};
 use super::share::share;
 use super::{
     Address, Config, ConfigError, Door, HerdSelector, LinkKind, Places, PlacesSource, PlainShape,
@@ -29,6 +29,7 @@ pub struct Overrides {
     pub web: Option<Door>,
     /// Where operators ask by HTTP.
     pub operators: Option<Door>,
+    pub mqtt: Option<Door>,
 }
 
 /// A course server among the neighbours; behind the first comma is the shape of its lines.
@@ -72,11 +73,10 @@ pub fn configure(
         join_plain(&mut herd, name, peer)?;
     }
     let (client_address, peer_address) = listening(&herd, name, selector.bind.as_deref())?;
-    let door = |port: HttpPort, over: &Option<Door>| {
-        http_address(&herd, name, (port, over.as_ref()), &settings, selector)
-    };
-    let web = door(HttpPort::Web, &overrides.web)?;
-    let operators = door(HttpPort::Operators, &overrides.operators)?;
+    let door = |port, over| other_address(&herd, name, (port, over), &settings, selector);
+    let web = door(OtherPort::Web, overrides.web.as_ref())?;
+    let operators = door(OtherPort::Operators, overrides.operators.as_ref())?;
+    let mqtt = door(OtherPort::Mqtt, overrides.mqtt.as_ref())?.map(|(_, address)| address);
     let http_hosts = hosts(&herd, name, [web.as_ref(), operators.as_ref()]);
     let [web, operators] = [web, operators].map(|door| door.map(|(_, address)| address));
     let tls = TlsDoor::of(&herd, name, &settings, selector, overrides.tls_clients)?;
@@ -106,6 +106,7 @@ pub fn configure(
         tls_peers: settings.tls.peers.checked(!keys.is_empty())?,
         web,
         operators,
+        mqtt,
         http_hosts,
         proxy_from: settings.proxy_from,
         peers,
@@ -206,8 +207,9 @@ fn join_plain(herd: &mut Herd, name: &str, peer: &PlainPeer) -> Result<(), Confi
         )));
     }
     let (tls_clients, web, operators) = (TlsClients::default(), Door::Off, Door::Off);
-    let (name_of, peers) = (other.clone(), None);
-    herd.members.push(Member { name: name_of, clients, tls_clients, peers, web, operators, shape });
+    let (of, peers, mqtt) = (other.clone(), None, Door::Off);
+    let its = Member { name: of, clients, tls_clients, peers, web, operators, mqtt, shape };
+    herd.members.push(its);
     if address.is_some() && !herd.are_linked(name, other) {
         herd.links.push(Link { dials: name.to_owned(), accepts: other.clone() });
     }
@@ -243,11 +245,11 @@ pub(super) fn resolve(name: &str, address: &Address) -> Result<SocketAddr, Confi
     })
 }
 
-/// Where `name` speaks HTTP on this port, if it does, as it is written and as it is.
-fn http_address(
+/// Where `name` has this port, if it does, as it is written and as it is.
+fn other_address(
     herd: &Herd,
     name: &str,
-    (port, door): (HttpPort, Option<&Door>),
+    (port, door): (OtherPort, Option<&Door>),
     settings: &Settings,
     selector: &HerdSelector,
 ) -> Result<Option<(Address, SocketAddr)>, ConfigError> {
@@ -262,18 +264,16 @@ fn http_address(
         return Ok(None);
     };
     let address = resolve(name, &written)?;
-    let (is_open, what, who) = match port {
-        HttpPort::Web => {
-            (settings.is_guarded(), "serve phones and browsers", "report and see clients")
-        }
-        HttpPort::Operators => {
-            (settings.operators_open, "answer operators", "see who is connected")
-        }
+    let guarded = (settings.is_guarded(), "report and see clients", "web_open");
+    let operators = (settings.operators_open, "see who is connected", "operators_open");
+    let ((is_open, who, switch), what) = match port {
+        OtherPort::Web => (guarded, "serve phones and browsers"),
+        OtherPort::Mqtt => (guarded, "speak MQTT"),
+        OtherPort::Operators => (operators, "answer operators"),
     };
     if !is_open && !address.ip().to_canonical().is_loopback() {
-        let key = port.key();
         return Err(ConfigError::new(format!(
-            "{name} would {what} on {address}, where anybody could {who}: write `{key}_open = \
+            "{name} would {what} on {address}, where anybody could {who}: write `{switch} = \
              true` in herd.toml if a firewall keeps strangers away, or a loopback address, or off"
         )));
     }

@@ -78,6 +78,8 @@ pub struct Config {
     pub web: Option<SocketAddr>,
     /// Where operators ask by HTTP, if that is not off.
     pub operators: Option<SocketAddr>,
+    /// Where clients report and ask by MQTT, if that is not off.
+    pub mqtt: Option<SocketAddr>,
     /// By which they may call this machine, besides addresses in digits.
     pub http_hosts: Vec<String>,
     /// Proxies in front, which say which client they speak for.
@@ -123,7 +125,8 @@ impl Config {
     pub fn addresses(&self) -> Vec<SocketAddr> {
         let tls = self.tls.as_ref().map(|door| door.address);
         let always = [self.client_address, self.peer_address];
-        always.into_iter().chain(tls).chain(self.web).chain(self.operators).collect()
+        let others = [self.web, self.operators, self.mqtt].into_iter().flatten();
+        always.into_iter().chain(tls).chain(others).collect()
     }
 
     /// Tells two configurations apart, but for their keys: for `herd start`, which says so if a

@@ -4,7 +4,7 @@
 
 use herd_core::presets::{PRESETS, Preset, SERVERS};
 
-use super::herd::{Door, Herd, HttpPort, Link, Member, PEER_PORT_OFFSET, TlsClients};
+use super::herd::{Door, Herd, Link, Member, OtherPort, PEER_PORT_OFFSET, TlsClients};
 use super::{Address, ConfigError, PlainShape};
 
 /// The client port of a preset's first server; the others follow in their order.
@@ -13,8 +13,8 @@ pub const BASE_PORT: u16 = 12000;
 /// The host of a preset's servers.
 pub const HOST: &str = "127.0.0.1";
 
-/// The last base port whose herd still fits below 65536, the operators' ports included.
-pub const BASE_PORT_MAX: u16 = u16::MAX - HttpPort::Operators.offset() - (SERVERS as u16 - 1);
+/// The last base port whose herd still fits below 65536, the ports for MQTT included.
+pub const BASE_PORT_MAX: u16 = u16::MAX - OtherPort::Mqtt.offset() - (SERVERS as u16 - 1);
 
 /// Until this year the course was about Twisted, whose `LineReceiver` knows only CR LF.
 const TWISTED_UNTIL: &str = "2017";
@@ -57,6 +57,7 @@ pub fn herd(preset: &Preset, host: &str, base_port: u16) -> Herd {
         tls_clients: TlsClients::default(),
         web: Door::Usual,
         operators: Door::Usual,
+        mqtt: Door::Usual,
         shape: shape.clone(),
     });
     let links = preset.links.iter().map(|(dials, accepts)| Link {
@@ -88,11 +89,9 @@ mod tests {
             }
         }
         let last = herd(&PRESETS[0], HOST, BASE_PORT_MAX);
-        let Member { clients, operators, .. } = &last.members[4];
-        assert_eq!(
-            operators.address(HttpPort::Operators, clients).unwrap().map(|at| at.port),
-            Some(65535)
-        );
+        let Member { clients, mqtt, .. } = &last.members[4];
+        let port = mqtt.address(OtherPort::Mqtt, clients).unwrap().map(|at| at.port);
+        assert_eq!(port, Some(65535));
     }
 
     #[test]

@@ -100,7 +100,7 @@ impl HerdSelector {
             let max = presets::BASE_PORT_MAX;
             return Err(ConfigError::new(format!(
                 "base port {port} does not fit: write 1 to {max}, \
-                 so that five client ports and those 100 and 300 above them are free"
+                 so that five client ports and those 100 to 400 above them are free"
             )));
         }
         Ok(port)
@@ -135,10 +135,10 @@ mod tests {
             HerdSelector { preset: year("2019"), ..default() },
             "preset 2018 has no server Hill: it has Goloman, Hands, ",
         );
-        for base_port in [0, 65232] {
+        for base_port in [0, 65132] {
             refused(
                 HerdSelector { base_port: Some(base_port), ..default() },
-                "does not fit: write 1 to 65231",
+                "does not fit: write 1 to 65131",
             );
         }
     }

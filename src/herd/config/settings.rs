@@ -312,10 +312,10 @@ const HERD: &[Knob] = &[
         .because("Only the operator can know who reaches a port."),
     switch("web_open", |s| &mut s.web_open)
         .means(
-            "Servers take reports by HTTP (`web` of a [[server]]) and say where clients are, \
-             and so on this machine only (127.0.0.1, ::1), unless they ask who it is (access). \
-             `web_open = true` allows other addresses all the same, for instance because a proxy \
-             in front asks for a password.",
+            "Servers take reports by HTTP and MQTT (`web` and `mqtt` of a [[server]]) and say \
+             where clients are, and so on this machine only (127.0.0.1, ::1), unless they ask \
+             who it is (access). `web_open = true` allows other addresses all the same, for \
+             instance because a proxy in front asks for a password.",
         )
         .because("Positions of people are not for everybody."),
     Knob::new("proxy_from", Kind::Networks { at: |s| &mut s.proxy_from }, "none")

@@ -24,6 +24,7 @@ pub enum Event<'a> {
         peers: &'a dyn Display,
         web: Option<SocketAddr>,
         operators: Option<SocketAddr>,
+        mqtt: Option<SocketAddr>,
         connections_max: usize,
     },
     /// It was told to stop, and takes so long at most.
@@ -236,7 +237,7 @@ impl Event<'_> {
             Event::Connected { conn, .. }
             | Event::Closed { conn, .. }
             | Event::LineTimeout { conn }
-                if matches!(conn.kind(), ConnKind::Admin | ConnKind::Operator | ConnKind::Web) =>
+                if is_by_the_way(*conn) =>
             {
                 Level::Debug
             }
@@ -269,6 +270,11 @@ impl Event<'_> {
     }
 }
 
+/// Whether connections of this kind come and go too often to be told of.
+fn is_by_the_way(conn: ConnId) -> bool {
+    matches!(conn.kind(), ConnKind::Admin | ConnKind::Operator | ConnKind::Web | ConnKind::Mqtt)
+}
+
 /// The kind of a connection, as its events name it.
 fn kind(conn: ConnId) -> &'static str {
     match conn.kind() {
@@ -278,6 +284,7 @@ fn kind(conn: ConnId) -> &'static str {
         ConnKind::Admin => "admin",
         ConnKind::Operator => "operator",
         ConnKind::Web => "web",
+        ConnKind::Mqtt => "mqtt",
     }
 }
 
@@ -292,16 +299,17 @@ impl Display for Event<'_> {
                 peers,
                 web,
                 operators,
+                mqtt,
                 connections_max,
             } => {
                 let show = |door: Option<SocketAddr>| {
                     door.map_or("off".to_owned(), |address| address.to_string())
                 };
-                let (tls, web, operators) = (show(tls), show(web), show(operators));
+                let [tls, web, operators, mqtt] = [tls, web, operators, mqtt].map(show);
                 write!(
                     f,
                     "server listening name={name} herd={herd} clients={clients} tls={tls} \
-                     peers={peers} web={web} operators={operators} \
+                     peers={peers} web={web} operators={operators} mqtt={mqtt} \
                      connections_max={connections_max}"
                 )
             }

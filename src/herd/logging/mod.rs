@@ -149,7 +149,10 @@ impl LogHandle {
 #[inline(never)]
 fn push_traffic(queue: &LogQueue, conn: ConnId, way: Way, lines: &[u8]) {
     if lines.is_empty()
-        || matches!(conn.kind(), ConnKind::Admin | ConnKind::Operator | ConnKind::Web)
+        || matches!(
+            conn.kind(),
+            ConnKind::Admin | ConnKind::Operator | ConnKind::Web | ConnKind::Mqtt
+        )
     {
         return;
     }

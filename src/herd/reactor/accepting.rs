@@ -89,6 +89,7 @@ impl Reactor {
             ConnKind::Admin => self.shares.admins,
             ConnKind::Operator => self.shares.operators,
             ConnKind::Web => self.shares.web,
+            ConnKind::Mqtt => self.shares.mqtt,
             ConnKind::Peer | ConnKind::Course => usize::MAX,
         };
         most.saturating_sub(self.slots.alive(kind) + self.heads.waiting(kind))
@@ -103,6 +104,7 @@ impl Reactor {
             (Some(self.doors.admin), ConnKind::Admin, self.shares.admins),
             (self.doors.operators, ConnKind::Operator, self.shares.operators),
             (self.doors.web, ConnKind::Web, self.shares.web),
+            (self.doors.mqtt, ConnKind::Mqtt, self.shares.mqtt),
         ];
         for (slot, kind, most) in doors {
             let Some(slot) = slot else { continue };

@@ -65,11 +65,13 @@ pub enum Refused {
     ForeignPage,
     /// Too much is under way.
     Busy,
+    /// What came by MQTT is no packet, or stands where it may not.
+    Malformed,
 }
 
 impl Refused {
     /// All of them, each at its place.
-    pub const ALL: [Refused; 9] = [
+    pub const ALL: [Refused; 10] = [
         Refused::NoSecret,
         Refused::WrongSecret,
         Refused::Expired,
@@ -79,6 +81,7 @@ impl Refused {
         Refused::Host,
         Refused::ForeignPage,
         Refused::Busy,
+        Refused::Malformed,
     ];
 
     /// The word for it in metrics and the log.
@@ -93,6 +96,7 @@ impl Refused {
             Refused::Host => "host",
             Refused::ForeignPage => "foreign_page",
             Refused::Busy => "busy",
+            Refused::Malformed => "malformed",
         }
     }
 }
@@ -110,7 +114,7 @@ impl From<Denied> for Refused {
 
 /// Those who ask by HTTP, and what each has used up.
 pub struct Callers {
-    sessions: Sessions,
+    pub sessions: Sessions,
     wrong: Buckets<IpAddr>,
     requests: Buckets<String>,
     reports: Buckets<String>,
@@ -245,16 +249,25 @@ impl Reactor {
         }
     }
 
-    fn deny(&mut self, conn: ConnId, request: &Request<'_>, refused: Refused) -> Answer {
-        let is_wrong = !matches!(refused, Refused::NoSecret);
+    /// Counts somebody who has shown nothing, or something wrong. Says why it is refused: perhaps
+    /// because there were too many of the latter.
+    pub(super) fn count_denied(&mut self, conn: ConnId, mut refused: Refused) -> Refused {
         let from = self.slots.connection(conn).and_then(|connection| connection.peer_ip());
         let account = account(from.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED)));
+        let is_wrong = !matches!(refused, Refused::NoSecret);
         if is_wrong && !self.web.callers.wrong.take(self.now.monotonic, &account) {
-            self.refused(conn, Refused::TooManyWrong);
+            refused = Refused::TooManyWrong;
+        }
+        self.refused(conn, refused);
+        refused
+    }
+
+    fn deny(&mut self, conn: ConnId, request: &Request<'_>, refused: Refused) -> Answer {
+        let refused = self.count_denied(conn, refused);
+        if let Refused::TooManyWrong = refused {
             let why = "too many wrong secrets came from this address: wait a minute\n";
             return Answer::text(429, why.to_owned()).with_header("Retry-After", "60");
         }
-        self.refused(conn, refused);
         let why = match refused {
             Refused::NoSecret => "show the secret of a token: as Bearer, as the password of Basic",
             Refused::Expired => "this secret is good no more: its time is over",

@@ -113,6 +113,7 @@ fn status(reactor: &Reactor) -> Status {
         tls_address: config.tls.as_ref().map(|door| door.address.to_string()),
         web_address: config.web.map(|address| address.to_string()),
         operators_address: config.operators.map(|address| address.to_string()),
+        mqtt_address: config.mqtt.map(|address| address.to_string()),
         peers: (0..config.peers.len()).filter_map(|at| peer_status(reactor, at)).collect(),
         clients_known: reactor.server.store().len() as u64,
         connections: reactor.slots.alive(ConnKind::Client) as u64,

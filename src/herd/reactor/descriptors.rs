@@ -2,7 +2,7 @@
 //! one sum: a holder that is not counted takes another's.
 //!
 //! ```text
-//!   ├ the house's ┼ peers, places ┼ strangers ┼ admin ┼ operators ┼ web ┼────── clients ──────┤
+//!   ├ the house's ┼ peers, places ┼ strangers ┼ admin ┼ operators ┼ web ┼ MQTT ┼─── clients ───┤
 //! ```
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -25,11 +25,12 @@ const STRANGERS_MAX: usize = 64;
 const ADMINS_MAX: usize = 16;
 /// Connections to the operators' port: a few that scrape and probe.
 const OPERATORS_MAX: usize = 16;
-/// Connections to the web port, of as many as there may be of clients' own.
+/// Connections to the web port and to that for MQTT, of as many as there may be of clients' own.
 const WEB_MAX: usize = 16_384;
-/// Where few are left for clients, strangers, admins, operators and the web each get one part of
-/// this many.
+/// Where few are left for clients, each of the others gets one part of this many.
 const PART: usize = 10;
+/// Kinds of connections that others open.
+const KINDS: usize = 6;
 /// More than this is never asked of the system: each connection also costs the kernel memory.
 const WANTED: u64 = 200_000;
 /// The most that macOS grants, even if its hard limit is higher (setrlimit(2) there, OPEN_MAX).
@@ -48,6 +49,8 @@ pub struct Shares {
     pub operators: usize,
     /// None if its door is closed.
     pub web: usize,
+    /// None if its door is closed.
+    pub mqtt: usize,
 }
 
 impl Shares {
@@ -56,7 +59,7 @@ impl Shares {
     /// # Errors
     /// They are too few for one of each kind: such a server would listen and answer no one.
     pub fn claim(config: &Config) -> Result<Shares, StartError> {
-        let (granted, needed) = (raise_limit(), ours(config) + 5);
+        let (granted, needed) = (raise_limit(), ours(config) + KINDS);
         if granted < needed {
             Err(StartError::Descriptors { granted, needed })
         } else {
@@ -71,11 +74,13 @@ impl Shares {
         let admins = (people / PART).clamp(1, ADMINS_MAX);
         let is_open = usize::from(config.operators.is_some());
         let operators = is_open * (people / PART).clamp(1, OPERATORS_MAX);
-        let web = usize::from(config.web.is_some()) * (people / PART).clamp(1, WEB_MAX);
-        let others = strangers + admins + operators + web;
+        let of_door =
+            |door: Option<_>| usize::from(door.is_some()) * (people / PART).clamp(1, WEB_MAX);
+        let (web, mqtt) = (of_door(config.web), of_door(config.mqtt));
+        let others = strangers + admins + operators + web + mqtt;
         let possible = people.saturating_sub(others).clamp(1, ConnId::SLOTS_MAX / 2);
         let wanted = config.limits.connections_max.unwrap_or(possible);
-        Shares { clients: wanted.min(possible), strangers, admins, operators, web }
+        Shares { clients: wanted.min(possible), strangers, admins, operators, web, mqtt }
     }
 }
 
@@ -113,13 +118,13 @@ mod tests {
         let mut config = configure("Bona", herd, preset, &selector, Overrides::default()).unwrap();
         let ours = ours(&config);
         for descriptors in 0..3_000 {
-            let Shares { clients, strangers, admins, operators, web } =
+            let Shares { clients, strangers, admins, operators, web, mqtt } =
                 Shares::of(descriptors, &config);
-            let least = clients.min(strangers).min(admins).min(operators).min(web);
+            let least = clients.min(strangers).min(admins).min(operators).min(web).min(mqtt);
             assert!(least > 0);
-            let all = ours + clients + strangers + admins + operators + web;
-            assert!(all <= descriptors.max(ours + 5), "{all} of {descriptors}");
-            assert!(descriptors < 3 * ours || clients > (descriptors - ours) / 2);
+            let all = ours + clients + strangers + admins + operators + web + mqtt;
+            assert!(all <= descriptors.max(ours + KINDS), "{all} of {descriptors}");
+            assert!(descriptors < 3 * ours || clients > (descriptors - ours) / 3);
         }
         assert_eq!(Shares::of(2_000, &config).strangers, STRANGERS_MAX);
         config.operators = None;

@@ -16,6 +16,7 @@ use std::time::Duration;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 
 use super::lame_duck::DrainPhase;
+use super::start::Doors;
 use super::{Due, Reactor};
 use crate::logging::events::Event;
 use herd_core::HandOver;
@@ -119,7 +120,7 @@ impl Reactor {
     /// Takes the drain's next steps once a turn has made them possible.
     pub(super) fn step_drain(&mut self) {
         let Some(phase) = self.drain_phase() else { return };
-        let clients = [ConnKind::Client, ConnKind::Web];
+        let clients = [ConnKind::Client, ConnKind::Web, ConnKind::Mqtt];
         let is_there = |kind| self.slots.alive(kind) + self.heads.waiting(kind) > 0;
         let has_clients = clients.into_iter().any(is_there);
         if matches!(phase, DrainPhase::Closed | DrainPhase::Leaving) && !has_clients {
@@ -153,7 +154,8 @@ impl Reactor {
 
     /// No client comes in any more, in whatever language.
     pub(super) fn close_client_doors(&mut self) {
-        let doors = [self.doors.client.take(), self.doors.tls.take(), self.doors.web.take()];
+        let Doors { client, tls, web, mqtt, .. } = &mut self.doors;
+        let doors = [client, tls, web, mqtt].map(Option::take);
         doors.into_iter().flatten().for_each(|door| self.close_door(door));
     }
 

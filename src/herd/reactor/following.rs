@@ -10,8 +10,8 @@ use std::time::Duration;
 use super::{Due, Reactor};
 use herd_core::Change;
 use herd_core::driver::Driver;
-use herd_core::names::ConnId;
-use herd_core::store::Cursor;
+use herd_core::names::{ConnId, ConnKind};
+use herd_core::store::{Cursor, Store};
 use herd_core::wire::Report;
 use herd_web::access::Caller;
 use herd_web::follow::{BYE, Following, Seat, Served, Wish};
@@ -20,18 +20,18 @@ use herd_web::http::{Answer, Request};
 /// A follower may be owed so much; what comes then is put together when it has read.
 const OUTBOX_BYTES: usize = 32 * 1024;
 /// Followers of a server.
-const FOLLOWERS_MAX: usize = 10_000;
-/// Followers of one token.
-const OF_A_TOKEN_MAX: usize = 16;
+pub(super) const FOLLOWERS_MAX: usize = 10_000;
+/// Followers of one token, and connections of it that speak MQTT.
+pub(super) const OF_A_TOKEN_MAX: usize = 16;
 /// How much is read of the store at a time when the first follower comes.
 const PIECE_BYTES: usize = 256 * 1024;
 /// The first words: after a break, come again in two seconds.
 const RETRY: &[u8] = b"retry: 2000\n\n";
 
 /// Whose stream it is.
-struct Stream {
-    conn: ConnId,
-    caller: Caller,
+pub(super) struct Stream {
+    pub conn: ConnId,
+    pub caller: Caller,
 }
 
 /// A follower that waits until the list has everybody.
@@ -54,6 +54,24 @@ pub(super) struct Followers {
 impl Followers {
     fn len(&self) -> usize {
         self.following.len() + self.waiting.len()
+    }
+
+    /// Seats a follower; the list has everybody.
+    pub(super) fn seat(
+        &mut self,
+        store: &Store,
+        stream: Stream,
+        wish: Wish,
+        now: Duration,
+    ) -> Seat {
+        self.following.join(store, (stream, wish), None, now)
+    }
+
+    /// Frees a seat, if this connection still has it.
+    pub(super) fn leave_if_of(&mut self, store: &Store, seat: Seat, conn: ConnId) {
+        if self.following.whose(seat).is_some_and(|stream| stream.conn == conn) {
+            self.following.leave(store, seat);
+        }
     }
 
     fn streams(&self) -> impl Iterator<Item = &Stream> {
@@ -84,15 +102,11 @@ impl Reactor {
             return answer;
         }
         let now = self.now.monotonic;
-        let followers = self.web.followers.get_or_insert_with(|| {
-            self.server.watch();
-            let boot = format!("{:08x}", fastrand::u32(..));
-            let following = Following::new(&self.config.name, &boot);
-            let (read, waiting) = (Some(Cursor::default()), Vec::new());
-            Box::new(Followers { following, read, waiting, armed: None })
-        });
+        self.begin_to_follow();
+        let Some(followers) = &mut self.web.followers else { return answer };
         let name = caller.name();
-        let of_a_token = |stream: &&Stream| name.is_some() && stream.caller.name() == name;
+        let is_stream = |stream: &Stream| stream.conn.kind() == ConnKind::Web;
+        let of_a_token = |it: &&Stream| name.is_some() && it.caller.name() == name && is_stream(it);
         if followers.len() >= FOLLOWERS_MAX {
             let why = format!("{FOLLOWERS_MAX} follow already: come again later\n");
             return Answer::text(503, why).with_header("Retry-After", "30");
@@ -112,6 +126,20 @@ impl Reactor {
         answer
     }
 
+    /// Begins to keep the list, if nobody has followed before. Says whether it has everybody.
+    pub(super) fn begin_to_follow(&mut self) -> bool {
+        let followers = self.web.followers.get_or_insert_with(|| {
+            self.server.watch();
+            let boot = format!("{:08x}", fastrand::u32(..));
+            let following = Following::new(&self.config.name, &boot);
+            let (read, waiting) = (Some(Cursor::default()), Vec::new());
+            Box::new(Followers { following, read, waiting, armed: None })
+        });
+        let is_read = followers.read.is_none();
+        self.arm_followers();
+        is_read
+    }
+
     /// Notes what an input has changed.
     pub(super) fn note_changes(&mut self) {
         let Some(followers) = &mut self.web.followers else { return };
@@ -123,7 +151,7 @@ impl Reactor {
     }
 
     /// Sees to it that a timer fires in time. One that fires too early does no harm.
-    fn arm_followers(&mut self) {
+    pub(super) fn arm_followers(&mut self) {
         let Some(followers) = &mut self.web.followers else { return };
         let Some(due) = followers.due(self.now.monotonic) else { return };
         if followers.armed.is_none_or(|armed| armed > due) {
@@ -141,14 +169,19 @@ impl Reactor {
         }
         let Some(mut followers) = self.web.followers.take() else { return };
         followers.armed = None;
-        if followers.read.is_some() {
+        let had_to_read = followers.read.is_some();
+        if had_to_read {
             self.read_into_list(&mut followers);
         } else {
             for seat in followers.following.take_due(now) {
                 self.serve_follower(&mut followers.following, seat);
             }
         }
+        let is_read = had_to_read && followers.read.is_none();
         self.web.followers = Some(followers);
+        if is_read {
+            self.seat_all_subscriptions();
+        }
         self.arm_followers();
     }
 
@@ -176,8 +209,7 @@ impl Reactor {
         let (conn, caller) = (*conn, self.still_let_in(caller));
         let Some(caller) = caller else {
             following.leave(self.server.store(), seat);
-            self.send(conn, BYE.as_bytes());
-            return self.close_when_sent(conn);
+            return self.say_bye(conn);
         };
         let Some(session) = self.slots.session(conn) else {
             return following.leave(self.server.store(), seat);
@@ -188,12 +220,12 @@ impl Reactor {
             return self.close_when_sent(conn);
         }
         let room = OUTBOX_BYTES.saturating_sub(session.queued_bytes());
-        let mut text = String::new();
+        let mut text = Vec::new();
         let may_read = |client: &[u8]| caller.may_read(client);
         let when = (self.now.monotonic, room);
         let served = following.serve(self.server.store(), seat, when, &may_read, &mut text);
         if !text.is_empty() {
-            self.send(conn, text.as_bytes());
+            self.send(conn, &text);
         }
         if served == Served::TooMany {
             following.leave(self.server.store(), seat);
@@ -203,6 +235,10 @@ impl Reactor {
 
     /// Says good-bye to a follower, if it is one: it comes again, perhaps elsewhere.
     pub(super) fn end_stream(&mut self, conn: ConnId) -> bool {
+        if conn.kind() == ConnKind::Mqtt {
+            self.say_bye(conn);
+            return true;
+        }
         let Some(followers) = &mut self.web.followers else { return false };
         let waits = followers.waiting.iter().position(|waiting| waiting.stream.conn == conn);
         let seat = followers.following.seats().find(|(_, stream)| stream.conn == conn);
@@ -211,17 +247,23 @@ impl Reactor {
             (None, Some(seat)) => followers.following.leave(self.server.store(), seat),
             (None, None) => return false,
         }
-        self.send(conn, BYE.as_bytes());
-        self.close_when_sent(conn);
+        self.say_bye(conn);
         true
+    }
+
+    /// MQTT has no word for it.
+    fn say_bye(&mut self, conn: ConnId) {
+        if conn.kind() == ConnKind::Web {
+            self.send(conn, BYE.as_bytes());
+        }
+        self.close_when_sent(conn);
     }
 
     /// Says good-bye to all followers.
     pub(super) fn end_streams(&mut self) {
         let Some(followers) = self.web.followers.take() else { return };
         for stream in followers.streams() {
-            self.send(stream.conn, BYE.as_bytes());
-            self.close_when_sent(stream.conn);
+            self.say_bye(stream.conn);
         }
     }
 
@@ -238,7 +280,6 @@ mod tests {
 
     use super::*;
     use crate::reactor::tests::House;
-    use herd_core::names::ConnKind;
     use herd_core::wire::line_buffer::{LineLimits, Lines};
 
     fn ask(house: &mut House, query: &str) -> (TcpStream, ConnId) {

@@ -18,6 +18,7 @@ use herd_core::driver::{Driver, TurnBounds};
 use herd_core::names::{ConnId, ConnKind};
 use herd_core::session::{CloseReason, Phase};
 use herd_core::wire::line_buffer::{LineLimits, Lines};
+use herd_web::mqtt::PACKET_BYTES_MAX;
 
 /// Lines taken from one client in one turn.
 const LINES_MAX: usize = 256;
@@ -121,6 +122,7 @@ impl Reactor {
                 (LineLimits::equal(operators::LIMITS.request_bytes_max()), LINES_MAX)
             }
             ConnKind::Web => (LineLimits::equal(web::LIMITS.request_bytes_max()), LINES_MAX),
+            ConnKind::Mqtt => (LineLimits::equal(PACKET_BYTES_MAX), LINES_MAX),
         };
         let lines_max = self.work.lines_max(conn.kind(), alone);
         TurnBounds { line, lines_max, newcomers_max: self.newcomers_max(conn) }
@@ -133,6 +135,7 @@ impl Reactor {
             ConnKind::Admin => return self.answer_admin(conn, lines),
             ConnKind::Operator => return self.answer_operator(conn, lines),
             ConnKind::Web => return self.answer_web(conn, lines),
+            ConnKind::Mqtt => return self.answer_mqtt(conn, lines),
             ConnKind::Client if is_first => {
                 let line_bytes_max = self.config.limits.line_bytes_max;
                 if let Some(protocol) = other_protocols::language(lines.bytes(), line_bytes_max) {

@@ -131,7 +131,8 @@ impl Reactor {
 
     /// The system resets connections that wait in a backlog when its door is shut.
     fn let_last_clients_in(&mut self) {
-        for door in [self.doors.client, self.doors.tls, self.doors.web].into_iter().flatten() {
+        let super::start::Doors { client, tls, web, mqtt, .. } = self.doors;
+        for door in [client, tls, web, mqtt].into_iter().flatten() {
             for _ in 0..LAST_CALLS {
                 self.accept(door);
                 let Some(Slot::Listener(listener)) = self.slots.at(door) else { break };

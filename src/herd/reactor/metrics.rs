@@ -168,20 +168,20 @@ impl Reactor {
         let reports = [("refused", 0), ("taken", 1)].map(|(verdict, at)| {
             (vec![("verdict", verdict.to_owned())], count(self.counts.web_reports[at]))
         });
-        metrics.many("herd_web_reports", "Reports that came by HTTP.", reports);
+        metrics.many("herd_web_reports", "Reports that came by HTTP or MQTT.", reports);
         let unusable = Unusable::ALL.map(|why| {
             let labels = vec![("reason", why.name().to_owned())];
             (labels, count(self.counts.web_unusable[why as usize]))
         });
-        let help = "What came by HTTP, was answered like a report and is none.";
+        let help = "What came by HTTP or MQTT, was answered like a report and is none.";
         metrics.many("herd_web_unusable", help, unusable);
-        let help = "Streams by which somebody follows clients.";
+        let help = "Streams and subscriptions by which somebody follows clients.";
         metrics.one("herd_web_followers", help, gauge(self.count_followers()));
         let refused = Refused::ALL.map(|why| {
             let labels = vec![("reason", why.name().to_owned())];
             (labels, count(self.web.callers.refused[why as usize]))
         });
-        let help = "Requests by HTTP that were refused, whatever they wanted.";
+        let help = "Requests by HTTP or MQTT that were refused, whatever they wanted.";
         metrics.many("herd_web_refused", help, refused);
     }
 
@@ -199,6 +199,7 @@ impl Reactor {
             (ConnKind::Admin as usize, self.shares.admins),
             (ConnKind::Operator as usize, self.shares.operators),
             (ConnKind::Web as usize, self.shares.web),
+            (ConnKind::Mqtt as usize, self.shares.mqtt),
         ];
         let limits = limits.into_iter().filter(|(door, _)| self.has_door(*door));
         let limits = limits.map(|(door, most)| (label("door", door_name(door)), gauge(most)));
@@ -224,6 +225,7 @@ impl Reactor {
         match ConnKind::ALL.get(door) {
             None => self.wrapping.terms.is_some(),
             Some(ConnKind::Web) => self.config.web.is_some(),
+            Some(ConnKind::Mqtt) => self.config.mqtt.is_some(),
             Some(ConnKind::Operator) => self.config.operators.is_some(),
             Some(ConnKind::Course) => {
                 self.config.peers.iter().any(|peer| peer.kind == LinkKind::Plain)

@@ -54,6 +54,7 @@ mod lame_duck;
 mod listener;
 mod log_level;
 mod metrics;
+mod mqtt;
 mod nearby;
 mod newcomers;
 mod notes;
@@ -228,6 +229,7 @@ enum Due {
     LogLevel,
     /// A follower is to be told something.
     Followers,
+    Mqtt,
     /// The service manager's watchdog is to hear that the loop turns.
     Pulse {
         every: Duration,

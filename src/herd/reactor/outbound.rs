@@ -191,6 +191,9 @@ impl Reactor {
             Event::Closed { conn, reason, error }.log();
             self.counts.closed[reason.index()] += 1;
             self.asked.forget(conn);
+            if conn.kind() == ConnKind::Mqtt {
+                self.mqtt_closed(conn);
+            }
             self.deferred.push_back(Deferred::Closed { conn });
         }
     }

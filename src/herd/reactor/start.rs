@@ -162,6 +162,7 @@ pub struct Doors {
     pub web: Option<usize>,
     /// Unless it is off.
     pub operators: Option<usize>,
+    pub mqtt: Option<usize>,
 }
 
 /// Lets a write beyond the system's limit on the size of files fail as one to a full disk does.
@@ -273,6 +274,7 @@ fn announce(config: &Config, shares: Shares) {
         peers: &config.peer_address,
         web: config.web,
         operators: config.operators,
+        mqtt: config.mqtt,
         connections_max: shares.clients,
     }
     .log();
@@ -295,12 +297,14 @@ fn open_doors(
     let peer = open(config.peer_address, "peer")?;
     let web = config.web.map(|address| open(address, "web")).transpose()?;
     let operators = config.operators.map(|address| open(address, "operators'")).transpose()?;
+    let mqtt = config.mqtt.map(|address| open(address, "MQTT")).transpose()?;
     // The path is ours by the lock of the run directory; a crash leaves the file behind.
     let _ = fs::remove_file(&admin_path);
     let admin = UnixListener::bind(&admin_path)
         .map_err(|error| StartError::AdminSocket { path: admin_path, error })?;
+    let tcp = |kind, socket| move |slot| Listener::tcp(slot, kind, socket);
     let doors = Doors {
-        client: Some(slots.add_listener(|slot| Listener::tcp(slot, ConnKind::Client, client))),
+        client: Some(slots.add_listener(tcp(ConnKind::Client, client))),
         tls: tls.map(|socket| {
             slots.add_listener(|slot| Listener::tcp(slot, ConnKind::Client, socket).wrapped())
         }),
@@ -309,14 +313,13 @@ fn open_doors(
             if config.tls_peers == PeerTls::Off { listener } else { listener.wrapped() }
         }),
         admin: slots.add_listener(|slot| Listener::unix(slot, ConnKind::Admin, admin)),
-        web: web
-            .map(|socket| slots.add_listener(|slot| Listener::tcp(slot, ConnKind::Web, socket))),
-        operators: operators.map(|socket| {
-            slots.add_listener(|slot| Listener::tcp(slot, ConnKind::Operator, socket))
-        }),
+        web: web.map(|socket| slots.add_listener(tcp(ConnKind::Web, socket))),
+        operators: operators.map(|socket| slots.add_listener(tcp(ConnKind::Operator, socket))),
+        mqtt: mqtt.map(|socket| slots.add_listener(tcp(ConnKind::Mqtt, socket))),
     };
     let own = [doors.peer, doors.admin].into_iter();
-    for slot in own.chain(doors.client).chain(doors.tls).chain(doors.web).chain(doors.operators) {
+    let others = [doors.client, doors.tls, doors.web, doors.operators, doors.mqtt];
+    for slot in own.chain(others.into_iter().flatten()) {
         if let Some(Slot::Listener(listener)) = slots.at(slot) {
             listener
                 .register(poll.registry())
@@ -486,7 +489,7 @@ mod tests {
         let selector = HerdSelector::default();
         let (herd, preset) = selector.herd(Some("Hill")).unwrap();
         let mut config = configure("Hill", herd, preset, &selector, Overrides::default()).unwrap();
-        let shares = Shares { clients: 9, strangers: 7, admins: 5, operators: 3, web: 2 };
+        let shares = Shares { clients: 9, strangers: 7, admins: 5, operators: 3, web: 2, mqtt: 1 };
         let settings = super::settings(&config, shares).unwrap();
         assert_eq!(settings.strangers_max, 7);
         assert!(settings.keys.is_empty());

@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::access::{Callers, is_public};
 use super::following::Followers;
 use super::http::Port;
+use super::mqtt::Mqtt;
 use super::web_places::Askers;
 use super::{Reactor, StartError, nearby};
 use crate::config::Config;
@@ -24,7 +25,7 @@ use herd_web::access::{Caller, Pattern};
 use herd_web::ask::OPENAPI;
 use herd_web::http::{Answer, Limits, Method, Request};
 use herd_web::nearby::Clients;
-use herd_web::{Fix, Hints, Reply, Unusable, friends, map, read_body, unescape};
+use herd_web::{Fix, Hints, Reading, Reply, Unusable, friends, map, read_body, unescape};
 
 /// Overland sends a thousand fixes of 600 bytes.
 pub(super) const LIMITS: Limits = Limits { head_bytes_max: 16 * 1024, body_bytes_max: 1024 * 1024 };
@@ -72,7 +73,7 @@ or see it live in a browser: /map
 GET /openapi.json describes all of it for programs.
 ";
 
-/// What is kept for those who come by HTTP.
+/// What is kept for those who come by HTTP or MQTT.
 pub(super) struct Web {
     pub(super) callers: Callers,
     /// Those who are told what changes, once there was one.
@@ -81,6 +82,8 @@ pub(super) struct Web {
     pub(super) nearby: Option<Box<Clients>>,
     /// Those who wait for places.
     pub(super) askers: Askers,
+    /// Those who speak MQTT.
+    pub(super) mqtt: Mqtt,
 }
 
 impl Web {
@@ -92,6 +95,7 @@ impl Web {
             followers: None,
             nearby: nearby::open(config, server),
             askers: Askers::default(),
+            mqtt: Mqtt::default(),
         })
     }
 }
@@ -136,25 +140,46 @@ impl Reactor {
     }
 
     fn take_reports(&mut self, conn: ConnId, request: &Request<'_>, caller: &Caller) -> Answer {
-        let ahead_max = self.config.limits.core.client_ahead_max;
-        let ahead_max = ahead_max.map_or(AHEAD_MAX, |it| it.min(AHEAD_MAX));
-        let mut reading = read_body(
-            &request.body,
-            &Hints {
-                query: request.query,
-                name: caller.name(),
-                user: request.headers.limit_user,
-                device: request.headers.limit_device,
-                now: self.now.posix,
-                ahead_max,
-            },
-        );
+        let hints = Hints {
+            query: request.query,
+            name: caller.name(),
+            user: request.headers.limit_user,
+            device: request.headers.limit_device,
+            ..self.hints()
+        };
+        let mut reading = read_body(&request.body, &hints);
         reading.keep_allowed(caller);
         reading.keep_newest();
         if reading.fixes.len() > REPORTED_MAX {
             let why = format!("report at most {REPORTED_MAX} clients at a time\n");
             return Answer::text(413, why);
         }
+        if !self.take_reading(conn, &mut reading, caller) {
+            let why = "there is no room for this report now: send it again later\n";
+            return Answer::text(503, why.to_owned()).with_header("Retry-After", RETRY_AFTER_S);
+        }
+        let (answer, content_type) = match reading.reply {
+            Reply::OwnTracks => (self.friends(caller, &reading.fixes), JSON),
+            _ => reading.answer(),
+        };
+        Answer::new(200, content_type, answer.into_bytes())
+    }
+
+    /// What is known of a report beside itself, if nothing else is.
+    pub(super) fn hints(&self) -> Hints<'static> {
+        let ahead_max = self.config.limits.core.client_ahead_max;
+        let ahead_max = ahead_max.map_or(AHEAD_MAX, |it| it.min(AHEAD_MAX));
+        Hints { query: "", name: None, user: None, device: None, now: self.now.posix, ahead_max }
+    }
+
+    /// Takes the reports of somebody who may report them, as far as it may so often. Says whether
+    /// there was room for all.
+    pub(super) fn take_reading(
+        &mut self,
+        conn: ConnId,
+        reading: &mut Reading,
+        caller: &Caller,
+    ) -> bool {
         reading.drop_where(|fix| self.over_limit(fix, caller));
         for (count, of_this) in self.counts.web_unusable.iter_mut().zip(reading.unusable) {
             *count += u64::from(of_this);
@@ -165,15 +190,7 @@ impl Reactor {
             self.counts.web_reports[usize::from(is_taken)] += 1;
             all_taken &= is_taken;
         }
-        if !all_taken {
-            let why = "there is no room for this report now: send it again later\n";
-            return Answer::text(503, why.to_owned()).with_header("Retry-After", RETRY_AFTER_S);
-        }
-        let (answer, content_type) = match reading.reply {
-            Reply::OwnTracks => (self.friends(caller, &reading.fixes), JSON),
-            _ => reading.answer(),
-        };
-        Answer::new(200, content_type, answer.into_bytes())
+        all_taken
     }
 
     /// Why a token may not report this now. A phone hears nothing of it: what it keeps and sends

@@ -1,26 +1,49 @@
-//! The spelling of what followers are told: Server-Sent Events (WHATWG HTML, section 9.2).
+//! The spelling of what followers are told: Server-Sent Events (WHATWG HTML, section 9.2), or
+//! messages of MQTT. Both say the same; what only a stream of events needs (a first word, numbers
+//! to come again with) is left out of messages.
 
-use std::fmt::Write;
+use std::io::Write;
+use std::sync::Arc;
 
 use super::shown::Shown;
+use crate::mqtt::answer;
+use crate::seen::{json, shown};
 
 /// Moves in one event.
 const MOVES_MAX: usize = 256;
 
-/// A text of whole events, of which one may still be open.
+/// How a follower is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Form {
+    Events,
+    /// Messages, under this first word of their topics.
+    Messages {
+        root: Arc<str>,
+    },
+}
+
+/// A text of whole events or messages, of which one event may still be open.
 pub struct Events<'a> {
-    out: &'a mut String,
+    out: &'a mut Vec<u8>,
+    form: &'a Form,
     /// Server and boot, which stand before the number of a change.
     origin: &'a str,
     /// Moves in the event that is open.
     moves: usize,
     /// The change that was told last.
     seq: u64,
+    /// What is told was so before the follower came.
+    is_retained: bool,
 }
 
 impl<'a> Events<'a> {
-    pub fn new(out: &'a mut String, origin: &'a str, seq: u64) -> Events<'a> {
-        Events { out, origin, moves: 0, seq }
+    pub fn new(
+        out: &'a mut Vec<u8>,
+        (form, is_retained): (&'a Form, bool),
+        origin: &'a str,
+        seq: u64,
+    ) -> Events<'a> {
+        Events { out, form, origin, moves: 0, seq, is_retained }
     }
 
     /// Bytes so far.
@@ -35,10 +58,15 @@ impl<'a> Events<'a> {
 
     /// A client is there now.
     pub fn tell_move(&mut self, client: &Shown, seq: u64) {
-        self.out.push_str(if self.moves == 0 { "event: move\ndata: [" } else { "," });
+        if let Form::Messages { root } = self.form {
+            self.seq = seq;
+            let (Some(topic), Some(message)) = (client.topic(), client.message()) else { return };
+            return answer::publish(&[root, "/", topic], message, self.is_retained, self.out);
+        }
+        self.push(if self.moves == 0 { "event: move\ndata: [" } else { "," });
         let Shown { id, place, time, .. } = client;
         for part in ["[", id, ",", place, ",", time, "]"] {
-            self.out.push_str(part);
+            self.push(part);
         }
         (self.moves, self.seq) = (self.moves + 1, seq);
         if self.moves == MOVES_MAX {
@@ -53,34 +81,54 @@ impl<'a> Events<'a> {
         self.tell_change(event, &data, seq);
     }
 
-    pub fn tell_gone(&mut self, id: &str, why: &str, seq: u64) {
+    /// A client is not there any more, for whom the follower asks.
+    pub fn tell_gone(&mut self, client: &[u8], topic: Option<&str>, why: &str, seq: u64) {
+        if let Form::Messages { root } = self.form {
+            self.seq = seq;
+            let topic = topic.map(|topic| [&**root, "/", topic]);
+            return topic.iter().for_each(|topic| answer::publish(topic, "", false, self.out));
+        }
+        let id = json(&shown(client));
         self.tell_change("gone", &format!("{{\"id\":{id},\"why\":\"{why}\"}}"), seq);
     }
 
     /// Something without a number: who reads it may come again with the number before.
     pub fn tell(&mut self, event: &str, data: &str) {
-        self.end_moves();
-        let _ = write!(self.out, "event: {event}\ndata: {data}\n\n");
+        if *self.form == Form::Events {
+            self.end_moves();
+            self.write(format_args!("event: {event}\ndata: {data}\n\n"));
+        }
     }
 
     /// Something by which all up to here is told.
     pub fn tell_change(&mut self, event: &str, data: &str, seq: u64) {
         self.end_moves();
         self.seq = seq;
-        let _ = write!(self.out, "event: {event}\ndata: {data}\nid: ");
-        self.end();
+        if *self.form == Form::Events {
+            self.write(format_args!("event: {event}\ndata: {data}\nid: "));
+            self.end();
+        }
     }
 
     pub fn end_moves(&mut self) {
         if self.moves > 0 {
             self.moves = 0;
-            self.out.push_str("]\nid: ");
+            self.push("]\nid: ");
             self.end();
         }
     }
 
     fn end(&mut self) {
-        let _ = write!(self.out, "{}.{}\n\n", self.origin, self.seq);
+        let (origin, seq) = (self.origin, self.seq);
+        self.write(format_args!("{origin}.{seq}\n\n"));
+    }
+
+    fn push(&mut self, text: &str) {
+        self.out.extend_from_slice(text.as_bytes());
+    }
+
+    fn write(&mut self, text: std::fmt::Arguments<'_>) {
+        let _ = self.out.write_fmt(text);
     }
 }
 

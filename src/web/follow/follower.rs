@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
-use super::events::Events;
+use super::events::{Events, Form};
 use super::recency::{Gone, Recency, Slot};
 use super::shown::{Looks, Shown};
 use super::wish::{Filter, Watched, Wish};
-use crate::seen::{json, shown};
+use crate::mqtt::topic_of;
+use crate::seen::json;
 use herd_core::store::Store;
 
 /// Clients that one follower may have inside an area: four bytes each.
@@ -145,11 +146,13 @@ impl Follower {
     }
 
     /// Writes what is to be told now.
-    pub fn serve(&mut self, turn: &mut Turn<'_>, origin: &str, out: &mut String) -> Served {
+    pub fn serve(&mut self, turn: &mut Turn<'_>, origin: &str, out: &mut Vec<u8>) -> Served {
         if !turn.recency.remembers(self.cursor.max(self.gone_from)) {
             self.begin_anew(turn.recency);
         }
-        let mut events = Events::new(out, origin, self.cursor);
+        let form = self.wish.form.clone();
+        let how = (&form, !self.is_ready);
+        let mut events = Events::new(out, how, origin, self.cursor);
         if !self.has_hello {
             self.has_hello = true;
             let (server, epoch) = origin.rsplit_once('.').unwrap_or((origin, ""));
@@ -275,16 +278,21 @@ impl Follower {
     }
 
     fn tell_gone(&mut self, gone: &Gone, turn: &Turn<'_>, events: &mut Events<'_>) {
+        let mut topic = None;
+        if self.wish.form != Form::Events {
+            topic = topic_of(&gone.client);
+        }
         let concerns = match &self.wish.filter {
             Filter::Prefix(prefix) => gone.client.starts_with(prefix),
             Filter::Ids(ids) => ids.iter().any(|id| **id == *gone.client),
+            Filter::Topics(filter) => topic.as_ref().is_some_and(|it| filter.matches(it)),
             Filter::Area(_) => {
                 self.dwelling.retain(|(slot, _)| *slot != gone.slot);
                 remove(&mut self.inside, gone.slot)
             }
         };
         if concerns && (turn.may_read)(&gone.client) {
-            events.tell_gone(&json(&shown(&gone.client)), "expired", gone.seq);
+            events.tell_gone(&gone.client, topic.as_deref(), "expired", gone.seq);
         }
     }
 
@@ -300,6 +308,7 @@ impl Follower {
         let concerns = match &self.wish.filter {
             Filter::Prefix(prefix) => client.client.starts_with(prefix),
             Filter::Ids(ids) => ids.iter().any(|id| **id == *client.client),
+            Filter::Topics(filter) => client.topic().is_some_and(|topic| filter.matches(topic)),
             Filter::Area(watched) => {
                 let was_inside = self.inside.binary_search(&slot).is_ok();
                 let area = if was_inside { &watched.outer } else { &watched.area };
@@ -363,7 +372,8 @@ impl Watched {
         match &self.fence {
             Some(fence) if may_read => events.tell_fence("exit", &json(fence), client, seq),
             _ => {
-                events.tell_gone(&client.id, if may_read { "left" } else { "hidden" }, seq);
+                let why = if may_read { "left" } else { "hidden" };
+                events.tell_gone(&client.client, None, why, seq);
             }
         }
     }

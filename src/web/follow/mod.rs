@@ -40,6 +40,7 @@ use recency::{Cell, Recency, Slot, Touched};
 use rounds::Rounds;
 use shown::Looks;
 
+pub use events::Form;
 pub use follower::Served;
 pub use wish::{Filter, Wish};
 
@@ -229,7 +230,7 @@ impl<W> Following<W> {
                     }
                 }
             }
-            Filter::Prefix(_) => {}
+            Filter::Prefix(_) | Filter::Topics(_) => {}
         }
     }
 
@@ -307,7 +308,7 @@ impl<W> Following<W> {
                     // Nothing since then was its business.
                     follower.cursor = follower.cursor.max(self.recency.seq());
                 }
-                if now.saturating_sub(follower.said_at) >= QUIET_MAX {
+                if is_quiet(follower, now) {
                     due.push(at as Seat);
                 }
             }
@@ -325,7 +326,7 @@ impl<W> Following<W> {
         seat: Seat,
         (now, room): (Duration, usize),
         may_read: &dyn Fn(&[u8]) -> bool,
-        out: &mut String,
+        out: &mut Vec<u8>,
     ) -> Served {
         let Some(Some((_, follower))) = self.followers.get_mut(seat as usize) else {
             return Served::All;
@@ -339,8 +340,8 @@ impl<W> Following<W> {
         let (recency, looks) = (&self.recency, &mut self.looks);
         let mut turn = Turn { store, recency, looks, now, room, may_read };
         let served = follower.serve(&mut turn, &self.origin, out);
-        if out.is_empty() && now.saturating_sub(follower.said_at) >= QUIET_MAX {
-            out.push_str(":\n\n");
+        if out.is_empty() && is_quiet(follower, now) {
+            out.extend_from_slice(b":\n\n");
         }
         if !out.is_empty() {
             follower.said_at = now;
@@ -368,6 +369,11 @@ impl<W> Following<W> {
 
 /// The last words of a server that stops: who hears them comes again, perhaps elsewhere.
 pub const BYE: &str = "event: bye\ndata: {\"why\":\"the server stops\"}\nretry: 500\n\n";
+
+/// Whether a follower is to be sent a comment. Who is told by MQTT says itself that it is there.
+fn is_quiet(follower: &Follower, now: Duration) -> bool {
+    follower.wish.form == Form::Events && now.saturating_sub(follower.said_at) >= QUIET_MAX
+}
 
 /// Hands a change to a follower that it concerns, and has it wait for its round.
 fn wake<W>(

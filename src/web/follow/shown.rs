@@ -1,5 +1,6 @@
 //! Clients as followers hear about them, put together once for all that look at the same change.
 
+use std::cell::OnceCell;
 use std::fmt::Write;
 
 use herd_core::store::{Key, Store};
@@ -7,6 +8,7 @@ use herd_core::whatsat::Position;
 use herd_core::wire::{self, Report};
 
 use super::recency::{Recency, Slot};
+use crate::mqtt::topic_of;
 use crate::seen::{json, shown};
 
 /// So many are remembered: those that change within a round.
@@ -25,6 +27,9 @@ pub struct Shown {
     pub place: Box<str>,
     /// The second it was there, as JSON.
     pub time: Box<str>,
+    /// For those who are told by messages.
+    topic: OnceCell<Option<Box<str>>>,
+    message: OnceCell<Option<Box<str>>>,
 }
 
 impl Shown {
@@ -47,7 +52,34 @@ impl Shown {
             id: json(&shown(report.client)).into(),
             place: place.into(),
             time: time.into(),
+            topic: OnceCell::new(),
+            message: OnceCell::new(),
         }
+    }
+
+    /// Its topic, without the root; `None` if no topic can name it.
+    pub fn topic(&self) -> Option<&str> {
+        let topic = || topic_of(&self.client).map(Into::into);
+        self.topic.get_or_init(topic).as_deref()
+    }
+
+    /// Its message as OwnTracks writes it; `None` if it is nowhere on the globe.
+    pub fn message(&self) -> Option<&str> {
+        self.message.get_or_init(|| self.write_message()).as_deref()
+    }
+
+    /// The two letters are those that OwnTracks itself would show.
+    fn write_message(&self) -> Option<Box<str>> {
+        let Position { latitude, longitude } = self.at?;
+        let seconds = self.time.split('.').next()?;
+        let name = shown(&self.client);
+        let letters = name.char_indices().rev().nth(1).map_or(0, |(at, _)| at);
+        let letters = json(&name[letters..]);
+        let message = format!(
+            "{{\"_type\":\"location\",\"tid\":{letters},\"lat\":{latitude},\
+             \"lon\":{longitude},\"tst\":{seconds}}}"
+        );
+        Some(message.into())
     }
 }
 

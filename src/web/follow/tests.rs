@@ -78,12 +78,12 @@ impl House {
         while let Some(due) = self.following.due().filter(|due| *due <= end) {
             self.now = self.now.max(due);
             for seat in self.following.take_due(self.now) {
-                let mut text = String::new();
+                let mut text = Vec::new();
                 let when = (self.now, room);
                 let served = self.following.serve(&self.store, seat, when, EVERYBODY, &mut text);
                 assert_ne!(served, Served::TooMany);
                 bytes += text.len();
-                for event in self.reader.take(text.as_bytes()) {
+                for event in self.reader.take(&text) {
                     self.told.take(&event)?;
                     self.events.push(format!("{} {}", event.name, event.data));
                 }
@@ -285,9 +285,10 @@ fn jitter_and_strangers_are_not_told() {
     let crossings = house.told.crossings.iter().map(|(event, _)| &**event);
     assert_eq!(Vec::from_iter(crossings), ["enter", "exit", "enter"]);
     let seat = house.following.join(&house.store, ((), Wish::parse("").unwrap()), None, house.now);
-    let mut text = String::new();
+    let mut text = Vec::new();
     let nobody = |_: &[u8]| false;
     house.following.serve(&house.store, seat, (house.now, 48_000), &nobody, &mut text);
+    let text = String::from_utf8(text).unwrap();
     assert!(text.contains("event: ready") && !text.contains("kiwi"), "{text}");
 }
 
@@ -298,7 +299,7 @@ fn an_area_has_a_bound() {
     (0..10_001).for_each(|number| house.report(&format!("c{number}"), 1.0, 1.0));
     house.come();
     let mut served = Served::Part;
-    let mut text = String::new();
+    let mut text = Vec::new();
     for _ in 0..100 {
         text.clear();
         let when = (house.now, 48_000);
@@ -308,5 +309,54 @@ fn an_area_has_a_bound() {
             break;
         }
     }
+    let text = String::from_utf8(text).unwrap();
     assert!(served == Served::TooMany && text.contains("event: bye"), "{served:?}");
+}
+
+/// Goal: a subscriber of MQTT has one retained message of each client that its filter asks for,
+/// then the newest of each that changes, and an empty one of each that is gone.
+#[test]
+fn subscribers_have_messages() {
+    use crate::mqtt::Filter as Topics;
+    use crate::mqtt::far_end::{Heard, hear};
+    let mut house = House::new("");
+    house.wish = Wish::of_topics(Topics::parse("home/jane/+").unwrap());
+    let tell = |house: &mut House| {
+        house.now += Duration::from_secs(20);
+        let mut bytes = Vec::new();
+        for seat in house.following.take_due(house.now) {
+            let when = (house.now, 48_000);
+            house.following.serve(&house.store, seat, when, EVERYBODY, &mut bytes);
+        }
+        let mut messages = Vec::new();
+        while let Some(heard) = hear(&mut bytes) {
+            let Heard::Message { topic, payload, is_retained } = heard else { panic!("{heard:?}") };
+            let payload = String::from_utf8(payload).unwrap();
+            messages.push(format!("{topic} {is_retained} {payload}"));
+        }
+        messages.sort();
+        messages
+    };
+    for client in ["jane/phone", "jane/a%20b", "jane/a+b", "jane", "fig/phone"] {
+        house.report(client, 24.5, 60.25);
+    }
+    house.come();
+    let message = |name: &str, letters: &str, time: u64| {
+        format!(
+            "home/jane/{name} {{\"_type\":\"location\",\"tid\":\"{letters}\",\"lat\":60.25,\
+             \"lon\":24.5,\"tst\":{time}}}"
+        )
+    };
+    let with = |retained: &str, message: String| message.replacen(" {", retained, 1);
+    let both = [("a b", "0b", 1_002), ("phone", "ne", 1_001)];
+    let both = both.map(|(name, letters, time)| with(" true {", message(name, letters, time)));
+    assert_eq!(tell(&mut house), both);
+    assert_eq!(tell(&mut house), [""; 0], "who is told by MQTT is sent no comments");
+    house.report("jane/phone", 1.0, 1.0);
+    house.report("jane/phone", 24.5, 60.25);
+    house.report("fig/phone", 24.5, 60.25);
+    assert_eq!(tell(&mut house), [with(" false {", message("phone", "ne", 1_007))]);
+    house.forget("jane/phone");
+    house.forget("jane/a+b");
+    assert_eq!(tell(&mut house), ["home/jane/phone false "]);
 }

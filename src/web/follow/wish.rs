@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::area::Area;
+use super::events::Form;
 use crate::client::unescape;
+use crate::mqtt;
 
 /// Clients that a follower may name.
 const IDS_MAX: usize = 100;
@@ -18,6 +20,8 @@ pub enum Filter {
     /// Clients whose names begin so: everybody's do with nothing.
     Prefix(Vec<u8>),
     Ids(Vec<Vec<u8>>),
+    /// Clients of certain topics.
+    Topics(mqtt::Filter),
     Area(Watched),
 }
 
@@ -40,6 +44,7 @@ pub struct Wish {
     pub filter: Filter,
     /// It is told no more often.
     pub every: Duration,
+    pub form: Form,
 }
 
 impl Wish {
@@ -48,7 +53,8 @@ impl Wish {
     /// # Errors
     /// A sentence for the one who asks.
     pub fn parse(query: &str) -> Result<Wish, String> {
-        let mut wish = Wish { filter: Filter::Prefix(Vec::new()), every: EVERY_DEFAULT };
+        let (every, form) = (EVERY_DEFAULT, Form::Events);
+        let mut wish = Wish { filter: Filter::Prefix(Vec::new()), every, form };
         let (mut ids, mut filters, mut hysteresis, mut dwell) = (Vec::new(), 0, 0.0, 0.0);
         for part in query.split('&').filter(|part| !part.is_empty()) {
             let (name, value) = part.split_once('=').unwrap_or((part, ""));
@@ -108,6 +114,16 @@ impl Wish {
         }
         Ok(wish)
     }
+
+    /// What a subscriber of MQTT asks for.
+    pub fn of_topics(filter: mqtt::Filter) -> Wish {
+        let form = Form::Messages { root: filter.root().into() };
+        let filter = match filter.client() {
+            Some(client) => Filter::Ids(vec![client.into_bytes()]),
+            None => Filter::Topics(filter),
+        };
+        Wish { filter, every: EVERY_DEFAULT, form }
+    }
 }
 
 impl Watched {
@@ -122,13 +138,13 @@ mod tests {
 
     #[test]
     fn wishes_are_read() {
-        let every = EVERY_DEFAULT;
-        let all = Wish { filter: Filter::Prefix(Vec::new()), every };
+        let (every, form) = (EVERY_DEFAULT, Form::Events);
+        let all = Wish { filter: Filter::Prefix(Vec::new()), every, form: form.clone() };
         assert_eq!(Wish::parse("").unwrap(), all);
-        let jane = Wish { filter: Filter::Prefix(b"jane/".to_vec()), every };
+        let jane = Wish { filter: Filter::Prefix(b"jane/".to_vec()), every, form: form.clone() };
         assert_eq!(Wish::parse("prefix=jane%2F&").unwrap(), jane);
         let ids = Filter::Ids(vec![b"a".to_vec(), b"b c".to_vec()]);
-        let two = Wish { filter: ids, every: Duration::from_millis(50) };
+        let two = Wish { filter: ids, every: Duration::from_millis(50), form };
         assert_eq!(Wish::parse("id=a&id=b%20c&every=50").unwrap(), two);
         let depot = Wish::parse("fence=depot:24,60,25,61&hysteresis=50&dwell=1.5").unwrap();
         let Filter::Area(watched) = depot.filter else { panic!("a fence is an area") };

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::super::herd::{
-    Door, Herd, HttpPort, Link, Member, PEER_PORT_OFFSET, TlsClients, parse_name,
+    Door, Herd, Link, Member, OtherPort, PEER_PORT_OFFSET, TlsClients, parse_name,
 };
 use super::super::{Address, ConfigError, PlainShape};
 use super::Source;
@@ -29,7 +29,6 @@ pub(super) struct ServerTable {
     peers: Option<Spanned<Address>>,
     web: Option<Spanned<String>>,
     operators: Option<Spanned<String>>,
-    /// Nothing listens there yet.
     mqtt: Option<Spanned<String>>,
     #[serde(default)]
     plain: bool,
@@ -37,10 +36,11 @@ pub(super) struct ServerTable {
 }
 
 impl ServerTable {
-    fn door(&self, port: HttpPort) -> Option<&Spanned<String>> {
+    fn door(&self, port: OtherPort) -> Option<&Spanned<String>> {
         match port {
-            HttpPort::Web => self.web.as_ref(),
-            HttpPort::Operators => self.operators.as_ref(),
+            OtherPort::Web => self.web.as_ref(),
+            OtherPort::Operators => self.operators.as_ref(),
+            OtherPort::Mqtt => self.mqtt.as_ref(),
         }
     }
 }
@@ -63,7 +63,7 @@ impl Source<'_> {
             herd.members.push(member);
         }
         for (position, table) in tables.server.iter().enumerate() {
-            for port in HttpPort::ALL {
+            for port in OtherPort::ALL {
                 self.check_door(&herd, position, (table, port))?;
             }
         }
@@ -85,10 +85,6 @@ impl Source<'_> {
             let line = self.line(&first.name.span());
             let message = format!("{name} is on line {line} already: a server has one [[server]]");
             return Err(self.error(table.name.span(), &message));
-        }
-        if let Some(mqtt) = table.mqtt.as_ref().filter(|mqtt| mqtt.get_ref() != "off") {
-            let message = "`mqtt` may only be \"off\": nothing serves it yet";
-            return Err(self.error(mqtt.span(), message));
         }
         let clients = self.address(herd, &table.clients)?;
         if table.plain {
@@ -120,9 +116,10 @@ impl Source<'_> {
                 text.get_ref().parse().map_err(|why: String| self.line_error(text.span(), &why))
             }
         };
-        let (web, operators) = (door(HttpPort::Web)?, door(HttpPort::Operators)?);
+        let (web, operators) = (door(OtherPort::Web)?, door(OtherPort::Operators)?);
+        let mqtt = door(OtherPort::Mqtt)?;
         let (peers, shape) = (Some(peers), PlainShape::default());
-        Ok(Member { name, clients, tls_clients, peers, web, operators, shape })
+        Ok(Member { name, clients, tls_clients, peers, web, operators, mqtt, shape })
     }
 
     /// Where clients come by TLS: nobody else's address, and none of the server's others.
@@ -145,13 +142,13 @@ impl Source<'_> {
         Ok(TlsClients(Some(address)))
     }
 
-    /// Ports for HTTP that are others' already. Each may be on the loopback of a machine of its
-    /// own, so two of them are compared only if their servers are on one.
+    /// Ports for HTTP or MQTT that are others' already. Each may be on the loopback of a machine of
+    /// its own, so two of them are compared only if their servers are on one.
     fn check_door(
         &self,
         herd: &Herd,
         position: usize,
-        (table, port): (&ServerTable, HttpPort),
+        (table, port): (&ServerTable, OtherPort),
     ) -> Result<(), ConfigError> {
         let span = table.door(port).map_or(table.clients.span(), Spanned::span);
         let (earlier, member) = (&herd.members[..position], &herd.members[position]);
@@ -160,18 +157,23 @@ impl Source<'_> {
             Ok(None) => return Ok(()),
             Err(why) => return Err(self.error(span, &why)),
         };
-        let is_at = |other: &Member, port: HttpPort| {
+        let is_at = |other: &Member, port: OtherPort| {
             let theirs = other.door(port).address(port, &other.clients).ok().flatten();
             theirs.is_some_and(|theirs| theirs.same_as(&address))
         };
         let is_beside = |other: &&Member| other.clients.host == member.clients.host;
-        let is_theirs = |other: &&Member| HttpPort::ALL.iter().any(|port| is_at(other, *port));
+        let is_theirs = |other: &&Member| OtherPort::ALL.iter().any(|port| is_at(other, *port));
         let beside = || earlier.iter().filter(is_beside).find(is_theirs);
-        let is_twice = || port == HttpPort::Operators && is_at(member, HttpPort::Web);
+        let earlier_ports = || OtherPort::ALL.into_iter().take_while(|other| *other != port);
+        let is_twice = || earlier_ports().any(|other| is_at(member, other));
         let both = || Some(member).filter(|_| is_twice());
         herd.taken_by(&address).or_else(beside).or_else(both).map_or(Ok(()), |other| {
             let key = port.key();
-            let user = if port == HttpPort::Web { "the web" } else { "operators" };
+            let user = match port {
+                OtherPort::Web => "the web",
+                OtherPort::Operators => "operators",
+                OtherPort::Mqtt => "MQTT",
+            };
             let message = format!(
                 "{address}, for {user}, belongs to {} already: give {} other `{key}`, or \"off\"",
                 other.name, member.name
@@ -190,7 +192,7 @@ impl Source<'_> {
             let message = format!("{name} is plain and so has no port for peers: remove `peers`");
             return Err(self.error(peers.span(), &message));
         }
-        for port in HttpPort::ALL {
+        for port in OtherPort::ALL {
             if let Some(door) = table.door(port) {
                 let key = port.key();
                 let message = format!("{name} is plain and so has no port for {key}: remove it");
@@ -210,7 +212,8 @@ impl Source<'_> {
         }
         let shape = table.shape.as_ref().map(|shape| shape.get_ref().clone()).unwrap_or_default();
         let (tls_clients, web, operators) = (TlsClients::default(), Door::Off, Door::Off);
-        Ok(Member { name, clients, tls_clients, peers: None, web, operators, shape })
+        let (peers, mqtt) = (None, Door::Off);
+        Ok(Member { name, clients, tls_clients, peers, web, operators, mqtt, shape })
     }
 
     /// An address that can be dialled and that nobody else has.

@@ -161,6 +161,7 @@ mod tests {
                 peers: &2,
                 web: None,
                 operators: None,
+                mqtt: None,
                 connections_max: 3,
             },
             Event::Stopping { grace: time, lame_duck: time, drain: time },

@@ -69,7 +69,8 @@ impl Reactor {
             let number = self.server.counters().refused_for[why as usize];
             refused(ConnKind::Peer as usize, why.name(), number)
         });
-        let doors = [ConnKind::Client as usize, TLS, ConnKind::Web as usize].into_iter();
+        let (web, mqtt) = (ConnKind::Web as usize, ConnKind::Mqtt as usize);
+        let doors = [ConnKind::Client as usize, TLS, web, mqtt].into_iter();
         let has_proxies = !self.config.proxy_from.is_empty();
         let doors = doors.filter(|door| has_proxies && self.has_door(*door));
         let heads = doors.flat_map(|door| {

@@ -42,7 +42,7 @@ fn parse(text: &str, own: [SocketAddr; 4]) -> Result<Parsed, ConfigError> {
     let mut config = configure("Hill", herd, settings.clone(), &selector, Overrides::default())?;
     let [clients, peers, operators, tls] = own;
     (config.client_address, config.peer_address) = (clients, peers);
-    config.operators = Some(operators);
+    (config.operators, config.mqtt) = (Some(operators), None);
     config.tls.iter_mut().for_each(|door| door.address = tls);
     Ok(Parsed { config, settings })
 }

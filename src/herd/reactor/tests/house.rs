@@ -26,10 +26,11 @@ fn reactor_that(
     let free = |_| TcpListener::bind("127.0.0.1:0").unwrap();
     for _ in 0..100 {
         // The ports are free again when this line is over, and nearly always still are later.
-        let addresses = [0, 1, 2, 3].map(free).map(|listener| listener.local_addr().unwrap());
-        let [clients, peers, web, operators] = addresses;
+        let addresses = [0, 1, 2, 3, 4].map(free).map(|listener| listener.local_addr().unwrap());
+        let [clients, peers, web, operators, mqtt] = addresses;
         (config.client_address, config.peer_address) = (clients, peers);
         (config.web, config.operators) = (Some(web), Some(operators));
+        config.mqtt = Some(mqtt);
         let log = LogSettings {
             dir,
             server: "Bailey",
@@ -111,6 +112,7 @@ impl House {
             ConnKind::Peer => self.peers,
             ConnKind::Operator => self.reactor.config.operators.unwrap(),
             ConnKind::Web => self.reactor.config.web.unwrap(),
+            ConnKind::Mqtt => self.reactor.config.mqtt.unwrap(),
             _ => self.clients,
         };
         let before = self.reactor.slots.names();
