@@ -12,6 +12,9 @@ use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use common::openmetrics::Exposition;
+use common::operator::Operator;
+use common::papers::write_papers;
 use common::{Herd, PLACELESS};
 use herd_load::{CountedLoad, Dialect, Pace, Plan};
 use serde_json::Value;
@@ -41,11 +44,15 @@ const HILL: &[&str] = &["Hill", "--config", "herd.toml"];
 
 /// Loads Hill and gives what was found. `flags` are split at blanks.
 fn found(herd: &Herd, flags: &str) -> Value {
+    found_at(herd, HILL, flags)
+}
+
+fn found_at(herd: &Herd, target: &[&str], flags: &str) -> Value {
     let flags = flags.split_whitespace();
     for seconds in ["0.2", "2", "20"] {
         let arguments = ["--json", "--warm-up", "0.05", "--seconds", seconds];
         let arguments: Vec<_> =
-            HILL.iter().copied().chain(arguments).chain(flags.clone()).collect();
+            target.iter().copied().chain(arguments).chain(flags.clone()).collect();
         let ended = bench(herd, &arguments);
         assert_eq!(ended.code, Some(0), "{arguments:?}: {}{}", ended.out, ended.complaint);
         assert_eq!(ended.complaint, "", "{arguments:?}");
@@ -106,6 +113,39 @@ fn what_was_asked_was_answered() {
     assert_eq!(idle["asked"], 0);
 }
 
+/// By TLS, whatever certificate the server shows; each connection has a full handshake.
+#[test]
+fn what_was_asked_by_tls_was_answered() {
+    let mut herd = Herd::of_file(&["Hill"], &[], "");
+    write_papers(herd.dir(), 4000);
+    let address = format!("127.0.0.1:{}", herd.spare_port());
+    let papers = ["--tls-clients", &address, "--tls-cert", "cert.pem", "--tls-key", "key.pem"];
+    herd.start("Hill", &papers);
+    let handshakes = || {
+        let reply = Operator::connect(herd.operators_port("Hill")).get("/metrics");
+        let outcome = |outcome| format!("herd_tls_handshakes_total{{outcome=\"{outcome}\"}}");
+        let exposition = Exposition::parse(&reply.body);
+        ["full", "resumed"].map(|it| exposition.series[&outcome(it)])
+    };
+    let target = ["--connect", &address, "--tls"];
+    for flags in ["-c 5 -p 16", "-c 1 -p 5000", "-c 100", "-c 5 --reconnect", "--idle 20"] {
+        let before = handshakes();
+        let found = found_at(&herd, &target, flags);
+        let after = handshakes();
+        let number = |key: &str| found[key].as_f64().unwrap_or_else(|| panic!("{flags}: {key}"));
+        assert_eq!(number("errors_total"), 0.0, "{flags}");
+        assert_eq!(number("asked"), number("answered"), "{flags}");
+        let connections = match found["mode"].as_str() {
+            Some("reconnect") => number("asked"),
+            _ => number("connections") + number("idle"),
+        };
+        assert!(after[0] - before[0] >= connections, "{flags}: {before:?} {after:?}");
+        assert_eq!(after[1], 0.0, "{flags}: resumed");
+    }
+    let plain = bench(&herd, &["--connect", &address, "--seconds", "0.1"]);
+    assert_ne!(plain.code, Some(0), "who does not speak TLS is not answered");
+}
+
 /// Of one connection, for a load that counts.
 fn plan(address: &str) -> Plan {
     Plan {
@@ -118,6 +158,7 @@ fn plan(address: &str) -> Plan {
         clients: 0..10,
         whatsat_percent: 0,
         idle: 0,
+        is_tls: false,
         is_awake: false,
         warm_up: Duration::ZERO,
         duration: Duration::ZERO,

@@ -149,6 +149,7 @@ pub fn plan(address: SocketAddr, task: &Task, connections: usize) -> Plan {
         clients: 0..100_000,
         whatsat_percent: 0,
         idle: 0,
+        is_tls: false,
         is_awake: cores() > 1,
         warm_up: Duration::ZERO,
         duration: Duration::ZERO,

@@ -5,12 +5,11 @@
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::Shutdown;
 
 use memchr::memchr_iter;
-use mio::net::TcpStream;
 
 use super::chatter::Chatter;
+use super::pipe::Pipe;
 use super::tally::Tally;
 
 /// A run of requests that were sent at the same time.
@@ -25,7 +24,7 @@ pub struct Asked {
 #[derive(Default)]
 pub struct Caller {
     /// `None` when it is lost or ended.
-    pub stream: Option<TcpStream>,
+    pub pipe: Option<Pipe>,
     /// Its first report, of the client that its WHATSATs ask for.
     pub known: u64,
     asked: VecDeque<Asked>,
@@ -44,8 +43,8 @@ pub struct Caller {
 }
 
 impl Caller {
-    pub fn new(stream: TcpStream) -> Caller {
-        Caller { stream: Some(stream), ..Caller::default() }
+    pub fn new(pipe: Pipe) -> Caller {
+        Caller { pipe: Some(pipe), ..Caller::default() }
     }
 
     pub fn unanswered(&self) -> u64 {
@@ -68,8 +67,8 @@ impl Caller {
     /// Says nothing more, once it is connected; the server's answer is to hang up.
     pub fn leave(&mut self) -> io::Result<()> {
         self.is_leaving = true;
-        match &self.stream {
-            Some(stream) if self.is_connected => stream.shutdown(Shutdown::Write),
+        match &self.pipe {
+            Some(pipe) if self.is_connected => pipe.end(),
             _ => Ok(()),
         }
     }
@@ -89,15 +88,19 @@ impl Caller {
             let taken = self.write(&owed)?;
             self.owed.extend_from_slice(&owed[taken..]);
         }
-        Ok(())
+        // By TLS, it may hold what it has taken.
+        match self.pipe.as_mut().map_or(Ok(()), Write::flush) {
+            Err(error) if !is_transient(&error) => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// How many of `bytes` the socket has taken, until it takes no more.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let Some(stream) = &mut self.stream else { return Ok(0) };
+        let Some(pipe) = &mut self.pipe else { return Ok(0) };
         let mut taken = 0;
         while taken < bytes.len() {
-            match stream.write(&bytes[taken..]) {
+            match pipe.write(&bytes[taken..]) {
                 Ok(count) => taken += count,
                 Err(error) if is_transient(&error) => break,
                 Err(error) => return Err(error),
@@ -108,13 +111,23 @@ impl Caller {
 
     /// Reads once. Gives how many bytes came, or `None` at the end of the stream.
     pub fn read(&mut self, scratch: &mut [u8]) -> io::Result<Option<usize>> {
-        let Some(stream) = &mut self.stream else { return Ok(Some(0)) };
-        match stream.read(scratch) {
-            Ok(0) => Ok(None),
-            Ok(count) => Ok(Some(count)),
-            Err(error) if is_transient(&error) => Ok(Some(0)),
-            Err(error) => Err(error),
+        let Some(pipe) = &mut self.pipe else { return Ok(Some(0)) };
+        let read = match pipe.read(scratch) {
+            Ok(0) => None,
+            Ok(count) => Some(count),
+            Err(error) if is_transient(&error) => Some(0),
+            Err(error) => return Err(error),
+        };
+        if !self.owed.is_empty() && !self.gives_all() {
+            // A handshake that has just ended takes what has waited for that.
+            self.flush()?;
         }
+        Ok(read)
+    }
+
+    /// Whether a read that fills less than its buffer has taken all that has come.
+    pub fn gives_all(&self) -> bool {
+        self.pipe.as_ref().is_none_or(Pipe::gives_all)
     }
 
     /// The server has hung up, which answers the request to leave.

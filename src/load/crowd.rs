@@ -15,12 +15,15 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token};
+use rustls::ClientConfig;
 
 use super::caller::{Asked, Caller};
 use super::chatter::Chatter;
+use super::pipe::{self, Pipe};
 use super::schedule::Schedule;
 use super::sources::Sources;
 use super::tally::Tally;
@@ -53,6 +56,7 @@ pub struct Crowd<'a> {
     poll: Poll,
     events: Events,
     sources: Sources,
+    tls: Option<Arc<ClientConfig>>,
     callers: Vec<Caller>,
     chatter: Chatter,
     pub tally: Tally,
@@ -81,6 +85,7 @@ impl<'a> Crowd<'a> {
             poll: Poll::new().map_err(|error| system("the event queue cannot be made", &error))?,
             events: Events::with_capacity(EVENTS_MAX),
             sources: Sources::new(plan.address, !plan.pace.is_anew()),
+            tls: plan.is_tls.then(pipe::full_handshakes),
             callers: Vec::new(),
             chatter,
             tally: Tally::new(),
@@ -100,7 +105,7 @@ impl<'a> Crowd<'a> {
     }
 
     pub fn open_connections(&self) -> usize {
-        self.callers.iter().filter(|caller| caller.stream.is_some()).count()
+        self.callers.iter().filter(|caller| caller.pipe.is_some()).count()
     }
 
     fn now_ns(&self) -> u64 {
@@ -156,7 +161,7 @@ impl<'a> Crowd<'a> {
         let mut stream = self.sources.dial()?;
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(&mut stream, Token(place), interest)?;
-        let caller = Caller::new(stream);
+        let caller = Caller::new(Pipe::new(stream, self.tls.as_ref())?);
         match self.callers.get_mut(place) {
             Some(before) => *before = caller,
             None => self.callers.push(caller),
@@ -265,7 +270,7 @@ impl<'a> Crowd<'a> {
         while self.schedule.sent < due {
             let Some(place) = self.free.pop_front() else { return };
             self.callers[place].is_free = false;
-            if self.callers[place].stream.is_none() {
+            if self.callers[place].pipe.is_none() {
                 continue;
             }
             let backlog = (due - self.schedule.sent).div_ceil(self.free.len() as u64 + 1);
@@ -338,7 +343,7 @@ impl<'a> Crowd<'a> {
 
     fn free_if_possible(&mut self, place: usize) {
         let caller = &mut self.callers[place];
-        let has_room = caller.stream.is_some() && caller.unanswered() < self.plan.pipeline;
+        let has_room = caller.pipe.is_some() && caller.unanswered() < self.plan.pipeline;
         if has_room && !caller.is_free {
             self.free.push_back(place);
         }
@@ -355,7 +360,7 @@ impl<'a> Crowd<'a> {
     pub fn end(&mut self) -> Result<(), LoadError> {
         self.phase = Phase::Ending;
         let mut deadline = Instant::now() + LATE_MAX;
-        let waits = |caller: &Caller| caller.stream.is_some() && caller.unanswered() > 0;
+        let waits = |caller: &Caller| caller.pipe.is_some() && caller.unanswered() > 0;
         while Instant::now() < deadline && self.callers.iter().any(waits) {
             let answered = self.tally.answered;
             self.turn(NAP_MAX)?;
@@ -409,7 +414,7 @@ impl<'a> Crowd<'a> {
     fn hear(&mut self, place: usize) {
         loop {
             let caller = &mut self.callers[place];
-            if caller.stream.is_none() {
+            if caller.pipe.is_none() {
                 return;
             }
             let count = match caller.read(&mut self.scratch) {
@@ -422,11 +427,14 @@ impl<'a> Crowd<'a> {
             let bytes = &self.scratch[..count];
             let before = self.tally.answered;
             caller.hear(bytes, now_ns, &mut self.chatter, &mut self.tally);
-            let is_whole = count == self.scratch.len();
+            let may_be_more = match caller.gives_all() {
+                true => count == self.scratch.len(),
+                false => count > 0,
+            };
             if self.tally.answered > before {
                 self.go_on(place);
             }
-            if !is_whole {
+            if !may_be_more {
                 return;
             }
         }
@@ -461,7 +469,7 @@ impl<'a> Crowd<'a> {
         if self.loss.is_none() {
             self.loss = Some(error.kind());
         }
-        let _ = self.callers[place].stream.take();
+        let _ = self.callers[place].pipe.take();
     }
 
     // ---- what can go wrong ----

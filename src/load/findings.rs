@@ -288,6 +288,7 @@ mod tests {
             clients: 0..1_000,
             whatsat_percent: 0,
             idle: 0,
+            is_tls: false,
             is_awake: false,
             warm_up: Duration::from_secs(1),
             duration: Duration::from_secs(2),

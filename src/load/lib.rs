@@ -6,7 +6,7 @@
 //! one ruler measures all. One thread, so that one core is enough for it.
 //!
 //! Reading order: `Plan` (what is wanted), `run` (in which order), `crowd` (the loop), `caller`,
-//! `chatter`, `schedule`, `tally`, `meter`, `sources` (the tools), `findings` (the report),
+//! `chatter`, `schedule`, `tally`, `meter`, `sources`, `pipe` (the tools), `findings` (the report),
 //! `chorus` (the report of several loads at a time).
 
 mod caller;
@@ -16,6 +16,7 @@ mod crowd;
 mod error;
 mod findings;
 mod meter;
+mod pipe;
 mod schedule;
 mod sources;
 mod streets;
@@ -80,6 +81,8 @@ pub struct Plan {
     pub whatsat_percent: u64,
     /// Connections that say one report and then nothing.
     pub idle: usize,
+    /// All connections are by TLS, whatever certificate the server has.
+    pub is_tls: bool,
     /// Answers are waited for without sleeping, which takes a core that nobody else needs.
     pub is_awake: bool,
     /// Load that is not measured, because caches, compilers and buffers are still cold.

@@ -106,6 +106,7 @@ fn plan(flags: &BenchFlags) -> Result<Plan, Failure> {
         clients,
         whatsat_percent: flags.whatsat,
         idle: flags.idle,
+        is_tls: flags.tls,
         is_awake: !flags.asleep && flags.connections() > 0 && !has_one_core(),
         warm_up: flags.warm_up,
         duration: flags.seconds(),

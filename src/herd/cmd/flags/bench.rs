@@ -23,7 +23,7 @@ pub struct BenchFlags {
     #[arg(long, value_name = "HOST:PORT")]
     pub connect: Option<Address>,
     /// A million connections on a herd of 55 servers that is started for it, and ends with it
-    #[arg(long, conflicts_with_all = ["protocol", "pipeline", "clients", "clients_from"])]
+    #[arg(long, conflicts_with_all = ["protocol", "tls", "pipeline", "clients", "clients_from"])]
     #[arg(conflicts_with_all = ["whatsat", "reconnect", "idle", "pid", "warm_up", "run_dir"])]
     pub million: bool,
     /// Servers of that herd: each has its part of the connections
@@ -61,6 +61,9 @@ pub struct BenchFlags {
     /// Connections that say one report and then nothing
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub idle: usize,
+    /// By TLS: each connection begins with a full handshake, and any certificate is taken
+    #[arg(long)]
+    pub tls: bool,
     /// Sleep until answers come: the server pays for waking this client, but gets its core
     #[arg(long)]
     pub asleep: bool,
@@ -94,6 +97,7 @@ Examples:
   herd bench Hill --rate 10000           latency at 10,000 requests a second
   herd bench Hill --reconnect            connect, ask, read, close
   herd bench Hill --idle 10000           memory of connections that say nothing
+  herd bench --connect 127.0.0.1:8443 --tls
   herd bench --million                   a million connections on this machine
   herd bench --connect 127.0.0.1:6379 --protocol redis-set --pid $(pidof redis-server)";
 
