@@ -80,7 +80,7 @@ class Hour(Machines):
 
     def __init__(self, program, seed, liar):
         self.liar = liar
-        self.expected, self.since = set(), 0.0
+        self.expected, self.since, self.series = set(), 0.0, None
         super().__init__(program, seed, SECTIONS, operators=True, others=1)
         self.front = Front(self, FRONT, CLIENTS)
         make_certificate(self.folder, days=400)
@@ -204,8 +204,11 @@ class Hour(Machines):
 
 @act(breaks=False)
 def calm(hour):
-    """Nothing."""
+    """Nothing, and the series that are scraped are the same as ever."""
     time.sleep(5)
+    series = {name: set(hour.measured(name)) for name in NAMES}
+    hour.series = hour.series or series
+    assert series == hour.series, "series have come or gone"
 
 
 # A second without a server, or without its links, is a minute of the rules.
