@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """What was answered is there after real faults: run it as `tests/real_faults.py`.
 
-    tests/real_faults.py [--herd PROGRAM] [--rounds N] [PART ...]
+    tests/real_faults.py [--herd PROGRAM] [--rounds N] [--seed N] [PART ...]
 
 Goal: the table of `keep` (NOTES.md, chapter 22) holds for real processes on a real system:
 processes that die at each write, disks that are full, slow or fail, machines that lose their power,
 journals that are spoilt. Method: clients remember what they were answered, and it is compared with
 what the servers hold after the fault. `--rounds` says how often a part is repeated; without it, it
-is as often as a test may take.
+is as often as a test may take. Journals are spoilt in other ways with another `--seed`.
 
 Some parts need strace, or what only root may do. What this machine cannot do is skipped, and said
 so in capitals. That the same holds for disks that lie, the simulator shows.
@@ -45,6 +45,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--herd", help="another program than the one that it would build")
     parser.add_argument("--rounds", type=int, help="how often a part is repeated")
+    parser.add_argument("--seed", type=int, default=0, help="of the first journal that is spoilt")
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
     # What this script adds to its own words.
     parser.add_argument("--apart", action="store_true", help=argparse.SUPPRESS)
@@ -58,7 +59,7 @@ def main():
     program = str(Path(flags.herd or ROOT / "target/release/herd").resolve())
     # Most of them wait most of the time.
     with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-        jobs = [pool.submit(run, name, program, flags.rounds) for name in flags.parts or PARTS]
+        jobs = [pool.submit(run, name, program, flags) for name in flags.parts or PARTS]
         for job in as_completed(jobs):
             try:
                 print(job.result(), flush=True)
@@ -76,11 +77,11 @@ def go_apart():
         os.execvp("unshare", ["unshare", kind, sys.executable, *sys.argv, "--apart"])
 
 
-def run(name, program, rounds):
+def run(name, program, flags):
     part, usual = PARTS[name]
     began = time.monotonic()
     try:
-        told = part(program, rounds or usual)
+        told = part(program, flags.rounds or usual, flags.seed)
     except Skipped as reason:
         return f"\n==== SKIPPED: {reason}"
     except BaseException as error:

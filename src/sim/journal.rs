@@ -1,4 +1,4 @@
-//! The journal of a simulated server: what the reactor and its two threads do for one, as steps
+//! The journal of a simulated server: what the reactor and its threads do for one, as steps
 //! that the world puts in order. Between the server and the disk is the code that ships. The disk
 //! outlives the server, as far as its faults let it.
 

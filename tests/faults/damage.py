@@ -80,7 +80,7 @@ def spoil(files, chance):
     return files, faults
 
 
-def spoilt(program, rounds):
+def spoilt(program, rounds, first_seed):
     """No report is made up, no start fails, and what the fault has left alone is loaded."""
     with Herd(program) as herd:
         good = make_journal(herd)
@@ -104,8 +104,9 @@ def spoilt(program, rounds):
             return folder, untouched, faults
 
         began, starts, kept = time.monotonic(), 0, 0
+        seeds = range(first_seed, first_seed + rounds)
         with ThreadPoolExecutor(2) as pool:
-            for seed, (folder, untouched, faults) in enumerate(pool.map(look, range(rounds))):
+            for seed, (folder, untouched, faults) in zip(seeds, pool.map(look, seeds)):
                 kept += len(untouched)
                 if seed % STARTS_ONE_IN == 0:
                     starts += 1

@@ -28,7 +28,7 @@ def small_disk(herd, options):
         subprocess.run(["umount", "-l", herd.journals], check=True)
 
 
-def full(program, rounds):
+def full(program, rounds, seed):
     """Where there is no room, no inode or no right to write, answers wait until there is."""
     cases = [("no room", "size=1m", None, no_fault, more("size=64m")),
              ("no inode", "size=64m,nr_inodes=5", FILE_BYTES, no_fault, more("nr_inodes=99")),

@@ -9,7 +9,7 @@ from faults.herds import Herd, Talker, demand_all, lost, remember, until
 KEEPS = "written", "synced"
 
 
-def killed_together(program, rounds):
+def killed_together(program, rounds, seed):
     """Each server holds at once what it has answered, and soon what the others have."""
     told = []
     for at, keep in enumerate(KEEPS):

@@ -59,7 +59,7 @@ class Disk:
             self.unmount()
 
 
-def power_cuts(program, rounds):
+def power_cuts(program, rounds, seed):
     """`synced` loses nothing; `written` nothing that is older than what the status has told."""
     told = []
     for at, keep in enumerate(KEEPS):

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import time
+import urllib.request
 
 from faults.herds import TIMEOUT_S, Herd, Skipped, Talker, demand_all, remember, until
 
@@ -57,7 +58,7 @@ def calls(herd):
 
 # ---- kill -9 at the n-th write ----
 
-def killed_at_calls(program, rounds):
+def killed_at_calls(program, rounds, seed):
     """What was answered is there, whichever call of the journal was the last."""
     demand_strace()
     deaths = reports = 0
@@ -92,7 +93,7 @@ def die_at(herd, call, n, answered):
 
 # ---- a disk that fails ----
 
-def failing(program, rounds):
+def failing(program, rounds, seed):
     """EIO from write(2) or fdatasync(2): nobody is hung up on, and nothing is lost."""
     demand_strace()
     cases = [("written", "write", 9), ("written", "fdatasync", 2),
@@ -145,7 +146,7 @@ def demand_left_alone(found, call):
 
 # ---- a disk that is slow ----
 
-def stalls(program, rounds):
+def stalls(program, rounds, seed):
     """Each sync takes 3 s. Answers wait for theirs; the server, its links and its status do not."""
     demand_strace()
     told = []
@@ -168,6 +169,7 @@ def stalls(program, rounds):
             for talker in talkers:
                 talker.stop()
             waited = max(talker.longest_wait for talker in talkers)
+            turns = long_turns(herd)
             assert slowest < QUICK_S, f"status took {slowest:.1f} s"
             assert (waited > QUICK_S) == (keep == "synced"), f"{keep}: answers took {waited:.1f} s"
             answered = {}
@@ -177,8 +179,19 @@ def stalls(program, rounds):
             assert herd.ready(), "it does not start again"
             demand_all(herd.port("Hill"), answered, f"{keep}, syncs of {STALL_S} s")
             told.append(f"{keep}: status within {slowest * 1000:.0f} ms, "
-                        f"answers within {waited:.1f} s")
+                        f"answers within {waited:.1f} s, {turns}")
     return "; ".join([*told, slow_writes(program)])
+
+
+def long_turns(herd):
+    """How many turns of the loop were long. On a busy machine, some are that do nothing."""
+    url = f"http://127.0.0.1:{herd.port('Hill') + 300}/metrics"
+    with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
+        text = answer.read().decode()
+    bucket = r'^herd_loop_turn_duration_seconds_bucket{le="(.*)"} (\d+)'
+    within = dict(re.findall(bucket, text, re.M))
+    above = {bound: int(within["+Inf"]) - int(within[bound]) for bound in ("0.003", "0.01")}
+    return f"of {within['+Inf']} turns {above['0.003']} above 3 ms, {above['0.01']} above 10 ms"
 
 
 def slow_writes(program):

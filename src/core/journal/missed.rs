@@ -126,8 +126,8 @@ impl Server {
         while !is_enough(out)
             && let Some(cursor) = journaling.next_cursor()
         {
-            journaling.writing = self.store.visit_from(cursor, |report| {
-                report.write_line(&mut out.text);
+            journaling.writing = self.store.visit_records(cursor, |record| {
+                record.write_line(&mut out.text);
                 self.counters.walked += 1;
                 is_enough(out)
             });

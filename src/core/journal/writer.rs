@@ -174,6 +174,12 @@ impl<F: Clone> Writer<F> {
         self.next.is_some() || self.current.as_ref().is_some_and(|current| !self.is_long(current))
     }
 
+    /// Whether the next segment should be prepared: half of this one is written.
+    pub fn wants_next_soon(&self) -> bool {
+        let is_half = |current: &Segment<F>| current.len >= self.segment_bytes / 2;
+        self.next.is_none() && self.current.as_ref().is_some_and(is_half)
+    }
+
     /// What the next segment begins with, unless it is prepared. `made` is now, in POSIX seconds.
     pub fn wants_next(&self, made: u64) -> Option<NextSegment> {
         if self.next.is_some() {

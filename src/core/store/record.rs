@@ -157,6 +157,18 @@ impl<'a> Record<'a> {
         self.time == other.time && self.text == other.text
     }
 
+    /// What `Report::write_line` writes, without taking the report apart.
+    pub fn write_line(self, out: &mut Vec<u8>) {
+        out.reserve(b"AT ".len() + self.text.len() + 1 + PosixTime::USUAL_BYTES + 1);
+        out.extend_from_slice(b"AT ");
+        out.extend_from_slice(self.text);
+        if let Some(time) = self.time {
+            out.push(b' ');
+            out.extend_from_slice(&time.spell());
+        }
+        out.push(b'\n');
+    }
+
     /// The report that it was made of.
     pub fn report(self) -> Report<'a> {
         let (teller, rest) = self.text.split_at(self.client_at.into());
@@ -210,6 +222,9 @@ mod tests {
             let mut again = b"AT ".to_vec();
             kept.report().write_fields(&mut again);
             assert_eq!(again, line.as_bytes());
+            again.clear();
+            kept.write_line(&mut again);
+            assert_eq!(again, [line.as_bytes(), b"\n"].concat());
             assert_eq!(kept.report().stamp, report.stamp);
         };
         check(

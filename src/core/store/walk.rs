@@ -4,6 +4,7 @@
 use arrayvec::ArrayVec;
 
 use super::digest::{LEAVES, Leaf};
+use super::record::Record;
 use super::{Cursor, Store};
 use crate::wire::Report;
 
@@ -20,6 +21,15 @@ impl Store {
         cursor: Cursor,
         mut visit: impl FnMut(&Report<'_>) -> bool,
     ) -> Option<Cursor> {
+        self.visit_records(cursor, |record| visit(&record.report()))
+    }
+
+    /// `visit_from` for callers that need not take the reports apart.
+    pub(crate) fn visit_records(
+        &self,
+        cursor: Cursor,
+        mut visit: impl FnMut(Record<'_>) -> bool,
+    ) -> Option<Cursor> {
         let mut last = None;
         let mut is_enough = false;
         let mut records = self.buckets[usize::from(cursor.leaf)].from(cursor.tag);
@@ -34,7 +44,7 @@ impl Store {
                 if is_enough && last != Some(tag) {
                     return Some(Cursor { tag, ..cursor });
                 }
-                is_enough = visit(&self.arena.record(at).report());
+                is_enough = visit(self.arena.record(at));
                 last = Some(tag);
             }
         }
@@ -49,8 +59,8 @@ impl Store {
         text: &mut Vec<u8>,
     ) -> Option<Cursor> {
         loop {
-            let rest = self.visit_from(cursor, |report| {
-                report.write_line(text);
+            let rest = self.visit_records(cursor, |record| {
+                record.write_line(text);
                 text.len() >= bytes
             });
             if rest.is_some() {

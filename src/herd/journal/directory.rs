@@ -6,10 +6,11 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use std::{fmt, process, thread};
 
+use super::lock;
 use herd_core::journal::SegmentId;
 use herd_core::journal::load::{Piece, Pieces};
 use herd_core::journal::writer::{Disk, Trouble};
@@ -24,6 +25,20 @@ pub const ASIDE: &str = "aside";
 const ZEROS_BYTES: usize = 64 * 1024;
 /// How often a lock is tried for that another process holds.
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
+/// A journal is busy if its next segment is wanted so soon.
+const BUSY_WITHIN: Duration = Duration::from_secs(10);
+
+/// Which segments are filled with zeros, up to so many bytes, before they are used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fill {
+    None,
+    /// All, and that is synced: to sync bytes that overwrite others costs half of what it costs to
+    /// sync a file that has become longer.
+    Synced(u64),
+    /// Those of a busy journal: to write where something is costs a quarter of the processor time
+    /// that it costs to make a file longer. Others would lie there for nothing.
+    WhileBusy(u64),
+}
 
 /// Why a journal cannot be used. Its text is one sentence for the operator.
 #[derive(Debug)]
@@ -69,9 +84,9 @@ impl std::error::Error for DirectoryError {
 /// A directory of segments.
 pub struct Directory {
     path: PathBuf,
-    /// Segments are filled with zeros up to here before they are used: to sync bytes that
-    /// overwrite others costs half of what it costs to sync a file that has become longer.
-    filled_bytes: u64,
+    fill: Fill,
+    /// When a segment was last made, unless one could not be made.
+    made_at: Mutex<Option<Instant>>,
     /// Segments that are not removed when they are not needed any more, and where they go then.
     spared: BTreeMap<SegmentId, &'static str>,
     /// What the system said last, for the operator.
@@ -86,11 +101,7 @@ impl Directory {
     ///
     /// # Errors
     /// Another process has it, or it cannot be used.
-    pub fn claim(
-        path: &Path,
-        filled_bytes: u64,
-        patience: Duration,
-    ) -> Result<Directory, DirectoryError> {
+    pub fn claim(path: &Path, fill: Fill, patience: Duration) -> Result<Directory, DirectoryError> {
         let unusable = |error| DirectoryError::Unusable { path: path.to_owned(), error };
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable)?;
         let lock_path = path.join(LOCK);
@@ -122,9 +133,14 @@ impl Directory {
             .and_then(|()| writeln!(lock, "{}", process::id()))
             .and_then(|()| sync_names(path))
             .map_err(unusable)?;
-        let said = Mutex::new(None);
-        let spared = BTreeMap::new();
-        Ok(Directory { path: path.to_owned(), filled_bytes, spared, said, _lock: lock })
+        Ok(Directory {
+            path: path.to_owned(),
+            fill,
+            made_at: Mutex::default(),
+            spared: BTreeMap::new(),
+            said: Mutex::default(),
+            _lock: lock,
+        })
     }
 
     /// Remembers segments that are not to be removed: they go to a place below this directory.
@@ -140,7 +156,7 @@ impl Directory {
 
     /// What the system said when it last failed.
     pub fn last_error(&self) -> String {
-        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let said = lock(&self.said);
         said.as_ref().map_or("no error".to_owned(), io::Error::to_string)
     }
 
@@ -153,7 +169,7 @@ impl Directory {
             | ErrorKind::PermissionDenied => Trouble::Refused,
             _ => Trouble::Failed,
         };
-        *self.said.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        *lock(&self.said) = Some(error);
         trouble
     }
 
@@ -167,23 +183,33 @@ impl Directory {
             }
             file => file?,
         };
-        let fill = |file: &mut File| {
-            file.write_all(header)?;
-            let mut left = self.filled_bytes.saturating_sub(header.len() as u64);
-            while left > 0 {
-                let zeros = &[0; ZEROS_BYTES][..left.min(ZEROS_BYTES as u64) as usize];
-                file.write_all(zeros)?;
-                left -= zeros.len() as u64;
-            }
-            file.seek(SeekFrom::Start(header.len() as u64))?;
-            file.sync_all()
-        };
-        let filled = fill(&mut file);
+        let filled = self.fill(&mut file, header);
         if filled.is_err() {
-            // It says nothing, and would be in the way when the same number is tried again.
+            // It says nothing, and would be in the way when the same number is tried again. There
+            // may be room for reports where there is none for zeros.
             let _ = fs::remove_file(&path);
+            *lock(&self.made_at) = None;
         }
         filled.map(|()| file)
+    }
+
+    fn fill(&self, file: &mut File, header: &[u8]) -> io::Result<()> {
+        let before = lock(&self.made_at).replace(Instant::now());
+        file.write_all(header)?;
+        match self.fill {
+            Fill::Synced(bytes) => {
+                write_zeros(file, bytes)?;
+                file.sync_all()?;
+            }
+            Fill::WhileBusy(bytes) => {
+                file.sync_all()?;
+                if before.is_some_and(|at| at.elapsed() < BUSY_WITHIN) {
+                    write_zeros(file, bytes)?;
+                }
+            }
+            Fill::None => file.sync_all()?,
+        }
+        file.seek(SeekFrom::Start(header.len() as u64)).map(|_| ())
     }
 }
 
@@ -228,6 +254,18 @@ impl Disk for Directory {
             _ => Ok(()),
         }
     }
+}
+
+/// Writes zeros from where the file is up to a length, in pieces: of what is written in one piece
+/// the system keeps the pages together, and each write looks through them.
+fn write_zeros(file: &mut File, until: u64) -> io::Result<()> {
+    let mut left = until.saturating_sub(file.stream_position()?);
+    while left > 0 {
+        let zeros = &[0; ZEROS_BYTES][..left.min(ZEROS_BYTES as u64) as usize];
+        file.write_all(zeros)?;
+        left -= zeros.len() as u64;
+    }
+    Ok(())
 }
 
 fn has_name(file: &File) -> io::Result<()> {
@@ -276,7 +314,7 @@ mod tests {
     #[test]
     fn a_file_that_says_nothing_is_made_again() {
         let dir = tempfile::tempdir().unwrap();
-        let disk = Directory::claim(dir.path(), 0, Duration::ZERO).unwrap();
+        let disk = Directory::claim(dir.path(), Fill::None, Duration::ZERO).unwrap();
         let id = SegmentId { journal: JournalId(1), number: 7 };
         let (path, header) = (dir.path().join(id.to_string()), [b'h'; HEADER_BYTES]);
         for left in [&b""[..], b"half a header", &header] {
@@ -290,5 +328,26 @@ mod tests {
         fs::write(&path, &said).unwrap();
         assert_eq!(disk.create(id, &header).err(), Some(Trouble::Failed));
         assert!(fs::read(&path).unwrap() == said && disk.last_error().contains("exists"));
+    }
+
+    /// Goal: a journal that is hardly written to takes no more of a disk than it says; of one that
+    /// is busy, and of one whose syncs are waited for, all of a segment is there before it is used.
+    #[test]
+    fn segments_are_filled_while_a_journal_is_busy() {
+        let header = [b'h'; HEADER_BYTES];
+        let lengths = |fill| {
+            let dir = tempfile::tempdir().unwrap();
+            let disk = Directory::claim(dir.path(), fill, Duration::ZERO).unwrap();
+            [1, 2].map(|number| {
+                let id = SegmentId { journal: JournalId(1), number };
+                let mut file = disk.create(id, &header).unwrap();
+                assert_eq!(file.stream_position().unwrap(), HEADER_BYTES as u64);
+                file.metadata().unwrap().len()
+            })
+        };
+        let (empty, full) = (HEADER_BYTES as u64, 3 * ZEROS_BYTES as u64 + 1);
+        assert_eq!(lengths(Fill::None), [empty; 2]);
+        assert_eq!(lengths(Fill::Synced(full)), [full; 2]);
+        assert_eq!(lengths(Fill::WhileBusy(full)), [empty, full]);
     }
 }

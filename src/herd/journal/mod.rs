@@ -8,13 +8,13 @@ pub mod rebuild;
 mod threads;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use std::{fmt, io, mem, thread};
 
 use crate::logging::events::Event;
-use directory::{ASIDE, DAMAGED, Directory};
+use directory::{ASIDE, DAMAGED, Directory, Fill};
 pub use directory::{DirectoryError, segments};
 use herd_core::Server;
 use herd_core::clock::Now;
@@ -117,7 +117,7 @@ impl std::error::Error for JournalError {
 pub struct Journal {
     pub appender: Appender,
     shared: Arc<Shared>,
-    threads: [JoinHandle<()>; 2],
+    threads: [JoinHandle<()>; 3],
     /// The memory of the buffer that was written last.
     spare: Vec<u8>,
     /// Before this, the loop does not write itself: the disk is slow.
@@ -137,8 +137,11 @@ impl Journal {
         wake: Box<dyn Fn() + Send + Sync>,
     ) -> Result<Journal, JournalError> {
         let keep = settings.keep;
-        let filled_bytes = if keep == Keep::Synced { SEGMENT_BYTES } else { 0 };
-        let disk = Directory::claim(&settings.dir, filled_bytes, settings.patience);
+        let fill = match keep {
+            Keep::Written => Fill::WhileBusy(SEGMENT_BYTES),
+            Keep::Synced => Fill::Synced(SEGMENT_BYTES),
+        };
+        let disk = Directory::claim(&settings.dir, fill, settings.patience);
         let mut disk = disk.map_err(JournalError::Directory)?;
         let Loaded { findings, journal, .. } = restore(&settings, server, &mut disk, now)?;
         let JournalSettings { dir, owner, room, sync_every, is_traced, .. } = settings;
@@ -164,8 +167,11 @@ impl Journal {
             let life = move || live(&shared);
             thread::Builder::new().name(name.into()).spawn(life).map_err(JournalError::Threads)
         };
-        let threads =
-            [start("herd-journal", Shared::write_on)?, start("herd-sync", Shared::sync_on)?];
+        let threads = [
+            start("herd-journal", Shared::write_on)?,
+            start("herd-sync", Shared::sync_on)?,
+            start("herd-segment", Shared::make_on)?,
+        ];
         Ok(Journal { appender, shared, threads, spare: Vec::new(), slow_until: None })
     }
 
@@ -264,6 +270,11 @@ impl Journal {
         self.update();
         self.appender.synced() == self.appender.appended()
     }
+}
+
+/// What a mutex holds, though a thread may have panicked that held it.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Gives the server what lies in a directory, and says what was found there.

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::directory::{ASIDE, Directory, DirectoryError, LOCK};
+use super::directory::{ASIDE, Directory, DirectoryError, Fill, LOCK};
 use super::load::{Loaded, Whose, load};
 use super::{JournalError, SEGMENT_BYTES};
 use herd_core::journal::JournalId;
@@ -62,7 +62,7 @@ pub fn adopt(
 }
 
 fn claim(path: &Path) -> Result<Directory, JournalError> {
-    Directory::claim(path, 0, Duration::ZERO).map_err(JournalError::Directory)
+    Directory::claim(path, Fill::None, Duration::ZERO).map_err(JournalError::Directory)
 }
 
 fn unusable(path: &Path, disk: &Directory) -> JournalError {

@@ -1,6 +1,7 @@
-//! The two threads of a journal. One writes what the loop does not write itself; the other syncs
-//! now and then and keeps the next segment ready. If answers wait for syncs, the first one syncs
-//! what it has written, and all that is appended meanwhile is its next group.
+//! The threads of a journal. One writes what the loop does not write itself, one syncs now and
+//! then, and one makes the next segment before it is needed, so that nobody waits for that. If
+//! answers wait for syncs, the first one syncs what it has written, and all that is appended
+//! meanwhile is its next group.
 //!
 //! ```text
 //!    loop ──▶ queue ──▶ ▒ herd-journal ▒ ── write(2) ──▶ segment ◀── fdatasync(2) ── ▒ herd-sync ▒
@@ -17,10 +18,11 @@
 use std::fs::File;
 use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::directory::Directory;
+use super::lock;
 use crate::logging::events::Event;
 use herd_core::journal::appender::Keep;
 use herd_core::journal::writer::{Disk, Progress, Trouble, Writer};
@@ -39,11 +41,10 @@ pub struct Shared {
     queue: Mutex<Queue>,
     for_writer: Condvar,
     for_syncer: Condvar,
+    for_maker: Condvar,
     progress: Mutex<Progress>,
     /// One sync at a time: a later one must not end before an earlier one.
     syncing: Mutex<()>,
-    /// The same, for the loop to see.
-    is_syncing: AtomicBool,
     /// One segment is made at a time.
     making: Mutex<()>,
     /// The disk takes nothing for now.
@@ -78,11 +79,19 @@ struct Queue {
     put_off: Option<u32>,
     /// The next sync need not wait until its time has come.
     wants_sync: bool,
+    /// The segment after the one that is written to.
+    next: Next,
     is_over: bool,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+/// Whether a segment is made before it is needed.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Next {
+    #[default]
+    Prepared,
+    Wished,
+    /// If it cannot be made, that is found out, and said, when it is needed.
+    Tried,
 }
 
 impl Shared {
@@ -101,8 +110,8 @@ impl Shared {
             queue: Mutex::default(),
             for_writer: Condvar::new(),
             for_syncer: Condvar::new(),
+            for_maker: Condvar::new(),
             syncing: Mutex::default(),
-            is_syncing: AtomicBool::new(false),
             making: Mutex::default(),
             is_refused: AtomicBool::new(false),
             keeps_files: AtomicBool::new(false),
@@ -136,18 +145,27 @@ impl Shared {
         *lock(&self.progress)
     }
 
-    /// Writes lines at once, if nobody else writes or syncs. Says whether it has.
+    /// Writes lines at once, if nobody else writes. Says whether it has.
     pub fn write_now(&self, lines: &[u8]) -> bool {
-        if self.is_syncing.load(Ordering::Acquire) {
-            return false;
-        }
         let Ok(mut writer) = self.writer.try_lock() else { return false };
         if !writer.is_ready() || !lock(&self.queue).lines.is_empty() {
             return false;
         }
         let is_written = writer.write(&self.disk, lines).is_ok();
         self.publish(&writer);
+        if writer.wants_next_soon() {
+            self.wish_next();
+        }
         is_written
+    }
+
+    /// Has the next segment made.
+    fn wish_next(&self) {
+        let mut queue = lock(&self.queue);
+        if queue.next == Next::Prepared {
+            queue.next = Next::Wished;
+            self.for_maker.notify_one();
+        }
     }
 
     /// Has lines written by the thread.
@@ -180,6 +198,7 @@ impl Shared {
         lock(&self.queue).is_over = true;
         self.for_writer.notify_one();
         self.for_syncer.notify_one();
+        self.for_maker.notify_one();
     }
 
     /// Whether the disk takes nothing for now.
@@ -207,10 +226,9 @@ impl Shared {
         // Another file is tried at once, and then from time to time.
         let mut pause = Duration::ZERO;
         loop {
-            let mut queue = lock(&self.queue);
-            while queue.lines.is_empty() && !queue.is_over {
-                queue = self.for_writer.wait(queue).unwrap_or_else(PoisonError::into_inner);
-            }
+            let is_idle = |queue: &mut Queue| queue.lines.is_empty() && !queue.is_over;
+            let queue = self.for_writer.wait_while(lock(&self.queue), is_idle);
+            let queue = queue.unwrap_or_else(PoisonError::into_inner);
             let (is_empty, is_over) = (queue.lines.is_empty(), queue.is_over);
             drop(queue);
             if is_empty {
@@ -255,6 +273,9 @@ impl Shared {
         } else if self.is_refused.swap(false, Ordering::AcqRel) {
             Event::JournalGoesOn.log();
         }
+        if writer.wants_next_soon() {
+            self.wish_next();
+        }
         self.announce(&writer);
         result
     }
@@ -289,6 +310,7 @@ impl Shared {
         let file = next.make(&self.disk)?;
         let mut writer = lock(&self.writer);
         writer.prepared(next, file);
+        lock(&self.queue).next = Next::Prepared;
         self.announce(&writer);
         Ok(())
     }
@@ -297,11 +319,9 @@ impl Shared {
     fn sync(&self) -> bool {
         let _one_at_a_time = lock(&self.syncing);
         let Some(job) = lock(&self.writer).begin_sync() else { return true };
-        self.is_syncing.store(true, Ordering::Release);
         let began = Instant::now();
         let result = job.run(&self.disk);
         self.worked(true, began);
-        self.is_syncing.store(false, Ordering::Release);
         let mut writer = lock(&self.writer);
         writer.end_sync(job, result);
         self.announce(&writer);
@@ -333,9 +353,25 @@ impl Shared {
                 self.sync();
                 break;
             }
-            // Last, for what was removed has made room, and a server that dies soon and often
-            // would else make files faster than it removes them. If it cannot be made, the other
-            // thread will find out, and say so.
+            // Last, for what was removed has made room. If it cannot be made, the other thread will
+            // find out, and say so.
+            if !lock(&self.writer).is_ready() {
+                let _ = self.prepare();
+            }
+        }
+    }
+
+    /// The life of the thread that makes segments.
+    pub fn make_on(&self) {
+        loop {
+            let is_idle = |queue: &mut Queue| queue.next != Next::Wished && !queue.is_over;
+            let queue = self.for_maker.wait_while(lock(&self.queue), is_idle);
+            let mut queue = queue.unwrap_or_else(PoisonError::into_inner);
+            if queue.is_over {
+                break;
+            }
+            queue.next = Next::Tried;
+            drop(queue);
             let _ = self.prepare();
         }
     }
@@ -373,6 +409,9 @@ impl Shared {
 mod tests {
     use std::{fs, thread};
 
+    use herd_core::journal::load::Past;
+
+    use super::super::directory::Fill;
     use super::*;
     use herd_core::journal::writer::Owner;
     use herd_core::journal::{JournalId, SegmentId};
@@ -385,12 +424,9 @@ mod tests {
         let (journal, minute) = (JournalId(1), Duration::from_secs(60));
         let old = dir.path().join(SegmentId { journal, number: 1 }.to_string());
         fs::write(&old, "x").unwrap();
-        let disk = Directory::claim(dir.path(), 0, minute).unwrap();
+        let disk = Directory::claim(dir.path(), Fill::None, minute).unwrap();
         let owner = Owner { herd: b"tests".to_vec(), server: b"Hill".to_vec() };
-        let past = herd_core::journal::load::Past {
-            lengths: [(SegmentId { journal, number: 1 }, 1)].into(),
-            oldest: 1,
-        };
+        let past = Past { lengths: [(SegmentId { journal, number: 1 }, 1)].into(), oldest: 1 };
         let writer = Writer::new(owner, journal, 1 << 20, past);
         let every = (Keep::Written, Duration::from_millis(10));
         let shared = Shared::new(every, disk, writer, Box::new(|| {}));
@@ -404,5 +440,42 @@ mod tests {
             shared.finish();
         });
         assert!(!old.exists() && shared.progress().oldest == 2);
+    }
+
+    /// Goal: a segment is there before it is needed, however often one is needed and however seldom
+    /// something is synced.
+    #[test]
+    fn no_answer_waits_for_the_next_segment() {
+        let hour = Duration::from_secs(3600);
+        for keep in [Keep::Written, Keep::Synced] {
+            let dir = tempfile::tempdir().unwrap();
+            let disk = Directory::claim(dir.path(), Fill::None, hour).unwrap();
+            let owner = Owner { herd: b"tests".to_vec(), server: b"Hill".to_vec() };
+            let writer = Writer::new(owner, JournalId(1), 1 << 10, Past::default());
+            let shared = Shared::new((keep, hour), disk, writer, Box::new(|| {}));
+            shared.prepare().unwrap();
+            let lines = b"AT Hill +1 kiwi +1-1 5\n".repeat(100);
+            let is_ahead = |count: u32| {
+                let Progress { segment, written, .. } = shared.progress();
+                let is_written = written == u64::from(count) * lines.len() as u64;
+                is_written && segment == count && !lock(&shared.writer).wants_next_soon()
+            };
+            let was_ahead = thread::scope(|scope| {
+                scope.spawn(|| shared.write_on());
+                scope.spawn(|| shared.sync_on());
+                scope.spawn(|| shared.make_on());
+                let was_ahead = (1..5).all(|count| {
+                    shared.write_later(&lines);
+                    let began = Instant::now();
+                    while !is_ahead(count) && began.elapsed() < hour / 60 {
+                        thread::sleep(Duration::from_millis(1));
+                    }
+                    is_ahead(count)
+                });
+                shared.finish();
+                was_ahead
+            });
+            assert!(was_ahead, "{keep:?}");
+        }
     }
 }
