@@ -84,6 +84,17 @@ const KNOBS: &[Knob] = &[
         ],
     },
     Knob {
+        flag: "engine",
+        file: ["", "[engine]\nurls = [\"{}\"]"],
+        values: ["127.0.0.1:3", "127.0.0.1:2", "127.0.0.1:1"],
+        shown: [
+            "engine                    nats://127.0.0.1:3\n",
+            "engine                    nats://127.0.0.1:2\n",
+            "engine                    nats://127.0.0.1:1\n",
+            "engine                    -\n",
+        ],
+    },
+    Knob {
         flag: "web",
         // It is a key of the server before it.
         file: ["", "web = \"{}\""],

@@ -71,8 +71,10 @@ pub mod clock;
 mod counters;
 mod digits;
 pub mod driver;
+pub mod engine;
 pub mod journal;
 pub mod names;
+pub mod nats_wire;
 mod peers;
 pub mod presets;
 mod reports;
@@ -88,6 +90,7 @@ use std::time::Duration;
 
 use border::{Input, Output, Outputs, Timer};
 use clock::Now;
+use engine::Engine;
 use journal::missed::Journaling;
 use names::{ConnId, ConnKind, PeerId};
 use peers::handover::Stage;
@@ -150,10 +153,14 @@ impl Server {
     pub fn new(settings: Settings) -> Server {
         let Settings { keys, digest_key, nonce_key, herd, limits, .. } = &settings;
         let keyring = Keyring::new(keys, *digest_key, nonce_key, herd, limits.expire_after);
+        let mut peers = Peers::new(&settings.peers, settings.seed);
+        if let Some(engine) = &settings.engine {
+            peers.add_engine(Engine::new(engine, &settings, &keyring));
+        }
         Server {
             store: Store::new(keyring.hash_keys),
             waits: Waits::new(settings.limits.waits_max),
-            peers: Peers::new(&settings.peers, settings.seed),
+            peers,
             keyring,
             counters: Counters::default(),
             stamps: Stamps::default(),
@@ -188,6 +195,9 @@ impl Server {
             Input::Ended { conn } => self.ended(now, conn, out),
             Input::Closed { conn } => self.closed(now, conn, out),
             Input::Taken { conn, bytes } => self.taken(conn, bytes),
+            Input::Flushed { conn } if conn.kind() == ConnKind::Engine => {
+                self.engine_flushed(now, conn, out);
+            }
             Input::Flushed { conn } => self.flushed(now, conn, out),
             Input::PlacesArrived { ticket, body } => self.places_arrived(ticket, body, out),
             Input::TimerFired { timer } => self.timer_fired(now, timer, out),
@@ -270,6 +280,7 @@ impl Server {
             ConnKind::Peer => self.peer_lines(now, conn, lines, out),
             // A course server may answer what we sent it; there is nothing to learn from it.
             ConnKind::Course => while lines.take().is_some() {},
+            ConnKind::Engine => self.engine_bytes(now, conn, lines, out),
             ConnKind::Admin | ConnKind::Operator => {
                 unreachable!("the reactor answers the operator itself")
             }
@@ -291,6 +302,7 @@ impl Server {
             ConnKind::Client => self.waits.forget(conn),
             ConnKind::Peer => self.link_closed(now, conn, out),
             ConnKind::Course => self.plain_closed(conn, out),
+            ConnKind::Engine => self.engine_closed(now, conn, out),
             ConnKind::Admin | ConnKind::Operator | ConnKind::Web | ConnKind::Mqtt => {}
         }
     }
@@ -298,6 +310,12 @@ impl Server {
     fn timer_fired(&mut self, now: Now, timer: Timer, out: &mut Outputs) {
         match timer {
             Timer::Redial { peer, attempt } => self.redial(peer, attempt, out),
+            Timer::Greeting { conn } if conn.kind() == ConnKind::Engine => {
+                self.engine_greeting_due(now, conn, out);
+            }
+            Timer::Ping { conn } if conn.kind() == ConnKind::Engine => {
+                self.engine_due(now, conn, out);
+            }
             Timer::Greeting { conn } => self.greeting_due(now, conn, out),
             Timer::Ping { conn } => self.ping_due(now, conn, out),
             Timer::Compare { conn } => self.compare_due(now, conn, out),

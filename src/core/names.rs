@@ -24,11 +24,13 @@ pub enum ConnKind {
     Web,
     /// Accepted on the port for MQTT: a client that speaks that.
     Mqtt,
+    /// Dialled to an engine, which carries what servers tell each other.
+    Engine,
 }
 
 impl ConnKind {
     /// All of them, each at its place: `ALL[kind as usize]`.
-    pub const ALL: [ConnKind; 7] = [
+    pub const ALL: [ConnKind; 8] = [
         ConnKind::Client,
         ConnKind::Peer,
         ConnKind::Course,
@@ -36,11 +38,17 @@ impl ConnKind {
         ConnKind::Operator,
         ConnKind::Web,
         ConnKind::Mqtt,
+        ConnKind::Engine,
     ];
 
     /// Whether it is somebody's who reports and asks, in whatever language.
     pub fn is_client(self) -> bool {
         matches!(self, ConnKind::Client | ConnKind::Web | ConnKind::Mqtt)
+    }
+
+    /// Whether the core looks after it: what it is owed, and when it is silent for too long.
+    pub fn is_bounded_by_core(self) -> bool {
+        matches!(self, ConnKind::Peer | ConnKind::Engine)
     }
 
     /// The word for it in logs, in metrics and in the names of connections.
@@ -53,6 +61,7 @@ impl ConnKind {
             ConnKind::Operator => "operator",
             ConnKind::Web => "web",
             ConnKind::Mqtt => "mqtt",
+            ConnKind::Engine => "engine",
         }
     }
 }
@@ -88,7 +97,8 @@ impl ConnId {
             3 => ConnKind::Admin,
             4 => ConnKind::Operator,
             5 => ConnKind::Web,
-            _ => ConnKind::Mqtt,
+            6 => ConnKind::Mqtt,
+            _ => ConnKind::Engine,
         }
     }
 

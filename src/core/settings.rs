@@ -4,6 +4,7 @@ use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::engine::EngineSettings;
 use super::peers::table::PeerSettings;
 
 /// What a server must be told once. `config` is where the values and their reasons come from.
@@ -17,6 +18,8 @@ pub struct Settings {
     pub herd: Vec<u8>,
     /// In the order of their `PeerId`s.
     pub peers: Vec<PeerSettings>,
+    /// By which news is told instead of links; it gets the `PeerId` behind the peers'.
+    pub engine: Option<EngineSettings>,
     /// Servers of which bare AT lines on the client port are believed; without any, none is.
     pub plain_names: Vec<Vec<u8>>,
     /// Answer an older IAMAT with the newer report that is held.
@@ -111,6 +114,7 @@ impl Settings {
             name: name.as_bytes().into(),
             herd: herd.as_bytes().to_vec(),
             peers,
+            engine: None,
             plain_names: Vec::new(),
             stale_reply_stored: false,
             close_after_reply: false,

@@ -106,6 +106,9 @@ pub struct Status {
     pub mqtt_address: Option<String>,
     /// In the order of the configuration.
     pub peers: Vec<PeerStatus>,
+    /// By which servers tell each other instead of links, if there is one.
+    #[serde(default)]
+    pub engine: Option<EngineStatus>,
     /// Clients whose report the store holds.
     pub clients_known: u64,
     /// Connections of clients, now and since the start.
@@ -153,6 +156,31 @@ pub struct Status {
     /// Equal at two servers with the same settings: see `Config::fingerprint`.
     #[serde(default)]
     pub settings: String,
+}
+
+/// The engine that carries what servers tell each other, as one of them sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EngineStatus {
+    /// waiting, dialing, connecting, informed, up or denied.
+    pub state: String,
+    /// Where it was dialled last.
+    pub node: String,
+    /// Bytes that it has not read, as far as is known.
+    pub owed_bytes: u64,
+    /// Parts of the store of which others may not have what was heard here.
+    pub leaves_missed: u64,
+    /// Batches of others that did not come.
+    pub gaps: u64,
+    /// Comparisons that were asked for.
+    pub asks: u64,
+    /// Batches that were not believed.
+    pub refused: u64,
+    /// Other servers that were heard on it.
+    pub servers_heard: u64,
+    /// Into so many parts clients are divided: 1, every server holds all.
+    pub parts: u64,
+    /// Why it does not let us in.
+    pub trouble: Option<String>,
 }
 
 /// A page of connections.

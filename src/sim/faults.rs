@@ -43,9 +43,25 @@ pub enum Fault {
     /// A server reads its configuration again: bounds and keys are others, or a link is gone for a
     /// while.
     Reload = 1 << 16,
+    /// A node of the engine dies, and comes back.
+    NodeCrash = 1 << 17,
+    /// All nodes do, at once.
+    EngineAway = 1 << 18,
+    /// Two nodes lose what they tell each other, for a while, and nobody is told.
+    RouteCut = 1 << 19,
+    /// A node cuts a server off, and loses what it had for it.
+    SlowConsumer = 1 << 20,
+    /// A node lets nobody publish, for a while.
+    Denied = 1 << 21,
+    /// A node says that it is about to end.
+    LameDuck = 1 << 22,
+    /// Nodes learn late who wants to hear what.
+    LateInterest = 1 << 23,
+    /// Another client of the engine repeats and forges what servers say.
+    Tenant = 1 << 24,
 }
 
-const ALL: [(Fault, &str); 17] = [
+const ALL: [(Fault, &str); 25] = [
     (Fault::Crash, "crash"),
     (Fault::Power, "power"),
     (Fault::Leave, "leave"),
@@ -63,6 +79,14 @@ const ALL: [(Fault, &str); 17] = [
     (Fault::Meddle, "meddle"),
     (Fault::Disk, "disk"),
     (Fault::Reload, "reload"),
+    (Fault::NodeCrash, "node-crash"),
+    (Fault::EngineAway, "engine-away"),
+    (Fault::RouteCut, "route-cut"),
+    (Fault::SlowConsumer, "slow-consumer"),
+    (Fault::Denied, "denied"),
+    (Fault::LameDuck, "lame-duck"),
+    (Fault::LateInterest, "late-interest"),
+    (Fault::Tenant, "tenant"),
 ];
 
 /// A set of them.
@@ -72,9 +96,13 @@ pub struct Faults(u32);
 impl Faults {
     pub const NONE: Faults = Faults(0);
     /// Those that happen at a moment; the others are how the world is.
-    pub const EVENTS: Faults = Faults(0x1_70ff);
+    pub const EVENTS: Faults = Faults(0x017f_70ff);
     /// Those that only a herd with keys can withstand.
     pub const ON_THE_WIRE: Faults = Faults(0x5000);
+    /// Those that a herd with links cannot meet.
+    pub const OF_ENGINE: Faults = Faults(0x01fe_0000);
+    /// Those that an attacker on a link would need.
+    pub const OF_LINKS: Faults = Faults(0x7000);
     /// Those that a single server can meet.
     pub const OF_ONE: Faults = Faults(0x1_8787);
 
@@ -85,6 +113,11 @@ impl Faults {
     /// Each of those that any herd can meet with even odds, but `Reload`.
     pub fn some(random: &mut fastrand::Rng) -> Faults {
         Faults(u32::from(random.u16(..)))
+    }
+
+    /// Each of those that a herd on an engine can meet with even odds.
+    pub fn some_of_engine(random: &mut fastrand::Rng) -> Faults {
+        Faults(random.u32(..) & 0x01fe_ffff).without(Faults::OF_LINKS)
     }
 
     /// # Errors
@@ -151,6 +184,6 @@ mod tests {
         let all: Vec<Fault> = ALL.iter().map(|(fault, _)| *fault).collect();
         check(&Faults::of(&all).to_string(), Faults::of(&all));
         assert!(Faults::parse("crash,").is_err() && Faults::parse("fire").is_err());
-        assert_eq!(Faults::of(&all).and(Faults::EVENTS).list().count(), 12);
+        assert_eq!(Faults::of(&all).and(Faults::EVENTS).list().count(), 19);
     }
 }

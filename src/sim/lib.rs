@@ -13,6 +13,7 @@ mod agenda;
 mod client;
 pub mod crowd;
 pub mod disk;
+mod engine;
 pub mod event_log;
 pub mod faults;
 mod following;
@@ -49,6 +50,8 @@ pub struct Plan {
     pub servers: Option<RangeInclusive<usize>>,
     pub graph: Option<Shape>,
     pub faults: Option<Faults>,
+    /// Servers tell each other by an engine instead of links.
+    pub engine: bool,
     /// So many reports, one after the other, and nothing else: for measuring what they cost.
     pub reports: Option<usize>,
 }
@@ -114,6 +117,9 @@ impl Plan {
             } else {
                 format!(" --servers {least}-{most}")
             };
+        }
+        if self.engine {
+            command += " --engine";
         }
         let flags = [
             ("graph", self.graph.map(|graph| graph.to_string())),

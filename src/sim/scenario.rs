@@ -44,6 +44,10 @@ const CROWD: u32 = 40;
 
 pub struct Scenario {
     pub graph: Graph,
+    /// Of an engine that servers have instead of links; 0 for none.
+    pub nodes: usize,
+    /// How long one node takes to learn what the clients of another want to hear.
+    pub interest_after: Duration,
     pub faults: Faults,
     /// Faults that happen until the herd is left in peace.
     pub faults_count: usize,
@@ -144,6 +148,8 @@ impl Scenario {
         let has_small_pipes = faults.has(Fault::Reader);
         let scenario = Scenario {
             graph,
+            nodes: 0,
+            interest_after: Duration::ZERO,
             faults,
             faults_count: if faults.and(Faults::EVENTS).is_empty() {
                 0
@@ -188,7 +194,34 @@ impl Scenario {
             1..=3 if plan.faults.is_none() => scenario.dying_of_disks(&mut random),
             _ => scenario,
         };
-        scenario.with_room_for_a_crowd()
+        let scenario = scenario.with_room_for_a_crowd();
+        if plan.engine { scenario.on_an_engine(plan, &mut random) } else { scenario }
+    }
+
+    /// The same herd without links, on one to three nodes of an engine. What links have lost, an
+    /// engine loses in its own ways.
+    fn on_an_engine(self, plan: &Plan, random: &mut Rng) -> Scenario {
+        let drawn = Faults::some_of_engine(random);
+        let is_calm = self.faults.is_empty();
+        let faults = plan.faults.unwrap_or(if is_calm { Faults::NONE } else { drawn });
+        let faults = faults.without(Faults::OF_LINKS);
+        let faults = match self.keys {
+            Keys::None => faults.without(Faults::of(&[Fault::Tenant])),
+            _ => faults,
+        };
+        let has_events = !faults.and(Faults::EVENTS).is_empty();
+        let interest_max = if faults.has(Fault::LateInterest) { 300 } else { 5 };
+        Scenario {
+            nodes: random.usize(1..=3),
+            interest_after: MS * random.u32(0..=interest_max),
+            faults,
+            faults_count: if has_events { random.usize(1..20) } else { 0 },
+            // A node takes no batch in pieces of a hundred bytes, and comparisons are made anyway.
+            pipe_bytes: self.pipe_bytes.max(8 * 1024),
+            compare_every: Some(MS * random.u32(2_000..5_000)),
+            repairs: true,
+            ..self
+        }
     }
 
     /// Nothing but one report after the other, in a herd at its best: for measuring.
@@ -197,6 +230,8 @@ impl Scenario {
         let peace = JOINED + MS * 20 * u32::try_from(reports).unwrap_or(u32::MAX);
         Scenario {
             graph,
+            nodes: 0,
+            interest_after: Duration::ZERO,
             faults: Faults::NONE,
             faults_count: 0,
             peace,

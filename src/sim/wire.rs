@@ -16,6 +16,8 @@ pub enum Party {
     Client(usize),
     /// A client of the peer port that is no server.
     Stranger,
+    /// A node of the engine.
+    Node(usize),
 }
 
 /// What lies at one end of a wire.
@@ -111,15 +113,19 @@ impl Wire {
         lines.filter(|line| !line.starts_with(b"ROOT ")).flatten().copied().collect()
     }
 
-    /// Whether servers are at both ends.
+    /// Whether servers tell each other by it.
     pub fn is_link(&self) -> bool {
-        self.ends.iter().all(|end| matches!(end.party, Party::Server { .. }))
+        let is_of_herd = |end: &End| matches!(end.party, Party::Server { .. } | Party::Node(_));
+        self.ends.iter().all(is_of_herd)
     }
 
     /// What a server takes it for.
     pub fn kind(&self) -> ConnKind {
-        let is_clients = self.ends.iter().any(|end| matches!(end.party, Party::Client(_)));
-        if is_clients { ConnKind::Client } else { ConnKind::Peer }
+        match self.ends[1].party {
+            Party::Client(_) => ConnKind::Client,
+            Party::Node(_) => ConnKind::Engine,
+            _ => ConnKind::Peer,
+        }
     }
 
     pub fn is_whole(&self) -> bool {
@@ -134,6 +140,8 @@ impl Wire {
 
     /// Whether an end still takes a connection for alive that does not work.
     pub fn deceives(&self) -> bool {
-        !self.is_whole() && self.ends.iter().any(|end| end.alive)
+        // A node learns by itself, sooner or later.
+        let trusts = |end: &End| end.alive && !matches!(end.party, Party::Node(_));
+        !self.is_whole() && self.ends.iter().any(trusts)
     }
 }

@@ -16,6 +16,7 @@ mod acts;
 mod adversary;
 mod disks;
 mod inject;
+mod nodes;
 mod quiescence;
 mod reload;
 
@@ -28,6 +29,7 @@ use fastrand::Rng;
 use super::agenda::Agenda;
 use super::client::{Client, finale};
 use super::disk::SimDisk;
+use super::engine::{Engine, Published};
 use super::event_log::{Detail, EventLog};
 use super::faults::Fault;
 use super::host::Host;
@@ -50,6 +52,8 @@ pub struct World {
     agenda: Agenda<Event>,
     seats: Vec<Seat>,
     wires: Vec<Wire>,
+    /// By which servers tell each other, if they have no links.
+    engine: Option<Engine>,
     clients: Vec<Client>,
     /// What clients have reported, the latest last.
     said: Vec<String>,
@@ -101,6 +105,12 @@ enum Event {
         ticket: Ticket,
         body: String,
     },
+    /// Something that was published at one node of the engine comes to another.
+    Routed {
+        to: usize,
+        published: Published,
+        at: Duration,
+    },
     /// This end notices that the wire is dead.
     Lost(At),
     /// A client talks to this server; it has this to report or draws something.
@@ -150,7 +160,10 @@ impl World {
         let disk_faults = scenario.durability.as_ref().map(|durability| durability.faults);
         let seat = |server: usize| Seat {
             name: scenario.graph.names[server].clone(),
-            peers: scenario.graph.peers_of(server),
+            peers: match scenario.nodes {
+                0 => scenario.graph.peers_of(server),
+                _ => Vec::new(),
+            },
             run: 0,
             body: None,
             is_leaving: false,
@@ -163,10 +176,11 @@ impl World {
         let mut world = World {
             seats: (0..servers).map(seat).collect(),
             random: Rng::with_seed(!seed),
-            scenario,
             now: Duration::ZERO,
             agenda: Agenda::new(),
             wires: Vec::new(),
+            engine: (scenario.nodes > 0)
+                .then(|| Engine::new(scenario.nodes, scenario.interest_after)),
             clients: Vec::new(),
             said: Vec::new(),
             barred: BTreeMap::new(),
@@ -175,6 +189,7 @@ impl World {
             event_log: EventLog::new(detail),
             rest: None,
             is_over: false,
+            scenario,
         };
         world.plan_life();
         world
@@ -243,6 +258,10 @@ impl World {
             Event::Answer { server, run, ticket, body } if self.is_current(server, run) => {
                 self.note("answer", (server, 0), body.as_bytes());
                 self.tell(server, |told| told.answer(ticket, body.as_bytes()))
+            }
+            Event::Routed { to, published, at } => {
+                self.routed(to, &published, at);
+                Ok(())
             }
             Event::Lost(at) => self.lose(at),
             Event::Talk { server, report } => self.talk(server, report),
@@ -318,6 +337,7 @@ impl World {
                 }
             }
             Party::Stranger => self.answer_falsely(at, &piece)?,
+            Party::Node(node) => self.node_hears(node, at, &piece),
         }
         if !is_end {
             self.plan_delivery(at);
@@ -358,22 +378,6 @@ impl World {
         }
     }
 
-    /// A client reads answers.
-    fn answer(&mut self, client: usize, at: At, piece: &[u8]) -> Result<(), Violation> {
-        let lines = self.clients[client].hear(piece)?;
-        let Party::Server { server, run } = self.wires[at.wire].ends[1 - at.end].party else {
-            return Ok(());
-        };
-        for line in lines {
-            let living = self.seats.iter().filter_map(|seat| seat.body.as_ref());
-            let seat = &self.seats[server];
-            let body = seat.body.as_ref().filter(|_| seat.run == run);
-            let stamped = &mut self.clients[client].stamped;
-            self.invariants.acknowledge(line, body.map(|body| (server, body)), stamped, living)?;
-        }
-        Ok(())
-    }
-
     fn lose(&mut self, at: At) -> Result<(), Violation> {
         let end = &mut self.wires[at.wire].ends[at.end];
         if !std::mem::replace(&mut end.alive, false) {
@@ -388,6 +392,12 @@ impl World {
             }
             Party::Client(client) => {
                 self.clients[client].is_cut = true;
+                Ok(())
+            }
+            Party::Node(node) => {
+                if let Some(engine) = &mut self.engine {
+                    engine.forget(node, at.wire);
+                }
                 Ok(())
             }
             Party::Stranger => Ok(()),

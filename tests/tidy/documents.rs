@@ -6,13 +6,14 @@ use std::path::Path;
 
 use super::{Source, everything, is_word, sources, words};
 
-const DOCUMENTS: [&str; 9] = [
+const DOCUMENTS: [&str; 10] = [
     "README.md",
     "NOTES.md",
     "src/core/PROTOCOL.md",
     "src/herd/CLIENTS.md",
     "src/herd/PRODUCTION.md",
     "src/herd/COURSE.md",
+    "src/herd/SCALE.md",
     "src/herd/config/SETTINGS.md",
     "src/herd/places/README.md",
     "benches/README.md",

@@ -264,6 +264,22 @@ const CORE: &[(&str, &[&str])] = &[
     ("digits", &[]),
     ("driver", &["border", "clock", "names", "session", "whatsat", "wire"]),
     (
+        "engine",
+        &[
+            "Server",
+            "border",
+            "clock",
+            "counters",
+            "names",
+            "nats_wire",
+            "peers",
+            "reports",
+            "settings",
+            "store",
+            "wire",
+        ],
+    ),
+    (
         "journal",
         &[
             "Server", "border", "clock", "digits", "driver", "names", "peers", "session", "store",
@@ -271,14 +287,18 @@ const CORE: &[(&str, &[&str])] = &[
         ],
     ),
     ("names", &[]),
+    ("nats_wire", &[]),
     (
         "peers",
-        &["Server", "border", "clock", "counters", "names", "reports", "settings", "store", "wire"],
+        &[
+            "Server", "border", "clock", "counters", "engine", "names", "reports", "settings",
+            "store", "wire",
+        ],
     ),
     ("presets", &[]),
     ("reports", &["Server", "border", "clock", "names", "peers", "store", "wire"]),
     ("session", &["names", "wire"]),
-    ("settings", &["peers"]),
+    ("settings", &["engine", "peers"]),
     ("store", &["clock", "wire"]),
     ("timer_wheel", &[]),
     ("whatsat", &["names"]),

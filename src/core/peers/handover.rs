@@ -127,7 +127,7 @@ impl Server {
         }
         for peer in self.peers.ids() {
             match self.peers.at(peer).state {
-                State::Up { .. } | State::Plain(_) | State::Removed => continue,
+                State::Up { .. } | State::Plain(_) | State::Engine(_) | State::Removed => continue,
                 State::Greeting { conn, .. } => out.push(Output::HangUp { conn }),
                 _ => {}
             }
@@ -146,6 +146,7 @@ impl Server {
             link.ping(now, out);
             self.say_bye(peer, out);
         }
+        self.begin_to_leave_engine(now, out);
     }
 
     /// A round of a link that is to end is over.

@@ -31,7 +31,7 @@ pub(crate) struct Keyring {
     nonces: u64,
     /// The keys of the store's hashes.
     pub hash_keys: HashKeys,
-    run: RunId,
+    pub run: RunId,
     /// What digests are hidden with before they are said.
     digest_key: hmac::Key,
 }
@@ -42,14 +42,13 @@ struct Key {
     id: KeyId,
 }
 
-type KeyId = [u8; 4];
+pub(crate) type KeyId = [u8; 4];
 
 impl Key {
     fn all(keys: &[[u8; 32]]) -> Vec<Key> {
         let key = |key: &[u8; 32]| {
             let hmac = hmac::Key::new(hmac::HMAC_SHA256, key);
-            let id = first_bytes(&mac(&hmac, &[b"id"]));
-            Key { hmac, id }
+            Key { id: key_id(&hmac), hmac }
         };
         keys.iter().map(key).collect()
     }
@@ -192,7 +191,8 @@ impl Keyring {
         }
     }
 
-    fn digest_id(&self) -> [u8; 8] {
+    /// Equal at servers whose digests can be compared.
+    pub fn digest_id(&self) -> [u8; 8] {
         first_bytes(&mac(&self.digest_key, &[b"which digest"]))
     }
 }
@@ -268,13 +268,18 @@ impl Direction {
     }
 }
 
-fn mac(key: &hmac::Key, parts: &[&[u8]]) -> [u8; MAC_BYTES] {
+/// Names a key without giving it away.
+pub(crate) fn key_id(key: &hmac::Key) -> KeyId {
+    first_bytes(&mac(key, &[b"id"]))
+}
+
+pub(crate) fn mac(key: &hmac::Key, parts: &[&[u8]]) -> [u8; MAC_BYTES] {
     let mut context = hmac::Context::with_key(key);
     parts.iter().for_each(|part| context.update(part));
     first_bytes(context.sign().as_ref())
 }
 
-fn first_bytes<const N: usize>(bytes: &[u8]) -> [u8; N] {
+pub(crate) fn first_bytes<const N: usize>(bytes: &[u8]) -> [u8; N] {
     *bytes.first_chunk().expect("no more is taken than a digest has")
 }
 

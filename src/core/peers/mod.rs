@@ -52,6 +52,7 @@ impl Server {
                 self.greet(peer, conn, attempt, out);
             }
             State::Plain(_) => self.plain_connected(peer, conn, out),
+            State::Engine(_) => self.engine_connected(conn, out),
             // They have connected to us while we were still dialling.
             _ => out.push(Output::HangUp { conn }),
         }
@@ -91,7 +92,7 @@ impl Server {
                 attempt
             }
             State::Waiting { attempt } | State::Dialing { attempt } => *attempt,
-            State::Down | State::Plain(_) | State::Removed => 0,
+            State::Down | State::Plain(_) | State::Engine(_) | State::Removed => 0,
         };
         let link =
             Link::new(conn, now.monotonic, self.settings.limits.peer_outbox_bytes_max, terms);

@@ -19,8 +19,10 @@ impl Server {
     /// attempt may be seconds away.
     pub(crate) fn dial_all(&mut self, out: &mut Outputs) {
         for peer in self.peers.ids() {
-            if self.peers.plain(peer).is_none() {
-                self.dial(peer, 0, out);
+            match self.peers.at(peer).state {
+                State::Plain(_) => {}
+                State::Engine(_) => self.engine_redial(peer, 0, out),
+                _ => self.dial(peer, 0, out),
             }
         }
     }
@@ -32,6 +34,7 @@ impl Server {
                 self.dial(peer, attempt, out);
             }
             State::Plain(_) => self.plain_redial(peer, attempt, out),
+            State::Engine(_) => self.engine_redial(peer, attempt, out),
             // Meanwhile the peer came up by itself.
             _ => {}
         }
@@ -60,6 +63,7 @@ impl Server {
                 self.wait(peer, attempt + 1, out);
             }
             State::Plain(_) => self.plain_dial_failed(peer, out),
+            State::Engine(_) => self.engine_dial_failed(peer, out),
             _ => {}
         }
     }

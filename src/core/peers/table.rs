@@ -12,6 +12,7 @@ use super::line_mac::{Abilities, Claim, RunId};
 use super::link::Link;
 use super::peer_clock::PeerClock;
 use crate::border::Outputs;
+use crate::engine::Engine;
 use crate::names::{ConnId, PeerId};
 use crate::store::digest::Leaf;
 use crate::wire::server_of;
@@ -138,6 +139,8 @@ pub(crate) enum State {
         attempt: u32,
     },
     Plain(PlainPeer),
+    /// No server: the engine that all are told by. It is lent while it is being told something.
+    Engine(Option<Box<Engine>>),
     /// The tombstone of a link that was removed: its `PeerId` names nobody else.
     Removed,
 }
@@ -209,13 +212,14 @@ impl Peers {
             State::Greeting { .. } => LinkState::Greeting,
             State::Up { .. } => LinkState::Up,
             State::Plain(_) => LinkState::Plain,
+            State::Engine(_) => LinkState::Down,
             State::Removed => LinkState::Removed,
         };
         let link = match &peer.state {
             State::Up { link, .. } => Some(link),
             _ => None,
         };
-        PeerView {
+        let view = PeerView {
             state,
             redials: peer.redials,
             trouble: peer.trouble,
@@ -229,6 +233,10 @@ impl Peers {
             owed: link.map_or(0, |link| link.owed),
             is_behind: link.is_some_and(Link::is_behind),
             leaves_missed: link.map_or(0, |link| link.missed.len()),
+        };
+        match &peer.state {
+            State::Engine(Some(engine)) => engine.peer_view(view),
+            _ => view,
         }
     }
 
@@ -271,9 +279,33 @@ impl Peers {
                 State::Plain(plain) if *entry.name != *server_of(&out.text[line.clone()]) => {
                     plain.add(peer, client, out);
                 }
+                State::Engine(Some(engine)) => engine.flood(peer, leaf, line.clone(), out),
                 _ => {}
             }
         }
+    }
+
+    /// Adds the engine, behind all peers that are there.
+    pub fn add_engine(&mut self, engine: Engine) {
+        let (name, plain) = (b"engine".to_vec(), None);
+        let peer = Peer::new(&PeerSettings { name, dials: true, plain });
+        self.list.push(Peer { state: State::Engine(Some(Box::new(engine))), ..peer });
+    }
+
+    /// The place of the engine, if this herd has one.
+    pub fn engine(&mut self) -> Option<(PeerId, &mut Option<Box<Engine>>)> {
+        self.list.iter_mut().enumerate().find_map(|(at, peer)| match &mut peer.state {
+            State::Engine(engine) => Some((PeerId(at as u16), engine)),
+            _ => None,
+        })
+    }
+
+    /// The engine, to be looked at.
+    pub fn engine_view(&self) -> Option<&Engine> {
+        self.list.iter().find_map(|peer| match &peer.state {
+            State::Engine(engine) => engine.as_deref(),
+            _ => None,
+        })
     }
 
     /// Takes a connection out of the strangers, if it is one.
@@ -350,9 +382,12 @@ impl Peers {
         })
     }
 
-    /// The peer of this name, unless it is a course server, which never greets, or was removed.
+    /// The peer of this name, unless it is a course server or an engine, which never greet, or was
+    /// removed.
     pub fn named(&self, name: &[u8]) -> Option<PeerId> {
-        let greets = |peer: &Peer| !matches!(peer.state, State::Plain(_) | State::Removed);
+        let greets = |peer: &Peer| {
+            !matches!(peer.state, State::Plain(_) | State::Engine(_) | State::Removed)
+        };
         let is_named = |peer: &Peer| peer.name == name && greets(peer);
         self.list.iter().position(is_named).map(|at| PeerId(at as u16))
     }

@@ -3,7 +3,6 @@
 
 use super::timeouts::Moment;
 use super::{BufferPool, Reading, Received, Session};
-use crate::names::ConnKind;
 use crate::wire::line_buffer::{LineBuffer, LineLimits, Lines, Outcome};
 
 /// The inbox of a session, and what there is room for. `Session::settle` takes it back.
@@ -47,7 +46,7 @@ impl Session {
             inbox,
             // A client's half-close stands for its last newline; a peer whose connection ends in
             // the middle of a line has not said it.
-            is_last: self.reading == Reading::Ended && self.id.kind() != ConnKind::Peer,
+            is_last: self.reading == Reading::Ended && !self.id.kind().is_bounded_by_core(),
             room_bytes: high_water_bytes.saturating_sub(self.queued_bytes()),
         })
     }

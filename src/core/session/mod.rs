@@ -207,7 +207,7 @@ impl Session {
         // Peers are read whatever is to be sent to them: two that owe each other much would wait
         // for each other. What they are owed has a bound of its own (`link`).
         let has_room =
-            || self.id.kind() == ConnKind::Peer || self.queued_bytes() <= high_water_bytes;
+            || self.queued_bytes() <= high_water_bytes || self.id.kind().is_bounded_by_core();
         self.has_input() && !self.flags.paused && has_room()
     }
 
@@ -494,7 +494,7 @@ impl Session {
     fn reading_deadline(&self, timeouts: &Timeouts) -> Option<(Moment, Expiry)> {
         match self.id.kind() {
             // Links are looked after by the server: greetings, pings.
-            ConnKind::Peer => None,
+            ConnKind::Peer | ConnKind::Engine => None,
             ConnKind::Course if self.queued_bytes() > 0 => None,
             ConnKind::Course => Some((self.active + timeouts.linger, Expiry::Linger)),
             _ if self.reading != Reading::Open || self.flags.paused => None,

@@ -260,6 +260,13 @@ impl<'a> Lines<'a> {
         self.taken += 1;
     }
 
+    /// Takes all bytes that have come, whole lines or not: for a language that has others.
+    pub fn take_all(&mut self) -> &'a [u8] {
+        let rest = self.rest();
+        self.pass(rest.len());
+        rest
+    }
+
     /// Whether all that has come is taken.
     #[inline]
     pub fn is_over(&self) -> bool {

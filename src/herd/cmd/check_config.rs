@@ -108,6 +108,7 @@ pub fn write_config(out: &mut impl Write, config: &Config, settings: &Settings) 
         let peers = config.peers.iter().filter(|peer| wanted(peer));
         listed(peers.map(|peer| match peer.kind {
             LinkKind::Herd => format!("{} ({})", peer.name, peer.address),
+            LinkKind::Engine => peer.name.clone(),
             LinkKind::Plain => format!("{} ({}, {})", peer.name, peer.address, peer.shape),
         }))
     };
@@ -142,6 +143,7 @@ pub fn write_config(out: &mut impl Write, config: &Config, settings: &Settings) 
         ["dials", &neighbours(|p| (p.kind, p.initiative) == (LinkKind::Herd, Initiative::Ours))],
         ["is dialled by", &neighbours(|p| p.initiative == Initiative::Theirs)],
         ["plain links", &neighbours(|p| p.kind == LinkKind::Plain)],
+        ["engine", &neighbours(|p| p.kind == LinkKind::Engine)],
         ["believes AT from clients", if config.accept_plain { "yes" } else { "no" }],
         ["older IAMATs get", stale],
         ["closes after an answer", if config.answers.close_after_reply { "yes" } else { "no" }],

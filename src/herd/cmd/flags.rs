@@ -139,6 +139,8 @@ pub enum Command {
     },
     /// Print a complete herd.toml that explains every key
     ExampleConfig,
+    /// Print a nats-server.conf that fits a herd on an engine
+    ExampleNats(HerdFlags),
     /// Make a key by which the servers of a herd know each other
     Keygen {
         /// Where the key goes, or is

@@ -9,6 +9,7 @@ mod check_config;
 mod demo;
 mod drain;
 mod dump;
+mod example_nats;
 mod follow;
 mod here;
 mod journal;
@@ -107,6 +108,7 @@ pub fn run(command: Command) -> Result<Exit, Failure> {
             describe(&mut out, name, trace.trace, flags)?
         }
         Command::ExampleConfig => out.write_all(example().as_bytes()),
+        Command::ExampleNats(flags) => example_nats::write(&mut out, &flags)?,
         Command::Keygen { file, rotate } => {
             let next = if rotate { keygen::rotate(&file)? } else { keygen::create(&file)? };
             out.write_all(next.as_bytes())

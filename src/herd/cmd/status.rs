@@ -197,6 +197,13 @@ fn peers(status: &Status) -> String {
             }),
         }
     }
+    if let Some(engine) = &status.engine {
+        match (engine.state.as_str(), &engine.trouble) {
+            ("up", _) => joined.push("the engine".to_owned()),
+            (_, Some(trouble)) => missing.push(format!("the engine ({trouble})")),
+            (_, None) => missing.push("the engine".to_owned()),
+        }
+    }
     let missing = match missing.as_slice() {
         [] => String::new(),
         names => format!("missing: {}", names.join(" ")),
@@ -285,6 +292,7 @@ mod tests {
             places: "embedded, loaded".to_owned(),
             places_service: None,
             journal: None,
+            engine: None,
             draining: false,
             drain_phase: None,
             drain_s: 5,

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use super::knob::{Effect, Knob};
 use super::rules::broken_rule;
 use super::settings::knobs;
-use super::{Config, ConfigError, PeerTls, Settings, TlsDoor};
+use super::{Config, ConfigError, LinkKind, OnEngine, PeerTls, Settings, TlsDoor};
 
 /// The configuration of a server as files, variables and flags say it at one time.
 #[derive(Clone, Debug)]
@@ -133,7 +133,20 @@ impl Parsed {
             (old, _) => old.clone(),
         };
         let tls_peers = if keys.is_empty() { PeerTls::Off } else { new.tls_peers };
+        // An engine stays as it is, and where one comes or goes, so do links.
+        let peers = match (old.engine.is_on(), new.engine.is_on()) {
+            (false, false) => new.peers.clone(),
+            (true, true) => {
+                let plain = new.peers.iter().filter(|peer| peer.kind != LinkKind::Engine);
+                let engine = old.peers.iter().filter(|peer| peer.kind == LinkKind::Engine);
+                plain.chain(engine).cloned().collect()
+            }
+            _ => old.peers.clone(),
+        };
         let config = Config {
+            peers,
+            engine: old.engine.clone(),
+            on_engine: OnEngine { login: old.on_engine.login.clone(), ..new.on_engine },
             tls,
             tls_peers,
             herd: old.herd.clone(),

@@ -204,6 +204,11 @@ fn spelled(value: &DeValue, kind: &Kind) -> Result<String, String> {
             Some(networks) => return Ok(networks.join(",")),
             None => "a list of texts, as in [\"10.1.2.0/24\"]",
         },
+        (Kind::Addresses { .. }, DeValue::Array(list)) => match strings(list) {
+            Some(addresses) => return Ok(addresses.join(",")),
+            None => "a list of texts, as in [\"127.0.0.1:4222\"]",
+        },
+        (Kind::Addresses { .. }, _) => "a list, as in [\"127.0.0.1:4222\"]",
         (Kind::Networks { .. }, _) => "a list, as in [\"10.1.2.0/24\"]",
         (_, DeValue::String(text)) => return Ok(text.to_string()),
         (Kind::Size { .. }, _) => "a size, as in 8192 or \"8 KiB\"",

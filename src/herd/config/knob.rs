@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::units::{TIMER_MAX, parse_duration, parse_size, show_duration, show_number, show_size};
-use super::{Networks, Settings, url};
+use super::{Addresses, Networks, Settings, url};
 
 /// Longer URLs are not known to be needed by any service.
 const URL_BYTES_MAX: usize = 4_096;
@@ -107,6 +107,8 @@ pub enum Kind {
     SomeText { at: At<Option<String>>, bytes_max: usize },
     /// Networks of addresses, or none.
     Networks { at: At<Networks> },
+    /// Addresses of hosts and ports, or none.
+    Addresses { at: At<Addresses> },
     /// An URL, or none. It is shown without what may be a secret.
     SomeUrl { at: At<Option<String>> },
     /// A word that has a type of its own.
@@ -157,6 +159,7 @@ impl Knob {
             Kind::SomeText { at, bytes_max } => *at(settings) = Some(bounded(text()?, *bytes_max)?),
             Kind::SomeUrl { at } => *at(settings) = Some(bounded(text()?, URL_BYTES_MAX)?),
             Kind::Networks { at } => *at(settings) = text()?.parse()?,
+            Kind::Addresses { at } => *at(settings) = text()?.parse()?,
             Kind::Word { set, .. } => set(settings, text()?)?,
         }
         Ok(())
@@ -184,6 +187,7 @@ impl Knob {
             Kind::SomeText { at, .. } => at(settings).clone(),
             Kind::SomeUrl { at } => at(settings).as_deref().map(url::shown),
             Kind::Networks { at } => Some(at(settings).to_string()),
+            Kind::Addresses { at } => Some(at(settings).to_string()),
             Kind::Word { show, .. } => Some(show(settings)),
         }
     }
@@ -201,6 +205,7 @@ impl Knob {
             Kind::SomePath { at } => at(one) == at(other),
             Kind::SomeText { at, .. } | Kind::SomeUrl { at } => at(one) == at(other),
             Kind::Networks { at } => at(one) == at(other),
+            Kind::Addresses { at } => at(one) == at(other),
             Kind::Word { show, .. } => show(one) == show(other),
         }
     }
@@ -218,6 +223,7 @@ impl Knob {
             Kind::SomePath { at } => at(to).clone_from(at(from)),
             Kind::SomeText { at, .. } | Kind::SomeUrl { at } => at(to).clone_from(at(from)),
             Kind::Networks { at } => at(to).clone_from(at(from)),
+            Kind::Addresses { at } => at(to).clone_from(at(from)),
             Kind::Word { set, show, .. } => {
                 // What is shown can be set again: a test reads each value back.
                 let _ = set(to, &show(from));
@@ -242,6 +248,7 @@ impl Knob {
             Kind::SomeText { bytes_max, .. } => format!("at most {}", show_size(*bytes_max)),
             Kind::SomeUrl { .. } => "an URL".to_owned(),
             Kind::Networks { .. } => "a list of networks".to_owned(),
+            Kind::Addresses { .. } => "a list of HOST:PORT".to_owned(),
             Kind::Word { words, .. } => (*words).to_owned(),
         }
     }
@@ -265,6 +272,10 @@ impl Knob {
             Kind::Networks { .. } => {
                 let networks: Networks = value.parse().unwrap_or_default();
                 toml::Value::from(networks.spelled()).to_string()
+            }
+            Kind::Addresses { .. } => {
+                let addresses: Addresses = value.parse().unwrap_or_default();
+                toml::Value::from(addresses.spelled()).to_string()
             }
             _ => toml::Value::from(value).to_string(),
         }

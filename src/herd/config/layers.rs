@@ -81,7 +81,8 @@ pub fn configure(
     let [web, operators] = [web, operators].map(|door| door.map(|(_, address)| address));
     let tls = TlsDoor::of(&herd, name, &settings, selector, overrides.tls_clients)?;
     let tls_address = tls.as_ref().map(|door| door.address);
-    let peers = herd.neighbours(name);
+    let keys = settings.herd_keys()?;
+    let peers = settings.engine.peers(&herd, name, !keys.is_empty(), selector.config.is_some())?;
     let accept_plain = overrides.plain || peers.iter().any(|peer| peer.kind == LinkKind::Plain);
     let is_reached = |address: &SocketAddr| !address.ip().to_canonical().is_loopback();
     let mut doors = [client_address].into_iter().chain(tls_address);
@@ -91,13 +92,14 @@ pub fn configure(
              plain links need loopback, so bind 127.0.0.1 or leave them out"
         )));
     }
-    let keys = settings.herd_keys()?;
     for address in [client_address, peer_address].into_iter().chain(tls_address) {
         guard(&herd, !keys.is_empty(), name, address)?;
     }
     let places = share(places(settings.places, selector, overrides.places_key)?, &herd, name)?;
     Ok(Config {
         access: access::of(settings.access.as_deref(), &keys, &herd.id)?,
+        on_engine: settings.engine.on_engine(&herd)?,
+        engine: settings.engine,
         herd: herd.id,
         name: name.to_owned(),
         client_address,
@@ -487,7 +489,6 @@ mod tests {
 
         assert_eq!(config.peers[0].shape.to_string(), "lf");
         assert_eq!(config.servers.len(), 5);
-
         let config = from_preset(&selector, plain(&["Mine=localhost:9,crlf,sender"])).unwrap();
         assert_eq!(config.peers[2].address.to_string(), "localhost:9");
         assert_eq!(config.peers[2].kind, LinkKind::Plain);

@@ -14,6 +14,7 @@
 pub mod access;
 pub mod address;
 pub mod changes;
+pub mod engine;
 pub mod example;
 pub mod file;
 pub mod herd;
@@ -47,6 +48,7 @@ use herd_web::access::Access;
 
 pub use address::Address;
 pub use changes::{Changes, Parsed};
+pub use engine::{Addresses, Engine, OnEngine};
 pub use herd::{Door, Herd, TlsClients};
 pub use herd_key::{HerdKey, HerdKeys};
 pub use key::Secret;
@@ -89,6 +91,10 @@ pub struct Config {
     /// What peers prove to each other that they know, the newest first. Without any, they are
     /// believed by their names.
     pub keys: HerdKeys,
+    /// By which servers tell each other instead of links, if it is on; it is the last of `peers`.
+    pub engine: Engine,
+    /// Who we are to it, and who else is on it.
+    pub on_engine: OnEngine,
     /// Who may report and ask by HTTP; everybody, if there is none.
     pub access: Option<Arc<Access>>,
     /// All servers of the herd, itself and course servers among them.
@@ -164,6 +170,8 @@ pub enum LinkKind {
     Herd,
     /// The course's habit: one connection to the client port for each AT line.
     Plain,
+    /// No server: it carries what is told to all.
+    Engine,
 }
 
 /// What the sender of an IAMAT older than the stored report is answered with.

@@ -10,8 +10,8 @@ use super::knob::{Effect, Flag, Kind, Knob, count, path, some_path, switch};
 use super::log_settings::{Log, LogFormat};
 use super::tls::{self, TlsSettings};
 use super::{
-    ConfigError, HerdKey, HerdKeys, Limits, Networks, Places, StaleReply, limits, log_settings,
-    places,
+    ConfigError, Engine, HerdKey, HerdKeys, Limits, Networks, Places, StaleReply, engine, limits,
+    log_settings, places,
 };
 use herd_core::journal::appender::Keep;
 use herd_core::journal::breaker::WhenBroken;
@@ -36,6 +36,7 @@ pub struct Settings {
     pub run_dir_mode: u32,
     pub answers: Answers,
     pub tls: TlsSettings,
+    pub engine: Engine,
     pub places: Places,
     pub log: Log,
     pub journal: Journal,
@@ -85,10 +86,11 @@ pub struct Section {
 }
 
 /// All sections and, in them, all knobs, in the order of the example.
-pub const SECTIONS: [Section; 8] = [
+pub const SECTIONS: [Section; 9] = [
     Section { name: "", about: "", knobs: HERD },
     Section { name: "answers", about: "", knobs: ANSWERS },
     Section { name: "tls", about: "", knobs: tls::KNOBS },
+    Section { name: "engine", about: "", knobs: engine::KNOBS },
     Section { name: "places", about: "", knobs: places::KNOBS },
     Section { name: "log", about: "", knobs: log_settings::KNOBS },
     Section { name: "journal", about: "", knobs: JOURNAL },
@@ -191,6 +193,7 @@ impl Default for Settings {
             run_dir_mode: 0,
             answers: Answers::default(),
             tls: TlsSettings::default(),
+            engine: Engine::default(),
             places: Places::default(),
             log: Log {
                 dir: PathBuf::new(),

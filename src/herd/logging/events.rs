@@ -285,6 +285,7 @@ fn kind(conn: ConnId) -> &'static str {
         ConnKind::Operator => "operator",
         ConnKind::Web => "web",
         ConnKind::Mqtt => "mqtt",
+        ConnKind::Engine => "engine",
     }
 }
 

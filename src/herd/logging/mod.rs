@@ -82,7 +82,7 @@ impl LogHandle {
     /// Logs what a connection is sent.
     pub fn said(&self, conn: ConnId, text: &[u8]) {
         if let Some(queue) = &self.traffic {
-            push_traffic(queue, conn, Way::Out, text);
+            push_traffic(queue, conn, Way::Out, without_password(conn, text));
         }
     }
 
@@ -143,6 +143,15 @@ impl LogHandle {
             queue.close(timeout);
         }
     }
+}
+
+/// What a server says first to an engine may hold a password, in a line of its own.
+fn without_password(conn: ConnId, text: &[u8]) -> &[u8] {
+    if conn.kind() == ConnKind::Engine && text.starts_with(b"CONNECT ") {
+        let end = memchr::memchr(b'\n', text).map_or(text.len(), |newline| newline + 1);
+        return &text[end..];
+    }
+    text
 }
 
 /// Not inlined: the loop has it behind a test that nearly always fails or nearly always succeeds.

@@ -90,7 +90,7 @@ impl Reactor {
             ConnKind::Operator => self.shares.operators,
             ConnKind::Web => self.shares.web,
             ConnKind::Mqtt => self.shares.mqtt,
-            ConnKind::Peer | ConnKind::Course => usize::MAX,
+            ConnKind::Peer | ConnKind::Course | ConnKind::Engine => usize::MAX,
         };
         most.saturating_sub(self.slots.alive(kind) + self.heads.waiting(kind))
     }

@@ -1,8 +1,8 @@
 //! What a server says through its admin socket: of itself, and all that it knows. It reads every
 //! part of the loop and changes none.
 
-use super::Reactor;
-use crate::config::Initiative;
+use super::{Reactor, engine};
+use crate::config::{Initiative, LinkKind};
 use crate::status::{DUMP, METRICS, Order, Outcome, PeerState, PeerStatus, RELOAD, Status};
 use herd_core::LinkState;
 use herd_core::driver::Driver;
@@ -115,6 +115,7 @@ fn status(reactor: &Reactor) -> Status {
         operators_address: config.operators.map(|address| address.to_string()),
         mqtt_address: config.mqtt.map(|address| address.to_string()),
         peers: (0..config.peers.len()).filter_map(|at| peer_status(reactor, at)).collect(),
+        engine: engine::status(reactor),
         clients_known: reactor.server.store().len() as u64,
         connections: reactor.slots.alive(ConnKind::Client) as u64,
         connections_total: reactor.slots.admitted(ConnKind::Client),
@@ -142,9 +143,12 @@ fn status(reactor: &Reactor) -> Status {
     }
 }
 
-/// `None` for a peer that was removed.
+/// `None` for a peer that was removed, and for an engine, which is none.
 fn peer_status(reactor: &Reactor, at: usize) -> Option<PeerStatus> {
     let peer = &reactor.config.peers[at];
+    if peer.kind == LinkKind::Engine {
+        return None;
+    }
     let view = reactor.server.peer(PeerId(at as u16));
     Some(PeerStatus {
         name: peer.name.clone(),

@@ -33,6 +33,7 @@ impl Reactor {
         let kind = match self.config.peers[usize::from(peer.0)].kind {
             LinkKind::Herd => ConnKind::Peer,
             LinkKind::Plain => ConnKind::Course,
+            LinkKind::Engine => ConnKind::Engine,
         };
         let stream = match TcpStream::connect(address) {
             Ok(stream) => stream,

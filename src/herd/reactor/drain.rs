@@ -131,7 +131,9 @@ impl Reactor {
             self.tell(Input::Leaving);
         }
         if self.drain_phase() == Some(DrainPhase::HandingOver)
-            && self.slots.alive(ConnKind::Peer) + self.slots.alive(ConnKind::Course) == 0
+            && [ConnKind::Peer, ConnKind::Course, ConnKind::Engine]
+                .into_iter()
+                .all(|kind| self.slots.alive(kind) == 0)
         {
             self.enter(DrainPhase::Over);
         }

@@ -116,7 +116,9 @@ impl Reactor {
                     (limits.line_bytes_max, limits.endless_bytes_max);
                 (LineLimits { line_bytes_max, endless_bytes_max }, LINES_MAX)
             }
-            ConnKind::Peer => (LineLimits::equal(limits.peer_line_bytes_max), PEER_LINES_MAX),
+            ConnKind::Peer | ConnKind::Engine => {
+                (LineLimits::equal(limits.peer_line_bytes_max), PEER_LINES_MAX)
+            }
             ConnKind::Admin => (LineLimits::equal(ADMIN_LINE_BYTES_MAX), LINES_MAX),
             ConnKind::Operator => {
                 (LineLimits::equal(operators::LIMITS.request_bytes_max()), LINES_MAX)

@@ -2,6 +2,7 @@
 //! read at one moment. Names, labels and series are the same at each scrape; no label is a client,
 //! an address or a text from outside. How they are spelled is `metrics`' business.
 
+mod engine;
 mod peers;
 mod places;
 
@@ -130,6 +131,7 @@ impl Reactor {
         self.measure_places(&mut metrics);
         self.measure_reports(&mut metrics);
         self.measure_peers(&mut metrics);
+        self.measure_engine(&mut metrics);
         self.measure_workers(&mut metrics);
         self.measure_loop(&mut metrics);
         self.measure_journal(&mut metrics);
@@ -230,6 +232,7 @@ impl Reactor {
             Some(ConnKind::Course) => {
                 self.config.peers.iter().any(|peer| peer.kind == LinkKind::Plain)
             }
+            Some(ConnKind::Engine) => self.config.engine.is_on(),
             Some(_) => true,
         }
     }

@@ -44,6 +44,7 @@ mod deadlines;
 mod descriptors;
 mod dialing;
 mod drain;
+mod engine;
 mod following;
 mod handshakes;
 mod http;

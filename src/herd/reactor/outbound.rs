@@ -75,7 +75,7 @@ impl Driver for Reactor {
         }
         // A peer is never closed for the size of its outbox: the core bounds that
         // (`herd_core::peers::link`).
-        if queued > self.config.limits.outbox_bytes_max && conn.kind() != ConnKind::Peer {
+        if queued > self.config.limits.outbox_bytes_max && !conn.kind().is_bounded_by_core() {
             self.close_now(conn, CloseReason::OutboxFull);
         }
     }

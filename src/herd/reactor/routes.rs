@@ -7,6 +7,7 @@
 //!
 //! asyncio: `open_connection`, which resolves in its executor and tries the addresses in turn.
 
+use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::config::Address;
@@ -27,6 +28,8 @@ pub struct Routes {
 
 struct Entry {
     address: Address,
+    /// Where else it may be dialled, in turn.
+    others: VecDeque<Address>,
     /// Addresses not yet tried, the next one last.
     untried: Vec<SocketAddr>,
     /// How often the name is being resolved, for dials that still wait for it.
@@ -35,13 +38,23 @@ struct Entry {
 
 impl Entry {
     fn new(address: Address) -> Entry {
-        Entry { address, untried: Vec::new(), awaited: 0 }
+        Entry { address, others: VecDeque::new(), untried: Vec::new(), awaited: 0 }
     }
 }
 
 impl Routes {
     pub fn new(addresses: impl IntoIterator<Item = Address>) -> Routes {
         Routes { peers: addresses.into_iter().map(Entry::new).collect() }
+    }
+
+    /// Dials a peer at all of these in turn.
+    pub fn set_all(&mut self, peer: PeerId, addresses: &[Address]) {
+        if let [first, others @ ..] = addresses {
+            let entry = &mut self.peers[usize::from(peer.0)];
+            // The first dial goes to the first.
+            entry.others = others.iter().chain([first]).cloned().collect();
+            entry.others.rotate_right(1);
+        }
     }
 
     /// Dials the next peer, or one that was known, at this address from now on.
@@ -75,6 +88,10 @@ impl Routes {
         let entry = &mut self.peers[usize::from(peer.0)];
         if let Some(address) = entry.untried.pop() {
             return Route::Connect(address);
+        }
+        if let Some(next) = entry.others.pop_front() {
+            entry.others.push_back(next.clone());
+            entry.address = next;
         }
         match entry.address.host.parse::<IpAddr>() {
             Ok(ip) => Route::Connect(SocketAddr::new(ip, entry.address.port)),

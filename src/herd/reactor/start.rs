@@ -27,13 +27,12 @@ use super::passed::Passed;
 use super::proxied::Heads;
 use super::question_queue::Asked;
 use super::questions::Places;
-use super::routes::Routes;
 use super::slots::{Slot, Slots};
 use super::turn_budget::Work;
 use super::unwrapping::Wrapping;
 use super::web::Web;
 use super::worker_threads::{CompletionSender, Completions, PlacesPool, PoolId};
-use super::{Due, READ_BUDGET, Reactor, SIGNALS, WAKER, traced};
+use super::{Due, READ_BUDGET, Reactor, SIGNALS, WAKER, engine, traced};
 use crate::config::limits::{self, PEER_LINE_BYTES_CEILING};
 use crate::config::{
     Config, ConfigError, HerdKey, Initiative, LinkKind, Peer, PeerTls, StaleReply,
@@ -235,7 +234,7 @@ impl Reactor {
             completions,
             places,
             wrapping,
-            routes: Routes::new(config.peers.iter().map(|peer| peer.address.clone())),
+            routes: engine::routes(&config),
             doors,
             shares,
             drain: None,
@@ -459,7 +458,8 @@ pub(super) fn settings(config: &Config, shares: Shares) -> Result<Settings, Star
     Ok(Settings {
         name: config.name.as_bytes().into(),
         herd: config.herd.clone().into_bytes(),
-        peers: config.peers.iter().map(|peer| peer_settings(config, peer)).collect(),
+        peers: engine::servers(config).map(|peer| peer_settings(config, peer)).collect(),
+        engine: engine::settings(config),
         plain_names: if config.accept_plain {
             config.servers.iter().map(|name| name.clone().into_bytes()).collect()
         } else {

@@ -39,6 +39,7 @@ impl World {
                 self.plan_delivery(far);
             }
             Act::Closed { conn, reason } => self.close(server, conn, reason)?,
+            Act::Joined { conn, .. } if conn.kind() == ConnKind::Engine => {}
             Act::Joined { peer, conn, held } => {
                 self.invariants.joined(server, peer, At::of(conn), held);
             }
@@ -50,7 +51,7 @@ impl World {
 
     /// A connection is over at this end: the far end sees a reset, or that nothing follows.
     fn close(&mut self, server: usize, conn: ConnId, reason: CloseReason) -> Result<(), Violation> {
-        let is_peer = conn.kind() == ConnKind::Peer;
+        let is_peer = conn.kind().is_bounded_by_core();
         let is_hung_up_on = matches!(reason, CloseReason::HungUp | CloseReason::EndlessLine);
         Invariant::Answers.demand(is_peer || !is_hung_up_on, || format!("{conn}: {reason}"))?;
         let at = At::of(conn);
@@ -76,7 +77,10 @@ impl World {
     fn note_of(&mut self, server: usize, note: Note) -> Result<(), Violation> {
         self.note("note", (server, 0), format!("{note:?}").as_bytes());
         let seat = &self.seats[server];
-        let peer = |peer: PeerId| self.seats[seat.peers[usize::from(peer.0)].0].name.as_str();
+        let peer = |peer: PeerId| {
+            let far = seat.peers.get(usize::from(peer.0));
+            far.map_or("the engine", |(far, _)| &self.seats[*far].name)
+        };
         let row = match note {
             Note::PeerUp { peer: other, .. } => format!("joined with {}", peer(other)),
             Note::PeerDown { peer: other, why, .. } => format!("lost {}: {why}", peer(other)),

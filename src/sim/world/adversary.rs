@@ -30,6 +30,7 @@ impl World {
             Note::Refused { why: "its link was removed", .. } => self.has_removed(server),
             Note::Refused { conn, why } => why == "no greeting in time" || wire(conn).is_forged,
             Note::PeerDown { conn, why, .. } => !BREACHES.contains(&why) || wire(conn).is_forged,
+            Note::PeerUp { conn, .. } if conn.kind() == ConnKind::Engine => true,
             Note::PeerUp { peer, conn } => {
                 let far = At::of(conn).far();
                 let (named, _) = self.seats[server].peers[usize::from(peer.0)];

@@ -84,8 +84,27 @@ impl World {
         Ok(())
     }
 
+    /// A client reads answers.
+    pub(super) fn answer(&mut self, client: usize, at: At, piece: &[u8]) -> Result<(), Violation> {
+        let lines = self.clients[client].hear(piece)?;
+        let Party::Server { server, run } = self.wires[at.wire].ends[1 - at.end].party else {
+            return Ok(());
+        };
+        for line in lines {
+            let living = self.seats.iter().filter_map(|seat| seat.body.as_ref());
+            let seat = &self.seats[server];
+            let body = seat.body.as_ref().filter(|_| seat.run == run);
+            let stamped = &mut self.clients[client].stamped;
+            self.invariants.acknowledge(line, body.map(|body| (server, body)), stamped, living)?;
+        }
+        Ok(())
+    }
+
     /// A dial has reached its peer, or has not.
     pub(super) fn dialed(&mut self, server: usize, peer: PeerId) -> Result<(), Violation> {
+        if self.engine.is_some() {
+            return self.dialed_node(server, peer);
+        }
         let (far, _) = self.seats[server].peers[usize::from(peer.0)];
         let refuses = self.scenario.faults.has(Fault::Refusal) && self.now < self.scenario.peace;
         let is_unlucky = refuses && self.random.u32(0..3) == 0;
@@ -120,6 +139,10 @@ impl World {
                 self.tell(server, |body| body.step_clock(by))
             }
             Fault::Reload => self.reload(server),
+            kind if World::is_of_engine(kind) => {
+                self.break_engine(kind);
+                Ok(())
+            }
             Fault::Replay => self.replay(),
             Fault::Forge => self.forge(),
             _ => {
@@ -166,6 +189,7 @@ impl World {
         if let Party::Server { server, .. } = one {
             let far = match other {
                 Party::Server { server, .. } => self.seats[server].name.clone(),
+                Party::Node(node) => format!("node {node}"),
                 _ => "a client".to_owned(),
             };
             self.row(server, || format!("link with {far} {what}"));

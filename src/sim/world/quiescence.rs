@@ -63,7 +63,7 @@ impl World {
             Invariant::Agreement.demand(is_so, || format!("{who} {what} for too long"))
         };
         let mut first: Option<(&str, Vec<String>)> = None;
-        for seat in &self.seats {
+        for (at, seat) in self.seats.iter().enumerate() {
             let name = &seat.name;
             let body = seat.body.as_ref().filter(|_| !seat.is_leaving);
             healed(body.is_some(), name, "was away")?;
@@ -73,6 +73,7 @@ impl World {
                 healed(is_up, name, &format!("was not joined with {}", self.seats[*peer].name))?;
                 self.is_even(name, body, at)?;
             }
+            self.is_on_engine(at)?;
             let waits = body.server.questions_waiting();
             Invariant::Answers.demand(waits == 0, || format!("{name} waits for places"))?;
             let lines = self.lasting_lines(body);
@@ -114,8 +115,9 @@ impl World {
     /// Since it came to rest, next to nothing has happened.
     fn is_idle(&self, rest: Rest) -> Result<(), Violation> {
         let stirs = self.stirs() - rest.stirs;
-        let link_seconds =
-            self.scenario.graph.links.len() as u64 * (self.now - rest.since).as_secs();
+        // On an engine, each server has one connection.
+        let links = self.scenario.graph.links.len().max(self.seats.len()) as u64;
+        let link_seconds = links * (self.now - rest.since).as_secs();
         let sweeps = match self.scenario.expire_after {
             Some(_) => SWEEPS_A_SECOND * self.seats.len() as u64,
             None => 0,
@@ -136,6 +138,7 @@ impl World {
         let bodies: Vec<_> = bodies.collect();
         self.invariants.judge(&bodies, &self.scenario.graph.names, self.scenario.repairs)?;
         match bodies.first() {
+            _ if self.engine.is_some() => self.judge_engine(),
             Some(body) if self.scenario.is_counted => {
                 self.propagation.check(&self.scenario.graph, &lines_of(body.server.store()))
             }

@@ -28,6 +28,7 @@ impl World {
         settings.limits.client_ahead_max = self.scenario.ahead_max.filter(|_| self.random.bool());
         settings.limits.expire_after = self.scenario.expire_after;
         settings.keeps_journal = self.scenario.durability.is_some();
+        settings.engine = self.engine_settings(server);
         settings
     }
 

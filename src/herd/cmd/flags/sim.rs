@@ -32,9 +32,12 @@ pub struct SimFlags {
     /// [default: each seed decides]
     #[arg(long, value_name = "GRAPH", value_parser = Shape::parse)]
     pub graph: Option<Shape>,
+    /// Servers tell each other by an engine instead of links, and it has its accidents
+    #[arg(long, conflicts_with_all = ["graph", "reports"])]
+    pub engine: bool,
     /// Instead of herds: two servers and so many clients of each kind, and what each input costs
     #[arg(long, value_name = "CLIENTS")]
-    #[arg(conflicts_with_all = ["servers", "graph", "faults", "reports"])]
+    #[arg(conflicts_with_all = ["servers", "graph", "faults", "reports", "engine"])]
     pub crowd: Option<usize>,
     /// Measure what so many reports cost where nothing goes wrong [default above 64 servers: 100]
     #[arg(long, value_name = "N", conflicts_with = "faults")]
@@ -75,7 +78,8 @@ impl SimFlags {
     /// # Errors
     /// The flags do not go together.
     pub fn runs(self) -> Result<Runs, Failure> {
-        let SimFlags { servers, seed, seeds, faults, graph, reports, crowd, verbose } = self;
+        let SimFlags { servers, seed, seeds, faults, graph, engine, reports, crowd, verbose } =
+            self;
         if let Some((Shape::Preset(preset), servers)) = graph.zip(servers.as_ref())
             && !servers.contains(&preset.servers.len())
         {
@@ -88,7 +92,7 @@ impl SimFlags {
             return Err(Failure::new(Exit::Usage, message));
         }
         let reports = reports.or(is_large.then_some(100));
-        let plan = Plan { servers, graph, faults, reports };
+        let plan = Plan { servers, graph, faults, engine, reports };
         Ok(Runs { plan, seed, seeds, crowd, verbose })
     }
 }

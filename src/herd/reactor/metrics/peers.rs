@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::super::proxied::NoHead;
 use super::{Reactor, TLS, count, door_name, gauge, label, yes};
+use crate::config::LinkKind;
 use crate::openmetrics::Figure::{self, Gauge};
 use crate::openmetrics::Metrics;
 use herd_core::names::{ConnKind, PeerId};
@@ -13,7 +14,10 @@ impl Reactor {
     pub(super) fn measure_peers(&self, metrics: &mut Metrics) {
         let peers = self.config.peers.iter().enumerate();
         let views = peers.map(|(at, peer)| (peer, at, self.server.peer(PeerId(at as u16))));
-        let views = Vec::from_iter(views.filter(|(.., view)| view.state != LinkState::Removed));
+        let views = views.filter(|(peer, _, view)| {
+            peer.kind != LinkKind::Engine && view.state != LinkState::Removed
+        });
+        let views = Vec::from_iter(views);
         let mut many = |name, help, figure: &dyn Fn(usize) -> Figure| {
             let series = views.iter().enumerate();
             let series = series.map(|(at, (peer, ..))| (label("peer", &peer.name), figure(at)));

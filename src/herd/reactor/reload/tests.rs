@@ -176,6 +176,7 @@ fn another(knob: &Knob, dir: &Path) -> String {
         Kind::SomeText { .. } => knob.example.to_owned(),
         Kind::SomeCount { .. } => "9".to_owned(),
         Kind::Networks { .. } => "10.1.2.0/24,::1".to_owned(),
+        Kind::Addresses { .. } => "127.0.0.1:4223,[::1]:4224".to_owned(),
         Kind::Word { .. } => match knob.name {
             "places.source" => "google-legacy",
             "journal.keep" => "synced",
@@ -185,6 +186,7 @@ fn another(knob: &Knob, dir: &Path) -> String {
             "log.level" => "warn",
             "tls.peers" => "prefer",
             "log.format" => "json",
+            "engine.subject" => "other",
             name => panic!("{name} needs another word here"),
         }
         .to_owned(),

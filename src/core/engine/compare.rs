@@ -1,0 +1,309 @@
+//! What the engine has lost, and how servers find out: by the digests that links compare as well
+//! (`peers::repair`), said to one server at a time.
+//!
+//! ```text
+//!   A                                     B
+//!   ROOT 3 c1…, EVEN? 1 ─────────────────▶
+//!     ◀───────── L1 5f… 00… …, ROOT 4 9e…        and from here on both go down, level by level,
+//!   L2 7 00… …, L1 …, ─────────────────▶         to the leaves that differ
+//!     ◀───────────── L3 …, L2 …
+//!   AT …, L3 … ──────────────────────────▶
+//!     ◀──────────────────── AT …, EVEN 1         B has sent all that it has found
+//! ```
+//!
+//! Somebody is asked when the connection has come up, and once more when news of all others is sure
+//! to find its way; then every `compare_every`. A server is asked at once when a batch of it was
+//! missed. One that does not answer in time is not asked again before it is heard; another one is.
+
+use std::time::Duration;
+
+use super::Engine;
+use super::members::Member;
+use crate::Server;
+use crate::border::Outputs;
+use crate::clock::Now;
+use crate::counters::KEEPS_ALL;
+use crate::names::PeerId;
+use crate::peers::handover::{Heir, Stage};
+use crate::store::digest::Node;
+use crate::wire::peer_command::{Parts, write_root};
+
+/// Two that differ compare again after this, and not for ever: news may be under way all the time.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+const AGAIN_MAX: u8 = 10;
+/// One server is asked about its holes no more often than this.
+const HOLES_EVERY: Duration = Duration::from_secs(1);
+
+/// What is being compared, and when something is next.
+#[derive(Default)]
+pub(super) struct Comparing {
+    /// When the next comparison begins.
+    pub at: Option<Duration>,
+    /// Who was asked, and until when it may answer.
+    asked: Option<(usize, Duration)>,
+    /// Who is asked next, if it matters.
+    partner: Option<usize>,
+    /// Comparisons in a row that have found something.
+    doubts: u8,
+    /// When the second comparison of this connection is due, once the first is over.
+    settled_at: Option<Duration>,
+    /// Who was asked to keep all, and until when it may answer.
+    bye: Option<(usize, Duration)>,
+}
+
+impl Comparing {
+    /// Servers have other places than before.
+    pub fn forget_who(&mut self) {
+        (self.asked, self.partner, self.bye) = (None, None, None);
+    }
+
+    /// The connection has come up.
+    pub fn begin(&mut self, now: Now, settle: Duration) {
+        let settled_at = Some(now.monotonic + settle);
+        *self = Comparing { at: Some(now.monotonic), settled_at, ..Comparing::default() };
+    }
+}
+
+impl Engine {
+    /// When something is due next.
+    pub(super) fn next_deadline(&self) -> Option<Duration> {
+        let comparing = &self.comparing;
+        let compare = match comparing.asked {
+            Some((_, until)) => Some(until),
+            None => comparing.at,
+        };
+        let holes = self.members.iter().filter(|member| member.has_hole);
+        let hole = holes.filter_map(|member| member.asked_at).map(|at| at + HOLES_EVERY).min();
+        let hole = hole.filter(|_| comparing.asked.is_none());
+        let silence = Some(match self.ping {
+            Some((_, at)) => at + self.silence_max,
+            None => self.heard + self.ping_after,
+        });
+        let bye = comparing.bye.map(|(_, until)| until);
+        [compare, hole, silence, bye, self.tail_at].into_iter().flatten().min()
+    }
+
+    /// Says that a member was sent all that was found, if it wants to know and has been.
+    pub(super) fn answer_even(&mut self, member: usize, out: &mut Outputs) {
+        if self.members[member].is_behind() {
+            return self.ask_flushed(out);
+        }
+        if let Some(number) = self.members[member].even.unanswered.take() {
+            self.say(member, out, |text| {
+                text.extend_from_slice(b"EVEN ");
+                text.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+            });
+        }
+    }
+
+    /// A member leaves. It may go when nothing is missing that it has said; one that leaves as well
+    /// could not pass on what it would keep.
+    pub(super) fn bye_heard(&mut self, member: usize, may_keep: bool, out: &mut Outputs) {
+        let it = &self.members[member];
+        if may_keep && !it.has_hole && !it.is_repairing {
+            self.say(member, out, |text| text.extend_from_slice(b"KEPT"));
+        }
+        self.members[member].has_left = true;
+    }
+
+    /// One of those who were heard and answer, or at first of all.
+    fn any_member(&self, random: &mut fastrand::Rng) -> Option<usize> {
+        let those = |is_one: fn(&Member) -> bool| {
+            let members = self.members.iter().enumerate().filter(move |(_, it)| is_one(it));
+            Vec::from_iter(members.map(|(at, _)| at))
+        };
+        let best = those(|it| it.is_there() && !it.is_silent);
+        let next = || those(|it| !it.is_silent);
+        let choice = [best].into_iter().chain([next(), those(|_| true)]);
+        choice.into_iter().find_map(|members| random.choice(members))
+    }
+}
+
+impl Server {
+    /// Begins the comparison that is due, if one is.
+    pub(super) fn go_on_comparing(&mut self, now: Now, engine: &mut Engine, out: &mut Outputs) {
+        if let Some((member, until)) = engine.comparing.asked {
+            if now.monotonic < until {
+                return;
+            }
+            let it = &mut engine.members[member];
+            it.is_silent = true;
+            it.has_hole |= std::mem::take(&mut it.is_repairing);
+            engine.comparing.asked = None;
+            engine.comparing.partner = None;
+            // As long as others may answer, they are asked at once.
+            if engine.members.iter().any(|member| !member.is_silent) {
+                engine.comparing.at = Some(now.monotonic);
+            }
+        }
+        let is_due = |at: Option<Duration>| at.is_none_or(|at| now.monotonic >= at + HOLES_EVERY);
+        let hole = engine.members.iter().position(|it| it.has_hole && is_due(it.asked_at));
+        if let Some(member) = hole {
+            engine.members[member].has_hole = false;
+            engine.members[member].is_repairing = true;
+            engine.members[member].asked_at = Some(now.monotonic);
+            return self.ask_member(now, engine, member, out);
+        }
+        if engine.comparing.at.is_some_and(|at| now.monotonic >= at) {
+            self.compare_engine_later(now, engine);
+            let partner = engine.comparing.partner.take();
+            let partner = partner.or_else(|| engine.any_member(&mut self.peers.random));
+            if let Some(member) = partner.filter(|at| *at < engine.members.len()) {
+                self.ask_member(now, engine, member, out);
+            }
+        }
+    }
+
+    /// The time of the next comparison, if nothing brings it about earlier.
+    fn compare_engine_later(&mut self, now: Now, engine: &mut Engine) {
+        let every = self.settings.limits.compare_every;
+        let every = every.map(|every| every.mul_f64(0.8 + 0.4 * self.peers.random.f64()));
+        let usual = every.map(|every| now.monotonic + every);
+        let settled_at = engine.comparing.settled_at.take_if(|at| *at > now.monotonic);
+        engine.comparing.at = settled_at.or(usual);
+    }
+
+    fn ask_member(&mut self, now: Now, engine: &mut Engine, member: usize, out: &mut Outputs) {
+        engine.counters.asks += 1;
+        engine.comparing.asked = Some((member, now.monotonic + engine.settings.ask_timeout));
+        self.tell_engine_root(engine, member, out);
+        engine.ask_even(member, out);
+    }
+
+    pub(super) fn tell_engine_root(&self, engine: &mut Engine, member: usize, out: &mut Outputs) {
+        let (count, hash) = (self.store.len(), self.digest());
+        engine.say(member, out, |text| write_root(count, hash, text));
+    }
+
+    pub(super) fn engine_root_heard(
+        &mut self,
+        now: Now,
+        (peer, engine): (PeerId, &mut Engine),
+        member: usize,
+        (their_count, their_hash): (u64, u64),
+        out: &mut Outputs,
+    ) {
+        let was_asked = engine.comparing.asked.take_if(|(asked, _)| *asked == member).is_some();
+        let is_equal = self.digest() == their_hash;
+        if is_equal || their_count == 0 {
+            self.peers.at(peer).even_at = Some(now.monotonic);
+        }
+        if is_equal {
+            engine.members[member].is_repairing = false;
+            engine.comparing.doubts = 0;
+            return;
+        }
+        if was_asked && engine.comparing.doubts < AGAIN_MAX {
+            engine.comparing.doubts += 1;
+            engine.comparing.partner = Some(member);
+            engine.comparing.at = Some(now.monotonic + AGAIN_AFTER);
+        }
+        if their_count == 0 {
+            for leaf in self.store.digest().filled(Node::ROOT) {
+                engine.members[member].miss(leaf);
+            }
+            engine.ask_flushed(out);
+        } else if !self.store.is_empty() {
+            self.tell_engine_parts(engine, member, Node::ROOT, out);
+        }
+    }
+
+    pub(super) fn engine_parts_heard(
+        &mut self,
+        engine: &mut Engine,
+        member: usize,
+        parts: Parts<'_>,
+        out: &mut Outputs,
+    ) {
+        for (part, theirs) in parts.of.children().zip(parts.hashes()) {
+            if self.keyring.shown(self.store.digest().hash(part)) == theirs {
+                continue;
+            }
+            match part.leaf() {
+                None => self.tell_engine_parts(engine, member, part, out),
+                Some(leaf) => {
+                    self.counters.differences += 1;
+                    engine.members[member].miss(leaf);
+                    engine.ask_flushed(out);
+                }
+            }
+        }
+    }
+
+    /// A member has sent all that it knew we had missed when it was asked.
+    pub(super) fn engine_even_heard(
+        &mut self,
+        now: Now,
+        (peer, engine): (PeerId, &mut Engine),
+        member: usize,
+        number: u64,
+        out: &mut Outputs,
+    ) {
+        let even = &engine.members[member].even;
+        if number == 0 || number > even.asked {
+            return;
+        }
+        if number <= even.told_at {
+            engine.ask_even(member, out);
+        } else {
+            engine.members[member].is_repairing = false;
+            self.peers.at(peer).even_at = Some(now.monotonic);
+        }
+    }
+
+    /// This server leaves: once nothing is left to be said, somebody is asked to keep it.
+    pub(super) fn leave_engine(
+        &mut self,
+        now: Now,
+        (peer, engine): (PeerId, &mut Engine),
+        out: &mut Outputs,
+    ) {
+        if self.stage < Stage::Leaving || engine.is_behind() {
+            return;
+        }
+        if !engine.members.iter().any(Member::is_there) {
+            self.peers.at(peer).heir = Heir::None;
+            return self.lose_engine(now, (peer, engine), "nobody else is there", out);
+        }
+        if engine.comparing.bye.is_some_and(|(_, until)| now.monotonic < until) {
+            return;
+        }
+        if let Some((member, _)) = engine.comparing.bye {
+            engine.members[member].is_silent = true;
+        }
+        if let Some(member) = engine.any_member(&mut self.peers.random) {
+            // All others hear it as well; and the batch shows whether those before it have come.
+            engine.pending.extend_from_slice(b"BYE\n");
+            engine.publish(out);
+            engine.say(member, out, |text| text.extend_from_slice(b"BYE"));
+            engine.send_own(out);
+            let until = now.monotonic + engine.settings.ask_timeout;
+            engine.comparing.bye = Some((member, until));
+        }
+    }
+
+    /// A member has all that we have said.
+    pub(super) fn engine_kept(
+        &mut self,
+        now: Now,
+        (peer, engine): (PeerId, &mut Engine),
+        out: &mut Outputs,
+    ) {
+        if self.stage == Stage::Leaving && engine.comparing.bye.is_some() {
+            self.peers.at(peer).heir = Heir::Kept;
+            self.lose_engine(now, (peer, engine), KEEPS_ALL, out);
+        }
+    }
+}
+
+impl Engine {
+    fn ask_even(&mut self, member: usize, out: &mut Outputs) {
+        let even = &mut self.members[member].even;
+        even.asked += 1;
+        let number = even.asked;
+        self.say(member, out, |text| {
+            text.extend_from_slice(b"EVEN? ");
+            text.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+        });
+    }
+}

@@ -1,0 +1,209 @@
+//! What a node brings: its own words, and the batches of other servers.
+
+use super::batch::NotBelieved;
+use super::{Engine, PAYLOAD_MAX};
+use crate::Server;
+use crate::border::Outputs;
+use crate::clock::Now;
+use crate::names::{ConnId, PeerId};
+use crate::nats_wire::{Inbox, Op};
+use crate::peers::handover::{Heir, Stage};
+use crate::reports::flood::ReportLine;
+use crate::store::digest::Node;
+use crate::wire::fast_path;
+use crate::wire::line_buffer::Lines;
+use crate::wire::peer_command::PeerLine;
+
+const FOREIGN: &str = "it does not speak NATS";
+
+/// Each -ERR ends the connection, here if not there: something of ours may be lost, and all that is
+/// not known to be read is said again. These need somebody's help first.
+const DENIALS: [(&str, &str); 5] = [
+    ("authorization violation", "it does not know our user, or not its key or password"),
+    ("permissions violation", "our user may not publish or hear what the herd needs"),
+    ("authentication", "it wants another user, or sooner"),
+    ("account", "our account is over"),
+    ("maximum connections", "it has as many connections as it may"),
+];
+
+impl Server {
+    /// Bytes have come from the node.
+    pub(crate) fn engine_bytes(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        lines: &mut Lines<'_>,
+        out: &mut Outputs,
+    ) {
+        let read = lines.take_all();
+        self.with_engine(now, conn, out, |server, peer, engine, out| {
+            let (news, stale) = (server.counters.news, server.counters.stale);
+            let place = server.heard.end();
+            engine.heard = now.monotonic;
+            let mut inbox = std::mem::replace(&mut engine.inbox, Inbox::new(PAYLOAD_MAX));
+            let mut ops = inbox.ops(read);
+            while engine.conn() == Some(conn) {
+                match ops.take() {
+                    Ok(Some(op)) => server.engine_op(now, (peer, engine), op, out),
+                    Ok(None) => break,
+                    Err(_) => server.lose_engine(now, (peer, engine), FOREIGN, out),
+                }
+            }
+            let rest = ops.rest();
+            if engine.conn() == Some(conn) {
+                inbox.settle(read, rest);
+                engine.inbox = inbox;
+            }
+            let counters = &mut server.counters;
+            counters.peer_stale += counters.stale - stale;
+            counters.peer_news += counters.news - news;
+            if server.heard.end() > place {
+                server.look_at_age(now);
+            }
+        });
+    }
+
+    fn engine_op(
+        &mut self,
+        now: Now,
+        (peer, engine): (PeerId, &mut Engine),
+        op: Op<'_>,
+        out: &mut Outputs,
+    ) {
+        match op {
+            Op::Info(json) => self.engine_informed(now, (peer, engine), json, out),
+            Op::Msg { subject, payload } => {
+                if engine.up().is_some()
+                    && let Err(why) = self.hear_batch(now, (peer, engine), subject, payload, out)
+                {
+                    engine.counters.refused[why as usize] += 1;
+                }
+            }
+            Op::TooMuch { .. } => engine.counters.refused[NotBelieved::TooMuch as usize] += 1,
+            Op::Ping => {
+                if let Some(conn) = engine.conn() {
+                    out.say(conn, |text| text.extend_from_slice(b"PONG\r\n"));
+                }
+            }
+            Op::Pong if engine.up().is_some() => engine.ponged(now, out),
+            Op::Pong => self.engine_up(now, (peer, engine), out),
+            Op::Ok => {}
+            Op::Err(why) => {
+                let text = String::from_utf8_lossy(why).to_lowercase();
+                let denial = DENIALS.iter().find(|(word, _)| text.contains(word));
+                engine.denied = denial.map(|(_, why)| *why);
+                let why = engine.denied.unwrap_or("it says that something is wrong");
+                self.lose_engine(now, (peer, engine), why, out);
+            }
+        }
+    }
+
+    /// A batch has come: believes it, or says why not.
+    fn hear_batch(
+        &mut self,
+        now: Now,
+        (peer, engine): (PeerId, &mut Engine),
+        subject: &[u8],
+        payload: &[u8],
+        out: &mut Outputs,
+    ) -> Result<(), NotBelieved> {
+        let is_for_all = subject == engine.for_all;
+        if !is_for_all && subject != engine.for_us {
+            return Err(NotBelieved::Foreign);
+        }
+        let (head, lines) = engine.keys.open(subject, payload)?;
+        // Nothing of ours is to come back: an older connection may not have ended yet.
+        if *head.sender == *self.settings.name {
+            return Ok(());
+        }
+        let mut members = engine.members.iter_mut();
+        let member = members.position(|member| *member.name == *head.sender);
+        let member = member.ok_or(NotBelieved::Foreign)?;
+        let missing = engine.members[member].accept(&head, is_for_all)?;
+        engine.counters.batches_in += 1;
+        self.peers.at(peer).heir = Heir::Owed;
+        if missing > 0 {
+            engine.counters.gaps += missing;
+            engine.members[member].has_hole = true;
+        }
+        let is_comparable = head.digests == engine.digests;
+        let mut told_root = false;
+        for line in lines.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
+            self.counters.lines_in += 1;
+            self.counters.peer_lines += 1;
+            engine.counters.lines_in += u64::from(is_for_all);
+            if let Some(report) = fast_path::at(line) {
+                self.hear_usual(now, peer, (line, &report), out);
+            } else if is_for_all {
+                engine.members[member].has_left |= line == b"BYE";
+                self.hear_unusual(now, peer, line, out);
+            } else if is_comparable {
+                let at = (peer, member);
+                told_root |= self.hear_own_line(now, at, (engine, told_root), line, out);
+            }
+        }
+        Ok(())
+    }
+
+    fn hear_unusual(&mut self, now: Now, peer: PeerId, line: &[u8], out: &mut Outputs) {
+        if let PeerLine::At(report) = PeerLine::parse(line)
+            && self.may_hear(&report, now)
+        {
+            let key = self.store.key(report.client);
+            let told = ReportLine::write(&report, out);
+            self.accept_report(now, (key, told), Some(peer), out);
+        }
+    }
+
+    /// Hears a line that is for us alone. Says whether it is the digest of all that its sender
+    /// holds.
+    fn hear_own_line(
+        &mut self,
+        now: Now,
+        (peer, member): (PeerId, usize),
+        (engine, told_root): (&mut Engine, bool),
+        line: &[u8],
+        out: &mut Outputs,
+    ) -> bool {
+        match PeerLine::parse(line) {
+            PeerLine::Root { count, hash } => {
+                self.engine_root_heard(now, (peer, engine), member, (count, hash), out);
+                return true;
+            }
+            PeerLine::Parts(parts) => self.engine_parts_heard(engine, member, parts, out),
+            PeerLine::EvenAsked { number } => {
+                if told_root {
+                    self.tell_engine_root(engine, member, out);
+                }
+                engine.members[member].even.unanswered = Some(number);
+                engine.answer_even(member, out);
+            }
+            PeerLine::Even { number } => {
+                self.engine_even_heard(now, (peer, engine), member, number, out);
+            }
+            PeerLine::Bye => {
+                let is_even = self.peers.at(peer).even_at >= engine.since();
+                let is_serving = self.stage == Stage::Serving;
+                engine.bye_heard(member, is_serving && is_even, out);
+            }
+            PeerLine::Kept => self.engine_kept(now, (peer, engine), out),
+            _ => self.hear_unusual(now, peer, line, out),
+        }
+        false
+    }
+
+    pub(super) fn tell_engine_parts(
+        &self,
+        engine: &mut Engine,
+        member: usize,
+        node: Node,
+        out: &mut Outputs,
+    ) {
+        let hash = |part| self.keyring.shown(self.store.digest().hash(part));
+        let even = &mut engine.members[member].even;
+        even.told_at = even.asked;
+        engine.say(member, out, |text| {
+            crate::wire::peer_command::Parts::write(node, hash, text);
+        });
+    }
+}

@@ -1,0 +1,185 @@
+//! The other servers on the bus: what was heard of each, and what it is to be told. Apart because
+//! it is an account only.
+
+use std::time::Duration;
+
+use arrayvec::ArrayVec;
+
+use super::batch::{Head, NotBelieved};
+use crate::peers::line_mac::RunId;
+use crate::peers::link::Marks;
+use crate::store::Cursor;
+use crate::store::digest::{LEAVES, Leaf};
+
+/// Lives of one server of which numbers are remembered: it may have started again while batches of
+/// its life before are on their way, and somebody may replay older ones.
+const LIVES: usize = 4;
+
+/// Another server of the herd.
+pub(super) struct Member {
+    pub name: Vec<u8>,
+    /// The life that was heard last comes first.
+    lives: ArrayVec<Life, LIVES>,
+    /// A batch of it was missed: it must be asked.
+    pub has_hole: bool,
+    /// It was asked, and has not told all that was missed.
+    pub is_repairing: bool,
+    /// It did not answer when it was asked, and was not heard since.
+    pub is_silent: bool,
+    /// When it was last asked because of a hole.
+    pub asked_at: Option<Duration>,
+    /// Numbers what is said to it alone.
+    pub told: u64,
+    /// Leaves that it is to be sent.
+    pub missed: Option<Box<Marks>>,
+    /// Where the leaf goes on of which a piece was sent last.
+    pub sending: Option<Cursor>,
+    pub even: Even,
+    /// It has said good-bye, and was not heard since.
+    pub has_left: bool,
+}
+
+/// How far a comparison with it has come: as `peers::even`, by batches.
+#[derive(Default)]
+pub(super) struct Even {
+    /// The number of our latest question; 0 before the first.
+    pub asked: u64,
+    /// What `asked` was when we last told parts: the answer to it came too early.
+    pub told_at: u64,
+    /// Its latest question, which is not answered yet.
+    pub unanswered: Option<u64>,
+}
+
+struct Life {
+    run: RunId,
+    /// The number of the last batch for all; `None` if we came while it was under way.
+    reports: Option<u64>,
+    /// The number of the last batch for us alone.
+    own: u64,
+}
+
+impl Member {
+    pub fn new(name: &[u8]) -> Member {
+        Member {
+            name: name.to_vec(),
+            lives: ArrayVec::new(),
+            has_hole: false,
+            is_repairing: false,
+            is_silent: false,
+            asked_at: None,
+            told: 0,
+            missed: None,
+            sending: None,
+            even: Even::default(),
+            has_left: false,
+        }
+    }
+
+    /// Whether anything was ever heard of it.
+    pub fn is_known(&self) -> bool {
+        !self.lives.is_empty()
+    }
+
+    /// Whether it was heard and has not said good-bye.
+    pub fn is_there(&self) -> bool {
+        self.is_known() && !self.has_left
+    }
+
+    /// A batch of it has come, with a right tag. Gives how many are missing before it.
+    pub fn accept(&mut self, head: &Head<'_>, is_for_all: bool) -> Result<u64, NotBelieved> {
+        let at = match self.lives.iter().position(|life| life.run == head.life) {
+            Some(at) => at,
+            None => {
+                // Of the first that we hear we do not know when it began.
+                let reports = self.is_known().then_some(0);
+                if self.lives.is_full() {
+                    self.lives.pop();
+                }
+                self.lives.push(Life { run: head.life, reports, own: 0 });
+                self.lives.len() - 1
+            }
+        };
+        let life = &mut self.lives[at];
+        let missing = if is_for_all {
+            let last = life.reports.unwrap_or(head.number.saturating_sub(1));
+            if head.number <= last {
+                return Err(NotBelieved::Replayed);
+            }
+            life.reports = Some(head.number);
+            head.number - last - 1
+        } else {
+            if head.number <= life.own {
+                return Err(NotBelieved::Replayed);
+            }
+            life.own = head.number;
+            0
+        };
+        self.lives[..=at].rotate_right(1);
+        (self.is_silent, self.has_left) = (false, false);
+        Ok(missing)
+    }
+
+    /// It is to be sent what this leaf holds.
+    pub fn miss(&mut self, leaf: Leaf) {
+        self.missed.get_or_insert_with(|| Box::new(Marks::none_of(LEAVES))).add(leaf.into());
+    }
+
+    /// What it is to be sent next.
+    pub fn next_cursor(&mut self) -> Option<Cursor> {
+        if let Some(cursor) = self.sending.take() {
+            return Some(cursor);
+        }
+        let leaf = self.missed.as_mut()?.take();
+        if leaf.is_none() {
+            self.missed = None;
+        }
+        leaf.map(|leaf| Cursor { leaf: leaf as Leaf, tag: 0 })
+    }
+
+    /// Whether there is anything that it is to be sent.
+    pub fn is_behind(&self) -> bool {
+        self.sending.is_some() || self.missed.as_ref().is_some_and(|missed| !missed.is_empty())
+    }
+
+    /// What was under way to it is lost.
+    pub fn lost(&mut self) {
+        (self.missed, self.sending) = (None, None);
+        self.even.unanswered = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn heard(member: &mut Member, life: u8, number: u64) -> Result<u64, NotBelieved> {
+        let head = Head { sender: b"Anna", life: [life; 8], number, digests: [0; 8] };
+        member.accept(&head, true)
+    }
+
+    #[test]
+    fn holes_are_seen_and_replays_refused() {
+        let mut anna = Member::new(b"Anna");
+        assert_eq!(heard(&mut anna, 1, 40), Ok(0), "we came later");
+        assert_eq!(heard(&mut anna, 1, 41), Ok(0));
+        assert_eq!(heard(&mut anna, 1, 41), Err(NotBelieved::Replayed));
+        assert_eq!(heard(&mut anna, 1, 44), Ok(2));
+        assert_eq!(heard(&mut anna, 1, 42), Err(NotBelieved::Replayed));
+        assert_eq!(heard(&mut anna, 2, 1), Ok(0), "it has started again");
+        assert_eq!(heard(&mut anna, 1, 45), Ok(0), "and this was on its way");
+        assert_eq!(heard(&mut anna, 2, 1), Err(NotBelieved::Replayed));
+        assert_eq!(heard(&mut anna, 3, 3), Ok(2), "its first ones did not come");
+    }
+
+    /// Goal: whatever somebody replays of old lives, the one that goes on is heard.
+    #[test]
+    fn replays_do_not_silence_anyone() {
+        let mut anna = Member::new(b"Anna");
+        for round in 1..100 {
+            for old in 10..20 {
+                let _ = heard(&mut anna, old, 7);
+            }
+            assert!(heard(&mut anna, 1, round).is_ok());
+        }
+    }
+}

@@ -1,0 +1,453 @@
+//! The herd on an engine: instead of links, servers tell each other news by NATS, a node of which
+//! runs on the same host. Apart from `peers` because an engine is no server of the herd: it carries
+//! what they say, may lose any of it, and is believed nothing.
+//!
+//! ```text
+//!            ┌───────────────── back-off ───────────────────────────┐
+//!            ▼                                                      │
+//!   Waiting, Denied ──▶ Dialing ──▶ Connecting ──▶ Informed ──▶ Up ─┘
+//!                       connect     INFO awaited   PONG awaited
+//!
+//!   ◀ INFO {…}                      ▶ CONNECT {…}  SUB herd.ID.r.0  SUB herd.ID.s.ME  PING
+//!   ◀ PONG: up                      ▶ PUB herd.ID.r.0     what was news in a turn, as one batch
+//!                                     PING   ◀ PONG: the node has read all before it
+//! ```
+//!
+//! Every server hears what is published to `r.0`, and nobody passes it on. `s.NAME` is for one
+//! server: comparisons of digests go there, and what they find. Batches are sealed and numbered
+//! (`batch`), so a hole is seen, and whose it is. What cannot be sent, or was sent and not read by
+//! the node when a connection ends, leaves marks on its leaves, as with a slow peer (`outgoing`);
+//! what others have lost, comparisons find (`compare`). No client waits for any of this.
+//!
+//! A server that was heard last says what its own clients have said, and nobody else's: else
+//! everybody would say everything.
+
+mod batch;
+mod compare;
+mod incoming;
+mod login;
+mod members;
+mod outgoing;
+mod view;
+
+use std::time::Duration;
+
+use crate::Server;
+use crate::border::{Note, Output, Outputs, Timer};
+use crate::clock::Now;
+use crate::names::{ConnId, PeerId};
+use crate::nats_wire::{Inbox, write_pub, write_sub};
+use crate::peers::handover::Stage;
+use crate::peers::line_mac::{Keyring, RunId};
+use crate::peers::link::Marks;
+use crate::settings::Settings;
+use crate::store::Cursor;
+use crate::store::digest::LEAVES;
+use batch::BusKeys;
+use compare::Comparing;
+use login::{Info, write_connect};
+use members::Member;
+
+pub use batch::NotBelieved;
+pub use login::{Login, Nkey};
+pub use view::{EngineCounters, EngineState, EngineView};
+
+/// A connection that has lasted this long makes earlier failures forgotten.
+const STABLE_AFTER: Duration = Duration::from_secs(10);
+/// Longest batch that is read. Ours are shorter by far: one line may be longer than a batch should.
+const PAYLOAD_MAX: usize = 1024 * 1024;
+
+/// What a server must know of its engine.
+#[derive(Clone)]
+pub struct EngineSettings {
+    /// What all subjects begin with.
+    pub subject: String,
+    /// The other servers of the herd that are on the engine.
+    pub members: Vec<Vec<u8>>,
+    /// Who we are to it.
+    pub login: Login,
+    /// A batch that is longer leaves before the turn ends.
+    pub batch_bytes_max: usize,
+    /// Bytes that the engine has not read, above which news only marks its leaf.
+    pub owed_max: usize,
+    /// A comparison is made when the connection is up, and again after this: until then others'
+    /// news may not find its way here.
+    pub settle: Duration,
+    /// How long a server may take to answer before another one is asked.
+    pub ask_timeout: Duration,
+}
+
+impl EngineSettings {
+    /// For simulations and tests: short times, small bounds.
+    pub fn new(members: Vec<Vec<u8>>) -> EngineSettings {
+        EngineSettings {
+            subject: "herd".to_owned(),
+            members,
+            login: Login::Nobody,
+            batch_bytes_max: 16 * 1024,
+            owed_max: 1024 * 1024,
+            settle: Duration::from_millis(500),
+            ask_timeout: Duration::from_millis(500),
+        }
+    }
+}
+
+/// How far the connection has come. `attempt` counts the dials since it was last up for long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Waiting {
+        attempt: u32,
+    },
+    Dialing {
+        attempt: u32,
+    },
+    Connecting {
+        conn: ConnId,
+        attempt: u32,
+    },
+    Informed {
+        conn: ConnId,
+        attempt: u32,
+    },
+    Up {
+        conn: ConnId,
+        attempt: u32,
+        since: Duration,
+    },
+    /// This server leaves, and has said all.
+    Left,
+}
+
+/// A server's side of the engine.
+///
+/// invariant: a leaf with news that the node may not have read is in `since`, `before` or `missed`
+pub(crate) struct Engine {
+    settings: EngineSettings,
+    /// Where reports are published.
+    for_all: Vec<u8>,
+    /// Where we are spoken to.
+    for_us: Vec<u8>,
+    keys: BusKeys,
+    life: RunId,
+    /// Equal at servers whose digests can be compared.
+    digests: [u8; 8],
+    ping_after: Duration,
+    silence_max: Duration,
+    phase: Phase,
+    /// Why it does not let us in, if it has said so.
+    denied: Option<&'static str>,
+    inbox: Inbox,
+    members: Vec<Member>,
+    /// Lines for all that wait for the end of the turn.
+    pending: Vec<u8>,
+    /// Lines for this member that wait for the end of the input.
+    own: (usize, Vec<u8>),
+    /// Numbers what was published for all.
+    number: u64,
+    /// Bytes sent on this connection, and how many of them the node has read.
+    sent: u64,
+    read: u64,
+    /// A PING is under way: what was sent before it, and when.
+    ping: Option<(u64, Duration)>,
+    /// Leaves of what was sent since that PING, and before it.
+    since: Marks,
+    before: Marks,
+    /// Leaves of which others may not have what we heard first.
+    missed: Marks,
+    sending: Option<Cursor>,
+    /// When the node last said anything.
+    heard: Duration,
+    /// When a batch that may have been the last is followed by an empty one, so that a hole shows.
+    tail_at: Option<Duration>,
+    comparing: Comparing,
+    /// `Flushed` was asked for.
+    asked: bool,
+    is_noted: bool,
+    /// The earliest timer that is set.
+    wakes_at: Option<Duration>,
+    counters: EngineCounters,
+    scratch: Vec<u8>,
+}
+
+impl Engine {
+    pub fn new(settings: &EngineSettings, server: &Settings, keyring: &Keyring) -> Engine {
+        let Settings { name, herd, keys, limits, .. } = server;
+        let subject =
+            |last: [&[u8]; 2]| [settings.subject.as_bytes(), herd, last[0], last[1]].join(&b'.');
+        Engine {
+            for_all: subject([b"r", b"0"]),
+            for_us: subject([b"s", name]),
+            keys: BusKeys::new(keys, herd),
+            life: keyring.run,
+            digests: keyring.digest_id(),
+            ping_after: limits.ping_after,
+            silence_max: limits.silence_max,
+            phase: Phase::Waiting { attempt: 0 },
+            denied: None,
+            inbox: Inbox::new(PAYLOAD_MAX),
+            members: settings.members.iter().map(|name| Member::new(name)).collect(),
+            pending: Vec::new(),
+            own: (0, Vec::new()),
+            number: 0,
+            sent: 0,
+            read: 0,
+            ping: None,
+            since: Marks::none_of(LEAVES),
+            before: Marks::none_of(LEAVES),
+            missed: Marks::none_of(LEAVES),
+            sending: None,
+            heard: Duration::ZERO,
+            tail_at: None,
+            comparing: Comparing::default(),
+            asked: false,
+            is_noted: false,
+            wakes_at: None,
+            counters: EngineCounters::default(),
+            scratch: Vec::new(),
+            settings: settings.clone(),
+        }
+    }
+
+    /// The connection on which it is up.
+    fn up(&self) -> Option<ConnId> {
+        match self.phase {
+            Phase::Up { conn, .. } => Some(conn),
+            _ => None,
+        }
+    }
+
+    /// Since when it has been up.
+    fn since(&self) -> Option<Duration> {
+        match self.phase {
+            Phase::Up { since, .. } => Some(since),
+            _ => None,
+        }
+    }
+
+    fn conn(&self) -> Option<ConnId> {
+        match self.phase {
+            Phase::Connecting { conn, .. }
+            | Phase::Informed { conn, .. }
+            | Phase::Up { conn, .. } => Some(conn),
+            Phase::Waiting { .. } | Phase::Dialing { .. } | Phase::Left => None,
+        }
+    }
+
+    /// The servers that may be heard and told have changed.
+    pub fn set_members(&mut self, names: &[Vec<u8>]) {
+        self.members.retain(|member| names.contains(&member.name));
+        for name in names {
+            if !self.members.iter().any(|member| member.name == *name) {
+                self.members.push(Member::new(name));
+            }
+        }
+        // They have other places now.
+        self.own.1.clear();
+        self.comparing.forget_who();
+    }
+}
+
+impl Server {
+    /// Lends the engine, so that reports can be heard meanwhile.
+    fn lend_engine(&mut self, conn: ConnId) -> Option<(PeerId, Box<Engine>)> {
+        let (peer, slot) = self.peers.engine()?;
+        let is_it = slot.as_ref().is_some_and(|engine| engine.conn() == Some(conn));
+        is_it.then(|| slot.take().map(|engine| (peer, engine)))?
+    }
+
+    fn take_engine_back(&mut self, engine: Box<Engine>) {
+        if let Some((_, slot)) = self.peers.engine() {
+            *slot = Some(engine);
+        }
+    }
+
+    /// Does something with the engine of this connection, and then sets the next timer.
+    fn with_engine(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        out: &mut Outputs,
+        act: impl FnOnce(&mut Server, PeerId, &mut Engine, &mut Outputs),
+    ) {
+        let Some((peer, mut engine)) = self.lend_engine(conn) else { return };
+        act(self, peer, &mut engine, out);
+        if engine.up().is_some() {
+            self.go_on_comparing(now, &mut engine, out);
+            self.leave_engine(now, (peer, &mut engine), out);
+        }
+        if engine.up().is_some() {
+            engine.send_own(out);
+            engine.wake(now, out);
+        }
+        self.take_engine_back(engine);
+    }
+
+    /// The servers on the engine may have changed, and bounds.
+    pub(crate) fn change_engine(&mut self, new: &Settings) {
+        let Some((_, Some(engine))) = self.peers.engine() else { return };
+        (engine.ping_after, engine.silence_max) = (new.limits.ping_after, new.limits.silence_max);
+        if let Some(settings) = &new.engine {
+            engine.set_members(&settings.members);
+        }
+    }
+
+    pub(crate) fn change_engine_keys(&mut self, keys: &[[u8; 32]]) {
+        if let Some((_, Some(engine))) = self.peers.engine() {
+            engine.keys = BusKeys::new(keys, &self.settings.herd);
+        }
+    }
+
+    /// No client is left: what is still to be said is said, and somebody asked to keep it.
+    pub(crate) fn begin_to_leave_engine(&mut self, now: Now, out: &mut Outputs) {
+        let Some(conn) = self.peers.engine_view().and_then(Engine::conn) else { return };
+        self.with_engine(now, conn, out, |server, peer, engine, out| {
+            if engine.up().is_none() {
+                server.lose_engine(now, (peer, engine), "we leave", out);
+            }
+        });
+    }
+
+    pub(crate) fn engine_redial(&mut self, peer: PeerId, attempt: u32, out: &mut Outputs) {
+        let is_serving = self.stage == Stage::Serving;
+        let Some((_, Some(engine))) = self.peers.engine() else { return };
+        if engine.phase == (Phase::Waiting { attempt }) && is_serving {
+            engine.phase = Phase::Dialing { attempt };
+            out.push(Output::Dial { peer });
+        }
+    }
+
+    pub(crate) fn engine_connected(&mut self, conn: ConnId, out: &mut Outputs) {
+        let after = self.settings.limits.greeting;
+        let Some((_, Some(engine))) = self.peers.engine() else { return };
+        let Phase::Dialing { attempt } = engine.phase else {
+            return out.push(Output::HangUp { conn });
+        };
+        engine.phase = Phase::Connecting { conn, attempt };
+        out.push(Output::StartTimer { timer: Timer::Greeting { conn }, after });
+    }
+
+    pub(crate) fn engine_dial_failed(&mut self, peer: PeerId, out: &mut Outputs) {
+        let Some((_, Some(engine))) = self.peers.engine() else { return };
+        let Phase::Dialing { attempt } = engine.phase else { return };
+        if attempt == 0 {
+            out.note(Note::PeerUnreachable { peer });
+        }
+        let phase = self.engine_waits(peer, attempt + 1, out);
+        if let Some((_, Some(engine))) = self.peers.engine() {
+            engine.phase = phase;
+        }
+    }
+
+    /// Waits before the next dial, unless this server leaves.
+    fn engine_waits(&mut self, peer: PeerId, attempt: u32, out: &mut Outputs) -> Phase {
+        if self.stage > Stage::Serving {
+            return Phase::Left;
+        }
+        let after = self.backoff(attempt);
+        out.push(Output::StartTimer { timer: Timer::Redial { peer, attempt }, after });
+        Phase::Waiting { attempt }
+    }
+
+    /// INFO was awaited for too long, or PONG.
+    pub(crate) fn engine_greeting_due(&mut self, now: Now, conn: ConnId, out: &mut Outputs) {
+        self.with_engine(now, conn, out, |server, peer, engine, out| {
+            if engine.up().is_none() {
+                server.lose_engine(now, (peer, engine), "it does not let us in in time", out);
+            }
+        });
+    }
+
+    pub(crate) fn engine_closed(&mut self, now: Now, conn: ConnId, out: &mut Outputs) {
+        self.with_engine(now, conn, out, |server, peer, engine, out| {
+            server.lose_engine(now, (peer, engine), crate::counters::CONNECTION_LOST, out);
+        });
+    }
+
+    /// Ends the connection: what the node may not have read is missed from now on.
+    fn lose_engine(
+        &mut self,
+        now: Now,
+        (peer, engine): (PeerId, &mut Engine),
+        why: &'static str,
+        out: &mut Outputs,
+    ) {
+        let (conn, attempt) = match engine.phase {
+            Phase::Connecting { conn, attempt } | Phase::Informed { conn, attempt } => {
+                (conn, attempt + 1)
+            }
+            Phase::Up { conn, attempt, since } => {
+                out.note(Note::PeerDown { peer, conn, why });
+                let is_stable = now.monotonic.saturating_sub(since) >= STABLE_AFTER;
+                (conn, if is_stable { 0 } else { attempt + 1 })
+            }
+            Phase::Waiting { .. } | Phase::Dialing { .. } | Phase::Left => return,
+        };
+        out.push(Output::HangUp { conn });
+        engine.forget_connection();
+        engine.phase = self.engine_waits(peer, attempt, out);
+    }
+
+    /// The node has introduced itself: so do we, and say what we want to hear.
+    fn engine_informed(
+        &mut self,
+        now: Now,
+        (peer, engine): (PeerId, &mut Engine),
+        json: &[u8],
+        out: &mut Outputs,
+    ) {
+        let info = Info::parse(json);
+        if info.is_leaving && engine.up().is_some() {
+            self.lose_engine(now, (peer, engine), "the node is about to end", out);
+            return;
+        }
+        let Phase::Connecting { conn, attempt } = engine.phase else { return };
+        let needed = engine.settings.batch_bytes_max;
+        let why = if info.wants_tls {
+            Some("it wants TLS: let servers speak to a leaf node on their own host")
+        } else if info.wants_login && matches!(engine.settings.login, Login::Nobody) {
+            Some("it wants a user: nkey_file, or user and password_file, of [engine]")
+        } else if info.payload_max.is_some_and(|max| max < needed) {
+            Some("its max_payload is below batch_bytes_max of [engine]")
+        } else {
+            None
+        };
+        if let Some(why) = why {
+            engine.denied = Some(why);
+            return self.lose_engine(now, (peer, engine), why, out);
+        }
+        let own_name = String::from_utf8_lossy(&self.settings.name).into_owned();
+        let start = out.text.len();
+        write_connect(&engine.settings.login, &own_name, &info, &mut out.text);
+        write_sub(&engine.for_all, 1, &mut out.text);
+        write_sub(&engine.for_us, 2, &mut out.text);
+        out.text.extend_from_slice(b"PING\r\n");
+        out.send(conn, start..out.text.len());
+        engine.phase = Phase::Informed { conn, attempt };
+    }
+
+    /// The node has read what we want to hear: from here on news is published, and only now begins
+    /// what was missed. The other order would lose what comes in between.
+    fn engine_up(&mut self, now: Now, (peer, engine): (PeerId, &mut Engine), out: &mut Outputs) {
+        let Phase::Informed { conn, attempt } = engine.phase else { return };
+        engine.phase = Phase::Up { conn, attempt, since: now.monotonic };
+        engine.denied = None;
+        engine.heard = now.monotonic;
+        out.note(Note::PeerUp { peer, conn });
+        engine.comparing.begin(now, engine.settings.settle);
+        engine.ask_flushed(out);
+    }
+}
+
+impl Engine {
+    /// Sets a timer for what is due next.
+    fn wake(&mut self, now: Now, out: &mut Outputs) {
+        let Some(conn) = self.up() else { return };
+        let Some(next) = self.next_deadline() else { return };
+        let is_set = self.wakes_at.is_some_and(|at| now.monotonic < at && at <= next);
+        if !is_set {
+            self.wakes_at = Some(next);
+            let after = next.saturating_sub(now.monotonic);
+            out.push(Output::StartTimer { timer: Timer::Ping { conn }, after });
+        }
+    }
+}

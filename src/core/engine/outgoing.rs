@@ -1,0 +1,270 @@
+//! What a server publishes: news of a turn as one batch, and what the node has read of it. Apart
+//! from `engine` because this is the account only.
+//!
+//! ```text
+//!                     PING                     PONG of it
+//!   news ──▶ since ────┼────▶ before ───────────┼────▶ forgotten: the node has it
+//!     │        └───────┴─ connection lost ──┬───┘
+//!     └─ no connection, or too much owed ───┴──▶ missed ──▶ said again, as it is then
+//! ```
+
+use std::ops::Range;
+use std::time::Duration;
+
+use super::batch::Head;
+use super::{Engine, write_pub};
+use crate::Server;
+use crate::border::{Note, Output, Outputs};
+use crate::clock::Now;
+use crate::counters::SILENT;
+use crate::names::{ConnId, PeerId};
+use crate::store::Cursor;
+use crate::store::digest::Leaf;
+
+/// A batch that nothing follows for so long is followed by an empty one.
+const TAIL_AFTER: Duration = Duration::from_secs(1);
+/// A turn's walk through what is to be said again says so much at most.
+const PIECE_BYTES: usize = 64 * 1024;
+
+impl Engine {
+    /// Takes news of this server into the batch of this turn, or remembers that it was not said.
+    pub fn flood(&mut self, peer: PeerId, leaf: Leaf, line: Range<usize>, out: &mut Outputs) {
+        if self.missed.has(leaf.into()) {
+            return;
+        }
+        if self.up().is_none() || self.owed() + line.len() > self.settings.owed_max {
+            if self.up().is_some() && !self.is_noted {
+                self.is_noted = true;
+                out.note(Note::PeerBehind { peer });
+            }
+            self.missed.add(leaf.into());
+            return;
+        }
+        if self.pending.len() + line.len() > self.settings.batch_bytes_max {
+            self.publish(out);
+        }
+        self.since.add(leaf.into());
+        self.pending.extend_from_slice(&out.text[line]);
+        self.counters.lines_out += 1;
+        self.ask_flushed(out);
+    }
+
+    /// Asks for the end of the turn, when all that was sent before has left.
+    pub(super) fn ask_flushed(&mut self, out: &mut Outputs) {
+        if let Some(conn) = self.up().filter(|_| !self.asked) {
+            self.asked = true;
+            out.push(Output::TellFlushed { conn });
+        }
+    }
+
+    /// Bytes that the node has not read, as far as we know.
+    pub(super) fn owed(&self) -> usize {
+        (self.sent - self.read) as usize + self.pending.len()
+    }
+
+    /// Whether there is room for what can also be said later.
+    fn has_room(&self) -> bool {
+        self.owed() <= self.settings.owed_max / 2
+    }
+
+    pub(super) fn is_behind(&self) -> bool {
+        !self.missed.is_empty() || self.sending.is_some()
+    }
+
+    /// Publishes the batch of this turn; an empty one shows those who have missed the last that
+    /// they have.
+    pub(super) fn publish(&mut self, out: &mut Outputs) {
+        self.number += 1;
+        self.counters.batches_out += 1;
+        let lines = std::mem::take(&mut self.pending);
+        let subject = std::mem::take(&mut self.for_all);
+        self.put(&subject, self.number, &lines, out);
+        (self.pending, self.for_all) = (lines, subject);
+        self.pending.clear();
+    }
+
+    /// Says a line to one member; `write` gives it without its newline.
+    pub(super) fn say(
+        &mut self,
+        member: usize,
+        out: &mut Outputs,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
+        if self.own.0 != member || self.own.1.len() >= self.settings.batch_bytes_max {
+            self.send_own(out);
+        }
+        self.own.0 = member;
+        write(&mut self.own.1);
+        self.own.1.push(b'\n');
+    }
+
+    /// Sends what was said to one member. Above the bound it is not said at all: a comparison that
+    /// gets no answer is made again.
+    pub(super) fn send_own(&mut self, out: &mut Outputs) {
+        let lines = std::mem::take(&mut self.own.1);
+        if !lines.is_empty() && self.owed() <= self.settings.owed_max {
+            let member = &mut self.members[self.own.0];
+            member.told += 1;
+            let number = member.told;
+            let prefix = self.for_us.iter().rposition(|&byte| byte == b'.').unwrap_or(0);
+            let subject = [&self.for_us[..=prefix], &member.name].concat();
+            self.put(&subject, number, &lines, out);
+        }
+        self.own.1 = lines;
+        self.own.1.clear();
+    }
+
+    fn put(&mut self, subject: &[u8], number: u64, lines: &[u8], out: &mut Outputs) {
+        let Some(conn) = self.up() else { return };
+        let mut payload = std::mem::take(&mut self.scratch);
+        payload.clear();
+        let (life, digests) = (self.life, self.digests);
+        let name = self.for_us.rsplit(|&byte| byte == b'.').next().unwrap_or_default();
+        let head = Head { sender: name, life, number, digests };
+        self.keys.seal(subject, &head, lines, &mut payload);
+        let start = out.text.len();
+        write_pub(subject, payload.len(), &mut out.text);
+        out.text.extend_from_slice(&payload);
+        out.text.extend_from_slice(b"\r\n");
+        self.sent += (out.text.len() - start) as u64;
+        out.send(conn, start..out.text.len());
+        self.scratch = payload;
+        self.ask_flushed(out);
+    }
+
+    /// Asks the node how far it has read, unless it is asked already.
+    fn ask_how_far(&mut self, now: Now, out: &mut Outputs) {
+        let Some(conn) = self.up() else { return };
+        if self.ping.is_none() && self.sent > self.read {
+            self.say_ping(now, conn, out);
+        }
+    }
+
+    fn say_ping(&mut self, now: Now, conn: ConnId, out: &mut Outputs) {
+        if !self.pending.is_empty() {
+            self.publish(out);
+        }
+        out.say(conn, |text| text.extend_from_slice(b"PING\r\n"));
+        self.ping = Some((self.sent, now.monotonic));
+        std::mem::swap(&mut self.since, &mut self.before);
+    }
+
+    /// The node has read all that was sent before our PING.
+    pub(super) fn ponged(&mut self, now: Now, out: &mut Outputs) {
+        if let Some((sent, _)) = self.ping.take() {
+            self.read = sent;
+            self.before.clear();
+            self.is_noted &= self.is_behind();
+            self.ask_how_far(now, out);
+            if self.has_more() {
+                self.ask_flushed(out);
+            }
+        }
+    }
+
+    fn has_more(&self) -> bool {
+        self.is_behind() || self.members.iter().any(|member| member.is_behind())
+    }
+
+    /// The connection is over: what the node may not have read is missed.
+    pub(super) fn forget_connection(&mut self) {
+        self.missed.add_all(&self.since);
+        self.missed.add_all(&self.before);
+        if let Some(cursor) = self.sending.take() {
+            self.missed.add(cursor.leaf.into());
+        }
+        self.since.clear();
+        self.before.clear();
+        self.pending.clear();
+        self.own.1.clear();
+        (self.sent, self.read, self.ping) = (0, 0, None);
+        (self.asked, self.tail_at, self.wakes_at) = (false, None, None);
+        self.inbox = super::Inbox::new(super::PAYLOAD_MAX);
+        self.members.iter_mut().for_each(super::Member::lost);
+        self.comparing = super::Comparing::default();
+    }
+}
+
+impl Server {
+    /// The turn is over, and all that was sent before has left: publishes what was news in it, and
+    /// then the next of what was missed.
+    pub(crate) fn engine_flushed(&mut self, now: Now, conn: ConnId, out: &mut Outputs) {
+        self.with_engine(now, conn, out, |server, _, engine, out| {
+            engine.asked = false;
+            if !engine.pending.is_empty() {
+                engine.publish(out);
+                engine.tail_at = Some(now.monotonic + TAIL_AFTER);
+            }
+            server.say_missed(engine, out);
+            engine.ask_how_far(now, out);
+        });
+    }
+
+    /// Says what was missed, some of it: to all what we heard first, and to each member what a
+    /// comparison has found.
+    fn say_missed(&mut self, engine: &mut Engine, out: &mut Outputs) {
+        let until = engine.sent + PIECE_BYTES as u64;
+        let start = |leaf: usize| Cursor { leaf: leaf as Leaf, tag: 0 };
+        while engine.has_room() && engine.sent < until {
+            let next = engine.sending.take().or_else(|| engine.missed.take().map(start));
+            let Some(cursor) = next else { break };
+            engine.since.add(cursor.leaf.into());
+            let batch_max = engine.settings.batch_bytes_max;
+            let mut lines = 0;
+            let (members, pending) = (&engine.members, &mut engine.pending);
+            let is_others = |server: &[u8]| members.iter().any(|member| *member.name == *server);
+            engine.sending = self.store.visit_from(cursor, |report| {
+                self.counters.walked += 1;
+                if !is_others(report.server) {
+                    report.write_line(pending);
+                    lines += 1;
+                }
+                pending.len() >= batch_max
+            });
+            engine.counters.lines_out += lines;
+            if engine.pending.len() >= batch_max || engine.missed.is_empty() {
+                engine.publish(out);
+            }
+        }
+        if !engine.pending.is_empty() {
+            engine.publish(out);
+        }
+        for member in 0..engine.members.len() {
+            while engine.has_room()
+                && engine.sent < until
+                && let Some(cursor) = engine.members[member].next_cursor()
+            {
+                let mut piece = 0;
+                let rest = self.store.visit_from(cursor, |report| {
+                    self.counters.walked += 1;
+                    piece += report.line_len();
+                    engine.say(member, out, |text| report.write_at(text));
+                    piece >= PIECE_BYTES
+                });
+                engine.members[member].sending = rest;
+                engine.send_own(out);
+            }
+            engine.answer_even(member, out);
+        }
+    }
+
+    /// A moment has come at which something of the engine was due.
+    pub(crate) fn engine_due(&mut self, now: Now, conn: ConnId, out: &mut Outputs) {
+        self.with_engine(now, conn, out, |server, peer, engine, out| {
+            engine.wakes_at = None;
+            if engine.up().is_none() {
+                return;
+            }
+            if engine.ping.is_some_and(|(_, at)| now.monotonic >= at + engine.silence_max) {
+                return server.lose_engine(now, (peer, engine), SILENT, out);
+            }
+            if engine.tail_at.is_some_and(|at| now.monotonic >= at) {
+                engine.tail_at = None;
+                engine.publish(out);
+            }
+            if engine.ping.is_none() && now.monotonic >= engine.heard + engine.ping_after {
+                engine.say_ping(now, conn, out);
+            }
+        });
+    }
+}

@@ -1,0 +1,36 @@
+//! What is measured of the engine; a server without one has none of it.
+
+use super::{Reactor, count, gauge, label, yes};
+use crate::openmetrics::Metrics;
+use herd_core::engine::{EngineState, NotBelieved};
+
+impl Reactor {
+    pub(super) fn measure_engine(&self, metrics: &mut Metrics) {
+        let Some(engine) = self.server.engine() else { return };
+        let counters = engine.counters;
+        let states = EngineState::ALL
+            .map(|state| (label("state", state.name()), yes(engine.state == state)));
+        metrics.many("herd_engine_state", "How far the connection has come.", states);
+        let help = "Sent to it, and not known to be read.";
+        metrics.one("herd_engine_owed_bytes", help, gauge(engine.owed));
+        let help = "Parts of the store of which others may not have what was heard here.";
+        metrics.one("herd_engine_leaves_missed", help, gauge(engine.leaves_missed));
+        let help = "Other servers that were heard on it.";
+        metrics.one("herd_engine_servers_heard", help, gauge(engine.members_heard));
+        let directions = |received, sent| {
+            [("received", received), ("sent", sent)]
+                .map(|(way, number)| (label("direction", way), count(number)))
+        };
+        let batches = directions(counters.batches_in, counters.batches_out);
+        metrics.many("herd_engine_batches", "Batches of all servers' news.", batches);
+        let lines = directions(counters.lines_in, counters.lines_out);
+        metrics.many("herd_engine_lines", "Lines of them.", lines);
+        let help = "Batches that others have published and that did not come.";
+        metrics.one("herd_engine_gaps", help, count(counters.gaps));
+        let help = "Comparisons that this server has asked for.";
+        metrics.one("herd_engine_asks", help, count(counters.asks));
+        let refused = NotBelieved::ALL
+            .map(|why| (label("reason", why.name()), count(counters.refused[why as usize])));
+        metrics.many("herd_engine_refused", "Batches that were not believed.", refused);
+    }
+}

@@ -1,0 +1,223 @@
+//! An engine in the world: servers dial its nodes, nodes tell each other, and both have their
+//! accidents. A herd that has links knows none of this.
+
+use std::time::Duration;
+
+use super::{Event, MS, World};
+use crate::engine::{INFO, OWED_MAX, Published, QUEUE_MAX, Wish};
+use crate::faults::{Fault, Faults};
+use crate::invariants::{Invariant, Violation};
+use crate::wire::{At, Party};
+use herd_core::engine::{EngineSettings, EngineState};
+use herd_core::names::{ConnKind, PeerId};
+
+/// How long a node may be away, routes be cut, and publishing be denied.
+const TROUBLE_MAX: Duration = Duration::from_millis(2_500);
+/// A report that no client has made.
+const FORGED: &str = "+0.000000000 forged +1.5-1.5 3000";
+
+impl World {
+    /// What a server is told of the engine, if this herd has one.
+    pub(super) fn engine_settings(&self, server: usize) -> Option<EngineSettings> {
+        self.engine.as_ref()?;
+        let others = self.seats.iter().enumerate().filter(|(seat, _)| *seat != server);
+        let names = others.map(|(_, seat)| seat.name.as_bytes().to_vec());
+        Some(EngineSettings {
+            batch_bytes_max: 512,
+            owed_max: self.scenario.peer_owed_max.clamp(4 * 1024, OWED_MAX),
+            ..EngineSettings::new(names.collect())
+        })
+    }
+
+    /// A dial has reached a node, or has not.
+    pub(super) fn dialed_node(&mut self, server: usize, peer: PeerId) -> Result<(), Violation> {
+        let Some(engine) = &mut self.engine else { return Ok(()) };
+        let node = self.random.usize(0..engine.nodes.len());
+        let refuses = self.scenario.faults.has(Fault::Refusal) && self.now < self.scenario.peace;
+        let is_unlucky = refuses && self.random.u32(0..3) == 0;
+        if engine.is_away(node, self.now) || is_unlucky {
+            return self.tell(server, |body| body.dial_failed(peer));
+        }
+        let run = self.seats[server].run;
+        let slow = self.scenario.draws_slow_link(&mut self.random);
+        let at = self.lay(Party::Server { server, run }, Party::Node(node), slow);
+        if let Some(engine) = &mut self.engine {
+            engine.accept(node, at.wire);
+        }
+        self.tell(server, |body| body.connected(peer, at.conn(ConnKind::Engine)))?;
+        self.put(at, INFO);
+        Ok(())
+    }
+
+    /// Bytes of a server have come to a node.
+    pub(super) fn node_hears(&mut self, node: usize, at: At, piece: &[u8]) {
+        let Some(engine) = &mut self.engine else { return };
+        let wishes = engine.hear((node, at.wire), piece, self.now);
+        self.grant(node, wishes);
+    }
+
+    fn grant(&mut self, node: usize, wishes: Vec<Wish>) {
+        for wish in wishes {
+            match wish {
+                Wish::Send { wire, bytes } => self.send_to(node, wire, &bytes),
+                Wish::Route(published) => self.route(node, &published),
+                Wish::Close { wire } => self.cut_off(node, wire),
+            }
+        }
+    }
+
+    /// Who does not read is cut off.
+    fn send_to(&mut self, node: usize, wire: usize, bytes: &[u8]) {
+        let at = At { wire, end: 0 };
+        let is_slow = self.wires[wire].ends[0].incoming.len() + bytes.len() > QUEUE_MAX;
+        if is_slow {
+            return self.cut_off(node, wire);
+        }
+        self.put(at, bytes);
+    }
+
+    fn cut_off(&mut self, node: usize, wire: usize) {
+        if let Some(engine) = &mut self.engine {
+            engine.forget(node, wire);
+        }
+        self.wires[wire].ends[0].incoming.clear();
+        self.reset(wire);
+    }
+
+    fn route(&mut self, from: usize, published: &Published) {
+        let nodes = self.engine.as_ref().map_or(0, |engine| engine.nodes.len());
+        for to in (0..nodes).filter(|to| *to != from) {
+            let after = self.latency(false);
+            let now = self.now;
+            let Some(engine) = &mut self.engine else { return };
+            let pair = (from.min(to), from.max(to));
+            let is_cut = engine.cut_until.get(&pair).is_some_and(|until| now < *until);
+            if is_cut || engine.is_away(to, now) {
+                continue;
+            }
+            let last = engine.last_due.entry((from, to)).or_default();
+            *last = (now + after).max(*last);
+            let after = *last - now;
+            self.plan(after, Event::Routed { to, published: published.clone(), at: now });
+        }
+    }
+
+    /// What was published at another node has come to this one.
+    pub(super) fn routed(&mut self, to: usize, published: &Published, at: Duration) {
+        let Some(engine) = &self.engine else { return };
+        if !engine.is_away(to, self.now) {
+            let wishes = engine.deliver(to, None, published, Some(at));
+            self.grant(to, wishes);
+        }
+    }
+
+    /// Something happens to the engine.
+    pub(super) fn break_engine(&mut self, kind: Fault) {
+        let until = (self.now + self.up_to(TROUBLE_MAX)).min(self.scenario.peace);
+        let now = self.now;
+        let Some(engine) = &mut self.engine else { return };
+        let nodes = engine.nodes.len();
+        let node = self.random.usize(0..nodes);
+        match kind {
+            Fault::NodeCrash | Fault::EngineAway => {
+                let one = node..node + 1;
+                for node in if kind == Fault::NodeCrash { one } else { 0..nodes } {
+                    let Some(engine) = &mut self.engine else { return };
+                    engine.nodes[node].away_until = until;
+                    for wire in engine.clients(node) {
+                        self.cut_off(node, wire);
+                    }
+                }
+            }
+            Fault::RouteCut => {
+                let other = self.random.usize(0..nodes);
+                engine.cut_until.insert((node.min(other), node.max(other)), until);
+            }
+            Fault::Denied => engine.nodes[node].denies_until = until.min(now + 500 * MS),
+            Fault::LameDuck => {
+                for wire in engine.clients(node) {
+                    self.send_to(node, wire, b"INFO {\"ldm\":true}\r\n");
+                }
+            }
+            Fault::SlowConsumer => {
+                if let Some(wire) = self.random.choice(engine.clients(node)) {
+                    self.cut_off(node, wire);
+                }
+            }
+            _ => self.tenant(node),
+        }
+        self.event_log.counts.link_faults += 1;
+        self.event_log.tell(now, "", || format!("the engine: {kind:?} at node {node}"));
+    }
+
+    /// Another client of the engine says again what a server has said, or something else instead.
+    fn tenant(&mut self, node: usize) {
+        let random = &mut self.random;
+        let Some(engine) = &self.engine else { return };
+        let Some(mut published) = random.choice(&engine.tape).cloned() else { return };
+        let subjects = Vec::from_iter(engine.tape.iter().map(|it| it.subject.clone()));
+        match random.u32(0..4) {
+            0 => {}
+            1 => published.subject = random.choice(subjects).unwrap_or_default(),
+            2 => {
+                let line = format!("AT {} {FORGED}\n", self.seats[0].name);
+                published.payload.extend_from_slice(line.as_bytes());
+            }
+            _ => {
+                let number = random.u64(1..1_000);
+                let name = &self.seats[random.usize(0..self.seats.len())].name;
+                let text = format!(
+                    "{name} 0102030405060708 {number} 0000000000000000 - -\nAT {name} {FORGED}\n"
+                );
+                published.payload = text.into_bytes();
+            }
+        }
+        let wishes = engine.deliver(node, None, &published, None);
+        self.grant(node, wishes);
+        self.route(node, &published);
+    }
+
+    /// A server is joined with the engine, and knows that it has caught up.
+    ///
+    /// # Errors
+    /// I4.
+    pub(super) fn is_on_engine(&self, server: usize) -> Result<(), Violation> {
+        let seat = &self.seats[server];
+        let Some(view) = seat.body.as_ref().and_then(|body| body.server.engine()) else {
+            return Ok(());
+        };
+        let healed = |is_so: bool, what: &str| {
+            Invariant::Agreement.demand(is_so, || format!("{} {what} for too long", seat.name))
+        };
+        healed(view.state == EngineState::Up, "was not on the engine")?;
+        healed(view.leaves_missed == 0, "had not said all")?;
+        healed(view.owed == 0, "did not know that all was read")
+    }
+
+    /// Where nothing goes wrong, each report is published once and comes once to each other server.
+    ///
+    /// # Errors
+    /// I7.
+    pub(super) fn judge_engine(&self) -> Result<(), Violation> {
+        let is_calm = self.scenario.faults.is_empty() && self.scenario.is_counted;
+        if self.engine.is_none() || !is_calm {
+            return Ok(());
+        }
+        let servers = self.seats.len() as u64;
+        let (mut first, mut said, mut heard) = (0, 0, 0);
+        for body in self.seats.iter().filter_map(|seat| seat.body.as_ref()) {
+            let counters = body.server.counters();
+            first += counters.news - counters.peer_news;
+            let engine = body.server.engine().map(|engine| engine.counters).unwrap_or_default();
+            (said, heard) = (said + engine.lines_out, heard + engine.lines_in);
+        }
+        Invariant::Cost.demand(said == first && heard == (servers - 1) * first, || {
+            format!("{first} reports were said {said} times and heard {heard} times")
+        })
+    }
+
+    /// Kinds of trouble that only an engine has.
+    pub(super) fn is_of_engine(kind: Fault) -> bool {
+        Faults::of(&[kind]).and(Faults::OF_ENGINE) != Faults::NONE
+    }
+}
