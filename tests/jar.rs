@@ -40,15 +40,6 @@ fn a_single_server_keeps_what_it_has_answered() {
     assert!(deaths > 2 * SEEDS, "{deaths} deaths");
 }
 
-/// Goal: the same on an engine, whose nodes die, lose what they tell each other and are lied to.
-#[test]
-fn herds_on_an_engine_keep_their_promises() {
-    let plan = Plan { engine: true, ..Plan::default() };
-    for seed in 0..2 * SEEDS {
-        keep_promises(&plan, seed);
-    }
-}
-
 #[test]
 fn the_same_seed_is_the_same_life() {
     let plan = Plan::default();

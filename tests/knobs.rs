@@ -229,6 +229,11 @@ fn bad_values(knob: &Knob) -> Vec<(String, String)> {
             ("[1]".to_owned(), "a list of texts".to_owned()),
             ("true".to_owned(), "expected a list".to_owned()),
         ],
+        Kind::Addresses { .. } => vec![
+            ("[\"127.0.0.1\"]".to_owned(), "is no address".to_owned()),
+            ("[1]".to_owned(), "a list of texts".to_owned()),
+            ("true".to_owned(), "expected a list".to_owned()),
+        ],
         Kind::Word { .. } => vec![("\"?\"".to_owned(), String::new())],
     }
 }

@@ -212,9 +212,9 @@ pub fn write_sub(subject: &[u8], sid: u32, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Whether it can be one token of a subject: no wildcard, no dot, no white space.
+/// Whether it can be one token of a subject: letters, digits, `-` and `_` of ASCII.
 pub fn is_token(text: &[u8]) -> bool {
-    let is_plain = |byte: &u8| byte.is_ascii_graphic() && !b".*>$".contains(byte);
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_".contains(byte);
     !text.is_empty() && text.len() <= 128 && text.iter().all(is_plain)
 }
 
@@ -362,7 +362,7 @@ mod tests {
         for text in ["Hill", "a-b_c", "2023"] {
             assert!(is_token(text.as_bytes()), "{text}");
         }
-        for text in ["", "a.b", "*", ">", "a b", "$SYS", "h\u{e9}"] {
+        for text in ["", "a.b", "*", ">", "a b", "$SYS", "?", "h\u{e9}"] {
             assert!(!is_token(text.as_bytes()), "{text}");
         }
     }

@@ -101,6 +101,8 @@ impl Faults {
     pub const ON_THE_WIRE: Faults = Faults(0x5000);
     /// Those that a herd with links cannot meet.
     pub const OF_ENGINE: Faults = Faults(0x01fe_0000);
+    /// Those after which all servers come to the engine again, or none.
+    pub const OF_ONE_NODE: Faults = Faults(0x1660940);
     /// Those that an attacker on a link would need.
     pub const OF_LINKS: Faults = Faults(0x7000);
     /// Those that a single server can meet.

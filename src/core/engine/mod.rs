@@ -434,6 +434,9 @@ impl Server {
         engine.heard = now.monotonic;
         out.note(Note::PeerUp { peer, conn });
         engine.comparing.begin(now, engine.settings.settle);
+        // An empty batch says that we are here, and how far our numbers have come: who has missed
+        // one before the connection broke learns of it.
+        engine.tail_at = Some(now.monotonic + engine.settings.settle);
         engine.ask_flushed(out);
     }
 }

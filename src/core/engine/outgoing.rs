@@ -230,6 +230,8 @@ impl Server {
             engine.publish(out);
         }
         for member in 0..engine.members.len() {
+            // What goes beyond the bound would not be said, and not be known to be missing.
+            let piece_max = PIECE_BYTES.min(engine.settings.owed_max / 4);
             while engine.has_room()
                 && engine.sent < until
                 && let Some(cursor) = engine.members[member].next_cursor()
@@ -239,7 +241,7 @@ impl Server {
                     self.counters.walked += 1;
                     piece += report.line_len();
                     engine.say(member, out, |text| report.write_at(text));
-                    piece >= PIECE_BYTES
+                    piece >= piece_max
                 });
                 engine.members[member].sending = rest;
                 engine.send_own(out);
@@ -251,6 +253,10 @@ impl Server {
     /// A moment has come at which something of the engine was due.
     pub(crate) fn engine_due(&mut self, now: Now, conn: ConnId, out: &mut Outputs) {
         self.with_engine(now, conn, out, |server, peer, engine, out| {
+            // Another timer has taken the place of this one.
+            if engine.wakes_at.is_some_and(|at| now.monotonic < at) {
+                return;
+            }
             engine.wakes_at = None;
             if engine.up().is_none() {
                 return;

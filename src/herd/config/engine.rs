@@ -136,8 +136,8 @@ impl Engine {
         let names = herd.members.iter().filter(|it| it.peers.is_some()).map(|it| &it.name);
         if let Some(name) = names.chain([&herd.id]).find(|name| !is_token(name.as_bytes())) {
             return Err(ConfigError::new(format!(
-                "`{name}` would be part of a subject of the engine, which wants one word of ASCII \
-                 without `.`, `*`, `>` and `$`: choose another name, or leave out [engine]"
+                "`{name}` would be part of a subject of the engine, and so may have only letters, \
+                 digits, `-` and `_` of ASCII: choose another name, or leave out [engine]"
             )));
         }
         if let Some(far) = self.urls.0.iter().find(|url| !url.is_loopback()) {
@@ -236,7 +236,7 @@ pub const KNOBS: &[Knob] = &[
             set: |s, text| {
                 if !is_token(text.as_bytes()) {
                     return Err(format!(
-                        "`{text}` is no part of a subject: write one word of ASCII"
+                        "`{text}` is no part of a subject: write letters and digits"
                     ));
                 }
                 text.clone_into(&mut s.engine.subject);
@@ -253,11 +253,15 @@ pub const KNOBS: &[Knob] = &[
          engine; a user needs to publish and hear SUBJECT.HERD.> and nothing else.",
     )
     .because("It says whose subjects these are."),
-    Knob::new("engine.user", Kind::SomeText { at: |s| &mut s.engine.user, bytes_max: 256 }, "none")
-        .example("herd")
-        .takes_effect(Effect::Restart)
-        .means("Who a server is to the engine; wants password_file.")
-        .because("An engine on loopback need not ask."),
+    Knob::new(
+        "engine.user",
+        Kind::SomeText { at: |s| &mut s.engine.user, bytes_max: 4096 },
+        "none",
+    )
+    .example("herd")
+    .takes_effect(Effect::Restart)
+    .means("Who a server is to the engine; wants password_file.")
+    .because("An engine on loopback need not ask."),
     some_path("engine.password_file", |s| &mut s.engine.password_file)
         .example("engine.password")
         .takes_effect(Effect::Restart)
