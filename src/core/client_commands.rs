@@ -34,6 +34,7 @@ impl Server {
     ///
     /// Several are taken at once and looked up together (`Store::fetch_ahead`), then handled one
     /// by one, in order; those that cannot be handled yet are given back.
+    #[inline(never)]
     pub(crate) fn client_lines(
         &mut self,
         now: Now,
@@ -84,15 +85,12 @@ impl Server {
                 lines.pass(bytes);
                 let (command, key) = (Command::Iamat(iamat), self.store.key(iamat.client));
                 ahead.push(Ahead { mark, line, command, key });
-                continue;
+            } else if let Some((line, command)) = parse_next(lines) {
+                let key = command.client().map(|client| self.store.key(client));
+                ahead.push(Ahead { mark, line, command, key: key.unwrap_or_default() });
+            } else {
+                break;
             }
-            let (line, command) = match lines.take() {
-                Some(Line::Whole(line)) => (line, Command::parse(line)),
-                Some(Line::TooLong(start)) => (start, Command::Invalid),
-                None => break,
-            };
-            let key = command.client().map(|client| self.store.key(client)).unwrap_or_default();
-            ahead.push(Ahead { mark, line, command, key });
         }
         if ahead.len() > 1 {
             self.store.fetch_ahead::<LINES_AHEAD>(ahead.iter().map(|line| line.key));
@@ -107,13 +105,12 @@ impl Server {
             Command::Whatsat { client, radius, bound } => {
                 self.whatsat(now, conn, ahead, (client, radius, bound), out)
             }
-            Command::Blank => {
+            Command::Blank | Command::At(_) | Command::Invalid => {
                 self.counters.other_lines += 1;
-                false
-            }
-            Command::At(_) | Command::Invalid => {
-                self.counters.other_lines += 1;
-                !self.plain_line(now, ahead.line, out) && self.reject(conn, ahead.line, out)
+                let is_blank = matches!(ahead.command, Command::Blank);
+                !is_blank
+                    && !self.plain_line(now, ahead.line, out)
+                    && self.reject(conn, ahead.line, out)
             }
         }
     }
@@ -217,4 +214,13 @@ impl Server {
             out.push(Output::ResumeReading { conn });
         }
     }
+}
+
+/// The next line, if there is one, and what it means.
+#[inline(never)]
+fn parse_next<'a>(lines: &mut Lines<'a>) -> Option<(&'a [u8], Command<'a>)> {
+    Some(match lines.take()? {
+        Line::Whole(line) => (line, Command::parse(line)),
+        Line::TooLong(start) => (start, Command::Invalid),
+    })
 }

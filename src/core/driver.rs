@@ -19,8 +19,8 @@ use super::border::{Input, Note, Output, Outputs, Timer};
 use super::clock::Now;
 use super::names::{ConnId, ConnKind, PeerId, Ticket};
 use super::session::{
-    AfterTurn, BufferPool, CloseReason, DeadlineScan, Expiry, Farewell, Moment, Phase, Received,
-    Session, Timeouts,
+    AfterTurn, AfterWrite, BufferPool, CloseReason, DeadlineScan, Expiry, Farewell, Moment, Phase,
+    Received, Session, Timeouts,
 };
 use super::whatsat::Question;
 use super::wire::line_buffer::{LineLimits, Lines};
@@ -174,24 +174,34 @@ pub trait Driver: Sized {
     }
 
     /// Does what the server wants, in its order.
+    #[inline(always)]
     fn carry_out(&mut self) {
         let (mut list, texts) = self.parts().out.lend();
         for output in list.drain(..) {
             match output {
                 Output::Send { conn, text } => self.send(conn, &texts[text]),
-                Output::Close { conn } => self.close_when_sent(conn),
-                Output::HangUp { conn } => self.close_now(conn, CloseReason::HungUp),
-                Output::Dial { peer } => self.dial(peer),
-                Output::StartTimer { timer, after } => self.start_timer(timer, after),
-                Output::AskPlaces { conn, ticket, question, timeout } => {
-                    self.ask_places(conn, ticket, question, timeout);
-                }
-                Output::ResumeReading { conn } => self.resume(conn),
-                Output::TellFlushed { conn } => self.tell_when_drained(conn),
-                Output::Note(note) => self.note(note),
+                rarer => self.carry_out_one(rarer, &texts),
             }
         }
         self.parts().out.take_back(list, texts);
+    }
+
+    /// Does one thing that the server wants.
+    #[inline(never)]
+    fn carry_out_one(&mut self, output: Output, texts: &[u8]) {
+        match output {
+            Output::Send { conn, text } => self.send(conn, &texts[text]),
+            Output::Close { conn } => self.close_when_sent(conn),
+            Output::HangUp { conn } => self.close_now(conn, CloseReason::HungUp),
+            Output::Dial { peer } => self.dial(peer),
+            Output::StartTimer { timer, after } => self.start_timer(timer, after),
+            Output::AskPlaces { conn, ticket, question, timeout } => {
+                self.ask_places(conn, ticket, question, timeout);
+            }
+            Output::ResumeReading { conn } => self.resume(conn),
+            Output::TellFlushed { conn } => self.tell_when_drained(conn),
+            Output::Note(note) => self.note(note),
+        }
     }
 
     /// The same for what came of lines. The answer that lets more of them be taken again may be
@@ -298,27 +308,20 @@ pub trait Driver: Sized {
         }
     }
 
-    /// So many bytes of a session's outbox have left.
+    /// So many bytes of a session's outbox have left; what comes after that, it has said
+    /// (`Session::after_write`).
     #[inline(always)]
-    fn written(&mut self, conn: ConnId, bytes: usize) {
-        let Parts { sessions, buffers, deferred, high_water_bytes, .. } = self.parts();
+    fn written(&mut self, conn: ConnId, bytes: usize, next: AfterWrite) {
         if conn.kind() == ConnKind::Peer && bytes > 0 {
-            deferred.push_back(Deferred::Taken { conn, bytes });
+            self.parts().deferred.push_back(Deferred::Taken { conn, bytes });
         }
-        let Some(session) = sessions.session(conn) else { return };
-        session.release(buffers);
-        let may_be_over = session.phase() == Phase::Closing;
-        // Perhaps there is room again, and no one has said so yet: then nothing else brings back
-        // the rest, or the lines that waited for it to shrink.
-        let (must_flush, must_serve) =
-            (session.join_flush(), session.join_unfinished(high_water_bytes));
-        if must_flush {
+        if next.must_flush {
             self.queue_flush(conn);
         }
-        if must_serve {
+        if next.must_serve {
             self.queue_turn(conn);
         }
-        if may_be_over {
+        if next.may_be_over {
             self.close_if_sent(conn);
         }
     }

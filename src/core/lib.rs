@@ -178,7 +178,9 @@ impl Server {
         }
     }
 
-    /// The one way in. `out` is empty before, and holds what must be done after.
+    /// The one way in. `out` is empty before, and holds what must be done after. Inlined: where
+    /// lines are given, it is known that they are lines.
+    #[inline(always)]
     pub fn handle(&mut self, now: Now, input: Input<'_, '_>, out: &mut Outputs) {
         debug_assert!(out.list.is_empty() && out.text.is_empty(), "drain before the next input");
         match input {
@@ -266,6 +268,7 @@ impl Server {
         }
     }
 
+    #[inline(always)]
     fn lines(&mut self, now: Now, conn: ConnId, lines: &mut Lines<'_>, out: &mut Outputs) {
         match conn.kind() {
             // One that speaks HTTP or MQTT says it by lines here; its driver keeps the answers to

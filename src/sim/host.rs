@@ -26,7 +26,7 @@ use herd_core::whatsat::Question;
 use herd_core::wire::Report;
 use herd_core::{Server, Settings};
 pub use pipes::LIMITS;
-use pipes::{Pipe, Pipes};
+use pipes::{HIGH_WATER, Pipe, Pipes};
 
 /// What the world must do or know.
 #[derive(Clone, Debug)]
@@ -250,8 +250,9 @@ impl Host {
         let sent = session.to_send(room).to_vec();
         session.sent(sent.len(), now);
         session.end_writing(session.free_bytes() > 0);
+        let next = session.after_write(&mut self.buffers, HIGH_WATER);
         self.note_told(conn, &sent);
-        self.written(conn, sent.len());
+        self.written(conn, sent.len(), next);
         self.tell_if_drained(conn);
         self.tell_deferred();
         self.serve_unfinished();

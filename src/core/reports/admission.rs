@@ -51,21 +51,27 @@ impl Server {
     pub(crate) fn next_stamp(&mut self, now: Now, client: &[u8]) -> PosixTime {
         let stamp = self.stamps.next(now.posix);
         match self.stamps.set_back_from {
+            Some(latest) => self.later_stamp(latest, stamp, client).unwrap_or(stamp),
             None => stamp,
-            Some(latest) => self.stamp_after(latest, stamp, client),
         }
     }
 
-    /// The clock was set back, so this client may have been heard later than now.
+    /// The clock was set back, so this client may have been heard later than now: the next stamp
+    /// behind that.
     #[cold]
-    fn stamp_after(&mut self, latest: PosixTime, stamp: PosixTime, client: &[u8]) -> PosixTime {
+    fn later_stamp(
+        &mut self,
+        latest: PosixTime,
+        stamp: PosixTime,
+        client: &[u8],
+    ) -> Option<PosixTime> {
         if stamp > latest {
             self.stamps.set_back_from = None;
-            return stamp;
+            return None;
         }
-        let held = self.store.find(client).filter(|held| *held.server == *self.settings.name);
-        let heard = held.and_then(|held| PosixTime::heard_at(held.stamp, held.skew));
-        heard.map_or(stamp, |heard| stamp.max(heard.next()))
+        let held = self.store.find(client).filter(|held| *held.server == *self.settings.name)?;
+        let next = PosixTime::heard_at(held.stamp, held.skew)?.next();
+        (next > stamp).then_some(next)
     }
 
     /// A time far in the future would make every true report of its client stale.

@@ -29,6 +29,7 @@ mod close_reason;
 mod deadline_scan;
 mod leavers;
 mod timeouts;
+mod what_next;
 
 pub use batch::Batch;
 pub use buffers::BufferPool;
@@ -36,6 +37,7 @@ pub use close_reason::CloseReason;
 pub use deadline_scan::DeadlineScan;
 pub use leavers::Leavers;
 pub use timeouts::{Expiry, Moment, Timeouts};
+pub use what_next::{AfterTurn, AfterWrite, Farewell};
 
 use crate::names::{ConnId, ConnKind, PeerId};
 use crate::wire::line_buffer::LineBuffer;
@@ -134,26 +136,6 @@ pub enum Received {
     Bytes,
     /// At least one line was taken.
     Line,
-}
-
-/// What comes after a turn of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AfterTurn {
-    /// The server must be told that no more lines will come.
-    TellEnd,
-    /// It has work left.
-    TakeTurn,
-    /// More must come first, or leave.
-    Wait,
-}
-
-/// What is to be done with a connection of which all is sent and nothing more will be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Farewell {
-    /// The far end has closed, too: it is over.
-    Close,
-    /// Say that no more will come, and read until the far end closes.
-    Linger,
 }
 
 impl Session {
@@ -395,6 +377,18 @@ impl Session {
         self.flags.write_blocked = is_blocked;
         if let Some(buffers) = &mut self.buffers {
             buffers.outbox.compact();
+        }
+    }
+
+    /// What comes after a pass of writing. Perhaps there is room again, and no one has said so yet:
+    /// then nothing else brings back the rest, or the lines that waited for it to shrink.
+    #[inline(always)]
+    pub fn after_write(&mut self, pool: &mut BufferPool, high_water_bytes: usize) -> AfterWrite {
+        self.release(pool);
+        AfterWrite {
+            must_flush: self.join_flush(),
+            must_serve: self.join_unfinished(high_water_bytes),
+            may_be_over: self.phase == Phase::Closing,
         }
     }
 

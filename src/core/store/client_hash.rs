@@ -22,8 +22,9 @@ impl ClientHash {
 impl Store {
     /// The hash of a client, known or not.
     pub fn client_hash(&self, client: &[u8]) -> ClientHash {
-        let leaf = self.leaf_hasher.hash(client) >> TAG_BITS;
-        ClientHash(leaf << TAG_BITS | self.tag_hasher.hash(client) >> LEAVES.ilog2())
+        let [leaf, tag] = &*self.client_hashers;
+        let (leaf, tag) = leaf.hash_both(tag, client);
+        ClientHash(leaf >> TAG_BITS << TAG_BITS | tag >> LEAVES.ilog2())
     }
 
     /// The report of the client of this hash.

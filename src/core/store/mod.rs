@@ -74,8 +74,11 @@ const CACHE_BYTES: usize = 1 << 20;
 
 /// The best report of each client known.
 pub struct Store {
-    leaf_hasher: Hasher,
-    tag_hasher: Hasher,
+    /// Of clients: where their leaves are, and their tags. Boxed, or the loop over the lines of a
+    /// batch would load all their keys before the first line, most of them for nothing.
+    client_hashers: Box<[Hasher; 2]>,
+    /// Of reports, for the digest; its key is that of leaves.
+    report_hasher: Hasher,
     buckets: Box<[Bucket]>,
     arena: Arena,
     digest: Digest,
@@ -113,8 +116,8 @@ impl Store {
     /// A store that holds nothing.
     pub fn new(keys: HashKeys) -> Store {
         Store {
-            leaf_hasher: Hasher::new(keys.herd),
-            tag_hasher: Hasher::new(keys.process),
+            client_hashers: Box::new([Hasher::new(keys.herd), Hasher::new(keys.process)]),
+            report_hasher: Hasher::new(keys.herd),
             buckets: (0..LEAVES).map(|_| Bucket::default()).collect(),
             arena: Arena::new(),
             digest: Digest::new(),
@@ -138,7 +141,7 @@ impl Store {
         let Key { leaf, tag } = key;
         match self.search(key, record.client()) {
             None => {
-                record.hash = self.leaf_hasher.hash(text);
+                record.hash = self.report_hasher.hash(text);
                 let at = self.arena.add(record);
                 self.change(leaf, |bucket| bucket.insert(tag, at));
                 self.clients += 1;
@@ -154,7 +157,7 @@ impl Store {
                 }
                 let (at, old) = (held.at, held.record.hash);
                 let is_as_long = held.record.bytes() == record.bytes();
-                record.hash = self.leaf_hasher.hash(text);
+                record.hash = self.report_hasher.hash(text);
                 self.digest.toggle(leaf, old ^ record.hash);
                 if is_as_long {
                     self.arena.overwrite(at, record);
@@ -281,8 +284,9 @@ impl Store {
     /// Where a client is or would be kept.
     #[inline(always)]
     pub fn key(&self, client: &[u8]) -> Key {
-        let leaf = self.leaf_hasher.hash(client) >> (u64::BITS - LEAVES.ilog2());
-        let tag = self.tag_hasher.hash(client) >> (u64::BITS - Tag::BITS);
+        let [leaf, tag] = &*self.client_hashers;
+        let (leaf, tag) = leaf.hash_both(tag, client);
+        let (leaf, tag) = (leaf >> (u64::BITS - LEAVES.ilog2()), tag >> (u64::BITS - Tag::BITS));
         Key { leaf: leaf as Leaf, tag: tag as Tag }
     }
 
@@ -345,7 +349,7 @@ impl Store {
                 assert_eq!(found.map(|(_, held)| held.at), Some(record));
                 let mut text = Vec::new();
                 kept.report().write_fields(&mut text);
-                assert_eq!(kept.hash, self.leaf_hasher.hash(&text), "what it adds to the digest");
+                assert_eq!(kept.hash, self.report_hasher.hash(&text), "what it adds to the digest");
                 digest.toggle(leaf as Leaf, kept.hash);
                 used.push(record);
             }

@@ -13,7 +13,7 @@ use super::Reactor;
 use herd_core::LinkState;
 use herd_core::names::PeerId;
 
-/// The look costs as much as a report or two, and turns may come by the thousand.
+/// A look adds up the digest, which costs as much as some reports; turns may come by the thousand.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// How a server has caught up.
@@ -69,13 +69,13 @@ impl Reactor {
         let has_passed = |since: Duration, wait: Option<Duration>| {
             wait.is_some_and(|wait| now.saturating_sub(since) >= wait)
         };
-        let digest = self.server.digest();
         let mut has_peers = false;
         let mut caught_up = None;
         for at in 0..self.config.peers.len() {
             let peer = self.server.peer(PeerId(at as u16));
             has_peers |= !matches!(peer.state, LinkState::Plain | LinkState::Removed);
-            if peer.even_at.is_some() || peer.first_root == Some(digest) {
+            let holds_the_same = || peer.first_root.is_some_and(|it| it == self.server.digest());
+            if peer.even_at.is_some() || holds_the_same() {
                 return Some(CaughtUp::Even);
             }
             let Some(since) = peer.since else { continue };

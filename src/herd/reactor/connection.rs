@@ -211,8 +211,12 @@ impl Connection {
             }
             match self.socket.write(piece) {
                 Ok(count) => {
+                    let is_over = count == piece.len();
                     self.session.sent(count, now);
                     budget -= count;
+                    if is_over {
+                        break;
+                    }
                 }
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => {

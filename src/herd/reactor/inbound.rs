@@ -31,29 +31,12 @@ impl Reactor {
     /// Says which connection it was, if it was one.
     #[inline(always)]
     pub(super) fn on_ready(&mut self, slot: usize, readiness: Readiness) -> Option<ConnId> {
-        let (conn, phase, is_queued) = match self.slots.at(slot) {
-            Some(Slot::Listener(_)) => {
-                self.offer_accept(slot);
-                return None;
-            }
-            Some(Slot::Connection(connection)) => {
-                let session = &mut connection.session;
-                readiness.note(&mut session.flags);
-                (session.id(), session.phase(), session.flags.unfinished)
-            }
-            Some(Slot::Wrapped(wrapped)) => {
-                let conn = wrapped.connection.id();
-                self.on_wrapped_ready(conn, readiness);
-                return Some(conn);
-            }
-            Some(Slot::Arriving(arriving)) => {
-                let id = arriving.id;
-                self.on_head(id, readiness.closed);
-                return None;
-            }
-            // It died earlier in this batch, and its slot belongs to no other yet.
-            Some(Slot::Left) | None => return None,
+        let Some(connection) = self.slots.plain_at(slot) else {
+            return self.on_other_ready(slot, readiness);
         };
+        let session = &mut connection.session;
+        readiness.note(&mut session.flags);
+        let (conn, phase, is_queued) = (session.id(), session.phase(), session.flags.unfinished);
         if let Phase::Connecting { peer } = phase
             && !self.finish_dial(conn, peer)
         {
@@ -67,6 +50,26 @@ impl Reactor {
             self.take_turn(conn);
         }
         Some(conn)
+    }
+
+    /// The same of a slot in which no plain connection is.
+    #[inline(never)]
+    fn on_other_ready(&mut self, slot: usize, readiness: Readiness) -> Option<ConnId> {
+        match self.slots.at(slot)? {
+            Slot::Listener(_) => self.offer_accept(slot),
+            Slot::Wrapped(wrapped) => {
+                let conn = wrapped.connection.id();
+                self.on_wrapped_ready(conn, readiness);
+                return Some(conn);
+            }
+            Slot::Arriving(arriving) => {
+                let id = arriving.id;
+                self.on_head(id, readiness.closed);
+            }
+            // It died earlier in this batch, and its slot belongs to no other yet.
+            Slot::Connection(_) | Slot::Left => {}
+        }
+        None
     }
 
     /// Gives a connection a turn, if it is alive and wants one: reads once, as much as there may be
@@ -132,25 +135,40 @@ impl Reactor {
 
     /// Gives lines to the one they are for. The first of a client show whether it speaks our
     /// language.
+    #[inline(always)]
     pub(super) fn dispatch(&mut self, conn: ConnId, lines: &mut Lines<'_>, is_first: bool) {
         match conn.kind() {
-            ConnKind::Admin => return self.answer_admin(conn, lines),
-            ConnKind::Operator => return self.answer_operator(conn, lines),
-            ConnKind::Web => return self.answer_web(conn, lines),
-            ConnKind::Mqtt => return self.answer_mqtt(conn, lines),
-            ConnKind::Client if is_first => {
-                let line_bytes_max = self.config.limits.line_bytes_max;
-                if let Some(protocol) = other_protocols::language(lines.bytes(), line_bytes_max) {
-                    Event::OtherProtocol { conn, protocol }.log();
-                    return self.close_now(conn, CloseReason::OtherProtocol);
-                }
-            }
-            _ => {}
+            ConnKind::Client if is_first && self.is_foreign(conn, lines) => {}
+            ConnKind::Client | ConnKind::Peer | ConnKind::Course => self.tell_lines(conn, lines),
+            _ => self.answer(conn, lines),
         }
-        self.tell_lines(conn, lines);
+    }
+
+    /// Whether a client speaks another protocol: then it is hung up on.
+    #[inline(never)]
+    fn is_foreign(&mut self, conn: ConnId, lines: &Lines<'_>) -> bool {
+        let line_bytes_max = self.config.limits.line_bytes_max;
+        let language = other_protocols::language(lines.bytes(), line_bytes_max);
+        if let Some(protocol) = language {
+            Event::OtherProtocol { conn, protocol }.log();
+            self.close_now(conn, CloseReason::OtherProtocol);
+        }
+        language.is_some()
+    }
+
+    /// Answers what is not the core's.
+    #[inline(never)]
+    fn answer(&mut self, conn: ConnId, lines: &mut Lines<'_>) {
+        match conn.kind() {
+            ConnKind::Admin => self.answer_admin(conn, lines),
+            ConnKind::Operator => self.answer_operator(conn, lines),
+            ConnKind::Mqtt => self.answer_mqtt(conn, lines),
+            _ => self.answer_web(conn, lines),
+        }
     }
 
     /// Gives the core the lines of one read.
+    #[inline(always)]
     pub(super) fn tell_lines(&mut self, conn: ConnId, lines: &mut Lines<'_>) {
         let span = self.trace.begin();
         let known = self.server.store().len();

@@ -262,7 +262,8 @@ impl Reactor {
     /// asyncio: BaseEventLoop._run_once.
     fn turn(&mut self, events: &mut Events) -> io::Result<()> {
         let turn = self.trace.begin();
-        let timeout = self.sleep(events)?;
+        let deadline = self.next_deadline();
+        let timeout = self.sleep(events, deadline)?;
 
         self.now = self.clocks.read(timeout);
         self.work = Work::default();
@@ -282,7 +283,7 @@ impl Reactor {
         self.answer_questions();
 
         let may_judge = self.backlog.may_judge(ready, self.slots.open());
-        if may_judge && self.next_deadline().is_some_and(|next| next <= self.now.monotonic) {
+        if may_judge && deadline.is_some_and(|deadline| deadline <= self.now.monotonic) {
             self.fire_timers();
             self.step(Step::Deadlines);
         }
@@ -311,22 +312,35 @@ impl Reactor {
     }
 
     /// Sleeps until there are events or the time is over. Says how long it might have been.
-    fn sleep(&mut self, events: &mut Events) -> io::Result<Option<Duration>> {
-        let mut timeout = self.timeout();
-        let spin_us = self.config.limits.spin_us as u64;
-        if spin_us > 0 && timeout != Some(Duration::ZERO) {
-            let (spin, began) = (Duration::from_micros(spin_us), Instant::now());
-            while began.elapsed() < spin {
-                self.wait(events, Some(Duration::ZERO))?;
-                if !events.is_empty() {
-                    return Ok(Some(spin));
-                }
-            }
-            timeout = self.timeout();
+    fn sleep(
+        &mut self,
+        events: &mut Events,
+        deadline: Option<Duration>,
+    ) -> io::Result<Option<Duration>> {
+        let timeout = self.timeout(deadline);
+        if self.config.limits.spin_us > 0
+            && timeout != Some(Duration::ZERO)
+            && let Some(spin) = self.spin(events)?
+        {
+            return Ok(Some(spin));
         }
         self.wait(events, timeout)?;
         self.trace_sleep(timeout, events);
         Ok(timeout)
+    }
+
+    /// Asks for events again and again. Says for how long at most, if any came.
+    #[inline(never)]
+    fn spin(&mut self, events: &mut Events) -> io::Result<Option<Duration>> {
+        let spin = Duration::from_micros(self.config.limits.spin_us as u64);
+        let began = Instant::now();
+        while began.elapsed() < spin {
+            self.wait(events, Some(Duration::ZERO))?;
+            if !events.is_empty() {
+                return Ok(Some(spin));
+            }
+        }
+        Ok(None)
     }
 
     fn wait(&mut self, events: &mut Events, mut timeout: Option<Duration>) -> io::Result<()> {
@@ -347,13 +361,13 @@ impl Reactor {
     /// at most: another look at the clock would cost each turn more than that is worth.
     ///
     /// asyncio: BaseEventLoop._run_once, "Compute the desired timeout".
-    fn timeout(&self) -> Option<Duration> {
+    #[inline]
+    fn timeout(&self, deadline: Option<Duration>) -> Option<Duration> {
         let asked = self.asked.is_waiting() && self.places.can_answer();
         let unfinished = !self.unfinished.is_empty() || !self.unfinished_peers.is_empty();
         if unfinished || !self.to_flush.is_empty() || asked {
             return Some(Duration::ZERO);
         }
-        let deadline = self.next_deadline();
         let sleep = deadline.map(|deadline| deadline.saturating_sub(self.now.monotonic));
         match &self.durability {
             None => sleep,
@@ -361,7 +375,8 @@ impl Reactor {
         }
     }
 
-    /// When a timer is due or a scan, whichever comes first.
+    /// When a timer is due or a scan, whichever comes first. Looked up once a turn: what begins in
+    /// a turn is over in none of its steps.
     fn next_deadline(&self) -> Option<Duration> {
         match (self.wheel.next_deadline(), self.scan.next_deadline()) {
             (Some(timer), Some(scan)) => Some(timer.min(scan)),

@@ -129,6 +129,7 @@ impl Driver for Reactor {
 impl Reactor {
     /// Writes what is to be sent to a connection at the end of a turn, and does what had to wait
     /// for that. Little is always written; much may have to wait for another turn.
+    #[inline(always)]
     pub(super) fn flush(&mut self, conn: ConnId) {
         let Some(session) = self.slots.session(conn) else { return };
         if session.queued_bytes() > LITTLE_BYTES && !self.work.may_write_much() {
@@ -160,7 +161,9 @@ impl Reactor {
             Flushed::Broken(error) => Err(error),
             Flushed::All | Flushed::Partly => connection.reregister(self.poll.registry()),
         };
-        self.written(conn, bytes);
+        let high_water = self.config.limits.high_water_bytes;
+        let next = connection.session.after_write(&mut self.buffers, high_water);
+        self.written(conn, bytes, next);
         match registered {
             Ok(()) if conn.kind() == ConnKind::Admin => self.go_on_dumping(conn),
             Ok(()) => self.asked.call(conn),

@@ -43,6 +43,15 @@ impl Slot {
             Slot::Listener(_) | Slot::Arriving(_) | Slot::Left => None,
         }
     }
+
+    /// The connection in it, if that is wrapped. Apart, because it hardly ever is.
+    #[cold]
+    fn wrapped_connection(&mut self) -> Option<&mut Connection> {
+        match self {
+            Slot::Wrapped(wrapped) => Some(&mut wrapped.connection),
+            _ => None,
+        }
+    }
 }
 
 /// What an idle connection costs this process: its place in the slab and nothing elsewhere. The
@@ -141,6 +150,15 @@ impl Slots {
         }
     }
 
+    /// The connection in this place now, if it is alive and its bytes are lines as they come.
+    #[inline]
+    pub fn plain_at(&mut self, slot: usize) -> Option<&mut Connection> {
+        match self.slab.get_mut(slot) {
+            Some(Slot::Connection(connection)) if !connection.session.is_dead() => Some(connection),
+            _ => None,
+        }
+    }
+
     pub fn places(&self) -> usize {
         self.places
     }
@@ -148,11 +166,11 @@ impl Slots {
     /// The connection of this name, if it is alive.
     #[inline]
     pub fn connection(&mut self, id: ConnId) -> Option<&mut Connection> {
-        match self.slab.get_mut(id.slot()) {
-            Some(Slot::Connection(connection)) if connection.is_named(id) => Some(connection),
-            Some(Slot::Wrapped(it)) if it.connection.is_named(id) => Some(&mut it.connection),
-            _ => None,
-        }
+        let connection = match self.slab.get_mut(id.slot())? {
+            Slot::Connection(connection) => connection,
+            other => other.wrapped_connection()?,
+        };
+        connection.is_named(id).then_some(connection)
     }
 
     /// The connection of this name, if it is alive and its bytes are lines as they come.

@@ -268,9 +268,11 @@ impl Reactor {
             Flushed::Partly if wrapped.stage == Stage::Shaking => Ok(()),
             Flushed::All | Flushed::Partly => wrapped.connection.reregister(registry),
         };
+        let high_water = self.config.limits.high_water_bytes;
+        let next = wrapped.connection.session.after_write(&mut self.buffers, high_water);
         let door = self.door(conn);
         self.counts.sent[door] += wire as u64;
-        self.written(conn, left);
+        self.written(conn, left, next);
         match registered {
             Ok(()) => self.asked.call(conn),
             Err(error) => self.kill_broken(conn, &error),

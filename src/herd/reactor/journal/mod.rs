@@ -97,9 +97,18 @@ impl Durability {
 }
 
 impl Reactor {
-    /// Takes the news among what the core wants done, for the journal and for the index.
-    #[inline]
+    /// Takes the news among what the core wants done, if anything here wants to know it.
+    #[inline(always)]
     pub(super) fn append_news(&mut self) {
+        let is_watched = self.web.followers.is_some() || self.web.nearby.is_some();
+        if is_watched || self.durability.is_some() {
+            self.hand_on_news();
+        }
+    }
+
+    /// Gives it to those who follow, to the journal and to the index.
+    #[inline(never)]
+    fn hand_on_news(&mut self) {
         if self.web.followers.is_some() {
             self.note_changes();
         }
