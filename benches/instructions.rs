@@ -14,6 +14,8 @@
 
 #[path = "common/chatter.rs"]
 mod chatter;
+#[path = "common/judgement.rs"]
+mod judgement;
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -23,6 +25,7 @@ use std::time::{Duration, Instant};
 use std::{fs, thread};
 
 use chatter::Chatter;
+use judgement::judge;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// What is counted, and the instructions of each report, as last written down.
@@ -37,11 +40,6 @@ const RECORDED: [(&str, Work, u64); 6] = [
 /// Where that was: the compiler, the processor and the counter. Another compiler's code, or another
 /// processor's `memcpy`, is neither a regression nor a gain.
 const RECORDED_AT: [&str; 3] = ["rustc 1.95.0", "AMD EPYC", "valgrind-3.19.0"];
-/// A report that is dearer by more must be made cheaper, or be written down with the reason.
-const DEARER_PERCENT: u64 = 4;
-/// A report that is cheaper by more must be written down, or the gain can be lost unseen.
-const CHEAPER_PERCENT: u64 = 10;
-
 const PEERS: [&str; 4] = ["Anna", "Bert", "Carl", "Dora"];
 const CLIENTS: u64 = 1_024;
 /// Enough that every client is known, and the memory has settled, before the counting begins.
@@ -105,16 +103,6 @@ fn main() -> ExitCode {
             println!("{complaint}");
             ExitCode::FAILURE
         }
-    }
-}
-
-fn judge(each: u64, recorded: u64) -> Result<(), String> {
-    if each > recorded * (100 + DEARER_PERCENT) / 100 {
-        Err(format!("A report costs more than {DEARER_PERCENT} % above what is written down."))
-    } else if each < recorded * (100 - CHEAPER_PERCENT) / 100 {
-        Err(format!("A report is cheaper by {CHEAPER_PERCENT} %: write it down in RECORDED."))
-    } else {
-        Ok(())
     }
 }
 

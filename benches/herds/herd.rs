@@ -70,6 +70,14 @@ impl Server {
     pub fn pid(&self) -> u32 {
         self.running.pid()
     }
+
+    /// The processor time so far of its first thread, which is its loop; of Linux alone.
+    pub fn loop_time(&self) -> Result<Duration, String> {
+        let path = format!("/proc/{pid}/task/{pid}/schedstat", pid = self.pid());
+        let text = fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
+        let nanos = text.split(' ').next().and_then(|nanos| nanos.parse().ok());
+        nanos.map(Duration::from_nanos).ok_or_else(|| format!("{path} is not as it should be"))
+    }
 }
 
 impl Herd {

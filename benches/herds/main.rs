@@ -6,7 +6,10 @@
 //! does hits all of them alike. Apart from `rivals`, where others are measured.
 
 mod central;
+#[path = "../common/chatter.rs"]
+mod chatter;
 mod deaths;
+mod hearing;
 mod herd;
 #[path = "../common/load.rs"]
 mod load;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::herd::{Herd, Plan};
 use crate::load::{Figures, Loading, Span};
 use crate::machine::{self, Running, free_ports, pinned, said};
-use crate::trial::{CPU, DONE, FREE, Found, P50, P99, RATE};
+use crate::trial::{CPU, DONE, FREE, Found, LOOP, P50, P99, RATE};
 
 /// A load that fills a server with clients takes this long at first, and twice as long each time
 /// that it was too short.
@@ -39,7 +39,11 @@ pub fn herd(plan: &Plan, load: Load, span: Span) -> Result<Found, String> {
     let targets: Vec<_> =
         fronts.iter().map(|server| (server.clients, vec![server.pid()])).collect();
     let before = herd.status()?;
+    let busy = fronts[0].loop_time();
     let (mut found, asked) = loaded(&targets, load, plan.is_pinned, span)?;
+    if let (Ok(before), Ok(after), 1) = (busy, fronts[0].loop_time(), fronts.len()) {
+        found.push((LOOP, (after - before).as_secs_f64() * 1e6 / asked));
+    }
     let after = herd.status()?;
     if plan.is_logged {
         let lines: u64 = after.iter().map(|status| 2 * status.lines_in).sum();

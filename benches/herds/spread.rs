@@ -80,12 +80,13 @@ fn plan() -> Plan {
     plan
 }
 
-fn ear(server: &str) -> String {
+/// The name of a peer that listens to this server.
+pub fn ear(server: &str) -> String {
     format!("Ear-{server}")
 }
 
 /// Greets as a peer that knows nothing of digests and has no key, and waits to be greeted.
-fn join(server: &str, port: u16) -> Result<BufReader<TcpStream>, String> {
+pub fn join(server: &str, port: u16) -> Result<BufReader<TcpStream>, String> {
     let greet = || {
         let mut stream = TcpStream::connect(("127.0.0.1", port))?;
         stream.set_read_timeout(Some(SILENCE_MAX))?;

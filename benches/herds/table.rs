@@ -4,7 +4,7 @@
 use std::fmt::Write;
 
 use crate::machine::{fine, median, short, spread};
-use crate::trial::{CPU, DONE, FREE, Found, Goal, P50, P99, RATE, Trial};
+use crate::trial::{CPU, DONE, FREE, Found, Goal, LOOP, P50, P99, RATE, Trial};
 
 /// One side of a trial in one round.
 pub struct Measurement {
@@ -35,8 +35,8 @@ pub fn write(trials: &[Trial], all: &[Measurement]) -> String {
     let mut text = format!(
         "In parentheses, of the trial's first line. Done is what was logged, or flooded at once: \
          a peer that\ncannot keep up is told the newest later.\n\n\
-         | | {RATE} | {CPU} | {P50} | {P99} | {DONE} | {FREE} | goal |\n\
-         |---|---:|---:|---:|---:|---:|---:|---|\n"
+         | | {RATE} | {CPU} | {LOOP} | {P50} | {P99} | {DONE} | {FREE} | goal |\n\
+         |---|---:|---:|---:|---:|---:|---:|---:|---|\n"
     );
     for trial in loaded {
         for (side, wanted) in trials[trial].sides.iter().enumerate() {
@@ -44,6 +44,7 @@ pub fn write(trials: &[Trial], all: &[Measurement]) -> String {
             let cells = [
                 cell(RATE, short),
                 cell(CPU, fine),
+                cell(LOOP, fine),
                 results.plain_cell((trial, side), P50),
                 results.plain_cell((trial, side), P99),
                 results.plain_cell((trial, side), DONE),

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crate::hearing;
 use crate::herd::Plan;
 use crate::load::Span;
 use crate::sides::{self, Load};
@@ -10,6 +11,8 @@ use crate::sides::{self, Load};
 /// Names of what is measured. Trials, goals and tables agree on them.
 pub const RATE: &str = "requests/s";
 pub const CPU: &str = "CPU µs a request";
+/// The loop's alone: without the thread that writes the log.
+pub const LOOP: &str = "the loop's";
 pub const P50: &str = "p50 µs";
 pub const P99: &str = "p99 µs";
 pub const FREE: &str = "requests/s with free cores";
@@ -93,6 +96,7 @@ fn trial(name: impl Into<String>, goal: Option<Goal>, sides: Vec<Side>) -> Trial
 pub fn all(is_quick: bool) -> Vec<Trial> {
     let sizes = if is_quick { QUICK_SIZES } else { SIZES };
     let mut trials = burdens(&sizes);
+    trials.extend(heard(&sizes));
     trials.extend(growth(&sizes));
     trials.extend(cores(&sizes));
     let (rate, many_clients, many) = (sizes.rate, sizes.many_clients, sizes.many_connections);
@@ -179,6 +183,17 @@ fn burdens(sizes: &Sizes) -> Vec<Trial> {
             ],
         ),
     ]
+}
+
+/// What hearing a report from a peer costs, beside answering one.
+fn heard(sizes: &Sizes) -> [Trial; 2] {
+    let plan = Plan { is_pinned: true, ..Plan::of(1, 0) };
+    let (load, clients) = (sizes.load(16), sizes.clients);
+    [("news", true, 0.6), ("copies", false, 0.25)].map(|(what, are_news, ratio)| {
+        let told = side("from a peer", move |span| hearing::run(clients, are_news, span));
+        let sides = vec![loaded("answering", &plan, load), told];
+        trial(format!("hearing {what}"), Some(Goal::RatioAtMost(CPU, ratio)), sides)
+    })
 }
 
 /// What many cost more than few.
