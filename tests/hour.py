@@ -299,11 +299,12 @@ def full_disk(hour):
 @act(fires=["HerdClockOff"],
      may=["HerdDiverged", "HerdReportsLate", "HerdRepairsForLong", "HerdRefusesReports"])
 def wrong_clock(hour):
-    """A clock is a day behind, then a day ahead, then right."""
-    for offset in "-1d", "+1d":
+    """A clock is a day behind, then ahead, then right. What was heard while it was ahead stays so, and
+    so does what comes until its time is there: a day would be too long for this."""
+    for offset in "-1d", "+20s":
         hour.set_clock(offset)
         hour.until_firing()
-        time.sleep(5)
+        time.sleep(35)
     hour.set_clock("+0")
 
 
@@ -415,8 +416,9 @@ def build_liar(given):
         return None
     if given:
         return str(Path(given).resolve()), str(found[0])
-    # The usual one asks the kernel itself what time it is.
-    environment = os.environ | {"RUSTFLAGS": "--cfg rustix_use_libc"}
+    # The usual one asks the kernel itself what time it is. This one need not be quick.
+    environment = os.environ | {"RUSTFLAGS": "--cfg rustix_use_libc", "CARGO_PROFILE_RELEASE_LTO": "off",
+                                "CARGO_PROFILE_RELEASE_CODEGEN_UNITS": "16"}
     target = ROOT / "target/libc-clock"
     subprocess.run(["cargo", "build", "--locked", "--release", "--target-dir", target], cwd=ROOT,
                    env=environment, check=True)
