@@ -86,7 +86,11 @@ impl Engine {
     /// Says that a member was sent all that was found, if it wants to know and has been.
     pub(super) fn answer_even(&mut self, member: usize, out: &mut Outputs) {
         if self.members[member].is_behind() {
-            return self.ask_flushed(out);
+            // Where there is no room, it goes on when the node has read more.
+            if self.has_room() {
+                self.ask_flushed(out);
+            }
+            return;
         }
         if let Some(number) = self.members[member].even.unanswered.take() {
             self.say(member, out, |text| {

@@ -63,7 +63,7 @@ impl Engine {
     }
 
     /// Whether there is room for what can also be said later.
-    fn has_room(&self) -> bool {
+    pub(super) fn has_room(&self) -> bool {
         self.owed() <= self.settings.owed_max / 2
     }
 
