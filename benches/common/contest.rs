@@ -151,6 +151,7 @@ pub fn plan(address: SocketAddr, task: &Task, connections: usize) -> Plan {
         idle: 0,
         is_tls: false,
         is_awake: cores() > 1,
+        looks_every: None,
         warm_up: Duration::ZERO,
         duration: Duration::ZERO,
     }

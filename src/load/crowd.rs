@@ -16,6 +16,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token};
@@ -33,14 +34,10 @@ use crate::LoadError;
 /// Connections that may be opening at a time: less than the shortest queue that a listener has (100
 /// in asyncio), because a client that finds it full tries again after a whole second.
 const OPENING_MAX: usize = 64;
-/// A server that neither answers nor hangs up for so long is stuck.
-const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// How long the next answer may take when nothing is asked any more.
 const LATE_MAX: Duration = Duration::from_secs(5);
 /// The longest sleep: while the end of a phase is awaited, the clock is read this often.
 const NAP_MAX: Duration = Duration::from_millis(20);
-/// epoll's clock is that coarse: what is due sooner is waited for awake.
-const NAP_MIN: Duration = Duration::from_millis(2);
 const EVENTS_MAX: usize = 1024;
 const READ_BYTES: usize = 256 * 1024;
 
@@ -132,11 +129,12 @@ impl<'a> Crowd<'a> {
             if self.tally.answered > answered {
                 (answered, heard_at) = (self.tally.answered, Instant::now());
             }
-            if heard_at.elapsed() > SILENCE_MAX {
+            if heard_at.elapsed() > self.plan.silence_max() {
                 return Err(unreachable(format!(
                     "{} has answered {answered} of {connections} connections and then nothing for \
-                     {SILENCE_MAX:?}",
-                    self.plan.address
+                     {:?}",
+                    self.plan.address,
+                    self.plan.silence_max()
                 )));
             }
         }
@@ -199,10 +197,14 @@ impl<'a> Crowd<'a> {
         let (mut answered, mut heard_at) = (self.tally.answered, now);
         while now < end {
             self.say_what_is_due();
-            let nap = self.nap(end - now);
+            let mut nap = self.nap(end - now);
+            if let Some(every) = self.plan.looks_every {
+                thread::sleep(every.min(end - now));
+                nap = Duration::ZERO;
+            }
             let found = self.turn(nap)?;
             let began = std::mem::replace(&mut now, Instant::now());
-            if found == 0 && nap.is_zero() {
+            if found == 0 && self.plan.is_awake {
                 self.spun += now - began;
             }
             if self.tally.answered > answered {
@@ -212,7 +214,7 @@ impl<'a> Crowd<'a> {
             if self.open_connections_are_none() {
                 return Err(unreachable(format!("{address} has hung up on every connection")));
             }
-            if now - heard_at > SILENCE_MAX && self.tally.answered < self.tally.asked {
+            if now - heard_at > self.plan.silence_max() && self.tally.answered < self.tally.asked {
                 return Err(self.silent());
             }
         }
@@ -234,7 +236,7 @@ impl<'a> Crowd<'a> {
             if self.tally.errors.total() > 0 {
                 return Err(self.stranger());
             }
-            if heard_at.elapsed() > SILENCE_MAX {
+            if heard_at.elapsed() > self.plan.silence_max() {
                 return Err(self.silent());
             }
         }
@@ -256,7 +258,7 @@ impl<'a> Crowd<'a> {
         }
         let next_ns = self.schedule.intended_ns(self.schedule.sent);
         let wait = Duration::from_nanos(next_ns.saturating_sub(self.now_ns()));
-        left.min(wait.checked_sub(NAP_MIN).unwrap_or_default())
+        left.min(wait)
     }
 
     /// At a fixed rate: hands what should have been sent by now to callers that have room. If none
@@ -485,7 +487,8 @@ impl<'a> Crowd<'a> {
     }
 
     fn silent(&self) -> LoadError {
-        unreachable(format!("{} has answered nothing for {SILENCE_MAX:?}", self.plan.address))
+        let (address, time) = (self.plan.address, self.plan.silence_max());
+        unreachable(format!("{address} has answered nothing for {time:?}"))
     }
 
     /// Something was wrong before there was any load, or where nothing may be.

@@ -290,6 +290,7 @@ mod tests {
             idle: 0,
             is_tls: false,
             is_awake: false,
+            looks_every: None,
             warm_up: Duration::from_secs(1),
             duration: Duration::from_secs(2),
         };

@@ -36,7 +36,7 @@ pub use chatter::{CLIENTS_MAX, Dialect};
 pub use chorus::{Chorus, Voice};
 pub use error::LoadError;
 pub use findings::Findings;
-pub use sources::claim_descriptors;
+pub use sources::{SYSTEMS_CHOICE, claim_descriptors};
 pub use stroll::Stroll;
 
 /// How often progress is shown.
@@ -85,9 +85,20 @@ pub struct Plan {
     pub is_tls: bool,
     /// Answers are waited for without sleeping, which takes a core that nobody else needs.
     pub is_awake: bool,
+    /// How often it looks what is due and what was answered, if not at once: many loads that wake
+    /// for each answer would take the processor from the servers. Latencies count to the look.
+    pub looks_every: Option<Duration>,
     /// Load that is not measured, because caches, compilers and buffers are still cold.
     pub warm_up: Duration,
     pub duration: Duration,
+}
+
+impl Plan {
+    /// A server that neither answers nor hangs up for so long is stuck. One of many on a machine
+    /// may only be late.
+    fn silence_max(&self) -> Duration {
+        Duration::from_secs(if self.looks_every.is_some() { 60 } else { 10 })
+    }
 }
 
 /// What is known in the middle of a load.

@@ -14,9 +14,9 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::LoadError;
 
-/// So many of those that stay come from ports that the system chooses. It has 28,232 ports (ip(7),
-/// ip_local_port_range).
-const SYSTEMS_CHOICE: usize = 14_000;
+/// So many connections of a load to one server come from ports that the system chooses, of those
+/// that stay. It has 28,232 ports (ip(7), ip_local_port_range).
+pub const SYSTEMS_CHOICE: usize = 14_000;
 
 /// All others, and those that come and go, have a source that was chosen here: the kernel's search
 /// for a free port becomes slower than all the rest when most are taken. These ports lie above

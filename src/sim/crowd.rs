@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::host::{Host, settings};
 use super::invariants::{Invariant, Violation, agree, is_kept_up, lines_of};
 use herd_core::names::{ConnId, ConnKind, PeerId};
-use herd_core::store::digest::Node;
+use herd_core::store::digest::{LEAVES, Leaf, Node};
 use herd_core::{LinkState, PeerSettings};
 
 /// What clients have chosen.
@@ -52,6 +52,10 @@ const LONG_DIGITS: usize = 1_800;
 /// What repair may say beside what was missed: the digests of all parts, and of each leaf that
 /// differs the reports that do not.
 const EXTRA_BYTES: usize = 1_200_000;
+/// The parts of a leaf that are sent apart.
+const SLICES: usize = 64;
+/// What is said beside reports while nobody is joined: signs of life.
+const LITTLE_BYTES: usize = 1_000;
 /// A client's share of the memory beside its report: its place in the index, and what a place is
 /// larger than its record.
 const SHARE_BYTES: usize = 48;
@@ -92,6 +96,8 @@ pub fn run(crowd: Crowd, seed: u64) -> Result<Price, Violation> {
     Invariant::Bounded.demand(refilled.0 <= held + EXTRA_BYTES, || {
         format!("{} bytes were said to tell of {held}", refilled.0)
     })?;
+
+    pair.fall_behind(&ids[ids.len() * 9 / 10..], crowd.shape)?;
 
     pair.part()?;
     pair.report(B, &ids[..ids.len() / 2], crowd.shape, 2)?;
@@ -251,6 +257,34 @@ impl Pair {
         }
         (self.said, self.trips) = (self.said + carried, self.trips + 1);
         Ok(carried)
+    }
+
+    /// B does not read while one client says much, and then these report again. It is told of them
+    /// and of hardly anybody else: who is slow must not be given more to read than there is news.
+    fn fall_behind(&mut self, ids: &[String], shape: Shape) -> Result<(), Violation> {
+        (self.said, self.trips) = (0, 0);
+        let mut much = 0;
+        for time in 2.. {
+            self.report(A, &["runner".to_owned()], Shape::Usual, time)?;
+            let peer = self.bodies[A].server.peer(PeerId(0));
+            if peer.is_behind {
+                break;
+            }
+            much = peer.owed;
+        }
+        self.report(A, ids, shape, 2)?;
+        self.carry(false)?;
+        self.are_equal()?;
+
+        let store = self.bodies[A].server.store();
+        let lines = ids.iter().filter_map(|id| Some(store.find(id.as_bytes())?.line_len()));
+        let news = lines.sum::<usize>();
+        let heaviest = (0..LEAVES).map(|leaf| store.len_of(leaf as Leaf)).max();
+        // Some slices have two.
+        let said_max = much + LITTLE_BYTES + news / 8 + news * (1 + heaviest.unwrap_or(0) / SLICES);
+        Invariant::Bounded.demand(self.said <= said_max, || {
+            format!("{} bytes were said to one who was behind with {news}", self.said)
+        })
     }
 
     fn part(&mut self) -> Result<(), Violation> {

@@ -133,7 +133,8 @@ impl Server {
             self.counters.peer_lines += 1;
             engine.counters.lines_in += u64::from(is_for_all);
             if let Some(report) = fast_path::at(line) {
-                self.hear_usual(now, peer, (line, &report), out);
+                let key = self.store.key(report.client);
+                self.hear_usual(now, peer, (line, &report), key, out);
             } else if is_for_all {
                 engine.members[member].has_left |= line == b"BYE";
                 self.hear_unusual(now, peer, line, out);

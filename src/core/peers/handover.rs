@@ -116,8 +116,8 @@ impl Server {
     }
 
     fn owed_reports(&self, link: &Link) -> usize {
-        let rest = link.sending.map_or(0, |cursor| self.store.reports_from(cursor).count());
-        rest + link.missed.list().map(|leaf| self.store.len_of(leaf as u16)).sum::<usize>()
+        let spans = link.sending.into_iter().chain(link.missed.spans());
+        spans.map(|span| self.store.len_within(span)).sum()
     }
 
     pub(crate) fn drain(&mut self, out: &mut Outputs) {

@@ -8,12 +8,13 @@ use std::time::Duration;
 use super::even::Even;
 use super::handover::Farewell;
 use super::line_mac::{Abilities, LineMac, RunId};
+use super::missed::Missed;
 use super::peer_clock::{Measuring, nanos};
 use crate::border::{Note, Output, Outputs};
 use crate::clock::Now;
 use crate::names::{ConnId, PeerId};
-use crate::store::Cursor;
-use crate::store::digest::{Hash, LEAVES, Leaf, NODES, Node};
+use crate::store::digest::{Hash, Leaf, NODES, Node};
+use crate::store::{Key, Span};
 
 /// A greeted connection to a peer.
 ///
@@ -32,10 +33,10 @@ pub(crate) struct Link {
     pub owed: usize,
     /// Above it, what is not yet said waits (`Limits::peer_outbox_bytes_max`).
     pub owed_max: usize,
-    /// Leaves of which the peer has not been told, or may not know.
-    pub missed: Marks,
-    /// Where the leaf goes on of which a piece was sent last.
-    pub sending: Option<Cursor>,
+    /// What the peer has not been told, or may not know.
+    pub missed: Missed,
+    /// The rest of what was sent in part.
+    pub sending: Option<Span>,
     /// Nodes whose parts were to be told when there was no room for it.
     pub untold: Marks,
     /// The digest of everything was to be told when there was no room for it.
@@ -93,7 +94,7 @@ impl Link {
             position: 0,
             owed: 0,
             owed_max,
-            missed: Marks::none_of(LEAVES),
+            missed: Missed::nothing(),
             sending: None,
             untold: Marks::none_of(NODES),
             root_owed: false,
@@ -143,15 +144,15 @@ impl Link {
         }
     }
 
-    /// Sends news, or remembers that it was not sent. A peer that is behind with a leaf gets its
-    /// newest reports later, each once, however often they change meanwhile.
+    /// Sends news, or remembers that it was not sent. A peer that is behind with a client gets its
+    /// newest report later, once, however often it changes meanwhile.
     #[inline]
-    pub fn flood(&mut self, peer: PeerId, leaf: Leaf, line: Range<usize>, out: &mut Outputs) {
+    pub fn flood(&mut self, peer: PeerId, key: Key, line: Range<usize>, out: &mut Outputs) {
         // Behind a last word, nothing is heard.
         if self.farewell == Farewell::Said {
             return;
         }
-        if self.missed.has(leaf.into()) {
+        if self.missed.has(key) {
             return;
         }
         if self.owed + line.len() + LineMac::BYTES > self.owed_max {
@@ -159,8 +160,8 @@ impl Link {
                 self.is_noted = true;
                 out.note(Note::PeerBehind { peer });
             }
-            self.miss(leaf, out);
-            return;
+            self.missed.add(key);
+            return self.ask(out);
         }
         match &mut self.seal {
             // All who need no seal are sent the same bytes.
@@ -236,16 +237,15 @@ impl Link {
         !self.has_told() || self.sending.is_some() || !self.missed.is_empty()
     }
 
-    /// What the peer must be sent next: the rest of a leaf, or the whole of the next one. News of
-    /// a leaf that is being sent is flooded again: what the walk has passed, it does not meet.
-    pub fn next_cursor(&mut self) -> Option<Cursor> {
-        let leaf = |leaf: usize| Cursor { leaf: leaf as Leaf, tag: 0 };
-        self.sending.take().or_else(|| self.missed.take().map(leaf))
+    /// What the peer must be sent next. News of what is being sent is flooded again: what the walk
+    /// has passed, it does not meet.
+    pub fn next_span(&mut self) -> Option<Span> {
+        self.sending.take().or_else(|| self.missed.take())
     }
 
     /// Remembers that the peer must be sent what this leaf holds.
     pub fn miss(&mut self, leaf: Leaf, out: &mut Outputs) {
-        self.missed.add(leaf.into());
+        self.missed.add_leaf(leaf);
         self.ask(out);
     }
 
@@ -372,6 +372,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::store::digest::LEAVES;
 
     #[test]
     fn every_leaf_that_was_missed_is_taken_once() {

@@ -24,6 +24,7 @@ pub(crate) mod greeting;
 pub(crate) mod handover;
 pub(crate) mod line_mac;
 pub(crate) mod link;
+pub(crate) mod missed;
 pub(crate) mod peer_clock;
 mod redial;
 pub(crate) mod reload;

@@ -26,6 +26,8 @@
 
 use std::time::Duration;
 
+use arrayvec::ArrayVec;
+
 use super::handover::Farewell;
 use super::table::State;
 use crate::Server;
@@ -34,6 +36,7 @@ use crate::clock::Now;
 use crate::counters::RefusedFor;
 use crate::names::{ConnId, PeerId};
 use crate::reports::flood::ReportLine;
+use crate::store::Key;
 use crate::store::digest::Node;
 use crate::wire::Report;
 use crate::wire::fast_path;
@@ -47,6 +50,17 @@ const UNDER_WAY: Duration = Duration::from_secs(1);
 /// So many comparisons are put off because reports are under way. Then one is made all the same:
 /// in a herd that is never quiet, a difference must be found, too.
 const DOUBTS_MAX: u8 = 10;
+
+/// Lines of a peer that are looked up together, at first and at most: as many as of a client.
+const LINES_AHEAD_MIN: usize = 4;
+const LINES_AHEAD: usize = 16;
+
+/// A line that was read and is not yet heard.
+struct Ahead<'a> {
+    line: &'a [u8],
+    report: Report<'a>,
+    key: Key,
+}
 
 const FOREIGN: &str = "it does not speak our language";
 
@@ -80,19 +94,30 @@ impl Server {
         }
         let (mut position, mut heard) = (link.position, 0);
         loop {
-            let text = lines.ahead();
+            let (text, news) = (lines.ahead(), self.counters.news);
             let length = if let Some(length) = self.hear_copy(position, text) {
                 position += 1;
+                if position % LINES_AHEAD as u64 == 0 {
+                    // What follows on copies are copies as a rule, and of which clients is known.
+                    let next = self.heard.from(position, LINES_AHEAD as u64);
+                    self.store.fetch_ahead::<LINES_AHEAD>(next);
+                }
                 length
             } else if let Some((report, behind @ [b'\n', ..])) = fast_path::at_front(text) {
                 let line = &text[..text.len() - behind.len()];
-                position = self.hear_usual(now, peer, (line, &report), out);
+                let key = self.store.key(report.client);
+                position = self.hear_usual(now, peer, (line, &report), key, out);
                 line.len()
             } else {
                 break;
             };
             lines.pass(length + 1);
             heard += 1;
+            // What follows on news is news as a rule.
+            if self.counters.news > news && self.store.is_beyond_cache() {
+                let lines = self.hear_news(now, peer, lines, out);
+                (heard, position) = (heard + lines.0, lines.1.unwrap_or(position));
+            }
         }
         if heard > 0
             && let State::Up { link, .. } = &mut self.peers.at(peer).state
@@ -100,6 +125,50 @@ impl Server {
             link.heard = now.monotonic;
             link.position = position;
             self.counters.lines_in += heard;
+        }
+    }
+
+    /// Hears news, for as long as it is that. Says how many lines that were, and behind which place
+    /// the last was (`Heard`). Several are read and looked
+    /// up together (`Store::fetch_ahead`), then heard one by one: in a store that no cache holds,
+    /// to wait for memory takes longer than all else. What is no news ends it; it was read in vain
+    /// then, as were the few lines behind it, which are copies as a rule and heard as such.
+    #[inline(never)]
+    fn hear_news(
+        &mut self,
+        now: Now,
+        peer: PeerId,
+        lines: &mut Lines<'_>,
+        out: &mut Outputs,
+    ) -> (u64, Option<u64>) {
+        let (mut heard, mut position, mut together) = (0, None, LINES_AHEAD_MIN);
+        loop {
+            let mut ahead = ArrayVec::<Ahead<'_>, LINES_AHEAD>::new();
+            let mut text = lines.ahead();
+            while ahead.len() < together
+                && let Some((report, behind @ [b'\n', rest @ ..])) = fast_path::at_front(text)
+            {
+                let line = &text[..text.len() - behind.len()];
+                ahead.push(Ahead { line, report, key: self.store.key(report.client) });
+                text = rest;
+            }
+            self.store.fetch_ahead::<LINES_AHEAD>(ahead.iter().map(|line| line.key));
+            for Ahead { line, report, key } in &ahead {
+                let news = self.counters.news;
+                if lines.ahead().is_empty() {
+                    return (heard, position);
+                }
+                position = Some(self.hear_usual(now, peer, (line, report), *key, out));
+                lines.pass(line.len() + 1);
+                heard += 1;
+                if self.counters.news == news {
+                    return (heard, position);
+                }
+            }
+            if ahead.len() < together {
+                return (heard, position);
+            }
+            together = LINES_AHEAD.min(2 * together);
         }
     }
 
@@ -121,7 +190,8 @@ impl Server {
         };
         link.heard = now.monotonic;
         if let Some(report) = fast_path::at(line) {
-            self.hear_usual(now, peer, (line, &report), out);
+            let key = self.store.key(report.client);
+            self.hear_usual(now, peer, (line, &report), key, out);
             return true;
         }
         self.unusual_line(now, peer, line, out)
@@ -330,10 +400,10 @@ impl Server {
             link.say(out, |text| Parts::write(Node::numbered(node), hash, text));
         }
         while link.owed < piece_bytes
-            && let Some(cursor) = link.next_cursor()
+            && let Some(span) = link.next_span()
         {
-            link.sending = self.store.visit_from(cursor, |report| {
-                link.say(out, |text| report.write_at(text));
+            link.sending = self.store.visit_span(span, |record| {
+                link.say(out, |text| record.report().write_at(text));
                 self.counters.walked += 1;
                 link.owed >= piece_bytes
             });

@@ -14,7 +14,7 @@ use super::peer_clock::PeerClock;
 use crate::border::Outputs;
 use crate::engine::Engine;
 use crate::names::{ConnId, PeerId};
-use crate::store::digest::Leaf;
+use crate::store::Key;
 use crate::wire::server_of;
 
 /// What a server must know of a peer.
@@ -232,7 +232,7 @@ impl Peers {
             heard: link.map(|link| link.heard),
             owed: link.map_or(0, |link| link.owed),
             is_behind: link.is_some_and(Link::is_behind),
-            leaves_missed: link.map_or(0, |link| link.missed.len()),
+            leaves_missed: link.map_or(0, |link| link.missed.leaves()),
         };
         match &peer.state {
             State::Engine(Some(engine)) => engine.peer_view(view),
@@ -265,7 +265,7 @@ impl Peers {
         &mut self,
         source: Option<PeerId>,
         (client, line): (&[u8], Range<usize>),
-        leaf: Leaf,
+        key: Key,
         out: &mut Outputs,
     ) {
         for (at, entry) in self.list.iter_mut().enumerate() {
@@ -274,12 +274,12 @@ impl Peers {
                 continue;
             }
             match &mut entry.state {
-                State::Up { link, .. } => link.flood(peer, leaf, line.clone(), out),
+                State::Up { link, .. } => link.flood(peer, key, line.clone(), out),
                 // What it reported itself it knows; another server's report, it may not have.
                 State::Plain(plain) if *entry.name != *server_of(&out.text[line.clone()]) => {
                     plain.add(peer, client, out);
                 }
-                State::Engine(Some(engine)) => engine.flood(peer, leaf, line.clone(), out),
+                State::Engine(Some(engine)) => engine.flood(peer, key.leaf(), line.clone(), out),
                 _ => {}
             }
         }

@@ -17,7 +17,6 @@ use crate::Server;
 use crate::border::Outputs;
 use crate::clock::{Now, PosixTime};
 use crate::names::PeerId;
-use crate::store::digest::Leaf;
 use crate::store::record::Record;
 use crate::store::{Key, Verdict};
 use crate::wire::Report;
@@ -78,11 +77,11 @@ impl Server {
         self.forget_expired(told.client, now, out);
         let fields = told.fields(out);
         let verdict = self.keep(now, key, told.record(fields), fields);
-        if let Verdict::News { leaf } = verdict {
+        if verdict.is_news() {
             if source.is_some() {
                 self.heard.push(key);
             }
-            self.spread(leaf, told.client, told.range(), source, out);
+            self.spread(key, told.client, told.range(), source, out);
         } else if source.is_none() {
             self.journal_held(key, told.client, out);
         }
@@ -111,15 +110,15 @@ impl Server {
         now: Now,
         peer: PeerId,
         (line, report): (&[u8], &Report<'_>),
+        key: Key,
         out: &mut Outputs,
     ) -> u64 {
         let fields = &line[b"AT ".len()..];
-        let key = self.store.key(report.client);
         if !self.may_hear(report, now) {
             return self.heard.behind(key);
         }
         self.forget_expired(report.client, now, out);
-        if let Verdict::News { leaf } = self.keep(now, key, Record::of(report, fields), fields) {
+        if self.keep(now, key, Record::of(report, fields), fields).is_news() {
             self.heard.push(key);
             let is_read_again = self.journaling.is_some() || self.is_watched;
             if is_read_again || self.peers.are_others_than(peer) {
@@ -127,7 +126,7 @@ impl Server {
                 out.text.extend_from_slice(line);
                 out.text.push(b'\n');
                 let line = start..out.text.len();
-                self.spread(leaf, report.client, line, Some(peer), out);
+                self.spread(key, report.client, line, Some(peer), out);
             }
         }
         self.heard.behind(key)
@@ -151,16 +150,16 @@ impl Server {
     #[inline(always)]
     fn spread(
         &mut self,
-        leaf: Leaf,
+        key: Key,
         client: &[u8],
         line: Range<usize>,
         source: Option<PeerId>,
         out: &mut Outputs,
     ) {
-        self.journal_report(leaf, line.clone(), source.is_none(), out);
+        self.journal_report(key.leaf(), line.clone(), source.is_none(), out);
         self.note_news(line.clone(), out);
         if !self.peers.is_empty() {
-            self.peers.tell_all(source, (client, line), leaf, out);
+            self.peers.tell_all(source, (client, line), key, out);
         }
     }
 }

@@ -56,6 +56,12 @@ impl Heard {
         (place < self.next).then(|| self.keys[slot(place)])
     }
 
+    /// The clients of some places from this one on.
+    pub fn from(&self, place: u64, most: u64) -> impl Iterator<Item = Key> + Clone {
+        let end = self.next.min(place + most);
+        (place.min(end)..end).map(|place| self.keys[slot(place)])
+    }
+
     /// The place behind a client's last one, or behind all.
     #[inline]
     pub fn behind(&self, key: Key) -> u64 {

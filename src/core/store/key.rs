@@ -2,6 +2,7 @@
 
 use super::bucket::Tag;
 use super::digest::Leaf;
+use super::walk::Span;
 
 /// Where a client is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,6 +18,12 @@ impl Key {
     /// The part of the store that the client belongs to.
     pub fn leaf(self) -> Leaf {
         self.leaf
+    }
+
+    /// The slice of its leaf that the client lies in, below `Span::SLICES`.
+    #[inline]
+    pub fn slice(self) -> u32 {
+        self.tag >> Span::SLICE_BITS
     }
 
     /// The key as a number, for those who keep many.

@@ -27,6 +27,7 @@ pub(crate) mod arena;
 pub(crate) mod bucket;
 pub mod client_hash;
 pub mod digest;
+mod fetch;
 pub(crate) mod hash;
 pub(crate) mod heard;
 mod key;
@@ -35,8 +36,6 @@ pub(crate) mod record;
 pub(crate) mod walk;
 
 use std::cmp::Ordering;
-
-use arrayvec::ArrayVec;
 
 use crate::wire::Report;
 use arena::{Arena, Moved, RecordRef};
@@ -47,6 +46,7 @@ pub use key::Key;
 pub use rank::rank;
 use rank::{is_later, rank_records};
 use record::Record;
+pub(crate) use walk::Span;
 
 /// What the store says of a report it is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,9 +68,6 @@ impl Verdict {
         matches!(self, Verdict::News { .. })
     }
 }
-
-/// A store of this size is in the cache of any processor, and need not be brought there.
-const CACHE_BYTES: usize = 1 << 20;
 
 /// The best report of each client known.
 pub struct Store {
@@ -184,20 +181,6 @@ impl Store {
         let held = self.search(key, report.client);
         let fits = |at| self.arena.fits(at, Record::of(&report, fields));
         held.is_some_and(|(_, held)| has_bytes || fits(held.at))
-    }
-
-    /// Has what a search will look at brought into the cache. A search waits twice for memory,
-    /// for its slot and then for its record; several at once wait hardly longer than one.
-    pub fn fetch_ahead<const MAX: usize>(&self, keys: impl Iterator<Item = Key>) {
-        if self.arena.bytes() < CACHE_BYTES {
-            return;
-        }
-        let records = keys.map(|key| self.buckets[usize::from(key.leaf)].first(key.tag));
-        // All of the first before any of the second: none waits for another.
-        let records = ArrayVec::<_, MAX>::from_iter(records);
-        for record in records.into_iter().flatten() {
-            self.arena.fetch_ahead(record);
-        }
     }
 
     /// Clients known.

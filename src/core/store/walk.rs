@@ -1,8 +1,11 @@
 //! A walk over the reports of a store, in pieces: for a peer, a journal or an operator who is given
 //! all of it. Apart from `store`, whose memory it reads, because a piece is the walker's idea.
 
+use std::ops::Range;
+
 use arrayvec::ArrayVec;
 
+use super::bucket::Tag;
 use super::digest::{LEAVES, Leaf};
 use super::record::Record;
 use super::{Cursor, Store};
@@ -11,11 +14,46 @@ use crate::wire::Report;
 /// Reports that are brought into the cache together: they lie anywhere, and each is waited for.
 const REPORTS_AHEAD: usize = 16;
 
+/// A part of a leaf: the reports of the tags that lie together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Span {
+    leaf: Leaf,
+    first: Tag,
+    last: Tag,
+}
+
+impl Span {
+    /// How many parts a leaf has that are equally large, on the average. At a million clients there
+    /// is one in each.
+    pub const SLICES: u32 = 64;
+    /// What is left of a tag in a slice.
+    pub const SLICE_BITS: u32 = Tag::BITS - Self::SLICES.ilog2();
+
+    /// Slices of a leaf; not none.
+    pub fn of_slices(leaf: Leaf, slices: Range<u32>) -> Span {
+        let last = (slices.end - 1) << Self::SLICE_BITS | (Tag::MAX >> Self::SLICES.ilog2());
+        Span { leaf, first: slices.start << Self::SLICE_BITS, last }
+    }
+
+    /// All of a leaf from there on.
+    fn from(Cursor { leaf, tag }: Cursor) -> Span {
+        Span { leaf, first: tag, last: Tag::MAX }
+    }
+
+    #[cfg(test)]
+    pub fn leaf(self) -> Leaf {
+        self.leaf
+    }
+
+    #[cfg(test)]
+    pub fn has(self, key: super::Key) -> bool {
+        key.leaf == self.leaf && (self.first..=self.last).contains(&key.tag)
+    }
+}
+
 impl Store {
     /// Visits the reports of a leaf from a cursor on, until `visit` says that it is enough for now.
     /// Gives where to go on in this leaf, if there is more.
-    ///
-    /// Reports of one tag are never parted, because a cursor cannot tell them apart.
     pub fn visit_from(
         &self,
         cursor: Cursor,
@@ -28,11 +66,25 @@ impl Store {
     pub(crate) fn visit_records(
         &self,
         cursor: Cursor,
-        mut visit: impl FnMut(Record<'_>) -> bool,
+        visit: impl FnMut(Record<'_>) -> bool,
     ) -> Option<Cursor> {
+        let rest = self.visit_span(Span::from(cursor), visit)?;
+        Some(Cursor { leaf: rest.leaf, tag: rest.first })
+    }
+
+    /// Visits the records of a part of a leaf, until `visit` says that it is enough for now. Gives
+    /// what is left of the part, if there is more.
+    ///
+    /// Records of one tag are never parted, because nothing could tell them apart.
+    pub(crate) fn visit_span(
+        &self,
+        span: Span,
+        mut visit: impl FnMut(Record<'_>) -> bool,
+    ) -> Option<Span> {
         let mut last = None;
         let mut is_enough = false;
-        let mut records = self.buckets[usize::from(cursor.leaf)].from(cursor.tag);
+        let records = self.buckets[usize::from(span.leaf)].from(span.first);
+        let mut records = records.take_while(|(tag, _)| *tag <= span.last);
         loop {
             let ahead =
                 records.by_ref().take(REPORTS_AHEAD).collect::<ArrayVec<_, REPORTS_AHEAD>>();
@@ -42,12 +94,18 @@ impl Store {
             ahead.iter().for_each(|(_, at)| self.arena.fetch_ahead(*at));
             for (tag, at) in ahead {
                 if is_enough && last != Some(tag) {
-                    return Some(Cursor { tag, ..cursor });
+                    return Some(Span { first: tag, ..span });
                 }
                 is_enough = visit(self.arena.record(at));
                 last = Some(tag);
             }
         }
+    }
+
+    /// How many reports there are in a part of a leaf.
+    pub(crate) fn len_within(&self, span: Span) -> usize {
+        let records = self.buckets[usize::from(span.leaf)].from(span.first);
+        records.take_while(|(tag, _)| *tag <= span.last).count()
     }
 
     /// Writes the lines of reports from a cursor on, some `bytes` of them, whatever their leaf.

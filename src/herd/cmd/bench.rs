@@ -5,6 +5,7 @@
 use std::cell::RefCell;
 use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
+use std::time::Duration;
 use std::{fs, thread};
 
 use super::exit::{Exit, Failure};
@@ -17,6 +18,8 @@ use super::query::{Sight, look};
 
 /// What a load says when its connections are open.
 pub const READY: &str = "ready";
+/// One load of many on a machine: it takes no more turns than it must.
+const LOOKS_EVERY: Duration = Duration::from_millis(10);
 
 /// Loads a server as the flags say.
 ///
@@ -108,6 +111,7 @@ fn plan(flags: &BenchFlags) -> Result<Plan, Failure> {
         idle: flags.idle,
         is_tls: flags.tls,
         is_awake: !flags.asleep && flags.connections() > 0 && !has_one_core(),
+        looks_every: flags.on_cue.then_some(LOOKS_EVERY),
         warm_up: flags.warm_up,
         duration: flags.seconds(),
     })

@@ -11,10 +11,12 @@
 //!
 //! Memory is watched all the while: the herd ends before the machine does.
 
+mod chart;
 mod machine;
 mod outcome;
 mod processes;
 
+use std::fs;
 use std::io::{self, IsTerminal, Write};
 use std::ops::Range;
 use std::sync::Arc;
@@ -26,6 +28,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::exit::{Exit, Failure};
 use super::flags::BenchFlags;
+use chart::Sample;
 use herd_load::{CLIENTS_MAX, Chorus};
 use machine::{Machine, Needs};
 use outcome::{Outcome, megabytes};
@@ -103,7 +106,13 @@ pub fn million(out: &mut impl Write, flags: &BenchFlags) -> Result<Exit, Failure
         megabytes(needs.memory_bytes),
         megabytes(machine.available_bytes().unwrap_or_default()),
     ));
-    let outcome = Show::begin(plan, machine)?.go_on()?;
+    let (outcome, samples) = Show::begin(plan, machine)?.go_on()?;
+    if let Some(file) = &flags.chart {
+        fs::write(file, chart::draw(&outcome, &samples)).map_err(|error| {
+            let message = format!("{} cannot be written: {error}", file.display());
+            Failure::new(Exit::CannotCreate, message)
+        })?;
+    }
     let written = if flags.json {
         serde_json::to_writer_pretty(&mut *out, &outcome)
             .map_err(io::Error::from)
@@ -123,6 +132,9 @@ struct Show {
     plan: Plan,
     machine: Machine,
     available_before: Option<u64>,
+    /// When all servers had found each other, and how many sockets there were then.
+    linked: (Instant, u64),
+    samples: Vec<Sample>,
     /// An operator wants it to end.
     stopping: Arc<AtomicBool>,
     /// Before the servers: a load that is killed asks nothing any more.
@@ -139,16 +151,18 @@ impl Show {
         }
         let available_before = machine.available_bytes();
         let servers = Servers::start(plan.servers)?;
-        Ok(Show { plan, machine, available_before, stopping, loads: Vec::new(), servers })
+        let linked = (Instant::now(), machine.sockets());
+        let (samples, loads) = (Vec::new(), Vec::new());
+        Ok(Show { plan, machine, available_before, linked, samples, stopping, loads, servers })
     }
 
-    fn go_on(mut self) -> Result<Outcome, Failure> {
-        let began = Instant::now();
+    fn go_on(mut self) -> Result<(Outcome, Vec<Sample>), Failure> {
         let wait = "servers do not find each other";
         self.until(START_TIMEOUT, wait, |show| show.servers.are_linked().then_some(()))?;
         say(&format!("{} servers have found each other", self.plan.servers));
 
         let opening = Instant::now();
+        (self.linked, self.samples) = ((opening, self.machine.sockets()), Vec::new());
         for number in 0..self.plan.servers {
             let clients = self.plan.part(self.plan.connections, number);
             let rate = self.plan.part(self.plan.rate, number);
@@ -160,7 +174,7 @@ impl Show {
             show.loads.iter_mut().all(Load::is_ready).then_some(())
         })?;
         let opened_in = opening.elapsed();
-        say(&format!("all connections are open after {:.0} s", began.elapsed().as_secs_f64()));
+        say(&format!("all connections are open after {:.0} s", opened_in.as_secs_f64()));
 
         self.loads.iter_mut().try_for_each(Load::cue)?;
         let cued = Instant::now();
@@ -179,7 +193,7 @@ impl Show {
         // Servers that differ are an outcome, and the figures are worth having all the same.
         let equal = self.until(EQUAL_TIMEOUT, "", agree).ok().map(|()| ended.elapsed());
         let used = self.available_before.zip(least_available);
-        Ok(Outcome {
+        let outcome = Outcome {
             servers: self.plan.servers,
             links: LINKS,
             connections: self.plan.connections,
@@ -190,7 +204,23 @@ impl Show {
             memory_bytes: used.map(|(before, after)| before.saturating_sub(after)),
             servers_resident_bytes: resident_bytes,
             agreed_after_s: equal.map(|after| after.as_secs_f64()),
-        })
+        };
+        Ok((outcome, std::mem::take(&mut self.samples)))
+    }
+
+    /// Notes what there is, once a second.
+    fn sample(&mut self) {
+        let (linked, sockets) = self.linked;
+        let seconds = linked.elapsed().as_secs_f64();
+        if self.samples.last().is_none_or(|last| seconds - last.seconds >= 1.0) {
+            let used = self.available_before.zip(self.machine.available_bytes());
+            self.samples.push(Sample {
+                seconds,
+                // Each has both its ends here.
+                connections: self.machine.sockets().saturating_sub(sockets) / 2,
+                memory_bytes: used.map_or(0, |(before, now)| before.saturating_sub(now)),
+            });
+        }
     }
 
     /// Waits until `check` has something.
@@ -202,6 +232,7 @@ impl Show {
     ) -> Result<T, Failure> {
         let began = Instant::now();
         loop {
+            self.sample();
             if let Some(found) = check(self) {
                 self.progress(format_args!(""));
                 return Ok(found);

@@ -71,6 +71,7 @@ pub struct Limits {
     /// `None`: as long as it takes.
     pub ready_alone_after: Option<Duration>,
     pub spin_us: usize,
+    pub gather_us: usize,
     /// `None`: no turn is slow.
     pub slow_turn: Option<Duration>,
 }
@@ -316,5 +317,15 @@ pub const KNOBS: &[Knob] = &[
         .because(
             "A core costs more than the wait; beyond a millisecond the next tick of the timers \
              would come first, and the server would never sleep.",
+        ),
+    count("limits.gather_us", |s| &mut s.limits.gather_us, "0", "microseconds")
+        .within(0..=100_000)
+        .means(
+            "Microseconds for which the loop lets more come after a turn, before it looks. Turns \
+             become fewer and larger, and each answer and each hop of a flood as much later.",
+        )
+        .because(
+            "Who comes alone is answered at once. It pays where more servers share a machine \
+             than it has cores: what a report costs is mostly the turn that it is read in.",
         ),
 ];

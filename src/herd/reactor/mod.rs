@@ -83,12 +83,14 @@ mod wrapped_links;
 
 use std::collections::VecDeque;
 use std::io;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Token};
 use signal_hook_mio::v1_0::Signals;
 
 use crate::config::Config;
+use crate::config::limits::Limits;
 use crate::logging::LogHandle;
 use crate::trace::Recorder;
 use catching_up::CaughtUp;
@@ -318,15 +320,26 @@ impl Reactor {
         deadline: Option<Duration>,
     ) -> io::Result<Option<Duration>> {
         let timeout = self.timeout(deadline);
-        if self.config.limits.spin_us > 0
-            && timeout != Some(Duration::ZERO)
-            && let Some(spin) = self.spin(events)?
-        {
-            return Ok(Some(spin));
+        let mut left = timeout;
+        let Limits { spin_us, gather_us, .. } = self.config.limits;
+        if spin_us | gather_us > 0 && timeout != Some(Duration::ZERO) {
+            left = self.gather(timeout);
+            if let Some(spin) = self.spin(events)? {
+                return Ok(Some(spin));
+            }
         }
-        self.wait(events, timeout)?;
+        self.wait(events, left)?;
         self.trace_sleep(timeout, events);
         Ok(timeout)
+    }
+
+    /// Lets more come before the next turn. Gives what is left of the timeout.
+    #[inline(never)]
+    fn gather(&self, timeout: Option<Duration>) -> Option<Duration> {
+        let gather = Duration::from_micros(self.config.limits.gather_us as u64);
+        let gather = timeout.map_or(gather, |timeout| timeout.min(gather));
+        thread::sleep(gather);
+        timeout.map(|timeout| timeout - gather)
     }
 
     /// Asks for events again and again. Says for how long at most, if any came.

@@ -76,6 +76,9 @@ pub struct BenchFlags {
     /// The server's processes, for their CPU time and memory [default: found by its name]
     #[arg(long, value_name = "PID", value_delimiter = ',')]
     pub pid: Vec<u32>,
+    /// Draw connections and memory over time into this file, as an SVG
+    #[arg(long, value_name = "FILE", requires = "million")]
+    pub chart: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

@@ -7,6 +7,7 @@ use rustix::process::{Resource, getrlimit};
 use super::super::exit::{Exit, Failure};
 use super::outcome::megabytes;
 use super::{AVAILABLE_BYTES_MIN, Plan};
+use herd_load::SYSTEMS_CHOICE;
 
 /// Both ends of a connection in the kernel, and what the load remembers of it.
 const CONNECTION_BYTES: u64 = 6_400;
@@ -24,6 +25,17 @@ pub struct Needs {
     descriptors: u64,
     /// Of all.
     files: u64,
+    /// From which one load dials, and on which servers listen.
+    ports: u64,
+}
+
+/// What the machine has; what it does not say is not compared.
+#[derive(Clone, Copy)]
+struct Has {
+    memory_bytes: Option<u64>,
+    files: Option<u64>,
+    descriptors_max: u64,
+    ports: Option<u64>,
 }
 
 impl Needs {
@@ -34,6 +46,7 @@ impl Needs {
                 + servers * (SERVER_BYTES + connections * CLIENT_BYTES),
             descriptors: connections.div_ceil(servers) + DESCRIPTORS_BESIDE,
             files: 2 * (connections + servers * DESCRIPTORS_BESIDE),
+            ports: connections.div_ceil(servers).min(SYSTEMS_CHOICE as u64) + 2 * servers,
         }
     }
 }
@@ -69,10 +82,24 @@ impl Machine {
         Some(most.saturating_sub(used))
     }
 
+    /// Ports that the system chooses from.
+    fn ports(&self) -> Option<u64> {
+        let text = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
+        let mut bounds = text.split_whitespace().map(str::parse::<u64>);
+        let (first, last) = (bounds.next()?.ok()?, bounds.next()?.ok()?);
+        Some((last + 1).saturating_sub(first))
+    }
+
     /// All that is missing, in one message, before anything is begun.
     pub fn refuse_if_it_lacks(&self, needs: &Needs) -> Result<(), Failure> {
         let hard = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
-        let lacks = lacks(needs, self.available_bytes(), self.files(), hard);
+        let has = Has {
+            memory_bytes: self.available_bytes(),
+            files: self.files(),
+            descriptors_max: hard,
+            ports: self.ports(),
+        };
+        let lacks = lacks(needs, has);
         if lacks.is_empty() {
             return Ok(());
         }
@@ -81,9 +108,9 @@ impl Machine {
     }
 }
 
-fn lacks(needs: &Needs, memory: Option<u64>, files: Option<u64>, hard: u64) -> Vec<String> {
+fn lacks(needs: &Needs, has: Has) -> Vec<String> {
     let mut lacks = Vec::new();
-    match memory {
+    match has.memory_bytes {
         None => lacks.push("it has no /proc/meminfo: this is for Linux".to_owned()),
         Some(memory) if memory < needs.memory_bytes + AVAILABLE_BYTES_MIN => lacks.push(format!(
             "it takes some {} of memory, and {} must be left, but there are {}: ask for fewer \
@@ -94,18 +121,24 @@ fn lacks(needs: &Needs, memory: Option<u64>, files: Option<u64>, hard: u64) -> V
         )),
         Some(_) => {}
     }
-    if hard < needs.descriptors {
+    if has.descriptors_max < needs.descriptors {
         lacks.push(format!(
-            "each process needs {} descriptors, but only {hard} are allowed: raise the limit (as \
-             root: ulimit -Hn {}), or ask for more --servers",
-            needs.descriptors, needs.descriptors
+            "each process needs {} descriptors, but only {} are allowed: raise the limit (as root: \
+             ulimit -Hn {}), or ask for more --servers",
+            needs.descriptors, has.descriptors_max, needs.descriptors
         ));
     }
-    if files.is_some_and(|files| files < needs.files) {
+    if let Some(files) = has.files.filter(|files| *files < needs.files) {
         lacks.push(format!(
-            "all together need {} descriptors, but the system has {} left: raise fs.file-max",
-            needs.files,
-            files.unwrap_or_default()
+            "all together need {} descriptors, but the system has {files} left: raise fs.file-max",
+            needs.files
+        ));
+    }
+    if let Some(ports) = has.ports.filter(|ports| *ports < needs.ports) {
+        lacks.push(format!(
+            "a load needs {} ports to dial from, but there are {ports}: widen \
+             net.ipv4.ip_local_port_range, or ask for more --servers",
+            needs.ports
         ));
     }
     lacks
@@ -124,17 +157,23 @@ mod tests {
     #[test]
     fn everything_that_is_missing_is_said_with_its_way_out() {
         let plenty = Some(1 << 40);
-        assert!(lacks(&needs(55), plenty, plenty, 20_000).is_empty());
+        let has = |memory_bytes, files, descriptors_max, ports| Has {
+            memory_bytes,
+            files,
+            descriptors_max,
+            ports,
+        };
+        assert!(lacks(&needs(55), has(plenty, plenty, 20_000, Some(28_232))).is_empty());
         let check = |missing: &[String], words: &[&str]| {
             assert_eq!(missing.len(), words.len(), "{missing:?}");
             assert!(missing.iter().zip(words).all(|(lack, word)| lack.contains(word)));
         };
-        check(&lacks(&needs(55), plenty, plenty, 18_000), &["ulimit -Hn 18582"]);
+        check(&lacks(&needs(55), has(plenty, plenty, 18_000, None)), &["ulimit -Hn 18582"]);
         check(
-            &lacks(&needs(40), Some(1 << 30), Some(2_000_000), 1_024),
-            &["--connections", "ulimit", "fs.file-max"],
+            &lacks(&needs(40), has(Some(1 << 30), Some(2_000_000), 1_024, Some(14_000))),
+            &["--connections", "ulimit", "fs.file-max", "ip_local_port_range"],
         );
-        check(&lacks(&needs(55), None, None, 20_000), &["Linux"]);
+        check(&lacks(&needs(55), has(None, None, 20_000, None)), &["Linux"]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::fs::{self, DirBuilder};
 use std::io::{self, BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, TcpListener};
 use std::ops::Range;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -12,17 +13,15 @@ use std::thread;
 
 use herd::run_dir::RunDir;
 use herd::status::{PeerState, Status};
-use herd_load::{Voice, resident_bytes};
+use herd_load::{CLIENTS_MAX, Voice, resident_bytes};
 
 use super::super::bench::READY;
 use super::super::exit::{Exit, Failure};
 use super::super::query::{Sight, look_at_all};
 use super::Plan;
 
-/// Server 0's port for clients; below those that the system gives to connections.
-const PORT_FIRST: usize = 21_000;
-/// From a server's port for clients to that for peers; more than there are servers.
-const TO_PEERS: usize = 1_000;
+/// Two cores have 55 loops to turn: each turn shall do as much as it may.
+const GATHER_US: u64 = 10_000;
 /// What the servers know of places: the atlas would take memory from the connections.
 const PLACES: &str = "id,name,lat,lon\nhere,Here,0,0\n";
 
@@ -31,7 +30,14 @@ pub struct Servers {
     dir: PathBuf,
     run_dir: RunDir,
     names: Vec<String>,
+    ports: Vec<Ports>,
     children: Vec<Child>,
+}
+
+/// Where a server listens.
+struct Ports {
+    clients: u16,
+    peers: u16,
 }
 
 impl Servers {
@@ -39,7 +45,8 @@ impl Servers {
         let dir = std::env::temp_dir().join(format!("herd-million-{}", std::process::id()));
         let names = Vec::from_iter((0..count).map(|number| format!("m{number:03}")));
         let run_dir = RunDir::new(dir.join("run"));
-        let mut servers = Servers { dir, run_dir, names, children: Vec::new() };
+        let ports = free_ports(count).map_err(|error| cannot_start("server", &error))?;
+        let mut servers = Servers { dir, run_dir, names, ports, children: Vec::new() };
         servers.write_files().map_err(|error| {
             let message = format!(
                 "{} cannot be written ({error}): name another place with TMPDIR",
@@ -57,7 +64,7 @@ impl Servers {
     fn write_files(&self) -> io::Result<()> {
         DirBuilder::new().mode(0o700).create(&self.dir)?;
         fs::write(self.dir.join("places.csv"), PLACES)?;
-        fs::write(self.dir.join("herd.toml"), herd_toml(&self.dir, &self.names))
+        fs::write(self.dir.join("herd.toml"), herd_toml(&self.dir, &self.names, &self.ports))
     }
 
     fn launch(&self, number: usize) -> io::Result<Child> {
@@ -69,8 +76,8 @@ impl Servers {
     }
 
     /// Where clients find server `number`.
-    pub fn port(&self, number: usize) -> usize {
-        PORT_FIRST + number
+    pub fn port(&self, number: usize) -> u16 {
+        self.ports[number].clients
     }
 
     fn statuses(&self) -> Vec<Status> {
@@ -142,7 +149,18 @@ fn links(servers: usize) -> Vec<(usize, usize)> {
     links
 }
 
-fn herd_toml(dir: &Path, names: &[String]) -> String {
+/// Ports that nobody has, of this many servers. All are held until all are known, so none comes
+/// twice.
+fn free_ports(servers: usize) -> io::Result<Vec<Ports>> {
+    let held = (0..2 * servers).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)));
+    let held = held.collect::<io::Result<Vec<_>>>()?;
+    let port = |listener: &TcpListener| listener.local_addr().map(|address| address.port());
+    let ports =
+        |pair: &[TcpListener]| Ok(Ports { clients: port(&pair[0])?, peers: port(&pair[1])? });
+    held.chunks_exact(2).map(ports).collect()
+}
+
+fn herd_toml(dir: &Path, names: &[String], ports: &[Ports]) -> String {
     let shown = |name: &str| format!("{:?}", dir.join(name).display().to_string());
     let links = links(names.len()).into_iter();
     let links = Vec::from_iter(
@@ -150,18 +168,20 @@ fn herd_toml(dir: &Path, names: &[String]) -> String {
     );
     let mut text = format!(
         "herd = \"million\"\nlinks = [{}]\nrun_dir = {}\n\n[log]\ndir = {}\nlevel = \"events\"\n\n\
-         [places]\nsource = \"file\"\nfile = {}\n\n[limits]\nidle = \"1 d\"\n",
+         [places]\nsource = \"file\"\nfile = {}\n\n[limits]\nidle = \"1 d\"\nclients_max = {}\n\
+         gather_us = {GATHER_US}\n",
         links.join(", "),
         shown("run"),
         shown("log"),
         shown("places.csv"),
+        // A full server looks for each client before it takes a report.
+        2 * CLIENTS_MAX,
     );
-    for (number, name) in names.iter().enumerate() {
-        let (clients, peers) = (PORT_FIRST + number, PORT_FIRST + TO_PEERS + number);
+    for (name, Ports { clients, peers }) in names.iter().zip(ports) {
         write!(
             text,
             "\n[[server]]\nname = \"{name}\"\nclients = \"127.0.0.1:{clients}\"\npeers = \
-             \"127.0.0.1:{peers}\"\nweb = \"off\"\noperators = \"off\"\n"
+             \"127.0.0.1:{peers}\"\nweb = \"off\"\nmqtt = \"off\"\noperators = \"off\"\n"
         )
         .expect("invariant: a text can always be written to");
     }
@@ -178,12 +198,7 @@ pub struct Load {
 }
 
 impl Load {
-    pub fn start(
-        port: usize,
-        clients: Range<u64>,
-        rate: u64,
-        plan: &Plan,
-    ) -> Result<Load, Failure> {
+    pub fn start(port: u16, clients: Range<u64>, rate: u64, plan: &Plan) -> Result<Load, Failure> {
         let count = (clients.end - clients.start).to_string();
         let words = [
             ["--connect".to_owned(), format!("127.0.0.1:{port}")],
