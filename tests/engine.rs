@@ -135,7 +135,7 @@ fn herd_on(node: &Node) -> Herd {
 }
 
 /// Goal: what one server hears, all know; and so it is after the engine was away, though clients
-/// were answered meanwhile.
+/// were answered meanwhile. PROTOCOL 15.5, 15.6.
 #[test]
 fn all_hold_the_same_though_the_engine_was_away() {
     let node = Node::start();

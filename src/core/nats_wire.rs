@@ -353,6 +353,7 @@ mod tests {
         }
     }
 
+    /// PROTOCOL 15.1.
     #[test]
     fn what_we_say() {
         let mut out = Vec::new();

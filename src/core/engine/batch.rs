@@ -177,6 +177,7 @@ mod tests {
         out
     }
 
+    /// PROTOCOL 15.2.
     #[test]
     fn what_was_sealed_is_believed() {
         for known in [&[][..], &[7], &[8, 7]] {
@@ -186,7 +187,7 @@ mod tests {
         }
     }
 
-    /// Goal: no byte of a batch, and nothing of where it came, can be changed.
+    /// Goal: no byte of a batch, and nothing of where it came, can be changed. PROTOCOL 15.3.
     #[test]
     fn what_was_changed_is_not() {
         let ours = keys(&[7]);

@@ -157,6 +157,7 @@ mod tests {
         member.accept(&head, true)
     }
 
+    /// PROTOCOL 15.4.
     #[test]
     fn holes_are_seen_and_replays_refused() {
         let mut anna = Member::new(b"Anna");
