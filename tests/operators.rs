@@ -6,6 +6,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
 
 use common::openmetrics::Exposition;
 use common::operator::Operator;
@@ -222,6 +224,17 @@ fn check_quiet(grown: &dyn Fn(&str) -> f64) {
     }
 }
 
+/// Bona is told of two clients, and Hill hears of them. What is not spelled as usual takes another
+/// way through the core, and is measured alike. One is measured in a millisecond.
+fn hear_of_others(herd: &Herd) {
+    let usual = ("plum", "+34.068930-118.445127", "1520023934.918963997");
+    for (client, position, time) in [usual, ("lime", "+1-1", "7")] {
+        herd.report("Bona", client, position, time);
+        until("Hill has heard of it", || herd.held("Hill", client).is_some());
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
 /// Goal: the figures are those of what was done, and no series comes or goes meanwhile.
 #[test]
 fn metrics_count_what_was_done() {
@@ -242,10 +255,7 @@ fn metrics_count_what_was_done() {
         "IAMAT kiwi +1-1 7\nIAMAT fig +1-1 7\nIAMAT kiwi +1-1 6\n\nHELLO\nWHATSAT plum 1 1\n";
     client.send(sent);
     let heard: usize = (0..5).map(|_| client.line().len()).sum();
-    herd.report("Bona", "plum", "+34.068930-118.445127", "1520023934.918963997");
-    // What is not spelled as usual takes another way through the core, and is counted alike.
-    herd.report("Bona", "lime", "+1-1", "7");
-    until("Hill has heard of both", || herd.held("Hill", "lime").is_some());
+    hear_of_others(&herd);
     drop(client);
     let closed = "herd_connections_closed_total{reason=\"done\"}";
     // Those of `held` are closed, too, and each has asked once.
@@ -260,7 +270,8 @@ fn metrics_count_what_was_done() {
     assert_eq!(grown("herd_commands_total{command=\"iamat\"}"), 3.0);
     assert_eq!(grown("herd_commands_total{command=\"other\"}"), 2.0);
     assert_eq!(grown("herd_commands_refused_total{reason=\"malformed\"}"), 1.0);
-    assert_eq!(grown("herd_commands_refused_total{reason=\"unanswerable\"}"), asked);
+    // Each of the two was there in the end.
+    assert_eq!(grown("herd_commands_refused_total{reason=\"unanswerable\"}"), asked - 1.0);
     check_reports_and_turns(&grown);
     assert_eq!(now.value("herd_peer_links_total{peer=\"Bona\"}"), 1.0);
     assert_eq!(grown("herd_clients"), 4.0);

@@ -76,6 +76,12 @@ def pair(one, other, high, low, limit, labels=""):
     return [(values(high), 25), (values(low), 25)]
 
 
+def clock(offset, round_trip):
+    """How far a peer's clock is off, and how long it took to ask."""
+    return {of("herd_peer_clock_offset_seconds", 'peer="Bona"'): f"{offset}x60",
+            of("herd_peer_round_trip_seconds", 'peer="Bona"'): f"{round_trip}x60"}
+
+
 # By alert: where it must fire, and where it must not; series with their values, and the minute.
 CASES = {
     "HerdDown": [({UP: "1 1 0x20"}, 8), ({UP: "1 1 0 1x20"}, 8)],
@@ -92,6 +98,11 @@ CASES = {
         ({of("herd_peer_up", 'peer="Bona"'): "1 0 1x20"}, 8),
     ],
     "HerdStrangers": counter("herd_connections_refused_total", "0+1x60", "7x60", 'door="peer",reason="wrong_key"'),
+    "HerdEngineDown": [
+        ({of("herd_engine_state", 'state="up"'): "1 0x20"}, 8),
+        ({of("herd_engine_state", 'state="up"'): "1 0 1x20"}, 8),
+    ],
+    "HerdEngineLies": counter("herd_engine_refused_total", "0+1x60", "7x60", 'reason="seal"'),
     "HerdPeerBehind": [
         ({of("herd_peer_behind", 'peer="Bona"'): "1x30"}, 15),
         ({of("herd_peer_behind", 'peer="Bona"'): "1x5 0 1x9 0x9"}, 25),
@@ -115,8 +126,9 @@ CASES = {
     "HerdReportsLate": histogram("herd_report_age_seconds_bucket", "0+90x60", "0+91x60", "1"),
     "HerdClockOff": counter("herd_reports_from_future_total", "0+1x60", "9x60")
     + [
-        ({of("herd_peer_clock_offset_seconds", 'peer="Bona"'): "-1.5x60"}, 25),
-        ({of("herd_peer_clock_offset_seconds", 'peer="Bona"'): "0.9x60"}, 25),
+        (clock("-1.5", round_trip="0.5"), 25),
+        # After a slow round trip it is not known.
+        (clock("1.5", round_trip="2"), 25),
     ],
     "HerdCertificateExpires": [
         ({of("herd_tls_certificate_expiry_timestamp_seconds"): "1200000x120"}, 90),
