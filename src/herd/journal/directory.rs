@@ -25,8 +25,8 @@ pub const ASIDE: &str = "aside";
 const ZEROS_BYTES: usize = 64 * 1024;
 /// How often a lock is tried for that another process holds.
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
-/// A journal is busy if its next segment is wanted so soon.
-const BUSY_WITHIN: Duration = Duration::from_secs(10);
+/// A journal is busy if one segment is made so soon after another.
+const BUSY_WITHIN: Duration = Duration::from_secs(1);
 
 /// Which segments are filled with zeros, up to so many bytes, before they are used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -193,8 +193,14 @@ impl Directory {
         filled.map(|()| file)
     }
 
+    /// Whether a segment was made just now.
+    pub fn is_busy(&self) -> bool {
+        lock(&self.made_at).is_some_and(|at| at.elapsed() < BUSY_WITHIN)
+    }
+
     fn fill(&self, file: &mut File, header: &[u8]) -> io::Result<()> {
-        let before = lock(&self.made_at).replace(Instant::now());
+        let is_busy = self.is_busy();
+        *lock(&self.made_at) = Some(Instant::now());
         file.write_all(header)?;
         match self.fill {
             Fill::Synced(bytes) => {
@@ -203,7 +209,7 @@ impl Directory {
             }
             Fill::WhileBusy(bytes) => {
                 file.sync_all()?;
-                if before.is_some_and(|at| at.elapsed() < BUSY_WITHIN) {
+                if is_busy {
                     write_zeros(file, bytes)?;
                 }
             }

@@ -353,9 +353,10 @@ impl Shared {
                 self.sync();
                 break;
             }
-            // Last, for what was removed has made room. If it cannot be made, the other thread will
-            // find out, and say so.
-            if !lock(&self.writer).is_ready() {
+            // Last, for what was removed has made room, and a server that dies soon and often would
+            // else make files faster than it removes them. Of a journal with one file, nobody would
+            // miss it. If it cannot be made, the other thread will find out, and say so.
+            if !self.disk.is_busy() || !lock(&self.writer).is_ready() {
                 let _ = self.prepare();
             }
         }
