@@ -117,7 +117,7 @@ impl BusKeys {
         if self.0.is_empty() {
             out.extend_from_slice(b" - -");
         }
-        for (id, key) in &self.0 {
+        for (id, key) in self.0.iter() {
             let tag = tag(key, subject, &out[start..end], lines);
             out.push(b' ');
             write_hex(id, out);

@@ -31,6 +31,8 @@ use crate::wire::peer_command::{Parts, write_root};
 /// Two that differ compare again after this, and not for ever: news may be under way all the time.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 const AGAIN_MAX: u8 = 10;
+/// One whose digests cannot be compared is sent all no more often than this.
+const ALL_EVERY: Duration = Duration::from_secs(60);
 /// One server is asked about its holes no more often than this.
 const HOLES_EVERY: Duration = Duration::from_secs(1);
 
@@ -52,6 +54,11 @@ pub(super) struct Comparing {
 }
 
 impl Comparing {
+    /// A member has answered, if it was asked.
+    pub fn answered_by(&mut self, member: usize) -> bool {
+        self.asked.take_if(|(asked, _)| *asked == member).is_some()
+    }
+
     /// Servers have other places than before.
     pub fn forget_who(&mut self) {
         (self.asked, self.partner, self.bye) = (None, None, None);
@@ -187,7 +194,7 @@ impl Server {
         (their_count, their_hash): (u64, u64),
         out: &mut Outputs,
     ) {
-        let was_asked = engine.comparing.asked.take_if(|(asked, _)| *asked == member).is_some();
+        let was_asked = engine.comparing.answered_by(member);
         let is_equal = self.digest() == their_hash;
         if is_equal || their_count == 0 {
             self.peers.at(peer).even_at = Some(now.monotonic);
@@ -209,6 +216,16 @@ impl Server {
             engine.ask_flushed(out);
         } else if !self.store.is_empty() {
             self.tell_engine_parts(engine, member, Node::ROOT, out);
+        }
+    }
+
+    /// A member asks whose digests cannot be compared with ours: it is sent all that is held, but
+    /// not each time.
+    pub(super) fn tell_all_now_and_then(&self, now: Now, engine: &mut Engine, member: usize) {
+        let it = &mut engine.members[member];
+        if it.told_all_at.is_none_or(|at| now.monotonic >= at + ALL_EVERY) {
+            it.told_all_at = Some(now.monotonic);
+            self.store.digest().filled(Node::ROOT).for_each(|leaf| it.miss(leaf));
         }
     }
 

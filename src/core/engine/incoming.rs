@@ -138,9 +138,9 @@ impl Server {
             } else if is_for_all {
                 engine.members[member].has_left |= line == b"BYE";
                 self.hear_unusual(now, peer, line, out);
-            } else if is_comparable {
-                let at = (peer, member);
-                told_root |= self.hear_own_line(now, at, (engine, told_root), line, out);
+            } else {
+                let (at, about) = ((peer, member), (is_comparable, told_root));
+                told_root |= self.hear_own_line(now, at, (engine, about), line, out);
             }
         }
         Ok(())
@@ -162,19 +162,27 @@ impl Server {
         &mut self,
         now: Now,
         (peer, member): (PeerId, usize),
-        (engine, told_root): (&mut Engine, bool),
+        (engine, (is_comparable, told_root)): (&mut Engine, (bool, bool)),
         line: &[u8],
         out: &mut Outputs,
     ) -> bool {
         match PeerLine::parse(line) {
+            PeerLine::Root { .. } if !is_comparable => {
+                engine.comparing.answered_by(member);
+                return true;
+            }
             PeerLine::Root { count, hash } => {
                 self.engine_root_heard(now, (peer, engine), member, (count, hash), out);
                 return true;
             }
+            PeerLine::Parts(_) if !is_comparable => {}
             PeerLine::Parts(parts) => self.engine_parts_heard(engine, member, parts, out),
             PeerLine::EvenAsked { number } => {
                 if told_root {
                     self.tell_engine_root(engine, member, out);
+                }
+                if told_root && !is_comparable {
+                    self.tell_all_now_and_then(now, engine, member);
                 }
                 engine.members[member].even.unanswered = Some(number);
                 engine.answer_even(member, out);

@@ -28,6 +28,8 @@ pub(super) struct Member {
     pub is_silent: bool,
     /// When it was last asked because of a hole.
     pub asked_at: Option<Duration>,
+    /// When it was last sent all that is held.
+    pub told_all_at: Option<Duration>,
     /// Numbers what is said to it alone.
     pub told: u64,
     /// Leaves that it is to be sent.
@@ -67,6 +69,7 @@ impl Member {
             is_repairing: false,
             is_silent: false,
             asked_at: None,
+            told_all_at: None,
             told: 0,
             missed: None,
             sending: None,

@@ -156,13 +156,15 @@ impl Reactor {
         language.is_some()
     }
 
-    /// Answers what is not the core's.
+    /// Answers what is not a line.
     #[inline(never)]
     fn answer(&mut self, conn: ConnId, lines: &mut Lines<'_>) {
         match conn.kind() {
             ConnKind::Admin => self.answer_admin(conn, lines),
             ConnKind::Operator => self.answer_operator(conn, lines),
             ConnKind::Mqtt => self.answer_mqtt(conn, lines),
+            // The core's, and not one that a request must be spared a look for.
+            ConnKind::Engine => self.tell_lines(conn, lines),
             _ => self.answer_web(conn, lines),
         }
     }
