@@ -292,7 +292,7 @@ fn metrics_count_what_was_done() {
 
     // Servers that are told the same say so, and those that hold the same.
     let mut bona = Operator::connect(herd.operators_port("Bona"));
-    until("all is flooded", || scrape(&mut bona).value("herd_clients") == 3.0);
+    until("all is flooded", || scrape(&mut bona).value("herd_clients") == 4.0);
     let other = scrape(&mut bona);
     for equal in ["herd_config_hash", "herd_store_digest", "herd_clients"] {
         assert_eq!(other.value(equal), now.value(equal), "{equal}");
@@ -380,6 +380,9 @@ fn alerts_and_dashboard_ask_for_what_is_there() {
     let mut samples = BTreeSet::from_iter(samples);
     // Where clients come by TLS: see `tests/tls.rs`.
     samples.insert("herd_tls_certificate_expiry_timestamp_seconds".to_owned());
+    // Where a herd is on an engine.
+    let of_engines = ["herd_engine_state", "herd_engine_refused_total"];
+    samples.extend(of_engines.map(str::to_owned));
     for what in ["alerts", "dashboard"] {
         let printed = Command::new(env!("CARGO_BIN_EXE_herd")).args(["print", what]).output();
         let printed = String::from_utf8(printed.unwrap().stdout).unwrap();
