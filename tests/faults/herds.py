@@ -41,21 +41,21 @@ _bases = itertools.cycle(range(27500, 27600, 5))
 
 
 def free_ports():
-    """The first of five ports that are free, and so are those 100, 200 and 300 above them, and a
-    socket that holds them: another run of this finds the port 400 above taken."""
+    """The first of five ports that are free, and so are those 100, 200, 300 and 400 above them, and
+    a socket that holds them: another run of this finds the port 500 above taken."""
     for _ in range(20):
         base = next(_bases)
         claim = socket.socket()
         with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
-            claim.bind(("127.0.0.1", base + 400))
-            firsts = [base, base + 100, base + 200, base + 300]
+            claim.bind(("127.0.0.1", base + 500))
+            firsts = range(base, base + 500, 100)
             for port in [port for first in firsts for port in range(first, first + 5)]:
                 taken = stack.enter_context(socket.socket())
                 taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 taken.bind(("127.0.0.1", port))
             return base, claim
         claim.close()
-    raise SystemExit("no ports are free between 27500 and 28000")
+    raise SystemExit("no ports are free between 27500 and 28100")
 
 
 class Herd:
