@@ -166,6 +166,7 @@ fn many_come_in_pages() {
     let clients = Vec::from_iter(clients);
     clients.chunks(1_000).for_each(|some| asker.report(some));
     let area = "/v1/clients?bbox=23,59,25,61";
+    until("all are looked up", || asker.get(area).status == 200);
     for path in [&format!("{area}&limit=1000"), "/v1/clients?limit=1000", "/v1/clients?prefix=c1"] {
         let (ids, pages) = asker.pages(path);
         let expected = if path.contains("prefix") { 11_111 } else { CLIENTS };

@@ -166,6 +166,20 @@ fn ask_for_too_much(checked: &mut Checked) {
     assert!(page.body.contains("\"next\":"), "{page:?}");
 }
 
+/// The first question of a herd with so many clients that they are not looked up in one turn.
+fn ask_too_early(path: &str, target: &str) -> Checked {
+    let herd = Herd::of_one("", &[]);
+    let mut checked = Checked::of(&herd);
+    for thousand in 0..20 {
+        let one = |n| format!(r#"{{"id":"c{}","lat":60.5,"lon":24.5}}"#, thousand * 1_000 + n);
+        let body = format!("[{}]", Vec::from_iter((0..1_000).map(one)).join(","));
+        assert_eq!(checked.ask("post", "/report", "/report", &body).status, 200);
+    }
+    let early = checked.ask("get", path, target, "");
+    assert_eq!((early.status, &*early.headers["retry-after"]), (503, "1"));
+    checked
+}
+
 /// Goal: each path, each parameter, each status and each shape of an answer is as it is described,
 /// and nothing that is not described is taken.
 #[test]
@@ -220,6 +234,8 @@ fn the_port_is_as_it_is_described() {
     let path = "/v1/clients/{id}/near";
     checked.ask("get", path, "/v1/clients/kiwi/near?radius=5", "");
     seen.append(&mut checked.seen);
+    seen.append(&mut ask_too_early("/v1/clients", "/v1/clients?bbox=24,60,25,61").seen);
+    seen.append(&mut ask_too_early(path, "/v1/clients/c7/near?radius=5").seen);
     for (method, path, operation) in operations {
         for status in operation["responses"].as_object().unwrap().keys() {
             let is_seen = seen.contains(&(method.clone(), path.clone(), status.clone()));

@@ -5,7 +5,7 @@
 //! ask for the rest. Clients that the caller may not see are skipped before anything is counted.
 
 use super::Reactor;
-use super::nearby::place;
+use super::nearby::{Index, place};
 use herd_core::store::Cursor;
 use herd_core::wire::Report;
 use herd_web::access::Caller;
@@ -127,7 +127,12 @@ impl Shown<'_> {
 
 impl Reactor {
     /// `/v1/clients/…`. A name may have slashes: what begins with the last one may be a question.
-    pub(super) fn show_client(&self, rest: &str, request: &Request<'_>, caller: &Caller) -> Answer {
+    pub(super) fn show_client(
+        &mut self,
+        rest: &str,
+        request: &Request<'_>,
+        caller: &Caller,
+    ) -> Answer {
         if let Some(id) = rest.strip_suffix("/near") {
             return self.show_around(&unescape(id), request, caller);
         }
@@ -141,18 +146,24 @@ impl Reactor {
         }
     }
 
-    pub(super) fn show_clients(&self, request: &Request<'_>, caller: &Caller) -> Answer {
+    pub(super) fn show_clients(&mut self, request: &Request<'_>, caller: &Caller) -> Answer {
         match Ask::read(request.query) {
-            Ok(ask) => self.answer_ask(&ask, None, request, caller),
+            Ok(ask) => {
+                if matches!(ask.selection, Selection::Inside(_) | Selection::Near { .. }) {
+                    self.open_index();
+                }
+                self.answer_ask(&ask, None, request, caller)
+            }
             Err(why) => bad(&why),
         }
     }
 
-    fn show_around(&self, id: &[u8], request: &Request<'_>, caller: &Caller) -> Answer {
+    fn show_around(&mut self, id: &[u8], request: &Request<'_>, caller: &Caller) -> Answer {
         let Some(report) = self.seen(id, caller) else { return unknown() };
         let Some(centre) = place(&report) else {
             return bad("this client is nowhere on the globe");
         };
+        self.open_index();
         match Ask::read_around(request.query, centre) {
             Ok(ask) => self.answer_ask(&ask, Some(id), request, caller),
             Err(why) => bad(&why),
@@ -169,7 +180,7 @@ impl Reactor {
         let (max_age_s, limit) = (ask.max_age_s, ask.limit);
         let collection = Collection::default();
         let mut shown = Shown { reactor: self, caller, max_age_s, limit, collection };
-        let index = self.web.nearby.as_deref();
+        let index = self.web.nearby.as_deref().and_then(Index::clients);
         let next = match (&ask.selection, index) {
             (Selection::Named(ids), _) => {
                 shown.limit = ids.len();
@@ -202,6 +213,10 @@ impl Reactor {
                         ));
                     }
                 }
+            }
+            (Selection::Inside(_) | Selection::Near { .. }, None) if self.web.nearby.is_some() => {
+                let why = "where clients are is being looked up: ask again in a second\n";
+                return Answer::text(503, why.to_owned()).with_header("Retry-After", "1");
             }
             (Selection::Inside(_) | Selection::Near { .. }, None) => {
                 let why = "this server has no index of where clients are: `index` of [nearby] is \
@@ -250,7 +265,6 @@ mod tests {
     use herd_web::http::{Headers, Method};
 
     use super::*;
-    use crate::reactor::nearby;
     use crate::reactor::tests::House;
 
     fn request<'a>(path: &'a str, query: &'a str) -> Request<'a> {
@@ -266,11 +280,10 @@ mod tests {
     /// those of a server that does not know it. Method: one server knows it, and one does not.
     #[test]
     fn who_is_hidden_is_not_there() {
-        let houses = ["spy", ""].map(|spy| {
+        let mut houses = ["spy", ""].map(|spy| {
             let mut house = House::new();
             let reactor = &mut house.reactor;
             reactor.config.web = Some(reactor.config.client_address);
-            reactor.web.nearby = nearby::open(&reactor.config, &mut reactor.server);
             let (_, conn) = house.come(ConnKind::Client);
             for client in ["kiwi", spy, "fig", "plum"].iter().filter(|it| !it.is_empty()) {
                 let line = format!("IAMAT {client} +60.17+24.94 1520023934\n");
@@ -281,24 +294,25 @@ mod tests {
         });
         let read = ["kiwi", "fig", "plum"].map(|pattern| pattern.parse().unwrap()).to_vec();
         let caller = Caller::new(Arc::new(Grant { read, ..Grant::default() }));
-        let answers = houses.each_ref().map(|house| {
-            let ask = |query: &str| {
-                text(house.reactor.show_clients(&request("/v1/clients", query), &caller))
-            };
-            let about = |rest: &str, query: &str| {
+        let answers = houses.each_mut().map(|house| {
+            let mut ask = |rest: &str, query: &str| {
                 let path = format!("/v1/clients/{rest}");
-                text(house.reactor.show_client(rest, &request(&path, query), &caller))
+                let reactor = &mut house.reactor;
+                text(match rest {
+                    "" => reactor.show_clients(&request("/v1/clients", query), &caller),
+                    rest => reactor.show_client(rest, &request(&path, query), &caller),
+                })
             };
             [
-                ask("near=60.17,24.94&radius=5"),
-                ask("near=60.17,24.94&radius=5&limit=3"),
-                ask("bbox=24,60,25,61&limit=3"),
-                ask("bbox=24,60,25,61&thin=true"),
-                ask("prefix=s"),
-                ask("id=spy&id=kiwi"),
-                about("spy", ""),
-                about("spy/near", "radius=5"),
-                about("kiwi/near", "radius=5"),
+                ask("", "near=60.17,24.94&radius=5"),
+                ask("", "near=60.17,24.94&radius=5&limit=3"),
+                ask("", "bbox=24,60,25,61&limit=3"),
+                ask("", "bbox=24,60,25,61&thin=true"),
+                ask("", "prefix=s"),
+                ask("", "id=spy&id=kiwi"),
+                ask("spy", ""),
+                ask("spy/near", "radius=5"),
+                ask("kiwi/near", "radius=5"),
             ]
         });
         // Clocks differ from server to server.

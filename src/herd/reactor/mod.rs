@@ -232,6 +232,8 @@ enum Due {
     LogLevel,
     /// A follower is to be told something.
     Followers,
+    /// The index of where clients are lacks some that are held.
+    Index,
     Mqtt,
     /// The service manager's watchdog is to hear that the loop turns.
     Pulse {

@@ -197,7 +197,7 @@ impl Reactor {
         let mut server = Server::new(settings(&config, shares)?);
         let now = clocks.read(None);
         let durability = open_journal(&config, &mut server, now, &completion_sender)?;
-        let web = Web::open(&config, &mut server)?;
+        let web = Web::open()?;
         let (trace, trace_file) = traced::start(&config)?;
         announce(&config, shares);
         Ok(Reactor {

@@ -60,6 +60,7 @@ pub fn due(due: &Due) -> trace::Due {
         Due::Head { .. } => trace::Due::Head,
         Due::LogLevel => trace::Due::LogLevel,
         Due::Followers => trace::Due::Followers,
+        Due::Index => trace::Due::Index,
         Due::Mqtt => trace::Due::Mqtt,
         Due::Pulse { .. } => trace::Due::Pulse,
     }

@@ -129,6 +129,7 @@ impl Reactor {
             Due::Head { id } => self.head_due(id),
             Due::LogLevel => self.take_log_level_back(),
             Due::Followers => self.serve_followers(),
+            Due::Index => self.read_into_index(),
             Due::Mqtt => self.look_after_mqtt(),
             Due::Pulse { every, tell } => self.when_alive(every, tell),
         }

@@ -12,10 +12,9 @@ use super::access::{Callers, is_public};
 use super::following::Followers;
 use super::http::Port;
 use super::mqtt::Mqtt;
+use super::nearby::Index;
 use super::web_places::Askers;
-use super::{Reactor, StartError, nearby};
-use crate::config::Config;
-use herd_core::Server;
+use super::{Reactor, StartError};
 use herd_core::border::{Input, Output};
 use herd_core::driver::Driver;
 use herd_core::names::ConnId;
@@ -24,7 +23,6 @@ use herd_core::wire::line_buffer::{LineLimits, Lines};
 use herd_web::access::{Caller, Pattern};
 use herd_web::ask::OPENAPI;
 use herd_web::http::{Answer, Limits, Method, Request};
-use herd_web::nearby::Clients;
 use herd_web::{Fix, Hints, Reading, Reply, Unusable, friends, map, read_body, unescape};
 
 /// Overland sends a thousand fixes of 600 bytes.
@@ -78,8 +76,8 @@ pub(super) struct Web {
     pub(super) callers: Callers,
     /// Those who are told what changes, once there was one.
     pub(super) followers: Option<Box<Followers>>,
-    /// Where clients are, if that is indexed.
-    pub(super) nearby: Option<Box<Clients>>,
+    /// Where clients are, from the first question for that on.
+    pub(super) nearby: Option<Box<Index>>,
     /// Those who wait for places.
     pub(super) askers: Askers,
     /// Those who speak MQTT.
@@ -89,11 +87,11 @@ pub(super) struct Web {
 impl Web {
     /// # Errors
     /// The system gives no randomness.
-    pub(super) fn open(config: &Config, server: &mut Server) -> Result<Web, StartError> {
+    pub(super) fn open() -> Result<Web, StartError> {
         Ok(Web {
             callers: Callers::new()?,
             followers: None,
-            nearby: nearby::open(config, server),
+            nearby: None,
             askers: Askers::default(),
             mqtt: Mqtt::default(),
         })

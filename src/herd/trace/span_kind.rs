@@ -104,6 +104,7 @@ pub enum Due {
     Head,
     LogLevel,
     Followers,
+    Index,
     Mqtt,
     Pulse,
 }
