@@ -101,12 +101,12 @@ fn what_is_printed_lets_a_server_drain() {
 #[test]
 fn sockets_are_those_of_the_server() {
     let usual = printed(&["print", "socket"]);
-    assert_eq!(usual.matches("\nListenStream=").count(), 4);
+    assert_eq!(usual.matches("\nListenStream=").count(), 5);
     let of_bona = printed(&["print", "socket", "Bona", "--base-port", "22000"]);
     let listens = of_bona.lines().filter_map(|line| line.strip_prefix("ListenStream="));
     let status = printed(&["check-config", "Bona", "--base-port", "22000"]);
     let listens: Vec<_> = listens.collect();
-    assert_eq!(listens.len(), 4, "{of_bona}");
+    assert_eq!(listens.len(), 5, "{of_bona}");
     assert!(listens.iter().all(|port| status.contains(&format!("  {port}\n"))), "{of_bona}");
     assert!(of_bona.contains("Description=ports of herd server Bona\n"));
 }

@@ -278,10 +278,11 @@ impl Pair {
 
         let store = self.bodies[A].server.store();
         let lines = ids.iter().filter_map(|id| Some(store.find(id.as_bytes())?.line_len()));
-        let news = lines.sum::<usize>();
-        let heaviest = (0..LEAVES).map(|leaf| store.len_of(leaf as Leaf)).max();
-        // Some slices have two.
-        let said_max = much + LITTLE_BYTES + news / 8 + news * (1 + heaviest.unwrap_or(0) / SLICES);
+        let (news, longest) = (lines.clone().sum::<usize>(), lines.max().unwrap_or(0));
+        let heaviest = (0..LEAVES).map(|leaf| store.len_of(leaf as Leaf)).max().unwrap_or(0);
+        // Others have a slice in common with them: so many in a leaf that is full, a few by chance.
+        let beside = news / 8 + 2 * news * heaviest / SLICES + 4 * longest;
+        let said_max = much + LITTLE_BYTES + news + beside;
         Invariant::Bounded.demand(self.said <= said_max, || {
             format!("{} bytes were said to one who was behind with {news}", self.said)
         })

@@ -130,7 +130,7 @@ fn a_phone_publishes_and_the_herd_tells() {
     };
     // It may have come while the list was read, or after.
     assert!(early.message().ends_with(&told("", 1_520_023_934)));
-    let mut late = Speaker::connected(&herd, "Hill");
+    let mut late = Speaker::connected(&herd, "Campbell");
     assert_eq!(late.subscribe(&["#", "a/#/b", "$SYS/#"]), [0, 0x80, 0]);
     assert_eq!(late.message(), told("!", 1_520_023_934));
 

@@ -45,7 +45,7 @@ impl Changes {
             ("operators", old.operators != new.operators, Effect::Restart),
             ("mqtt", old.mqtt != new.mqtt, Effect::Restart),
             ("servers", old.servers != new.servers, Effect::Live),
-            ("links", old.peers != new.peers, Effect::Live),
+            ("links", has_other_links(old, new), Effect::Live),
         ];
         for (name, is_other, effect) in graph {
             if is_other {
@@ -104,6 +104,15 @@ fn effect(knob: &Knob, old: &Parsed, new: &Parsed) -> Effect {
         return Effect::Restart;
     }
     knob.effect
+}
+
+/// Where an engine comes or goes, so do links, with the restart that it wants.
+fn has_other_links(old: &Config, new: &Config) -> bool {
+    let links = |config: &Config| {
+        let links = config.peers.iter().filter(|peer| peer.kind != LinkKind::Engine);
+        links.cloned().collect::<Vec<_>>()
+    };
+    old.engine.is_on() == new.engine.is_on() && links(old) != links(new)
 }
 
 fn tls_address(config: &Config) -> Option<SocketAddr> {

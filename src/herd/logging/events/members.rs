@@ -136,6 +136,7 @@ impl Source for Event<'_> {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::net::{IpAddr, Ipv4Addr, SocketAddr};
     use std::path::Path;
     use std::time::Duration;
 
@@ -147,11 +148,11 @@ mod tests {
     use herd_core::session::{CloseReason, Expiry};
 
     const ERROR: &str = "no \"room\"";
+    const HERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
 
     /// An event of each kind.
     fn all(conn: ConnId) -> Vec<Event<'static>> {
-        let (peer, error) = ("Bona", ERROR);
-        let (address, time) = ("127.0.0.1:1".parse().unwrap(), Duration::from_secs(1));
+        let (peer, error, time) = ("Bona", ERROR, Duration::from_secs(1));
         vec![
             Event::Listening {
                 name: "Hill",
@@ -173,7 +174,7 @@ mod tests {
             Event::Stopped,
             Event::LogReopened,
             Event::LogLevel { level: "traffic", time: Some(time) },
-            Event::Connected { conn, from: Some(address) },
+            Event::Connected { conn, from: Some(HERE) },
             Event::Closed { conn, reason: CloseReason::Displaced, error: Some(&ERROR) },
             Event::LineTimeout { conn },
             Event::Refused { conn, reason: "wrong key" },
@@ -183,7 +184,7 @@ mod tests {
             Event::WebRefused { conn, reason: "wrong_secret" },
             Event::CertificateLoaded { expires: 1 },
             Event::AcceptFailed { error: &ERROR },
-            Event::Dialing { conn, address },
+            Event::Dialing { conn, address: HERE },
             Event::DialFailed { peer, address: &7, reason: error },
             Event::LinkUp { peer, conn },
             Event::LinkDown { peer, conn, reason: "silent" },
