@@ -49,6 +49,8 @@ pub enum Input<'a, 'b> {
     PlacesArrived { ticket: Ticket, body: &'a [u8] },
     /// A timer fired. It may be about something that is gone.
     TimerFired { timer: Timer },
+    /// This client is to be forgotten, in the whole herd. `Server::is_erased` says whether it is.
+    Erase { client: &'a [u8] },
     /// The process is about to end: its doors are closed, and clients hear their last answers.
     Draining,
     /// No client is left: hand over what is known, and say good-bye to the peers.

@@ -146,7 +146,8 @@ impl Server {
             return self.reject(conn, ahead.line, out);
         }
         let verdict = self.accept_report(now, (ahead.key, told), None, out);
-        if verdict == Verdict::Stale && self.settings.stale_reply_stored {
+        let shows_held = self.settings.stale_reply_stored;
+        if verdict == Verdict::Stale && shows_held && !self.is_erased(client) {
             out.text.truncate(start);
             let held = self.store.find(client).expect("something made the report stale");
             held.write_line(&mut out.text);
@@ -166,7 +167,7 @@ impl Server {
         self.counters.whatsats += 1;
         let held = self.store.find(client);
         let Some((held, question)) = held
-            .filter(|held| !self.has_expired(held, now))
+            .filter(|held| !held.is_erasure() && !self.has_expired(held, now))
             .and_then(|held| Some((held, wire::question(held.position, radius, bound)?)))
         else {
             self.counters.unanswerable += 1;

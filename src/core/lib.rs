@@ -203,6 +203,7 @@ impl Server {
             Input::Flushed { conn } => self.flushed(now, conn, out),
             Input::PlacesArrived { ticket, body } => self.places_arrived(ticket, body, out),
             Input::TimerFired { timer } => self.timer_fired(now, timer, out),
+            Input::Erase { client } => self.erase(now, client, out),
             Input::Draining => self.drain(out),
             Input::Leaving => self.leave(now, out),
             Input::Changed { settings } => self.change(now, settings, out),
@@ -216,9 +217,10 @@ impl Server {
         &self.store
     }
 
-    /// What is known of a client, unless it has expired.
+    /// What is known of a client, unless that has expired or was erased.
     pub fn look_up(&self, client: &[u8], now: Now) -> Option<Report<'_>> {
-        self.store.find(client).filter(|held| !self.has_expired(held, now))
+        let is_there = |held: &Report<'_>| !held.is_erasure() && !self.has_expired(held, now);
+        self.store.find(client).filter(is_there)
     }
 
     /// The digest of all reports held: equal at all servers that hold the same.

@@ -21,7 +21,7 @@ pub const DUMP: &str = "dump\n";
 pub const RELOAD: &str = "reload\n";
 
 /// What a server is told to do. It is answered with an [`Outcome`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Order {
     /// Stop in good order, as by the first SIGTERM.
     Drain,
@@ -29,6 +29,8 @@ pub enum Order {
     Compact,
     /// Remove no file of the journal for so long; `None`: remove files again.
     Hold(Option<Duration>),
+    /// Forget this client, in the whole herd.
+    Forget(String),
     /// Log so much, for so long or for good.
     LogLevel { level: LevelFilter, time: Option<Duration> },
 }
@@ -51,6 +53,9 @@ impl Order {
             let level = level.unwrap_or(wanted).parse().ok()?;
             return Some(Order::LogLevel { level, time });
         }
+        if let Some(client) = line.strip_prefix("forget ") {
+            return Some(Order::Forget(client.to_owned()));
+        }
         match line {
             "drain" => Some(Order::Drain),
             "journal compact" => Some(Order::Compact),
@@ -67,6 +72,7 @@ impl fmt::Display for Order {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Order::Drain => f.write_str("drain"),
+            Order::Forget(client) => write!(f, "forget {client}"),
             Order::Compact => f.write_str("journal compact"),
             Order::Hold(None) => f.write_str("journal hold off"),
             Order::Hold(Some(time)) => write!(f, "journal hold {}", time.as_millis()),

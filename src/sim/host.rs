@@ -158,6 +158,11 @@ impl Host {
         self.tell(Input::Started);
     }
 
+    /// Somebody has a client forgotten.
+    pub fn erase(&mut self, client: &[u8]) {
+        self.tell(Input::Erase { client });
+    }
+
     /// No more commands are taken: clients get the answers that they wait for, and are let go.
     pub fn dismiss_clients(&mut self) {
         self.tell(Input::Draining);

@@ -3,6 +3,7 @@
 //! everything that can go wrong, lives in `jar`.
 
 mod clocks;
+mod erasing;
 mod even;
 mod pair;
 

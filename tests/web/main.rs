@@ -9,6 +9,7 @@ mod apps;
 mod asking;
 #[path = "../common/mod.rs"]
 mod common;
+mod erasing;
 mod follow;
 mod hostile;
 mod mqtt;

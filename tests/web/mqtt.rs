@@ -165,7 +165,6 @@ fn what_is_of_no_use_is_acknowledged() {
     let mut phone = Speaker::connected(&herd, "Hill");
     for (topic, payload) in [
         ("owntracks/jane/phone", r#"{"_type":"lwt","tst":1520023934}"#),
-        ("owntracks/jane/phone", ""),
         ("owntracks/jane/phone", "{"),
         ("owntracks/jane/phone/event", r#"{"_type":"transition","lat":1,"lon":1,"tst":1}"#),
         ("owntracks/jane/phone", r#"{"_type":"location","lat":91,"lon":1,"tst":1520023934}"#),
@@ -179,9 +178,12 @@ fn what_is_of_no_use_is_acknowledged() {
     // The topic says who it is, whatever the payload says; any form that is taken by HTTP is.
     phone.publish("home/fig", r#"{"id":"kiwi","lat":1.5,"lon":-2.5,"timestamp":1520023934}"#, 1);
     assert!(herd.held("Hill", "fig").is_some() && herd.held("Hill", "kiwi").is_none());
+    // An empty message that is to be retained clears what was.
+    assert_eq!(phone.publish("home/fig", "", 1), Some(Heard::Acknowledged(PUBACK, 7)));
+    assert_eq!(herd.held("Hill", "fig"), None);
     let metrics = Operator::connect(herd.operators_port("Hill")).get("/metrics").body;
     for (reason, count) in [
-        ("no_position", 3),
+        ("no_position", 2),
         ("malformed", 1),
         ("bad_position", 1),
         ("ahead_of_clock", 1),

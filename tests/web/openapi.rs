@@ -159,6 +159,8 @@ fn ask_for_too_much(checked: &mut Checked) {
     assert_eq!(checked.ask("post", "/report", "/report", &batch(1_000)).status, 503);
     let full = "/report?id=one_too_many&lat=60&lon=24";
     assert_eq!(checked.ask("get", "/report", full, "").status, 503);
+    let one = ("/v1/clients/{id}", "/v1/clients/one_too_many");
+    assert_eq!(checked.ask("delete", one.0, one.1, "").status, 503);
     assert_eq!(checked.ask("post", "/report", "/report", &batch(1_001)).status, 413);
     let near = checked.ask("get", "/v1/clients", "/v1/clients?near=60.17,24.9384&radius=5e3", "");
     assert!(near.body.contains("\"distance\":"), "{near:?}");
@@ -199,7 +201,9 @@ fn the_port_is_as_it_is_described() {
             Vec::from_iter(texts).join("&")
         };
         let is_required = |it: &Value| it["required"] == true;
-        let target = |query: &str| format!("{}?{query}", about(path, "kiwi"));
+        // Others are asked about who is not forgotten.
+        let client = if method == "delete" { "lime" } else { "kiwi" };
+        let target = |query: &str| format!("{}?{query}", about(path, client));
         checked.ask(method, path, &target(&query(&is_required)), &body);
         // One after the other, with those that it needs.
         for parameter in parameters(operation).iter().filter(|it| it["in"] == "query") {

@@ -205,6 +205,9 @@ impl Server {
             PeerLine::At(report) => {
                 if self.may_hear(&report, now) {
                     let key = self.store.key(report.client);
+                    if report.is_erasure() {
+                        self.wipe_for(&report);
+                    }
                     let told = ReportLine::write(&report, out);
                     self.accept_report(now, (key, told), Some(peer), out);
                 }

@@ -14,7 +14,7 @@ use crate::wire::Report;
 /// Something that has become different in the store.
 #[derive(Clone, Copy, Debug)]
 pub enum Change<'a> {
-    /// The report of this client was forgotten: it has expired.
+    /// The report of this client was forgotten: it has expired or was erased.
     Gone(&'a [u8]),
     /// This is what is held now.
     News(Report<'a>),
@@ -53,7 +53,10 @@ impl Outputs {
         let lines = news.iter().flat_map(|lines| {
             self.text[lines.clone()].split_inclusive(|&byte| byte == b'\n').map(Report::fields_of)
         });
-        gone.chain(lines.map(|fields| Change::News(Report::from_fields(fields))))
+        gone.chain(lines.map(|fields| match Report::from_fields(fields) {
+            report if report.is_erasure() => Change::Gone(report.client),
+            report => Change::News(report),
+        }))
     }
 
     fn push_gone(&mut self, client: &[u8]) {

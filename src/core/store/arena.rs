@@ -161,6 +161,22 @@ impl Arena {
         moved
     }
 
+    /// The same, and nothing of the record is left: if no other fills its place, zeros do.
+    pub fn wipe(&mut self, record: RecordRef) -> Option<Moved> {
+        let page = &mut self.pages[record.page()];
+        let at = record.place() * page.place_bytes;
+        // The last of its size overwrites it, unless it is that one itself.
+        page.bytes[at..at + page.place_bytes].fill(0);
+        self.remove(record)
+    }
+
+    /// Whether these bytes lie anywhere in it.
+    #[cfg(test)]
+    pub fn has(&self, bytes: &[u8]) -> bool {
+        let pages = self.pages.iter().map(|page| &page.bytes);
+        pages.chain(&self.spare).any(|page| memchr::memmem::find(page, bytes).is_some())
+    }
+
     /// Has most of a record brought into the cache: two lines of it. The processor brings their
     /// neighbours by itself; to ask for a third has gained nothing.
     pub fn fetch_ahead(&self, record: RecordRef) {

@@ -34,7 +34,7 @@ use herd::config::presets::BASE_PORT_MAX;
 use herd::config::{ConfigError, Door, Parsed, Secret, TlsClients, address};
 use herd::places::ATTRIBUTION;
 
-pub use access::{ShareFlags, TokenCommand};
+pub use access::{ForgetFlags, ShareFlags, TokenCommand};
 pub use bench::BenchFlags;
 pub use demo::DemoFlags;
 pub use follow::FollowFlags;
@@ -110,6 +110,8 @@ pub enum Command {
         #[command(flatten)]
         place: PlaceFlags,
     },
+    /// Have a client forgotten by a server and, through it, by the whole herd
+    Forget(ForgetFlags),
     /// Check what `start` would start, then stop those servers and start them
     Restart(Box<StartFlags>),
     /// Have servers that run open their logs anew and read herd.toml, keys and places again

@@ -75,6 +75,10 @@ pub fn run(command: Command) -> Result<Exit, Failure> {
         Command::Drain { name, wait, place } => {
             return drain::drain(&mut out, &found(place), &name, wait);
         }
+        Command::Forget(flags) => {
+            let order = Order::Forget(flags.client);
+            return journal::orders::give(&mut out, &found(flags.place), &flags.name, order);
+        }
         Command::Reload { flags, wait } => {
             return reload::reload(&mut out, &found(flags.place), &flags.names, wait);
         }

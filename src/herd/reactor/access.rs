@@ -185,7 +185,8 @@ pub(super) fn is_public(request: &Request<'_>) -> bool {
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
     let is_help = matches!(request.path, "/" | "/report" | "/pub") && request.query.is_empty();
-    request.method != Method::Post && (is_help || PUBLIC.into_iter().any(is_below))
+    matches!(request.method, Method::Get | Method::Head)
+        && (is_help || PUBLIC.into_iter().any(is_below))
 }
 
 impl Reactor {

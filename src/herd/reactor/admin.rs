@@ -57,6 +57,7 @@ impl Reactor {
             Order::Compact => self.compact_journal(),
             Order::Hold(time) => self.hold_journal(time),
             Order::Drain => self.drain_by_order(),
+            Order::Forget(client) => self.erase_by_order(&client),
             Order::LogLevel { level, time } => self.change_log_level(level, time),
         }
     }

@@ -34,12 +34,13 @@ struct Shown<'a> {
 
 impl Shown<'_> {
     /// The report of a client that may be shown. One that has expired is not held any more, though
-    /// it may not be swept yet.
+    /// it may not be swept yet; one that was erased is held for those who have not heard of it.
     fn may_show(&self, report: &Report<'_>) -> bool {
         let (server, now) = (&self.reactor.server, self.reactor.now);
         let age_s = now.posix.whole_seconds().saturating_sub(report.stamp.whole_seconds());
         self.caller.may_read(report.client)
             && self.max_age_s.is_none_or(|max| age_s <= max)
+            && !report.is_erasure()
             && !server.has_expired(report, now)
     }
 

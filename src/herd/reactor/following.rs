@@ -193,6 +193,9 @@ impl Reactor {
         followers.read = store.write_piece(cursor, PIECE_BYTES, &mut text);
         for line in text.split_inclusive(|&byte| byte == b'\n') {
             let report = Report::from_fields(Report::fields_of(line));
+            if report.is_erasure() {
+                continue;
+            }
             if followers.following.recency().find(store.key(report.client)).is_none() {
                 followers.following.note(store, &Change::News(report), now);
             }

@@ -55,6 +55,8 @@ pub struct Counts {
     pub web_reports: [u64; 2],
     /// What came by HTTP and is no report, by its reason.
     pub web_unusable: [u64; Unusable::ALL.len()],
+    /// Clients that were forgotten because somebody wanted that.
+    pub erased: u64,
     /// Questions that were answered with places from memory or a service, or with what was kept,
     /// that were refused, and that a service could not answer.
     pub questions: [u64; QUESTIONS.len()],
@@ -99,6 +101,7 @@ impl Counts {
             links_lost: [0; LostFor::ALL.len()],
             web_reports: [0; 2],
             web_unusable: [0; Unusable::ALL.len()],
+            erased: 0,
             questions: [0; QUESTIONS.len()],
             calls: [0; CALL_BOUNDS.len() + 1],
             call_nanos: 0,
@@ -177,6 +180,8 @@ impl Reactor {
         });
         let help = "What came by HTTP or MQTT, was answered like a report and is none.";
         metrics.many("herd_web_unusable", help, unusable);
+        let help = "Clients that were forgotten at this server because somebody wanted that.";
+        metrics.one("herd_erased", help, count(self.counts.erased));
         let help = "Streams and subscriptions by which somebody follows clients.";
         metrics.one("herd_web_followers", help, gauge(self.count_followers()));
         let refused = Refused::ALL.map(|why| {

@@ -45,6 +45,7 @@ mod descriptors;
 mod dialing;
 mod drain;
 mod engine;
+mod erasing;
 mod following;
 mod handshakes;
 mod http;

@@ -212,12 +212,23 @@ impl Reactor {
         let Some(caller) = caller.and_then(|caller| self.still_let_in(&caller)) else {
             return false;
         };
-        let is_taken = self.report_message(conn, (message.topic, message.payload), &caller);
+        let is_taken = match self.is_erasing(message, &caller) {
+            Some(client) => self.erase_if_new(client.as_bytes(), &caller),
+            None => self.report_message(conn, (message.topic, message.payload), &caller),
+        };
         if let Some(answer) = answer::published(message.qos, message.id).filter(|_| is_taken) {
             self.send(conn, &answer);
         }
         // Without an answer, the message is sent again after the next CONNECT.
         is_taken || message.qos == 0
+    }
+
+    /// The client that is to be forgotten: an empty message that is to be retained clears what was
+    /// retained before (3.3.1.3).
+    fn is_erasing(&self, message: &Publish<'_>, caller: &Caller) -> Option<String> {
+        let clears = message.is_retained && message.payload.is_empty();
+        let client = mqtt::client_of(message.topic).ok().filter(|_| clears);
+        client.filter(|client| caller.may_report(client.as_bytes()))
     }
 
     /// Says whether there was room for what is a report.

@@ -47,7 +47,9 @@ impl Reactor {
         let Some(cursor) = index.unread else { return };
         let store = self.server.store();
         index.unread = store.visit_some(cursor, READ_AT_ONCE, |report| {
-            index.clients.put(store.client_hash(report.client), place(report));
+            if !report.is_erasure() {
+                index.clients.put(store.client_hash(report.client), place(report));
+            }
         });
         if index.unread.is_some() {
             self.wheel.start(self.now.monotonic, Due::Index);

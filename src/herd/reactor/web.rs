@@ -66,6 +66,8 @@ and ask:
   GET /v1/clients/kiwi/near?radius=500                who is near kiwi
   GET /v1/clients/kiwi/places?radius=500&limit=5      what is near kiwi, as WHATSAT says it
 
+DELETE /v1/clients/kiwi has kiwi forgotten, in the whole herd.
+
 or see it live in a browser: /map
 
 GET /openapi.json describes all of it for programs.
@@ -115,7 +117,7 @@ impl Reactor {
         };
         let request = &request;
         let id = client_in(request.path).and_then(|rest| rest.strip_suffix("/places"));
-        match id.filter(|_| request.method != Method::Post) {
+        match id.filter(|_| matches!(request.method, Method::Get | Method::Head)) {
             Some(id) => self.ask_web_places(conn, &unescape(id), request, &caller),
             None => Some(self.answer_caller(conn, request, &caller)),
         }
@@ -123,6 +125,12 @@ impl Reactor {
 
     fn answer_caller(&mut self, conn: ConnId, request: &Request<'_>, caller: &Caller) -> Answer {
         let is_report = request.method == Method::Post || !request.query.is_empty();
+        if request.method == Method::Delete {
+            return match client_in(request.path) {
+                Some(id) => self.erase_for(&unescape(id), caller),
+                None => not_here(),
+            };
+        }
         match request.path {
             "/" | "/report" | "/pub" if is_report => self.take_reports(conn, request, caller),
             "/" | "/report" | "/pub" => Answer::text(200, HELP.to_owned()),

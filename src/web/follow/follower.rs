@@ -292,7 +292,8 @@ impl Follower {
             }
         };
         if concerns && (turn.may_read)(&gone.client) {
-            events.tell_gone(&gone.client, topic.as_deref(), "expired", gone.seq);
+            let why = if gone.is_erased { "erased" } else { "expired" };
+            events.tell_gone(&gone.client, topic.as_deref(), why, gone.seq);
         }
     }
 

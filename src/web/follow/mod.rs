@@ -130,10 +130,11 @@ impl<W> Following<W> {
             Change::Gone(client) => {
                 let key = store.key(client);
                 // News of it has come by the same input.
-                if store.reports_of(key).next().is_some() {
+                if store.reports_of(key).any(|held| !held.is_erasure()) {
                     return;
                 }
-                let Some(touched) = self.recency.forget(key, client) else { return };
+                let is_erased = store.reports_of(key).next().is_some();
+                let Some(touched) = self.recency.forget(key, client, is_erased) else { return };
                 (key, None, touched)
             }
         };
@@ -363,7 +364,8 @@ impl<W> Following<W> {
     /// What must be true between any two calls; for tests and the simulator.
     pub fn check_invariants(&self, store: &Store) {
         self.recency.check_invariants();
-        assert_eq!(self.recency.len(), store.len(), "the list has who is held");
+        let held = store.reports().filter(|report| !report.is_erasure()).count();
+        assert_eq!(self.recency.len(), held, "the list has who is held");
     }
 }
 

@@ -59,6 +59,8 @@ pub struct Gone {
     /// Where in the list it was.
     pub slot: Slot,
     pub client: Box<[u8]>,
+    /// Somebody wanted that, and it has not just expired.
+    pub is_erased: bool,
 }
 
 /// The list.
@@ -144,7 +146,7 @@ impl Recency {
     }
 
     /// A client is gone. Says where it was, unless it was not in the list.
-    pub fn forget(&mut self, key: Key, client: &[u8]) -> Option<Touched> {
+    pub fn forget(&mut self, key: Key, client: &[u8], is_erased: bool) -> Option<Touched> {
         let slot = self.find(key)?;
         let left = Some(self.cell(slot));
         let entries = &self.entries;
@@ -160,7 +162,7 @@ impl Recency {
         if self.gone.len() == GONE_MAX {
             self.forgotten = self.gone.pop_front().map_or(self.forgotten, |gone| gone.seq);
         }
-        self.gone.push_back(Gone { seq: self.seq, slot, client: client.into() });
+        self.gone.push_back(Gone { seq: self.seq, slot, client: client.into(), is_erased });
         Some(Touched { slot, left })
     }
 
@@ -311,7 +313,7 @@ mod tests {
                 let key = Key::from_number(number);
                 if goes {
                     let was_there = model.remove(&number).is_some();
-                    prop_assert_eq!(list.forget(key, b"x").is_some(), was_there);
+                    prop_assert_eq!(list.forget(key, b"x", false).is_some(), was_there);
                 } else {
                     let is_new = list.touch(key, client as Cell).left.is_none();
                     prop_assert_eq!(model.insert(number, list.seq()).is_none(), is_new);
@@ -348,7 +350,7 @@ mod tests {
         let each = list.bytes() as f64 / list.len() as f64;
         assert!((24.0..40.0).contains(&each), "{each} bytes");
         assert!(list.remembers(0) && list.remembers(list.seq()) && !list.remembers(1 << 40));
-        (0..70_000).for_each(|number| _ = list.forget(key(number), b"x"));
+        (0..70_000).for_each(|number| _ = list.forget(key(number), b"x", false));
         assert_eq!((list.gone.len(), list.len()), (GONE_MAX, 45_000));
         assert!(!list.remembers(115_000) && list.remembers(list.seq() - 65_536));
         // Their places are given again.

@@ -32,6 +32,7 @@ pub enum Method {
     /// As GET, without the body of the answer.
     Head,
     Post,
+    Delete,
 }
 
 /// What is asked for.
@@ -154,7 +155,9 @@ impl Refusal {
             Refusal::Unfinished => (408, "the request has no end"),
             Refusal::TooLong => (431, "the head of the request is too long"),
             Refusal::Method { may_post: false } => (405, "only GET and HEAD are served"),
-            Refusal::Method { may_post: true } => (405, "only GET, HEAD and POST are served"),
+            Refusal::Method { may_post: true } => {
+                (405, "only GET, HEAD, POST and DELETE are served")
+            }
             Refusal::Body { may_post: false } => (413, "a request must not have a body"),
             Refusal::Body { may_post: true } => (413, "the body is too long: send fewer at a time"),
             Refusal::Coding => (501, "the body must come as it is, or in chunks"),
@@ -163,7 +166,7 @@ impl Refusal {
         let answer = Answer::text(status, format!("{why}\n"));
         match self {
             Refusal::Method { may_post: false } => answer.allowing("GET, HEAD"),
-            Refusal::Method { may_post: true } => answer.allowing("GET, HEAD, POST"),
+            Refusal::Method { may_post: true } => answer.allowing("GET, HEAD, POST, DELETE"),
             _ => answer,
         }
     }
@@ -222,6 +225,7 @@ fn understand<'a>(head: &httparse::Request<'_, 'a>, limits: Limits) -> Result<He
         "GET" => Method::Get,
         "HEAD" => Method::Head,
         "POST" if may_post => Method::Post,
+        "DELETE" if may_post => Method::Delete,
         _ => return Err(Refusal::Method { may_post }),
     };
     let (mut headers, mut keeps_open) = (Headers::default(), minor == 1);

@@ -12,7 +12,7 @@ use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 
-use super::http::{Answer, Request};
+use super::http::{Answer, Method, Request};
 
 /// What the page may load, and from where: nothing but its own files and its own server.
 const POLICY: &str = "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'; \
@@ -76,9 +76,10 @@ pub fn has(path: &str) -> bool {
     FILES.iter().any(|file| file.path == path)
 }
 
-/// A file of the page, if this is one.
+/// A file of the page, if it is asked for one.
 pub fn answer(request: &Request<'_>) -> Option<Answer> {
-    let file = FILES.iter().find(|file| file.path == request.path)?;
+    let is_asked = matches!(request.method, Method::Get | Method::Head);
+    let file = FILES.iter().find(|file| is_asked && file.path == request.path)?;
     let packed = file.packed.get_or_init(|| file.source.pack());
     if request.headers.if_none_match.is_some_and(|tags| tags.contains(&packed.tag)) {
         return Some(Answer::not_modified(&packed.tag));

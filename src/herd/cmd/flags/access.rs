@@ -1,14 +1,15 @@
-//! What `token` and `share` take.
+//! What `token`, `share` and `forget` take.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
+use herd::config::herd::parse_name;
 use herd::config::units::parse_duration;
 use herd_web::access::{Pattern, check_name};
 
-use super::HerdFlags;
+use super::{HerdFlags, PlaceFlags};
 
 /// Nobody should have to remember a secret for longer.
 const TIME_MAX: Duration = Duration::from_secs(3650 * 86_400);
@@ -85,6 +86,19 @@ pub struct ShareFlags {
     pub access: Option<PathBuf>,
     #[command(flatten)]
     pub herd: HerdFlags,
+}
+
+/// Whom to forget, and by which server.
+#[derive(Args, Clone, Debug)]
+pub struct ForgetFlags {
+    /// The server's name in its herd
+    #[arg(value_parser = parse_name)]
+    pub name: String,
+    /// The client, as it is called in IAMAT
+    #[arg(value_parser = parse_client)]
+    pub client: String,
+    #[command(flatten)]
+    pub place: PlaceFlags,
 }
 
 fn parse_token_name(text: &str) -> Result<String, String> {
