@@ -209,8 +209,7 @@ impl Scenario {
             Keys::None => faults.without(Faults::of(&[Fault::Tenant])),
             _ => faults,
         };
-        // Where servers lose nothing by themselves and one node loses for all, no comparison is
-        // needed but those that a connection begins with.
+        // In some, servers lose nothing by themselves, and one node loses for all.
         let is_bare = random.u32(0..3) == 0;
         let faults = if is_bare { faults.and(Faults::OF_ONE_NODE) } else { faults };
         let has_events = !faults.and(Faults::EVENTS).is_empty();
@@ -222,7 +221,7 @@ impl Scenario {
             faults_count: if has_events { random.usize(1..20) } else { 0 },
             // A node takes no batch in pieces of a hundred bytes, and comparisons are made anyway.
             pipe_bytes: self.pipe_bytes.max(8 * 1024),
-            compare_every: (!is_bare).then(|| MS * random.u32(2_000..5_000)),
+            compare_every: Some(MS * random.u32(2_000..5_000)),
             repairs: true,
             expire_after: self.expire_after.filter(|_| !is_bare),
             ..self

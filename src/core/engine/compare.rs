@@ -31,8 +31,6 @@ use crate::wire::peer_command::{Parts, write_root};
 /// Two that differ compare again after this, and not for ever: news may be under way all the time.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 const AGAIN_MAX: u8 = 10;
-/// One whose digests cannot be compared is sent all no more often than this.
-const ALL_EVERY: Duration = Duration::from_secs(60);
 /// One server is asked about its holes no more often than this.
 const HOLES_EVERY: Duration = Duration::from_secs(1);
 
@@ -87,7 +85,8 @@ impl Engine {
             None => self.heard + self.ping_after,
         });
         let bye = comparing.bye.map(|(_, until)| until);
-        [compare, hole, silence, bye, self.tail_at].into_iter().flatten().min()
+        let all = self.members.iter().filter_map(Member::all_due_at).min();
+        [compare, hole, silence, bye, all, self.tail_at].into_iter().flatten().min()
     }
 
     /// Says that a member was sent all that was found, if it wants to know and has been.
@@ -133,6 +132,7 @@ impl Engine {
 impl Server {
     /// Begins the comparison that is due, if one is.
     pub(super) fn go_on_comparing(&mut self, now: Now, engine: &mut Engine, out: &mut Outputs) {
+        self.tell_all_that_is_due(now, engine, out);
         if let Some((member, until)) = engine.comparing.asked {
             if now.monotonic < until {
                 return;
@@ -219,13 +219,18 @@ impl Server {
         }
     }
 
-    /// A member asks whose digests cannot be compared with ours: it is sent all that is held, but
-    /// not each time.
-    pub(super) fn tell_all_now_and_then(&self, now: Now, engine: &mut Engine, member: usize) {
-        let it = &mut engine.members[member];
-        if it.told_all_at.is_none_or(|at| now.monotonic >= at + ALL_EVERY) {
-            it.told_all_at = Some(now.monotonic);
-            self.store.digest().filled(Node::ROOT).for_each(|leaf| it.miss(leaf));
+    /// Members whose digests cannot be compared with ours have asked: they are sent all that is
+    /// held, but not each time.
+    pub(super) fn tell_all_that_is_due(&self, now: Now, engine: &mut Engine, out: &mut Outputs) {
+        let is_due = |it: &&mut Member| it.all_due_at().is_some_and(|at| now.monotonic >= at);
+        let mut is_any = false;
+        for member in engine.members.iter_mut().filter(is_due) {
+            (member.wants_all, member.told_all_at) = (false, Some(now.monotonic));
+            self.store.digest().filled(Node::ROOT).for_each(|leaf| member.miss(leaf));
+            is_any = true;
+        }
+        if is_any {
+            engine.ask_flushed(out);
         }
     }
 

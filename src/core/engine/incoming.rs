@@ -182,7 +182,8 @@ impl Server {
                     self.tell_engine_root(engine, member, out);
                 }
                 if told_root && !is_comparable {
-                    self.tell_all_now_and_then(now, engine, member);
+                    engine.members[member].wants_all = true;
+                    self.tell_all_that_is_due(now, engine, out);
                 }
                 engine.members[member].even.unanswered = Some(number);
                 engine.answer_even(member, out);

@@ -15,6 +15,9 @@ use crate::store::digest::{LEAVES, Leaf};
 /// its life before are on their way, and somebody may replay older ones.
 const LIVES: usize = 4;
 
+/// One whose digests cannot be compared is sent all no more often than this.
+const ALL_EVERY: Duration = Duration::from_secs(60);
+
 /// Another server of the herd.
 pub(super) struct Member {
     pub name: Vec<u8>,
@@ -28,6 +31,8 @@ pub(super) struct Member {
     pub is_silent: bool,
     /// When it was last asked because of a hole.
     pub asked_at: Option<Duration>,
+    /// It has asked, and its digests cannot be compared with ours.
+    pub wants_all: bool,
     /// When it was last sent all that is held.
     pub told_all_at: Option<Duration>,
     /// Numbers what is said to it alone.
@@ -69,6 +74,7 @@ impl Member {
             is_repairing: false,
             is_silent: false,
             asked_at: None,
+            wants_all: false,
             told_all_at: None,
             told: 0,
             missed: None,
@@ -76,6 +82,11 @@ impl Member {
             even: Even::default(),
             has_left: false,
         }
+    }
+
+    /// When it is to be sent all that is held, if it is.
+    pub fn all_due_at(&self) -> Option<Duration> {
+        self.wants_all.then(|| self.told_all_at.map_or(Duration::ZERO, |at| at + ALL_EVERY))
     }
 
     /// Whether anything was ever heard of it.

@@ -11,10 +11,10 @@
 //!
 //! The client is heard of again as soon as it reports with a later time.
 
+use super::flood::ReportLine;
 use crate::Server;
 use crate::border::Outputs;
 use crate::clock::{Now, SpelledTime};
-use crate::reports::flood::ReportLine;
 use crate::store::rank;
 use crate::wire::Report;
 use crate::wire::is_space;

@@ -18,8 +18,8 @@
 //! process drew when it started: neither chosen ids nor the order in which they come make a search
 //! long (`bucket`). "Send all of this leaf" is a walk along one list, and each list grows alone.
 //!
-//! There are no tombstones: a client that was erased has a report that says so, and what has expired
-//! is taken out.
+//! There are no tombstones: a client that was erased has a report that says so, and what has
+//! expired is taken out.
 //!
 //! invariant: every record in the arena is named by exactly one slot, in the list of its leaf
 //! invariant: the digest is that of the records held

@@ -189,7 +189,7 @@ pub const KNOBS: &[Knob] = &[
     time_or_off("limits.compare_every", |s| &mut s.limits.core.compare_every, "30 s", TIMER_MAX)
         .means(
             "How often the two ends of a link compare what they hold; off: once, when it comes \
-             up.",
+             up. Not with [engine].",
         )
         .because(
             "Floods are heard at once, so this only finds what the world has broken, for 100 \

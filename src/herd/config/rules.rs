@@ -34,6 +34,11 @@ pub fn broken_rule(settings: &Settings) -> Option<&'static str> {
     if limits.core.peer_outbox_bytes_max < limits.peer_line_bytes_max {
         return Some("peer_outbox_bytes_max must be at least peer_line_bytes_max");
     }
+    if settings.engine.is_on() && limits.core.compare_every.is_none() {
+        return Some(
+            "compare_every must not be off with [engine]: an engine may lose what it is told",
+        );
+    }
     if limits.core.silence_max <= limits.core.ping_after {
         return Some("silence_max must be longer than ping_after");
     }
@@ -59,6 +64,17 @@ mod tests {
         let mut settings = Settings::default();
         change(&mut settings.limits);
         broken_rule(&settings)
+    }
+
+    #[test]
+    fn an_engine_wants_comparisons() {
+        let mut settings = Settings::default();
+        settings.limits.core.compare_every = None;
+        assert_eq!(broken_rule(&settings), None);
+        settings.engine.urls = "127.0.0.1:4222".parse().unwrap();
+        assert!(broken_rule(&settings).is_some_and(|rule| rule.contains("with [engine]")));
+        settings.limits.core.compare_every = Some(Duration::from_secs(30));
+        assert_eq!(broken_rule(&settings), None);
     }
 
     #[test]
