@@ -185,7 +185,7 @@ def main():
     else:
         print("\n==== SKIPPED: no mosquitto came: apt-get install mosquitto-clients")
     try:
-        import paho.mqtt.enums  # noqa: F401
+        from paho.mqtt import enums  # noqa: F401
 
         parts.append(paho)
     except ImportError:
