@@ -104,7 +104,7 @@ class Cluster:
         self.processes = [None] * 3
         for node in range(3):
             routes = [self.inner[0], self.inner[1], self.route.port][: 3 if node < 2 else 0]
-            routes = " ".join(f"nats://127.0.0.1:{port}" for port in routes)
+            routes = ", ".join(f"nats://127.0.0.1:{port}" for port in routes)
             text = (
                 f"host: 127.0.0.1\nport: {self.clients[node]}\nserver_name: n{node}\n"
                 f"max_pending: 1MB\nwrite_deadline: \"2s\"\n{auth}\n"
@@ -117,7 +117,17 @@ class Cluster:
     def start(self, node: int):
         log = open(self.dir / f"n{node}.log", "a")
         command = [self.program, "-c", str(self.dir / f"n{node}.conf")]
-        self.processes[node] = subprocess.Popen(command, stdout=log, stderr=log)
+        until = time.monotonic() + 20
+        while time.monotonic() < until:
+            self.processes[node] = subprocess.Popen(command, stdout=log, stderr=log)
+            # It ends by itself if its port is still taken.
+            while self.processes[node].poll() is None and time.monotonic() < until:
+                try:
+                    socket.create_connection(("127.0.0.1", self.clients[node])).close()
+                    return
+                except OSError:
+                    time.sleep(0.05)
+        fail(f"node {node} does not start: " + (self.dir / f"n{node}.log").read_text()[-2000:])
 
     def kill(self, node: int):
         self.processes[node].kill()
