@@ -61,7 +61,7 @@ peers = "prefer"
 keep = "written"
 """
 
-# What a busy machine may be told of as well, for a second of it is a minute of the rules.
+# What a busy machine may set off as well, for a second of it is a minute of the rules.
 WHEN_BUSY = {"HerdDown", "HerdSlowTurns", "HerdReportsLate", "HerdLoopSaturated"}
 
 ACTS = {}

@@ -224,7 +224,7 @@ fn check_quiet(grown: &dyn Fn(&str) -> f64) {
     }
 }
 
-/// Bona is told of two clients, and Hill hears of them. What is not spelled as usual takes another
+/// Bona hears about two clients, and Hill hears of them. What is not spelled as usual takes another
 /// way through the core, and is measured alike. One is measured in a millisecond.
 fn hear_of_others(herd: &Herd) {
     let usual = ("plum", "+34.068930-118.445127", "1520023934.918963997");

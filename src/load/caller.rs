@@ -197,7 +197,7 @@ impl Caller {
                 answers = 0;
                 self.asked.pop_front();
                 if self.asked.is_empty() {
-                    // A million callers that wait for nothing shall keep no memory for that.
+                    // A million callers that wait for nothing keep no memory for that.
                     self.asked = VecDeque::new();
                 }
             }

@@ -259,7 +259,7 @@ impl Pair {
         Ok(carried)
     }
 
-    /// B does not read while one client says much, and then these report again. It is told of them
+    /// B does not read while one client says much, and then these report again. It hears about them
     /// and of hardly anybody else: who is slow must not be given more to read than there is news.
     fn fall_behind(&mut self, ids: &[String], shape: Shape) -> Result<(), Violation> {
         (self.said, self.trips) = (0, 0);

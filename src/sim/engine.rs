@@ -133,7 +133,7 @@ impl Engine {
     }
 
     /// Gives something to the clients of a node that want it; if it comes from another node, to
-    /// those of whom that node has known when it was published.
+    /// those that the node has known when it was published.
     pub fn deliver(
         &self,
         node: usize,

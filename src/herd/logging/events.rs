@@ -270,7 +270,7 @@ impl Event<'_> {
     }
 }
 
-/// Whether connections of this kind come and go too often to be told of.
+/// Whether connections of this kind come and go too often to be logged.
 fn is_by_the_way(conn: ConnId) -> bool {
     matches!(conn.kind(), ConnKind::Admin | ConnKind::Operator | ConnKind::Web | ConnKind::Mqtt)
 }

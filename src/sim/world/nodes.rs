@@ -17,7 +17,7 @@ const TROUBLE_MAX: Duration = Duration::from_millis(2_500);
 const FORGED: &str = "+0.000000000 forged +1.5-1.5 3000";
 
 impl World {
-    /// What a server is told of the engine, if this herd has one.
+    /// What a server learns about the engine, if this herd has one.
     pub(super) fn engine_settings(&self, server: usize) -> Option<EngineSettings> {
         self.engine.as_ref()?;
         let others = self.seats.iter().enumerate().filter(|(seat, _)| *seat != server);

@@ -81,7 +81,7 @@ impl<'a> Events<'a> {
         self.tell_change(event, &data, seq);
     }
 
-    /// A client is not there any more, for whom the follower asks.
+    /// A client that the follower asks for is not there any more.
     pub fn tell_gone(&mut self, client: &[u8], topic: Option<&str>, why: &str, seq: u64) {
         if let Form::Messages { root } = self.form {
             self.seq = seq;

@@ -8,7 +8,7 @@ use crate::client::{self, unescape};
 use crate::report::Unusable;
 use crate::seen::shown;
 
-/// The root under which those are told of clients whose filter begins with a wildcard.
+/// The root under which those hear about clients whose filter begins with a wildcard.
 const ROOT: &str = "owntracks";
 /// Longest filter, in bytes.
 const FILTER_BYTES_MAX: usize = 256;

@@ -88,7 +88,7 @@ pub struct ShareFlags {
     pub herd: HerdFlags,
 }
 
-/// Whom to forget, and by which server.
+/// Which client to forget, and by which server.
 #[derive(Args, Clone, Debug)]
 pub struct ForgetFlags {
     /// The server's name in its herd

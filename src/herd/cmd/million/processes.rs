@@ -20,7 +20,7 @@ use super::super::exit::{Exit, Failure};
 use super::super::query::{Sight, look_at_all};
 use super::Plan;
 
-/// Two cores have 55 loops to turn: each turn shall do as much as it may.
+/// Two cores have 55 loops to turn: each turn is to do as much as it may.
 const GATHER_US: u64 = 10_000;
 /// What the servers know of places: the atlas would take memory from the connections.
 const PLACES: &str = "id,name,lat,lon\nhere,Here,0,0\n";
