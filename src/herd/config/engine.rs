@@ -101,8 +101,10 @@ impl Engine {
     }
 
     /// The peers that a server tells. Where there is an engine, a preset's links give way to it,
-    /// and a file must not have any: a herd has links or an engine.  # Errors A sentence that says
-    /// what to change.
+    /// and a file must not have any: a herd has links or an engine.
+    ///
+    /// # Errors
+    /// A sentence that says what to change.
     pub fn peers(
         &self,
         herd: &Herd,
