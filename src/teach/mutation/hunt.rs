@@ -186,6 +186,8 @@ impl Copy {
             .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
             .env("CARGO_PROFILE_RELEASE_INCREMENTAL", "true")
             .env("CARGO_PROFILE_RELEASE_DEBUG", "false")
+            // Tests are not patient where they are to fail.
+            .env("PLANTED_BUGS", "yes")
             .stdout(Stdio::piped());
         let failed = |error| MutationError::System("run cargo".to_owned(), error);
         let mut child = cargo.spawn().map_err(failed)?;
