@@ -45,7 +45,7 @@ DOCUMENTS = ["README.md", "NOTES.md", "src/core/PROTOCOL.md", "src/herd/PRODUCTI
 TIMEOUT_S = 900
 # The ports of the presets, which the documents name.
 PORTS = [*range(12000, 12005), *range(12100, 12105), *range(12200, 12205),
-         *range(13000, 13005)]
+         *range(12400, 12405), *range(13000, 13005)]
 
 VARIES = {
     "time": r"\b1\d{9}(\.\d+)?\b",
