@@ -52,6 +52,8 @@ const LONG_DIGITS: usize = 1_800;
 /// What repair may say beside what was missed: the digests of all parts, and of each leaf that
 /// differs the reports that do not.
 const EXTRA_BYTES: usize = 1_200_000;
+/// Reports, one after the other, that nobody keeps for a peer that does not read.
+const REPORTS_UNREAD_MAX: u32 = 100_000;
 /// The parts of a leaf that are sent apart.
 const SLICES: usize = 64;
 /// What is said beside reports while nobody is joined: signs of life.
@@ -265,6 +267,9 @@ impl Pair {
         (self.said, self.trips) = (0, 0);
         let mut much = 0;
         for time in 2.. {
+            Invariant::Endless.demand(time < REPORTS_UNREAD_MAX, || {
+                "who does not read is told more and more".to_owned()
+            })?;
             self.report(A, &["runner".to_owned()], Shape::Usual, time)?;
             let peer = self.bodies[A].server.peer(PeerId(0));
             if peer.is_behind {

@@ -102,7 +102,7 @@ fn who_is_near_is_known() {
     // Some leave a cell, and some stay in it.
     asker.report(&[("kiwi", 60.19, 24.9384), ("fig", 60.1709, 24.9384)]);
     until("they have moved", || far.ids(near) == ["jane/phone", "fig"]);
-    assert_eq!(asker.ids("/v1/clients?near=60.19,24.9384&radius=1"), ["kiwi"]);
+    assert_eq!(far.ids("/v1/clients?near=60.19,24.9384&radius=1"), ["kiwi"]);
 }
 
 /// Goal: areas may cross 180 degrees and have poles; a wrong question is told why.

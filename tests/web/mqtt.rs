@@ -199,26 +199,28 @@ fn what_is_of_no_use_is_acknowledged() {
 #[test]
 fn who_goes_without_a_word_has_a_will() {
     let herd = Herd::of_one("", PLACELESS);
-    let come = |time: u64| {
+    let come = |topic: &str, time: u64| {
         let mut phone = Speaker::come(&herd, "Hill");
         let payload = location(time);
-        let will = Will { topic: "owntracks/jane/phone", payload: payload.as_bytes() };
+        let will = Will { topic, payload: payload.as_bytes() };
         let connect = Connect { client_id: "phone", will: Some(will), ..NOBODY };
         assert_eq!(phone.ask(Packet::Connect(connect)), Heard::Connack(0));
         phone
     };
     let time = || herd.held("Hill", "jane/phone").map(|line| line[line.len() - 20..].to_owned());
-    let mut first = come(1_520_023_934);
-    first.say(&Packet::Disconnect);
-    assert_eq!(first.hear(), None);
-    let mut second = come(1_520_023_935);
+    let mut polite = come("owntracks/jane/polite", 1_520_023_934);
+    polite.say(&Packet::Disconnect);
+    assert_eq!(polite.hear(), None);
+    let topic = "owntracks/jane/phone";
+    let mut second = come(topic, 1_520_023_935);
     assert_eq!(second.ask(Packet::Ping), Heard::Pong);
-    assert_eq!(time(), None, "who has said good-bye has no will");
-    let third = come(1_520_023_936);
+    let third = come(topic, 1_520_023_936);
     assert_eq!(second.hear(), None, "another one has its name");
     until("its will is done", || time().as_deref() == Some("1520023935.000000000"));
     drop(third);
     until("its will is done", || time().as_deref() == Some("1520023936.000000000"));
+    // Wills are done in the order in which their devices have gone.
+    assert_eq!(herd.held("Hill", "jane/polite"), None, "who has said good-bye has no will");
     // Clients without a name are many.
     let mut both = [0; 2].map(|_| Speaker::connected(&herd, "Hill"));
     both.iter_mut().for_each(|one| assert_eq!(one.ask(Packet::Ping), Heard::Pong));
