@@ -283,7 +283,6 @@ mod tests {
 
     use super::*;
     use crate::reactor::tests::House;
-    use herd_core::wire::line_buffer::{LineLimits, Lines};
 
     fn ask(house: &mut House, query: &str) -> (TcpStream, ConnId) {
         let (mut stream, conn) = house.come(ConnKind::Web);
@@ -292,16 +291,6 @@ mod tests {
         let before = house.reactor.count_followers();
         house.turn_until(|reactor| reactor.count_followers() > before);
         (stream, conn)
-    }
-
-    fn report(house: &mut House, clients: usize, second: usize) {
-        let nobody = ConnId::new(ConnKind::Client, 0, 99);
-        for client in 0..clients {
-            let line = format!("IAMAT client-{client} +1.5-1.5 15200{second:05}\n");
-            let limits = LineLimits::equal(1_000);
-            house.reactor.tell_lines(nobody, &mut Lines::new(line.as_bytes(), limits));
-            house.reactor.tell_deferred();
-        }
     }
 
     fn heard(stream: &mut TcpStream, house: &mut House, until: &str) -> String {
@@ -325,7 +314,7 @@ mod tests {
         heard(&mut stalled, &mut house, "event: ready");
         house.block(conn, 1);
         for second in 0..8 {
-            report(&mut house, 2_000, second);
+            house.report(2_000, second);
             house.pass(Duration::from_millis(250));
             let queued = house.reactor.slots.session(conn).unwrap().queued_bytes();
             assert!(queued < 64 * 1024, "{queued} bytes after {second} s");
@@ -339,9 +328,9 @@ mod tests {
     #[test]
     fn who_follows_first_hears_of_everybody() {
         let mut house = House::new();
-        report(&mut house, 20_000, 1);
+        house.report(20_000, 1);
         let (mut stream, _) = ask(&mut house, "");
-        report(&mut house, 100, 2);
+        house.report(100, 2);
         let text = heard(&mut stream, &mut house, "event: ready");
         assert!(text.starts_with("HTTP/1.1 200 OK\r\n"), "{text}");
         let head = text.split("\r\n\r\n").next().unwrap();
@@ -358,7 +347,7 @@ mod tests {
         let (mut other, _) = ask(&mut house, "");
         heard(&mut other, &mut house, "event: ready");
         drop(stream);
-        report(&mut house, 2, 1);
+        house.report(2, 1);
         house.turn_until(|reactor| {
             reactor.clocks.skip(Duration::from_millis(100));
             reactor.count_followers() == 1

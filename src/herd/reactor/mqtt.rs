@@ -373,7 +373,6 @@ mod tests {
     use super::*;
     use crate::reactor::tests::House;
     use herd_core::names::ConnKind;
-    use herd_core::wire::line_buffer::LineLimits;
     use herd_web::mqtt::far_end::{Heard, hear, write};
 
     /// Somebody who has connected, has this will and has asked for everybody.
@@ -392,16 +391,6 @@ mod tests {
         (stream, conn)
     }
 
-    fn report(house: &mut House, clients: usize, second: usize) {
-        let nobody = ConnId::new(ConnKind::Client, 0, 99);
-        for client in 0..clients {
-            let line = format!("IAMAT client-{client} +1.5-1.5 15200{second:05}\n");
-            let limits = LineLimits::equal(1_000);
-            house.reactor.tell_lines(nobody, &mut Lines::new(line.as_bytes(), limits));
-            house.reactor.tell_deferred();
-        }
-    }
-
     /// Goal: a subscriber that reads nothing is owed 64 KiB at most, whatever happens, and hears
     /// the newest of each client once it reads.
     #[test]
@@ -409,7 +398,7 @@ mod tests {
         let mut house = House::new();
         let (mut stalled, conn) = come(&mut house, 0);
         for second in 0..8 {
-            report(&mut house, 2_000, second);
+            house.report(2_000, second);
             house.pass(Duration::from_millis(500));
             if second == 1 {
                 house.block(conn, 1);

@@ -7,6 +7,7 @@ use crate::config::HerdSelector;
 use crate::config::layers::{Overrides, configure};
 use crate::logging::{self, LogSettings};
 use herd_core::journal::appender::Keep;
+use herd_core::wire::line_buffer::{LineLimits, Lines};
 
 /// A server on ports that are free, for clients and for the peers, who would dial it; to be
 /// turned by hand.
@@ -86,6 +87,17 @@ impl House {
         let due = Due::Accept { slot: usize::MAX };
         self.reactor.wheel.start(self.reactor.now.monotonic, due);
         self.reactor.turn(&mut self.events).unwrap();
+    }
+
+    /// So many clients report at this second, without a connection.
+    pub fn report(&mut self, clients: usize, second: usize) {
+        let nobody = ConnId::new(ConnKind::Client, 0, 99);
+        for client in 0..clients {
+            let line = format!("IAMAT client-{client} +1.5-1.5 15200{second:05}\n");
+            let limits = LineLimits::equal(1_000);
+            self.reactor.tell_lines(nobody, &mut Lines::new(line.as_bytes(), limits));
+            self.reactor.tell_deferred();
+        }
     }
 
     #[track_caller]
