@@ -25,6 +25,7 @@ mod tally;
 
 use std::net::SocketAddr;
 use std::ops::Range;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use chatter::Chatter;
@@ -146,6 +147,21 @@ struct Heard<'a> {
     memory: Memory,
 }
 
+/// What `resident` says as soon as it says the same twice, or after two seconds: a server that
+/// has just started may still be unpacking its atlas, which no connection is to pay for.
+fn settled(resident: impl Fn() -> Option<u64>) -> Option<u64> {
+    let mut last = resident();
+    for _ in 0..20 {
+        thread::sleep(Duration::from_millis(100));
+        let now = resident();
+        if now == last {
+            break;
+        }
+        last = now;
+    }
+    last
+}
+
 fn load<T>(
     plan: &Plan,
     cue: impl FnOnce(),
@@ -161,7 +177,7 @@ fn load<T>(
     let one = plan.clients.start..plan.clients.start + 1;
     let mut idle = Crowd::new(plan, Chatter::new(plan.dialect, one))?;
     idle.open(1)?;
-    let resident_before = resident();
+    let resident_before = if plan.idle > 0 { settled(&resident) } else { resident() };
     idle.open(1 + plan.idle)?;
     let resident_idle = resident();
 
