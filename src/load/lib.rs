@@ -22,6 +22,7 @@ mod sources;
 mod streets;
 mod stroll;
 mod tally;
+mod trust;
 
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -39,6 +40,7 @@ pub use error::LoadError;
 pub use findings::Findings;
 pub use sources::{SYSTEMS_CHOICE, claim_descriptors};
 pub use stroll::Stroll;
+pub use trust::any_certificate;
 
 /// How often progress is shown.
 const PROGRESS_EVERY: Duration = Duration::from_millis(500);
@@ -177,7 +179,7 @@ fn load<T>(
     let one = plan.clients.start..plan.clients.start + 1;
     let mut idle = Crowd::new(plan, Chatter::new(plan.dialect, one))?;
     idle.open(1)?;
-    let resident_before = if plan.idle > 0 { settled(&resident) } else { resident() };
+    let resident_before = if plan.idle > 0 { settled(resident) } else { resident() };
     idle.open(1 + plan.idle)?;
     let resident_idle = resident();
 
