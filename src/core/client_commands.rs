@@ -146,14 +146,20 @@ impl Server {
             return self.reject(conn, ahead.line, out);
         }
         let verdict = self.accept_report(now, (ahead.key, told), None, out);
-        let shows_held = self.settings.stale_reply_stored;
-        if verdict == Verdict::Stale && shows_held && !self.is_erased(client) {
-            out.text.truncate(start);
-            let held = self.store.find(client).expect("something made the report stale");
-            held.write_line(&mut out.text);
+        if verdict == Verdict::Stale && self.settings.stale_reply_stored {
+            self.show_held(told, out);
             return self.reply(conn, start..out.text.len(), out);
         }
         self.reply(conn, told.range(), out)
+    }
+
+    /// Writes what is held of a client over the report that is older, unless it was erased.
+    #[cold]
+    fn show_held(&self, told: ReportLine<'_>, out: &mut Outputs) {
+        if let Some(held) = self.store.find(told.client).filter(|held| !held.is_erasure()) {
+            out.text.truncate(told.range().start);
+            held.write_line(&mut out.text);
+        }
     }
 
     fn whatsat(

@@ -14,6 +14,7 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
+use std::vec::Drain;
 
 use super::border::{Input, Note, Output, Outputs, Timer};
 use super::clock::Now;
@@ -177,17 +178,25 @@ pub trait Driver: Sized {
     #[inline(always)]
     fn carry_out(&mut self) {
         let (mut list, texts) = self.parts().out.lend();
-        for output in list.drain(..) {
-            match output {
-                Output::Send { conn, text } => self.send(conn, &texts[text]),
-                rarer => self.carry_out_one(rarer, &texts),
-            }
+        let mut done = 0;
+        // Nearly all are texts, and to move an output takes as long as to see what it is.
+        while let Some(Output::Send { conn, text }) = list.get(done) {
+            self.send(*conn, &texts[text.clone()]);
+            done += 1;
+        }
+        if done < list.len() {
+            self.carry_out_rest(list.drain(done..), &texts);
         }
         self.parts().out.take_back(list, texts);
     }
 
-    /// Does one thing that the server wants.
+    /// Does what the server wants from something on that is no text.
     #[inline(never)]
+    fn carry_out_rest(&mut self, rest: Drain<'_, Output>, texts: &[u8]) {
+        rest.for_each(|output| self.carry_out_one(output, texts));
+    }
+
+    /// Does one thing that the server wants.
     fn carry_out_one(&mut self, output: Output, texts: &[u8]) {
         match output {
             Output::Send { conn, text } => self.send(conn, &texts[text]),
@@ -206,6 +215,7 @@ pub trait Driver: Sized {
 
     /// The same for what came of lines. The answer that lets more of them be taken again may be
     /// among the outputs, so the hold comes first.
+    #[inline(always)]
     fn carry_out_lines(&mut self, conn: ConnId, lines: &Lines<'_>) {
         if lines.is_paused()
             && let Some(session) = self.parts().sessions.session(conn)

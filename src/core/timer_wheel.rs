@@ -41,6 +41,8 @@ pub struct TimerWheel<T> {
     hand: u64,
     /// No entry is due before this tick; `u64::MAX` when there is none.
     earliest: u64,
+    /// The same as a time, for those who ask again and again.
+    next_deadline: Option<Duration>,
     armed: usize,
 }
 
@@ -77,6 +79,7 @@ impl<T> TimerWheel<T> {
             free: NOBODY,
             hand: 0,
             earliest: u64::MAX,
+            next_deadline: None,
             armed: 0,
         }
     }
@@ -98,7 +101,7 @@ impl<T> TimerWheel<T> {
             }
         };
         self.append(index);
-        self.earliest = self.earliest.min(due);
+        self.set_earliest(self.earliest.min(due));
         self.armed += 1;
     }
 
@@ -125,14 +128,13 @@ impl<T> TimerWheel<T> {
         fired.extend(stragglers.into_iter().map(|(_, value)| value));
         self.armed -= fired.len() - before;
         self.hand = now;
-        self.earliest = self.find_earliest();
+        self.set_earliest(self.find_earliest());
     }
 
     /// When `expire` will next have something to do, at the earliest.
+    #[inline]
     pub fn next_deadline(&self) -> Option<Duration> {
-        let earliest = (self.earliest != u64::MAX).then_some(self.earliest)?;
-        // `Duration` multiplies by 32 bits only, and those count 248 days of ticks.
-        Some(Duration::from_millis(TICK.as_millis() as u64 * earliest))
+        self.next_deadline
     }
 
     /// How many timers are waiting.
@@ -143,6 +145,13 @@ impl<T> TimerWheel<T> {
     /// Whether no timer is waiting.
     pub fn is_empty(&self) -> bool {
         self.armed == 0
+    }
+
+    fn set_earliest(&mut self, tick: u64) {
+        self.earliest = tick;
+        // `Duration` multiplies by 32 bits only, and those count 248 days of ticks.
+        let time = |tick| Duration::from_millis(TICK.as_millis() as u64 * tick);
+        self.next_deadline = (tick != u64::MAX).then(|| time(tick));
     }
 
     fn append(&mut self, index: u32) {

@@ -33,6 +33,8 @@ pub struct DeadlineScan {
     began: Moment,
     /// `None` if there is no session to look at.
     next: Option<Moment>,
+    /// When the next session must be looked at.
+    due: Option<Duration>,
 }
 
 impl DeadlineScan {
@@ -40,12 +42,9 @@ impl DeadlineScan {
     const LOOKS_MAX: usize = 4096;
 
     /// When the next session must be looked at.
+    #[inline]
     pub fn next_deadline(&self) -> Option<Duration> {
-        if self.rest.is_empty() {
-            self.next.map(Moment::as_duration)
-        } else {
-            Some(self.began.as_duration())
-        }
+        self.due
     }
 
     /// When the scan began that is under way, or else the one before.
@@ -59,16 +58,25 @@ impl DeadlineScan {
         let due = deadline.map_or(latest, |deadline| deadline.min(latest));
         let next = due.max(self.began + timeouts.pause());
         self.next = Some(self.next.map_or(next, |other| other.min(next)));
+        self.find_due();
     }
 
     /// The places to look at now, of so many; none if no scan is due or under way.
     pub fn advance(&mut self, now: Moment, places: usize) -> Range<usize> {
         if self.rest.is_empty() && self.next.is_some_and(|next| next <= now) {
-            *self = DeadlineScan { rest: 0..places, began: now, next: None };
+            *self = DeadlineScan { rest: 0..places, began: now, next: None, due: None };
         }
         let start = self.rest.start;
         self.rest.start = self.rest.end.min(start + Self::LOOKS_MAX);
+        self.find_due();
         start..self.rest.start
+    }
+
+    /// Found out when it changes: each turn asks.
+    fn find_due(&mut self) {
+        let is_under_way = !self.rest.is_empty();
+        let due = if is_under_way { Some(self.began) } else { self.next };
+        self.due = due.map(Moment::as_duration);
     }
 }
 

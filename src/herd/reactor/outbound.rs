@@ -49,6 +49,7 @@ impl Driver for Reactor {
         self.trace.end_tell(span, outputs);
     }
 
+    #[inline(always)]
     fn handle_lines(&mut self, conn: ConnId, lines: &mut Lines<'_>, is_first: bool) {
         self.dispatch(conn, lines, is_first);
     }

@@ -58,7 +58,7 @@ impl Reactor {
     pub(super) fn time_turn(&mut self, ready: usize) {
         let busy = self.clocks.nanos_since_read();
         self.turn_times.add(busy);
-        if self.config.limits.slow_turn.is_some_and(|slow| u128::from(busy) > slow.as_nanos()) {
+        if self.config.limits.slow_turn.is_some_and(|slow| busy > slow.as_nanos() as u64) {
             self.note_slow_turn(Duration::from_nanos(busy), ready);
         }
     }
