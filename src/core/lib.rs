@@ -210,6 +210,7 @@ impl Server {
             Input::PeerConfigured { peer, settings } => self.configure_peer(peer, settings, out),
             Input::PeerRemoved { peer } => self.remove_peer(peer, out),
         }
+        self.peers.pass_on_rest(out);
     }
 
     /// The reports held, to be read: they change by `handle` alone.

@@ -267,6 +267,7 @@ mod tests {
         let key = server.store.key(report.client);
         let told = ReportLine::write(&report, &mut out);
         server.accept_report(now(), (key, told), Some(PeerId(0)), &mut out);
+        server.peers.pass_on_rest(&mut out);
         out.news.len()
     }
 

@@ -144,12 +144,24 @@ impl Link {
         }
     }
 
+    /// Sends news of some clients, if all of it can be sent as it is: nothing is missed, there is
+    /// room, and no line needs a seal. Says whether it was.
+    #[inline]
+    pub fn flood_all(&mut self, lines: Range<usize>, out: &mut Outputs) -> bool {
+        let has_room = self.owed + lines.len() + LineMac::BYTES <= self.owed_max;
+        let can_hear =
+            has_room && self.seal.is_none() && self.missed.is_empty() && !self.has_said_farewell();
+        if can_hear {
+            self.send(lines, out);
+        }
+        can_hear
+    }
+
     /// Sends news, or remembers that it was not sent. A peer that is behind with a client gets its
     /// newest report later, once, however often it changes meanwhile.
     #[inline]
     pub fn flood(&mut self, peer: PeerId, key: Key, line: Range<usize>, out: &mut Outputs) {
-        // Behind a last word, nothing is heard.
-        if self.farewell == Farewell::Said {
+        if self.has_said_farewell() {
             return;
         }
         if self.missed.has(key) {
@@ -172,6 +184,11 @@ impl Link {
                 self.finish_line(start, out);
             }
         }
+    }
+
+    /// Behind a last word, nothing is heard.
+    fn has_said_farewell(&self) -> bool {
+        self.farewell == Farewell::Said
     }
 
     /// Asks for a sign of life.

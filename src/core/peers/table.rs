@@ -15,7 +15,7 @@ use crate::border::Outputs;
 use crate::engine::Engine;
 use crate::names::{ConnId, PeerId};
 use crate::store::Key;
-use crate::wire::server_of;
+use crate::wire::{Report, server_of};
 
 /// What a server must know of a peer.
 #[derive(Clone, Debug)]
@@ -86,7 +86,21 @@ pub(crate) struct Peers {
     /// Connections on the peer port that have not shown who they are, the oldest first.
     pub strangers: VecDeque<Stranger>,
     pub random: fastrand::Rng,
+    news: News,
 }
+
+/// News that is to be passed on before the input is over: to ask of each line whether each peer can
+/// be sent it takes as long as a quarter of an answer.
+struct News {
+    /// The peer that has told it.
+    source: Option<PeerId>,
+    /// In the text of the outputs, where they follow each other; `NOWHERE` before the first.
+    lines: Range<usize>,
+    /// Of the client of each line.
+    keys: Vec<Key>,
+}
+
+const NOWHERE: Range<usize> = usize::MAX..usize::MAX;
 
 /// A connection on the peer port that has not shown which peer it is.
 pub(crate) struct Stranger {
@@ -161,6 +175,21 @@ impl Peer {
             },
         }
     }
+
+    /// Tells it news of a client, if it can hear: a line in the text of the outputs.
+    fn tell(&mut self, peer: PeerId, line: Range<usize>, key: Key, out: &mut Outputs) {
+        match &mut self.state {
+            State::Up { link, .. } => link.flood(peer, key, line, out),
+            // What it reported itself it knows; another server's report, it may not have.
+            State::Plain(plain) if *self.name != *server_of(&out.text[line.clone()]) => {
+                let fields = Report::fields_of(&out.text[line]);
+                let client = Report::from_fields(fields).client.to_vec();
+                plain.add(peer, &client, out);
+            }
+            State::Engine(Some(engine)) => engine.flood(peer, key.leaf(), line, out),
+            _ => {}
+        }
+    }
 }
 
 impl Peers {
@@ -169,6 +198,7 @@ impl Peers {
             list: settings.iter().map(Peer::new).collect(),
             strangers: VecDeque::new(),
             random: fastrand::Rng::with_seed(seed),
+            news: News { source: None, lines: NOWHERE, keys: Vec::new() },
         }
     }
 
@@ -260,12 +290,56 @@ impl Peers {
     }
 
     /// Passes news of a client on to every peer that can hear, but the one that has told it: a line
-    /// in the text of the outputs.
-    pub fn tell_all(
+    /// in the text of the outputs. One that follows on another is only noted, until `pass_on_rest`;
+    /// the first is not, so that peers are sent something before any client is answered.
+    #[inline(never)]
+    pub fn pass_on(
         &mut self,
         source: Option<PeerId>,
-        (client, line): (&[u8], Range<usize>),
+        line: Range<usize>,
         key: Key,
+        out: &mut Outputs,
+    ) {
+        if self.news.lines.end == line.start && self.news.source == source {
+            self.news.lines.end = line.end;
+            self.news.keys.push(key);
+        } else {
+            self.pass_on_first(source, line, key, out);
+        }
+    }
+
+    #[inline(never)]
+    fn pass_on_first(
+        &mut self,
+        source: Option<PeerId>,
+        line: Range<usize>,
+        key: Key,
+        out: &mut Outputs,
+    ) {
+        self.pass_on_rest(out);
+        self.tell_all(source, line.clone(), &[key], out);
+        (self.news.source, self.news.lines) = (source, line.end..line.end);
+    }
+
+    /// Passes on what was only noted: what comes does not follow on it, or the input is over.
+    #[inline]
+    pub fn pass_on_rest(&mut self, out: &mut Outputs) {
+        if !self.news.keys.is_empty() {
+            let mut keys = std::mem::take(&mut self.news.keys);
+            self.tell_all(self.news.source, self.news.lines.clone(), &keys, out);
+            keys.clear();
+            self.news.keys = keys;
+        }
+        self.news.lines = NOWHERE;
+    }
+
+    /// Tells news to every peer but its source: lines in the text of the outputs, which follow each
+    /// other, and the clients that they are about.
+    fn tell_all(
+        &mut self,
+        source: Option<PeerId>,
+        lines: Range<usize>,
+        keys: &[Key],
         out: &mut Outputs,
     ) {
         for (at, entry) in self.list.iter_mut().enumerate() {
@@ -273,14 +347,21 @@ impl Peers {
             if Some(peer) == source {
                 continue;
             }
-            match &mut entry.state {
-                State::Up { link, .. } => link.flood(peer, key, line.clone(), out),
-                // What it reported itself it knows; another server's report, it may not have.
-                State::Plain(plain) if *entry.name != *server_of(&out.text[line.clone()]) => {
-                    plain.add(peer, client, out);
-                }
-                State::Engine(Some(engine)) => engine.flood(peer, key.leaf(), line.clone(), out),
-                _ => {}
+            let is_told = match &mut entry.state {
+                State::Up { link, .. } => link.flood_all(lines.clone(), out),
+                State::Plain(_) | State::Engine(_) => false,
+                // It cannot hear.
+                _ => true,
+            };
+            if is_told {
+                continue;
+            }
+            let mut start = lines.start;
+            for &key in keys {
+                let length = memchr::memchr(b'\n', &out.text[start..lines.end]);
+                let end = length.map_or(lines.end, |length| start + length + 1);
+                entry.tell(peer, start..end, key, out);
+                start = end;
             }
         }
     }

@@ -81,7 +81,7 @@ impl Server {
             if source.is_some() {
                 self.heard.push(key);
             }
-            self.spread(key, told.client, told.range(), source, out);
+            self.spread(key, told.range(), source, out);
         } else if source.is_none() {
             self.journal_held(key, told.client, out);
         }
@@ -126,7 +126,7 @@ impl Server {
                 out.text.extend_from_slice(line);
                 out.text.push(b'\n');
                 let line = start..out.text.len();
-                self.spread(key, report.client, line, Some(peer), out);
+                self.spread(key, line, Some(peer), out);
             }
         }
         self.heard.behind(key)
@@ -148,18 +148,71 @@ impl Server {
     /// Gives news of a client to the journal, and to every peer but the one that told it: a line in
     /// the text of the outputs.
     #[inline(always)]
-    fn spread(
-        &mut self,
-        key: Key,
-        client: &[u8],
-        line: Range<usize>,
-        source: Option<PeerId>,
-        out: &mut Outputs,
-    ) {
+    fn spread(&mut self, key: Key, line: Range<usize>, source: Option<PeerId>, out: &mut Outputs) {
         self.journal_report(key.leaf(), line.clone(), source.is_none(), out);
         self.note_news(line.clone(), out);
         if !self.peers.is_empty() {
-            self.peers.tell_all(source, (client, line), key, out);
+            self.peers.pass_on(source, line, key, out);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::border::{Input, Output};
+    use crate::names::{ConnId, ConnKind};
+    use crate::settings::Settings;
+    use crate::wire::line_buffer::{LineLimits, Lines};
+    use crate::{PeerSettings, Server};
+
+    /// What is sent by a text from a connection, in this order.
+    fn say(server: &mut Server, conn: ConnId, text: &str) -> Vec<(ConnId, String)> {
+        let now = Now { monotonic: Duration::ZERO, posix: PosixTime::new(7, 0) };
+        let (mut out, lines) = (Outputs::default(), &mut Lines::new(text.as_bytes(), LIMITS));
+        server.handle(now, Input::Lines { conn, lines }, &mut out);
+        let sent = out.list.iter().filter_map(|output| match output {
+            Output::Send { conn, text } => {
+                Some((*conn, String::from_utf8_lossy(&out.text[text.clone()]).into_owned()))
+            }
+            _ => None,
+        });
+        sent.collect()
+    }
+
+    const LIMITS: LineLimits = LineLimits { line_bytes_max: 1_000, endless_bytes_max: 10_000 };
+
+    /// Goal: news that follows each other is one piece for each peer, in its order, and peers come
+    /// before the client that is answered.
+    #[test]
+    fn news_of_a_batch_is_told_in_one_piece() {
+        let names = ["Bert", "Carl"];
+        let peers = names.map(|name| PeerSettings { name: name.into(), dials: false, plain: None });
+        let mut server = Server::new(Settings::new("Anna", "test", peers.into()));
+        let [bert, carl] = [1, 2].map(|serial| ConnId::new(ConnKind::Peer, serial, 0));
+        for (conn, name) in [(bert, "Bert"), (carl, "Carl")] {
+            let now = Now { monotonic: Duration::ZERO, posix: PosixTime::new(7, 0) };
+            server.handle(now, Input::Accepted { conn }, &mut Outputs::default());
+            say(&mut server, conn, &format!("HERD/1 {name} Anna test {} -\n", "0".repeat(32)));
+        }
+        let client = ConnId::new(ConnKind::Client, 3, 0);
+        let said = "IAMAT a +1-1 6\nIAMAT b +1-1 6\nIAMAT b +1-1 5\nNOPE\nIAMAT c +1-1 6\n";
+        let line = |skew: &str, rest: &str| format!("AT Anna +{skew} {rest}\n");
+        let first = line("1.000000000", "a +1-1 6") + &line("1.000000001", "b +1-1 6");
+        let news = [first, line("1.000000003", "c +1-1 6")];
+        let stale = line("2.000000002", "b +1-1 5");
+        let answers = news[0].clone() + &stale + "? NOPE\n" + &news[1];
+        let expected = [
+            (bert, news[0].clone()),
+            (carl, news[0].clone()),
+            (client, answers),
+            (bert, news[1].clone()),
+            (carl, news[1].clone()),
+        ];
+        assert_eq!(say(&mut server, client, said), expected);
+        let told = line("1", "d +1-1 6") + &line("1.000000000", "e +1-1 6");
+        assert_eq!(say(&mut server, bert, &told), [(carl, told)], "and not to the one that tells");
     }
 }
