@@ -28,6 +28,8 @@ pub struct Plan {
     pub is_by_tls: bool,
     /// Every line in and out is written to a file.
     pub is_logged: bool,
+    /// So long each server waits before it looks what has come (`limits.gather_us`).
+    pub gather_us: u64,
     /// The first server has a core of its own, and the others have what neither it nor the load
     /// has. Otherwise all go wherever the system likes.
     pub is_pinned: bool,
@@ -128,6 +130,9 @@ impl Herd {
         // Nobody dials them: they do.
         for (number, name) in plan.strangers.iter().enumerate() {
             toml += &server(name, 2 * number as u16 + 1, 2 * number as u16 + 2);
+        }
+        if plan.gather_us > 0 {
+            toml += &format!("[limits]\ngather_us = {}\n", plan.gather_us);
         }
         if plan.is_by_tls {
             toml += "[tls]\npeers = \"require\"\n";

@@ -156,6 +156,7 @@ fn burdens(sizes: &Sizes) -> Vec<Trial> {
         trial(name, goal, sides.iter().map(side).collect())
     };
     let alone = || ("alone", pinned(1, 0));
+    let gathering = Plan { gather_us: 200, ..pinned(1, 4) };
     let logged = Plan { is_logged: true, ..pinned(1, 0) };
     let authenticated = Plan { has_key: true, ..pinned(1, 1) };
     let by_tls = Plan { is_by_tls: true, ..authenticated.clone() };
@@ -165,6 +166,12 @@ fn burdens(sizes: &Sizes) -> Vec<Trial> {
             Some(Goal::RatioAtLeast(RATE, 0.5)),
             sizes.load_asleep(16),
             &[alone(), ("to four peers", pinned(1, 4))],
+        ),
+        compare(
+            "flooding in large turns",
+            Some(Goal::RatioAtMost(CPU, 1.25)),
+            sizes.load_asleep(16),
+            &[alone(), ("to four peers, gather_us = 200", gathering)],
         ),
         compare(
             "every line logged",
