@@ -47,7 +47,8 @@ impl Stamps {
 }
 
 impl Server {
-    /// The moment at which a report of this client is heard. Inlined, or it would go through memory.
+    /// The moment at which a report of this client is heard. Inlined, or the stamp would go through
+    /// memory.
     #[inline(always)]
     pub(crate) fn next_stamp(&mut self, now: Now, client: &[u8]) -> PosixTime {
         let stamp = self.stamps.next(now.posix);
