@@ -10,7 +10,8 @@
 use super::timeouts::Moment;
 use crate::wire::line_buffer::LineBuffer;
 
-/// invariant: between two turns, a connection that owns buffers has something in them
+/// invariant: between two turns, a connection that owns buffers has something in them, or is a
+/// peer's: there are few of those, and what many clients report fills them again in each turn
 #[derive(Default)]
 pub(super) struct Buffers {
     pub inbox: LineBuffer,
@@ -47,6 +48,8 @@ impl Buffers {
 impl Outbox {
     /// A buffer of more memory is dropped when it is empty: one long answer would be paid for ever.
     const SPARE_BYTES_MAX: usize = 16 * 1024;
+    /// The same of a peer's, which is written to before it is longer.
+    const PEERS_SPARE_BYTES_MAX: usize = 128 * 1024;
 
     /// Bytes that are still to be sent.
     pub fn len(&self) -> usize {
@@ -100,12 +103,14 @@ impl Outbox {
 
     /// Forgets what has been sent. What is left is moved to the front once it is the lesser part,
     /// so a reader that is always a little behind does not make the buffer grow for ever.
-    pub fn compact(&mut self) {
+    pub fn compact(&mut self, is_peers: impl Fn() -> bool) {
         if self.len() == 0 {
             self.bytes.clear();
             self.sent = 0;
             self.settled = 0;
-            if self.bytes.capacity() > Self::SPARE_BYTES_MAX {
+            let capacity = self.bytes.capacity();
+            let is_much = capacity > Self::SPARE_BYTES_MAX;
+            if is_much && (capacity > Self::PEERS_SPARE_BYTES_MAX || !is_peers()) {
                 self.bytes = Vec::new();
             }
         } else if self.sent > self.bytes.len() / 2 {

@@ -376,7 +376,7 @@ impl Session {
     pub fn end_writing(&mut self, is_blocked: bool) {
         self.flags.write_blocked = is_blocked;
         if let Some(buffers) = &mut self.buffers {
-            buffers.outbox.compact();
+            buffers.outbox.compact(|| self.id.kind() == ConnKind::Peer);
         }
     }
 
@@ -407,17 +407,21 @@ impl Session {
         self.queued_bytes() == 0 && std::mem::take(&mut self.flags.tell_flushed)
     }
 
-    /// Gives the buffers back if nothing is in them.
+    /// Gives the buffers back if nothing is in them, unless they are a peer's.
     #[inline]
     pub fn release(&mut self, pool: &mut BufferPool) {
-        if let Some(buffers) = self.buffers.take_if(|buffers| buffers.are_empty()) {
+        if self.id.kind() != ConnKind::Peer
+            && let Some(buffers) = self.buffers.take_if(|buffers| buffers.are_empty())
+        {
             pool.take_back(buffers);
         }
     }
 
-    /// The invariant of `Buffers`: if any are lent to it, there is something in them.
+    /// The invariant of `Buffers`: if any are lent to it, there is something in them or it is a
+    /// peer's.
     pub fn owns_no_empty_buffers(&self) -> bool {
-        self.buffers.as_ref().is_none_or(|buffers| !buffers.are_empty())
+        let is_peer = self.id.kind() == ConnKind::Peer;
+        self.buffers.as_ref().is_none_or(|buffers| is_peer || !buffers.are_empty())
     }
 
     fn outbox(&self) -> Option<&Outbox> {

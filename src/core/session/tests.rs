@@ -210,3 +210,20 @@ fn a_held_answer_waits_without_a_deadline() {
     session.queue(b"third", pool, at(103));
     assert_eq!(session.to_send(100), b"third");
 }
+
+/// Goal: a peer, to which each turn sends what many clients report, keeps its buffers; a client
+/// gives them back.
+#[test]
+fn a_peer_keeps_its_buffers() {
+    for (kind, kept) in [(ConnKind::Peer, true), (ConnKind::Client, false)] {
+        let Driver { mut session, mut pool, .. } = Driver::new(kind);
+        session.queue(&[b'x'; 100_000], &mut pool, at(1));
+        session.sent(100_000, at(1));
+        session.end_writing(false);
+        session.release(&mut pool);
+        assert_eq!((session.buffers.is_some(), pool.idle()), (kept, usize::from(!kept)));
+        assert!(session.owns_no_empty_buffers());
+        let expiry = session.deadline(&TIMEOUTS).map(|(_, expiry)| expiry);
+        assert_ne!(expiry, Some(Expiry::WriteStall));
+    }
+}
