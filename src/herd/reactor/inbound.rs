@@ -204,8 +204,10 @@ impl Reactor {
 
     /// Charges an address for clients that it has made known.
     pub(super) fn charge_newcomers(&mut self, conn: ConnId, count: usize) {
-        if let Some(from) = self.slots.address(conn) {
-            self.newcomers.spend(self.now.monotonic, from.ip(), count);
+        if !self.newcomers.has_no_limit(conn)
+            && let Some(from) = self.slots.address(conn)
+        {
+            self.newcomers.spend_by(self.now.monotonic, (conn, from.ip()), count);
         }
     }
 }

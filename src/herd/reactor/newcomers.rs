@@ -1,5 +1,5 @@
-//! How many clients one address may introduce. It counts by address and knows neither clients nor
-//! connections.
+//! How many clients one address may introduce. It counts by address and knows no clients; of
+//! connections it only remembers which have no limit.
 //!
 //! An id costs its sender thirty bytes and every server of the herd a hundred, for as long as it
 //! runs. So each address has a budget of new ids that refills at a fixed rate (a token bucket). A
@@ -10,6 +10,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use crate::config::Limits;
+use herd_core::names::ConnId;
 
 /// What addresses have spent.
 ///
@@ -21,6 +22,9 @@ pub struct Newcomers {
     spent: BTreeMap<IpAddr, Spent>,
     /// Until then, an address may have spent everything.
     short_until: Duration,
+    /// Connections that have no limit, by a part of their slots. To ask the kernel where one comes
+    /// from is a system call more beside the two that answering takes.
+    without_limit: Box<[Option<ConnId>]>,
 }
 
 #[derive(Clone, Copy)]
@@ -34,6 +38,8 @@ impl Newcomers {
     /// Addresses that have an account of their own. Beyond that, the latest addresses share one
     /// account.
     const ADDRESSES_MAX: usize = 4096;
+    /// Connections without a limit that are remembered, at most: 16 KiB.
+    const CONNECTIONS: usize = 1024;
     const OTHERS: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
 
     pub fn new(limits: &Limits) -> Newcomers {
@@ -43,6 +49,7 @@ impl Newcomers {
             limits_loopback: limits.new_clients_limit_loopback,
             spent: BTreeMap::new(),
             short_until: Duration::ZERO,
+            without_limit: vec![None; Self::CONNECTIONS].into_boxed_slice(),
         }
     }
 
@@ -72,8 +79,21 @@ impl Newcomers {
         }
     }
 
-    /// Charges the clients that an address has introduced. More than were left becomes a debt.
-    pub fn spend(&mut self, now: Duration, from: IpAddr, count: usize) {
+    /// Whether a connection is known to have no limit.
+    pub fn has_no_limit(&self, conn: ConnId) -> bool {
+        self.without_limit[conn.slot() % Self::CONNECTIONS] == Some(conn)
+    }
+
+    /// Charges the clients that a connection has introduced to the address it comes from. More than
+    /// were left becomes a debt.
+    pub fn spend_by(&mut self, now: Duration, (conn, from): (ConnId, IpAddr), count: usize) {
+        match self.account(from) {
+            Some(_) => self.spend(now, from, count),
+            None => self.without_limit[conn.slot() % Self::CONNECTIONS] = Some(conn),
+        }
+    }
+
+    fn spend(&mut self, now: Duration, from: IpAddr, count: usize) {
         let Some(mut account) = self.account(from) else { return };
         if !self.spent.contains_key(&account) && self.spent.len() >= Self::ADDRESSES_MAX {
             self.forget_settled(now);
@@ -181,6 +201,20 @@ mod tests {
         assert_eq!(newcomers.left(now, ip("2001:db8::2")), 0, "the same network");
         newcomers.spend(now, ip("127.0.0.1"), 1_000);
         assert_eq!(newcomers.left(now, ip("127.0.0.1")), usize::MAX);
+    }
+
+    /// Goal: the kernel is asked once where a connection without a limit comes from, and each time
+    /// where another does.
+    #[test]
+    fn who_has_no_limit_is_remembered() {
+        use herd_core::names::ConnKind;
+        let conn = |serial, slot| ConnId::new(ConnKind::Client, serial, slot);
+        let mut newcomers = newcomers(false);
+        newcomers.spend_by(Duration::ZERO, (conn(1, 0), ip("127.0.0.1")), 7);
+        newcomers.spend_by(Duration::ZERO, (conn(2, 1), ip("192.0.2.1")), 7);
+        assert!(newcomers.has_no_limit(conn(1, 0)) && !newcomers.has_no_limit(conn(3, 0)));
+        assert!(!newcomers.has_no_limit(conn(2, 1)));
+        assert_eq!(newcomers.left(Duration::ZERO, ip("192.0.2.1")), 93);
     }
 
     #[test]
