@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use std::{fs, thread};
 
 use herd_core::store::{HashKeys, Store};
-use herd_web::follow::recency::Recency;
-use herd_web::nearby::{Clients, Grid, Point};
+use herd_web::clients::Clients;
+use herd_web::nearby::Point;
 
 #[allow(dead_code)]
 #[path = "common/machine.rs"]
@@ -212,19 +212,17 @@ fn redis(places: &Places) -> Option<Asked> {
     Some(asked)
 }
 
-/// What a server keeps for who asks, and for who follows: bytes a client.
-fn memory(places: &Places) -> String {
+/// What a server keeps for those who ask and follow.
+fn everybody(places: &Places) -> Clients {
     let store = Store::new(HashKeys { herd: (1, 2), process: (3, 4) });
-    let (mut clients, mut list) = (Clients::new((5, 6)), Recency::default());
+    let mut clients = Clients::default();
+    clients.keep_grid();
+    clients.grid_is_read();
     for (n, &(latitude, longitude)) in places.0.iter().enumerate() {
         let name = format!("client-{n}");
-        let key = store.key(name.as_bytes());
-        clients.put(store.client_hash(name.as_bytes()), Point::new(latitude, longitude));
-        list.touch(key, 0);
+        clients.put(store.key(name.as_bytes()), Point::new(latitude, longitude));
     }
-    let each = |bytes: usize| bytes as f64 / f64::from(CLIENTS);
-    let [index, list] = [clients.bytes(), list.bytes()].map(each);
-    format!("index {index:.1} and list {list:.1} bytes a client, {:.1} together", index + list)
+    clients
 }
 
 fn median(mut figures: Vec<f64>) -> f64 {
@@ -236,15 +234,19 @@ fn main() {
     println!("{}", machine::description());
     let places = Places::new();
     let began = Instant::now();
-    let mut grid = Grid::new((fastrand::u64(..), fastrand::u64(..)));
-    let point = |(latitude, longitude)| Point::new(latitude, longitude).expect("on the globe");
-    for (who, &place) in (0..).zip(&places.0) {
-        grid.put(who, point(place));
-    }
+    let mut clients = everybody(&places);
     let put = began.elapsed().as_secs_f64() * 1e9 / f64::from(CLIENTS);
-    let bytes = grid.bytes() as f64 / f64::from(CLIENTS);
-    println!("grid: {bytes:.1} bytes a client; {put:.0} ns to put one there");
-    println!("{}", memory(&places));
+    let index = clients.bytes();
+    clients.keep_list();
+    let keys = Vec::from_iter((0..clients.end()).map(|who| clients.key(who)));
+    keys.into_iter().enumerate().for_each(|(who, key)| {
+        clients.put(key, clients.at(who as u32));
+    });
+    let each = |bytes: usize| bytes as f64 / f64::from(CLIENTS);
+    let [index, both] = [index, clients.bytes()].map(each);
+    println!("index {index:.1} bytes a client, with the list {both:.1}; {put:.0} ns to index one");
+    let grid = clients.grid().expect("it is kept");
+    let point = |(latitude, longitude)| Point::new(latitude, longitude).expect("on the globe");
     let dir = tempfile::tempdir().expect("a temporary directory");
     let mut herd = herd(dir.path(), &places);
     let mut redis = redis(&places);

@@ -32,6 +32,7 @@ pub mod ask;
 mod bodies;
 mod body;
 mod client;
+pub mod clients;
 mod fields;
 pub mod follow;
 pub mod friends;

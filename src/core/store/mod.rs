@@ -26,12 +26,12 @@
 
 pub(crate) mod arena;
 pub(crate) mod bucket;
-pub mod client_hash;
 pub mod digest;
 mod fetch;
 pub(crate) mod hash;
 pub(crate) mod heard;
 mod key;
+mod pages;
 pub(crate) mod rank;
 pub(crate) mod record;
 pub(crate) mod walk;

@@ -507,7 +507,7 @@ const NEARBY: &[Knob] = &[Knob::new(
 .takes_effect(Effect::Restart)
 .means(
     "A server with a web port knows who is near a point (`near` and `bbox` of /v1/clients). From \
-         the first such question on, it costs 32 to 56 bytes a client, and half as much again of \
+         the first such question on, it costs about 26 bytes a client, and half as much again of \
          each report where many are sent at once.",
 )
 .because("Who has a web port may ask there, and until somebody does it costs nothing.")];

@@ -5,13 +5,14 @@
 //! ask for the rest. Clients that the caller may not see are skipped before anything is counted.
 
 use super::Reactor;
-use super::nearby::{Index, place};
+use super::nearby::place;
 use herd_core::store::Cursor;
 use herd_core::wire::Report;
 use herd_web::access::Caller;
 use herd_web::ask::{self, Ask, Selection};
+use herd_web::clients::{Clients, Places, Who};
 use herd_web::http::{Answer, Request};
-use herd_web::nearby::{Area, Clients, LOOKS_MAX, Near, Point, TooMany};
+use herd_web::nearby::{Area, LOOKS_MAX, Near, Point, TooMany};
 use herd_web::seen::{self, Collection};
 use herd_web::unescape;
 
@@ -85,10 +86,10 @@ impl Shown<'_> {
         cursor
     }
 
-    fn inside(&mut self, clients: &Clients, area: &Area, from: u32) -> Option<u32> {
+    fn inside(&mut self, grid: Places<'_>, area: &Area, from: Who) -> Option<Who> {
         let store = self.reactor.server.store();
-        clients.grid().inside(area, from, |who| {
-            let report = store.find_by_hash(clients.hash(who));
+        grid.inside(area, from, |who| {
+            let report = store.reports_of(grid.key(who)).next();
             report.is_none_or(|report| self.show(&report, None))
         })
     }
@@ -96,23 +97,24 @@ impl Shown<'_> {
     /// From behind this one on. Says behind which client it breaks off.
     fn near(
         &mut self,
-        clients: &Clients,
+        grid: Places<'_>,
         (centre, radius_m): (Point, f64),
         behind: Option<(u64, u64)>,
         but: Option<&[u8]>,
     ) -> Result<Option<(u64, u64)>, TooMany> {
         let mut found = Vec::new();
-        clients.grid().near(centre, radius_m, &mut found)?;
+        grid.near(centre, radius_m, &mut found)?;
         // No distance is below zero, so their bits are in their order.
         let place = |near: &Near| (near.metres.to_bits(), u64::from(near.who));
         let first = found.partition_point(|near| behind.is_some_and(|it| place(near) <= it));
         let store = self.reactor.server.store();
         let mut last = None;
         for some in found[first..].chunks(REPORTS_AHEAD) {
-            let keys = some.iter().map(|near| clients.hash(near.who).key());
+            let keys = some.iter().map(|near| grid.key(near.who));
             store.fetch_ahead::<REPORTS_AHEAD>(keys);
             for near in some {
-                let Some(report) = store.find_by_hash(clients.hash(near.who)) else { continue };
+                let report = store.reports_of(grid.key(near.who)).next();
+                let Some(report) = report else { continue };
                 if but == Some(report.client) {
                     continue;
                 }
@@ -181,8 +183,8 @@ impl Reactor {
         let (max_age_s, limit) = (ask.max_age_s, ask.limit);
         let collection = Collection::default();
         let mut shown = Shown { reactor: self, caller, max_age_s, limit, collection };
-        let index = self.web.nearby.as_deref().and_then(Index::clients);
-        let next = match (&ask.selection, index) {
+        let grid = self.indexed().and_then(Clients::grid);
+        let next = match (&ask.selection, grid) {
             (Selection::Named(ids), _) => {
                 shown.limit = ids.len();
                 shown.named(ids);
@@ -193,19 +195,19 @@ impl Reactor {
                 let Some(from) = from else { return bad("cursor is none of this question") };
                 shown.beginning(prefix, from).map(|cursor| (cursor.number(), 0))
             }
-            (Selection::Inside(area), Some(clients)) => {
-                if ask.thins && self.is_thinned(clients, area, ask, caller) {
-                    let counts = clients.grid().counts(area, PARTS);
+            (Selection::Inside(area), Some(grid)) => {
+                if ask.thins && self.is_thinned(grid, area, ask, caller) {
+                    let counts = grid.counts(area, PARTS);
                     counts.iter().for_each(|count| shown.collection.add_count(count));
                     return geojson(shown.collection.finish(None));
                 }
                 let Ok(from) = u32::try_from(ask.cursor.unwrap_or_default().0) else {
                     return bad("cursor is none of this question");
                 };
-                shown.inside(clients, area, from).map(|who| (u64::from(who), 0))
+                shown.inside(grid, area, from).map(|who| (u64::from(who), 0))
             }
-            (Selection::Near { centre, radius_m }, Some(clients)) => {
-                match shown.near(clients, (*centre, *radius_m), ask.cursor, but) {
+            (Selection::Near { centre, radius_m }, Some(grid)) => {
+                match shown.near(grid, (*centre, *radius_m), ask.cursor, but) {
                     Ok(next) => next,
                     Err(TooMany) => {
                         return bad(&format!(
@@ -215,7 +217,7 @@ impl Reactor {
                     }
                 }
             }
-            (Selection::Inside(_) | Selection::Near { .. }, None) if self.web.nearby.is_some() => {
+            (Selection::Inside(_) | Selection::Near { .. }, None) if self.has_index() => {
                 let why = "where clients are is being looked up: ask again in a second\n";
                 return Answer::text(503, why.to_owned()).with_header("Retry-After", "1");
             }
@@ -232,9 +234,9 @@ impl Reactor {
 
     /// Whether counts are shown instead of clients. They count all, so only those hear them who may
     /// see all.
-    fn is_thinned(&self, clients: &Clients, area: &Area, ask: &Ask, caller: &Caller) -> bool {
+    fn is_thinned(&self, grid: Places<'_>, area: &Area, ask: &Ask, caller: &Caller) -> bool {
         let sees_all = caller.may_read_all() && ask.max_age_s.is_none();
-        sees_all && !clients.grid().is_looked_over(area, THIN_ABOVE)
+        sees_all && !grid.is_looked_over(area, THIN_ABOVE)
     }
 
     /// What is known of a client, if the caller may know that.

@@ -41,11 +41,23 @@ struct Waiting {
     last: Option<String>,
 }
 
-/// Those who follow, from the first one on.
+/// How far the store is read into something.
+#[derive(Clone, Copy)]
+pub(super) enum Reading {
+    /// Nobody wants it yet.
+    NotBegun,
+    At(Cursor),
+    /// It has everybody.
+    Done,
+}
+
+/// Everybody, and those who follow, from the first one on who follows or asks who is where.
 pub(super) struct Followers {
-    following: Following<Stream>,
-    /// How far the store is read into the list; `None` once it is.
-    read: Option<Cursor>,
+    pub(super) following: Following<Stream>,
+    /// The list of changes.
+    list: Reading,
+    /// The index of where clients are.
+    pub(super) index: Reading,
     waiting: Vec<Waiting>,
     /// When a timer fires.
     armed: Option<Duration>,
@@ -80,7 +92,11 @@ impl Followers {
     }
 
     fn due(&self, now: Duration) -> Option<Duration> {
-        if self.read.is_some() { Some(now) } else { self.following.due() }
+        match self.list {
+            Reading::NotBegun => None,
+            Reading::At(_) => Some(now),
+            Reading::Done => self.following.due(),
+        }
     }
 }
 
@@ -117,7 +133,7 @@ impl Reactor {
         }
         let stream = Stream { conn, caller: caller.clone() };
         let last = request.headers.last_event_id.map(str::to_owned);
-        if followers.read.is_some() {
+        if !matches!(followers.list, Reading::Done) {
             followers.waiting.push(Waiting { stream, wish, last });
         } else {
             followers.following.join(self.server.store(), (stream, wish), last.as_deref(), now);
@@ -126,16 +142,25 @@ impl Reactor {
         answer
     }
 
-    /// Begins to keep the list, if nobody has followed before. Says whether it has everybody.
-    pub(super) fn begin_to_follow(&mut self) -> bool {
-        let followers = self.web.followers.get_or_insert_with(|| {
+    /// Begins to keep who there is, if nobody has asked or followed before.
+    pub(super) fn watch_clients(&mut self) -> &mut Followers {
+        self.web.followers.get_or_insert_with(|| {
             self.server.watch();
             let boot = format!("{:08x}", fastrand::u32(..));
             let following = Following::new(&self.config.name, &boot);
-            let (read, waiting) = (Some(Cursor::default()), Vec::new());
-            Box::new(Followers { following, read, waiting, armed: None })
-        });
-        let is_read = followers.read.is_none();
+            let (list, index) = (Reading::NotBegun, Reading::NotBegun);
+            Box::new(Followers { following, list, index, waiting: Vec::new(), armed: None })
+        })
+    }
+
+    /// Begins to keep the list, if nobody has followed before. Says whether it has everybody.
+    pub(super) fn begin_to_follow(&mut self) -> bool {
+        let followers = self.watch_clients();
+        if matches!(followers.list, Reading::NotBegun) {
+            followers.following.clients_mut().keep_list();
+            followers.list = Reading::At(Cursor::default());
+        }
+        let is_read = matches!(followers.list, Reading::Done);
         self.arm_followers();
         is_read
     }
@@ -169,7 +194,7 @@ impl Reactor {
         }
         let Some(mut followers) = self.web.followers.take() else { return };
         followers.armed = None;
-        let had_to_read = followers.read.is_some();
+        let had_to_read = matches!(followers.list, Reading::At(_));
         if had_to_read {
             self.read_into_list(&mut followers);
         } else {
@@ -177,7 +202,7 @@ impl Reactor {
                 self.serve_follower(&mut followers.following, seat);
             }
         }
-        let is_read = had_to_read && followers.read.is_none();
+        let is_read = had_to_read && matches!(followers.list, Reading::Done);
         self.web.followers = Some(followers);
         if is_read {
             self.seat_all_subscriptions();
@@ -188,19 +213,20 @@ impl Reactor {
     /// Puts clients of the store into the list that have not changed since it is there.
     fn read_into_list(&mut self, followers: &mut Followers) {
         let (store, now) = (self.server.store(), self.now.monotonic);
-        let Some(cursor) = followers.read else { return };
+        let Reading::At(cursor) = followers.list else { return };
         let mut text = Vec::new();
-        followers.read = store.write_piece(cursor, PIECE_BYTES, &mut text);
+        let rest = store.write_piece(cursor, PIECE_BYTES, &mut text);
+        followers.list = rest.map_or(Reading::Done, Reading::At);
         for line in text.split_inclusive(|&byte| byte == b'\n') {
             let report = Report::from_fields(Report::fields_of(line));
             if report.is_erasure() {
                 continue;
             }
-            if followers.following.recency().find(store.key(report.client)).is_none() {
+            if !followers.following.clients().is_listed(store.key(report.client)) {
                 followers.following.note(store, &Change::News(report), now);
             }
         }
-        if followers.read.is_none() {
+        if matches!(followers.list, Reading::Done) {
             for Waiting { stream, wish, last } in followers.waiting.drain(..) {
                 followers.following.join(store, (stream, wish), last.as_deref(), now);
             }
@@ -264,10 +290,15 @@ impl Reactor {
 
     /// Says good-bye to all followers.
     pub(super) fn end_streams(&mut self) {
-        let Some(followers) = self.web.followers.take() else { return };
+        let Some(mut followers) = self.web.followers.take() else { return };
         for stream in followers.streams() {
             self.say_bye(stream.conn);
         }
+        let seats = Vec::from_iter(followers.following.seats().map(|(seat, _)| seat));
+        seats.into_iter().for_each(|seat| followers.following.leave(self.server.store(), seat));
+        followers.waiting.clear();
+        // Who asks may go on asking.
+        self.web.followers = Some(followers);
     }
 
     /// Followers there are.

@@ -5,67 +5,60 @@
 //! What the store holds at that time is read into it a piece a turn. Meanwhile changes are written,
 //! too, and it does not matter which comes first: a piece is read from what is held.
 
+use super::following::Reading;
 use super::{Due, Reactor};
 use herd_core::store::Cursor;
+use herd_core::wire;
 use herd_core::wire::Report;
-use herd_core::{Change, wire};
-use herd_web::nearby::{Clients, Point};
+use herd_web::clients::Clients;
+use herd_web::nearby::Point;
 
 /// Reports that are read in a turn: some two milliseconds of it.
-const READ_AT_ONCE: usize = 16_384;
-
-pub(super) struct Index {
-    clients: Clients,
-    /// Where the store is still to be read.
-    unread: Option<Cursor>,
-}
-
-impl Index {
-    /// Where clients are, once all of them are there.
-    pub(super) fn clients(&self) -> Option<&Clients> {
-        self.unread.is_none().then_some(&self.clients)
-    }
-}
+const READ_AT_ONCE: usize = 2_048;
 
 impl Reactor {
     /// Sees to it that there is an index, if this server may have one.
     pub(super) fn open_index(&mut self) {
-        let may_have = self.config.web.is_some() && self.config.nearby.index;
-        if self.web.nearby.is_some() || !may_have {
+        if self.config.web.is_none() || !self.config.nearby.index {
             return;
         }
-        let mut random = fastrand::Rng::new();
-        let clients = Clients::new((random.u64(..), random.u64(..)));
-        self.server.watch();
-        self.web.nearby = Some(Box::new(Index { clients, unread: Some(Cursor::default()) }));
-        self.read_into_index();
+        let watch = self.watch_clients();
+        if matches!(watch.index, Reading::NotBegun) {
+            watch.following.clients_mut().keep_grid();
+            watch.index = Reading::At(Cursor::default());
+            self.read_into_index();
+        }
+    }
+
+    /// Whether there is an index, though it may not have everybody yet.
+    pub(super) fn has_index(&self) -> bool {
+        self.web.followers.as_ref().is_some_and(|it| !matches!(it.index, Reading::NotBegun))
+    }
+
+    /// Where clients are, once all of them are there.
+    pub(super) fn indexed(&self) -> Option<&Clients> {
+        let watch = self.web.followers.as_deref()?;
+        matches!(watch.index, Reading::Done).then(|| watch.following.clients())
     }
 
     /// Reads a piece of the store, and has a timer go on.
     pub(super) fn read_into_index(&mut self) {
-        let Some(index) = &mut self.web.nearby else { return };
-        let Some(cursor) = index.unread else { return };
-        let store = self.server.store();
-        index.unread = store.visit_some(cursor, READ_AT_ONCE, |report| {
+        let Some(watch) = self.web.followers.as_deref_mut() else { return };
+        let Reading::At(cursor) = watch.index else { return };
+        let (store, clients) = (self.server.store(), watch.following.clients_mut());
+        let rest = store.visit_some(cursor, READ_AT_ONCE, |report| {
             if !report.is_erasure() {
-                index.clients.put(store.client_hash(report.client), place(report));
+                clients.place(store.key(report.client), place(report));
             }
         });
-        if index.unread.is_some() {
-            self.wheel.start(self.now.monotonic, Due::Index);
-        }
-    }
-
-    /// Has the index follow what an input has changed.
-    pub(super) fn index_changes(&mut self) {
-        let Some(Index { clients, .. }) = self.web.nearby.as_deref_mut() else { return };
-        let store = self.server.store();
-        for change in self.out.changes() {
-            match change {
-                Change::News(report) => {
-                    clients.put(store.client_hash(report.client), place(&report));
-                }
-                Change::Gone(client) => clients.remove(store.client_hash(client)),
+        match rest {
+            Some(cursor) => {
+                watch.index = Reading::At(cursor);
+                self.wheel.start(self.now.monotonic, Due::Index);
+            }
+            None => {
+                clients.grid_is_read();
+                watch.index = Reading::Done;
             }
         }
     }
@@ -104,16 +97,15 @@ mod tests {
         house.reactor.config.web = Some(house.reactor.config.client_address);
         let old = READ_AT_ONCE + 1_000;
         report(&mut house, (0..old).map(|n| format!("IAMAT old-{n} +60+24 1520023934\n")));
-        assert!(house.reactor.web.nearby.is_none(), "nobody has asked");
+        assert!(house.reactor.web.followers.is_none(), "nobody has asked");
         house.reactor.open_index();
-        let index = house.reactor.web.nearby.as_deref().unwrap();
-        assert!(index.clients().is_none() && index.clients.grid().len() >= READ_AT_ONCE);
+        let read = house.reactor.web.followers.as_deref().unwrap().following.clients().len();
+        assert!(house.reactor.indexed().is_none() && (READ_AT_ONCE..old).contains(&read));
         report(&mut house, (0..old).step_by(3).map(|n| format!("IAMAT old-{n} +1+2 1520023935\n")));
         report(&mut house, (0..10).map(|n| format!("IAMAT new-{n} +1+2 1520023935\n")));
-        let clients =
-            |reactor: &Reactor| reactor.web.nearby.as_ref().map(|it| it.clients().is_some());
-        house.turn_until(|reactor| clients(reactor) == Some(true));
-        let grid = house.reactor.web.nearby.as_ref().unwrap().clients().unwrap().grid();
+        house.turn_until(|reactor| reactor.indexed().is_some());
+        house.reactor.indexed().unwrap().check_invariants();
+        let grid = house.reactor.indexed().and_then(Clients::grid).unwrap();
         let mut found = Vec::new();
         let mut near = |latitude, longitude| {
             let centre = Point::new(latitude, longitude).unwrap();

@@ -12,7 +12,6 @@ use super::access::{Callers, is_public};
 use super::following::Followers;
 use super::http::Port;
 use super::mqtt::Mqtt;
-use super::nearby::Index;
 use super::web_places::Askers;
 use super::{Reactor, StartError};
 use herd_core::border::{Input, Output};
@@ -76,10 +75,10 @@ GET /openapi.json describes all of it for programs.
 /// What is kept for those who come by HTTP or MQTT.
 pub(super) struct Web {
     pub(super) callers: Callers,
-    /// Those who are told what changes, once there was one.
+    /// Who is where, and those who are told what changes, once there was one who wanted to know.
     pub(super) followers: Option<Box<Followers>>,
-    /// Where clients are, from the first question for that on.
-    pub(super) nearby: Option<Box<Index>>,
+    /// Room for the bytes of an answer.
+    pub(super) answer: Vec<u8>,
     /// Those who wait for places.
     pub(super) askers: Askers,
     /// Those who speak MQTT.
@@ -93,7 +92,7 @@ impl Web {
         Ok(Web {
             callers: Callers::new()?,
             followers: None,
-            nearby: None,
+            answer: Vec::new(),
             askers: Askers::default(),
             mqtt: Mqtt::default(),
         })
@@ -202,6 +201,8 @@ impl Reactor {
     /// Why a token may not report this now. A phone hears nothing of it: what it keeps and sends
     /// again would only be more.
     fn over_limit(&mut self, fix: &Fix, caller: &Caller) -> Option<Unusable> {
+        // Who has no token has no share of it to use up.
+        caller.name()?;
         let is_known = self.server.look_up(fix.client.as_bytes(), self.now).is_some();
         if !is_known && !self.web.callers.may_make_one(caller) {
             return Some(Unusable::TooManyClients);

@@ -3,7 +3,10 @@
 
 use herd_core::whatsat::Position;
 
-use super::recency::Cell;
+use crate::nearby::Point;
+
+/// A part of the globe, of a degree's side.
+pub type Cell = u16;
 
 /// The cell of a client whose position is not on this globe.
 pub const NOWHERE: Cell = Cell::MAX;
@@ -12,11 +15,13 @@ const CELLS_MAX: usize = 64;
 /// A degree of a meridian.
 const METERS_A_DEGREE: f64 = 111_195.0;
 
-/// The cell of a degree's side in which a position is.
-pub fn cell(at: Option<Position>) -> Cell {
-    let Some(Position { latitude, longitude }) = at else { return NOWHERE };
-    let is_on_globe = (-90.0..=90.0).contains(&latitude) && (-180.0..=180.0).contains(&longitude);
-    if is_on_globe { number(latitude.floor() as i32, longitude.floor() as i32) } else { NOWHERE }
+/// A point is so far from the position that was reported, at most: half a unit of `Point`.
+const ROUNDED_DEGREES: f64 = 1e-7;
+
+/// The cell in which a point is.
+pub fn cell(at: Option<Point>) -> Cell {
+    let Some((latitude, longitude)) = at.map(Point::degrees) else { return NOWHERE };
+    number(latitude.floor() as i32, longitude.floor() as i32)
 }
 
 fn number(latitude: i32, longitude: i32) -> Cell {
@@ -76,10 +81,13 @@ impl Area {
         Area { west: turn(self.west - aside), south, east: turn(self.east + aside), north }
     }
 
-    /// The cells that it meets; `None` if those are too many.
+    /// The cells that the points of its clients are in; `None` if those are too many.
     pub fn cells(&self) -> Option<Vec<Cell>> {
-        let rows = (self.south.floor() as i32)..=(self.north.floor() as i32);
-        let (west, mut east) = (self.west.floor() as i32, self.east.floor() as i32);
+        // A position just inside may be a point just outside.
+        let (down, up) =
+            (|it: f64| (it - ROUNDED_DEGREES).floor(), |it: f64| (it + ROUNDED_DEGREES).floor());
+        let rows = (down(self.south) as i32)..=(up(self.north) as i32);
+        let (west, mut east) = (down(self.west) as i32, up(self.east) as i32);
         if self.west > self.east {
             east += 360;
         }
@@ -116,7 +124,7 @@ mod tests {
         for text in ["", "1,2,3", "1,2,3,4,5", "1,5,2,4", "1,2,181,4", "a,2,3,4", "1,2,3,nan"] {
             assert_eq!(Area::parse(text), None, "{text}");
         }
-        assert_eq!([cell(None), cell(Some(at(91.0, 0.0)))], [NOWHERE; 2]);
+        assert_eq!(cell(None), NOWHERE);
         assert_eq!(Area::parse("-180,-90,180,90").unwrap().cells(), None);
     }
 
@@ -137,7 +145,7 @@ mod tests {
             let grown = area.grown(meters);
             prop_assert!(grown.contains(inside));
             for cells in [area, grown].iter().filter_map(Area::cells) {
-                prop_assert!(cells.contains(&cell(Some(inside))));
+                prop_assert!(cells.contains(&cell(Point::new(inside.latitude, inside.longitude))));
             }
         }
     }

@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use super::events::{Events, Form};
-use super::recency::{Gone, Recency, Slot};
 use super::shown::{Looks, Shown};
 use super::wish::{Filter, Watched, Wish};
+use crate::clients::{Clients, Gone, Recency, Who};
 use crate::mqtt::topic_of;
 use crate::seen::json;
 use herd_core::store::Store;
@@ -28,18 +28,18 @@ pub struct Follower {
     /// Who was gone by this change was never told to be there.
     gone_from: u64,
     /// The client of that change: the list goes on behind it.
-    hint: Option<Slot>,
+    hint: Option<Who>,
     /// It looks at every change. Others are handed those that may concern them (`pending`).
     pub is_broad: bool,
     /// Too many were handed to it: it looks at every change since its last, once.
     must_walk: bool,
-    pending: Vec<Slot>,
-    /// Clients that it was told are inside its area, by their places, sorted.
-    inside: Vec<Slot>,
-    /// After a resume, the names of those: from which place on, and up to which change.
-    naming: Option<(Slot, u64)>,
+    pending: Vec<Who>,
+    /// Clients that it was told are inside its area, sorted by number.
+    inside: Vec<Who>,
+    /// After a resume, the names of those: from which number on, and up to which change.
+    naming: Option<(Who, u64)>,
     /// Clients that must stay inside until then to be announced.
-    dwelling: Vec<(Slot, Duration)>,
+    dwelling: Vec<(Who, Duration)>,
     /// What it was told was not told here: it hears everything, and then that it has.
     pub is_resumed: bool,
     has_hello: bool,
@@ -65,7 +65,9 @@ pub enum Served {
 /// What a follower's turn looks at.
 pub struct Turn<'a> {
     pub store: &'a Store,
-    pub recency: &'a Recency,
+    pub clients: &'a Clients,
+    /// Theirs.
+    pub list: &'a Recency,
     pub looks: &'a mut Looks,
     pub now: Duration,
     /// Bytes that the text may have, about.
@@ -98,36 +100,36 @@ impl Follower {
     }
 
     /// The narrow follower's first look: at these, of all that there is.
-    pub fn look_at(&mut self, recency: &Recency, mut slots: Vec<Slot>) {
-        slots.retain(|slot| recency.seq_of(*slot) > self.cursor);
-        self.pending = slots;
+    pub fn look_at(&mut self, list: &Recency, mut some: Vec<Who>) {
+        some.retain(|who| list.seq_of(*who) > self.cursor);
+        self.pending = some;
     }
 
     /// What was told to be inside before the stream broke is told anew, by names.
-    pub fn name_inside(&mut self, inside: Vec<Slot>, seq: u64) {
+    pub fn name_inside(&mut self, inside: Vec<Who>, seq: u64) {
         self.inside = inside;
         self.inside.sort_unstable();
         self.naming = Some((0, seq));
-        // Their places may have been those of others.
+        // Their numbers may have been those of others.
         self.gone_from = seq;
     }
 
     /// A change that may concern it.
-    pub fn hand(&mut self, slot: Slot) {
-        if self.must_walk || self.pending.last() == Some(&slot) {
+    pub fn hand(&mut self, who: Who) {
+        if self.must_walk || self.pending.last() == Some(&who) {
             return;
         }
         if self.pending.len() >= PENDING_MAX {
             self.must_walk = true;
             self.pending = Vec::new();
         } else {
-            self.pending.push(slot);
+            self.pending.push(who);
         }
     }
 
     /// Whether it has heard that this client is inside, or is about to.
-    pub fn has(&self, slot: Slot) -> bool {
-        self.inside.binary_search(&slot).is_ok() || self.dwelling.iter().any(|(it, _)| *it == slot)
+    pub fn has(&self, who: Who) -> bool {
+        self.inside.binary_search(&who).is_ok() || self.dwelling.iter().any(|(it, _)| *it == who)
     }
 
     /// When somebody has been inside for long enough.
@@ -147,8 +149,8 @@ impl Follower {
 
     /// Writes what is to be told now.
     pub fn serve(&mut self, turn: &mut Turn<'_>, origin: &str, out: &mut Vec<u8>) -> Served {
-        if !turn.recency.remembers(self.cursor.max(self.gone_from)) {
-            self.begin_anew(turn.recency);
+        if !turn.list.remembers(self.cursor.max(self.gone_from)) {
+            self.begin_anew(turn.list);
         }
         let form = self.wish.form.clone();
         let how = (&form, !self.is_ready);
@@ -183,9 +185,9 @@ impl Follower {
 
     /// So many clients are gone since it was told something that it cannot be told who: it drops
     /// what it has, and hears everything.
-    fn begin_anew(&mut self, recency: &Recency) {
+    fn begin_anew(&mut self, list: &Recency) {
         let woken = (self.is_woken, self.said_at);
-        *self = Follower::new(self.wish.clone(), 0, recency.seq(), self.is_broad);
+        *self = Follower::new(self.wish.clone(), 0, list.seq(), self.is_broad);
         (self.is_woken, self.said_at) = woken;
         self.must_walk = !self.is_broad;
     }
@@ -194,13 +196,13 @@ impl Follower {
     /// one who has come in.
     fn tell_inside(&mut self, turn: &mut Turn<'_>, events: &mut Events<'_>) -> bool {
         let Some((from, seq)) = self.naming else { return true };
-        let mut at = self.inside.partition_point(|slot| *slot < from);
+        let mut at = self.inside.partition_point(|who| *who < from);
         loop {
             let mut names = Vec::new();
             while at < self.inside.len() && names.len() < NAMES_MAX {
-                let slot = self.inside[at];
-                let is_same = (1..=seq).contains(&turn.recency.seq_of(slot));
-                let client = turn.looks.look(turn.store, turn.recency, slot);
+                let who = self.inside[at];
+                let is_same = (1..=seq).contains(&turn.list.seq_of(who));
+                let client = turn.looks.look(turn.store, turn.clients, who);
                 match client.filter(|it| is_same && (turn.may_read)(&it.client)) {
                     Some(client) => {
                         names.push(client.id.to_string());
@@ -209,7 +211,7 @@ impl Follower {
                     None => {
                         self.inside.remove(at);
                         // It may be looked at no more, if it has not moved.
-                        self.hand(slot);
+                        self.hand(who);
                     }
                 }
             }
@@ -228,19 +230,19 @@ impl Follower {
 
     /// Tells what has changed since the cursor, as far as there is room. Says whether that is all.
     fn tell_changes(&mut self, turn: &mut Turn<'_>, events: &mut Events<'_>) -> bool {
-        let recency = turn.recency;
+        let list = turn.list;
         let walks = self.is_broad || self.must_walk;
         let mut handed = std::mem::take(&mut self.pending);
-        handed.retain(|slot| recency.seq_of(*slot) > self.cursor);
-        handed.sort_unstable_by_key(|slot| recency.seq_of(*slot));
+        handed.retain(|who| list.seq_of(*who) > self.cursor);
+        handed.sort_unstable_by_key(|who| list.seq_of(*who));
         handed.dedup();
         let mut handed = handed.into_iter().peekable();
-        let mut walk = if walks { recency.since(self.cursor, self.hint) } else { None };
-        let mut gone = recency.gone_since(self.cursor.max(self.gone_from)).peekable();
+        let mut walk = if walks { list.since(self.cursor, self.hint) } else { None };
+        let mut gone = list.gone_since(self.cursor.max(self.gone_from)).peekable();
         let mut looks = 0;
         let is_all = loop {
             let next = if walks { walk } else { handed.peek().copied() };
-            let seq = next.map_or(recency.seq(), |slot| recency.seq_of(slot));
+            let seq = next.map_or(list.seq(), |who| list.seq_of(who));
             if events.len() >= turn.room || looks >= LOOKS_MAX {
                 break false;
             }
@@ -252,21 +254,21 @@ impl Follower {
                 events.reach(self.cursor);
                 continue;
             }
-            let Some(slot) = next else { break true };
-            if let Some(client) = turn.looks.look(turn.store, recency, slot) {
+            let Some(who) = next else { break true };
+            if let Some(client) = turn.looks.look(turn.store, turn.clients, who) {
                 let may_read = (turn.may_read)(&client.client);
-                self.judge((slot, seq), client, may_read, turn.now, events);
+                self.judge((who, seq), client, may_read, turn.now, events);
             }
-            (self.cursor, self.hint) = (seq, Some(slot));
+            (self.cursor, self.hint) = (seq, Some(who));
             events.reach(seq);
             if walks {
-                walk = recency.after(slot);
+                walk = list.after(who);
             } else {
                 handed.next();
             }
         };
         if is_all {
-            let head = recency.seq();
+            let head = list.seq();
             if self.cursor < head {
                 (self.cursor, self.hint) = (head, None);
             }
@@ -287,8 +289,8 @@ impl Follower {
             Filter::Ids(ids) => ids.iter().any(|id| **id == *gone.client),
             Filter::Topics(filter) => topic.as_ref().is_some_and(|it| filter.matches(it)),
             Filter::Area(_) => {
-                self.dwelling.retain(|(slot, _)| *slot != gone.slot);
-                remove(&mut self.inside, gone.slot)
+                self.dwelling.retain(|(who, _)| *who != gone.who);
+                remove(&mut self.inside, gone.who)
             }
         };
         if concerns && (turn.may_read)(&gone.client) {
@@ -300,7 +302,7 @@ impl Follower {
     /// Tells of a client that has changed, if it is to be told.
     fn judge(
         &mut self,
-        (slot, seq): (Slot, u64),
+        (who, seq): (Who, u64),
         client: &Shown,
         may_read: bool,
         now: Duration,
@@ -311,22 +313,22 @@ impl Follower {
             Filter::Ids(ids) => ids.iter().any(|id| **id == *client.client),
             Filter::Topics(filter) => client.topic().is_some_and(|topic| filter.matches(topic)),
             Filter::Area(watched) => {
-                let was_inside = self.inside.binary_search(&slot).is_ok();
+                let was_inside = self.inside.binary_search(&who).is_ok();
                 let area = if was_inside { &watched.outer } else { &watched.area };
                 let is_inside = may_read && client.at.is_some_and(|at| area.contains(at));
                 match (was_inside, is_inside) {
                     (true, true) => watched.tell_move(client, seq, events),
                     (true, false) => {
                         watched.tell_exit(client, (seq, may_read), events);
-                        remove(&mut self.inside, slot);
+                        remove(&mut self.inside, who);
                     }
-                    (false, false) => self.dwelling.retain(|(other, _)| *other != slot),
+                    (false, false) => self.dwelling.retain(|(other, _)| *other != who),
                     (false, true) if watched.dwell.is_zero() => {
                         watched.tell_enter(client, seq, events);
-                        insert(&mut self.inside, slot);
+                        insert(&mut self.inside, who);
                     }
-                    (false, true) if self.dwelling.iter().all(|(other, _)| *other != slot) => {
-                        self.dwelling.push((slot, now + watched.dwell));
+                    (false, true) if self.dwelling.iter().all(|(other, _)| *other != who) => {
+                        self.dwelling.push((who, now + watched.dwell));
                     }
                     (false, true) => {}
                 }
@@ -345,10 +347,10 @@ impl Follower {
             if events.len() >= turn.room {
                 return false;
             }
-            let (slot, _) = self.dwelling.swap_remove(at);
-            if let Some(client) = turn.looks.look(turn.store, turn.recency, slot) {
+            let (who, _) = self.dwelling.swap_remove(at);
+            if let Some(client) = turn.looks.look(turn.store, turn.clients, who) {
                 watched.tell_enter(client, self.cursor, events);
-                insert(&mut self.inside, slot);
+                insert(&mut self.inside, who);
             }
         }
         true
@@ -380,15 +382,15 @@ impl Watched {
     }
 }
 
-fn insert(sorted: &mut Vec<Slot>, slot: Slot) {
-    if let Err(at) = sorted.binary_search(&slot) {
-        sorted.insert(at, slot);
+fn insert(sorted: &mut Vec<Who>, who: Who) {
+    if let Err(at) = sorted.binary_search(&who) {
+        sorted.insert(at, who);
     }
 }
 
 /// Says whether it was there.
-fn remove(sorted: &mut Vec<Slot>, slot: Slot) -> bool {
-    let found = sorted.binary_search(&slot);
+fn remove(sorted: &mut Vec<Who>, who: Who) -> bool {
+    let found = sorted.binary_search(&who);
     if let Ok(at) = found {
         sorted.remove(at);
     }

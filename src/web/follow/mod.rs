@@ -1,7 +1,7 @@
 //! Following: who wants to know what changes is told, at a pace, the newest of each client.
 //!
 //! ```text
-//!   Change ──▶ note ──▶ recency: each client once, in the order of its last change
+//!   Change ──▶ note ──▶ clients: each once, in the order of its last change
 //!                │
 //!                └────▶ wake: broad followers by a flag, narrow ones by id or cell
 //!                          │ at most every `every`
@@ -13,14 +13,14 @@
 //! newest. Nothing is put together for a follower before there is room for it, so one that reads
 //! nothing costs what it cost when it came.
 //!
-//! Reading order: `recency` (the list), `wish` and `area` (what is asked for), `follower` (what one
-//! has been told), this file (whose turn it is), `events` and `shown` (how it is spelled).
+//! Reading order: `clients::recency` (the list), `wish` and `area` (what is asked for), `follower`
+//! (what one has been told), this file (whose turn it is), `events` and `shown` (how it is
+//! spelled).
 
 pub mod area;
 mod events;
 mod follower;
 pub mod reader;
-pub mod recency;
 mod rounds;
 mod shown;
 pub mod told;
@@ -34,9 +34,10 @@ use herd_core::Change;
 use herd_core::store::{Key, Store};
 use herd_core::wire;
 
-use area::{Area, cell};
+use crate::clients::{Clients, Moved, Recency, Who};
+use crate::nearby::Point;
+use area::{Area, Cell, cell};
 use follower::{Follower, Turn};
-use recency::{Cell, Recency, Slot, Touched};
 use rounds::Rounds;
 use shown::Looks;
 
@@ -59,9 +60,9 @@ const GO_ON_AFTER: Duration = Duration::from_millis(2);
 /// is told anew.
 const RESUME_MAX: usize = 65_536;
 
-/// All followers of a server. `W` is whose stream one is.
+/// All followers of a server, and everybody whom they could follow. `W` is whose stream one is.
 pub struct Following<W> {
-    recency: Recency,
+    clients: Clients,
     /// Server and boot: the numbers of changes are of these.
     origin: String,
     followers: Vec<Option<(W, Follower)>>,
@@ -76,10 +77,11 @@ pub struct Following<W> {
 }
 
 impl<W> Following<W> {
-    /// `boot` tells this process from others of the same name.
+    /// Nobody follows yet, and nothing is listed before `Clients::keep_list`. `boot` tells this
+    /// process from others of the same name.
     pub fn new(server: &str, boot: &str) -> Following<W> {
         Following {
-            recency: Recency::default(),
+            clients: Clients::default(),
             origin: format!("{server}.{boot}"),
             followers: Vec::new(),
             free: Vec::new(),
@@ -92,9 +94,18 @@ impl<W> Following<W> {
         }
     }
 
-    /// The clients in the order of their last changes.
-    pub fn recency(&self) -> &Recency {
-        &self.recency
+    /// Everybody.
+    pub fn clients(&self) -> &Clients {
+        &self.clients
+    }
+
+    /// Everybody, for whoever reads them from the store.
+    pub fn clients_mut(&mut self) -> &mut Clients {
+        &mut self.clients
+    }
+
+    fn list(&self) -> &Recency {
+        list(&self.clients)
     }
 
     /// Followers there are.
@@ -121,11 +132,11 @@ impl<W> Following<W> {
 
     /// Something has changed in the store.
     pub fn note(&mut self, store: &Store, change: &Change<'_>, now: Duration) {
-        let (key, at, touched) = match change {
+        let (key, at, moved) = match change {
             Change::News(report) => {
                 let (key, at) = (store.key(report.client), wire::position(report.position));
-                let touched = self.recency.touch(key, cell(at));
-                (key, at, touched)
+                let place = at.and_then(|at| Point::new(at.latitude, at.longitude));
+                (key, at, self.clients.put(key, place))
             }
             Change::Gone(client) => {
                 let key = store.key(client);
@@ -134,29 +145,26 @@ impl<W> Following<W> {
                     return;
                 }
                 let is_erased = store.reports_of(key).next().is_some();
-                let Some(touched) = self.recency.forget(key, client, is_erased) else { return };
-                (key, None, touched)
+                (key, None, self.clients.remove(key, client, is_erased))
             }
         };
-        if self.is_empty() {
-            return;
-        }
+        let Some(Moved { who, from }) = moved.filter(|_| !self.is_empty()) else { return };
         self.rounds.wake_broad(now);
-        let Touched { slot, left } = touched;
         for seat in self.by_key.get(&key.to_number()).into_iter().flatten() {
-            wake(&mut self.followers, &mut self.rounds, (*seat, slot), now, |_| true);
+            wake(&mut self.followers, &mut self.rounds, (*seat, who), now, |_| true);
         }
-        let came = at.map(|at| cell(Some(at)));
+        let left = from.map(cell);
+        let came = at.map(|at| cell(Point::new(at.latitude, at.longitude)));
         let cells = [left, came.filter(|_| came != left)];
         for cell in cells.into_iter().flatten() {
             for seat in self.by_cell.get(&cell).into_iter().flatten() {
                 let concerns = |follower: &Follower| match &follower.wish.filter {
                     Filter::Area(watched) => {
-                        at.is_some_and(|at| watched.area.contains(at)) || follower.has(slot)
+                        at.is_some_and(|at| watched.area.contains(at)) || follower.has(who)
                     }
                     _ => false,
                 };
-                wake(&mut self.followers, &mut self.rounds, (*seat, slot), now, concerns);
+                wake(&mut self.followers, &mut self.rounds, (*seat, who), now, concerns);
             }
         }
     }
@@ -177,20 +185,20 @@ impl<W> Following<W> {
         };
         let is_broad = cells.is_none() && !matches!(wish.filter, Filter::Ids(_));
         let is_wide = is_broad && matches!(wish.filter, Filter::Area(_));
-        let may_resume = !is_wide || self.recency.len() <= RESUME_MAX;
+        let may_resume = !is_wide || self.list().len() <= RESUME_MAX;
         let cursor = last.and_then(|last| events::cursor(last, &self.origin));
-        let cursor = cursor.filter(|it| may_resume && self.recency.remembers(*it)).unwrap_or(0);
-        let mut follower = Follower::new(wish, cursor, self.recency.seq(), is_broad);
+        let cursor = cursor.filter(|it| may_resume && self.list().remembers(*it)).unwrap_or(0);
+        let mut follower = Follower::new(wish, cursor, self.list().seq(), is_broad);
         follower.said_at = now;
         let around = self.clients_of(store, &follower.wish.filter, cells.as_deref());
         if let Filter::Area(watched) = &follower.wish.filter
             && cursor > 0
         {
             let inside = self.inside_of(store, &around, watched.area);
-            follower.name_inside(inside, self.recency.seq());
+            follower.name_inside(inside, self.list().seq());
         }
         if !is_broad {
-            follower.look_at(&self.recency, around);
+            follower.look_at(self.list(), around);
         }
         let seat = self.free.pop().unwrap_or(self.followers.len() as Seat);
         self.enter(store, seat, &follower.wish, cells.as_deref());
@@ -251,27 +259,27 @@ impl<W> Following<W> {
     }
 
     /// Those that a follower may have to hear about at first, without a walk of the list.
-    fn clients_of(&self, store: &Store, filter: &Filter, cells: Option<&[Cell]>) -> Vec<Slot> {
+    fn clients_of(&self, store: &Store, filter: &Filter, cells: Option<&[Cell]>) -> Vec<Who> {
         match (filter, cells) {
             (Filter::Ids(ids), _) => {
-                ids.iter().filter_map(|id| self.recency.find(store.key(id))).collect()
+                ids.iter().filter_map(|id| self.clients.find(store.key(id))).collect()
             }
             (Filter::Area(_), Some(cells)) => {
-                let is_near = |slot: &Slot| cells.binary_search(&self.recency.cell(*slot)).is_ok();
-                self.recency.slots().filter(is_near).collect()
+                let is_near = |who: &Who| cells.binary_search(&cell(self.clients.at(*who))).is_ok();
+                self.list().all().filter(is_near).collect()
             }
-            (Filter::Area(_), None) if self.recency.len() <= RESUME_MAX => {
-                self.recency.slots().collect()
+            (Filter::Area(_), None) if self.list().len() <= RESUME_MAX => {
+                self.list().all().collect()
             }
             _ => Vec::new(),
         }
     }
 
-    fn inside_of(&self, store: &Store, slots: &[Slot], area: Area) -> Vec<Slot> {
+    fn inside_of(&self, store: &Store, some: &[Who], area: Area) -> Vec<Who> {
         let position = |key: Key| wire::position(store.reports_of(key).next()?.position);
         let is_inside =
-            |slot: &&Slot| position(self.recency.key(**slot)).is_some_and(|at| area.contains(at));
-        slots.iter().filter(is_inside).copied().collect()
+            |who: &&Who| position(self.clients.key(**who)).is_some_and(|at| area.contains(at));
+        some.iter().filter(is_inside).copied().collect()
     }
 
     // ---- turns ----
@@ -303,11 +311,12 @@ impl<W> Following<W> {
         }
         if self.look_at <= now {
             self.look_at = now + LOOK_EVERY;
+            let head = list(&self.clients).seq();
             for (at, follower) in self.followers.iter_mut().enumerate() {
                 let Some((_, follower)) = follower else { continue };
                 if follower.is_idle() && !follower.is_woken && follower.behind_since.is_none() {
                     // Nothing since then was its business.
-                    follower.cursor = follower.cursor.max(self.recency.seq());
+                    follower.cursor = follower.cursor.max(head);
                 }
                 if is_quiet(follower, now) {
                     due.push(at as Seat);
@@ -338,8 +347,8 @@ impl<W> Following<W> {
             self.going_on.insert((now + every, seat));
             return Served::Part;
         }
-        let (recency, looks) = (&self.recency, &mut self.looks);
-        let mut turn = Turn { store, recency, looks, now, room, may_read };
+        let (clients, looks) = (&self.clients, &mut self.looks);
+        let mut turn = Turn { store, clients, list: list(clients), looks, now, room, may_read };
         let served = follower.serve(&mut turn, &self.origin, out);
         if out.is_empty() && is_quiet(follower, now) {
             out.extend_from_slice(b":\n\n");
@@ -363,10 +372,14 @@ impl<W> Following<W> {
 
     /// What must be true between any two calls; for tests and the simulator.
     pub fn check_invariants(&self, store: &Store) {
-        self.recency.check_invariants();
+        self.clients.check_invariants();
         let held = store.reports().filter(|report| !report.is_erasure()).count();
-        assert_eq!(self.recency.len(), held, "the list has who is held");
+        assert_eq!(self.list().len(), held, "the list has who is held");
     }
+}
+
+fn list(clients: &Clients) -> &Recency {
+    clients.list().expect("there is a list before anybody follows")
 }
 
 /// The last words of a server that stops: who hears them comes again, perhaps elsewhere.
@@ -381,7 +394,7 @@ fn is_quiet(follower: &Follower, now: Duration) -> bool {
 fn wake<W>(
     followers: &mut [Option<(W, Follower)>],
     rounds: &mut Rounds,
-    (seat, slot): (Seat, Slot),
+    (seat, who): (Seat, Who),
     now: Duration,
     concerns: impl Fn(&Follower) -> bool,
 ) {
@@ -389,7 +402,7 @@ fn wake<W>(
     if !concerns(follower) {
         return;
     }
-    follower.hand(slot);
+    follower.hand(who);
     if !mem::replace(&mut follower.is_woken, true) {
         rounds.wake(seat, follower.wish.every, now);
     }

@@ -7,7 +7,7 @@ use herd_core::store::{Key, Store};
 use herd_core::whatsat::Position;
 use herd_core::wire::{self, Report};
 
-use super::recency::{Recency, Slot};
+use crate::clients::{Clients, Who};
 use crate::mqtt::topic_of;
 use crate::seen::{json, shown};
 
@@ -16,7 +16,7 @@ const SIZE: usize = 4_096;
 
 /// A client, as followers hear about it.
 pub struct Shown {
-    slot: Slot,
+    who: Who,
     /// The change that this is of.
     seq: u64,
     pub client: Box<[u8]>,
@@ -33,7 +33,7 @@ pub struct Shown {
 }
 
 impl Shown {
-    fn of(slot: Slot, seq: u64, report: &Report<'_>) -> Shown {
+    fn of(who: Who, seq: u64, report: &Report<'_>) -> Shown {
         let at = wire::position(report.position);
         let place = match at {
             Some(at) => format!("{},{}", at.longitude, at.latitude),
@@ -45,7 +45,7 @@ impl Shown {
             time.truncate(time.trim_end_matches('0').len());
         }
         Shown {
-            slot,
+            who,
             seq,
             client: report.client.into(),
             at,
@@ -93,12 +93,12 @@ impl Default for Looks {
 }
 
 impl Looks {
-    /// The client of a place in the list; `None` if the store holds it no more.
-    pub fn look(&mut self, store: &Store, recency: &Recency, slot: Slot) -> Option<&Shown> {
-        let seq = recency.seq_of(slot);
-        let place = &mut self.0[slot as usize % SIZE];
-        if place.as_ref().is_none_or(|held| held.slot != slot || held.seq != seq) {
-            *place = report(store, recency.key(slot)).map(|it| Shown::of(slot, seq, &it));
+    /// The client of a number; `None` if the store holds it no more.
+    pub fn look(&mut self, store: &Store, clients: &Clients, who: Who) -> Option<&Shown> {
+        let seq = clients.list().map_or(0, |list| list.seq_of(who));
+        let place = &mut self.0[who as usize % SIZE];
+        if place.as_ref().is_none_or(|held| held.who != who || held.seq != seq) {
+            *place = report(store, clients.key(who)).map(|it| Shown::of(who, seq, &it));
         }
         place.as_ref()
     }

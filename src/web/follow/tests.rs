@@ -30,9 +30,11 @@ struct House {
 
 impl House {
     fn new(query: &str) -> House {
+        let mut following = Following::new("Bailey", "k3f9");
+        following.clients_mut().keep_list();
         House {
             store: Store::new(KEYS),
-            following: Following::new("Bailey", "k3f9"),
+            following,
             now: Duration::from_secs(1),
             stamp: 1_000,
             wish: Wish::parse(query).unwrap(),

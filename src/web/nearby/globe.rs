@@ -35,7 +35,8 @@ pub struct Point {
 }
 
 impl Point {
-    pub const ZERO: Point = Point { latitude: 0, longitude: 0 };
+    /// No point of the globe, for those who keep many.
+    pub(crate) const NOWHERE: Point = Point { latitude: i32::MIN, longitude: 0 };
 
     /// `None` for what is not on the globe.
     pub fn new(latitude: f64, longitude: f64) -> Option<Point> {

@@ -1,71 +1,48 @@
 //! Who is where: a grid of clients that move. Pure; it knows numbers of clients, not their names.
 //!
 //! ```text
-//!   coarse cell ──▶ fine cell ──▶ fine cell          a list of the cells in which somebody is
-//!                      │
-//!                      ▼
-//!                   client ⇄ client ⇄ client         16 bytes each: a point and two links
+//!   cells      … 811    812    812    812    815 …      in the order of their numbers: those of a
+//!   clients    …  17      3     40     41      9 …      row lie side by side, and so do all of a
+//!                                                       coarse cell
 //! ```
 //!
-//! A move within a cell writes two numbers; one into another cell takes the client out of one list
-//! and puts it at the head of another. Nothing is allocated unless there are more clients or more
-//! cells than ever before.
+//! A cell is nowhere written down: a client's is calculated from its point. A move within a cell
+//! changes nothing here; one into another cell takes the client out of the order and puts it in
+//! elsewhere. Nothing is allocated unless there are more clients than ever before, or the blocks of
+//! the order are cut anew.
 //!
-//! A question looks at the fine cells that its area meets; if those are many, at the coarse ones,
-//! and at the fine ones that are in their lists. The lists of several cells are walked side by
-//! side: each step waits for memory, and several at once wait hardly longer than one. If there are
-//! more clients in those cells than an answer may look at, it is given in pages.
+//! A question looks at the fine cells that its area meets; if those are many, at the coarse ones.
+//! If there are more clients in those cells than an answer may look at, it is given in pages.
 //!
 //! Trees are worse at this: those that find what is to be moved quickly must be built anew after
 //! some moves, and many points in one place are their worst case. Parked cars are many.
 //!
-//! invariant: a client is in the list of the cell that its point lies in, and in no other
+//! invariant: a client is in the order by the cell of its point, if it has one
 
-mod clients;
 mod globe;
-mod occupied;
-mod table;
+mod order;
 
-use arrayvec::ArrayVec;
-
-pub use clients::Clients;
+use crate::clients::{Places, Register};
 pub use globe::{Area, Point};
-use globe::{Cell, Cells};
-use occupied::Occupied;
-use table::NONE;
+use globe::{Cell, Cells, SIDE};
+use order::Order;
 
 /// Fine cells that are looked up one by one; if an area meets more, their coarse ones are.
 const FINE_MAX: u32 = 64;
 /// Coarse cells in which clients are counted by fine ones.
-const COUNTED_FINELY_MAX: usize = 16;
-/// Lists that are walked side by side.
-const LISTS: usize = 16;
-/// What stands for the links of a client that is nowhere.
-const ABSENT: u32 = u32::MAX;
+const COUNTED_FINELY_MAX: usize = 8;
+/// Fine cells of a coarse one, whose numbers follow each other.
+const FINE_A_COARSE: u32 = SIDE * SIDE;
 
 /// Clients that an answer may look at.
 pub const LOOKS_MAX: usize = 16_384;
 
-/// A client on the grid.
-#[derive(Clone, Copy)]
-struct Entry {
-    at: Point,
-    /// The links of its cell's list, counted from one.
-    next: u32,
-    previous: u32,
-}
-
-impl Entry {
-    const ABSENT: Entry = Entry { at: Point::ZERO, next: ABSENT, previous: ABSENT };
-}
-
-/// Where each client is.
+/// Which clients are in which cell.
 pub struct Grid {
     cells: Cells,
-    occupied: Occupied,
-    /// By the number of the client.
-    entries: Vec<Entry>,
-    clients: usize,
+    order: Order,
+    /// By coarse cell. Memory of those where nobody ever was is not touched.
+    clients_of: Vec<u32>,
 }
 
 /// Somebody who was found, and how far away.
@@ -88,73 +65,72 @@ pub struct Count {
 }
 
 impl Grid {
-    /// Nobody is anywhere. The numbers are secret and key the hashes.
-    pub fn new(secret: (u64, u64)) -> Grid {
+    /// Nobody is anywhere.
+    pub(crate) fn new() -> Grid {
         let cells = Cells::new();
-        let occupied = Occupied::new(&cells, secret);
-        Grid { cells, occupied, entries: Vec::new(), clients: 0 }
+        let clients_of = vec![0; cells.coarse()];
+        Grid { cells, order: Order::default(), clients_of }
     }
 
-    /// A client is there now, wherever it was. Numbers are to be dense: their highest is paid for.
-    pub fn put(&mut self, who: u32, at: Point) {
-        let index = who as usize;
-        if index >= self.entries.len() {
-            if index >= self.entries.capacity() {
-                // Twice as much would be more memory than the rest of the grid.
-                self.entries.reserve_exact(index + 1 - self.entries.len() + index / 8 + 64);
+    /// A client is there now, or nowhere, wherever it was. Who stays in a cell is known to be on
+    /// the grid if everybody is.
+    pub(crate) fn put(
+        &mut self,
+        register: &mut Register,
+        who: u32,
+        at: Option<Point>,
+        is_whole: bool,
+    ) {
+        let cell = |at: Option<Point>| at.map(|at| self.cells.of(at));
+        let (from, to) = (cell(register.at(who)), cell(at));
+        if from == to && is_whole {
+            return register.set(who, at);
+        }
+        if let Some(from) = from {
+            let rank_of = |who| rank(&self.cells, register, who);
+            if self.order.remove(rank_in(from, who), rank_of) {
+                self.clients_of[from.coarse()] -= 1;
             }
-            self.entries.resize(index + 1, Entry::ABSENT);
         }
-        let cell = self.cells.of(at);
-        if self.is_here(who) {
-            let before = self.cells.of(self.entries[index].at);
-            if before == cell {
-                self.entries[index].at = at;
-                return;
+        register.set(who, at);
+        if let Some(to) = to {
+            let rank_of = |who| rank(&self.cells, register, who);
+            if self.order.add(rank_in(to, who), who, rank_of) {
+                self.clients_of[to.coarse()] += 1;
             }
-            self.take_out(who, before);
-        } else {
-            self.clients += 1;
         }
-        let next = self.occupied.enter(cell, who + 1);
-        if next != NONE {
-            self.entries[next as usize - 1].previous = who + 1;
-        }
-        self.entries[index] = Entry { at, next, previous: NONE };
-    }
-
-    /// A client is nowhere any more. Says whether it was anywhere.
-    pub fn remove(&mut self, who: u32) -> bool {
-        if !self.is_here(who) {
-            return false;
-        }
-        let cell = self.cells.of(self.entries[who as usize].at);
-        self.take_out(who, cell);
-        self.entries[who as usize] = Entry::ABSENT;
-        self.clients -= 1;
-        true
-    }
-
-    /// Where a client is.
-    pub fn find(&self, who: u32) -> Option<Point> {
-        self.is_here(who).then(|| self.entries[who as usize].at)
     }
 
     /// Clients on the grid.
     pub fn len(&self) -> usize {
-        self.clients
+        self.order.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.clients == 0
+        self.len() == 0
     }
 
     /// Memory that it takes.
     pub fn bytes(&self) -> usize {
-        let entries = self.entries.capacity() * size_of::<Entry>();
-        entries + self.occupied.bytes() + self.cells.bytes()
+        let coarse = self.clients_of.capacity() * size_of::<u32>();
+        self.order.bytes() + coarse + self.cells.bytes()
     }
 
+    /// What must be true between any two calls; for tests and the simulator.
+    pub(crate) fn check_invariants(&self, register: &Register) {
+        self.order.check_invariants(|who| rank(&self.cells, register, who));
+        let whole = (0, u64::from(self.cells.coarse() as u32 * FINE_A_COARSE) << 32);
+        let mut clients_of = vec![0; self.cells.coarse()];
+        let all = self.order.between(whole, |who| rank(&self.cells, register, who));
+        for who in all.flatten() {
+            let at = register.at(*who).expect("who is on the grid is somewhere");
+            clients_of[self.cells.of(at).coarse()] += 1;
+        }
+        assert_eq!(clients_of, self.clients_of);
+    }
+}
+
+impl Places<'_> {
     /// Finds all within a circle, the nearest first; those as far away as each other by number.
     ///
     /// # Errors
@@ -181,46 +157,39 @@ impl Grid {
     ///
     /// Bound: it looks at [`LOOKS_MAX`] or, in an area of more, at so many numbers.
     pub fn inside(&self, area: &Area, from: u32, mut take: impl FnMut(u32) -> bool) -> Option<u32> {
-        let is_small = self.entries.len() <= LOOKS_MAX;
+        let is_small = self.register.end() as usize <= LOOKS_MAX;
         if !is_small && self.is_looked_over(area, LOOKS_MAX) {
             let mut found = Vec::new();
             self.look_over(area, |who, _| found.extend((who >= from).then_some(who)));
             found.sort_unstable();
             return found.into_iter().find(|&who| !take(who));
         }
-        let end = self.entries.len().min(from as usize + LOOKS_MAX);
-        let entries = self.entries.get(from as usize..end)?;
-        for (who, entry) in (from..).zip(entries) {
-            if entry.next != ABSENT && area.contains(entry.at) && !take(who) {
+        let end = self.register.end().min(from.saturating_add(LOOKS_MAX as u32));
+        for who in from..end {
+            if self.register.at(who).is_some_and(|at| area.contains(at)) && !take(who) {
                 return Some(who);
             }
         }
-        (end < self.entries.len()).then_some(end as u32)
+        (end < self.register.end()).then_some(end)
     }
 
     /// Whether so many are in the cells that an area meets, at most.
     pub fn is_looked_over(&self, area: &Area, most: usize) -> bool {
         let mut left = most;
-        let mut fits = |count: u32| {
-            let fits = count as usize <= left;
-            left = left.saturating_sub(count as usize);
-            fits
-        };
-        match self.cells.fine_of(*area, FINE_MAX) {
-            Some(mut cells) => {
-                cells.all(|cell| fits(self.occupied.find(cell).map_or(0, |held| held.clients)))
-            }
-            None => {
-                self.cells.coarse_of(*area).all(|coarse| fits(self.occupied.clients_of(coarse)))
-            }
-        }
+        self.cells_of(area).iter().all(|cells| {
+            self.numbers(*cells).all(|numbers| {
+                let fits = numbers.len() <= left;
+                left = left.saturating_sub(numbers.len());
+                fits
+            })
+        })
     }
 
     /// How many are where in an area that is cut into so many rows and columns. It counts by cells:
     /// those on the border are in it or not.
     ///
-    /// Bound: it looks at no client but the first of a cell, and at the fine cells of a few coarse
-    /// ones only.
+    /// Bound: of the clients it looks at the first of each cell and at few more, and at the fine
+    /// cells of a few coarse ones only.
     pub fn counts(&self, area: &Area, (rows, columns): (usize, usize)) -> Vec<Count> {
         let (south, west, height, width) = area.degrees();
         let mut sums = vec![(0, 0.0, 0.0); rows * columns];
@@ -237,14 +206,13 @@ impl Grid {
             sum.1 += north * f64::from(clients);
             sum.2 += east * f64::from(clients);
         };
-        let is_small = self.cells.coarse_of(*area).nth(COUNTED_FINELY_MAX).is_none();
-        for coarse in self.cells.coarse_of(*area) {
-            match self.occupied.clients_of(coarse) {
+        let cells = &self.grid.cells;
+        let is_small = cells.coarse_of(*area).nth(COUNTED_FINELY_MAX).is_none();
+        for coarse in cells.coarse_of(*area) {
+            match self.grid.clients_of[coarse] {
                 0 => {}
-                _ if is_small => self.occupied.of_coarse(coarse).for_each(|held| {
-                    add(self.entries[held.first as usize - 1].at, held.clients);
-                }),
-                clients => add(self.cells.centre(coarse), clients),
+                _ if is_small => self.count_cells(coarse, &mut add),
+                clients => add(cells.centre(coarse), clients),
             }
         }
         let counted = sums.into_iter().filter(|&(clients, ..)| clients > 0);
@@ -256,82 +224,84 @@ impl Grid {
         counts.collect()
     }
 
+    /// Shows each cell of a coarse one in which somebody is: where its first client is, and how
+    /// many there are.
+    fn count_cells(&self, coarse: usize, show: &mut impl FnMut(Point, u32)) {
+        for mut numbers in self.numbers(of_coarse(coarse)) {
+            while let Some(&first) = numbers.first() {
+                let end = self.rank(first) | u64::from(u32::MAX);
+                // Most cells have few: those behind the first are looked at in longer and longer
+                // steps, and then those of the last one.
+                let mut reach = 1;
+                while numbers.get(reach).is_some_and(|who| self.rank(*who) <= end) {
+                    reach *= 2;
+                }
+                let few = &numbers[..reach.min(numbers.len())];
+                let count = few.partition_point(|who| self.rank(*who) <= end);
+                let at = self.register.at(first).expect("who is on the grid is somewhere");
+                show(at, count as u32);
+                numbers = &numbers[count..];
+            }
+        }
+    }
+
     /// Shows all that are in an area.
     fn look_over(&self, area: &Area, mut show: impl FnMut(u32, Point)) {
-        let mut walk = Walk { entries: &self.entries, lists: ArrayVec::new() };
-        let mut show = |who, at| {
-            if area.contains(at) {
-                show(who, at);
-            }
-        };
-        match self.cells.fine_of(*area, FINE_MAX) {
-            Some(cells) => {
-                let held = cells.filter_map(|cell| self.occupied.find(cell));
-                held.for_each(|held| walk.add(held.first, &mut show));
-            }
-            None => {
-                for coarse in self.cells.coarse_of(*area) {
-                    let held = self.occupied.of_coarse(coarse);
-                    held.for_each(|held| walk.add(held.first, &mut show));
+        for cells in self.cells_of(area) {
+            for &who in self.numbers(cells).flatten() {
+                if let Some(at) = self.register.at(who).filter(|at| area.contains(*at)) {
+                    show(who, at);
                 }
             }
         }
-        walk.finish(&mut show);
     }
 
-    fn is_here(&self, who: u32) -> bool {
-        self.entries.get(who as usize).is_some_and(|entry| entry.next != ABSENT)
+    /// The cells that an area meets, and perhaps more, by their numbers: from the first of each
+    /// pair to below its second.
+    fn cells_of(&self, area: &Area) -> Vec<(u32, u32)> {
+        let cells = &self.grid.cells;
+        match cells.fine_of(*area, FINE_MAX) {
+            Some(fine) => joined(fine.map(|cell| (cell.number(), cell.number() + 1))),
+            None => joined(cells.coarse_of(*area).map(of_coarse)),
+        }
     }
 
-    /// Takes a client out of the list of a cell.
-    fn take_out(&mut self, who: u32, cell: Cell) {
-        let Entry { next, previous, .. } = self.entries[who as usize];
-        if next != NONE {
-            self.entries[next as usize - 1].previous = previous;
-        }
-        if previous != NONE {
-            self.entries[previous as usize - 1].next = next;
-        }
-        self.occupied.leave(cell, (previous == NONE).then_some(next));
+    /// Those who are in such cells.
+    fn numbers(&self, (from, to): (u32, u32)) -> impl Iterator<Item = &[u32]> {
+        let ranks = (u64::from(from) << 32, u64::from(to) << 32);
+        self.grid.order.between(ranks, |who| self.rank(who))
+    }
+
+    fn rank(&self, who: u32) -> u64 {
+        rank(&self.grid.cells, self.register, who)
     }
 }
 
-/// Lists that are walked side by side.
-struct Walk<'a> {
-    entries: &'a [Entry],
-    lists: ArrayVec<u32, LISTS>,
+/// By what clients are in order: by cell, and by number in each.
+fn rank(cells: &Cells, register: &Register, who: u32) -> u64 {
+    register.at(who).map_or(u64::MAX, |at| rank_in(cells.of(at), who))
 }
 
-impl Walk<'_> {
-    /// One more list is to be walked.
-    fn add(&mut self, first: u32, show: &mut impl FnMut(u32, Point)) {
-        while self.lists.is_full() {
-            self.step(show);
-        }
-        self.lists.push(first);
-    }
+fn rank_in(cell: Cell, who: u32) -> u64 {
+    u64::from(cell.number()) << 32 | u64::from(who)
+}
 
-    fn finish(mut self, show: &mut impl FnMut(u32, Point)) {
-        while !self.lists.is_empty() {
-            self.step(show);
-        }
-    }
+/// The fine cells of a coarse one.
+fn of_coarse(coarse: usize) -> (u32, u32) {
+    let first = coarse as u32 * FINE_A_COARSE;
+    (first, first + FINE_A_COARSE)
+}
 
-    /// One client of each list.
-    fn step(&mut self, show: &mut impl FnMut(u32, Point)) {
-        let mut at = 0;
-        while let Some(link) = self.lists.get_mut(at) {
-            let who = *link - 1;
-            let entry = &self.entries[who as usize];
-            show(who, entry.at);
-            if entry.next == NONE {
-                self.lists.swap_remove(at);
-            } else {
-                *link = entry.next;
-                at += 1;
-            }
+/// The same cells: those that follow each other are one pair.
+fn joined(cells: impl Iterator<Item = (u32, u32)>) -> Vec<(u32, u32)> {
+    let mut joined: Vec<(u32, u32)> = Vec::new();
+    for (from, to) in cells {
+        match joined.last_mut() {
+            Some(last) if last.1 == from => last.1 = to,
+            _ => joined.push((from, to)),
         }
     }
+    joined
 }
 
 #[cfg(test)]

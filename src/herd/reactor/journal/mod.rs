@@ -100,13 +100,12 @@ impl Reactor {
     /// Takes the news among what the core wants done, if anything here wants to know it.
     #[inline(always)]
     pub(super) fn append_news(&mut self) {
-        let is_watched = self.web.followers.is_some() || self.web.nearby.is_some();
-        if is_watched || self.durability.is_some() {
+        if self.web.followers.is_some() || self.durability.is_some() {
             self.hand_on_news();
         }
     }
 
-    /// Gives it to those who follow, to the journal and to the index.
+    /// Gives it to those who follow or ask, and to the journal.
     #[inline(never)]
     fn hand_on_news(&mut self) {
         if self.web.followers.is_some() {
@@ -114,9 +113,6 @@ impl Reactor {
         }
         if let Some(durability) = &mut self.durability {
             durability.journal.appender.append(&self.out.text, &self.out.news);
-        }
-        if self.web.nearby.is_some() {
-            self.index_changes();
         }
     }
 
