@@ -8,6 +8,10 @@ pub fn spell(name: &str) -> Result<String, Unusable> {
     if name.is_empty() {
         return Err(Unusable::NoClient);
     }
+    let is_plain = |byte: u8| byte > b' ' && byte != b'%' && byte != 0x7f;
+    if name.len() <= Fix::CLIENT_BYTES_MAX && name.bytes().all(is_plain) {
+        return Ok(name.to_owned());
+    }
     let mut spelled = String::with_capacity(name.len());
     for char in name.chars() {
         if char.is_ascii_control() || matches!(char, ' ' | '%') {

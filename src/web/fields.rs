@@ -2,26 +2,33 @@
 //! only the names differ.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::fmt;
 
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// Named values. Numbers keep the digits they came with: a time as a floating-point number would
-/// lose its nanoseconds.
+/// Values of one object or form. No app sends a tenth of it, and each is looked for by a walk.
+const FIELDS_MAX: usize = 256;
+
+/// Named values, in the order in which they came: most have ten, and a walk finds one sooner than a
+/// hash. Numbers keep the digits they came with: a time as a floating-point number would lose its
+/// nanoseconds.
 pub enum Fields<'a> {
-    Form(HashMap<Cow<'a, str>, Cow<'a, str>>),
-    Json(HashMap<String, &'a RawValue>),
+    Form(Vec<(Cow<'a, str>, Cow<'a, str>)>),
+    Json(Vec<(Cow<'a, str>, &'a RawValue)>),
 }
 
 impl<'a> Fields<'a> {
-    /// The parameters of a query or of a form. Of two of the same name, the last one counts.
+    /// The parameters of a query or of a form, as far as they are looked at. Of two of the same
+    /// name, the last one counts.
     pub fn form(text: &'a [u8]) -> Fields<'a> {
-        Fields::Form(form_urlencoded::parse(text).collect())
+        Fields::Form(form_urlencoded::parse(text).take(FIELDS_MAX).collect())
     }
 
-    /// A JSON object, if it is one.
+    /// A JSON object, if it is one and has no more values than are looked at.
     pub fn json(value: &'a str) -> Option<Fields<'a>> {
-        serde_json::from_str(value).ok().map(Fields::Json)
+        let Object(values) = serde_json::from_str(value).ok()?;
+        Some(Fields::Json(values))
     }
 
     pub fn is_empty(&self) -> bool {
@@ -40,8 +47,8 @@ impl<'a> Fields<'a> {
 
     fn one_text(&self, name: &str) -> Option<Cow<'_, str>> {
         match self {
-            Fields::Form(values) => values.get(name).map(|value| Cow::Borrowed(&**value)),
-            Fields::Json(values) => json_text(values.get(name)?.get()),
+            Fields::Form(values) => last(values, name).map(|value| Cow::Borrowed(&**value)),
+            Fields::Json(values) => json_text(last(values, name)?.get()),
         }
     }
 
@@ -49,7 +56,7 @@ impl<'a> Fields<'a> {
     pub fn raw(&self, name: &str) -> Option<&'a str> {
         match self {
             Fields::Form(_) => None,
-            Fields::Json(values) => values.get(name).map(|value| value.get()),
+            Fields::Json(values) => last(values, name).map(|value| value.get()),
         }
     }
 
@@ -59,9 +66,69 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// The text of a JSON value that is no object, no array and not null.
+fn last<'b, T>(values: &'b [(Cow<'_, str>, T)], name: &str) -> Option<&'b T> {
+    values.iter().rev().find(|(other, _)| other == name).map(|(_, value)| value)
+}
+
+/// A JSON object, taken apart and no further.
+struct Object<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Values;
+        impl<'de> Visitor<'de> for Values {
+            type Value = Object<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                // A phone's object has fewer.
+                let mut values = Vec::with_capacity(16);
+                while let Some((Name(name), value)) = map.next_entry()? {
+                    if values.len() == FIELDS_MAX {
+                        return Err(A::Error::custom("too many values"));
+                    }
+                    values.push((name, value));
+                }
+                Ok(Object(values))
+            }
+        }
+        from.deserialize_map(Values)
+    }
+}
+
+/// The name of a value: a piece of the text, unless it has escapes.
+struct Name<'a>(Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Name<'a> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl<'de> Visitor<'de> for Text {
+            type Value = Name<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a name")
+            }
+
+            fn visit_borrowed_str<E: Error>(self, name: &'de str) -> Result<Self::Value, E> {
+                Ok(Name(Cow::Borrowed(name)))
+            }
+
+            fn visit_str<E: Error>(self, name: &str) -> Result<Self::Value, E> {
+                Ok(Name(Cow::Owned(name.to_owned())))
+            }
+        }
+        from.deserialize_str(Text)
+    }
+}
+
+/// The text of a JSON value that is no object, no array and not null. Nothing is copied, unless it
+/// has escapes.
 pub fn json_text(raw: &str) -> Option<Cow<'_, str>> {
     match raw.as_bytes().first()? {
+        b'"' if !raw.contains('\\') => Some(Cow::Borrowed(&raw[1..raw.len() - 1])),
         b'"' => serde_json::from_str::<String>(raw).ok().map(Cow::Owned),
         b'{' | b'[' | b'n' => None,
         _ => Some(Cow::Borrowed(raw)),

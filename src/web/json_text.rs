@@ -35,7 +35,7 @@ pub fn push_whole(mut number: u64, least: usize, out: &mut String) {
         digits[at] = b'0' + (number % 10) as u8;
         number /= 10;
     }
-    out.extend(digits[at..].iter().map(|&digit| char::from(digit)));
+    out.push_str(std::str::from_utf8(&digits[at..]).expect("digits are text"));
 }
 
 /// Appends degrees by the fewest digits that are read as the same number.

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use herd_core::clock::PosixTime;
 
 use crate::access::Caller;
+use crate::json_text::push_whole;
 
 /// Where a client was, in the words of the wire: what an IAMAT says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +26,15 @@ impl Fix {
     /// The IAMAT that says it.
     pub fn line(&self) -> String {
         let Fix { client, position, stamp } = self;
-        format!("IAMAT {client} {position} {stamp}\n")
+        let mut line = String::with_capacity(64 + client.len());
+        for part in ["IAMAT ", client, " ", position, " "] {
+            line.push_str(part);
+        }
+        push_whole(stamp.whole_seconds(), 1, &mut line);
+        line.push('.');
+        push_whole(stamp.nanos().into(), 9, &mut line);
+        line.push('\n');
+        line
     }
 }
 
@@ -157,6 +166,9 @@ impl Reading {
     /// Keeps the newest fix of each client, in the order of their first: a phone that was out of
     /// reach for a day sends a thousand at once, and the herd wants to know where it is.
     pub fn keep_newest(&mut self) {
+        if self.fixes.len() <= 1 {
+            return;
+        }
         let fixes = std::mem::take(&mut self.fixes);
         let mut places = HashMap::new();
         for fix in fixes {

@@ -8,6 +8,9 @@ use herd_core::names::ConnId;
 use herd_core::wire::line_buffer::Lines;
 use herd_web::http::{self, Answer, Limits, Parsed, Request};
 
+/// Memory for answers that is kept from one to the next.
+const ANSWER_KEPT_BYTES_MAX: usize = 64 * 1024;
+
 /// What a port takes, and how it answers.
 pub(super) struct Port {
     pub limits: Limits,
@@ -90,7 +93,14 @@ impl Reactor {
         let goes_on = answer.goes_on && !request.is_head();
         let keeps_open = request.keeps_open && is_ours && !is_foreign && !answer.goes_on;
         let posix_s = self.now.posix.whole_seconds();
-        self.send(conn, &answer.into_bytes(posix_s, request.is_head(), keeps_open));
+        let mut bytes = std::mem::take(&mut self.web.answer);
+        bytes.clear();
+        answer.write(posix_s, request.is_head(), keeps_open, &mut bytes);
+        self.send(conn, &bytes);
+        // A long answer is rare, and not to be kept for the next one.
+        if bytes.capacity() <= ANSWER_KEPT_BYTES_MAX {
+            self.web.answer = bytes;
+        }
         if goes_on {
             // Another request on this connection would be answered inside this answer.
             if let Some(session) = self.slots.session(conn) {

@@ -30,8 +30,9 @@ pub fn is_our_host(host: &str, names: &[String]) -> bool {
         return has_port && ip.parse::<Ipv6Addr>().is_ok();
     }
     let (name, port) = host.split_once(':').unwrap_or((host, ""));
-    let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
-    let is_known = || name == "localhost" || names.contains(&name);
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let is = |other: &str| name.eq_ignore_ascii_case(other);
+    let is_known = || is("localhost") || names.iter().any(|other| is(other));
     is_port(port) && (name.parse::<Ipv4Addr>().is_ok() || is_known())
 }
 

@@ -2,6 +2,7 @@
 //! nothing that can be served. It knows no socket and no path.
 
 use std::borrow::Cow;
+use std::mem::MaybeUninit;
 
 use super::Answer;
 use super::chunks::read_chunks;
@@ -74,21 +75,21 @@ pub struct Headers<'a> {
 }
 
 impl<'a> Headers<'a> {
-    /// Where the value of a header goes, if it is read.
+    /// Where the value of a header goes, if it is read: few are, and most have another length.
     fn field(&mut self, name: &str) -> Option<&mut Option<&'a str>> {
-        let fields = [
-            ("host", &mut self.host),
-            ("origin", &mut self.origin),
-            ("sec-fetch-site", &mut self.fetch_site),
-            ("authorization", &mut self.authorization),
-            ("if-none-match", &mut self.if_none_match),
-            ("last-event-id", &mut self.last_event_id),
-            ("cookie", &mut self.cookie),
-            ("x-limit-u", &mut self.limit_user),
-            ("x-limit-d", &mut self.limit_device),
-        ];
-        let mut fields = fields.into_iter();
-        fields.find(|(other, _)| name.eq_ignore_ascii_case(other)).map(|(_, field)| field)
+        let is = |other: &str| name.eq_ignore_ascii_case(other);
+        match name.len() {
+            4 if is("host") => Some(&mut self.host),
+            6 if is("origin") => Some(&mut self.origin),
+            6 if is("cookie") => Some(&mut self.cookie),
+            9 if is("x-limit-u") => Some(&mut self.limit_user),
+            9 if is("x-limit-d") => Some(&mut self.limit_device),
+            13 if is("authorization") => Some(&mut self.authorization),
+            13 if is("if-none-match") => Some(&mut self.if_none_match),
+            13 if is("last-event-id") => Some(&mut self.last_event_id),
+            14 if is("sec-fetch-site") => Some(&mut self.fetch_site),
+            _ => None,
+        }
     }
 }
 
@@ -175,9 +176,10 @@ impl Refusal {
 /// Reads one request of what has come. Each byte may be the last: nothing that is refused later is
 /// served before, and nothing that is whole is called partial.
 pub fn parse(bytes: &[u8], limits: Limits) -> Parsed<'_> {
-    let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
-    let mut head = httparse::Request::new(&mut headers);
-    let whole = match head.parse(bytes) {
+    // To fill them would cost as much as to read most heads.
+    let mut headers = [const { MaybeUninit::uninit() }; HEADERS_MAX];
+    let mut head = httparse::Request::new(&mut []);
+    let whole = match head.parse_with_uninit_headers(bytes, &mut headers) {
         Ok(httparse::Status::Complete(length)) if length <= limits.head_bytes_max => {
             understand(&head, limits).and_then(|head| head.with_body(bytes, length, limits))
         }
@@ -232,10 +234,11 @@ fn understand<'a>(head: &httparse::Request<'_, 'a>, limits: Limits) -> Result<He
     let (mut framing, mut awaits_continue) = (None, false);
     for header in head.headers.iter() {
         let is = |name: &str| header.name.eq_ignore_ascii_case(name);
-        let value = || std::str::from_utf8(header.value).map_err(|_| Refusal::Malformed);
+        let value =
+            || std::str::from_utf8(header.value.trim_ascii()).map_err(|_| Refusal::Malformed);
         if let Some(field) = headers.field(header.name) {
             // A proxy between us and the sender may have read the other one.
-            if field.replace(value()?.trim()).is_some() {
+            if field.replace(value()?).is_some() {
                 return Err(Refusal::Malformed);
             }
         } else if is("content-length") || is("transfer-encoding") {
@@ -244,9 +247,9 @@ fn understand<'a>(head: &httparse::Request<'_, 'a>, limits: Limits) -> Result<He
                 return Err(Refusal::Malformed);
             }
         } else if is("accept-encoding") {
-            headers.accept_encoding = Some(value()?.trim());
+            headers.accept_encoding = Some(value()?);
         } else if is("expect") {
-            awaits_continue = value()?.trim().eq_ignore_ascii_case("100-continue") && minor == 1;
+            awaits_continue = value()?.eq_ignore_ascii_case("100-continue") && minor == 1;
         } else if is("connection") {
             let words = || value().map(|words| words.split(',').map(str::trim));
             let has =
@@ -277,14 +280,13 @@ fn understand<'a>(head: &httparse::Request<'_, 'a>, limits: Limits) -> Result<He
 }
 
 fn length(value: &str) -> Result<Framing, Refusal> {
-    let value = value.trim();
     // `parse` alone would take a sign.
     let are_digits = value.bytes().all(|byte| byte.is_ascii_digit());
     value.parse().ok().filter(|_| are_digits).map(Framing::Length).ok_or(Refusal::Malformed)
 }
 
 fn coding(value: &str) -> Result<Framing, Refusal> {
-    let is_chunked = value.trim().eq_ignore_ascii_case("chunked");
+    let is_chunked = value.eq_ignore_ascii_case("chunked");
     is_chunked.then_some(Framing::Chunks).ok_or(Refusal::Coding)
 }
 
