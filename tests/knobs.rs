@@ -81,6 +81,7 @@ fn other_value(knob: &Knob, key_file: &Path) -> String {
             "run_dir_mode" | "log.mode" => "0700",
             "log.level" => "warn",
             "tls.peers" => "prefer",
+            "tls.web" => "allow",
             "log.format" => "json",
             "engine.subject" => "other",
             name => panic!("{name} needs another word here"),

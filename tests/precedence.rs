@@ -84,6 +84,17 @@ const KNOBS: &[Knob] = &[
         ],
     },
     Knob {
+        flag: "tls-web",
+        file: ["", "[tls]\nweb = \"{}\""],
+        values: ["require", "allow", "off"],
+        shown: [
+            "TLS (`web` in [tls] is require), and",
+            "TLS (`web` in [tls] is allow), and",
+            "web by TLS                off\n",
+            "web by TLS                off\n",
+        ],
+    },
+    Knob {
         flag: "engine",
         file: ["", "[engine]\nurls = [\"{}\"]"],
         values: ["127.0.0.1:3", "127.0.0.1:2", "127.0.0.1:1"],

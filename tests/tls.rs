@@ -41,6 +41,38 @@ fn figure(herd: &Herd, series: &str) -> f64 {
     Exposition::parse(&reply.body).series[series]
 }
 
+/// Goal: a phone reports by TLS to the web port. Where that is allowed, others come there without;
+/// where it is required, who does hears nothing and is counted.
+#[test]
+fn phones_come_by_tls() {
+    for (way, serves_plain) in [("allow", true), ("require", false)] {
+        let mut herd = Herd::of_file(&["Hill"], &[], "");
+        write_papers(herd.dir(), 4000);
+        herd.start("Hill", &["--tls-web", way, "--tls-cert", "cert.pem", "--tls-key", "key.pem"]);
+        let mut phone = connect_tls(&client_config(), herd.web_port("Hill"));
+        for second in 0..3 {
+            let body = format!("id=kiwi&lat=60.1699&lon=24.9384&timestamp=152002393{second}");
+            let head = format!("Host: localhost\r\nContent-Length: {}\r\n\r\n", body.len());
+            write!(phone, "POST /report HTTP/1.1\r\n{head}{body}").unwrap();
+            assert_eq!(read_line(&mut phone), "HTTP/1.1 200 OK\r");
+            let lines = std::iter::repeat_with(|| read_line(&mut phone));
+            assert_eq!(lines.skip_while(|line| line != "\r").nth(1).unwrap(), "{\"taken\":1}");
+        }
+        let line = herd.held("Hill", "kiwi").unwrap();
+        assert!(line.ends_with("kiwi +60.1699000+024.9384000 1520023932.000000000"), "{line}");
+        assert_eq!(figure(&herd, "herd_connections{door=\"web\"}"), 1.0);
+
+        let mut plain = Client::connect(herd.web_port("Hill"));
+        plain.send("GET /v1/clients/kiwi HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        if serves_plain {
+            assert_eq!(plain.line(), b"HTTP/1.1 200 OK\r\n");
+        } else {
+            herd.until_logged("Hill", "requires it of the web");
+            assert_eq!(figure(&herd, "herd_tls_handshakes_total{outcome=\"no_tls\"}"), 1.0);
+        }
+    }
+}
+
 /// Goal: a client by TLS is a client: the same lines, whatever records they come in, and the same
 /// end.
 #[test]

@@ -16,7 +16,7 @@ use herd::config::units::show_duration;
 use herd::config::url::shown;
 use herd::config::{
     Address, Config, ConfigError, Herd, HerdKey, Initiative, Limits, LinkKind, PlacesSource,
-    Settings, StaleReply,
+    Settings, StaleReply, TlsDoor, WebTls,
 };
 
 use super::here::is_here;
@@ -125,11 +125,17 @@ pub fn write_config(out: &mut impl Write, config: &Config, settings: &Settings) 
     let stop_times = [limits.lame_duck_grace, limits.lame_duck, limits.drain].map(show_duration);
     let show = |door: Option<SocketAddr>| door.map_or("off".to_owned(), |at| at.to_string());
     let [web, operators, mqtt] = [config.web, config.operators, config.mqtt].map(show);
-    let tls = config.tls.as_ref().map_or("off".to_owned(), |door| {
+    let by_tls = |how: &str, door: &TlsDoor| {
         let readers =
             if door.files.client_ca.is_some() { ", with certificates of their own" } else { "" };
-        format!("{}, shown {}{readers}", door.address, door.files.cert.display())
-    });
+        format!("{how}, shown {}{readers}", door.files.cert.display())
+    };
+    let off = || "off".to_owned();
+    let door = config.tls.as_ref();
+    let tls = door.and_then(|door| Some(by_tls(&door.address?.to_string(), door)));
+    let tls = tls.unwrap_or_else(off);
+    let web_tls = door.filter(|door| door.web != WebTls::Off);
+    let web_tls = web_tls.map_or_else(off, |door| by_tls(door.web.name(), door));
     writeln!(out, "\nserver {}", config.name)?;
     let rows = [
         ["clients", &config.client_address.to_string()],
@@ -137,6 +143,7 @@ pub fn write_config(out: &mut impl Write, config: &Config, settings: &Settings) 
         ["peers", &config.peer_address.to_string()],
         ["links by TLS", config.tls_peers.name()],
         ["web", &web],
+        ["web by TLS", &web_tls],
         ["proxies in front", &config.proxy_from.to_string()],
         ["operators", &operators],
         ["mqtt", &mqtt],

@@ -49,7 +49,7 @@ use herd::config::HerdSelector;
 use herd::config::example::example;
 use herd::config::herd::Member;
 use herd::config::layers::places as configured_places;
-use herd::config::{ConfigError, Parsed};
+use herd::config::{ConfigError, Parsed, WebTls};
 use herd::places::{Local, Supply};
 use herd::run_dir::RunDir;
 use herd::status::Order;
@@ -148,7 +148,10 @@ fn describe(
     let parsed = name.map(|name| flags.read(&name, trace)).transpose()?;
     let is_by_tls = match &parsed {
         Some(parsed) => parsed.config.tls.is_some(),
-        None => herd.members.iter().any(|member| member.tls_clients.0.is_some()),
+        None => {
+            let is_wanted = herd.members.iter().any(|member| member.tls_clients.0.is_some());
+            is_wanted || settings.tls.web != WebTls::Off
+        }
     };
     if is_by_tls {
         Terms::read(&settings.tls.files()?, None)?;

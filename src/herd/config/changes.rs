@@ -116,7 +116,7 @@ fn has_other_links(old: &Config, new: &Config) -> bool {
 }
 
 fn tls_address(config: &Config) -> Option<SocketAddr> {
-    config.tls.as_ref().map(|door| door.address)
+    config.tls.as_ref().and_then(|door| door.address)
 }
 
 impl Parsed {
@@ -138,7 +138,7 @@ impl Parsed {
         let may_change_keys = new.keys.is_empty() == old.keys.is_empty();
         let keys = if may_change_keys { new.keys } else { old.keys.clone() };
         let tls = match (&old.tls, new.tls.clone()) {
-            (Some(old), Some(new)) => Some(TlsDoor { address: old.address, ..new }),
+            (Some(old), Some(new)) => Some(TlsDoor { address: old.address, web: old.web, ..new }),
             (old, _) => old.clone(),
         };
         let tls_peers = if keys.is_empty() { PeerTls::Off } else { new.tls_peers };

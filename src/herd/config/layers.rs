@@ -80,7 +80,7 @@ pub fn configure(
     let http_hosts = hosts(&herd, name, [web.as_ref(), operators.as_ref()]);
     let [web, operators] = [web, operators].map(|door| door.map(|(_, address)| address));
     let tls = TlsDoor::of(&herd, name, &settings, selector, overrides.tls_clients)?;
-    let tls_address = tls.as_ref().map(|door| door.address);
+    let tls_address = tls.as_ref().and_then(|door| door.address);
     let keys = settings.herd_keys()?;
     let peers = settings.engine.peers(&herd, name, !keys.is_empty(), selector.config.is_some())?;
     let accept_plain = overrides.plain || peers.iter().any(|peer| peer.kind == LinkKind::Plain);

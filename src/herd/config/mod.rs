@@ -59,7 +59,7 @@ pub use places::{Places, PlacesSource};
 pub use selector::HerdSelector;
 pub use settings::{Answers, Journal, Nearby, Settings};
 pub use shape::PlainShape;
-pub use tls::{PeerTls, TlsDoor, TlsFiles};
+pub use tls::{PeerTls, TlsDoor, TlsFiles, WebTls};
 
 /// Everything one server process needs to know, checked and complete.
 #[derive(Clone, Debug)]
@@ -127,9 +127,14 @@ impl Config {
         hasher.finish()
     }
 
+    /// Whether the web port speaks TLS.
+    pub fn web_tls(&self) -> WebTls {
+        self.tls.as_ref().map_or(WebTls::Off, |door| door.web)
+    }
+
     /// Every address that it listens on.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        let tls = self.tls.as_ref().map(|door| door.address);
+        let tls = self.tls.as_ref().and_then(|door| door.address);
         let always = [self.client_address, self.peer_address];
         let others = [self.web, self.operators, self.mqtt].into_iter().flatten();
         always.into_iter().chain(tls).chain(others).collect()

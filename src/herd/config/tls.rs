@@ -26,6 +26,40 @@ pub struct TlsSettings {
     pub client_ca: Option<PathBuf>,
     pub handshake: Duration,
     pub peers: PeerTls,
+    pub web: WebTls,
+}
+
+/// Whether the web port speaks TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WebTls {
+    #[default]
+    Off,
+    /// With those that begin so; others are served as they are.
+    Allow,
+    /// With all.
+    Require,
+}
+
+impl WebTls {
+    const ALL: [WebTls; 3] = [WebTls::Off, WebTls::Allow, WebTls::Require];
+
+    /// The word that an operator writes.
+    pub fn name(self) -> &'static str {
+        match self {
+            WebTls::Off => "off",
+            WebTls::Allow => "allow",
+            WebTls::Require => "require",
+        }
+    }
+}
+
+impl FromStr for WebTls {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<WebTls, String> {
+        let found = WebTls::ALL.into_iter().find(|way| way.name() == text);
+        found.ok_or_else(|| format!("`{text}` is not off, allow or require"))
+    }
 }
 
 /// Whether links between peers are by TLS. A herd that runs changes over one step at a time, all
@@ -103,7 +137,8 @@ pub const KNOBS: &[Knob] = &[
         })
         .means(
             "The certificate that servers show to clients that come by TLS (`tls_clients` of a \
-             [[server]]), in PEM form, with its chain behind. Each reload reads it again.",
+             [[server]], and `web` here), in PEM form, with its chain behind. Each reload reads it \
+             again.",
         )
         .takes_effect(Effect::NewConnections)
         .because("Only the operator knows by which name clients call a server."),
@@ -158,12 +193,36 @@ pub const KNOBS: &[Knob] = &[
         "A herd in one network has no need to hide its reports, and links without are simpler to \
          watch.",
     ),
+    Knob::new(
+        "tls.web",
+        Kind::Word {
+            set: |s, text| text.parse().map(|way| s.tls.web = way),
+            show: |s| s.tls.web.name().to_owned(),
+            words: "off, allow or require",
+        },
+        "off",
+    )
+    .flag(Flag {
+        long: "tls-web",
+        variable: "HERD_TLS_WEB",
+        value: "off|allow|require",
+        help: "Whether the web port speaks TLS; needs --tls-cert and --tls-key",
+    })
+    .means(
+        "Whether phones and browsers come to the web port by TLS: off; allow, those that begin \
+         with it, and others as they are; require, all. `herd follow` and `herd forget` do not: \
+         where it is required, they need a proxy.",
+    )
+    .takes_effect(Effect::Restart)
+    .because("Without a certificate that phones believe, it helps nobody."),
 ];
 
-/// Where clients connect by TLS, and by which files.
+/// How clients connect by TLS: where, and by which files.
 #[derive(Clone, Debug)]
 pub struct TlsDoor {
-    pub address: SocketAddr,
+    /// Where IAMAT is spoken, if it is.
+    pub address: Option<SocketAddr>,
+    pub web: WebTls,
     pub files: TlsFiles,
     /// From a connection to the end of its handshake.
     pub handshake: Duration,
@@ -180,7 +239,7 @@ pub struct TlsFiles {
 }
 
 impl TlsDoor {
-    /// Where `name` listens for clients that come by TLS, if it does; `given` is what a flag says.
+    /// How clients of `name` come by TLS, if they may; `given` is what a flag says of where.
     ///
     /// # Errors
     /// The host cannot be resolved, or a file is not named.
@@ -193,12 +252,19 @@ impl TlsDoor {
     ) -> Result<Option<TlsDoor>, ConfigError> {
         let is_given = given.is_some();
         let named = || herd.member(name).map(|member| member.tls_clients.clone());
-        let Some(TlsClients(Some(address))) = given.or_else(named) else { return Ok(None) };
+        let wanted = given.or_else(named).and_then(|TlsClients(address)| address);
+        let web = settings.tls.web;
+        if wanted.is_none() && web == WebTls::Off {
+            return Ok(None);
+        }
         let bind = selector.bind.as_ref().filter(|_| !is_given);
-        let host = bind.unwrap_or(&address.host).clone();
-        let address = resolve(name, &Address { host, port: address.port })?;
+        let at = |address: Address| {
+            let host = bind.unwrap_or(&address.host).clone();
+            resolve(name, &Address { host, port: address.port })
+        };
+        let address = wanted.map(at).transpose()?;
         let (files, handshake) = (settings.tls.files()?, settings.tls.handshake);
-        Ok(Some(TlsDoor { address, files, handshake }))
+        Ok(Some(TlsDoor { address, web, files, handshake }))
     }
 }
 
@@ -208,10 +274,14 @@ impl TlsSettings {
     /// # Errors
     /// The certificate or its key is not named.
     pub fn files(&self) -> Result<TlsFiles, ConfigError> {
+        let who = match self.web {
+            WebTls::Off => "clients may come by TLS (tls_clients)".to_owned(),
+            way => format!("the web port speaks TLS (`web` in [tls] is {})", way.name()),
+        };
         let missing = |what: &str, flag: &str, key: &str| {
             let message = format!(
-                "clients may come by TLS (tls_clients), and no {what} is named: name it with \
-                 {flag}, or `{key}` in [tls] of herd.toml"
+                "{who}, and no {what} is named: name it with {flag}, or `{key}` in [tls] of \
+                 herd.toml"
             );
             ConfigError::new(message)
         };

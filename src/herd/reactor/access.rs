@@ -344,7 +344,10 @@ fn show_grant(grant: Option<&Grant>) -> Answer {
 
 #[cfg(test)]
 mod tests {
+    use herd_core::names::ConnKind;
+
     use super::*;
+    use crate::reactor::tests::House;
 
     #[test]
     fn refusals_are_at_their_places() {
@@ -360,6 +363,28 @@ mod tests {
         assert_ne!(ip("2001:db8::1"), ip("2001:db8:0:1::1"));
         assert_eq!(ip("::ffff:192.0.2.1"), ip("192.0.2.1"));
         assert_ne!(ip("192.0.2.1"), ip("192.0.2.2"));
+    }
+
+    /// Goal: of requests that are not whole, 64 MiB are kept, whoever sends them. Then one is told
+    /// to come again, and there is room when others have ended.
+    #[test]
+    fn what_is_under_way_is_bounded() {
+        const EACH: usize = 1 << 20;
+        let mut house = House::new();
+        let mut halves = Vec::from_iter((0..66).map(|_| house.come(ConnKind::Web)));
+        let keep = |house: &mut House, conn| house.reactor.keep_under_way(conn, EACH);
+        for (_, conn) in &halves[..64] {
+            assert_eq!(keep(&mut house, *conn), None);
+        }
+        for (_, conn) in &halves[64..] {
+            assert_eq!(keep(&mut house, *conn).map(|answer| answer.status), Some(503));
+        }
+        assert_eq!(house.reactor.web.callers.under_way_bytes, UNDER_WAY_BYTES_MAX);
+        let (stream, gone) = halves.swap_remove(0);
+        drop(stream);
+        house.turn_until(|reactor| reactor.slots.session(gone).is_none());
+        assert_eq!(keep(&mut house, halves[64].1), None, "one has ended");
+        assert_eq!(house.reactor.web.callers.refused[Refused::Busy as usize], 2);
     }
 
     #[test]

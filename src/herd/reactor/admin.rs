@@ -111,7 +111,7 @@ fn status(reactor: &Reactor) -> Status {
         uptime_s: reactor.clocks.age().as_secs(),
         client_address: config.client_address.to_string(),
         peer_address: config.peer_address.to_string(),
-        tls_address: config.tls.as_ref().map(|door| door.address.to_string()),
+        tls_address: config.tls.as_ref().and_then(|door| door.address).map(|it| it.to_string()),
         web_address: config.web.map(|address| address.to_string()),
         operators_address: config.operators.map(|address| address.to_string()),
         mqtt_address: config.mqtt.map(|address| address.to_string()),

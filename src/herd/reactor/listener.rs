@@ -92,9 +92,9 @@ impl Listener {
         }
     }
 
-    /// The same for connections by TLS.
-    pub fn wrapped(self) -> Listener {
-        Listener { is_wrapped: true, ..self }
+    /// The same for connections by TLS, if that is so.
+    pub fn wrapped(self, is_wrapped: bool) -> Listener {
+        Listener { is_wrapped, ..self }
     }
 
     /// What comes here from now on may come by TLS, or may not.

@@ -230,7 +230,7 @@ impl Reactor {
     /// Whether a door may be used. That is so until the process ends, so series do not come and go.
     fn has_door(&self, door: usize) -> bool {
         match ConnKind::ALL.get(door) {
-            None => self.wrapping.terms.is_some(),
+            None => self.config.tls.as_ref().is_some_and(|tls| tls.address.is_some()),
             Some(ConnKind::Web) => self.config.web.is_some(),
             Some(ConnKind::Mqtt) => self.config.mqtt.is_some(),
             Some(ConnKind::Operator) => self.config.operators.is_some(),

@@ -35,7 +35,7 @@ use super::worker_threads::{CompletionSender, Completions, PlacesPool, PoolId};
 use super::{Due, READ_BUDGET, Reactor, SIGNALS, WAKER, engine, traced};
 use crate::config::limits::{self, PEER_LINE_BYTES_CEILING};
 use crate::config::{
-    Config, ConfigError, HerdKey, Initiative, LinkKind, Peer, PeerTls, StaleReply,
+    Config, ConfigError, HerdKey, Initiative, LinkKind, Peer, PeerTls, StaleReply, WebTls,
 };
 use crate::journal::{Journal, JournalError, JournalSettings};
 use crate::logging::LogHandle;
@@ -269,7 +269,7 @@ fn announce(config: &Config, shares: Shares) {
         name: &config.name,
         herd: &config.herd,
         clients: &config.client_address,
-        tls: config.tls.as_ref().map(|door| door.address),
+        tls: config.tls.as_ref().and_then(|door| door.address),
         peers: &config.peer_address,
         web: config.web,
         operators: config.operators,
@@ -292,7 +292,8 @@ fn open_doors(
         None => listen(address, whose),
     };
     let client = open(config.client_address, "client")?;
-    let tls = config.tls.as_ref().map(|door| open(door.address, "TLS")).transpose()?;
+    let tls = config.tls.as_ref().and_then(|door| door.address);
+    let tls = tls.map(|address| open(address, "TLS")).transpose()?;
     let peer = open(config.peer_address, "peer")?;
     let web = config.web.map(|address| open(address, "web")).transpose()?;
     let operators = config.operators.map(|address| open(address, "operators'")).transpose()?;
@@ -301,20 +302,19 @@ fn open_doors(
     let _ = fs::remove_file(&admin_path);
     let admin = UnixListener::bind(&admin_path)
         .map_err(|error| StartError::AdminSocket { path: admin_path, error })?;
-    let tcp = |kind, socket| move |slot| Listener::tcp(slot, kind, socket);
+    let tcp = |kind, socket, is_wrapped| {
+        move |slot| Listener::tcp(slot, kind, socket).wrapped(is_wrapped)
+    };
+    let (peers, web_tls) = (config.tls_peers != PeerTls::Off, config.web_tls() != WebTls::Off);
     let doors = Doors {
-        client: Some(slots.add_listener(tcp(ConnKind::Client, client))),
-        tls: tls.map(|socket| {
-            slots.add_listener(|slot| Listener::tcp(slot, ConnKind::Client, socket).wrapped())
-        }),
-        peer: slots.add_listener(|slot| {
-            let listener = Listener::tcp(slot, ConnKind::Peer, peer);
-            if config.tls_peers == PeerTls::Off { listener } else { listener.wrapped() }
-        }),
+        client: Some(slots.add_listener(tcp(ConnKind::Client, client, false))),
+        tls: tls.map(|socket| slots.add_listener(tcp(ConnKind::Client, socket, true))),
+        peer: slots.add_listener(tcp(ConnKind::Peer, peer, peers)),
         admin: slots.add_listener(|slot| Listener::unix(slot, ConnKind::Admin, admin)),
-        web: web.map(|socket| slots.add_listener(tcp(ConnKind::Web, socket))),
-        operators: operators.map(|socket| slots.add_listener(tcp(ConnKind::Operator, socket))),
-        mqtt: mqtt.map(|socket| slots.add_listener(tcp(ConnKind::Mqtt, socket))),
+        web: web.map(|socket| slots.add_listener(tcp(ConnKind::Web, socket, web_tls))),
+        operators: operators
+            .map(|socket| slots.add_listener(tcp(ConnKind::Operator, socket, false))),
+        mqtt: mqtt.map(|socket| slots.add_listener(tcp(ConnKind::Mqtt, socket, false))),
     };
     let own = [doors.peer, doors.admin].into_iter();
     let others = [doors.client, doors.tls, doors.web, doors.operators, doors.mqtt];

@@ -12,7 +12,7 @@ use super::turn_steps::Readiness;
 use super::wrapped::{Failed, Stage, Wrapped};
 use super::wrapped_links::peer_terms;
 use super::{Due, READ_BUDGET, Reactor, StartError, Unfinished, traced};
-use crate::config::Config;
+use crate::config::{Config, WebTls};
 use crate::logging::events::Event;
 use crate::tls::{PARTIAL_BYTES_MAX, PeerTerms, Session, Terms};
 use herd_core::border::Input;
@@ -24,6 +24,9 @@ const _: () = assert!(READ_BUDGET > PARTIAL_BYTES_MAX + 4096);
 
 /// What is said of a peer that comes without TLS and must not.
 const PLAIN_PEER: &str = "this is no TLS, and [tls] of herd.toml requires it of peers";
+
+/// What is said of somebody who comes so to the web port.
+const PLAIN_WEB: &str = "this is no TLS, and [tls] of herd.toml requires it of the web";
 
 /// What all connections by TLS share.
 #[derive(Default)]
@@ -68,8 +71,10 @@ impl Reactor {
             Wrapped::new(Connection::tcp(id, stream, Phase::Open, now), session, open_by)
         })?;
         self.wrapping.handshakes.pending += 1;
-        self.wrapping.alive += 1;
-        self.wrapping.admitted += 1;
+        if kind == ConnKind::Client {
+            self.wrapping.alive += 1;
+            self.wrapping.admitted += 1;
+        }
         self.wheel.start(open_by, Due::Handshake { conn });
         Some(conn)
     }
@@ -122,7 +127,11 @@ impl Reactor {
     fn unwrap(&mut self, conn: ConnId, scratch: &mut [u8], plain: &mut Vec<u8>) -> usize {
         let now = self.moment();
         let read_max = self.work.read_max(conn.kind(), READ_BUDGET);
-        let may_be_plain = conn.kind() == ConnKind::Peer && self.config.tls_peers.takes(false);
+        let may_be_plain = match conn.kind() {
+            ConnKind::Peer => self.config.tls_peers.takes(false),
+            ConnKind::Web => self.config.web_tls() == WebTls::Allow,
+            _ => false,
+        };
         let Some(wrapped) = self.slots.wrapped(conn) else { return 0 };
         let session = &wrapped.connection.session;
         if !session.wants_bytes() {
@@ -218,9 +227,10 @@ impl Reactor {
             let is_gone = outcome == Outcome::Gone;
             if !is_gone && handshakes.may_complain(is_peer, self.now.monotonic) {
                 let error = error.as_ref().map(ToString::to_string);
-                let why = error
-                    .as_deref()
-                    .unwrap_or("this is no TLS: plain clients have a port of their own");
+                let why = error.as_deref().unwrap_or(match conn.kind() {
+                    ConnKind::Web => PLAIN_WEB,
+                    _ => "this is no TLS: plain clients have a port of their own",
+                });
                 Event::HandshakeFailed { conn, why }.log();
             }
         }
@@ -337,8 +347,9 @@ mod tests {
         reactor.wrapping = Wrapping::new(Some(Terms::read(&files, None).unwrap()), None);
         let socket = TcpListener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = socket.local_addr().unwrap();
-        reactor.config.tls = Some(TlsDoor { address, files, handshake: HANDSHAKE });
-        let make = |slot| Listener::tcp(slot, ConnKind::Client, socket).wrapped();
+        let (handshake, web) = (HANDSHAKE, WebTls::Off);
+        reactor.config.tls = Some(TlsDoor { address: Some(address), web, files, handshake });
+        let make = |slot| Listener::tcp(slot, ConnKind::Client, socket).wrapped(true);
         let door = reactor.slots.add_listener(make);
         if let Some(Slot::Listener(listener)) = reactor.slots.at(door) {
             listener.register(reactor.poll.registry()).unwrap();

@@ -43,7 +43,7 @@ fn parse(text: &str, own: [SocketAddr; 4]) -> Result<Parsed, ConfigError> {
     let [clients, peers, operators, tls] = own;
     (config.client_address, config.peer_address) = (clients, peers);
     (config.operators, config.mqtt) = (Some(operators), None);
-    config.tls.iter_mut().for_each(|door| door.address = tls);
+    config.tls.iter_mut().for_each(|door| door.address = Some(tls));
     Ok(Parsed { config, settings })
 }
 
@@ -185,6 +185,7 @@ fn another(knob: &Knob, dir: &Path) -> String {
             "run_dir_mode" | "log.mode" => "0700",
             "log.level" => "warn",
             "tls.peers" => "prefer",
+            "tls.web" => "allow",
             "log.format" => "json",
             "engine.subject" => "other",
             name => panic!("{name} needs another word here"),
