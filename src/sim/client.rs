@@ -67,7 +67,7 @@ impl Client {
             laxity: Laxity {
                 is_full: scenario.clients_max.is_some(),
                 refuses_ahead: scenario.ahead_max.is_some(),
-                forgets: scenario.expires_soon(),
+                forgets: scenario.expires_soon() || scenario.erasures > 0,
             },
             is_cut: false,
         };
@@ -260,7 +260,7 @@ impl Asked {
     }
 }
 
-fn drawn_id(scenario: &Scenario, random: &mut Rng) -> String {
+pub fn drawn_id(scenario: &Scenario, random: &mut Rng) -> String {
     format!("c{}{}", random.u32(0..scenario.ids), "-".repeat(scenario.id_bytes))
 }
 

@@ -44,8 +44,10 @@ impl Follower {
     pub fn new(name: &str, seed: u64) -> Follower {
         let mut random = Rng::with_seed(seed);
         let wish = Wish::parse(WISHES[random.usize(0..WISHES.len())]);
+        let mut following = Following::new(name, "sim");
+        following.clients_mut().keep_list();
         Follower {
-            following: Following::new(name, "sim"),
+            following,
             wish: wish.expect("the wishes are right"),
             seat: None,
             reader: Reader::default(),
@@ -59,7 +61,7 @@ impl Follower {
     pub fn note(&mut self, server: &Server, out: &Outputs, now: Duration) {
         let store = server.store();
         if !mem::replace(&mut self.has_read_store, true) {
-            for report in store.reports() {
+            for report in store.reports().filter(|report| !report.is_erasure()) {
                 self.following.note(store, &Change::News(report), now);
             }
             return;
@@ -147,7 +149,7 @@ impl Follower {
 
     /// Who is to be known, and where: what the server holds.
     fn expected(&self, server: &Server) -> (BTreeMap<String, String>, BTreeSet<String>) {
-        let concerns = |report: &Report<'_>| match &self.wish.filter {
+        let is_told = |report: &Report<'_>| match &self.wish.filter {
             Filter::Prefix(prefix) => report.client.starts_with(prefix),
             Filter::Ids(ids) => ids.iter().any(|id| id == report.client),
             // What a topic asks for is `herd_web::mqtt`'s business.
@@ -157,7 +159,8 @@ impl Follower {
             }
         };
         let mut clients = BTreeMap::new();
-        for report in server.store().reports().filter(concerns) {
+        let held = server.store().reports().filter(|report| !report.is_erasure());
+        for report in held.filter(is_told) {
             let mut place = "null,null".to_owned();
             if let Some(at) = wire::position(report.position) {
                 place = format!("{},{}", at.longitude, at.latitude);

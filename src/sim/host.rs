@@ -158,6 +158,11 @@ impl Host {
         self.tell(Input::Started);
     }
 
+    /// What is known of a client.
+    pub fn look_up(&self, client: &[u8]) -> Option<Report<'_>> {
+        self.server.look_up(client, self.clock.now)
+    }
+
     /// Somebody has a client forgotten.
     pub fn erase(&mut self, client: &[u8]) {
         self.tell(Input::Erase { client });

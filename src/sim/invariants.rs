@@ -3,7 +3,9 @@
 //!
 //! A promise that is broken is a value: it says which one, and what was seen.
 
+mod erasing;
 mod even;
+mod expiry;
 mod kept;
 mod tables;
 
@@ -16,6 +18,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::client::report;
 use super::host::Host;
 use even::Evenness;
+pub use expiry::may_be_forgotten;
+use expiry::{keeps, not_over};
 use herd_core::store::rank;
 use herd_core::wire::Report;
 use kept::Ledger;
@@ -69,6 +73,9 @@ pub enum Invariant {
     /// I17: a reload ends no connection of a client and no link, but those that it removes; and a
     /// link that was removed stays so until it is configured again.
     Reload,
+    /// I18: who was erased is forgotten by every server that runs, and comes back only by a report
+    /// that is newer.
+    Erasing,
     /// One input costs no more than a piece of the store, and all of them what they must.
     Bounded,
     /// Everything that happens comes to an end.
@@ -87,7 +94,7 @@ pub struct Violation {
 }
 
 impl Invariant {
-    pub const ALL: [Invariant; 21] = [
+    pub const ALL: [Invariant; 22] = [
         Invariant::Order,
         Invariant::Rising,
         Invariant::Upkeep,
@@ -105,6 +112,7 @@ impl Invariant {
         Invariant::CaughtUp,
         Invariant::Following,
         Invariant::Reload,
+        Invariant::Erasing,
         Invariant::Bounded,
         Invariant::Endless,
         Invariant::Assertion,
@@ -130,6 +138,7 @@ impl Invariant {
             Invariant::CaughtUp => "I15",
             Invariant::Following => "I16",
             Invariant::Reload => "I17",
+            Invariant::Erasing => "I18",
             Invariant::Bounded => "bounded",
             Invariant::Endless => "endless",
             Invariant::Assertion => "assertion",
@@ -172,6 +181,8 @@ pub struct Invariants {
     acknowledged: Vec<String>,
     /// Some of all that clients were ever answered with.
     samples: Vec<String>,
+    /// AT lines that say that a client is forgotten.
+    erasures: Vec<String>,
     evenness: Evenness,
 }
 
@@ -179,8 +190,6 @@ pub struct Invariants {
 const SAMPLES_MAX: usize = 60;
 /// A server is checked after every so many inputs.
 const UPKEEP_EVERY: u64 = 200;
-/// Expiry counts whole seconds of two times.
-const EXPIRY_SLACK: i128 = 2_000_000_000;
 
 /// What was seen of a server.
 #[derive(Default)]
@@ -207,6 +216,7 @@ impl Invariants {
             said: BTreeMap::new(),
             acknowledged: Vec::new(),
             samples: Vec::new(),
+            erasures: Vec::new(),
             evenness: Evenness::default(),
         }
     }
@@ -352,6 +362,7 @@ impl Invariants {
         // What it alone had and no journal keeps is lost, and that is no broken promise.
         let is_kept = |line: &String| self.seats.iter().any(|seen| seen.ledger.promises(line));
         self.acknowledged.retain(|line| is_held(line) || is_kept(line));
+        self.erasures.retain(|line| is_held(line) || is_kept(line));
         self.is_true(&lines, names)
     }
 
@@ -370,6 +381,7 @@ impl Invariants {
             is_kept_up(body)?;
             seen.compare(body)?;
         }
+        self.are_erased(bodies, repairs)?;
         let Some(body) = bodies.first() else { return Ok(()) };
         for line in self.acknowledged.iter().filter(|_| repairs) {
             Invariant::Keeping.demand(keeps(body, line), || {
@@ -488,28 +500,9 @@ fn forget(forgotten: &mut BTreeMap<Vec<u8>, Vec<u8>>, client: &[u8], held: &[u8]
 }
 
 /// # Errors
-/// I4: what had expired was taken in again.
-fn not_over(body: &Host, news: &Report<'_>) -> Result<(), Violation> {
-    let is_over = body.over_for(news).is_some_and(|over_for| over_for > EXPIRY_SLACK);
-    Invariant::Agreement.demand(!is_over, || {
-        format!("{} came back after it had expired", news.client.escape_ascii())
-    })
-}
-
-/// Whether a report is over on this server's clock, or nearly.
-pub fn may_be_forgotten(body: &Host, report: &Report<'_>) -> bool {
-    body.over_for(report).is_some_and(|over_for| over_for > -EXPIRY_SLACK)
-}
-
-/// # Errors
 /// I3.
 pub fn is_kept_up(body: &Host) -> Result<(), Violation> {
     let check = AssertUnwindSafe(|| body.server.store().check_invariants());
     let checked = catch_unwind(check).map_err(|payload| Violation::of_panic(&*payload).message);
     checked.map_err(|message| Invariant::Upkeep.broken(message))
-}
-
-/// Whether a server holds what this AT line says, or better, or need not any more.
-fn keeps(body: &Host, line: &str) -> bool {
-    holds(body.server.store(), line) || may_be_forgotten(body, &report(line))
 }

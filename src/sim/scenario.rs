@@ -39,6 +39,10 @@ const FORGETTING_MAX: Duration = Duration::from_secs(200);
 /// Of the herds to which anything happens, so many are reloaded.
 const RELOADS_ONE_IN: u32 = 3;
 
+/// In so many herds, clients are erased, each time less often than this.
+const ERASURES_ONE_IN: u32 = 3;
+const ERASURES_MAX: usize = 12;
+
 /// More clients than these are a crowd.
 const CROWD: u32 = 40;
 
@@ -56,6 +60,8 @@ pub struct Scenario {
     pub end: Duration,
     /// Clients that come, one after the other.
     pub clients: usize,
+    /// How often somebody has a client forgotten.
+    pub erasures: usize,
     /// When the first of them may come.
     pub first_talk: Duration,
     /// Each client comes at its time and says one line.
@@ -159,6 +165,7 @@ impl Scenario {
             peace: PEACE,
             end: PEACE + HEALING_MAX,
             clients: random.usize(10..100),
+            erasures: 0,
             first_talk: Duration::ZERO,
             in_turn: false,
             ids: if bulky { 100 } else { random.u32(1..30) },
@@ -194,7 +201,7 @@ impl Scenario {
             1..=3 if plan.faults.is_none() => scenario.dying_of_disks(&mut random),
             _ => scenario,
         };
-        let scenario = scenario.with_room_for_a_crowd();
+        let scenario = scenario.with_room_for_a_crowd().with_erasures(seed);
         if plan.engine { scenario.on_an_engine(plan, &mut random) } else { scenario }
     }
 
@@ -241,6 +248,7 @@ impl Scenario {
             peace,
             end: peace + HEALING_MAX,
             clients: reports,
+            erasures: 0,
             first_talk: JOINED,
             in_turn: true,
             ids: u32::MAX,
@@ -363,6 +371,16 @@ impl Scenario {
             durability: Some(Durability { sizes, faults, sticks, takes_along, ..durability }),
             ..self
         }
+    }
+
+    /// Drawn apart, so that the other runs are what they were before anybody was erased. Where
+    /// lines are counted, and where there may be no room for who is not known, nobody is.
+    fn with_erasures(self, seed: u64) -> Scenario {
+        let mut random = Rng::with_seed(seed.rotate_left(32));
+        let are_some = random.u32(0..ERASURES_ONE_IN) == 0;
+        let may_be = !self.is_counted && self.clients_max.is_none();
+        let erasures = if are_some && may_be { random.usize(1..ERASURES_MAX) } else { 0 };
+        Scenario { erasures, ..self }
     }
 
     /// Where there is room for one line at a time, hundreds of parts that differ are sent one after

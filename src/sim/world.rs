@@ -15,6 +15,7 @@
 mod acts;
 mod adversary;
 mod disks;
+mod erasing;
 mod inject;
 mod nodes;
 mod quiescence;
@@ -119,6 +120,11 @@ enum Event {
         report: Option<String>,
     },
     Fault,
+    /// Somebody has a client forgotten at this server.
+    Erase {
+        server: usize,
+        client: String,
+    },
     Start {
         server: usize,
     },
@@ -218,6 +224,7 @@ impl World {
                 self.plan(peace - early, Event::Talk { server, report: Some(report) });
             }
         }
+        self.plan_erasures();
         for _ in 0..self.scenario.faults_count {
             let after = self.up_to(peace);
             self.plan(after, Event::Fault);
@@ -266,6 +273,7 @@ impl World {
             Event::Lost(at) => self.lose(at),
             Event::Talk { server, report } => self.talk(server, report),
             Event::Fault => self.fault(),
+            Event::Erase { server, client } => self.erase(server, &client),
             Event::Start { server } => self.start(server),
             Event::Farewell { server, run } if self.is_current(server, run) => {
                 self.farewell(server, run)
@@ -375,32 +383,6 @@ impl World {
                 let [from, to] = [from, server].map(|server| &self.seats[server].name);
                 self.event_log.tell(now, to, || format!("← {from}: {}", line.trim_end()));
             }
-        }
-    }
-
-    fn lose(&mut self, at: At) -> Result<(), Violation> {
-        let end = &mut self.wires[at.wire].ends[at.end];
-        if !std::mem::replace(&mut end.alive, false) {
-            return Ok(());
-        }
-        let party = end.party;
-        self.note("lost", (at.wire, at.end), b"");
-        match party {
-            Party::Server { server, .. } => {
-                let conn = self.conn(at);
-                self.tell(server, |body| body.lose(conn))
-            }
-            Party::Client(client) => {
-                self.clients[client].is_cut = true;
-                Ok(())
-            }
-            Party::Node(node) => {
-                if let Some(engine) = &mut self.engine {
-                    engine.forget(node, at.wire);
-                }
-                Ok(())
-            }
-            Party::Stranger => Ok(()),
         }
     }
 

@@ -82,7 +82,9 @@ pub fn nanos(decimal: &[u8]) -> i128 {
     };
     let dot = digits.iter().position(|&byte| byte == b'.').unwrap_or(digits.len());
     let fraction = digits[dot..].iter().skip(1).chain([b'0'; 9].iter()).take(9);
-    let number = digits[..dot].iter().chain(fraction);
+    // An erasure's skew has an exponent, which says that it is none.
+    let whole = digits[..dot].iter().take_while(|byte| byte.is_ascii_digit());
+    let number = whole.chain(fraction);
     sign * number.fold(0, |number, &digit| 10 * number + i128::from(digit.saturating_sub(b'0')))
 }
 
@@ -97,6 +99,7 @@ mod tests {
         check("7.5", 7_500_000_000);
         check("+0.000000001", 1);
         check("-1.0000000019", -1_000_000_001);
+        check("+0e0", 0);
     }
 
     #[test]

@@ -125,6 +125,33 @@ impl World {
         self.tell(server, |body| body.connected(peer, at.conn(ConnKind::Peer)))
     }
 
+    /// This end notices that its wire is dead.
+    pub(super) fn lose(&mut self, at: At) -> Result<(), Violation> {
+        let end = &mut self.wires[at.wire].ends[at.end];
+        if !std::mem::replace(&mut end.alive, false) {
+            return Ok(());
+        }
+        let party = end.party;
+        self.note("lost", (at.wire, at.end), b"");
+        match party {
+            Party::Server { server, .. } => {
+                let conn = self.conn(at);
+                self.tell(server, |body| body.lose(conn))
+            }
+            Party::Client(client) => {
+                self.clients[client].is_cut = true;
+                Ok(())
+            }
+            Party::Node(node) => {
+                if let Some(engine) = &mut self.engine {
+                    engine.forget(node, at.wire);
+                }
+                Ok(())
+            }
+            Party::Stranger => Ok(()),
+        }
+    }
+
     pub(super) fn fault(&mut self) -> Result<(), Violation> {
         let kinds: Vec<Fault> = self.scenario.faults.and(Faults::EVENTS).list().collect();
         let kind = kinds[self.random.usize(0..kinds.len())];

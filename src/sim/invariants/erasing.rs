@@ -1,0 +1,45 @@
+//! What must be true of those who were erased (I18). A server that was erased at dies like others,
+//! and what it alone held goes with it: the erasures that are still somebody's are judged.
+
+use std::cmp::Ordering;
+
+use super::{Invariant, Invariants, Violation, may_be_forgotten, nanos};
+use crate::client::report;
+use crate::host::Host;
+use herd_core::store::rank;
+
+impl Invariants {
+    /// A server holds this AT line from now on, which says that its client is forgotten.
+    pub fn erased(&mut self, server: usize, line: String) {
+        let operands = line.trim_end().splitn(4, ' ').nth(3).unwrap_or_default();
+        self.said(server, operands);
+        let report = report(&line);
+        self.seats[server].clock.insert(nanos(&report.time) + nanos(report.skew));
+        self.erasures.push(line);
+    }
+
+    /// At the end, nobody holds what is not newer than an erasure, or answers with it.
+    ///
+    /// # Errors
+    /// I18.
+    pub(super) fn are_erased(&self, bodies: &[&Host], repairs: bool) -> Result<(), Violation> {
+        for line in self.erasures.iter().filter(|_| repairs) {
+            let erasure = report(line);
+            for body in bodies {
+                let held = body.server.store().find(erasure.client);
+                let is_forgotten = held.map_or(may_be_forgotten(body, &erasure), |held| {
+                    rank(&held, &erasure) != Ordering::Less || may_be_forgotten(body, &erasure)
+                });
+                let is_silent = held.is_none_or(|held| {
+                    !held.is_erasure() || body.look_up(erasure.client).is_none()
+                });
+                Invariant::Erasing.demand(is_forgotten && is_silent, || {
+                    let mut text = Vec::new();
+                    held.inspect(|held| held.write_line(&mut text));
+                    format!("{line:?} was said, and a server holds {}", text.escape_ascii())
+                })?;
+            }
+        }
+        Ok(())
+    }
+}
