@@ -16,8 +16,16 @@ use common::twin::have_python;
 /// What a lecture hall can read.
 const COLUMNS: usize = 80;
 /// Experiments that run the twin, or a piece of asyncio beside it.
-const PYTHON: &[&str] =
-    &["order", "executor", "trickle", "deadlock", "starvation", "start-tls", "server-close"];
+const PYTHON: &[&str] = &[
+    "order",
+    "executor",
+    "trickle",
+    "deadlock",
+    "starvation",
+    "followers",
+    "start-tls",
+    "server-close",
+];
 
 fn lab(arguments: &[&str]) -> (Option<i32>, String) {
     let mut herd = Command::new(env!("CARGO_BIN_EXE_herd"));

@@ -138,12 +138,11 @@ impl Scenario {
         let demands_disk = plan.faults.is_some_and(|faults| faults.has(Fault::Disk));
         let keeps = demands_disk || random.u32(0..3) == 0;
         let graph = draw_graph(plan, keeps, &mut random);
-        let is_alone = graph.names.len() == 1;
         let faults = match plan.faults {
             Some(faults) => faults,
             None if random.u32(0..4) == 0 => Faults::NONE,
             // Most of what may happen to a herd happens to its links.
-            None if is_alone => Faults::some(&mut random).and(Faults::OF_ONE),
+            None if graph.names.len() == 1 => Faults::some(&mut random).and(Faults::OF_ONE),
             None => Faults::some(&mut random),
         };
         let may_reload = plan.faults.is_none() && !faults.is_empty();

@@ -5,7 +5,7 @@ use std::fs;
 use std::process::{Command, Stdio};
 
 use super::common::operator::{Operator, Reply};
-use super::common::{Herd, PLACELESS};
+use super::common::{Client, Herd, PLACELESS};
 
 /// Clients that are known, and some that look like others.
 pub const CLIENTS: [&str; 7] =
@@ -133,10 +133,11 @@ fn ask(conn: &mut Operator, method: &str, head: &str, path: &str, body: &str) ->
 
 /// What an answer shows of clients: all that it has in its body.
 fn shown(reply: &Reply) -> Vec<&'static str> {
-    let has = |client: &&&str| {
-        let text = serde_json::Value::from(**client).to_string();
-        reply.body.contains(&text)
-    };
+    shown_by(&reply.body)
+}
+
+fn shown_by(body: &str) -> Vec<&'static str> {
+    let has = |client: &&&str| body.contains(&serde_json::Value::from(**client).to_string());
     CLIENTS.iter().filter(has).copied().collect()
 }
 
@@ -223,6 +224,31 @@ struct Expected {
 fn exact(who: &Who) -> Vec<&'static str> {
     let named = |client: &&str| who.read.contains(client) || who.report.contains(client);
     CLIENTS.into_iter().filter(named).collect()
+}
+
+/// Goal: who asks who is near, and who follows, hears of those that its token may see, and of no
+/// one else.
+#[test]
+fn nobody_finds_or_follows_others() {
+    let (herd, secrets) = guarded();
+    let port = herd.web_port("Hill");
+    for (who, secret) in TOKENS.iter().zip(&secrets).filter(|(who, _)| !who.is_over) {
+        let may = Vec::from_iter(CLIENTS.into_iter().filter(|client| among(who.read, client)));
+        let head = format!("Authorization: Bearer {secret}\r\n");
+        let mut conn = Operator::connect(port);
+        for query in ["near=1,-1&radius=9", "bbox=-9,-9,9,9", "prefix=", "bbox=-9,-9,9,9&thin=true"]
+        {
+            let reply = ask(&mut conn, "GET", &head, &format!("/v1/clients?{query}"), "");
+            assert_eq!((reply.status, shown(&reply)), (200, may.clone()), "{} {query}", who.name);
+        }
+        for query in ["", "prefix=", "bbox=-9,-9,9,9", "fence=f:-9,-9,9,9"] {
+            let mut stream = Client::connect(port);
+            let path = format!("/v1/follow?{query}");
+            stream.send(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{head}\r\n"));
+            let heard = String::from_utf8(stream.through(b"event: ready")).unwrap();
+            assert_eq!(shown_by(&heard), may, "{} {query}", who.name);
+        }
+    }
 }
 
 /// Goal: a token reports those that it may and no others, and is told so in neither case.

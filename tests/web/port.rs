@@ -181,6 +181,32 @@ fn what_cannot_be_taken_is_said() {
     }
 }
 
+/// Goal: those who send half a head and wait keep nobody else waiting, are told that it has no end,
+/// and are gone. `tests/web_figures.py slowloris` has ten thousand, and a clock.
+#[test]
+fn half_sent_heads_are_nobody_elses_business() {
+    const HALVES: usize = 300;
+    let herd = Herd::of_one("[limits]\npartial_line = \"1 s\"\n", PLACELESS);
+    let mut halves: Vec<_> = (0..HALVES).map(|_| connect(&herd, "Hill")).collect();
+    let begin = "POST /report HTTP/1.1\r\nHost: localhost\r\nContent-Le";
+    halves.iter_mut().for_each(|half| half.0.send(begin));
+    let mut phone = connect(&herd, "Hill");
+    for second in 0..100 {
+        let body = format!("id=kiwi&lat=60.1699&lon=24.9384&timestamp=15200{second:05}");
+        check(&phone.ask(&post("/report", &body)), 200, "\"taken\":1");
+    }
+    for half in &mut halves {
+        assert_eq!(half.reply(false).status, 408);
+        assert!(half.0.rest().is_empty());
+    }
+    let mut operator = Operator::connect(herd.operators_port("Hill"));
+    await_some("they are gone", || {
+        let metrics = operator.get("/metrics").body;
+        metrics.contains("herd_connections{door=\"web\"} 1\n").then_some(())
+    });
+    check(&phone.ask(&get("/v1/clients/kiwi")), 200, "1520000099.0");
+}
+
 /// Goal: strangers are not let in by mistake, and the port can be off.
 #[test]
 fn the_port_is_on_loopback_or_off() {

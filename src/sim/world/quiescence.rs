@@ -10,6 +10,7 @@ use crate::invariants::{Invariant, Violation, agree, lines_of, may_be_forgotten}
 use crate::wire::Wire;
 use herd_core::LinkState;
 use herd_core::names::PeerId;
+use herd_core::wire::Report;
 
 /// How often the herd is checked for being at rest.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -86,7 +87,12 @@ impl World {
             }
         }
         self.are_journals_at_rest()?;
-        let is_forgotten = |body: &Host| body.server.store().is_empty();
+        // Who was erased with a clock far ahead stays so until then.
+        let is_ahead = |body: &Host, held: &Report<'_>| {
+            held.is_erasure() && body.over_for(held).is_some_and(|over_for| over_for < 0)
+        };
+        let is_forgotten =
+            |body: &Host| body.server.store().reports().all(|held| is_ahead(body, &held));
         Invariant::Bounds
             .demand(!self.scenario.expires_soon() || self.bodies().all(is_forgotten), || {
                 "what has expired is still held".to_owned()

@@ -115,6 +115,19 @@ pub const START_TLS: Experiment = Experiment {
     run: |found, _| python(include_str!("start_tls.py"), found),
 };
 
+pub const FOLLOWERS: Experiment = Experiment {
+    name: "followers",
+    chapter: 24,
+    title: "asyncio: a follower's queue grows while it does not read",
+    about: "`drain` holds back the coroutine that writes to a slow reader, and not the one that \
+            puts into its queue: back-pressure ends there. With a bound, all wait for the slowest.",
+    steps: "One follower reads nothing, another one all. 20,000 changes of 100 clients are told to \
+            both: by a queue each, by queues with a bound, and by a dict of the newest of each.",
+    house: "one list of clients by their last change, and a number for each follower; what is told \
+            is put together when there is room (`Recency`, `Following::serve`).",
+    run: |found, _| python(include_str!("followers.py"), found),
+};
+
 fn python(script: &str, found: &mut Findings) -> io::Result<()> {
     let mut look = Command::new("python3");
     look.args(["-c", IS_OLD_ENOUGH]).stderr(Stdio::null());

@@ -64,6 +64,7 @@ const EXPERIMENTS: &[Experiment] = &[
     disks::FSYNC_LIES,
     disks::TORN_TAIL,
     forking::FORK_FREEZES,
+    asyncio::FOLLOWERS,
     asyncio::START_TLS,
     asyncio::SERVER_CLOSE,
 ];
