@@ -37,6 +37,12 @@ const RECORDED: [(&str, Work, u64); 6] = [
     ("hearing what is news", Work::Hear { is_news: true }, 1_017),
     ("hearing a copy of what is held", Work::Hear { is_news: false }, 290),
 ];
+/// What is counted beside them, and compared with nothing: few pay for it.
+const COUNTED: [(&str, Work); 3] = [
+    ("answering, 16, with an index", Work::Indexed { pipeline: 16 }),
+    ("OwnTracks' POST, 1 in a write", Work::Post { pipeline: 1 }),
+    ("OwnTracks' POST, 16 in a write", Work::Post { pipeline: 16 }),
+];
 /// Where that was: the compiler, the processor and the counter. Another compiler's code, or another
 /// processor's `memcpy`, is neither a regression nor a gain.
 const RECORDED_AT: [&str; 3] = ["rustc 1.95.0", "AMD EPYC", "valgrind-3.19.0"];
@@ -57,6 +63,10 @@ enum Work {
     Answer { pipeline: usize, peers: usize },
     /// It hears a peer's, which are news, or copies of what it holds.
     Hear { is_news: bool },
+    /// It answers a client while somebody may ask who is near: one has asked.
+    Indexed { pipeline: usize },
+    /// It answers a phone that reports by HTTP, on a connection that stays open.
+    Post { pipeline: usize },
 }
 
 impl Work {
@@ -65,6 +75,7 @@ impl Work {
         match self {
             Work::Answer { peers, .. } => &PEERS[..peers],
             Work::Hear { .. } => &PEERS[..1],
+            Work::Indexed { .. } | Work::Post { .. } => &[],
         }
     }
 }
@@ -74,6 +85,7 @@ impl Work {
 struct Doors {
     clients: SocketAddr,
     peers: SocketAddr,
+    web: SocketAddr,
 }
 
 fn main() -> ExitCode {
@@ -84,13 +96,19 @@ fn main() -> ExitCode {
     let here = [compiler(), processor(), valgrind];
     let mut verdict = Ok(());
     println!("{:32}  instructions a report  written down", "");
-    for (name, work, recorded) in RECORDED {
+    let each = |name: &str, work: Work| {
         let [few, many] = [FEW, MANY].map(|reports| {
             count(work, reports).unwrap_or_else(|error| panic!("{name}, {reports}: {error}"))
         });
-        let each = (many - few) / (MANY - FEW) as u64;
+        (many - few) / (MANY - FEW) as u64
+    };
+    for (name, work, recorded) in RECORDED {
+        let each = each(name, work);
         println!("{name:32}  {each:21}  {recorded:12}");
         verdict = verdict.and(judge(each, recorded));
+    }
+    for (name, work) in COUNTED {
+        println!("{name:32}  {:21}", each(name, work));
     }
     if here != RECORDED_AT {
         println!("==== SKIPPED: comparing, for what is written down was counted at");
@@ -128,10 +146,11 @@ fn first_line(program: &str) -> Option<String> {
 /// Instructions of a server's whole life, in which it gets so many reports.
 fn count(work: Work, reports: usize) -> io::Result<u64> {
     let dir = tempfile::tempdir()?;
-    let listeners = [TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?];
-    let [clients, peers] = [listeners[0].local_addr()?, listeners[1].local_addr()?];
+    let any_port = || TcpListener::bind("127.0.0.1:0");
+    let listeners = [any_port()?, any_port()?, any_port()?];
+    let [clients, peers, web] = listeners.each_ref().map(TcpListener::local_addr);
+    let doors = Doors { clients: clients?, peers: peers?, web: web? };
     drop(listeners);
-    let doors = Doors { clients, peers };
     let report = dir.path().join("callgrind.out");
     let mut server = start(dir.path(), &report, doors, work.peers())?;
     let done = connect(doors.clients, &mut server).and_then(|client| match work {
@@ -140,6 +159,14 @@ fn count(work: Work, reports: usize) -> io::Result<u64> {
             ask(client, reports, pipeline)
         }
         Work::Hear { is_news } => tell(greet(doors, 0)?, reports, is_news),
+        Work::Indexed { pipeline } => {
+            let mut web = TcpStream::connect(doors.web)?;
+            let question = "GET /v1/clients?near=34,-118&radius=1 HTTP/1.1\r\nHost: localhost";
+            write!(web, "{question}\r\n\r\n")?;
+            wait_for(&mut web, "{\"type\":\"FeatureCollection\"")?;
+            ask(client, reports, pipeline)
+        }
+        Work::Post { pipeline } => post(TcpStream::connect(doors.web)?, reports, pipeline),
     });
     // It must end by itself, or there is no report.
     if let Some(pid) = Pid::from_raw(server.id() as i32) {
@@ -163,9 +190,11 @@ fn start(dir: &Path, report: &Path, doors: Doors, peers: &[&str]) -> io::Result<
     let links = Vec::from_iter(links).join(", ");
     let mut text = format!("herd = \"count\"\nlinks = [{links}]\n");
     text += "[limits]\ncompare_every = \"off\"\n";
-    let Doors { clients, peers: links } = doors;
-    text +=
-        &format!("[[server]]\nname = \"Alone\"\nclients = \"{clients}\"\npeers = \"{links}\"\n");
+    let Doors { clients, peers: links, web } = doors;
+    text += &format!(
+        "[[server]]\nname = \"Alone\"\nclients = \"{clients}\"\npeers = \"{links}\"\n\
+         web = \"{web}\"\n"
+    );
     for (number, peer) in peers.iter().enumerate() {
         // Nobody dials them: they do.
         let clients = format!("127.0.0.1:{}", 1 + number);
@@ -178,8 +207,8 @@ fn start(dir: &Path, report: &Path, doors: Doors, peers: &[&str]) -> io::Result<
         .args(["--tool=callgrind", "--quiet"])
         .arg(report_flag)
         .arg(env!("CARGO_BIN_EXE_herd"))
-        // They would be 200 and 300 above that of clients, which may be other programs'.
-        .env("HERD_WEB", "off")
+        // They would be 300 and 400 above that of clients, which may be other programs'.
+        .env("HERD_MQTT", "off")
         .env("HERD_OPERATORS", "off")
         .args(["serve", "Alone", "--log-level", "off", "--places", "file"])
         .arg("--places-file")
@@ -224,6 +253,41 @@ fn ask(mut stream: TcpStream, requests: usize, pipeline: usize) -> io::Result<()
                 return Err(io::Error::other("the server has hung up"));
             }
             answered += answers[..read].iter().filter(|&&byte| byte == b'\n').count();
+        }
+    }
+    Ok(())
+}
+
+/// Reports as OwnTracks does, each after so many answers.
+fn post(mut stream: TcpStream, requests: usize, pipeline: usize) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let (mut posts, mut answers) = (Vec::new(), [0; 64 * 1024]);
+    for first in (0..requests).step_by(pipeline) {
+        posts.clear();
+        for number in first..first + pipeline {
+            let (client, time) = (number * 7 % CLIENTS as usize, 1_520_023_934 + number);
+            let body = format!(
+                "{{\"_type\":\"location\",\"lat\":34.068930,\"lon\":-118.445127,\"tst\":{time},\
+                 \"tid\":\"ph\",\"acc\":12,\"alt\":9,\"vel\":4,\"cog\":71,\"batt\":83,\"t\":\"u\",\
+                 \"topic\":\"owntracks/client-{client:06}/phone\"}}"
+            );
+            write!(
+                posts,
+                "POST /pub HTTP/1.1\r\nHost: localhost\r\nUser-Agent: Owntracks-Android/gms\r\n\
+                 Content-Type: application/json; charset=utf-8\r\nContent-Length: {}\r\n\
+                 Accept-Encoding: gzip\r\nX-Limit-U: client\r\nX-Limit-D: phone\r\n\r\n{body}",
+                body.len()
+            )?;
+        }
+        stream.write_all(&posts)?;
+        let mut answered = 0;
+        while answered < pipeline {
+            let read = stream.read(&mut answers)?;
+            if read == 0 {
+                return Err(io::Error::other("the server has hung up"));
+            }
+            // Each answer is `[]`, behind a head that has no bracket.
+            answered += answers[..read].iter().filter(|&&byte| byte == b']').count();
         }
     }
     Ok(())
