@@ -120,7 +120,8 @@ impl World {
 
     /// Since it came to rest, next to nothing has happened.
     fn is_idle(&self, rest: Rest) -> Result<(), Violation> {
-        let stirs = self.stirs() - rest.stirs;
+        // A server that has started again since counts anew.
+        let stirs = self.stirs().checked_sub(rest.stirs).unwrap_or(u64::MAX);
         // On an engine, each server has one connection.
         let links = self.scenario.graph.links.len().max(self.seats.len()) as u64;
         let link_seconds = links * (self.now - rest.since).as_secs();
