@@ -62,6 +62,36 @@ fn a_reload_is_told(herd: &Herd, socket: &UnixDatagram) {
     assert_eq!(said.next().unwrap(), "READY=1");
 }
 
+/// Goal: however long a journal is, what starts a server waits until it is loaded, and sees how far
+/// that is. What starts one without a journal hears nothing of that.
+#[test]
+fn a_service_manager_waits_for_a_journal() {
+    let mut herd = Herd::of_file(&["Hill"], &[], "[journal]\nkeep = \"written\"\n");
+    let path = herd.path("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(TIMEOUT)).unwrap();
+    for life in 0..3 {
+        let mut command = herd.command("Hill", &[]);
+        command.env("NOTIFY_SOCKET", &path);
+        herd.launch("Hill", command);
+        herd.report("Hill", "kiwi", "+34.1-118.4", &life.to_string());
+        herd.kill("Hill");
+        let said = (0..).map(|_| next(&socket));
+        let told: Vec<_> = said.take_while(|told| told != "READY=1").collect();
+        if life == 0 {
+            assert!(told.is_empty(), "{told:?}");
+            continue;
+        }
+        let status = |told: &String| {
+            let (time, status) = told.split_once("\nSTATUS=").expect(told);
+            assert!(number(time, "EXTEND_TIMEOUT_USEC=") >= 10_000_000, "{told}");
+            status.to_owned()
+        };
+        let told: Vec<_> = told.iter().map(status).collect();
+        assert_eq!((told[0].as_str(), told.last().unwrap().as_str()), ("loading 0 %", ""));
+    }
+}
+
 /// What `herd` prints with these arguments.
 fn printed(arguments: &[&str]) -> String {
     let dir = tempfile::tempdir().unwrap();

@@ -88,7 +88,7 @@ fn read(dir: &Path) -> Result<(Loaded, Store), Failure> {
 }
 
 fn read_into(dir: &Path, store: &mut Store) -> Result<Loaded, Failure> {
-    Ok(load(dir, Whose::Anybodys, |found| take(store, found))?)
+    Ok(load(dir, Whose::Anybodys, |found| take(store, found), |_| {})?)
 }
 
 /// Puts lines into a store. Else gives the one that is not of a report.

@@ -52,7 +52,10 @@ pub fn serve(first: Parsed, read: Read, out: &mut impl Write) -> Result<Exit, Fa
     })?;
     let greeting = serving(&config, &called);
     let claim = Rc::new(RefCell::new(claim));
-    let ran = match (Reactor::start(config, admin_path, log.clone(), passed), rival) {
+    let ran = match (
+        Reactor::start(config, admin_path, log.clone(), passed, service_manager::loading),
+        rival,
+    ) {
         (Ok(mut reactor), _) => {
             let claim = Rc::clone(&claim);
             reactor.when_stopping(Box::new(move |phase| {

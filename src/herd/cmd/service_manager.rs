@@ -12,6 +12,17 @@ use herd::reactor::DrainPhase;
 use rustix::net::{SendFlags, SocketAddrUnix, sendto};
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
+/// The time that each part of a journal may take to load (`TimeoutStartSec=` is for the whole
+/// start, and knows nothing of a journal's length).
+const LOADING_MAX: Duration = Duration::from_secs(60);
+
+/// So much of the journal is loaded, in percent.
+pub fn loading(percent: u8) {
+    let status = if percent < 100 { format!("loading {percent} %") } else { String::new() };
+    let micros = LOADING_MAX.as_micros();
+    tell(&format!("EXTEND_TIMEOUT_USEC={micros}\nSTATUS={status}"));
+}
+
 /// The ports are open and clients are served.
 pub fn ready() {
     tell("READY=1");

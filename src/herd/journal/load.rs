@@ -93,6 +93,7 @@ pub enum Whose<'a> {
 }
 
 /// Reads all segments in a directory, the newest first, and gives `take` the lines of reports.
+/// `tell` is given how much was read, in percent, before each file and behind the last one.
 ///
 /// # Errors
 /// The files are not ours or of a later version, or cannot be read.
@@ -100,6 +101,7 @@ pub fn load(
     path: &Path,
     whose: Whose<'_>,
     mut take: impl for<'a> FnMut(Found<'a>) -> Result<(), &'a [u8]>,
+    mut tell: impl FnMut(u8),
 ) -> Result<Loaded, LoadError> {
     let unreadable = |path: &Path, error| LoadError::Unreadable { path: path.to_owned(), error };
     let files = segments(path).map_err(|error| unreadable(path, error))?;
@@ -116,11 +118,18 @@ pub fn load(
         }
     }
     let mut bytes = Vec::new();
+    let length = |(_, file): &(SegmentId, PathBuf)| file.metadata().map_or(0, |data| data.len());
+    let (mut read, all) = (0, files.iter().map(length).sum::<u64>());
     for (id, file) in &files {
+        tell((100 * read / all.max(1)).min(100) as u8);
         read_around(file, &mut bytes).map_err(|error| unreadable(file, error))?;
         survey
             .read(*id, &bytes, &mut take)
             .map_err(|UnknownLine { line, .. }| LoadError::Unknown { path: file.clone(), line })?;
+        read += bytes.len() as u64;
+    }
+    if !files.is_empty() {
+        tell(100);
     }
     let journal = files.first().map(|(id, _)| (id.journal, survey.past(id.journal)));
     Ok(Loaded { findings: survey.finish(), journal, owners })

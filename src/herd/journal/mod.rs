@@ -38,6 +38,9 @@ const SLOW_FOR: Duration = Duration::from_secs(1);
 /// Or for so many times as long as a write has taken: a disk that stalls for seconds stops the loop
 /// once, and not again and again.
 const SLOW_TIMES: u32 = 100;
+/// How often it is told how much of a journal is loaded. Who is told may
+/// read slowly, and must not be flooded.
+const TELL_EVERY: Duration = Duration::from_secs(1);
 
 /// How a journal is kept.
 #[derive(Clone, Debug)]
@@ -56,6 +59,8 @@ pub struct JournalSettings {
     pub sync_every: Duration,
     /// What the threads do is noted, for a trace.
     pub is_traced: bool,
+    /// Is told how much is loaded, in percent: at the beginning and the end, and once a second.
+    pub tell_loaded: fn(u8),
 }
 
 /// Why a journal cannot be kept. Its text is one sentence for the operator.
@@ -284,9 +289,16 @@ fn restore(
     disk: &mut Directory,
     now: Now,
 ) -> Result<Loaded, JournalError> {
-    let JournalSettings { dir, owner, .. } = settings;
+    let JournalSettings { dir, owner, tell_loaded, .. } = settings;
     let began = Instant::now();
-    let loaded = load(dir, Whose::Servers(owner), |found| server.restore(found));
+    let mut told_at: Option<Instant> = None;
+    let tell = |percent| {
+        if percent == 100 || told_at.is_none_or(|at| at.elapsed() >= TELL_EVERY) {
+            told_at = Some(Instant::now());
+            tell_loaded(percent);
+        }
+    };
+    let loaded = load(dir, Whose::Servers(owner), |found| server.restore(found), tell);
     let loaded = loaded.map_err(JournalError::Load)?;
     let findings = &loaded.findings;
     if settings.is_strict && !findings.are_whole() {

@@ -46,7 +46,7 @@ pub fn adopt(
     take: for<'a> fn(&mut Store, Found<'a>) -> Result<(), &'a [u8]>,
 ) -> Result<Option<Loaded>, JournalError> {
     let mut disk = claim(path)?;
-    let loaded = load(path, Whose::Herds(&owner.herd), |found| take(store, found));
+    let loaded = load(path, Whose::Herds(&owner.herd), |found| take(store, found), |_| {});
     let loaded = loaded.map_err(JournalError::Load)?;
     let is_known = !loaded.owners.is_empty();
     if is_known && loaded.owners.iter().all(|found| *found == owner) {

@@ -175,7 +175,8 @@ pub fn outlive_full_files() -> io::Result<()> {
 
 impl Reactor {
     /// Binds, registers and starts everything. When it returns, clients can connect. Ports that
-    /// were `passed` are not bound.
+    /// were `passed` are not bound. While a journal is loaded, `tell_loaded` is told how much of it,
+    /// in percent.
     ///
     /// `admin_path` is where the admin socket will be; anything that lies there is a leftover,
     /// because the caller holds the lock of the run directory.
@@ -184,6 +185,7 @@ impl Reactor {
         admin_path: PathBuf,
         log: LogHandle,
         passed: Passed,
+        tell_loaded: fn(u8),
     ) -> Result<Reactor, StartError> {
         let shares = Shares::claim(&config)?;
         let mut clocks = Clocks::new();
@@ -196,7 +198,7 @@ impl Reactor {
         let places = open_places(&config, &completion_sender)?;
         let mut server = Server::new(settings(&config, shares)?);
         let now = clocks.read(None);
-        let durability = open_journal(&config, &mut server, now, &completion_sender)?;
+        let durability = open_journal(&config, &mut server, now, &completion_sender, tell_loaded)?;
         let web = Web::open()?;
         let (trace, trace_file) = traced::start(&config)?;
         announce(&config, shares);
@@ -417,6 +419,7 @@ fn open_journal(
     server: &mut Server,
     now: Now,
     completion_sender: &CompletionSender,
+    tell_loaded: fn(u8),
 ) -> Result<Option<Box<Durability>>, StartError> {
     let Some(keep) = config.journal.keep else { return Ok(None) };
     let settings = JournalSettings {
@@ -432,6 +435,7 @@ fn open_journal(
         is_strict: config.journal.strict,
         sync_every: config.journal.sync_every,
         is_traced: config.trace.is_some(),
+        tell_loaded,
     };
     let journal = Journal::open(settings, server, now, completion_sender.wake());
     let durability = |journal| Some(Box::new(Durability::new(journal, &config.journal)));

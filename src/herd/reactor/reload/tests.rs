@@ -62,6 +62,7 @@ impl Reloaded {
                 dir.path().join("sock"),
                 log,
                 Passed::default(),
+                |_| {},
             );
             let mut reactor = match started {
                 Ok(reactor) => reactor,

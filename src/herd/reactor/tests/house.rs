@@ -41,7 +41,7 @@ fn reactor_that(
             size_max: u64::MAX,
         };
         let log = logging::start(&log).unwrap();
-        match Reactor::start(config.clone(), dir.join("sock"), log, Passed::default()) {
+        match Reactor::start(config.clone(), dir.join("sock"), log, Passed::default(), |_| {}) {
             Ok(reactor) => return (reactor, [clients, peers]),
             Err(StartError::Taken { .. }) => {}
             Err(error) => panic!("{error}"),
