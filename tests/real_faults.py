@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 """What was answered is there after real faults: run it as `tests/real_faults.py`.
 
-    tests/real_faults.py [--herd PROGRAM] [--rounds N] [--seed N] [PART ...]
+    tests/real_faults.py [--herd PROGRAM] [--rounds N] [--minutes N] [--seed N] [PART ...]
 
 Goal: the table of `keep` (NOTES.md, chapter 22) holds for real processes on a real system:
 processes that die at each write, disks that are full, slow or fail, machines that lose their power,
 journals that are spoilt. Method: clients remember what they were answered, and it is compared with
 what the servers hold after the fault. `--rounds` says how often a part is repeated; without it, it
-is as often as a test may take. Journals are spoilt in other ways with another `--seed`.
+is as often as a test may take. Journals are spoilt in other ways with another `--seed`. `attack`
+does all of it to five servers at once, for `--minutes`; `others` does it to Redis and NATS as well,
+for comparison.
 
 Some parts need strace, or what only root may do. What this machine cannot do is skipped, and said
 so in capitals. That the same holds for disks that lie, the simulator shows.
@@ -23,20 +25,22 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 sys.dont_write_bytecode = True
-from faults import damage, full, kills, power, tracing  # noqa: E402
+from faults import attack, damage, full, kills, others, power, tracing  # noqa: E402
 from faults.herds import Skipped  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 SIDE_BY_SIDE = 3
-# Of each part: what it does, and its rounds in CI.
+# Of each part: what it does, and its rounds in CI; of an attack, its minutes.
 # The longest come first.
 PARTS = {
+    "attack": (attack.attack, 0.5),
     "power": (power.power_cuts, 16),
     "stalls": (tracing.stalls, 1),
     "kills": (kills.killed_together, 20),
     "calls": (tracing.killed_at_calls, 6),
     "full": (full.full, 1),
     "damage": (damage.spoilt, 300),
+    "others": (others.compare, 3),
     "failing": (tracing.failing, 1),
 }
 
@@ -45,6 +49,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--herd", help="another program than the one that it would build")
     parser.add_argument("--rounds", type=int, help="how often a part is repeated")
+    parser.add_argument("--minutes", type=float, help="how long the attack lasts")
     parser.add_argument("--seed", type=int, default=0, help="of the first journal that is spoilt")
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
     # What this script adds to its own words.
@@ -81,7 +86,8 @@ def run(name, program, flags):
     part, usual = PARTS[name]
     began = time.monotonic()
     try:
-        told = part(program, flags.rounds or usual, flags.seed)
+        wanted = flags.minutes if name == "attack" else flags.rounds
+        told = part(program, wanted or usual, flags.seed)
     except Skipped as reason:
         return f"\n==== SKIPPED: {reason}"
     except BaseException as error:

@@ -57,7 +57,8 @@ def spoil(files, chance):
     """A fault or several, and what they are called."""
     files, faults = dict(files), []
     for _ in range(chance.choice((1, 1, 1, 2, 5))):
-        name, other = chance.sample(sorted(files), 2)
+        name, *others = chance.sample(sorted(files), min(len(files), 2))
+        other = others[0] if others else name
         text, at = bytearray(files[name]), chance.randrange(max(len(files[name]), 1))
         begin = at // SECTOR * SECTOR
         fault = chance.choice(("bit", "sector", "cut", "swap", "gone"))

@@ -214,11 +214,14 @@ class Talker(threading.Thread):
         except OSError:
             self.is_hung_up_on = True
 
+    def report(self):
+        client = f"{self.number}-{random.randrange(self.clients)}"
+        return f"IAMAT {client} +34.1-118.4 {self.time}\n"
+
     def say_some(self, connection, lines):
         said = []
         for _ in range(self.pipeline):
-            client = f"{self.number}-{random.randrange(self.clients)}"
-            said.append(f"IAMAT {client} +34.1-118.4 {self.time}\n")
+            said.append(self.report())
             self.time += 1
         began = time.monotonic()
         connection.sendall("".join(said).encode())
