@@ -4,6 +4,7 @@
 
 mod directory;
 pub mod load;
+mod pace;
 pub mod rebuild;
 mod threads;
 
@@ -23,6 +24,7 @@ use herd_core::journal::appender::{Appender, Keep, Sizes};
 use herd_core::journal::load::Past;
 use herd_core::journal::writer::{Owner, Progress, Writer};
 use load::{LoadError, Loaded, Whose, load};
+use pace::Pace;
 use threads::Shared;
 pub use threads::Work;
 
@@ -30,14 +32,6 @@ pub use threads::Work;
 const SEGMENT_BYTES: u64 = 16 << 20;
 /// What a busy server appends in some 50 ms; beyond half of it, clients are not read.
 const BUFFER_BYTES: u64 = 8 << 20;
-/// The loop writes itself while writes are this quick, and for each byte so much more, which is
-/// twice what copying it takes; else a thread does, for some time.
-const QUICK: Duration = Duration::from_micros(200);
-const QUICK_NS_PER_BYTE: u64 = 4;
-const SLOW_FOR: Duration = Duration::from_secs(1);
-/// Or for so many times as long as a write has taken: a disk that stalls for seconds stops the loop
-/// once, and not again and again.
-const SLOW_TIMES: u32 = 100;
 /// How often it is told how much of a journal is loaded. Who is told may
 /// read slowly, and must not be flooded.
 const TELL_EVERY: Duration = Duration::from_secs(1);
@@ -125,8 +119,8 @@ pub struct Journal {
     threads: [JoinHandle<()>; 3],
     /// The memory of the buffer that was written last.
     spare: Vec<u8>,
-    /// Before this, the loop does not write itself: the disk is slow.
-    slow_until: Option<Instant>,
+    /// Says whether the loop writes itself.
+    pace: Pace,
 }
 
 impl Journal {
@@ -177,7 +171,7 @@ impl Journal {
             start("herd-sync", Shared::sync_on)?,
             start("herd-segment", Shared::make_on)?,
         ];
-        Ok(Journal { appender, shared, threads, spare: Vec::new(), slow_until: None })
+        Ok(Journal { appender, shared, threads, spare: Vec::new(), pace: Pace::new() })
     }
 
     /// Learns how far the threads are.
@@ -216,13 +210,11 @@ impl Journal {
             return false;
         }
         let began = Instant::now();
-        if self.slow_until.is_some_and(|until| began < until) {
+        if !self.pace.is_quick(began) {
             return false;
         }
         let is_written = self.shared.write_now(lines);
-        let took = began.elapsed();
-        let quick = QUICK + Duration::from_nanos(QUICK_NS_PER_BYTE * lines.len() as u64);
-        self.slow_until = (took > quick).then(|| began + took + SLOW_FOR.max(took * SLOW_TIMES));
+        self.pace.note(began, began.elapsed(), lines.len());
         is_written
     }
 
