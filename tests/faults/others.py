@@ -27,6 +27,8 @@ CLIENTS = 50
 class Server:
     """One of them, and the folder that it keeps its files in."""
 
+    # Of the herd, everything is demanded.
+    is_ours = False
     # How long a question takes at most whether it is there.
     HELLO_S = 5
 
@@ -39,8 +41,26 @@ class Server:
         with open(self.folder.parent / "said", "ab") as said:
             self.process = subprocess.Popen(self.command(), cwd=self.cwd(), stdout=said,
                                             stdin=subprocess.DEVNULL, stderr=said)
-        return until(f"{self.name} answers", lambda: self.process.poll() is not None
-                     or self.answers()) and self.process.poll() is None
+        try:
+            until(f"{self.name} answers", lambda: self.process.poll() is not None or self.answers())
+        except AssertionError:
+            if self.is_ours:
+                raise
+            self.kill()
+        return self.process.poll() is None
+
+    def begin(self):
+        if not self.start():
+            raise Skipped("it does not start")
+
+    def look(self, clients):
+        """The newest number of each client that it knows, or `None` if it cannot be asked."""
+        try:
+            return self.held(clients)
+        except (OSError, ValueError):
+            if self.is_ours:
+                raise
+            return None
 
     def cwd(self):
         return self.folder
@@ -150,6 +170,8 @@ class Nats(Server):
 
 
 class OfHerd(Server):
+    is_ours = True
+
     def __init__(self, folder, port, herd, keep):
         super().__init__(folder, port)
         self.herd, self.name = herd, f"herd {keep}"
@@ -232,10 +254,10 @@ class Account:
         """Starts it again, and counts what is not there of what it had answered. If the caller is
         given who was the last, and when that ended, it is said how old what is there is."""
         self.times += 1
-        if not server.start():
+        held = server.look(known) if server.start() else None
+        if held is None:
             self.unstarted += 1
             return
-        held = server.held(known)
         missing = [held.get(client, 0) for client, number in known.items()
                    if held.get(client, 0) < number]
         self.lost += len(missing)
@@ -290,7 +312,7 @@ def hush(caller, known, account):
 def killed(server, rounds, chance, stack):
     """kill -9 under load, and what is there then."""
     account, known = Account(), {}
-    assert server.start(), f"{server.name} does not start"
+    server.begin()
     for life in range(rounds):
         caller = talk(server, life, chance.uniform(0.05, 0.4))
         server.kill()
@@ -310,7 +332,7 @@ def cut(server, rounds, chance, stack):
         if life == 0 or server.process.poll() is not None:
             shutil.rmtree(server.folder, ignore_errors=True)
             known.clear()
-            assert server.start(), f"{server.name} does not start"
+            server.begin()
         caller = talk(server, life, chance.uniform(0.1, 2.5))
         disk.cut()
         end = time.monotonic()
@@ -330,7 +352,7 @@ def filled(server, rounds, chance, stack):
     mount("-t", "tmpfs", "-o", "size=96m", "tmpfs", server.folder)
     stack.callback(lambda: subprocess.run(["umount", "-l", server.folder], check=True))
     stack.callback(lambda: server.process and server.kill())
-    assert server.start(), f"{server.name} does not start"
+    server.begin()
     for life in range(rounds):
         caller = talk(server, life, 0.2)
         ballast = server.folder / "ballast"
@@ -351,7 +373,7 @@ def spoilt(server, rounds, chance, stack):
     """Files that are spoilt as those of `damage` are."""
     account, known = Account(), {}
     for life in range(4):
-        assert server.start(), f"{server.name} does not start"
+        server.begin()
         caller = talk(server, life, 0.1)
         # Callers end first, so that nothing is under way.
         hush(caller, known, account)
