@@ -309,6 +309,11 @@ def hush(caller, known, account):
     account.answers += caller.heard
 
 
+def demand(server, account):
+    assert not (server.is_ours and account.lost), f"{server.name}: {account}"
+    return account
+
+
 def killed(server, rounds, chance, stack):
     """kill -9 under load, and what is there then."""
     account, known = Account(), {}
@@ -318,7 +323,7 @@ def killed(server, rounds, chance, stack):
         server.kill()
         hush(caller, known, account)
         account.compare(server, known)
-    return account
+    return demand(server, account)
 
 
 def cut(server, rounds, chance, stack):
@@ -366,7 +371,7 @@ def filled(server, rounds, chance, stack):
         account.compare(server, known)
         if server.process.poll() is not None:
             break
-    return account
+    return demand(server, account)
 
 
 def spoilt(server, rounds, chance, stack):
