@@ -175,9 +175,7 @@ pub fn outlive_full_files() -> io::Result<()> {
 
 impl Reactor {
     /// Binds, registers and starts everything. When it returns, clients can connect. Ports that
-    /// were `passed` are not bound. While a journal is loaded, `tell_loaded` is told how much of it,
-    /// in percent.
-    ///
+    /// were `passed` are not bound. `tell_loaded` hears what is loaded of a journal, in percent.
     /// `admin_path` is where the admin socket will be; anything that lies there is a leftover,
     /// because the caller holds the lock of the run directory.
     pub fn start(
