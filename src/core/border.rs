@@ -205,7 +205,7 @@ impl Outputs {
     const MERGE_DEPTH: usize = 8;
 
     /// Makes it ready for the next `Input`; the memory is kept.
-    #[inline]
+    #[inline(always)]
     pub fn clear(&mut self) {
         self.text.clear();
         self.list.clear();
@@ -220,7 +220,7 @@ impl Outputs {
     }
 
     /// Takes the memory of both back, and is ready for the next `Input`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn take_back(&mut self, list: Vec<Output>, text: Vec<u8>) {
         (self.list, self.text) = (list, text);
         self.clear();

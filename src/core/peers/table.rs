@@ -322,15 +322,20 @@ impl Peers {
     }
 
     /// Passes on what was only noted: what comes does not follow on it, or the input is over.
-    #[inline]
+    #[inline(always)]
     pub fn pass_on_rest(&mut self, out: &mut Outputs) {
         if !self.news.keys.is_empty() {
-            let mut keys = std::mem::take(&mut self.news.keys);
-            self.tell_all(self.news.source, self.news.lines.clone(), &keys, out);
-            keys.clear();
-            self.news.keys = keys;
+            self.pass_on_noted(out);
         }
         self.news.lines = NOWHERE;
+    }
+
+    #[inline(never)]
+    fn pass_on_noted(&mut self, out: &mut Outputs) {
+        let mut keys = std::mem::take(&mut self.news.keys);
+        self.tell_all(self.news.source, self.news.lines.clone(), &keys, out);
+        keys.clear();
+        self.news.keys = keys;
     }
 
     /// Tells news to every peer but its source: lines in the text of the outputs, which follow each

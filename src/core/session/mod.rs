@@ -408,7 +408,7 @@ impl Session {
     }
 
     /// Gives the buffers back if nothing is in them, unless they are a peer's.
-    #[inline]
+    #[inline(always)]
     pub fn release(&mut self, pool: &mut BufferPool) {
         if self.id.kind() != ConnKind::Peer
             && let Some(buffers) = self.buffers.take_if(|buffers| buffers.are_empty())
