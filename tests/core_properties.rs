@@ -365,7 +365,7 @@ fn hurt(body: &mut Host, conns: &mut Vec<ConnId>, random: &mut fastrand::Rng) {
                 body.connected(peer, conn);
             }
             Act::Dial { peer } => body.dial_failed(peer),
-            Act::Ask { .. } | Act::Joined { .. } => {}
+            Act::Ask { .. } | Act::Joined { .. } | Act::SaidBye { .. } | Act::SaidKept { .. } => {}
             Act::Finish { conn } | Act::Closed { conn, .. } => {
                 assert!(conns.contains(&conn));
             }

@@ -126,6 +126,9 @@ pub trait Driver: Sized {
     /// The server has something to say to its operator.
     fn note(&mut self, note: Note);
 
+    /// Gives a connection a turn now, if it is alive and wants one: reads and serves it.
+    fn take_turn(&mut self, conn: ConnId);
+
     /// Gives a connection a turn later; it is in no queue for that yet.
     fn queue_turn(&mut self, conn: ConnId);
 
@@ -306,6 +309,26 @@ pub trait Driver: Sized {
             session.stop_reading();
             self.queue_if_unfinished(conn);
         }
+    }
+
+    /// Takes no more lines of a client and closes its connection behind the last answer, if it is
+    /// between two lines. Says whether nothing is left to be done.
+    fn let_leave(&mut self, conn: ConnId) -> bool {
+        // No event has announced what has come since the turn began: it is taken as well.
+        match self.parts().sessions.session(conn) {
+            None => return true,
+            Some(session) if session.flags.unfinished => return false,
+            Some(session) => session.flags.readable = true,
+        }
+        self.take_turn(conn);
+        let Some(session) = self.parts().sessions.session(conn) else { return true };
+        if session.flags.unfinished || !session.is_between_lines() {
+            return false;
+        }
+        session.stop_reading();
+        // Now and not in the next turn: what came until then would be read by nobody.
+        self.take_turn(conn);
+        true
     }
 
     // ---- what leaves ----

@@ -36,7 +36,25 @@ pub struct Client {
     laxity: Laxity,
     /// The connection broke, or its server leaves: not every command will be answered.
     pub is_cut: bool,
+    /// What of it has come to its server.
+    said: Said,
+    /// Answers so far.
+    answers: usize,
+    /// Its server has let it go, behind so many answers.
+    let_go_behind: Option<usize>,
 }
+
+/// What has come to a server.
+#[derive(Default)]
+struct Said {
+    /// Whole lines that say something.
+    lines: usize,
+    /// When a line has begun that has no end.
+    begun_at: Option<Duration>,
+}
+
+/// A line without an end is taken for whole after so long: the timeout of a host, or less.
+const LINE_MAX: Duration = Duration::from_secs(7);
 
 /// What a server may do that it must not in most runs.
 #[derive(Clone, Copy, Default)]
@@ -70,6 +88,9 @@ impl Client {
                 forgets: scenario.expires_soon() || scenario.erasures > 0,
             },
             is_cut: false,
+            said: Said::default(),
+            answers: 0,
+            let_go_behind: None,
         };
         let said = client.iamat(operands.to_owned()).into_bytes();
         (client, said)
@@ -154,6 +175,47 @@ impl Client {
         line
     }
 
+    /// This has come to its server.
+    pub fn has_said(&mut self, piece: &[u8], now: Duration) {
+        for byte in piece {
+            match byte {
+                b'\n' => self.said.lines += usize::from(self.said.begun_at.take().is_some()),
+                byte if byte.is_ascii_whitespace() => {}
+                _ => self.said.begun_at = self.said.begun_at.or(Some(now)),
+            }
+        }
+    }
+
+    /// Its server has let it go, and takes no more of it.
+    ///
+    /// # Errors
+    /// I19: it was in the middle of a line.
+    pub fn let_go(&mut self, now: Duration) -> Result<(), Violation> {
+        self.is_cut = true;
+        self.let_go_behind = Some(self.said.lines);
+        let is_between = self.said.begun_at.is_none_or(|begun_at| begun_at + LINE_MAX < now);
+        Invariant::LameDuck
+            .demand(is_between, || format!("in the middle of a line, {} lets go", self.name))
+    }
+
+    /// Its connection breaks, and what it hears last means nothing.
+    pub fn cut(&mut self) {
+        (self.is_cut, self.let_go_behind) = (true, None);
+    }
+
+    /// Nothing follows what it has heard.
+    ///
+    /// # Errors
+    /// I19: its server has let it go, and owes it an answer.
+    pub fn ended(&self) -> Result<(), Violation> {
+        let Some(behind) = self.let_go_behind else { return Ok(()) };
+        let is_behind = self.answers >= behind && self.heard.is_empty();
+        Invariant::LameDuck.demand(is_behind, || {
+            let (name, answers) = (&self.name, self.answers);
+            format!("{name} has let a client go behind {answers} answers of {behind}")
+        })
+    }
+
     /// For people: what waits, and for which answer it has begun to read.
     pub fn complaint(&self) -> String {
         let asked = self.asked.front().map(|asked| match asked {
@@ -179,6 +241,7 @@ impl Client {
         while let Some(asked) = self.asked.front() {
             let end = if self.heard.starts_with(b"? ") { b"\n" } else { asked.answer_end() };
             let Some(answer) = take_through(&mut self.heard, end) else { break };
+            self.answers += 1;
             if let Some(asked) = self.asked.pop_front() {
                 self.judge(asked, &answer)?;
             }

@@ -5,6 +5,7 @@
 mod checks;
 mod clock;
 mod durability;
+mod lame_duck;
 mod pipes;
 mod reload;
 
@@ -19,7 +20,7 @@ use clock::Clock;
 pub use clock::{EPOCH, NANOS};
 use herd_core::border::{Input, Note, Outputs, Timer};
 use herd_core::driver::{Deferred, Driver, Sessions};
-use herd_core::names::{ConnId, ConnKind, PeerId, Ticket};
+use herd_core::names::{ConnId, PeerId, Ticket};
 use herd_core::session::{BufferPool, CloseReason, DeadlineScan, Moment, Phase, Session};
 use herd_core::timer_wheel::TimerWheel;
 use herd_core::whatsat::Question;
@@ -54,6 +55,15 @@ pub enum Act {
         peer: PeerId,
         conn: ConnId,
         held: Vec<String>,
+    },
+    /// Good-bye was said to a peer, and this is what was held then.
+    SaidBye {
+        conn: ConnId,
+        held: Vec<String>,
+    },
+    /// A peer that has said good-bye was told that all of that is kept.
+    SaidKept {
+        conn: ConnId,
     },
     /// The core asked for something that no reactor could do.
     Broken(Violation),
@@ -176,7 +186,7 @@ impl Host {
     }
 
     pub fn has_clients(&self) -> bool {
-        self.conns().iter().any(|conn| conn.kind() == ConnKind::Client)
+        !self.clients().is_empty()
     }
 
     pub fn leave(&mut self) {
@@ -210,6 +220,7 @@ impl Host {
 
     /// Bytes have come.
     pub fn arrive(&mut self, conn: ConnId, bytes: &[u8]) {
+        self.stir(conn);
         let Some(pipe) = self.pipes.0.get_mut(&conn) else { return };
         pipe.arrived.extend_from_slice(bytes);
         pipe.session.flags.readable |= !bytes.is_empty();
@@ -256,6 +267,7 @@ impl Host {
     pub fn flush(&mut self, conn: ConnId, room: usize) -> Vec<u8> {
         let now = self.moment();
         self.settle(conn);
+        self.stir(conn);
         let Some(session) = self.pipes.session(conn) else { return Vec::new() };
         let sent = session.to_send(room).to_vec();
         session.sent(sent.len(), now);
@@ -318,10 +330,9 @@ impl Host {
 
     fn admit(&mut self, conn: ConnId) {
         let session = Session::new(conn, Phase::Open, self.moment());
-        self.pipes.0.insert(
-            conn,
-            Pipe { session, arrived: Vec::new(), has_ended: false, leaving: Vec::new() },
-        );
+        let (arrived, leaving, has_ended) = (Vec::new(), Vec::new(), false);
+        let quiet_since = self.clock.now.monotonic;
+        self.pipes.0.insert(conn, Pipe { session, arrived, has_ended, leaving, quiet_since });
         self.check_deadline(conn);
     }
 }

@@ -73,9 +73,10 @@ pub enum Invariant {
     /// I17: a reload ends no connection of a client and no link, but those that it removes; and a
     /// link that was removed stays so until it is configured again.
     Reload,
-    /// I18: who was erased is forgotten by every server that runs, and comes back only by a report
-    /// that is newer.
+    /// I18: who was erased is forgotten by all that run, and comes back only by a newer report.
     Erasing,
+    /// I19: who leaves lets clients go between two lines, behind the answers to all they have said.
+    LameDuck,
     /// One input costs no more than a piece of the store, and all of them what they must.
     Bounded,
     /// Everything that happens comes to an end.
@@ -94,7 +95,7 @@ pub struct Violation {
 }
 
 impl Invariant {
-    pub const ALL: [Invariant; 22] = [
+    pub const ALL: [Invariant; 23] = [
         Invariant::Order,
         Invariant::Rising,
         Invariant::Upkeep,
@@ -113,6 +114,7 @@ impl Invariant {
         Invariant::Following,
         Invariant::Reload,
         Invariant::Erasing,
+        Invariant::LameDuck,
         Invariant::Bounded,
         Invariant::Endless,
         Invariant::Assertion,
@@ -139,6 +141,7 @@ impl Invariant {
             Invariant::Following => "I16",
             Invariant::Reload => "I17",
             Invariant::Erasing => "I18",
+            Invariant::LameDuck => "I19",
             Invariant::Bounded => "bounded",
             Invariant::Endless => "endless",
             Invariant::Assertion => "assertion",

@@ -38,6 +38,8 @@ const FORGETTING_MAX: Duration = Duration::from_secs(200);
 
 /// Of the herds to which anything happens, so many are reloaded.
 const RELOADS_ONE_IN: u32 = 3;
+/// Of all herds, so many have servers that let their clients go one after the other.
+const LAME_DUCKS_ONE_IN: u32 = 3;
 
 /// In so many herds, clients are erased, each time less often than this.
 const ERASURES_ONE_IN: u32 = 3;
@@ -96,6 +98,9 @@ pub struct Scenario {
     pub expire_after: Option<Duration>,
     /// Servers keep what they answer.
     pub durability: Option<Durability>,
+    /// How long servers that are told to stop still take clients, and how long they take then to
+    /// let them go; if they do.
+    pub lame_duck: Option<[Duration; 2]>,
     /// The ends of a link find out what they have missed. Where they do not, what a server has lost
     /// is not brought back by others.
     pub repairs: bool,
@@ -105,6 +110,13 @@ pub struct Scenario {
 fn with_reloads(faults: Faults, seed: u64) -> Faults {
     let reloads = Rng::with_seed(!seed).u32(0..RELOADS_ONE_IN) == 0;
     if reloads { faults.with(Fault::Reload) } else { faults }
+}
+
+/// Drawn apart as well.
+fn draw_lame_duck(seed: u64) -> Option<[Duration; 2]> {
+    let mut random = Rng::with_seed(seed.rotate_left(32));
+    let times = [MS * random.u32(0..=800), MS * random.u32(200..=2_500)];
+    (random.u32(0..LAME_DUCKS_ONE_IN) == 0).then_some(times)
 }
 
 /// How the servers of a herd keep what they answer, and on what.
@@ -190,6 +202,7 @@ impl Scenario {
             ahead_max: None,
             expire_after: None,
             durability,
+            lame_duck: draw_lame_duck(seed),
             repairs,
         };
         let scenario = scenario.with_mechanisms(plan, &mut random);
@@ -267,6 +280,7 @@ impl Scenario {
             ahead_max: None,
             expire_after: None,
             durability: None,
+            lame_duck: None,
             repairs: true,
         }
     }

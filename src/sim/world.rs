@@ -16,7 +16,9 @@ mod acts;
 mod adversary;
 mod disks;
 mod erasing;
+mod event;
 mod inject;
+mod lame_duck;
 mod nodes;
 mod quiescence;
 mod reload;
@@ -30,7 +32,7 @@ use fastrand::Rng;
 use super::agenda::Agenda;
 use super::client::{Client, finale};
 use super::disk::SimDisk;
-use super::engine::{Engine, Published};
+use super::engine::Engine;
 use super::event_log::{Detail, EventLog};
 use super::faults::Fault;
 use super::host::Host;
@@ -39,7 +41,9 @@ use super::propagation::Propagation;
 use super::scenario::{MS, Scenario};
 use super::settings::ANSWER_TIMEOUT;
 use super::wire::{At, Party, Wire};
-use herd_core::names::{ConnId, PeerId, Ticket};
+use event::Event;
+use herd_core::names::ConnId;
+use lame_duck::LameDuck;
 
 /// Ten servers with so many events are in an endless loop: some hundred times what most runs take.
 const EVENTS_MAX: u64 = 1_000_000;
@@ -75,6 +79,8 @@ struct Seat {
     peers: Vec<(usize, bool)>,
     run: u32,
     body: Option<Host>,
+    /// It lets its clients go one after the other.
+    lame_duck: LameDuck,
     /// Its doors are closed.
     is_leaving: bool,
     /// Another server has died since it began to leave.
@@ -89,77 +95,6 @@ struct Seat {
     disk_due: [bool; 2],
 }
 
-enum Event {
-    Deliver(At),
-    Dialed {
-        server: usize,
-        run: u32,
-        peer: PeerId,
-    },
-    Timers {
-        server: usize,
-        run: u32,
-    },
-    Answer {
-        server: usize,
-        run: u32,
-        ticket: Ticket,
-        body: String,
-    },
-    /// Something that was published at one node of the engine comes to another.
-    Routed {
-        to: usize,
-        published: Published,
-        at: Duration,
-    },
-    /// This end notices that the wire is dead.
-    Lost(At),
-    /// A client talks to this server; it has this to report or draws something.
-    Talk {
-        server: usize,
-        report: Option<String>,
-    },
-    Fault,
-    /// Somebody has a client forgotten at this server.
-    Erase {
-        server: usize,
-        client: String,
-    },
-    Start {
-        server: usize,
-    },
-    /// A leaving server looks whether its clients are gone.
-    Farewell {
-        server: usize,
-        run: u32,
-    },
-    /// The time that it gives all others is over, too.
-    Gone {
-        server: usize,
-        run: u32,
-    },
-    /// A link that was removed is configured again.
-    Relink {
-        server: usize,
-        run: u32,
-        peer: usize,
-    },
-    /// The thread of a journal that writes does something, or the one that syncs.
-    Disk {
-        server: usize,
-        run: u32,
-        syncs: bool,
-    },
-    /// The trouble of its disk is the end of a server.
-    Death {
-        server: usize,
-        run: u32,
-        how: Fault,
-    },
-    /// Is the herd at rest?
-    Look,
-}
-
 impl World {
     pub fn new(scenario: Scenario, seed: u64, detail: Detail) -> World {
         let servers = scenario.graph.names.len();
@@ -172,6 +107,7 @@ impl World {
             },
             run: 0,
             body: None,
+            lame_duck: LameDuck::None,
             is_leaving: false,
             has_lost_heirs: false,
             deadline: None,
@@ -275,6 +211,9 @@ impl World {
             Event::Fault => self.fault(),
             Event::Erase { server, client } => self.erase(server, &client),
             Event::Start { server } => self.start(server),
+            Event::LameDuck { server, run } if self.is_current(server, run) => {
+                self.step_lame_duck(server)
+            }
             Event::Farewell { server, run } if self.is_current(server, run) => {
                 self.farewell(server, run)
             }
@@ -293,6 +232,7 @@ impl World {
             Event::Dialed { .. }
             | Event::Timers { .. }
             | Event::Answer { .. }
+            | Event::LameDuck { .. }
             | Event::Farewell { .. }
             | Event::Gone { .. }
             | Event::Relink { .. }
@@ -331,6 +271,7 @@ impl World {
             Party::Server { server, .. } => {
                 let conn = self.conn(at);
                 self.overhear(at, server, &piece);
+                self.note_said(at, &piece);
                 self.tell(server, |body| body.arrive(conn, &piece))?;
                 if is_end {
                     self.tell(server, |body| body.end(conn))?;
@@ -338,6 +279,9 @@ impl World {
             }
             Party::Client(client) => {
                 self.answer(client, at, &piece)?;
+                if is_end {
+                    self.clients[client].ended()?;
+                }
                 // Some clients close when their server has sent its last byte, and some do not.
                 if is_end && self.random.bool() {
                     self.wires[at.wire].ends[1 - at.end].finished = true;

@@ -19,7 +19,7 @@ use super::{Due, Reactor};
 use crate::config::units::show_duration;
 use crate::logging::events::Event;
 use crate::status::Outcome;
-use herd_core::names::ConnId;
+use herd_core::driver::Driver;
 use herd_core::session::Leavers;
 
 /// How often the client door is asked for those that wait there before it is shut: thirty-two come
@@ -143,44 +143,21 @@ impl Reactor {
         }
     }
 
-    /// Takes no more lines of a client and closes its connection behind the last answer, if it is
-    /// between two lines. Says whether nothing is left to be done.
-    fn let_leave(&mut self, conn: ConnId) -> bool {
-        if self.end_stream(conn) {
-            return true;
-        }
-        // No event has announced what has come since the turn began: it is taken as well.
-        match self.slots.session(conn) {
-            None => return true,
-            Some(session) if session.flags.unfinished => return false,
-            Some(session) => session.flags.readable = true,
-        }
-        self.take_turn(conn);
-        let Some(session) = self.slots.session(conn) else { return true };
-        if session.flags.unfinished || !session.is_between_lines() {
-            return false;
-        }
-        session.stop_reading();
-        // Now and not in the next turn: what came until then would be read by nobody.
-        self.take_turn(conn);
-        true
-    }
-
     fn let_some_leave(&mut self) {
         let now = self.now.monotonic;
         let Some(mut leavers) = self.drain.as_mut().and_then(|drain| drain.leavers.take()) else {
             return;
         };
-        if leavers.is_over(now) {
-            return self.begin_drain();
-        }
         if self.drain_phase() == Some(DrainPhase::Closed) {
             self.enter(DrainPhase::Leaving);
         }
         for conn in leavers.take_due(now) {
-            if !self.let_leave(conn) {
+            if !self.end_stream(conn) && !self.let_leave(conn) {
                 leavers.put_off(conn);
             }
+        }
+        if leavers.is_over(now) {
+            return self.begin_drain();
         }
         self.wheel.start(leavers.next_turn(now), Due::LameDuck);
         if let Some(drain) = &mut self.drain {
@@ -197,7 +174,7 @@ mod tests {
 
     use super::*;
     use crate::reactor::tests::House;
-    use herd_core::names::ConnKind;
+    use herd_core::names::{ConnId, ConnKind};
     use herd_core::session::Reading;
 
     /// A server with these times, in seconds.

@@ -115,6 +115,10 @@ impl Driver for Reactor {
         self.log_note(note);
     }
 
+    fn take_turn(&mut self, conn: ConnId) {
+        Reactor::take_turn(self, conn);
+    }
+
     fn queue_turn(&mut self, conn: ConnId) {
         match conn.kind() {
             ConnKind::Peer => self.unfinished_peers.push_back(conn),

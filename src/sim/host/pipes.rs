@@ -40,6 +40,8 @@ pub struct Pipe {
     pub has_ended: bool,
     /// The line of an answer that has left in part.
     pub leaving: Vec<u8>,
+    /// When something has come or left for the last time, on the server's clock.
+    pub quiet_since: Duration,
 }
 
 impl Pipe {
@@ -109,6 +111,7 @@ impl Driver for Host {
         session.queue(text, &mut self.buffers, now);
         let queued = session.queued_bytes();
         self.check_sent(conn, text, is_open, queued);
+        self.note_farewell(conn, text);
         self.flush_later(conn);
     }
 
@@ -144,6 +147,18 @@ impl Driver for Host {
         self.acts.push(Act::Noted(note));
     }
 
+    fn take_turn(&mut self, conn: ConnId) {
+        let now = self.moment();
+        let Some(pipe) = self.pipes.0.get_mut(&conn) else { return };
+        if pipe.session.begin_turn(HIGH_WATER) && !self.puts_off(conn) {
+            let Some(pipe) = self.pipes.0.get_mut(&conn) else { return };
+            let wants_bytes = pipe.session.wants_bytes();
+            let read = if wants_bytes { pipe.read(now) } else { Vec::new() };
+            self.serve(conn, &read, BOUNDS);
+            self.tell_deferred();
+        }
+    }
+
     fn queue_turn(&mut self, conn: ConnId) {
         self.unfinished.push_back(conn);
     }
@@ -160,16 +175,8 @@ impl Driver for Host {
 impl Host {
     /// Bound: each turn takes a line, or reads what has come, or is the last.
     pub(super) fn serve_unfinished(&mut self) {
-        let now = self.moment();
         while let Some(conn) = self.unfinished.pop_front() {
-            let Some(pipe) = self.pipes.0.get_mut(&conn) else { continue };
-            if pipe.session.begin_turn(HIGH_WATER) && !self.puts_off(conn) {
-                let Some(pipe) = self.pipes.0.get_mut(&conn) else { continue };
-                let wants_bytes = pipe.session.wants_bytes();
-                let read = if wants_bytes { pipe.read(now) } else { Vec::new() };
-                self.serve(conn, &read, BOUNDS);
-                self.tell_deferred();
-            }
+            self.take_turn(conn);
         }
     }
 

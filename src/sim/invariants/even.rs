@@ -18,6 +18,8 @@ pub struct Evenness {
     held: BTreeMap<(usize, usize), Vec<String>>,
     /// For each server and peer: the link that came up last.
     links: BTreeMap<(usize, PeerId), At>,
+    /// What the server at each end of a link held when it said good-bye.
+    farewells: BTreeMap<(usize, usize), Vec<String>>,
     /// And when it last said that it held all that the peer held.
     even: BTreeMap<(usize, PeerId), Duration>,
 }
@@ -42,6 +44,27 @@ impl Invariants {
     pub fn joined(&mut self, server: usize, peer: PeerId, at: At, held: Vec<String>) {
         self.evenness.held.insert((at.wire, at.end), held);
         self.evenness.links.insert((server, peer), at);
+    }
+
+    /// Good-bye was said at this end, and this is what the server held.
+    pub fn said_bye(&mut self, at: At, held: Vec<String>) {
+        self.evenness.farewells.insert((at.wire, at.end), held);
+    }
+
+    /// A peer is told at this end that what it holds is kept.
+    ///
+    /// # Errors
+    /// I19.
+    pub fn said_kept(&self, at: At, body: &Host) -> Result<(), Violation> {
+        let far = at.far();
+        let Some(held) = self.evenness.farewells.get(&(far.wire, far.end)) else {
+            let why = "it keeps what somebody holds who has not said good-bye".to_owned();
+            return Err(Invariant::LameDuck.broken(why));
+        };
+        let missing = held.iter().find(|line| !holds(body.server.store(), line));
+        Invariant::LameDuck.demand(missing.is_none(), || {
+            format!("it says that it keeps all that a peer held that leaves, and not {missing:?}")
+        })
     }
 
     /// Looks whether a server that had an input says that it holds all that a peer holds. Not for

@@ -43,6 +43,13 @@ impl World {
             Act::Joined { peer, conn, held } => {
                 self.invariants.joined(server, peer, At::of(conn), held);
             }
+            Act::SaidBye { conn, held } => self.invariants.said_bye(At::of(conn), held),
+            Act::SaidKept { conn } if self.scenario.repairs && !self.scenario.expires_soon() => {
+                if let Some(body) = &self.seats[server].body {
+                    self.invariants.said_kept(At::of(conn), body)?;
+                }
+            }
+            Act::SaidKept { .. } => {}
             Act::Noted(note) => self.note_of(server, note)?,
             Act::Broken(violation) => return Err(violation),
         }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{Event, World};
+use super::{Event, LameDuck, World};
 use crate::client::Client;
 use crate::faults::{Fault, Faults};
 use crate::host::Host;
@@ -30,7 +30,7 @@ impl World {
         let seat = &mut self.seats[server];
         seat.run += 1;
         seat.deadline = None;
-        seat.is_leaving = false;
+        (seat.is_leaving, seat.lame_duck) = (false, LameDuck::None);
         seat.has_lost_heirs = false;
         seat.disk_due = [false; 2];
         seat.removed.clear();
@@ -61,8 +61,8 @@ impl World {
         };
         self.event_log.counts.commands += client.waits_for() as u64;
         let (number, finished) = (self.clients.len(), client.half_closes);
+        let is_refused = self.refuses_clients(server);
         let seat = &self.seats[server];
-        let is_refused = seat.body.is_none() || seat.is_leaving;
         for report in client.reports() {
             self.said.push(report.clone());
             self.invariants.said(server, report);
@@ -271,11 +271,10 @@ impl World {
         self.end_life(server, how)
     }
 
-    fn leave(&mut self, server: usize) -> Result<(), Violation> {
+    /// A server takes no more commands, and leaves.
+    pub(super) fn dismiss(&mut self, server: usize) -> Result<(), Violation> {
         let seat = &mut self.seats[server];
-        if seat.body.is_none() || std::mem::replace(&mut seat.is_leaving, true) {
-            return Ok(());
-        }
+        seat.is_leaving = true;
         let run = seat.run;
         self.row(server, || "leaves".to_owned());
         self.plan(FAREWELL_EVERY, Event::Farewell { server, run });
@@ -336,7 +335,7 @@ impl World {
             };
             let far = At { wire, end }.far();
             if let Party::Client(client) = ends[far.end].party {
-                self.clients[client].is_cut = true;
+                self.clients[client].cut();
             }
             self.wires[wire].ends[end].alive = false;
             match how {
