@@ -16,7 +16,8 @@ use std::sync::{Arc, Mutex, Weak};
 
 use common::Herd;
 use common::transcripts::{self, TRANSCRIPTS};
-use herd::config::presets::{BASE_PORT, HOST, herd};
+use herd::config::herd::LOOPBACK;
+use herd::config::presets::{BASE_PORT, herd};
 use herd::status::Status;
 use herd_core::presets::PRESETS;
 
@@ -124,7 +125,7 @@ fn the_courses_herds_are_those_of_the_protocol() {
     let rows = PRESETS.iter().map(|preset| {
         let years = [Some(preset.year), preset.alias];
         let years = years.into_iter().flatten().collect::<Vec<_>>().join(", ");
-        let herd = herd(preset, HOST, BASE_PORT);
+        let herd = herd(preset, LOOPBACK, BASE_PORT);
         let links = herd.links.iter().map(|link| format!("{}–{}", link.dials, link.accepts));
         let links = links.collect::<Vec<_>>().join(", ");
         format!("| {years} | {} | {links} |\n", herd.names().replace(',', ""))

@@ -13,11 +13,9 @@ use herd::run_dir::{Holder, RunDir};
 use herd_load::{CLIENTS_MAX, Dialect, Plan, Progress};
 
 use super::flags::BenchFlags;
-use super::million::million;
+use super::million::{READY, million};
 use super::query::{Sight, look};
 
-/// What a load says when its connections are open.
-pub const READY: &str = "ready";
 /// One load of many on a machine: it takes no more turns than it must.
 const LOOKS_EVERY: Duration = Duration::from_millis(10);
 

@@ -34,6 +34,8 @@ use machine::{Machine, Needs};
 use outcome::{Outcome, megabytes};
 use processes::{Load, Servers};
 
+pub use processes::READY;
+
 /// Links of each server: with fewer a herd falls apart too easily, with more each report is heard
 /// once more by everybody.
 pub const LINKS: usize = 3;

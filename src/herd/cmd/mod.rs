@@ -5,6 +5,7 @@ pub mod exit;
 pub mod flags;
 
 mod bench;
+mod call;
 mod check_config;
 mod demo;
 mod drain;

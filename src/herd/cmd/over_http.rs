@@ -12,7 +12,7 @@ use herd::config::Address;
 use herd::config::herd::{Member, OtherPort};
 use herd::status::Status;
 
-use super::query::Call;
+use super::call::Call;
 
 /// What a server says of itself and measures.
 pub struct Report {

@@ -4,26 +4,24 @@
 //! The commands `status`, `pid`, `bench` and `stop` use it. It makes plain blocking calls, each
 //! bounded by a deadline, and changes nothing.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::Serialize;
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::SockAddr;
 
 use herd::config::herd::Member;
 use herd::run_dir::{Holder, RunDir};
 use herd::status::{QUESTION, Status};
 
+use super::call::Call;
 use super::exit::{Exit, Failure};
 use super::{here, over_http};
 
 /// A server answers within a turn; one that needs this long is stuck or stopped (SIGSTOP).
 pub const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// Far above any answer; it keeps the process that listens there from filling our memory.
-const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// What can be seen of a server.
 #[derive(Debug, Serialize)]
@@ -172,57 +170,6 @@ pub fn ask_for(socket: &Path, line: &str, patience: Duration) -> io::Result<Vec<
     call.say(line.as_bytes())?;
     call.hear_out(&mut answer)?;
     Ok(answer)
-}
-
-/// A connection with a deadline for all that is said on it.
-pub struct Call {
-    pub socket: Socket,
-    deadline: Instant,
-}
-
-impl Call {
-    /// # Errors
-    /// No server listens there.
-    pub fn open(address: &SockAddr, timeout: Duration) -> io::Result<Call> {
-        let deadline = Instant::now() + timeout;
-        let socket = Socket::new(Domain::from(i32::from(address.family())), Type::STREAM, None)?;
-        socket.connect_timeout(address, timeout)?;
-        socket.set_write_timeout(Some(timeout))?;
-        Ok(Call { socket, deadline })
-    }
-
-    /// # Errors
-    /// What the system says.
-    pub fn say(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.socket.write_all(bytes)
-    }
-
-    /// Everything until the far end hangs up; what came before an error is in `heard` too.
-    ///
-    /// # Errors
-    /// `TimedOut` at the deadline, or what the system says.
-    pub fn hear_out(&mut self, heard: &mut Vec<u8>) -> io::Result<()> {
-        let mut piece = [0; 16 * 1024];
-        while heard.len() < ANSWER_BYTES_MAX {
-            let left = self.deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(ErrorKind::TimedOut.into());
-            }
-            self.socket.set_read_timeout(Some(left))?;
-            match self.socket.read(&mut piece) {
-                Ok(0) => return Ok(()),
-                Ok(bytes) => heard.extend_from_slice(&piece[..bytes]),
-                // A read timeout shows as WouldBlock (socket(7)); the next round reports it.
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
-                    ) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Err(io::Error::other("it does not stop talking"))
-    }
 }
 
 /// Why the run directory, or a server's files in it, cannot be read.

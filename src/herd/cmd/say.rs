@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use herd::config::HerdSelector;
 
+use super::call::Call;
 use super::exit::{Exit, Failure};
-use super::query::Call;
 
 /// How much longer it waits than the deadline that the server itself has for a WHATSAT.
 const MARGIN: Duration = Duration::from_secs(3);

@@ -310,6 +310,7 @@ pub const KNOBS: &[Knob] = &[
 
 #[cfg(test)]
 mod tests {
+    use super::super::herd::LOOPBACK;
     use super::super::presets;
     use super::*;
 
@@ -318,7 +319,7 @@ mod tests {
     }
 
     fn herd() -> Herd {
-        presets::herd(presets::of_year("2023").unwrap(), presets::HOST, presets::BASE_PORT)
+        presets::herd(presets::of_year("2023").unwrap(), LOOPBACK, presets::BASE_PORT)
     }
 
     #[test]

@@ -6,7 +6,10 @@
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use super::{Address, Initiative, LinkKind, Peer, PlainShape, limits, presets};
+use super::{Address, Initiative, LinkKind, Peer, PlainShape, limits};
+
+/// The host of what listens for its own machine only: the servers of a preset, operators' ports.
+pub const LOOPBACK: &str = "127.0.0.1";
 
 /// A peer port is its client port and this many more, unless herd.toml says otherwise. It keeps the
 /// roles of a connection apart without a second number to remember (PROTOCOL 6.1).
@@ -66,7 +69,7 @@ impl Door {
             Door::At(address) => Ok(Some(address.clone())),
             Door::Usual => {
                 let is_loopback = clients.ip().is_some_and(|ip: IpAddr| ip.is_loopback());
-                let host = if is_loopback { &clients.host } else { presets::HOST };
+                let host = if is_loopback { &clients.host } else { LOOPBACK };
                 let (offset, key) = (port.offset(), port.key());
                 let port = clients.port.checked_add(offset).ok_or_else(|| {
                     format!(

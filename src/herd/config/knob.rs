@@ -313,6 +313,15 @@ fn bounded(text: &str, bytes_max: usize) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+/// Permissions as chmod(1) takes them: `0640`.
+pub fn parse_mode(text: &str) -> Result<u32, String> {
+    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777);
+    // Without these, the server itself could not use what it has made.
+    mode.filter(|mode| mode & 0o600 == 0o600).ok_or_else(|| {
+        format!("`{text}` is no mode: write octal digits from 0600 to 0777, as in \"0640\"")
+    })
+}
+
 /// What the variable of a flag without a value may say.
 ///
 /// # Errors

@@ -4,8 +4,7 @@ use std::path::PathBuf;
 
 use log::LevelFilter;
 
-use super::knob::{Effect, Flag, Kind, Knob, path, size};
-use super::settings::parse_mode;
+use super::knob::{Effect, Flag, Kind, Knob, parse_mode, path, size};
 
 /// What is written to the log, and where: the section `[log]`.
 #[derive(Clone, Debug)]

@@ -10,9 +10,6 @@ use super::{Address, ConfigError, PlainShape};
 /// The client port of a preset's first server; the others follow in their order.
 pub const BASE_PORT: u16 = 12000;
 
-/// The host of a preset's servers.
-pub const HOST: &str = "127.0.0.1";
-
 /// The last base port whose herd still fits below 65536, the ports for MQTT included.
 pub const BASE_PORT_MAX: u16 = u16::MAX - OtherPort::Mqtt.offset() - (SERVERS as u16 - 1);
 
@@ -74,6 +71,7 @@ pub fn herd(preset: &Preset, host: &str, base_port: u16) -> Herd {
 
 #[cfg(test)]
 mod tests {
+    use super::super::herd::LOOPBACK;
     use super::super::{Initiative, LinkKind};
     use super::*;
 
@@ -88,7 +86,7 @@ mod tests {
                 assert_eq!(member.peers.as_ref().map(Address::to_string), Some(peers));
             }
         }
-        let last = herd(&PRESETS[0], HOST, BASE_PORT_MAX);
+        let last = herd(&PRESETS[0], LOOPBACK, BASE_PORT_MAX);
         let Member { clients, mqtt, .. } = &last.members[4];
         let port = mqtt.address(OtherPort::Mqtt, clients).unwrap().map(|at| at.port);
         assert_eq!(port, Some(65535));
@@ -97,7 +95,7 @@ mod tests {
     #[test]
     fn links_join_members_once_and_one_side_dials() {
         for preset in &PRESETS {
-            let herd = super::herd(preset, HOST, BASE_PORT);
+            let herd = super::herd(preset, LOOPBACK, BASE_PORT);
             let mut ends = 0;
             for member in &herd.members {
                 for peer in herd.neighbours(&member.name) {
@@ -111,7 +109,7 @@ mod tests {
             }
             assert_eq!(ends, 2 * preset.links.len(), "{}: a link to nobody", preset.year);
         }
-        let bona = super::herd(of_year("2023").unwrap(), HOST, BASE_PORT).neighbours("Bona");
+        let bona = super::herd(of_year("2023").unwrap(), LOOPBACK, BASE_PORT).neighbours("Bona");
         let seen: Vec<_> = bona.iter().map(|peer| (peer.name.as_str(), peer.initiative)).collect();
         let expected = [
             ("Clark", Initiative::Theirs),

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use super::herd::LOOPBACK;
 use super::settings::Given;
 use super::{ConfigError, Herd, Settings, file, presets};
 
@@ -91,7 +92,7 @@ impl HerdSelector {
             .bind
             .as_deref()
             .filter(|host| !host.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified()));
-        bind.unwrap_or(presets::HOST)
+        bind.unwrap_or(LOOPBACK)
     }
 
     fn preset_port(&self) -> Result<u16, ConfigError> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
-use super::knob::{Effect, Flag, Kind, Knob, count, path, some_path, switch};
+use super::knob::{Effect, Flag, Kind, Knob, count, parse_mode, path, some_path, switch};
 use super::log_settings::{Log, LogFormat};
 use super::tls::{self, TlsSettings};
 use super::{
@@ -268,15 +268,6 @@ pub fn show_when_broken(when_broken: WhenBroken) -> String {
         WhenBroken::Serve => "serve",
     };
     word.to_owned()
-}
-
-/// Permissions as chmod(1) takes them: `0640`.
-pub fn parse_mode(text: &str) -> Result<u32, String> {
-    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777);
-    // Without these, the server itself could not use what it has made.
-    mode.filter(|mode| mode & 0o600 == 0o600).ok_or_else(|| {
-        format!("`{text}` is no mode: write octal digits from 0600 to 0777, as in \"0640\"")
-    })
 }
 
 /// What may stand above the first section.

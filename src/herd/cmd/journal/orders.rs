@@ -8,8 +8,9 @@ use herd::run_dir::RunDir;
 use herd::status::{Order, Outcome};
 use socket2::SockAddr;
 
+use super::super::call::Call;
 use super::super::exit::{Exit, Failure};
-use super::super::query::{Call, STATUS_TIMEOUT, unreadable};
+use super::super::query::{STATUS_TIMEOUT, unreadable};
 
 /// Tells a server to do something, and prints what it says.
 ///

@@ -15,10 +15,12 @@ use herd::run_dir::RunDir;
 use herd::status::{PeerState, Status};
 use herd_load::{CLIENTS_MAX, Voice, resident_bytes};
 
-use super::super::bench::READY;
 use super::super::exit::{Exit, Failure};
 use super::super::query::{Sight, look_at_all};
 use super::Plan;
+
+/// What a load says when its connections are open.
+pub const READY: &str = "ready";
 
 /// Two cores have 55 loops to turn: each turn is to do as much as it may.
 const GATHER_US: u64 = 10_000;
