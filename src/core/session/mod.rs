@@ -507,7 +507,8 @@ impl Session {
             }
             // It says itself how long it may be silent; its driver sees to that.
             ConnKind::Mqtt => None,
-            _ => Some((self.active + timeouts.idle, Expiry::Idle)),
+            // What has come may have waited for us for longer: it is idle since we took that.
+            _ => Some((self.active.max(self.line_since) + timeouts.idle, Expiry::Idle)),
         }
     }
 }

@@ -183,6 +183,17 @@ fn each_wait_has_its_own_bound() {
     assert_eq!(expires(&Driver::new(ConnKind::Peer)), None, "the server looks after links");
 }
 
+/// Goal: who has said something, and was put off by us for longer than it may be idle, has its
+/// answer all the same.
+#[test]
+fn what_waited_for_us_is_no_idleness() {
+    let mut driver = Driver::new(ConnKind::Client);
+    assert_eq!(driver.read(b"a\nb\n", 1, at(1)), ["a"]);
+    assert_eq!(driver.read(b"", 1, at(1_000)), ["b"]);
+    let due = at(1_000) + TIMEOUTS.idle;
+    assert_eq!(driver.session.deadline(&TIMEOUTS), Some((due, Expiry::Idle)));
+}
+
 /// Goal: an answer that waits for the disk is not sent, and no reason to hang up.
 #[test]
 fn a_held_answer_waits_without_a_deadline() {
