@@ -218,7 +218,7 @@ proptest! {
         prop_assert!(store.put(&report(&held)).is_news());
         let expected = rank(&report(&told), &report(&held));
         let found = match store.put(&report(&told)) {
-            Verdict::News { .. } => Ordering::Greater,
+            Verdict::News => Ordering::Greater,
             Verdict::Known => Ordering::Equal,
             Verdict::Stale => Ordering::Less,
         };

@@ -7,9 +7,9 @@ use arrayvec::ArrayVec;
 
 use super::batch::{Head, NotBelieved};
 use crate::peers::line_mac::RunId;
-use crate::peers::link::Marks;
-use crate::store::Cursor;
-use crate::store::digest::{LEAVES, Leaf};
+use crate::peers::missed::Missed;
+use crate::store::Span;
+use crate::store::digest::Leaf;
 
 /// Lives of one server of which numbers are remembered: it may have started again while batches of
 /// its life before are on their way, and somebody may replay older ones.
@@ -37,10 +37,10 @@ pub(super) struct Member {
     pub told_all_at: Option<Duration>,
     /// Numbers what is said to it alone.
     pub told: u64,
-    /// Leaves that it is to be sent.
-    pub missed: Option<Box<Marks>>,
-    /// Where the leaf goes on of which a piece was sent last.
-    pub sending: Option<Cursor>,
+    /// Of what comparisons have found: leaves.
+    pub missed: Option<Missed>,
+    /// What is left of the part of which a piece was sent last.
+    pub sending: Option<Span>,
     pub even: Even,
     /// It has said good-bye, and was not heard since.
     pub has_left: bool,
@@ -135,19 +135,19 @@ impl Member {
 
     /// It is to be sent what this leaf holds.
     pub fn miss(&mut self, leaf: Leaf) {
-        self.missed.get_or_insert_with(|| Box::new(Marks::none_of(LEAVES))).add(leaf.into());
+        self.missed.get_or_insert_with(Missed::nothing).add_leaf(leaf);
     }
 
     /// What it is to be sent next.
-    pub fn next_cursor(&mut self) -> Option<Cursor> {
-        if let Some(cursor) = self.sending.take() {
-            return Some(cursor);
+    pub fn next_span(&mut self) -> Option<Span> {
+        if let Some(span) = self.sending.take() {
+            return Some(span);
         }
-        let leaf = self.missed.as_mut()?.take();
-        if leaf.is_none() {
+        let span = self.missed.as_mut()?.take();
+        if span.is_none() {
             self.missed = None;
         }
-        leaf.map(|leaf| Cursor { leaf: leaf as Leaf, tag: 0 })
+        span
     }
 
     /// Whether there is anything that it is to be sent.

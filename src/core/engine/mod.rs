@@ -16,8 +16,9 @@
 //! Every server hears what is published to `r.0`, and nobody passes it on. `s.NAME` is for one
 //! server: comparisons of digests go there, and what they find. Batches are sealed and numbered
 //! (`batch`), so a hole is seen, and whose it is. What cannot be sent, or was sent and not read by
-//! the node when a connection ends, leaves marks on its leaves, as with a slow peer (`outgoing`);
-//! what others have lost, comparisons find (`compare`). No client waits for any of this.
+//! the node when a connection ends, leaves marks on its parts of the store, as with a slow peer
+//! (`outgoing`); what others have lost, comparisons find (`compare`). No client waits for any of
+//! this.
 //!
 //! A server that was heard last says what its own clients have said, and nobody else's: else
 //! everybody would say everything.
@@ -28,6 +29,8 @@ mod incoming;
 mod login;
 mod members;
 mod outgoing;
+#[cfg(test)]
+mod tests;
 mod view;
 
 use std::time::Duration;
@@ -39,10 +42,9 @@ use crate::names::{ConnId, PeerId};
 use crate::nats_wire::{Inbox, write_pub, write_sub};
 use crate::peers::handover::Stage;
 use crate::peers::line_mac::{Keyring, RunId};
-use crate::peers::link::Marks;
+use crate::peers::missed::Missed;
 use crate::settings::Settings;
-use crate::store::Cursor;
-use crate::store::digest::LEAVES;
+use crate::store::Span;
 use batch::BusKeys;
 use compare::Comparing;
 use login::{Info, write_connect};
@@ -68,7 +70,7 @@ pub struct EngineSettings {
     pub login: Login,
     /// A batch that is longer leaves before the turn ends.
     pub batch_bytes_max: usize,
-    /// Bytes that the engine has not read, above which news only marks its leaf.
+    /// Bytes that the engine has not read, above which news only leaves a mark.
     pub owed_max: usize,
     /// A comparison is made when the connection is up, and again after this: until then others'
     /// news may not find its way here.
@@ -120,7 +122,7 @@ enum Phase {
 
 /// A server's side of the engine.
 ///
-/// invariant: a leaf with news that the node may not have read is in `since`, `before` or `missed`
+/// invariant: news that the node may not have read lies in `since`, `before` or `missed`
 pub(crate) struct Engine {
     settings: EngineSettings,
     /// Where reports are published.
@@ -149,12 +151,13 @@ pub(crate) struct Engine {
     read: u64,
     /// A PING is under way: what was sent before it, and when.
     ping: Option<(u64, Duration)>,
-    /// Leaves of what was sent since that PING, and before it.
-    since: Marks,
-    before: Marks,
-    /// Leaves of which others may not have what we heard first.
-    missed: Marks,
-    sending: Option<Cursor>,
+    /// Where what was sent since that PING lies, and what was sent before it. No more than
+    /// `owed_max` has lines, and its memory is used again.
+    since: Vec<Span>,
+    before: Vec<Span>,
+    /// Of which others may not have what we heard first.
+    missed: Missed,
+    sending: Option<Span>,
     /// When the node last said anything.
     heard: Duration,
     /// When a batch that may have been the last is followed by an empty one, so that a hole shows.
@@ -192,9 +195,9 @@ impl Engine {
             sent: 0,
             read: 0,
             ping: None,
-            since: Marks::none_of(LEAVES),
-            before: Marks::none_of(LEAVES),
-            missed: Marks::none_of(LEAVES),
+            since: Vec::new(),
+            before: Vec::new(),
+            missed: Missed::nothing(),
             sending: None,
             heard: Duration::ZERO,
             tail_at: None,

@@ -18,18 +18,18 @@ use crate::border::{Note, Output, Outputs};
 use crate::clock::Now;
 use crate::counters::SILENT;
 use crate::names::{ConnId, PeerId};
-use crate::store::Cursor;
-use crate::store::digest::Leaf;
+use crate::store::{Key, Span};
 
 /// A batch that nothing follows for so long is followed by an empty one.
 const TAIL_AFTER: Duration = Duration::from_secs(1);
-/// A turn's walk through what is to be said again says so much at most.
+/// A turn's walk through what is to be said again says so much at most, and goes by so many.
 const PIECE_BYTES: usize = 64 * 1024;
+const WALK_MAX: usize = 2_048;
 
 impl Engine {
     /// Takes news of this server into the batch of this turn, or remembers that it was not said.
-    pub fn flood(&mut self, peer: PeerId, leaf: Leaf, line: Range<usize>, out: &mut Outputs) {
-        if self.missed.has(leaf.into()) {
+    pub fn flood(&mut self, peer: PeerId, key: Key, line: Range<usize>, out: &mut Outputs) {
+        if self.missed.has(key) {
             return;
         }
         if self.up().is_none() || self.owed() + line.len() > self.settings.owed_max {
@@ -37,13 +37,13 @@ impl Engine {
                 self.is_noted = true;
                 out.note(Note::PeerBehind { peer });
             }
-            self.missed.add(leaf.into());
+            self.missed.add(key);
             return;
         }
         if self.pending.len() + line.len() > self.settings.batch_bytes_max {
             self.publish(out);
         }
-        self.since.add(leaf.into());
+        self.since.push(Span::around(key));
         self.pending.extend_from_slice(&out.text[line]);
         self.counters.lines_out += 1;
         self.ask_flushed(out);
@@ -168,13 +168,8 @@ impl Engine {
 
     /// The connection is over: what the node may not have read is missed.
     pub(super) fn forget_connection(&mut self) {
-        self.missed.add_all(&self.since);
-        self.missed.add_all(&self.before);
-        if let Some(cursor) = self.sending.take() {
-            self.missed.add(cursor.leaf.into());
-        }
-        self.since.clear();
-        self.before.clear();
+        let unread = self.since.drain(..).chain(self.before.drain(..));
+        unread.chain(self.sending.take()).for_each(|span| self.missed.add_span(span));
         self.pending.clear();
         self.own.1.clear();
         (self.sent, self.read, self.ping) = (0, 0, None);
@@ -204,23 +199,29 @@ impl Server {
     /// comparison has found.
     fn say_missed(&mut self, engine: &mut Engine, out: &mut Outputs) {
         let until = engine.sent + PIECE_BYTES as u64;
-        let start = |leaf: usize| Cursor { leaf: leaf as Leaf, tag: 0 };
+        let mut walked = 0;
         while engine.has_room() && engine.sent < until {
-            let next = engine.sending.take().or_else(|| engine.missed.take().map(start));
-            let Some(cursor) = next else { break };
-            engine.since.add(cursor.leaf.into());
+            if walked >= WALK_MAX {
+                engine.ask_flushed(out);
+                break;
+            }
+            let next = engine.sending.take().or_else(|| engine.missed.take());
+            let Some(span) = next else { break };
             let batch_max = engine.settings.batch_bytes_max;
             let mut lines = 0;
             let (members, pending) = (&engine.members, &mut engine.pending);
             let is_others = |server: &[u8]| members.iter().any(|member| *member.name == *server);
-            engine.sending = self.store.visit_from(cursor, |report| {
-                self.counters.walked += 1;
+            engine.sending = self.store.visit_span(span, |record| {
+                let report = record.report();
+                walked += 1;
                 if !is_others(report.server) {
                     report.write_line(pending);
                     lines += 1;
                 }
-                pending.len() >= batch_max
+                pending.len() >= batch_max || walked >= WALK_MAX
             });
+            // Of what others heard first, nothing is said.
+            engine.since.extend((lines > 0).then_some(span));
             engine.counters.lines_out += lines;
             if engine.pending.len() >= batch_max || engine.missed.is_empty() {
                 engine.publish(out);
@@ -229,15 +230,17 @@ impl Server {
         if !engine.pending.is_empty() {
             engine.publish(out);
         }
+        self.counters.walked += walked as u64;
         for member in 0..engine.members.len() {
             // What goes beyond the bound would not be said, and not be known to be missing.
             let piece_max = PIECE_BYTES.min(engine.settings.owed_max / 4);
             while engine.has_room()
                 && engine.sent < until
-                && let Some(cursor) = engine.members[member].next_cursor()
+                && let Some(span) = engine.members[member].next_span()
             {
                 let mut piece = 0;
-                let rest = self.store.visit_from(cursor, |report| {
+                let rest = self.store.visit_span(span, |record| {
+                    let report = record.report();
                     self.counters.walked += 1;
                     piece += report.line_len();
                     engine.say(member, out, |text| report.write_at(text));

@@ -111,7 +111,7 @@ impl Engine {
             heard: self.up().map(|_| self.heard),
             owed: self.owed(),
             is_behind: self.is_behind(),
-            leaves_missed: self.missed.len(),
+            leaves_missed: self.missed.leaves(),
             ..blank
         }
     }
@@ -125,7 +125,7 @@ impl Server {
             state: engine.state(),
             denied: engine.denied,
             owed: engine.owed(),
-            leaves_missed: engine.missed.len(),
+            leaves_missed: engine.missed.leaves(),
             members_heard: engine.members.iter().filter(|member| member.is_known()).count(),
             counters: engine.counters,
         })

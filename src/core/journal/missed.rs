@@ -1,9 +1,9 @@
 //! What the journal is given: news as it comes, and what it has missed when there is room for it.
 //! Apart from `journal`, which says how that lies in files.
 //!
-//! To a server, its disk is one more slow peer. It has a mark for each leaf of which it may not
-//! hold everything; those are written from memory, a piece at a time, whatever they have come of:
-//! news that found no room, a disk that has failed, or a journal that has become too long.
+//! To a server, its disk is one more slow peer. It has a mark for each part of the store of which
+//! it may not hold everything; those are written from memory, a piece at a time, whatever they have
+//! come of: news that found no room, a disk that has failed, or a journal that has become too long.
 //!
 //! An answer to a client rests on a report, and that must be kept first. Reports of clients always
 //! find room, for the reactor reads no more of them while there is little. A peer's may not; if a
@@ -22,10 +22,10 @@ use super::load::Found;
 use crate::Server;
 use crate::border::Outputs;
 use crate::clock::PosixTime;
-use crate::peers::link::Marks;
-use crate::store::digest::{LEAVES, Leaf, Node};
+use crate::peers::missed::Missed;
+use crate::store::digest::Node;
 use crate::store::record::Record;
-use crate::store::{Cursor, Key, Verdict};
+use crate::store::{Key, Span};
 use crate::wire::{Report, fast_path};
 
 /// Reports of a journal that are looked up together.
@@ -33,10 +33,10 @@ const REPORTS_AHEAD: usize = 16;
 
 /// The account of what the disk has been given.
 pub(crate) struct Journaling {
-    /// Leaves of which the disk may not hold everything.
-    missed: Marks,
-    /// Where the leaf goes on of which a piece was written last.
-    writing: Option<Cursor>,
+    /// Of which the disk may not hold everything.
+    missed: Missed,
+    /// What is left of the part of which a piece was written last.
+    writing: Option<Span>,
     /// Bytes that the disk takes now.
     room: usize,
     /// What becomes of clients' reports, if no answer waits for the disk.
@@ -46,16 +46,15 @@ pub(crate) struct Journaling {
 impl Journaling {
     /// A disk that holds all that is known so far.
     pub fn new() -> Journaling {
-        Journaling { missed: Marks::none_of(LEAVES), writing: None, room: 0, broken: None }
+        Journaling { missed: Missed::nothing(), writing: None, room: 0, broken: None }
     }
 
     fn is_behind(&self) -> bool {
         self.writing.is_some() || !self.missed.is_empty()
     }
 
-    fn next_cursor(&mut self) -> Option<Cursor> {
-        let leaf = |leaf: usize| Cursor { leaf: leaf as Leaf, tag: 0 };
-        self.writing.take().or_else(|| self.missed.take().map(leaf))
+    fn next_span(&mut self) -> Option<Span> {
+        self.writing.take().or_else(|| self.missed.take())
     }
 }
 
@@ -70,14 +69,14 @@ impl Server {
     #[inline]
     pub(crate) fn journal_report(
         &mut self,
-        leaf: Leaf,
+        key: Key,
         line: Range<usize>,
         is_clients: bool,
         out: &mut Outputs,
     ) {
         let Some(journaling) = &mut self.journaling else { return };
         if journaling.room < line.len() && (!is_clients || journaling.broken.is_some()) {
-            journaling.missed.add(leaf.into());
+            journaling.missed.add(key);
             return;
         }
         journaling.room = journaling.room.saturating_sub(line.len());
@@ -89,8 +88,8 @@ impl Server {
         let Some(journaling) = self.journaling.as_ref().filter(|it| it.broken.is_none()) else {
             return;
         };
-        let is_writing = journaling.writing.is_some_and(|cursor| cursor.leaf == key.leaf());
-        if !is_writing && !journaling.missed.has(key.leaf().into()) {
+        let is_writing = journaling.writing.is_some_and(|span| span.has(key));
+        if !is_writing && !journaling.missed.has(key) {
             return;
         }
         if let Some(held) = self.store.find(client) {
@@ -124,9 +123,9 @@ impl Server {
         let start = out.text.len();
         let is_enough = |out: &Outputs| out.text.len() - start >= missed_bytes;
         while !is_enough(out)
-            && let Some(cursor) = journaling.next_cursor()
+            && let Some(span) = journaling.next_span()
         {
-            journaling.writing = self.store.visit_records(cursor, |record| {
+            journaling.writing = self.store.visit_span(span, |record| {
                 record.write_line(&mut out.text);
                 self.counters.walked += 1;
                 is_enough(out)
@@ -154,7 +153,7 @@ impl Server {
     /// The journal must be given everything that is held.
     fn journal_misses_all(&mut self) {
         let Some(journaling) = &mut self.journaling else { return };
-        self.store.digest().filled(Node::ROOT).for_each(|leaf| journaling.missed.add(leaf.into()));
+        self.store.digest().filled(Node::ROOT).for_each(|leaf| journaling.missed.add_leaf(leaf));
     }
 
     /// All that was found in the journal has been taken (`restore`). What the disk may not have is
@@ -215,11 +214,11 @@ impl Server {
             Some(text) => self.store.put_record(key, Record::of(report, text), text),
             None => self.store.put(report),
         };
-        if let Verdict::News { leaf } = verdict
+        if verdict.is_news()
             && !is_synced
             && let Some(journaling) = &mut self.journaling
         {
-            journaling.missed.add(leaf.into());
+            journaling.missed.add(key);
         }
     }
 }
@@ -322,6 +321,23 @@ mod tests {
         given.sort();
         lines.sort();
         assert_eq!(given, lines);
+    }
+
+    /// Goal: where many clients are known, what finds no room brings hardly anybody else with it.
+    #[test]
+    fn what_found_no_room_is_written_and_little_else() {
+        let mut server = server();
+        for client in 0..30_000 {
+            let line = format!("AT Anna +0 c{client} +1-1 7\n");
+            server.restore(Found { text: line.as_bytes(), is_synced: true }).unwrap();
+        }
+        (0..30_000).step_by(300).for_each(|client| {
+            assert_eq!(hear(&mut server, &format!("AT Bert +1 c{client} +1-1 8")), 0);
+        });
+        let given = give(&mut server, 0, 1_000_000);
+        let lines = given.lines().count();
+        assert!((100..110).contains(&lines), "{lines} lines");
+        assert!(!server.is_journal_behind());
     }
 
     /// Goal: while the journal is broken, a report is refused and leaves no trace, and what is

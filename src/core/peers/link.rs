@@ -346,20 +346,6 @@ impl Marks {
         self.bits[word] |= bit;
     }
 
-    /// Adds all of the others.
-    pub fn add_all(&mut self, others: &Marks) {
-        self.bits.iter_mut().zip(&others.bits).for_each(|(ours, theirs)| *ours |= theirs);
-        self.count = self.bits.iter().map(|word| word.count_ones() as usize).sum();
-    }
-
-    /// Takes all out.
-    pub fn clear(&mut self) {
-        if self.count > 0 {
-            self.bits.fill(0);
-            self.count = 0;
-        }
-    }
-
     pub fn list(&self) -> impl Iterator<Item = usize> {
         (0..self.bits.len() * u64::BITS as usize).filter(|&number| self.has(number))
     }

@@ -1,5 +1,6 @@
-//! What a peer must still be sent of what is held: parts of the store, as bits. Apart from `link`
-//! because it knows parts only, and neither lines nor connections.
+//! What somebody must still be given of what is held: parts of the store, as bits. A link has one
+//! for its peer, an engine for all and for each other server, and a journal for its disk. Apart
+//! from them because it knows parts only, and neither lines nor connections.
 //!
 //! Where two digests differ, a whole leaf is missed: nothing smaller is compared. A report that
 //! found no room is one of the 61 that a leaf has at a million clients, and a peer that is slow
@@ -22,7 +23,7 @@ type Slices = u64;
 const _: () = assert!(Slices::BITS == Span::SLICES);
 const WHOLE: Slices = Slices::MAX;
 
-/// The parts of the store that a peer must still be sent.
+/// The parts of the store that somebody must still be given.
 pub(crate) struct Missed {
     leaves: Marks,
     /// Of each leaf; of none as long as leaves are missed as wholes.
@@ -59,12 +60,28 @@ impl Missed {
 
     /// The report of this client is missed, and perhaps those of a few others.
     pub fn add(&mut self, key: Key) {
+        self.refine();
+        self.leaves.add(key.leaf().into());
+        self.slices[usize::from(key.leaf())] |= bit(key);
+    }
+
+    /// What lies in a part is missed, and perhaps a few that lie beside it.
+    pub fn add_span(&mut self, span: Span) {
+        let slices = span.slices();
+        if slices == (0..=Span::SLICES - 1) {
+            return self.add_leaf(span.leaf());
+        }
+        self.refine();
+        self.leaves.add(span.leaf().into());
+        self.slices[usize::from(span.leaf())] |= slices.fold(0, |bits, slice| bits | 1 << slice);
+    }
+
+    /// From now on, a leaf may be missed in part.
+    fn refine(&mut self) {
         if self.slices.is_empty() {
             let whole = |leaf| if self.leaves.has(leaf) { WHOLE } else { 0 };
             self.slices = (0..LEAVES).map(whole).collect();
         }
-        self.leaves.add(key.leaf().into());
-        self.slices[usize::from(key.leaf())] |= bit(key);
     }
 
     /// Takes out what lies together: slices of one leaf, at most all of them.
@@ -142,9 +159,14 @@ mod tests {
                     missed.add_leaf(leaf);
                     expected.extend((0..Span::SLICES).map(|slice| (leaf, slice)));
                 }
-                1..5 => {
+                1..4 => {
                     missed.add(key(leaf, slice));
                     expected.insert((leaf, slice));
+                }
+                4 => {
+                    let slices = slice..random.u32(slice..Span::SLICES) + 1;
+                    missed.add_span(Span::of_slices(leaf, slices.clone()));
+                    expected.extend(slices.map(|slice| (leaf, slice)));
                 }
                 _ => {
                     for gone in slices(missed.take().into_iter()) {

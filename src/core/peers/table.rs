@@ -186,7 +186,7 @@ impl Peer {
                 let client = Report::from_fields(fields).client.to_vec();
                 plain.add(peer, &client, out);
             }
-            State::Engine(Some(engine)) => engine.flood(peer, key.leaf(), line, out),
+            State::Engine(Some(engine)) => engine.flood(peer, key, line, out),
             _ => {}
         }
     }

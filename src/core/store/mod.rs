@@ -54,10 +54,7 @@ pub(crate) use walk::Span;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// It was better than what the store held, and now is what the store holds.
-    News {
-        /// The leaf that has changed by it.
-        leaf: Leaf,
-    },
+    News,
     /// The store holds exactly this.
     Known,
     /// The store holds a better one.
@@ -67,7 +64,7 @@ pub enum Verdict {
 impl Verdict {
     /// Whether the store holds the report now and did not before.
     pub fn is_news(self) -> bool {
-        matches!(self, Verdict::News { .. })
+        self == Verdict::News
     }
 }
 
@@ -165,7 +162,7 @@ impl Store {
                 }
             }
         }
-        Verdict::News { leaf }
+        Verdict::News
     }
 
     /// The newest report of a client, if there is any.

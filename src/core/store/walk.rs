@@ -1,14 +1,14 @@
 //! A walk over the reports of a store, in pieces: for a peer, a journal or an operator who is given
 //! all of it. Apart from `store`, whose memory it reads, because a piece is the walker's idea.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use arrayvec::ArrayVec;
 
 use super::bucket::Tag;
 use super::digest::{LEAVES, Leaf};
 use super::record::Record;
-use super::{Cursor, Store};
+use super::{Cursor, Key, Store};
 use crate::wire::Report;
 
 /// Reports that are brought into the cache together: they lie anywhere, and each is waited for.
@@ -35,19 +35,30 @@ impl Span {
         Span { leaf, first: slices.start << Self::SLICE_BITS, last }
     }
 
-    /// All of a leaf from there on.
-    fn from(Cursor { leaf, tag }: Cursor) -> Span {
-        Span { leaf, first: tag, last: Tag::MAX }
+    /// The slice of its leaf that a client lies in.
+    #[inline]
+    pub fn around(key: Key) -> Span {
+        Span::of_slices(key.leaf, key.slice()..key.slice() + 1)
     }
 
-    #[cfg(test)]
+    /// The leaf that it is a part of.
     pub fn leaf(self) -> Leaf {
         self.leaf
     }
 
-    #[cfg(test)]
-    pub fn has(self, key: super::Key) -> bool {
+    /// The slices that it has, or of which it has something.
+    pub fn slices(self) -> RangeInclusive<u32> {
+        self.first >> Self::SLICE_BITS..=self.last >> Self::SLICE_BITS
+    }
+
+    /// Whether a client lies in it.
+    pub fn has(self, key: Key) -> bool {
         key.leaf == self.leaf && (self.first..=self.last).contains(&key.tag)
+    }
+
+    /// All of a leaf from there on.
+    fn from(Cursor { leaf, tag }: Cursor) -> Span {
+        Span { leaf, first: tag, last: Tag::MAX }
     }
 }
 
@@ -63,7 +74,7 @@ impl Store {
     }
 
     /// `visit_from` for callers that need not take the reports apart.
-    pub(crate) fn visit_records(
+    fn visit_records(
         &self,
         cursor: Cursor,
         visit: impl FnMut(Record<'_>) -> bool,

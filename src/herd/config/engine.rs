@@ -287,8 +287,9 @@ pub const KNOBS: &[Knob] = &[
         .within(64 * 1024..=64 * 1024 * 1024)
         .takes_effect(Effect::Restart)
         .means(
-            "Bytes that the engine has not read. Above it, what is news is only marked, in 2 KiB, \
-             and said when the engine reads again, as it is then: clients never wait for it.",
+            "Bytes that the engine has not read. Above it, what is news is only marked, in 130 KiB \
+             at most, and said when the engine reads again, as it is then: clients never wait for \
+             it.",
         )
         .because("A tenth of a second at full speed."),
     Knob::new("engine.settle", Kind::Time { at: |s| &mut s.engine.settle, max: WAIT_MAX }, "2 s")
