@@ -75,11 +75,12 @@ impl Engine {
         let comparing = &self.comparing;
         let compare = match comparing.asked {
             Some((_, until)) => Some(until),
-            None => comparing.at,
+            // Where there is no room, the question would not be said; the next PONG makes some.
+            None => comparing.at.filter(|_| self.has_room()),
         };
         let holes = self.members.iter().filter(|member| member.has_hole);
         let hole = holes.filter_map(|member| member.asked_at).map(|at| at + HOLES_EVERY).min();
-        let hole = hole.filter(|_| comparing.asked.is_none());
+        let hole = hole.filter(|_| comparing.asked.is_none() && self.has_room());
         let silence = Some(match self.ping {
             Some((_, at)) => at + self.silence_max,
             None => self.heard + self.ping_after,
@@ -107,13 +108,29 @@ impl Engine {
     }
 
     /// A member leaves. It may go when nothing is missing that it has said; one that leaves as well
-    /// could not pass on what it would keep.
+    /// could not pass on what it would keep. What it said before we were sure to hear it, only a
+    /// comparison with it shows.
     pub(super) fn bye_heard(&mut self, member: usize, may_keep: bool, out: &mut Outputs) {
-        let it = &self.members[member];
-        if may_keep && !it.has_hole && !it.is_repairing {
+        let settled_at = self.since().map(|since| since + self.settings.settle);
+        let it = &mut self.members[member];
+        (it.has_left, it.awaits_kept) = (true, may_keep);
+        it.has_hole |= may_keep && !it.is_repairing && it.even_at < settled_at;
+        self.say_kept(member, out);
+    }
+
+    /// A member holds nothing that we do not hold.
+    fn is_even_with(&mut self, now: Now, member: usize, out: &mut Outputs) {
+        let it = &mut self.members[member];
+        (it.even_at, it.is_repairing) = (Some(now.monotonic), false);
+        self.say_kept(member, out);
+    }
+
+    fn say_kept(&mut self, member: usize, out: &mut Outputs) {
+        let it = &mut self.members[member];
+        if it.awaits_kept && !it.has_hole && !it.is_repairing {
+            it.awaits_kept = false;
             self.say(member, out, |text| text.extend_from_slice(b"KEPT"));
         }
-        self.members[member].has_left = true;
     }
 
     /// One of those who were heard and answer, or at first of all.
@@ -142,12 +159,18 @@ impl Server {
             it.has_hole |= std::mem::take(&mut it.is_repairing);
             engine.comparing.asked = None;
             engine.comparing.partner = None;
-            // As long as others may answer, they are asked at once.
+            // As long as others may answer, they are asked at once; else soon, for a while.
             if engine.members.iter().any(|member| !member.is_silent) {
                 engine.comparing.at = Some(now.monotonic);
+            } else if engine.comparing.doubts < AGAIN_MAX {
+                engine.comparing.doubts += 1;
+                engine.comparing.at = Some(now.monotonic + AGAIN_AFTER);
             }
         }
         let is_due = |at: Option<Duration>| at.is_none_or(|at| now.monotonic >= at + HOLES_EVERY);
+        if !engine.has_room() {
+            return;
+        }
         let hole = engine.members.iter().position(|it| it.has_hole && is_due(it.asked_at));
         if let Some(member) = hole {
             engine.members[member].has_hole = false;
@@ -200,7 +223,7 @@ impl Server {
             self.peers.at(peer).even_at = Some(now.monotonic);
         }
         if is_equal {
-            engine.members[member].is_repairing = false;
+            engine.is_even_with(now, member, out);
             engine.comparing.doubts = 0;
             return;
         }
@@ -272,7 +295,7 @@ impl Server {
         if number <= even.told_at {
             engine.ask_even(member, out);
         } else {
-            engine.members[member].is_repairing = false;
+            engine.is_even_with(now, member, out);
             self.peers.at(peer).even_at = Some(now.monotonic);
         }
     }

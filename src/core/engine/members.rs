@@ -42,6 +42,10 @@ pub(super) struct Member {
     /// What is left of the part of which a piece was sent last.
     pub sending: Option<Span>,
     pub even: Even,
+    /// When we last held all that it held.
+    pub even_at: Option<Duration>,
+    /// It leaves, and is to hear when we hold all that it holds.
+    pub awaits_kept: bool,
     /// It has said good-bye, and was not heard since.
     pub has_left: bool,
 }
@@ -80,6 +84,8 @@ impl Member {
             missed: None,
             sending: None,
             even: Even::default(),
+            even_at: None,
+            awaits_kept: false,
             has_left: false,
         }
     }
@@ -159,6 +165,7 @@ impl Member {
     pub fn lost(&mut self) {
         (self.missed, self.sending) = (None, None);
         self.even.unanswered = None;
+        (self.even_at, self.awaits_kept) = (None, false);
     }
 }
 
