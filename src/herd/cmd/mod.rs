@@ -15,6 +15,7 @@ mod follow;
 mod here;
 mod journal;
 mod keygen;
+mod kubernetes;
 mod lab;
 mod log_level;
 mod logs;

@@ -10,13 +10,13 @@ use herd::config::layers::{Overrides, configure};
 
 use super::exit::{Exit, Failure};
 use super::flags::{Definition, HerdFlags, PrintCommand, definition};
+use super::kubernetes;
 
 /// As the bottom line of a manual page has it.
 const VERSION: &str = concat!("herd ", env!("CARGO_PKG_VERSION"));
 const UNIT: &str = include_str!("../ops/herd@.service");
 const SOCKET: &str = include_str!("../ops/herd@.socket");
 const CONTAINERFILE: &str = include_str!("../ops/Containerfile");
-const KUBERNETES: &str = include_str!("../ops/kubernetes.yaml");
 const ALERTS: &str = include_str!("../ops/alerts.yaml");
 const DASHBOARD: &str = include_str!("../ops/dashboard.json");
 const LOGROTATE: &str = include_str!("../ops/herd.logrotate");
@@ -35,7 +35,9 @@ pub fn print(out: &mut impl Write, what: PrintCommand) -> Result<Exit, Failure> 
         PrintCommand::Containerfile => out.write_all(CONTAINERFILE.as_bytes()),
         PrintCommand::Alerts => out.write_all(ALERTS.as_bytes()),
         PrintCommand::Dashboard => out.write_all(DASHBOARD.as_bytes()),
-        PrintCommand::Kubernetes => out.write_all(KUBERNETES.as_bytes()),
+        PrintCommand::Kubernetes { engine } => {
+            out.write_all(kubernetes::manifests(engine).as_bytes())
+        }
         PrintCommand::Man { into: Some(dir), .. } => {
             write_pages(definition(), &dir).map_err(|error| {
                 let message = format!("no pages can be made in {}: {error}", dir.display());

@@ -7,6 +7,7 @@ use clap_complete::Shell;
 
 use herd::config::herd::parse_name;
 
+use super::super::kubernetes::Engine;
 use super::{Cli, HerdFlags};
 
 #[derive(Debug, Subcommand)]
@@ -26,7 +27,11 @@ pub enum PrintCommand {
     /// A Containerfile for the binary of `cargo build --release`
     Containerfile,
     /// Manifests of a herd of five in a cluster
-    Kubernetes,
+    Kubernetes {
+        /// Servers tell each other by an engine instead of links
+        #[arg(long, value_enum)]
+        engine: Option<Engine>,
+    },
     /// Rules of a Prometheus: what to alert on
     Alerts,
     /// A dashboard of Grafana: the herd, a server's loop, peers and repair
