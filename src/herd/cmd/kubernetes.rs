@@ -1,5 +1,5 @@
-//! Manifests of a herd of five in a cluster: what `herd print kubernetes` prints. The file has links;
-//! with an engine, these places of it are others.
+//! Manifests of a herd of five in a cluster: what `herd print kubernetes` prints. The file has
+//! links; with an engine, these places of it are others.
 
 /// What tells news between the servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
