@@ -6,7 +6,7 @@
 //! hear what, another learns later. A client that does not read is cut off, and what waited for it
 //! is lost without a word.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// Bytes that wait for a client, above which it is cut off.
@@ -15,9 +15,11 @@ pub const QUEUE_MAX: usize = 64 * 1024;
 pub const OWED_MAX: usize = 32 * 1024;
 /// What a tenant remembers of what was published.
 const TAPE_MAX: usize = 200;
+/// The longest payload that a node takes: that of a few long lines.
+pub const PAYLOAD_MAX: usize = 8 * 1024;
 /// What a node says first.
 pub const INFO: &[u8] = b"INFO {\"server_id\":\"N\",\"version\":\"2.9.10\",\"proto\":1,\
-    \"headers\":true,\"max_payload\":1048576} \r\n";
+    \"headers\":true,\"max_payload\":8192} \r\n";
 
 /// What somebody has published.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +66,8 @@ pub struct Engine {
     /// When the last message from one node to another arrives: later ones do not overtake it.
     pub last_due: BTreeMap<(usize, usize), Duration>,
     pub tape: Vec<Published>,
+    /// AT lines that servers have published for all, and that a node has read.
+    pub told: BTreeSet<Vec<u8>>,
     /// How long other nodes take to learn who wants what.
     pub interest_after: Duration,
 }
@@ -75,6 +79,7 @@ impl Engine {
             cut_until: BTreeMap::new(),
             last_due: BTreeMap::new(),
             tape: Vec::new(),
+            told: BTreeSet::new(),
             interest_after,
         }
     }

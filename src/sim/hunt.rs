@@ -23,14 +23,16 @@ const CROWDS: [Crowd; 3] = [
     Crowd { clients: 120, shape: Shape::HeavyLeaf },
 ];
 
-/// Runs crowds and then so many herds, beginning with `seed`, until one goes wrong.
-pub fn first_broken(seed: u64, seeds: u64) -> Option<Catch> {
-    if let Some(violation) = CROWDS.into_iter().find_map(|crowd| crowd::run(crowd, seed).err()) {
+/// Runs crowds and then so many herds, beginning with `seed`, until one goes wrong. Crowds have
+/// links, so where herds are on an engine there are none.
+pub fn first_broken(plan: &Plan, seed: u64, seeds: u64) -> Option<Catch> {
+    let mut crowds = CROWDS.into_iter().filter(|_| !plan.engine);
+    if let Some(violation) = crowds.find_map(|crowd| crowd::run(crowd, seed).err()) {
         return Some(Catch { runs: 1, seed, violation, is_crowd: true });
     }
     (1..=seeds).find_map(|runs| {
         let seed = seed.wrapping_add(runs - 1);
-        let Run { outcome, .. } = Plan::default().run(seed, Detail::Silent);
+        let Run { outcome, .. } = plan.run(seed, Detail::Silent);
         outcome.err().map(|violation| Catch { runs, seed, violation, is_crowd: false })
     })
 }

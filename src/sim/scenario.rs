@@ -233,18 +233,42 @@ impl Scenario {
         let faults = if is_bare { faults.and(Faults::OF_ONE_NODE) } else { faults };
         let has_events = !faults.and(Faults::EVENTS).is_empty();
         let interest_max = if faults.has(Fault::LateInterest) { 300 } else { 5 };
-        Scenario {
+        let on_engine = Scenario {
             nodes: if is_bare { 1 } else { random.usize(1..=3) },
             interest_after: MS * random.u32(0..=interest_max),
             faults,
             faults_count: if has_events { random.usize(1..20) } else { 0 },
-            // A node takes no batch in pieces of a hundred bytes, and comparisons are made anyway.
+            // A node takes no batch in pieces of a hundred bytes.
             pipe_bytes: self.pipe_bytes.max(8 * 1024),
             compare_every: Some(MS * random.u32(2_000..5_000)),
             repairs: true,
             expire_after: self.expire_after.filter(|_| !is_bare),
             ..self
+        };
+        if is_bare && plan.servers.is_none() && random.bool() {
+            on_engine.cut_to_a_pair(random)
+        } else {
+            on_engine
         }
+    }
+
+    /// Two servers that never compare without a reason: all that an engine loses must show by
+    /// itself. Of more than two, one might ask another that has missed the same.
+    fn cut_to_a_pair(mut self, random: &mut Rng) -> Scenario {
+        self.graph.names.truncate(2);
+        self.graph.links.retain(|(one, other)| *one.max(other) < 2);
+        if self.faults.is_empty() && random.bool() {
+            self.faults = Faults::of(&[Fault::LateInterest]);
+            self.interest_after = MS * random.u32(0..=300);
+        }
+        let nodes = random.usize(1..=2);
+        // A hole shows by the next batch, so somebody must say something behind it.
+        let may_be_cut = nodes == 2 && self.clients_max.is_none();
+        if may_be_cut && random.bool() {
+            self.faults = self.faults.with(Fault::RouteCut);
+            self.faults_count = random.usize(1..20);
+        }
+        Scenario { nodes, compare_every: None, ..self }
     }
 
     /// Nothing but one report after the other, in a herd at its best: for measuring.

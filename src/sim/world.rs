@@ -161,6 +161,12 @@ impl World {
             }
         }
         self.plan_erasures();
+        if self.scenario.faults.has(Fault::RouteCut) && self.scenario.compare_every.is_none() {
+            for server in 0..servers {
+                let report = Some(format!("last{server} +1.5-1.5 3000"));
+                self.plan(peace + 500 * MS, Event::Talk { server, report });
+            }
+        }
         for _ in 0..self.scenario.faults_count {
             let after = self.up_to(peace);
             self.plan(after, Event::Fault);
@@ -289,7 +295,7 @@ impl World {
                 }
             }
             Party::Stranger => self.answer_falsely(at, &piece)?,
-            Party::Node(node) => self.node_hears(node, at, &piece),
+            Party::Node(node) => self.node_hears(node, at, &piece)?,
         }
         if !is_end {
             self.plan_delivery(at);

@@ -5,6 +5,7 @@ use std::env;
 use std::io::{self, Write};
 
 use super::exit::{Exit, Failure};
+use herd_sim::Plan;
 use herd_sim::hunt::first_broken;
 use herd_teach::mutation::hunt::{Catch, Copy, Found, Limits};
 use herd_teach::mutation::{self, Expected, Mutant, MutationError};
@@ -22,6 +23,8 @@ pub struct Hunt {
     pub limits: Limits,
     /// Plant nothing: look for what is wrong with this very program.
     pub is_inside: bool,
+    /// And with an engine.
+    pub is_on_engine: bool,
 }
 
 /// Plants one bug after the other in a copy of the current checkout, and shows what noticed it. If
@@ -32,7 +35,7 @@ pub struct Hunt {
 /// does not build, or `out` cannot be written.
 pub fn show(out: &mut impl Write, wanted: &Hunt) -> Result<Exit, Failure> {
     let is_well = if wanted.is_inside {
-        look_inside(out, wanted.limits).map_err(|error| Failure::of_output(&error))?
+        look_inside(out, wanted).map_err(|error| Failure::of_output(&error))?
     } else {
         let results = hunt(out, wanted)?;
         write(out, &results).map_err(|error| Failure::of_output(&error))?;
@@ -42,8 +45,10 @@ pub fn show(out: &mut impl Write, wanted: &Hunt) -> Result<Exit, Failure> {
 }
 
 /// Says in one line what is wrong with this program, if the simulator finds anything.
-fn look_inside(out: &mut impl Write, Limits { seed, seeds }: Limits) -> io::Result<bool> {
-    let Some(caught) = first_broken(seed, seeds) else { return Ok(true) };
+fn look_inside(out: &mut impl Write, wanted: &Hunt) -> io::Result<bool> {
+    let Limits { seed, seeds } = wanted.limits;
+    let plan = Plan { engine: wanted.is_on_engine, ..Plan::default() };
+    let Some(caught) = first_broken(&plan, seed, seeds) else { return Ok(true) };
     let herd_sim::hunt::Catch { runs, seed, violation, is_crowd } = caught;
     let (promise, message) = (violation.invariant.name().to_owned(), violation.message);
     writeln!(out, "{}", Catch { runs, seed, is_crowd, promise, message }.line())?;
@@ -82,7 +87,8 @@ fn tell(out: &mut impl Write, copy: &Copy, mutant: &Mutant, catch: &Catch) -> io
         return writeln!(out, "crowds without the bug: herd sim --crowd 20000\n");
     }
     out.write_all(copy.live_again(mutant, catch)?.as_bytes())?;
-    writeln!(out, "the same run without the bug: herd sim --seed {}\n", catch.seed)
+    let engine = if mutant.is_on_engine { " --engine" } else { "" };
+    writeln!(out, "the same run without the bug: herd sim --seed {}{engine}\n", catch.seed)
 }
 
 fn write(out: &mut impl Write, results: &[(Mutant, Found)]) -> io::Result<()> {

@@ -6,7 +6,9 @@ use super::{Act, Host};
 use crate::engine::OWED_MAX as ENGINE_OWED_MAX;
 use crate::invariants::{Invariant, Violation};
 use herd_core::LinkState;
+use herd_core::border::Output;
 use herd_core::names::{ConnId, ConnKind, PeerId};
+use herd_core::wire::line_buffer::Lines;
 
 /// How much of the store a peer is sent at a time, if its outbox may hold as much; without the last
 /// line.
@@ -42,6 +44,32 @@ impl Host {
             self.acts.push(Act::Broken(Invariant::Bounded.broken(format!(
                 "one input: {said} bytes said, {walk} reports walked, {wants} outputs"
             ))));
+        }
+    }
+
+    /// IAMATs of clients that were taken, if no question of anybody waits for the places.
+    pub(super) fn iamats_taken(&self) -> Option<u64> {
+        let counters = self.server.counters();
+        let others = counters.peer_lines + counters.whatsats + counters.other_lines;
+        (self.server.questions_waiting() == 0).then(|| counters.lines_in - others)
+    }
+
+    /// A client's lines were taken: each IAMAT has its answer, and the others are taken next.
+    pub(super) fn check_answered(&mut self, conn: ConnId, lines: &Lines<'_>, before: Option<u64>) {
+        let (Some(before), Some(after)) = (before, self.iamats_taken()) else { return };
+        if conn.kind() != ConnKind::Client {
+            return;
+        }
+        let answers = self.out.list.iter().map(|output| match output {
+            Output::Send { conn: to, text } if *to == conn => {
+                memchr::memchr_iter(b'\n', &self.out.text[text.clone()]).count() as u64
+            }
+            _ => 0,
+        });
+        let (answers, taken) = (answers.sum::<u64>(), after - before);
+        if answers < taken || lines.is_paused() {
+            let broken = format!("{conn} waits: {taken} IAMATs were taken, {answers} answered");
+            self.acts.push(Act::Broken(Invariant::Unhindered.broken(broken)));
         }
     }
 

@@ -97,10 +97,12 @@ impl Driver for Host {
         if conn.kind() == ConnKind::Client && self.stamps.last() != Some(&stamp) {
             self.stamps.push(stamp);
         }
+        let before = self.iamats_taken();
         self.server.handle(self.clock.now, Input::Lines { conn, lines }, &mut self.out);
         self.append_news();
         self.tell_follower();
         self.count_work();
+        self.check_answered(conn, lines, before);
         self.carry_out_lines(conn, lines);
     }
 

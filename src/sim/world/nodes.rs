@@ -1,11 +1,13 @@
 //! An engine in the world: servers dial its nodes, nodes tell each other, and both have their
 //! accidents. A herd that has links knows none of this.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{Event, MS, World};
-use crate::engine::{INFO, OWED_MAX, Published, QUEUE_MAX, Wish};
+use crate::engine::{INFO, OWED_MAX, PAYLOAD_MAX, Published, QUEUE_MAX, Wish};
 use crate::faults::{Fault, Faults};
+use crate::host::Host;
 use crate::invariants::{Invariant, Violation};
 use crate::wire::{At, Party};
 use herd_core::engine::{EngineSettings, EngineState};
@@ -50,10 +52,27 @@ impl World {
     }
 
     /// Bytes of a server have come to a node.
-    pub(super) fn node_hears(&mut self, node: usize, at: At, piece: &[u8]) {
-        let Some(engine) = &mut self.engine else { return };
+    ///
+    /// # Errors
+    /// I9, I21.
+    pub(super) fn node_hears(
+        &mut self,
+        node: usize,
+        at: At,
+        piece: &[u8],
+    ) -> Result<(), Violation> {
+        let Some(engine) = &mut self.engine else { return Ok(()) };
         let wishes = engine.hear((node, at.wire), piece, self.now);
+        if let Party::Server { server, .. } = self.wires[at.wire].ends[1 - at.end].party {
+            let name = self.seats[server].name.as_bytes();
+            for wish in &wishes {
+                if let Wish::Route(published) = wish {
+                    look_at_batch(name, published, &mut engine.told)?;
+                }
+            }
+        }
         self.grant(node, wishes);
+        Ok(())
     }
 
     fn grant(&mut self, node: usize, wishes: Vec<Wish>) {
@@ -193,13 +212,19 @@ impl World {
         healed(view.leaves_missed == 0, "had not said all")
     }
 
-    /// Where nothing goes wrong, each report is published once and comes once to each other server.
+    /// What each server has heard first, a node has read from it. Where nothing goes wrong, each
+    /// report is published once and comes once to each other server.
     ///
     /// # Errors
-    /// I7.
+    /// I7, I21.
     pub(super) fn judge_engine(&self) -> Result<(), Violation> {
-        let is_calm = self.scenario.faults.is_empty() && self.scenario.is_counted;
-        if self.engine.is_none() || !is_calm {
+        let Some(engine) = &self.engine else { return Ok(()) };
+        for seat in &self.seats {
+            // What it has heard in an earlier life, others find out by comparing.
+            let body = seat.body.as_ref().filter(|_| seat.run == 1);
+            body.map_or(Ok(()), |body| has_told_all(&seat.name, body, &engine.told))?;
+        }
+        if !self.scenario.faults.is_empty() || !self.scenario.is_counted {
             return Ok(());
         }
         let servers = self.seats.len() as u64;
@@ -219,4 +244,43 @@ impl World {
     pub(super) fn is_of_engine(kind: Fault) -> bool {
         Faults::of(&[kind]).and(Faults::OF_ENGINE) != Faults::NONE
     }
+}
+
+/// A server has published this, and a node has read it.
+///
+/// # Errors
+/// I9: it is longer than nodes take. I21: it says to all what another server heard first.
+fn look_at_batch(
+    name: &[u8],
+    Published { subject, payload }: &Published,
+    told: &mut BTreeSet<Vec<u8>>,
+) -> Result<(), Violation> {
+    let bytes = payload.len();
+    Invariant::Bounds.demand(bytes <= PAYLOAD_MAX, || format!("a batch of {bytes} bytes"))?;
+    if !subject.ends_with(b".r.0") {
+        return Ok(());
+    }
+    for line in payload.split_inclusive(|&byte| byte == b'\n') {
+        let Some(report) = line.strip_prefix(b"AT ") else { continue };
+        let is_own = report.strip_prefix(name).is_some_and(|rest| rest.starts_with(b" "));
+        Invariant::Told.demand(is_own, || {
+            format!("{} says to all: {}", name.escape_ascii(), line.escape_ascii())
+        })?;
+        told.insert(line.to_vec());
+    }
+    Ok(())
+}
+
+/// # Errors
+/// I21.
+fn has_told_all(name: &str, body: &Host, told: &BTreeSet<Vec<u8>>) -> Result<(), Violation> {
+    let store = body.server.store();
+    for report in store.reports().filter(|report| *report.server == *name.as_bytes()) {
+        let mut line = Vec::new();
+        report.write_line(&mut line);
+        Invariant::Told.demand(told.contains(&line), || {
+            format!("{name} has not told the engine: {}", line.escape_ascii())
+        })?;
+    }
+    Ok(())
 }

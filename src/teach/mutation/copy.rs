@@ -165,6 +165,7 @@ mod tests {
             what: String::new(),
             chapter: 1,
             expected: Expected::Broken(Vec::new()),
+            is_on_engine: false,
             edit: Edit { file, at: None, old, new },
         }
     }

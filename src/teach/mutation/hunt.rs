@@ -232,21 +232,21 @@ impl Copy {
     /// # Errors
     /// One of them is not.
     pub fn check(&self, wanted: &[Mutant], limits: Limits) -> Result<(), MutationError> {
-        let tests = wanted.iter().map(|mutant| match &mutant.expected {
-            Expected::Red(test) => Some(test),
-            Expected::Broken(_) => None,
+        let judges = wanted.iter().map(|mutant| match &mutant.expected {
+            Expected::Red(test) => Ok(test),
+            Expected::Broken(_) => Err(mutant.is_on_engine),
         });
-        // Each test once; every other expectation is the simulator's.
-        for test in tests.collect::<BTreeSet<_>>() {
-            let found = match test {
-                Some(test) => self.run_test("", test)?,
-                None => {
+        // Each test once, and the simulator once for herds of either kind.
+        for judge in judges.collect::<BTreeSet<_>>() {
+            let found = match judge {
+                Ok(test) => self.run_test("", test)?,
+                Err(is_on_engine) => {
                     let seeds = SOUND_LIVES.min(limits.seeds);
-                    self.simulate("", Limits { seeds, ..limits })?
+                    self.simulate("", is_on_engine, Limits { seeds, ..limits })?
                 }
             };
             if !matches!(found, Found::Nothing) {
-                let who = test.map_or("the simulator", |test| &test.name);
+                let who = judge.map_or("the simulator", |test| &test.name);
                 let message = format!("without any bug, {who} is not content: {found:?}");
                 return Err(MutationError::Copy(message));
             }
@@ -268,7 +268,7 @@ impl Copy {
                 scope.spawn(|| {
                     let next = || queue.lock().expect("no hunter panics").next();
                     while let Some(mutant) = next() {
-                        let caught = self.simulate(&mutant.name, limits);
+                        let caught = self.simulate(&mutant.name, mutant.is_on_engine, limits);
                         found.lock().expect("no hunter panics").insert(&mutant.name, caught);
                     }
                 });
@@ -290,16 +290,23 @@ impl Copy {
     pub fn live_again(&self, mutant: &Mutant, catch: &Catch) -> io::Result<String> {
         let mut herd = Command::new(&self.herd);
         herd.args(["sim", "--seed", &catch.seed.to_string()]).env(SWITCH, &mutant.name);
+        herd.args(mutant.is_on_engine.then_some("--engine"));
         let said = String::from_utf8_lossy(&herd.output()?.stdout).into_owned();
         // That command would run it without the bug.
         let rows = said.lines().filter(|line| !line.starts_with("run it again"));
         Ok(rows.flat_map(|row| [row, "\n"]).collect())
     }
 
-    fn simulate(&self, switch: &str, limits: Limits) -> Result<Found, MutationError> {
+    fn simulate(
+        &self,
+        switch: &str,
+        is_on_engine: bool,
+        limits: Limits,
+    ) -> Result<Found, MutationError> {
         let mut herd = Command::new(&self.herd);
         let Limits { seed, seeds } = limits;
         herd.args(["mutants", "--inside", &format!("--seed={seed}"), &format!("--seeds={seeds}")]);
+        herd.args(is_on_engine.then_some("--engine"));
         Ok(match run(&mut herd, switch)? {
             None => Found::Unknown("it goes on for ever"),
             Some((0, _)) => Found::Nothing,

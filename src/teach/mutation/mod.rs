@@ -14,6 +14,7 @@
 //! at = "if their_count == 0 {"  # found once in the file; without it, `old` is
 //! old = "their_count == 0"      # found once in `at`
 //! new = "false"
+//! engine = true                 # herds are simulated on an engine; without it, with links
 //! ```
 //!
 //! `old` is one expression or some whole statements, so that the copy can choose between the two.
@@ -42,6 +43,8 @@ pub struct Mutant {
     /// The chapter of NOTES.md that explains the rule.
     pub chapter: u8,
     pub expected: Expected,
+    /// The herds that are simulated are on an engine.
+    pub is_on_engine: bool,
     pub edit: Edit,
 }
 
@@ -78,6 +81,8 @@ struct Written {
     chapter: u8,
     breaks: Option<Vec<String>>,
     test: Option<String>,
+    #[serde(default)]
+    engine: bool,
     file: String,
     at: Option<String>,
     old: String,
@@ -101,7 +106,7 @@ pub enum MutationError {
 
 impl Mutant {
     fn parse(name: &str, text: &str) -> Result<Mutant, String> {
-        let Written { what, chapter, breaks, test, file, at, old, new } =
+        let Written { what, chapter, breaks, test, engine, file, at, old, new } =
             toml::from_str(text).map_err(|error| error.message().to_owned())?;
         let expected = match (breaks, test) {
             (Some(breaks), None) => Expected::Broken(breaks),
@@ -109,7 +114,8 @@ impl Mutant {
             _ => return Err("either `breaks` or `test` says who notices".to_owned()),
         };
         let name = name.to_owned();
-        Ok(Mutant { name, what, chapter, expected, edit: Edit { file, at, old, new } })
+        let edit = Edit { file, at, old, new };
+        Ok(Mutant { name, what, chapter, expected, is_on_engine: engine, edit })
     }
 
     fn unsound(&self, why: impl Into<String>) -> MutationError {

@@ -62,6 +62,9 @@ pub struct MutantsFlags {
     /// Plant nothing: look for what is wrong with this very program
     #[arg(long, hide = true)]
     pub inside: bool,
+    /// Look in herds on an engine
+    #[arg(long, hide = true, requires = "inside")]
+    pub engine: bool,
 }
 
 /// `5` or `2-9`.
@@ -99,7 +102,8 @@ impl SimFlags {
 
 impl MutantsFlags {
     pub fn hunt(self) -> Hunt {
-        let MutantsFlags { bugs, seed, seeds, inside } = self;
-        Hunt { bugs, limits: Limits { seed, seeds }, is_inside: inside }
+        let MutantsFlags { bugs, seed, seeds, inside, engine } = self;
+        let limits = Limits { seed, seeds };
+        Hunt { bugs, limits, is_inside: inside, is_on_engine: engine }
     }
 }
