@@ -274,7 +274,6 @@ const CORE: &[(&str, &[&str])] = &[
             "nats_wire",
             "peers",
             "reports",
-            "settings",
             "store",
             "wire",
         ],

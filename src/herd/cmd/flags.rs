@@ -41,7 +41,7 @@ pub use follow::FollowFlags;
 pub use journal::JournalCommand;
 pub use knobs::KnobFlags;
 pub use lab::LabFlags;
-pub use print::{Definition, PrintCommand, definition};
+pub use print::{Definition, Engine, PrintCommand, definition};
 pub use running::{
     LogLevelFlags, LogsFlags, PlaceFlags, RunningFlags, StartFlags, StatusFlags, TopFlags,
     WhoseFlags,

@@ -1,12 +1,7 @@
 //! Manifests of a herd of five in a cluster: what `herd print kubernetes` prints. The file has
 //! links; with an engine, these places of it are others.
 
-/// What tells news between the servers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Engine {
-    /// A node of NATS in each pod, and all nodes a cluster
-    Nats,
-}
+use super::flags::Engine;
 
 const LINKS: &str = include_str!("../ops/kubernetes.yaml");
 

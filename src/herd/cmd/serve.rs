@@ -12,7 +12,7 @@ use herd::config::log_settings::LogFormat;
 use herd::config::{Config, ConfigError, Parsed};
 use herd::logging::{self, LogSettings, STDERR};
 use herd::reactor::{self, DrainPhase, Ended, Passed, Reactor, Rereading, StartError};
-use herd::run_dir::RunDir;
+use herd::run_dir::{Claim, RunDir};
 
 use super::exit::{Exit, Failure};
 use super::service_manager;
@@ -52,34 +52,17 @@ pub fn serve(first: Parsed, read: Read, out: &mut impl Write) -> Result<Exit, Fa
     })?;
     let greeting = serving(&config, &called);
     let claim = Rc::new(RefCell::new(claim));
-    let ran = match (
-        Reactor::start(config, admin_path, log.clone(), passed, service_manager::loading),
-        rival,
-    ) {
+    let started = Reactor::start(config, admin_path, log.clone(), passed, service_manager::loading);
+    let ran = match (started, rival) {
         (Ok(mut reactor), _) => {
-            let claim = Rc::clone(&claim);
-            reactor.when_stopping(Box::new(move |phase| {
-                // A successor may start from then on, and needs the name as it needs the ports.
-                if phase == DrainPhase::Draining {
-                    claim.borrow_mut().give_up_name();
-                }
-                service_manager::stopping(phase);
-            }));
             reactor.when_reloading(Rereading {
                 first,
                 read,
                 begins: service_manager::reloading,
                 is_over: service_manager::ready,
             });
-            if let Some(pulse) = service_manager::pulse() {
-                reactor.when_alive(pulse, service_manager::alive);
-            }
             // Where the output is closed, it serves all the same.
-            let _ = writeln!(out, "{greeting}").and_then(|()| out.flush());
-            service_manager::ready();
-            reactor.run().map_err(|error| {
-                Failure::new(Exit::System, format!("the event queue has failed: {error}"))
-            })
+            run(reactor, &claim, || _ = writeln!(out, "{greeting}").and_then(|()| out.flush()))
         }
         (Err(StartError::Taken { .. }), Some(rival)) => Err(Failure::from(rival)),
         (Err(error), _) => Err(Failure::from(error)),
@@ -98,6 +81,30 @@ pub fn serve(first: Parsed, read: Read, out: &mut impl Write) -> Result<Exit, Fa
         return Err(Failure::new(Exit::NotHandedOver, hand_over.warning()));
     }
     Ok(Exit::Success)
+}
+
+/// Serves until the end.
+fn run(
+    mut reactor: Reactor,
+    claim: &Rc<RefCell<Claim>>,
+    greet: impl FnOnce(),
+) -> Result<Ended, Failure> {
+    let claim = Rc::clone(claim);
+    reactor.when_stopping(Box::new(move |phase| {
+        // A successor may start from then on, and needs the name as it needs the ports.
+        if phase == DrainPhase::Draining {
+            claim.borrow_mut().give_up_name();
+        }
+        service_manager::stopping(phase);
+    }));
+    if let Some(pulse) = service_manager::pulse() {
+        reactor.when_alive(pulse, service_manager::alive);
+    }
+    greet();
+    service_manager::ready();
+    reactor
+        .run()
+        .map_err(|error| Failure::new(Exit::System, format!("the event queue has failed: {error}")))
 }
 
 /// What a server says when it has begun to serve: who it is, where, and how to end it.

@@ -197,7 +197,6 @@ impl Reactor {
         let mut server = Server::new(settings(&config, shares)?);
         let now = clocks.read(None);
         let durability = open_journal(&config, &mut server, now, &completion_sender, tell_loaded)?;
-        let web = Web::open()?;
         let (trace, trace_file) = traced::start(&config)?;
         announce(&config, shares);
         Ok(Reactor {
@@ -241,7 +240,7 @@ impl Reactor {
             dumps: Vec::new(),
             operators: Vec::new(),
             durability,
-            web,
+            web: Web::open()?,
             when_stopping: None,
             reload: None,
             trace,

@@ -27,7 +27,8 @@ impl Invariants {
             let erasure = report(line);
             for body in bodies {
                 let held = body.server.store().find(erasure.client);
-                let is_forgotten = held.map_or(may_be_forgotten(body, &erasure), |held| {
+                // A newer report may have taken its place, and be over by now: then there is none.
+                let is_forgotten = held.is_none_or(|held| {
                     rank(&held, &erasure) != Ordering::Less || may_be_forgotten(body, &erasure)
                 });
                 let is_silent = held.is_none_or(|held| {

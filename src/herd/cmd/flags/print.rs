@@ -2,13 +2,19 @@
 
 use std::path::PathBuf;
 
-use clap::{CommandFactory, Subcommand};
+use clap::{CommandFactory, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use herd::config::herd::parse_name;
 
-use super::super::kubernetes::Engine;
 use super::{Cli, HerdFlags};
+
+/// What tells news between the servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Engine {
+    /// A node of NATS in each pod, and all nodes a cluster
+    Nats,
+}
 
 #[derive(Debug, Subcommand)]
 pub enum PrintCommand {
