@@ -106,6 +106,18 @@ pub struct Scenario {
     pub repairs: bool,
 }
 
+/// What may happen to a herd of so many servers.
+fn draw_faults(plan: &Plan, seed: u64, servers: usize, random: &mut Rng) -> Faults {
+    let faults = match plan.faults {
+        Some(faults) => return faults,
+        None if random.u32(0..4) == 0 => Faults::NONE,
+        // Most of what may happen to a herd happens to its links.
+        None if servers == 1 => Faults::some(random).and(Faults::OF_ONE),
+        None => Faults::some(random),
+    };
+    if faults.is_empty() { faults } else { with_reloads(faults, seed) }
+}
+
 /// Drawn apart, so that the other runs are what they were before there were reloads.
 fn with_reloads(faults: Faults, seed: u64) -> Faults {
     let reloads = Rng::with_seed(!seed).u32(0..RELOADS_ONE_IN) == 0;
@@ -150,15 +162,7 @@ impl Scenario {
         let demands_disk = plan.faults.is_some_and(|faults| faults.has(Fault::Disk));
         let keeps = demands_disk || random.u32(0..3) == 0;
         let graph = draw_graph(plan, keeps, &mut random);
-        let faults = match plan.faults {
-            Some(faults) => faults,
-            None if random.u32(0..4) == 0 => Faults::NONE,
-            // Most of what may happen to a herd happens to its links.
-            None if graph.names.len() == 1 => Faults::some(&mut random).and(Faults::OF_ONE),
-            None => Faults::some(&mut random),
-        };
-        let may_reload = plan.faults.is_none() && !faults.is_empty();
-        let faults = if may_reload { with_reloads(faults, seed) } else { faults };
+        let faults = draw_faults(plan, seed, graph.names.len(), &mut random);
         let durability = keeps.then(|| Durability::drawn(faults, &mut random));
         let repairs = durability.is_none() || random.u32(0..3) > 0;
         let bulky = random.u32(0..12) == 0;
