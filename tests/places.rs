@@ -9,6 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use common::fake_places::{Call, FakePlaces, GOOGLE_LEGACY, GOOGLE_NEW, OVERPASS, Protocol};
+use common::operator::Operator;
 use common::{Client, Herd, until};
 use herd::status::ServiceState;
 use serde_json::Value;
@@ -245,6 +246,13 @@ fn a_dead_service_is_left_alone() {
     }
     client.send("WHATSAT kiwi 10 5\n");
     check_failure(&mut client, &line, "UNKNOWN_ERROR");
+    // For an alert, the service has failed those as well who were not allowed to ask it.
+    let reply = Operator::connect(herd.operators_port("Hill")).get("/metrics");
+    let is_failed = |line: &&str| {
+        line.starts_with("herd_questions_total") && line.contains("outcome=\"failed\"")
+    };
+    let failed = reply.body.lines().find(is_failed).unwrap();
+    assert!(failed.ends_with(" 6"), "{failed}");
 }
 
 /// Goal: an operator sees that a service has died, why, and that it is well again: once each in the

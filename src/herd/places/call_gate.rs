@@ -26,7 +26,6 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use super::budget::{Budget, Spent};
-use super::render::status::{OVER_QUERY_LIMIT, UNKNOWN_ERROR};
 use crate::config::places::CallRules;
 use herd_core::clock::Now;
 use herd_core::names::Ticket;
@@ -43,8 +42,10 @@ const REST: Duration = Duration::from_secs(10);
 pub enum Reception {
     /// There will be an answer, unless the service takes longer than the asker waits.
     Accepted,
-    /// The status and the reason.
-    Refused(&'static str, &'static str),
+    /// More is asked than may be. Why.
+    Limited(&'static str),
+    /// The service has failed, and is not asked. Why.
+    Failed(&'static str),
 }
 
 /// Names a call until it is over.
@@ -100,7 +101,7 @@ impl CallGate {
         let limited = from.filter(|ip| self.rules.limits_loopback || !ip.is_loopback());
         if limited.is_some_and(|ip| !self.askers.may_ask(ip, now.monotonic, &self.rules)) {
             let why = "too many questions from this address; ask again in a second";
-            return Reception::Refused(OVER_QUERY_LIMIT, why);
+            return Reception::Limited(why);
         }
         let key = Key::of(question);
         if let Some(call) = self.calls.get_mut(&key) {
@@ -110,15 +111,15 @@ impl CallGate {
         }
         if !self.breaker.allows_call(now.monotonic) {
             let why = "the places service has failed repeatedly and is left alone for a moment";
-            return Reception::Refused(UNKNOWN_ERROR, why);
+            return Reception::Failed(why);
         }
         if self.calls.len() >= self.rules.workers + self.rules.queue_max {
             let why = "too many questions are waiting; ask again later";
-            return Reception::Refused(OVER_QUERY_LIMIT, why);
+            return Reception::Limited(why);
         }
         if !self.budget.may_call(now) {
             let why = "today's budget of questions is used up";
-            return Reception::Refused(OVER_QUERY_LIMIT, why);
+            return Reception::Limited(why);
         }
         self.breaker.call_begins();
         self.calls.insert(key, Call { question: *question, tickets: vec![ticket], until });
@@ -343,9 +344,13 @@ mod tests {
 
     fn refusal(reception: Reception) -> &'static str {
         match reception {
-            Reception::Refused(_, why) => why,
-            other => panic!("not refused: {other:?}"),
+            Reception::Limited(why) => why,
+            other => panic!("not limited: {other:?}"),
         }
+    }
+
+    fn is_left_alone(reception: Reception) -> bool {
+        matches!(reception, Reception::Failed(_))
     }
 
     #[test]
@@ -413,7 +418,7 @@ mod tests {
         }
         let more = [4, 5].map(|number| call(&mut gate, 0, number));
         gate.finished(Duration::ZERO, more[0], false);
-        assert!(refusal(ask(&mut gate, 0, 6)).contains("left alone"));
+        assert!(is_left_alone(ask(&mut gate, 0, 6)));
         // Two workers still hang, and a third is kept busy until the probe is too old.
         gate.at_work = 3;
         assert_eq!(ask(&mut gate, 10_000, 7), Reception::Accepted);
@@ -429,11 +434,11 @@ mod tests {
             let call = call(&mut gate, 0, number.into());
             gate.finished(Duration::ZERO, call, false);
         }
-        assert!(refusal(ask(&mut gate, 9_999, 4)).contains("left alone"));
+        assert!(is_left_alone(ask(&mut gate, 9_999, 4)));
         let probe = call(&mut gate, 10_000, 5);
-        assert!(refusal(ask(&mut gate, 10_001, 6)).contains("left alone"));
+        assert!(is_left_alone(ask(&mut gate, 10_001, 6)));
         gate.finished(Duration::from_millis(10_500), probe, false);
-        assert!(refusal(ask(&mut gate, 20_499, 7)).contains("left alone"));
+        assert!(is_left_alone(ask(&mut gate, 20_499, 7)));
         let probe = call(&mut gate, 20_500, 8);
         gate.finished(Duration::from_millis(20_600), probe, true);
         call(&mut gate, 20_600, 9);
@@ -461,7 +466,7 @@ mod tests {
                 let question = about(ms as f64 + n as f64 / 100.0);
                 gate.receive(now(ms), Some(from), Ticket(n), &question, TIMEOUT)
             });
-            answers.filter(|answer| !matches!(answer, Reception::Refused(..))).count()
+            answers.filter(|answer| !matches!(answer, Reception::Limited(_))).count()
         };
         let mut gate = CallGate::new(rules, Spent::default());
         assert_eq!(asks(&mut gate, 0, "192.0.2.1", 20), 10);

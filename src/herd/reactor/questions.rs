@@ -11,7 +11,7 @@ use super::worker_threads::{Finished, PlacesPool, PoolId};
 use crate::logging::events::Event;
 use crate::places::call_gate::{CallGate, CallId, Reception};
 use crate::places::remote::Trouble;
-use crate::places::render::status::UNKNOWN_ERROR;
+use crate::places::render::status::{OVER_QUERY_LIMIT, UNKNOWN_ERROR};
 use crate::places::{Loaded, Local, Outcome, has_shrunk, render};
 use crate::status::{ServiceState, ServiceStatus};
 use herd_core::border::Input;
@@ -211,15 +211,18 @@ impl Reactor {
                 // Asked only now and here: an address kept for each connection would cost more
                 // memory than all the system calls for those who ask.
                 let from = self.slots.address(conn).map(|from| from.ip());
-                match gate.receive(self.now, from, ticket, &question, timeout) {
-                    Reception::Accepted => pool.ask_next(gate, self.now.monotonic),
-                    Reception::Refused(status, why) => {
-                        self.counts.answered(Answered::Limited, 1);
-                        render::failure(status, why, &mut body);
-                        self.answer_later(ticket, body.into());
-                        return;
-                    }
+                let refusal = match gate.receive(self.now, from, ticket, &question, timeout) {
+                    Reception::Accepted => None,
+                    Reception::Limited(why) => Some((Answered::Limited, OVER_QUERY_LIMIT, why)),
+                    Reception::Failed(why) => Some((Answered::Failed, UNKNOWN_ERROR, why)),
+                };
+                if let Some((how, status, why)) = refusal {
+                    self.counts.answered(how, 1);
+                    render::failure(status, why, &mut body);
+                    self.answer_later(ticket, body.into());
+                    return;
                 }
+                pool.ask_next(gate, self.now.monotonic);
             }
         }
         self.wheel.start(self.now.monotonic + timeout, Reactor::answer_timer(ticket));
