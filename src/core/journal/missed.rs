@@ -56,6 +56,17 @@ impl Journaling {
     fn next_span(&mut self) -> Option<Span> {
         self.writing.take().or_else(|| self.missed.take())
     }
+
+    /// Takes a report that is news. A peer's may have to wait, and so may a client's whose answer
+    /// does not.
+    fn take(&mut self, key: Key, line: Range<usize>, is_clients: bool, out: &mut Outputs) {
+        if self.room < line.len() && (!is_clients || self.broken.is_some()) {
+            self.missed.add(key);
+            return;
+        }
+        self.room = self.room.saturating_sub(line.len());
+        out.push_news(line);
+    }
 }
 
 impl Server {
@@ -64,9 +75,8 @@ impl Server {
         self.journaling.as_ref().is_some_and(Journaling::is_behind)
     }
 
-    /// Gives the journal a report that is news. A peer's may have to wait, and so may a client's
-    /// whose answer does not.
-    #[inline]
+    /// Gives the journal a report that is news, if there is a journal.
+    #[inline(always)]
     pub(crate) fn journal_report(
         &mut self,
         key: Key,
@@ -74,13 +84,9 @@ impl Server {
         is_clients: bool,
         out: &mut Outputs,
     ) {
-        let Some(journaling) = &mut self.journaling else { return };
-        if journaling.room < line.len() && (!is_clients || journaling.broken.is_some()) {
-            journaling.missed.add(key);
-            return;
+        if let Some(journaling) = &mut self.journaling {
+            journaling.take(key, line, is_clients, out);
         }
-        journaling.room = journaling.room.saturating_sub(line.len());
-        out.push_news(line);
     }
 
     /// Gives the journal what an answer is about to rest on, if it may have missed that.
