@@ -123,7 +123,7 @@ impl Server {
         engine.counters.batches_in += 1;
         self.peers.at(peer).heir = Heir::Owed;
         if missing > 0 {
-            engine.counters.gaps += missing;
+            engine.counters.gaps += if is_for_all { missing } else { 0 };
             engine.members[member].has_hole = true;
         }
         let is_comparable = head.digests == engine.digests;
@@ -185,8 +185,11 @@ impl Server {
                     engine.members[member].wants_all = true;
                     self.tell_all_that_is_due(now, engine, out);
                 }
-                engine.members[member].even.unanswered = Some(number);
-                engine.answer_even(member, out);
+                // What it wanted to know may be what was lost: it hears nothing, and asks again.
+                if !engine.members[member].is_cut {
+                    engine.members[member].even.unanswered = Some(number);
+                    engine.answer_even(member, out);
+                }
             }
             PeerLine::Even { number } => {
                 self.engine_even_heard(now, (peer, engine), member, number, out);

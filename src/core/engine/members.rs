@@ -42,6 +42,8 @@ pub(super) struct Member {
     /// What is left of the part of which a piece was sent last.
     pub sending: Option<Span>,
     pub even: Even,
+    /// Before the last batch for us alone, another one was lost.
+    pub is_cut: bool,
     /// When we last held all that it held.
     pub even_at: Option<Duration>,
     /// It leaves, and is to hear when we hold all that it holds.
@@ -84,6 +86,7 @@ impl Member {
             missed: None,
             sending: None,
             even: Even::default(),
+            is_cut: false,
             even_at: None,
             awaits_kept: false,
             has_left: false,
@@ -131,8 +134,11 @@ impl Member {
             if head.number <= life.own {
                 return Err(NotBelieved::Replayed);
             }
+            // What came before the first that we hear was for our life before, or is lost.
+            let missing = head.number - life.own - 1;
+            self.is_cut = life.own > 0 && missing > 0;
             life.own = head.number;
-            0
+            missing
         };
         self.lives[..=at].rotate_right(1);
         (self.is_silent, self.has_left) = (false, false);
