@@ -99,6 +99,10 @@ impl Engine {
             }
             return;
         }
+        // All that is held is still to be sent.
+        if self.members[member].wants_all {
+            return;
+        }
         if let Some(number) = self.members[member].even.unanswered.take() {
             self.say(member, out, |text| {
                 text.extend_from_slice(b"EVEN ");

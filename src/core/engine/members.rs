@@ -119,6 +119,8 @@ impl Member {
                     self.lives.pop();
                 }
                 self.lives.push(Life { run: head.life, reports, own: 0 });
+                // What its life before was sent is gone with it.
+                self.told_all_at = None;
                 self.lives.len() - 1
             }
         };
