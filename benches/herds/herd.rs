@@ -118,10 +118,12 @@ impl Herd {
             }
             toml += "key_file = \"herd.key\"\n";
         }
+        // The usual ports of the others could be somebody's, for these are drawn by the system.
         let server = |name, clients, peers| {
             format!(
                 "[[server]]\nname = \"{name}\"\nclients = \"127.0.0.1:{clients}\"\n\
-                 peers = \"127.0.0.1:{peers}\"\n"
+                 peers = \"127.0.0.1:{peers}\"\n\
+                 web = \"off\"\noperators = \"off\"\nmqtt = \"off\"\n"
             )
         };
         for (name, ports) in plan.servers.iter().zip(ports.chunks(2)) {
