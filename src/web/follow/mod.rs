@@ -99,7 +99,7 @@ impl<W> Following<W> {
         &self.clients
     }
 
-    /// Everybody, for whoever reads them from the store.
+    /// Everybody, for the one who reads them from the store.
     pub fn clients_mut(&mut self) -> &mut Clients {
         &mut self.clients
     }

@@ -1,6 +1,6 @@
 //! Numbers in the order of their cells, in blocks: who is in some cells that follow each other lies
 //! side by side. Apart from the grid because it knows neither cells nor points, only a rank of each
-//! number, which whoever calls can calculate.
+//! number, which the caller can calculate.
 //!
 //! ```text
 //!   from rank   ┌─────┬─────┬─────┐
