@@ -365,7 +365,7 @@ mod tests {
         assert_ne!(ip("192.0.2.1"), ip("192.0.2.2"));
     }
 
-    /// Goal: of requests that are not whole, 64 MiB are kept, all senders together. Then one is told
+    /// Goal: of requests that are not whole, 64 MiB are kept in all. Then one is told
     /// to come again, and there is room when others have ended.
     #[test]
     fn what_is_under_way_is_bounded() {
