@@ -23,17 +23,11 @@ import tempfile
 import time
 from pathlib import Path
 
+from net.ports import free_ports
+
 ROOT = Path(__file__).resolve().parent.parent
 TIMEOUT_S = 60
 TICKS = os.sysconf("SC_CLK_TCK")
-
-
-def free_ports(count):
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 class Herd:

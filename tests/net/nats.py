@@ -1,7 +1,6 @@
 """Three nodes of NATS on loopback, and what its keys are written as."""
 
 import base64
-import random
 import signal
 import socket
 import subprocess
@@ -9,19 +8,7 @@ import threading
 import time
 from pathlib import Path
 
-
-def free_ports(count: int) -> list[int]:
-    """Below those that the system gives to connections that go out: a node that is dead for a while
-    must find its own again."""
-    found = []
-    while len(found) < count:
-        port = random.randrange(30000, 32768)
-        try:
-            socket.create_server(("127.0.0.1", port)).close()
-            found.append(port)
-        except OSError:
-            pass
-    return found
+from net.ports import free_ports
 
 
 class Route:

@@ -13,7 +13,8 @@
 //!
 //! Somebody is asked when the connection has come up, and once more when news of all others is sure
 //! to find its way; then every `compare_every`. A server is asked at once when a batch of it was
-//! missed. One that does not answer in time is not asked again before it is heard; another one is.
+//! missed. If one does not answer in time, another one is asked; if none does, one of them again,
+//! a few times.
 
 use std::time::Duration;
 
