@@ -75,6 +75,7 @@ pub mod engine;
 pub mod journal;
 pub mod names;
 pub mod nats_wire;
+pub mod parts;
 mod peers;
 pub mod presets;
 mod reports;

@@ -40,6 +40,7 @@ use crate::border::{Note, Output, Outputs, Timer};
 use crate::clock::Now;
 use crate::names::{ConnId, PeerId};
 use crate::nats_wire::{Inbox, write_pub, write_sub};
+use crate::parts::Parts;
 use crate::peers::handover::Stage;
 use crate::peers::line_mac::{Keyring, RunId};
 use crate::peers::missed::Missed;
@@ -77,6 +78,8 @@ pub struct EngineSettings {
     pub settle: Duration,
     /// How long a server may take to answer before another one is asked.
     pub ask_timeout: Duration,
+    /// Who holds what.
+    pub parts: Parts,
 }
 
 impl EngineSettings {
@@ -90,6 +93,7 @@ impl EngineSettings {
             owed_max: 1024 * 1024,
             settle: Duration::from_millis(500),
             ask_timeout: Duration::from_millis(500),
+            parts: Parts::whole(),
         }
     }
 }

@@ -7,6 +7,7 @@ use crate::config::{Config, LinkKind, Peer};
 use crate::status::EngineStatus;
 use herd_core::engine::EngineSettings;
 use herd_core::names::PeerId;
+use herd_core::parts::Parts;
 
 /// The peers that are servers.
 pub(super) fn servers(config: &Config) -> impl Iterator<Item = &Peer> {
@@ -25,6 +26,7 @@ pub(super) fn settings(config: &Config) -> Option<EngineSettings> {
         owed_max: engine.owed_max,
         settle: engine.settle,
         ask_timeout: engine.ask_patience,
+        parts: Parts::whole(),
     };
     engine.is_on().then(settings)
 }
