@@ -11,39 +11,33 @@ wrong. After each, all is well again before the next. When all have been, they c
 until the minutes are over. A minute of the alerts is a second here.
 
 It needs Linux, root, iproute2, /dev/net/tun, openssl, HAProxy and Prometheus, of which it installs
-the last two; for a wrong clock it needs libfaketime, and builds a server that can be lied to. What
-cannot be done is skipped, in words that .ci/run counts.
+the last two; for a wrong clock it needs libfaketime, and builds a server that can be lied to; for an
+engine it needs nats-server. What cannot be done is skipped, in words that .ci/run counts.
 """
 
 import argparse
 import contextlib
-import json
 import os
 import random
 import shutil
-import signal
-import ssl
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-from faults.herds import NAMES, TIMEOUT_S, Skipped, until
+from faults.herds import NAMES, Skipped, until
 from machines import is_ready, lacks
+from net.acts import ACTS, CONNECTIONS, FRONT, TLS_PORT, make_certificate
 from net.front import Front, have
-from net.machines import PORT, Machines, inside
+from net.machines import Machines
 
 ROOT = Path(__file__).resolve().parent.parent
 CLIENTS = 100
-FRONT = len(NAMES)
 # The longest of the quick rules looks back for a minute.
 ALERT_MAX_S = 180
-TLS_PORT = PORT + 50
 # A journal of this herd takes eighty megabytes at most.
 SMALL_DISKS = {"journal/Jaquez": "160m", "log": "64m"}
 
-# Twice what each server has if one of five is away, and clients who forget to speak come on top.
-CONNECTIONS = 100
 SECTIONS = f"""
 [limits]
 ping_after = "1 s"
@@ -60,20 +54,6 @@ peers = "prefer"
 [journal]
 keep = "written"
 """
-
-# What a busy machine may set off as well, for a second of it is a minute of the rules.
-WHEN_BUSY = {"HerdDown", "HerdSlowTurns", "HerdReportsLate", "HerdLoopSaturated"}
-
-ACTS = {}
-
-
-def act(fires=(), may=(), breaks=True):
-    """Something that happens: `fires` must be told by then, `may` need not. If it `breaks` nothing,
-    every report of it is answered."""
-    def add(play):
-        ACTS[play.__name__] = (play, set(fires), set(may) | WHEN_BUSY, breaks)
-        return play
-    return add
 
 
 class Hour(Machines):
@@ -200,200 +180,6 @@ class Hour(Machines):
         return fired
 
 
-# ---- what happens ----
-
-
-@act(breaks=False)
-def calm(hour):
-    """Nothing, and the series that are scraped are the same as ever."""
-    time.sleep(5)
-    series = {name: set(hour.measured(name)) for name in NAMES}
-    hour.series = hour.series or series
-    assert series == hour.series, "series have come or gone"
-
-
-# A second without a server, or without its links, is a minute of the rules.
-@act(may=["HerdDown", "HerdPeerDown"], breaks=False)
-def rolling_restart(hour):
-    """All are restarted, one after the other."""
-    for name in NAMES:
-        os.kill(hour.pid(name), signal.SIGTERM)
-        code = hour.running.pop(name).wait(TIMEOUT_S)
-        assert code == 0, f"{name} has ended with {code}"
-        hour.start(name)
-        assert hour.ready(name), f"{name} does not start"
-        hour.until_ready(name)
-        # Until the proxy has seen it.
-        time.sleep(1)
-
-
-@act(breaks=False)
-def new_key(hour):
-    """The herd has another key, and no link is lost for that."""
-    before = hour.losses()
-    told = hour.ask("keygen", "--rotate", "herd.key")
-    assert told.returncode == 0, told.stderr
-    hour.reload(*NAMES)
-    time.sleep(3)
-    assert hour.losses() == before, "a link was lost"
-
-
-@act(fires=["HerdReloadFailed"], breaks=False)
-def wrong_settings(hour):
-    """A file that is wrong changes nothing."""
-    with hour.changed(lambda text: text + "nonsense = 1\n"):
-        hour.reload("Hill", "Singleton", code=78)
-        hour.until_firing()
-    hour.reload("Hill", "Singleton")
-
-
-@act(fires=["HerdConfigDiffers"], breaks=False)
-def forgotten_reload(hour):
-    """One server alone has heard of a change."""
-    with hour.changed(lambda text: text.replace('compare_every = "1 s"', 'compare_every = "2 s"')):
-        hour.reload("Hill")
-        hour.until_firing()
-    hour.reload("Hill")
-
-
-@act(fires=["HerdNearlyFull"], breaks=False)
-def silent_crowd(hour):
-    """Somebody opens connections and says nothing."""
-    open_now = hour.measured("Hill")['herd_connections{door="client"}']
-    with contextlib.ExitStack() as stack:
-        for _ in range(int(CONNECTIONS * 0.95 - open_now)):
-            stack.callback(hour.connect("Hill").close)
-        hour.until_firing()
-
-
-@act(fires=["HerdDown", "HerdPeerDown"], may=["HerdReportsLate", "HerdNearlyFull"])
-def cut_off(hour):
-    """A machine is away, and goes on all the same."""
-    hour.isolate("Smith")
-    hour.until_firing()
-    hour.isolate("Smith", order="join")
-
-
-@act(fires=["HerdPeerDown"], may=["HerdReportsLate", "HerdRepairsForLong"])
-def halves(hour):
-    """The herd falls apart, and both halves have clients."""
-    others = "Smith", "Campbell", "Singleton"
-    for name in "Hill", "Jaquez":
-        hour.cut_off(name, others)
-    hour.until_firing()
-    for name in "Hill", "Jaquez":
-        hour.cut_off(name, others, order="join")
-
-
-@act(fires=["HerdJournalBroken", "HerdNotReady", "HerdRefusesReports"])
-def full_disk(hour):
-    """The disk of a journal is full, and then has room again."""
-    with hour.filled("journal/Jaquez"):
-        hour.until_firing("HerdJournalBroken", "HerdNotReady")
-        # The proxy sends nobody there any more.
-        client = hour.connect("Jaquez")
-        hour.until_firing(meanwhile=client.insist)
-        client.close()
-    hour.until_ready("Jaquez")
-
-
-@act(fires=["HerdClockOff"],
-     may=["HerdDiverged", "HerdReportsLate", "HerdRepairsForLong", "HerdRefusesReports"])
-def wrong_clock(hour):
-    """A clock is a day behind, then ahead, then right. What was heard while it was ahead stays so, and
-    so does what comes until its time is there: a day would be too long for this."""
-    for offset in "-1d", "+20s":
-        hour.set_clock(offset)
-        hour.until_firing()
-        time.sleep(35)
-    hour.set_clock("+0")
-
-
-@act(fires=["HerdLogLinesDropped"])
-def full_log(hour):
-    """The disk of the log is full, and somebody wants every line in it."""
-    told = hour.ask("log-level", "Hill", "traffic", "--for", "1min", "--config", "herd.toml")
-    assert told.returncode == 0, told.stderr
-    client = hour.connect("Hill")
-    with hour.filled("log"):
-        hour.until_firing(meanwhile=lambda: client.fill(1000))
-    client.close()
-
-
-@act(fires=["HerdReportsLate"], may=["HerdPeerDown", "HerdRepairsForLong", "HerdClockOff"])
-def slow_network(hour):
-    """Each way to one machine takes a second and more."""
-    machine = NAMES.index("Campbell")
-    for other in range(len(NAMES)):
-        if other != machine:
-            hour.order("delay", machine, other, 1200)
-    hour.until_firing()
-    for other in range(len(NAMES)):
-        if other != machine:
-            hour.order("delay", machine, other, 0)
-
-
-@act(fires=["HerdLinkFlaps"], may=["HerdPeerDown", "HerdReportsLate", "HerdRepairsForLong"])
-def bad_cable(hour):
-    """A machine comes and goes."""
-    for _ in range(8):
-        for order, moment in ("cut", 4), ("join", 2):
-            hour.cut_off("Singleton", order=order)
-            time.sleep(moment)
-    hour.until_firing()
-
-
-@act(fires=["HerdFlaps"], may=["HerdDown", "HerdPeerDown", "HerdNotReady", "HerdLinkFlaps"])
-def dies_again(hour):
-    """A server dies, again and again."""
-    for _ in range(5):
-        hour.kill("Hill")
-        hour.start("Hill")
-        assert hour.ready("Hill"), "it does not start"
-        hour.until_ready("Hill")
-        time.sleep(2)
-    hour.until_firing()
-
-
-# How busy the loop is then, depends on how much of the machine is left for the flood.
-@act(may=["HerdPeerBehind", "HerdPeerDown", "HerdRepairsForLong", "HerdNearlyFull", "HerdNotReady"])
-def flood(hour):
-    """Somebody reports as fast as a server answers."""
-    command = ["ip", "netns", "exec", hour.namespaces[0], hour.program, "bench", "--connect",
-               f"{hour.addresses[0]}:{PORT}", "-c", "8", "-p", "64", "-s", "15", "--clients", "1000",
-               "--json"]
-    load = subprocess.run(command, check=True, capture_output=True, text=True)
-    assert json.loads(load.stdout)["errors_total"] == 0, load.stdout
-
-
-@act(fires=["HerdCertificateExpires"], breaks=False)
-def old_certificate(hour):
-    """A certificate is about to expire, and then there is a new one."""
-    make_certificate(hour.folder, days=7)
-    hour.reload(*NAMES)
-    hour.until_firing()
-    new = make_certificate(hour.folder, days=400)
-    hour.reload(*NAMES)
-    for machine, name in enumerate(NAMES):
-        # From the front, the head of a proxy would have to come first.
-        with inside(hour.namespaces[machine]):
-            shown = ssl.get_server_certificate((hour.addresses[machine], TLS_PORT))
-        assert shown.strip() in new, f"{name} shows another certificate"
-
-
-def make_certificate(folder, days):
-    """Puts a certificate with its key where servers look for it. Gives its text."""
-    new = folder / "new.pem"
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
-                    "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=herd", "-days", str(days),
-                    "-keyout", new, "-out", folder / "cert.pem"], check=True, capture_output=True)
-    with open(new, "a") as file:
-        file.write((folder / "cert.pem").read_text())
-    new.chmod(0o600)
-    new.rename(folder / "server.pem")
-    return (folder / "cert.pem").read_text()
-
-
 def mount(folder, size):
     done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder],
                           capture_output=True, text=True)
@@ -420,9 +206,14 @@ def build_liar(given):
 
 
 def spend(program, flags):
-    liar = build_liar(flags.liar)
-    acts = flags.acts or [name for name in ACTS if liar or name != "wrong_clock"]
-    if not liar:
+    wants_liar = not flags.acts or "wrong_clock" in flags.acts
+    liar = build_liar(flags.liar) if wants_liar else None
+    has_engine = have("nats-server")
+    lacking = {"wrong_clock": not liar, "another_herd": not has_engine}
+    acts = flags.acts or [name for name in ACTS if not lacking.get(name)]
+    if not has_engine and not flags.acts:
+        print("\n==== SKIPPED: no engine was lied to, for nats-server is missing", flush=True)
+    if wants_liar and not liar:
         print("\n==== SKIPPED: no clock was wrong, for libfaketime is missing", flush=True)
     end = time.monotonic() + 60 * flags.minutes
     chance, order, played, fired = random.Random(flags.seed), list(acts), 0, set()

@@ -2,6 +2,7 @@
 scrapes all servers, and clients that come through the one and remember what they were answered."""
 
 import asyncio
+import contextlib
 import http.client
 import json
 import os
@@ -17,8 +18,8 @@ from faults.herds import NAMES, TIMEOUT_S, until
 from .machines import PORT, inside
 
 PROMETHEUS_PORT = 9090
-# A minute of the printed rules is a second here: `for: 2m`, `[1h]`.
-QUICKER = 60
+# A minute of the printed rules is a second here: `for: 2m`, `[1h]`. A day is as long as an hour.
+QUICKER, LONGEST_S = 60, 3600
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 REPORT_EVERY_S = 0.5
 # Long enough for a server that a busy machine lets wait, and shorter than what a person bears.
@@ -41,7 +42,7 @@ def have(*programs):
 def quicker(rules):
     """The rules, with times that are so much shorter."""
     def shorten(found):
-        ms = int(found[2]) * SECONDS[found[3]] * 1000 // QUICKER
+        ms = min(int(found[2]) * SECONDS[found[3]], LONGEST_S) * 1000 // QUICKER
         return f"{found[1]}{ms}ms"
     return re.sub(r"(for: |\[)(\d+)([smhd])\b", shorten, rules)
 
@@ -95,9 +96,30 @@ class Front:
         settings = {
             "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
             "rule_files": ["alerts.yaml"],
-            "scrape_configs": [{"job_name": "herd", "static_configs": [{"targets": targets}]}],
+            "scrape_configs": [{
+                "job_name": "herd",
+                "static_configs": [{"targets": targets}],
+                "file_sd_configs": [{"files": ["others.json"], "refresh_interval": "1s"}],
+            }],
         }
+        self.write_others([])
         (self.herd.folder / "prometheus.json").write_text(json.dumps(settings))
+
+    def write_others(self, targets):
+        """Which servers of another herd Prometheus watches: it reads this file again and again."""
+        new = self.herd.folder / "others.new"
+        new.write_text(json.dumps([{"targets": targets, "labels": {"job": "herd-bus"}}]))
+        new.rename(self.herd.folder / "others.json")
+
+    @contextlib.contextmanager
+    def watching(self, targets):
+        """Prometheus watches servers of another herd for a while."""
+        self.write_others(targets)
+        until("they are scraped",
+              lambda: len(self.query('up{job="herd-bus"} == 1')) == len(targets))
+        yield
+        self.write_others([])
+        until("they are not scraped", lambda: not self.query('up{job="herd-bus"}'))
 
     def ask(self, path, **words):
         """What Prometheus answers; nothing if it is not there yet."""
