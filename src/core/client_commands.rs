@@ -12,8 +12,9 @@ use super::clock::{Now, Skew};
 use super::names::{ConnId, Ticket};
 use super::reports::flood::ReportLine;
 use super::store::{Key, Verdict};
+use super::whatsat::Release;
 use super::wire::line_buffer::{Line, Lines, Mark};
-use super::wire::{self, Command, Iamat};
+use super::wire::{self, Command, Iamat, Report};
 
 /// Lines of a client that are looked up together. More cache misses than these cannot be under way
 /// at a time (the processor's line-fill buffers).
@@ -171,6 +172,11 @@ impl Server {
         out: &mut Outputs,
     ) -> bool {
         self.counters.whatsats += 1;
+        if self.is_divided && !self.is_authority(ahead.key) {
+            let ticket = self.waits.open(conn, Vec::new());
+            self.ask_others(now, ticket, (ahead.key, client, ahead.line), out);
+            return true;
+        }
         let held = self.store.find(client);
         let Some((held, question)) = held
             .filter(|held| !held.is_erasure() && !self.has_expired(held, now))
@@ -186,6 +192,33 @@ impl Server {
         let timeout = self.settings.answer_timeout;
         out.push(Output::AskPlaces { conn, ticket, question, timeout });
         true
+    }
+
+    /// Others were asked about the client of a WHATSAT. The places come next, unless nobody knows
+    /// it.
+    pub(crate) fn whatsat_answered(
+        &mut self,
+        ticket: Ticket,
+        line: &[u8],
+        found: Option<Report<'_>>,
+        out: &mut Outputs,
+    ) {
+        let Some(conn) = self.waits.connection(ticket) else { return };
+        let Command::Whatsat { radius, bound, .. } = Command::parse(line) else { return };
+        let question = found.and_then(|it| Some((it, wire::question(it.position, radius, bound)?)));
+        if let Some((found, question)) = question {
+            let mut at_line = Vec::with_capacity(found.line_len());
+            found.write_line(&mut at_line);
+            self.waits.begin(ticket, at_line);
+            let timeout = self.settings.answer_timeout;
+            out.push(Output::AskPlaces { conn, ticket, question, timeout });
+            return;
+        }
+        self.counters.unanswerable += 1;
+        self.counters.rejected += 1;
+        let start = out.text.len();
+        let release = self.waits.refuse(ticket, line, &mut out.text);
+        self.release(release, start, out);
     }
 
     fn reject(&mut self, conn: ConnId, line: &[u8], out: &mut Outputs) -> bool {
@@ -210,7 +243,13 @@ impl Server {
 
     pub(crate) fn places_arrived(&mut self, ticket: Ticket, body: &[u8], out: &mut Outputs) {
         let start = out.text.len();
-        let Some(release) = self.waits.close(ticket, body, &mut out.text) else { return };
+        let release = self.waits.close(ticket, body, &mut out.text);
+        self.release(release, start, out);
+    }
+
+    /// Sends the answers that may leave now, which begin at `start` of the text.
+    fn release(&mut self, release: Option<Release>, start: usize, out: &mut Outputs) {
+        let Some(release) = release else { return };
         let conn = release.conn;
         if release.answers > 0 {
             out.send(conn, start..out.text.len());

@@ -147,6 +147,8 @@ pub struct Server {
     journaling: Option<Journaling>,
     /// Somebody wants to know what changes.
     is_watched: bool,
+    /// Others hold clients that this server does not.
+    is_divided: bool,
 }
 
 impl Server {
@@ -175,6 +177,7 @@ impl Server {
             stage: Stage::Serving,
             journaling: settings.keeps_journal.then(Journaling::new),
             is_watched: false,
+            is_divided: settings.engine.as_ref().is_some_and(|engine| !engine.parts.is_whole()),
             settings,
         }
     }
@@ -205,7 +208,10 @@ impl Server {
             Input::PlacesArrived { ticket, body } => self.places_arrived(ticket, body, out),
             Input::TimerFired { timer } => self.timer_fired(now, timer, out),
             Input::Erase { client } => self.erase(now, client, out),
-            Input::Draining => self.drain(out),
+            Input::Draining => {
+                self.drain(out);
+                self.leave_groups(now, out);
+            }
             Input::Leaving => self.leave(now, out),
             Input::Changed { settings } => self.change(now, settings, out),
             Input::PeerConfigured { peer, settings } => self.configure_peer(peer, settings, out),

@@ -4,16 +4,23 @@
 //!
 //! ```text
 //!   node   INFO {json}                        client   CONNECT {json}
-//!          MSG <subject> <sid> [reply] <n>             PUB <subject> <n>
+//!          MSG <subject> <sid> [reply] <n>             PUB <subject> [reply] <n>
 //!          <n bytes>                                   <n bytes>
-//!          PING   PONG   +OK   -ERR '<text>'           SUB <subject> <sid>   PING   PONG
+//!          HMSG <subject> <sid> [reply] <h> <n>        SUB <subject> [queue] <sid>   UNSUB <sid>
+//!          <h bytes of headers, n in all>              PING   PONG
+//!          PING   PONG   +OK   -ERR '<text>'
 //! ```
+//!
+//! Headers are the node's: it says by them that nobody hears what was published with a subject for
+//! the reply. Nothing else in them matters to a herd.
 //!
 //! An operation is read from where the kernel put it. Only what is not whole is kept, to be joined
 //! with the next read; what is kept is bounded by the longest operation that is taken.
 
 /// The longest line of a node but INFO; a node itself takes no more by default.
 const LINE_BYTES_MAX: usize = 4 * 1024;
+/// What the headers begin with by which a node says that nobody hears.
+const NO_RESPONDERS: &[u8] = b"NATS/1.0 503";
 /// The longest INFO: it lists the addresses of all nodes.
 const INFO_BYTES_MAX: usize = 64 * 1024;
 
@@ -29,7 +36,12 @@ pub enum Op<'a> {
         /// What was published.
         payload: &'a [u8],
     },
-    /// The same, with more than is taken: it is skipped.
+    /// Nobody wants what was published with this subject for the reply.
+    NoResponders {
+        /// The subject for the reply.
+        subject: &'a [u8],
+    },
+    /// The same as `Msg`, with more than is taken: it is skipped.
     TooMuch {
         /// To which subject.
         subject: &'a [u8],
@@ -130,7 +142,8 @@ impl<'a> Ops<'a> {
         }
         let (word, operands) = split_word(line);
         let op = match word {
-            b"MSG" => return self.msg(newline + 1, operands),
+            b"MSG" => return self.msg(newline + 1, operands, false),
+            b"HMSG" => return self.msg(newline + 1, operands, true),
             b"PING" => Op::Ping,
             b"PONG" => Op::Pong,
             b"INFO" => Op::Info(operands),
@@ -142,29 +155,39 @@ impl<'a> Ops<'a> {
         Ok(Some(op))
     }
 
-    /// `<subject> <sid> [reply] <n>`, and behind the line `n` bytes and CR LF.
-    fn msg(&mut self, line_bytes: usize, operands: &'a [u8]) -> Result<Option<Op<'a>>, NotNats> {
+    /// `<subject> <sid> [reply] [headers] <n>`, and behind the line `n` bytes and CR LF.
+    fn msg(
+        &mut self,
+        line_bytes: usize,
+        operands: &'a [u8],
+        has_headers: bool,
+    ) -> Result<Option<Op<'a>>, NotNats> {
         let mut words = operands.split(|&byte| byte == b' ').filter(|word| !word.is_empty());
         let subject = words.next().ok_or(NotNats)?;
-        let (_sid, mut count) = (words.next().ok_or(NotNats)?, words.next().ok_or(NotNats)?);
-        if let Some(behind_reply) = words.next() {
-            count = behind_reply;
-        }
+        let _sid = words.next().ok_or(NotNats)?;
+        let count = words.next_back().and_then(number).ok_or(NotNats)?;
+        let headers = if has_headers { words.next_back().and_then(number) } else { Some(0) };
+        let headers = headers.filter(|headers| *headers <= count).ok_or(NotNats)?;
+        let _reply = words.next();
         if words.next().is_some() {
             return Err(NotNats);
         }
-        let count = number(count).ok_or(NotNats)?;
         if count > self.payload_max {
             self.at += line_bytes;
             self.skip = count.saturating_add(2);
             return Ok(Some(Op::TooMuch { subject }));
         }
         let behind_line = &self.bytes[self.at + line_bytes..];
-        let Some((payload, end)) = behind_line.split_at_checked(count) else { return Ok(None) };
+        let Some((bytes, end)) = behind_line.split_at_checked(count) else { return Ok(None) };
+        let (headers, payload) = bytes.split_at(headers);
         match end {
             [b'\r', b'\n', ..] => {
                 self.at += line_bytes + count + 2;
-                Ok(Some(Op::Msg { subject, payload }))
+                let is_unheard = headers.starts_with(NO_RESPONDERS);
+                Ok(Some(match is_unheard {
+                    true => Op::NoResponders { subject },
+                    false => Op::Msg { subject, payload },
+                }))
             }
             [] | [b'\r'] => Ok(None),
             _ => Err(NotNats),
@@ -196,19 +219,36 @@ fn number(digits: &[u8]) -> Option<usize> {
 
 /// Writes `PUB`: the payload is said to be so many bytes, and must follow, and then CR LF.
 pub fn write_pub(subject: &[u8], bytes: usize, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"PUB ");
-    out.extend_from_slice(subject);
-    out.push(b' ');
-    out.extend_from_slice(itoa::Buffer::new().format(bytes).as_bytes());
-    out.extend_from_slice(b"\r\n");
+    write_words(&[b"PUB", subject], bytes, out);
+}
+
+/// Writes `PUB` as `write_pub` does, with a subject on which the node says so if nobody hears it.
+pub fn write_pub_asking(subject: &[u8], reply: &[u8], bytes: usize, out: &mut Vec<u8>) {
+    write_words(&[b"PUB", subject, reply], bytes, out);
 }
 
 /// Writes `SUB`: what is published to the subject is wanted.
 pub fn write_sub(subject: &[u8], sid: u32, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"SUB ");
-    out.extend_from_slice(subject);
-    out.push(b' ');
-    out.extend_from_slice(itoa::Buffer::new().format(sid).as_bytes());
+    write_words(&[b"SUB", subject], sid, out);
+}
+
+/// Writes `SUB` for one of a group: each message goes to one of those who say the same.
+pub fn write_sub_in_group(subject: &[u8], group: &[u8], sid: u32, out: &mut Vec<u8>) {
+    write_words(&[b"SUB", subject, group], sid, out);
+}
+
+/// Writes `UNSUB`: what `SUB` wanted is not wanted any more.
+pub fn write_unsub(sid: u32, out: &mut Vec<u8>) {
+    write_words(&[b"UNSUB"], sid, out);
+}
+
+/// Writes words and a number behind them.
+fn write_words(words: &[&[u8]], number: impl itoa::Integer, out: &mut Vec<u8>) {
+    for word in words {
+        out.extend_from_slice(word);
+        out.push(b' ');
+    }
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
     out.extend_from_slice(b"\r\n");
 }
 
@@ -239,6 +279,7 @@ mod tests {
             Op::Info(json) => format!("info {}", text(json)),
             Op::Msg { subject, payload } => format!("msg {} {:?}", text(subject), text(payload)),
             Op::TooMuch { subject } => format!("too much {}", text(subject)),
+            Op::NoResponders { subject } => format!("nobody {}", text(subject)),
             Op::Err(why) => format!("err {}", text(why)),
             other => format!("{other:?}").to_lowercase(),
         }
@@ -278,6 +319,11 @@ mod tests {
         check("MSG a.b 1 reply.to 2\r\nhi\r\nPING\r\n", &["msg a.b \"hi\"", "ping"]);
         check("MSG a 1 0\r\n\r\n", &["msg a \"\""]);
         check("MSG a 1 101\r\n", &["too much a"]);
+        let unheard = "HMSG a.b 2 16 16\r\nNATS/1.0 503\r\n\r\n\r\nPONG\r\n";
+        check(unheard, &["nobody a.b", "pong"]);
+        check("HMSG a 1 r 12 14\r\nNATS/1.0\r\n\r\nhi\r\n", &["msg a \"hi\""]);
+        check("HMSG a 1 0 2\r\nhi\r\n", &["msg a \"hi\""]);
+        check("HMSG a 1 12 101\r\n", &["too much a"]);
         let why = "-ERR 'Permissions Violation for Publish to \"x\"'\r\n";
         check(why, &["err 'Permissions Violation for Publish to \"x\"'"]);
         check("-ERR 'Authorization Violation'\r\n", &["err 'Authorization Violation'"]);
@@ -296,6 +342,9 @@ mod tests {
             "MSG a 1 9999999999\r\n",
             "MSG a 1 r 2 3\r\nabc\r\n",
             "MSG a 1 2\r\nabc\r\n",
+            "HMSG a 1 2\r\nab\r\n",
+            "HMSG a 1 3 2\r\nab\r\n",
+            "HMSG a 1 r s 1 2\r\nab\r\n",
             "\r\n",
             &long,
         ];
@@ -309,12 +358,12 @@ mod tests {
     fn pieces_change_nothing() {
         let text = format!(
             "{INFO_2_9}PING\r\nMSG herd.x.r.0 1 70\r\n{}\r\nMSG s 2 300\r\n{}\r\n\
-             -ERR 'x'\r\nPONG\r\n",
+             -ERR 'x'\r\nHMSG s.7 4 16 16\r\nNATS/1.0 503\r\n\r\n\r\nPONG\r\n",
             "MSG 1\r\n".repeat(10),
             "y".repeat(300),
         );
         let whole = read(&[text.as_bytes()], 100);
-        assert_eq!(whole.0.len(), 6);
+        assert_eq!(whole.0.len(), 7);
         for step in [1, 2, 3, 7, 64, 300] {
             let pieces = Vec::from_iter(text.as_bytes().chunks(step));
             assert_eq!(read(&pieces, 100), whole, "pieces of {step}");
@@ -326,7 +375,7 @@ mod tests {
     fn noise_is_bounded() {
         let words: [&[u8]; 12] = [
             b"MSG ", b"PING", b"\r\n", b"\r", b"\n", b" 1 ", b"a.b", b"7", b"INFO {", b"+OK",
-            b"-ERR '", b"0123456",
+            b"-ERR '", b"HMSG ",
         ];
         let mut random = fastrand::Rng::with_seed(17);
         for _ in 0..20_000 {
@@ -362,6 +411,11 @@ mod tests {
         write_sub(b"herd.2023.r.0", 1, &mut out);
         write_pub(b"herd.2023.r.0", 2, &mut out);
         assert_eq!(out, b"SUB herd.2023.r.0 1\r\nPUB herd.2023.r.0 2\r\n");
+        out.clear();
+        write_sub_in_group(b"a.q.7", b"h", 9, &mut out);
+        write_pub_asking(b"a.q.7", b"a.s.Hill.5", 3, &mut out);
+        write_unsub(9, &mut out);
+        assert_eq!(out, b"SUB a.q.7 h 9\r\nPUB a.q.7 a.s.Hill.5 3\r\nUNSUB 9\r\n");
         for text in ["Hill", "a-b_c", "2023"] {
             assert!(is_token(text.as_bytes()), "{text}");
         }

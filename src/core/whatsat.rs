@@ -112,6 +112,19 @@ impl Waits {
         self.open.len()
     }
 
+    /// Whose answer this is, if it is still waited for.
+    pub fn connection(&self, ticket: Ticket) -> Option<ConnId> {
+        self.open.get(&ticket).copied()
+    }
+
+    /// The answer begins with this line, which was not known when its slot was opened.
+    pub fn begin(&mut self, ticket: Ticket, line: Vec<u8>) {
+        let queue = self.open.get(&ticket).and_then(|conn| self.queues.get_mut(conn));
+        if let Some(at_line) = queue.and_then(|queue| queue.at_line(ticket)) {
+            *at_line = line;
+        }
+    }
+
     /// Opens a slot for an answer that begins with `at_line`.
     pub fn open(&mut self, conn: ConnId, at_line: Vec<u8>) -> Ticket {
         let ticket = Ticket(self.next_ticket);
@@ -161,9 +174,27 @@ impl Waits {
     /// Closes a slot with the body of its answer and writes whatever may leave now. `None` if
     /// nobody waits for this ticket any more.
     pub fn close(&mut self, ticket: Ticket, body: &[u8], out: &mut Vec<u8>) -> Option<Release> {
+        self.fill(ticket, out, |answer| {
+            answer.reserve_exact(body.len() + 2);
+            answer.extend_from_slice(body);
+            answer.extend_from_slice(b"\n\n");
+        })
+    }
+
+    /// Closes a slot as `close` does, with nothing but the client's line behind a question mark.
+    pub fn refuse(&mut self, ticket: Ticket, line: &[u8], out: &mut Vec<u8>) -> Option<Release> {
+        self.fill(ticket, out, |answer| *answer = [b"? ", line, b"\n"].concat())
+    }
+
+    fn fill(
+        &mut self,
+        ticket: Ticket,
+        out: &mut Vec<u8>,
+        finish: impl FnOnce(&mut Vec<u8>),
+    ) -> Option<Release> {
         let conn = self.open.remove(&ticket)?;
         let queue = self.queues.get_mut(&conn).expect("an open ticket has its slot");
-        queue.fill(ticket, body);
+        queue.fill(ticket, finish);
         let answers = queue.release(out);
         let resume = queue.paused && queue.slots.len() <= self.waits_max / 2;
         queue.paused &= !resume;
@@ -176,20 +207,27 @@ impl Waits {
 }
 
 impl Queue {
-    /// Bound of the search: waits_max.
-    fn fill(&mut self, ticket: Ticket, body: &[u8]) {
-        for slot in &mut self.slots {
-            match slot {
-                Slot::Open { ticket: open, at_line } if *open == ticket => {
-                    let mut answer = std::mem::take(at_line);
-                    answer.reserve_exact(body.len() + 2);
-                    answer.extend_from_slice(body);
-                    answer.extend_from_slice(b"\n\n");
-                    *slot = Slot::Ready(answer);
-                    return;
-                }
-                _ => {}
-            }
+    /// The slot of a question that is open. Bound of the search: waits_max.
+    fn slot(&mut self, ticket: Ticket) -> Option<&mut Slot> {
+        let is_it =
+            |slot: &&mut Slot| matches!(slot, Slot::Open { ticket: it, .. } if *it == ticket);
+        self.slots.iter_mut().find(is_it)
+    }
+
+    fn at_line(&mut self, ticket: Ticket) -> Option<&mut Vec<u8>> {
+        match self.slot(ticket)? {
+            Slot::Open { at_line, .. } => Some(at_line),
+            Slot::Ready(_) => None,
+        }
+    }
+
+    fn fill(&mut self, ticket: Ticket, finish: impl FnOnce(&mut Vec<u8>)) {
+        if let Some(slot) = self.slot(ticket)
+            && let Slot::Open { at_line, .. } = slot
+        {
+            let mut answer = std::mem::take(at_line);
+            finish(&mut answer);
+            *slot = Slot::Ready(answer);
         }
     }
 
@@ -235,6 +273,21 @@ mod tests {
         let all = "AT a\n{}\n\nAT b\nAT c\n{}\n\nAT d\n".to_string();
         assert_eq!(close(&mut waits, first), (all, release(4, true, true)));
         assert!(!waits.is_waiting(conn(1)) && waits.len() == 0 && !waits.end(conn(1)));
+    }
+
+    #[test]
+    fn an_answer_may_begin_later_or_be_a_refusal() {
+        let mut waits = Waits::new(4);
+        let [first, second] = [(); 2].map(|()| waits.open(conn(1), Vec::new()));
+        let mut out = Vec::new();
+        assert_eq!(waits.refuse(second, b"WHATSAT b 1 1", &mut out).unwrap().answers, 0);
+        assert_eq!(waits.connection(first), Some(conn(1)));
+        waits.begin(first, b"AT a\n".to_vec());
+        let (answers, release) = close(&mut waits, first);
+        assert_eq!(answers, "AT a\n{}\n\n? WHATSAT b 1 1\n");
+        assert_eq!(release.map(|release| release.answers), Some(2));
+        assert_eq!(waits.connection(first), None);
+        waits.begin(first, Vec::new());
     }
 
     #[test]

@@ -122,7 +122,7 @@ impl World {
             agenda: Agenda::new(),
             wires: Vec::new(),
             engine: (scenario.nodes > 0)
-                .then(|| Engine::new(scenario.nodes, scenario.interest_after)),
+                .then(|| Engine::new(scenario.nodes, scenario.interest_after, seed)),
             clients: Vec::new(),
             said: Vec::new(),
             barred: BTreeMap::new(),

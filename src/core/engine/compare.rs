@@ -88,7 +88,8 @@ impl Engine {
         });
         let bye = comparing.bye.map(|(_, until)| until);
         let all = self.members.iter().filter_map(Member::all_due_at).min();
-        [compare, hole, silence, bye, all, self.tail_at].into_iter().flatten().min()
+        let question = self.questions.next_due();
+        [compare, hole, silence, bye, all, question, self.tail_at].into_iter().flatten().min()
     }
 
     /// Says that a member was sent all that was found, if it wants to know and has been.

@@ -79,6 +79,7 @@ impl Server {
                     engine.counters.refused[why as usize] += 1;
                 }
             }
+            Op::NoResponders { subject } => self.nobody_hears(now, engine, subject, out),
             Op::TooMuch { .. } => engine.counters.refused[NotBelieved::TooMuch as usize] += 1,
             Op::Ping => {
                 if let Some(conn) = engine.conn() {
@@ -109,7 +110,7 @@ impl Server {
     ) -> Result<(), NotBelieved> {
         let is_for_all = subject == engine.for_all;
         if !is_for_all && subject != engine.for_us {
-            return Err(NotBelieved::Foreign);
+            return self.hear_questions(now, (peer, engine), (subject, payload), out);
         }
         let (head, lines) = engine.keys.open(subject, payload)?;
         // Nothing of ours is to come back: an older connection may not have ended yet.
@@ -200,6 +201,7 @@ impl Server {
                 engine.bye_heard(member, is_serving && is_even, out);
             }
             PeerLine::Kept => self.engine_kept(now, (peer, engine), out),
+            PeerLine::Invalid => self.hear_answer(now, (engine, member), line, out),
             _ => self.hear_unusual(now, peer, line, out),
         }
         false

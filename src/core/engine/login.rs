@@ -123,10 +123,13 @@ impl Info {
 }
 
 /// Writes CONNECT: who we are, that nothing of ours is to come back to us, and that only what is
-/// wrong need be said.
-pub(super) fn write_connect(login: &Login, name: &str, info: &Info, out: &mut Vec<u8>) {
+/// wrong need be said; if we ask, also when nobody hears it.
+pub(super) fn write_connect(login: &Login, name: &str, info: &Info, asks: bool, out: &mut Vec<u8>) {
     let mut json = String::from("{\"verbose\":false,\"pedantic\":false,\"echo\":false");
     json += ",\"protocol\":1,\"lang\":\"herd\",\"version\":\"1\"";
+    if asks {
+        json += ",\"headers\":true,\"no_responders\":true";
+    }
     let mut member = |name: &str, value: &str| {
         json += &format!(",\"{name}\":\"{}\"", escaped(value));
     };
@@ -258,7 +261,7 @@ mod tests {
     fn a_connect_is_json() {
         let mut out = Vec::new();
         let login = Login::User { user: "hi\"ll".to_owned(), password: "a\\b\n".to_owned() };
-        write_connect(&login, "2023 Bailey", &Info::default(), &mut out);
+        write_connect(&login, "2023 Bailey", &Info::default(), false, &mut out);
         let text = String::from_utf8(out).unwrap();
         assert!(text.starts_with("CONNECT {\"verbose\":false,") && text.ends_with("}\r\n"));
         assert!(text.contains("\"user\":\"hi\\\"ll\",\"pass\":\"a\\\\b\\u000a\""), "{text}");

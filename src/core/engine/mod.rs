@@ -20,6 +20,9 @@
 //! (`outgoing`); what others have lost, comparisons find (`compare`). No client waits for any of
 //! this.
 //!
+//! Where clients are divided into parts, servers ask each other about those that they do not hold
+//! (`questions`).
+//!
 //! A server that was heard last says what its own clients have said, and nobody else's: else
 //! everybody would say everything.
 
@@ -29,6 +32,7 @@ mod incoming;
 mod login;
 mod members;
 mod outgoing;
+mod questions;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -50,9 +54,11 @@ use batch::BusKeys;
 use compare::Comparing;
 use login::{Info, write_connect};
 use members::Member;
+use questions::Questions;
 
 pub use batch::NotBelieved;
 pub use login::{Login, Nkey};
+pub use questions::QuestionCounters;
 pub use view::{EngineCounters, EngineState, EngineView};
 
 /// A connection that has lasted this long makes earlier failures forgotten.
@@ -167,6 +173,7 @@ pub(crate) struct Engine {
     /// When a batch that may have been the last is followed by an empty one, so that a hole shows.
     tail_at: Option<Duration>,
     comparing: Comparing,
+    questions: Questions,
     /// `Flushed` was asked for.
     asked: bool,
     is_noted: bool,
@@ -181,6 +188,8 @@ impl Engine {
         let Settings { name, herd, keys, limits, .. } = server;
         let subject =
             |last: [&[u8]; 2]| [settings.subject.as_bytes(), herd, last[0], last[1]].join(&b'.');
+        let prefix = [settings.subject.as_bytes(), herd].join(&b'.');
+        let questions = Questions::new(&prefix, keyring.run, settings.parts.held_by(name));
         Engine {
             for_all: subject([b"r", b"0"]),
             for_us: subject([b"s", name]),
@@ -206,6 +215,7 @@ impl Engine {
             heard: Duration::ZERO,
             tail_at: None,
             comparing: Comparing::default(),
+            questions,
             asked: false,
             is_noted: false,
             wakes_at: None,
@@ -280,9 +290,11 @@ impl Server {
         act(self, peer, &mut engine, out);
         if engine.up().is_some() {
             self.go_on_comparing(now, &mut engine, out);
+            self.go_on_asking(now, &mut engine, out);
             self.leave_engine(now, (peer, &mut engine), out);
         }
         if engine.up().is_some() {
+            self.join_groups(peer, &mut engine, out);
             engine.send_own(out);
             engine.wake(now, out);
         }
@@ -391,6 +403,7 @@ impl Server {
         };
         out.push(Output::HangUp { conn });
         engine.forget_connection();
+        self.questions_lost(now, engine, out);
         engine.phase = self.engine_waits(peer, attempt, out);
     }
 
@@ -424,9 +437,11 @@ impl Server {
         }
         let own_name = String::from_utf8_lossy(&self.settings.name).into_owned();
         let start = out.text.len();
-        write_connect(&engine.settings.login, &own_name, &info, &mut out.text);
+        let asks = !engine.settings.parts.is_whole();
+        write_connect(&engine.settings.login, &own_name, &info, asks, &mut out.text);
         write_sub(&engine.for_all, 1, &mut out.text);
         write_sub(&engine.for_us, 2, &mut out.text);
+        engine.write_question_subs(&mut out.text);
         out.text.extend_from_slice(b"PING\r\n");
         out.send(conn, start..out.text.len());
         engine.phase = Phase::Informed { conn, attempt };

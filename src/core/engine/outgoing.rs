@@ -115,6 +115,17 @@ impl Engine {
     }
 
     fn put(&mut self, subject: &[u8], number: u64, lines: &[u8], out: &mut Outputs) {
+        self.put_by(write_pub, (subject, number), lines, out);
+    }
+
+    /// Publishes a batch; `write` gives the line before it.
+    pub(super) fn put_by(
+        &mut self,
+        write: impl FnOnce(&[u8], usize, &mut Vec<u8>),
+        (subject, number): (&[u8], u64),
+        lines: &[u8],
+        out: &mut Outputs,
+    ) {
         let Some(conn) = self.up() else { return };
         let mut payload = std::mem::take(&mut self.scratch);
         payload.clear();
@@ -123,7 +134,7 @@ impl Engine {
         let head = Head { sender: name, life, number, digests };
         self.keys.seal(subject, &head, lines, &mut payload);
         let start = out.text.len();
-        write_pub(subject, payload.len(), &mut out.text);
+        write(subject, payload.len(), &mut out.text);
         out.text.extend_from_slice(&payload);
         out.text.extend_from_slice(b"\r\n");
         self.sent += (out.text.len() - start) as u64;
@@ -177,6 +188,7 @@ impl Engine {
         self.inbox = super::Inbox::new(super::PAYLOAD_MAX);
         self.members.iter_mut().for_each(super::Member::lost);
         self.comparing = super::Comparing::default();
+        self.questions.forget_connection();
     }
 }
 

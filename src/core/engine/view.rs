@@ -1,6 +1,6 @@
 //! What there is to see of the engine from outside.
 
-use super::{Engine, NotBelieved, Phase};
+use super::{Engine, NotBelieved, Phase, QuestionCounters};
 use crate::Server;
 use crate::peers::table::{LinkState, PeerView};
 
@@ -79,6 +79,8 @@ pub struct EngineView {
     pub members_heard: usize,
     /// What was counted.
     pub counters: EngineCounters,
+    /// What was counted of questions about clients of parts that others hold.
+    pub questions: QuestionCounters,
 }
 
 impl Engine {
@@ -128,6 +130,7 @@ impl Server {
             leaves_missed: engine.missed.leaves(),
             members_heard: engine.members.iter().filter(|member| member.is_known()).count(),
             counters: engine.counters,
+            questions: engine.questions.counters,
         })
     }
 }

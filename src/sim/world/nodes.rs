@@ -80,6 +80,7 @@ impl World {
             match wish {
                 Wish::Send { wire, bytes } => self.send_to(node, wire, &bytes),
                 Wish::Route(published) => self.route(node, &published),
+                Wish::RouteTo { to, published } => self.route_to(node, to, &published),
                 Wish::Close { wire } => self.cut_off(node, wire),
             }
         }
@@ -105,29 +106,34 @@ impl World {
 
     fn route(&mut self, from: usize, published: &Published) {
         let nodes = self.engine.as_ref().map_or(0, |engine| engine.nodes.len());
-        for to in (0..nodes).filter(|to| *to != from) {
-            let after = self.latency(false);
-            let now = self.now;
-            let Some(engine) = &mut self.engine else { return };
-            let pair = (from.min(to), from.max(to));
-            let is_cut = engine.cut_until.get(&pair).is_some_and(|until| now < *until);
-            if is_cut || engine.is_away(to, now) {
-                continue;
-            }
-            let last = engine.last_due.entry((from, to)).or_default();
-            *last = (now + after).max(*last);
-            let after = *last - now;
-            self.plan(after, Event::Routed { to, published: published.clone(), at: now });
+        (0..nodes).filter(|to| *to != from).for_each(|to| self.route_to(from, to, published));
+    }
+
+    fn route_to(&mut self, from: usize, to: usize, published: &Published) {
+        let after = self.latency(false);
+        let now = self.now;
+        let Some(engine) = &mut self.engine else { return };
+        let pair = (from.min(to), from.max(to));
+        let is_cut = engine.cut_until.get(&pair).is_some_and(|until| now < *until);
+        if is_cut || engine.is_away(to, now) {
+            return;
         }
+        let last = engine.last_due.entry((from, to)).or_default();
+        *last = (now + after).max(*last);
+        let after = *last - now;
+        self.plan(after, Event::Routed { to, published: published.clone(), at: now });
     }
 
     /// What was published at another node has come to this one.
     pub(super) fn routed(&mut self, to: usize, published: &Published, at: Duration) {
-        let Some(engine) = &self.engine else { return };
-        if !engine.is_away(to, self.now) {
-            let wishes = engine.deliver(to, None, published, Some(at));
-            self.grant(to, wishes);
-        }
+        let Some(engine) = self.engine.as_mut().filter(|it| !it.is_away(to, self.now)) else {
+            return;
+        };
+        let wishes = match published.is_for_one {
+            true => engine.deliver_chosen(to, published).into_iter().collect(),
+            false => engine.deliver(to, None, published, Some(at)),
+        };
+        self.grant(to, wishes);
     }
 
     /// Something happens to the engine.
@@ -252,7 +258,7 @@ impl World {
 /// I9: it is longer than nodes take. I21: it says to all what another server heard first.
 fn look_at_batch(
     name: &[u8],
-    Published { subject, payload }: &Published,
+    Published { subject, payload, .. }: &Published,
     told: &mut BTreeSet<Vec<u8>>,
 ) -> Result<(), Violation> {
     let bytes = payload.len();

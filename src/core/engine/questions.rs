@@ -1,0 +1,480 @@
+//! What a server asks about clients that it does not hold, where clients are divided into parts: a
+//! WHATSAT goes to a server that holds the part, and then on to the places as ever. Apart because a
+//! herd whose servers hold all asks nothing.
+//!
+//! ```text
+//!   asker                                    one of the holders, by NATS' choice
+//!   ASK 5e… kiwi ──▶ q.PART, group h ──────▶
+//!     ◀──────────────── s.ASKER ◀─────────── FOUND 5e… AT …   or   NONE 5e…
+//!
+//!                                            nobody is in the group, nobody answers in time,
+//!                                            or who answers has just left it
+//!   ASK 5f… kiwi ──▶ q ────────────────────▶ everybody
+//!     ◀──────────────── s.ASKER ◀─────────── COPY 5f… AT …    or   NOCOPY 5f…, each of them
+//! ```
+//!
+//! A server is in the group of a part as long as it holds it and misses nothing of it that is
+//! known. What it answers decides. If there is no such server, everybody is asked: each server keeps
+//! what its own clients have said. The newest of all answers and of what is held here is the
+//! client's answer, and is not kept.
+//!
+//! A question has a number, and its nonce is that number added to the process's: so an answer to
+//! another process or to an earlier question is none. Who answers is known by the batch's proof.
+//! That nobody is in the group, a node says without any proof; whoever could lie about it could as
+//! well drop the question.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::batch::{Head, NotBelieved};
+use super::{Engine, write_sub};
+use crate::Server;
+use crate::border::Outputs;
+use crate::clock::Now;
+use crate::names::{PeerId, Ticket};
+use crate::nats_wire::{write_pub_asking, write_sub_in_group, write_unsub};
+use crate::parts::Part;
+use crate::peers::handover::Stage;
+use crate::store::{Key, rank};
+use crate::wire::peer_command::{from_hex, write_hex};
+use crate::wire::{Command, Report};
+
+/// Questions under way; beyond them, a client is answered with what is held here. Each may be about
+/// a name of 8 KiB.
+const OPEN_MAX: usize = 4_096;
+/// The group of those who hold a part.
+const GROUP: &[u8] = b"h";
+/// The numbers of our subscriptions: where nobody hears, what all are asked, and each part's.
+const SID_UNHEARD: u32 = 3_000;
+const SID_ALL: u32 = 3_001;
+const SID_PARTS: u32 = 4_000;
+
+/// What was counted of questions since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QuestionCounters {
+    /// WHATSATs that were asked of other servers.
+    pub asked: u64,
+    /// Those to which another server had a report.
+    pub found: u64,
+    /// Those to which nobody had one.
+    pub none: u64,
+    /// Times that nobody was there who holds the part.
+    pub no_responders: u64,
+    /// Times that an answer did not come in time.
+    pub too_late: u64,
+    /// WHATSATs that could not be asked: no engine was there, or it was owed too much.
+    pub unasked: u64,
+}
+
+/// The questions of a server.
+pub(super) struct Questions {
+    /// What all of them are asked on; a dot and a part's number make it that of the part.
+    for_all: Vec<u8>,
+    /// The process.
+    life: u64,
+    asked: u64,
+    /// By their numbers, and so by the time until which they wait.
+    open: BTreeMap<u64, Question>,
+    /// The parts that we hold, in their order.
+    held: Vec<Part>,
+    /// Those of them in whose groups we are.
+    joined: Vec<Part>,
+    pub counters: QuestionCounters,
+}
+
+struct Question {
+    ticket: Ticket,
+    /// The client's, to be given back.
+    line: Vec<u8>,
+    /// The best report so far, as `Report::write_fields` writes it; empty if there is none.
+    best: Vec<u8>,
+    /// Another server had a report.
+    is_found: bool,
+    /// If all were asked: the members that have not answered.
+    awaited: Option<Vec<usize>>,
+    until: Duration,
+}
+
+/// Who answers, and what of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Says {
+    /// A server that holds the part and misses nothing.
+    Holder,
+    /// Any other one, of what it happens to hold.
+    Copy,
+}
+
+/// An answer to a question of ours.
+struct Answer<'a> {
+    says: Says,
+    nonce: u64,
+    report: Option<Report<'a>>,
+}
+
+impl<'a> Answer<'a> {
+    fn parse(line: &'a [u8]) -> Option<Answer<'a>> {
+        let mut words = line.splitn(3, |&byte| byte == b' ');
+        let (word, nonce, rest) = (words.next()?, words.next()?, words.next());
+        let (says, has_report) = match word {
+            b"FOUND" => (Says::Holder, true),
+            b"NONE" => (Says::Holder, false),
+            b"COPY" => (Says::Copy, true),
+            b"NOCOPY" => (Says::Copy, false),
+            _ => return None,
+        };
+        let report = match rest {
+            Some(line) => Some(Report::of_line(line)?),
+            None => None,
+        };
+        let nonce = u64::from_be_bytes(from_hex(nonce)?);
+        (has_report == report.is_some()).then_some(Answer { says, nonce, report })
+    }
+
+    /// Writes it, without a newline.
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(match (self.says, &self.report) {
+            (Says::Holder, Some(_)) => b"FOUND ",
+            (Says::Holder, None) => b"NONE ",
+            (Says::Copy, Some(_)) => b"COPY ",
+            (Says::Copy, None) => b"NOCOPY ",
+        });
+        write_hex(&self.nonce.to_be_bytes(), out);
+        if let Some(report) = &self.report {
+            out.push(b' ');
+            report.write_at(out);
+        }
+    }
+}
+
+/// The nonce and the client of an `ASK`.
+fn parse_ask(line: &[u8]) -> Option<(u64, &[u8])> {
+    let rest = line.strip_prefix(b"ASK ")?;
+    let (nonce, client) = rest.split_at_checked(16)?;
+    let client = client.strip_prefix(b" ").filter(|client| !client.is_empty())?;
+    Some((u64::from_be_bytes(from_hex(nonce)?), client))
+}
+
+impl Questions {
+    /// `prefix` is what all subjects of this herd begin with, without the last dot.
+    pub fn new(prefix: &[u8], life: [u8; 8], held: Vec<Part>) -> Questions {
+        Questions {
+            for_all: [prefix, b".q"].concat(),
+            life: u64::from_be_bytes(life),
+            asked: 0,
+            open: BTreeMap::new(),
+            held,
+            joined: Vec::new(),
+            counters: QuestionCounters::default(),
+        }
+    }
+
+    fn of_part(&self, part: Part) -> Vec<u8> {
+        [&self.for_all[..], b".", itoa::Buffer::new().format(part).as_bytes()].concat()
+    }
+
+    fn nonce(&self, number: u64) -> u64 {
+        self.life.wrapping_add(number)
+    }
+
+    fn number(&self, nonce: u64) -> u64 {
+        nonce.wrapping_sub(self.life)
+    }
+
+    /// When the oldest has waited for long enough.
+    pub fn next_due(&self) -> Option<Duration> {
+        self.open.values().next().map(|question| question.until)
+    }
+
+    /// The connection is over, and no group knows us any more.
+    pub fn forget_connection(&mut self) {
+        self.joined.clear();
+    }
+}
+
+impl Question {
+    /// Takes a report into account.
+    fn consider(&mut self, report: &Report<'_>) {
+        if self.best.is_empty() || rank(report, &Report::from_fields(&self.best)).is_gt() {
+            self.best.clear();
+            report.write_fields(&mut self.best);
+        }
+    }
+
+    fn client(&self) -> &[u8] {
+        Command::parse(&self.line).client().unwrap_or_default()
+    }
+}
+
+impl Engine {
+    /// Says that we want to hear what all are asked, and what nobody hears.
+    pub(super) fn write_question_subs(&self, out: &mut Vec<u8>) {
+        if !self.settings.parts.is_whole() {
+            write_sub(&[&self.for_us[..], b".*"].concat(), SID_UNHEARD, out);
+            write_sub(&self.questions.for_all, SID_ALL, out);
+        }
+    }
+
+    /// Whether this server holds a part and misses nothing of it that is known.
+    fn is_sure_of(&self, even_at: Option<Duration>, part: Part) -> bool {
+        let since = self.since();
+        since.is_some() && even_at >= since && self.questions.held.binary_search(&part).is_ok()
+    }
+
+    /// Is in the groups of those parts of which it is sure, if it may be in any.
+    fn join_groups(&mut self, even_at: Option<Duration>, may_join: bool, out: &mut Outputs) {
+        let Some(conn) = self.up() else { return };
+        let questions = &self.questions;
+        let parts = || {
+            let held = questions.held.iter().copied();
+            held.filter(|part| may_join && self.is_sure_of(even_at, *part))
+        };
+        if parts().eq(questions.joined.iter().copied()) {
+            return;
+        }
+        let parts = Vec::from_iter(parts());
+        let start = out.text.len();
+        for part in questions.joined.iter().filter(|part| !parts.contains(part)) {
+            write_unsub(SID_PARTS + u32::from(*part), &mut out.text);
+        }
+        for part in parts.iter().filter(|part| !questions.joined.contains(part)) {
+            let sid = SID_PARTS + u32::from(*part);
+            write_sub_in_group(&questions.of_part(*part), GROUP, sid, &mut out.text);
+        }
+        out.send(conn, start..out.text.len());
+        self.questions.joined = parts;
+    }
+
+    /// Publishes a question, and has the node say so if nobody hears it.
+    fn publish_question(&mut self, number: u64, subject: &[u8], client: &[u8], out: &mut Outputs) {
+        let nonce = self.questions.nonce(number).to_be_bytes();
+        let mut line = b"ASK ".to_vec();
+        write_hex(&nonce, &mut line);
+        line.push(b' ');
+        line.extend_from_slice(client);
+        line.push(b'\n');
+        let mut reply = [&self.for_us[..], b"."].concat();
+        write_hex(&nonce, &mut reply);
+        let write = |subject: &[u8], bytes, out: &mut Vec<u8>| {
+            write_pub_asking(subject, &reply, bytes, out);
+        };
+        self.put_by(write, (subject, number), &line, out);
+    }
+
+    /// Opens a question under the next number.
+    fn open_question(&mut self, question: Question) -> u64 {
+        self.questions.asked += 1;
+        let number = self.questions.asked;
+        self.questions.open.insert(number, question);
+        number
+    }
+
+    /// A question goes to all, or has come to its end: then it is given back.
+    fn ask_all(&mut self, now: Now, mut question: Question, out: &mut Outputs) -> Option<Question> {
+        let members = self.members.iter().enumerate();
+        let there = members.filter(|(_, it)| it.is_there() && !it.is_silent);
+        let awaited = Vec::from_iter(there.map(|(at, _)| at));
+        if question.awaited.is_some() || awaited.is_empty() || !self.has_room() {
+            return Some(question);
+        }
+        question.awaited = Some(awaited);
+        question.until = now.monotonic + self.settings.ask_timeout;
+        let client = question.client().to_vec();
+        let number = self.open_question(question);
+        let subject = self.questions.for_all.clone();
+        self.publish_question(number, &subject, &client, out);
+        None
+    }
+}
+
+impl Server {
+    /// Whether what is held of this client here is what there is to know of it.
+    pub(crate) fn is_authority(&mut self, key: Key) -> bool {
+        let Some((peer, Some(engine))) = self.peers.engine() else { return true };
+        let part = engine.settings.parts.of(key.leaf());
+        let even_at = self.peers.at(peer).even_at;
+        self.peers.engine_view().is_some_and(|engine| engine.is_sure_of(even_at, part))
+    }
+
+    /// Asks others about the client of a WHATSAT, or answers with what is held here if nobody can
+    /// be asked. `line` is the client's.
+    pub(crate) fn ask_others(
+        &mut self,
+        now: Now,
+        ticket: Ticket,
+        (key, client, line): (Key, &[u8], &[u8]),
+        out: &mut Outputs,
+    ) {
+        let mut question = Question {
+            ticket,
+            line: line.to_vec(),
+            best: Vec::new(),
+            is_found: false,
+            awaited: None,
+            until: Duration::ZERO,
+        };
+        if let Some(held) = self.store.find(client) {
+            question.consider(&held);
+        }
+        self.journal_held(key, client, out);
+        let mut unasked = Some(question);
+        if let Some(conn) = self.peers.engine_view().and_then(Engine::up) {
+            self.with_engine(now, conn, out, |_, _, engine, out| {
+                let is_full = engine.questions.open.len() >= OPEN_MAX;
+                let Some(mut question) = unasked.take_if(|_| !is_full && engine.has_room()) else {
+                    engine.questions.counters.unasked += 1;
+                    return;
+                };
+                engine.questions.counters.asked += 1;
+                question.until = now.monotonic + engine.settings.ask_timeout;
+                let subject = engine.questions.of_part(engine.settings.parts.of(key.leaf()));
+                let number = engine.open_question(question);
+                engine.publish_question(number, &subject, client, out);
+            });
+        }
+        if let Some(question) = unasked {
+            self.answer_question(now, question, out);
+        }
+    }
+
+    /// A question has its answer: the places are asked, or the client's line comes back.
+    fn answer_question(&mut self, now: Now, question: Question, out: &mut Outputs) {
+        let report = Some(&question.best[..]).filter(|best| !best.is_empty());
+        let report = report.map(Report::from_fields);
+        let report = report.filter(|it| !it.is_erasure() && !self.has_expired(it, now));
+        self.whatsat_answered(question.ticket, &question.line, report, out);
+    }
+
+    /// A batch on another subject than those for reports and answers: questions, or nothing.
+    pub(super) fn hear_questions(
+        &mut self,
+        now: Now,
+        (peer, engine): (PeerId, &mut Engine),
+        (subject, payload): (&[u8], &[u8]),
+        out: &mut Outputs,
+    ) -> Result<(), NotBelieved> {
+        let is_question = subject.strip_prefix(&engine.questions.for_all[..]);
+        if engine.settings.parts.is_whole() || is_question.is_none() {
+            return Err(NotBelieved::Foreign);
+        }
+        let (head, lines) = engine.keys.open(subject, payload)?;
+        let Head { sender, .. } = head;
+        if *sender == *self.settings.name {
+            return Ok(());
+        }
+        let member = engine.members.iter().position(|member| *member.name == *sender);
+        let member = member.ok_or(NotBelieved::Foreign)?;
+        let even_at = self.peers.at(peer).even_at;
+        for line in lines.split(|&byte| byte == b'\n') {
+            let Some((nonce, client)) = parse_ask(line) else { continue };
+            let part = engine.settings.parts.of(self.store.key(client).leaf());
+            let is_holder = engine.is_sure_of(even_at, part);
+            let says = if is_holder { Says::Holder } else { Says::Copy };
+            let report = self.store.find(client).filter(|held| !self.has_expired(held, now));
+            engine.say(member, out, |text| Answer { says, nonce, report }.write(text));
+        }
+        Ok(())
+    }
+
+    /// Answers for those parts of which it is sure, as long as it serves.
+    pub(super) fn join_groups(&mut self, peer: PeerId, engine: &mut Engine, out: &mut Outputs) {
+        if !engine.settings.parts.is_whole() {
+            let may_join = self.stage == Stage::Serving;
+            engine.join_groups(self.peers.at(peer).even_at, may_join, out);
+        }
+    }
+
+    /// No more questions are to come: who asks finds others.
+    pub(crate) fn leave_groups(&mut self, now: Now, out: &mut Outputs) {
+        if let Some(conn) = self.peers.engine_view().and_then(Engine::up) {
+            self.with_engine(now, conn, out, |_, _, _, _| {});
+        }
+    }
+
+    /// A member has answered, or has said something that nobody understands.
+    pub(super) fn hear_answer(
+        &mut self,
+        now: Now,
+        (engine, member): (&mut Engine, usize),
+        line: &[u8],
+        out: &mut Outputs,
+    ) {
+        let Some(Answer { says, nonce, report }) = Answer::parse(line) else { return };
+        let number = engine.questions.number(nonce);
+        let Some(question) = engine.questions.open.get_mut(&number) else { return };
+        let report = report.filter(|it| it.client == question.client());
+        if let Some(report) = report.filter(|it| !self.has_expired(it, now)) {
+            question.is_found = true;
+            question.consider(&report);
+        }
+        let is_awaiting = question.awaited.as_mut().is_some_and(|awaited| {
+            awaited.retain(|at| *at != member);
+            !awaited.is_empty()
+        });
+        if says == Says::Copy && is_awaiting {
+            return;
+        }
+        let question = engine.questions.open.remove(&number);
+        match says {
+            Says::Holder => self.end_question(now, engine, question, out),
+            Says::Copy => self.ask_further(now, engine, question, out),
+        }
+    }
+
+    /// A node has nobody who hears what was published with this subject for the reply.
+    pub(super) fn nobody_hears(
+        &mut self,
+        now: Now,
+        engine: &mut Engine,
+        subject: &[u8],
+        out: &mut Outputs,
+    ) {
+        let nonce = subject.strip_prefix(&engine.for_us[..]).and_then(|it| it.strip_prefix(b"."));
+        let Some(nonce) = nonce.and_then(from_hex).map(u64::from_be_bytes) else { return };
+        let number = engine.questions.number(nonce);
+        let question = engine.questions.open.remove(&number);
+        engine.questions.counters.no_responders += u64::from(question.is_some());
+        self.ask_further(now, engine, question, out);
+    }
+
+    /// Goes on with those that nobody has answered in time.
+    pub(super) fn go_on_asking(&mut self, now: Now, engine: &mut Engine, out: &mut Outputs) {
+        while engine.questions.next_due().is_some_and(|due| now.monotonic >= due) {
+            let question = engine.questions.open.pop_first().map(|(_, question)| question);
+            engine.questions.counters.too_late += 1;
+            self.ask_further(now, engine, question, out);
+        }
+    }
+
+    /// The connection is over: what is held here is the answer.
+    pub(super) fn questions_lost(&mut self, now: Now, engine: &mut Engine, out: &mut Outputs) {
+        while let Some((_, question)) = engine.questions.open.pop_first() {
+            engine.questions.counters.too_late += 1;
+            self.end_question(now, engine, Some(question), out);
+        }
+    }
+
+    fn ask_further(
+        &mut self,
+        now: Now,
+        engine: &mut Engine,
+        question: Option<Question>,
+        out: &mut Outputs,
+    ) {
+        let question = question.and_then(|question| engine.ask_all(now, question, out));
+        self.end_question(now, engine, question, out);
+    }
+
+    fn end_question(
+        &mut self,
+        now: Now,
+        engine: &mut Engine,
+        question: Option<Question>,
+        out: &mut Outputs,
+    ) {
+        let Some(question) = question else { return };
+        let counters = &mut engine.questions.counters;
+        let outcome = if question.is_found { &mut counters.found } else { &mut counters.none };
+        *outcome += 1;
+        self.answer_question(now, question, out);
+    }
+}
