@@ -38,8 +38,9 @@ const RECORDED: [(&str, Work, u64); 6] = [
     ("hearing a copy of what is held", Work::Hear { is_news: false }, 290),
 ];
 /// What is counted beside them, and compared with nothing: few pay for it.
-const COUNTED: [(&str, Work); 3] = [
+const COUNTED: [(&str, Work); 4] = [
     ("answering, 16, with an index", Work::Indexed { pipeline: 16 }),
+    ("answering, 16, with a journal", Work::Kept { pipeline: 16 }),
     ("OwnTracks' POST, 1 in a write", Work::Post { pipeline: 1 }),
     ("OwnTracks' POST, 16 in a write", Work::Post { pipeline: 16 }),
 ];
@@ -65,6 +66,8 @@ enum Work {
     Hear { is_news: bool },
     /// It answers a client while somebody may ask who is near: one has asked.
     Indexed { pipeline: usize },
+    /// It answers a client when what it has said is written to a journal.
+    Kept { pipeline: usize },
     /// It answers a phone that reports by HTTP, on a connection that stays open.
     Post { pipeline: usize },
 }
@@ -75,7 +78,7 @@ impl Work {
         match self {
             Work::Answer { peers, .. } => &PEERS[..peers],
             Work::Hear { .. } => &PEERS[..1],
-            Work::Indexed { .. } | Work::Post { .. } => &[],
+            Work::Indexed { .. } | Work::Kept { .. } | Work::Post { .. } => &[],
         }
     }
 }
@@ -152,12 +155,13 @@ fn count(work: Work, reports: usize) -> io::Result<u64> {
     let doors = Doors { clients: clients?, peers: peers?, web: web? };
     drop(listeners);
     let report = dir.path().join("callgrind.out");
-    let mut server = start(dir.path(), &report, doors, work.peers())?;
+    let mut server = start(dir.path(), &report, doors, work)?;
     let done = connect(doors.clients, &mut server).and_then(|client| match work {
         Work::Answer { pipeline, peers } => {
             (0..peers).try_for_each(|number| greet(doors, number).map(drain))?;
             ask(client, reports, pipeline)
         }
+        Work::Kept { pipeline } => ask(client, reports, pipeline),
         Work::Hear { is_news } => tell(greet(doors, 0)?, reports, is_news),
         Work::Indexed { pipeline } => {
             let mut web = TcpStream::connect(doors.web)?;
@@ -182,7 +186,8 @@ fn count(work: Work, reports: usize) -> io::Result<u64> {
 }
 
 /// A server that knows no place, waits for its peers, and does nothing by itself.
-fn start(dir: &Path, report: &Path, doors: Doors, peers: &[&str]) -> io::Result<Child> {
+fn start(dir: &Path, report: &Path, doors: Doors, work: Work) -> io::Result<Child> {
+    let peers = work.peers();
     let places = dir.join("places.csv");
     fs::write(&places, "name,lat,lon\nSomewhere,0,0\n")?;
     let config = dir.join("herd.toml");
@@ -219,6 +224,9 @@ fn start(dir: &Path, report: &Path, doors: Doors, peers: &[&str]) -> io::Result<
         .arg(dir)
         .arg("--run-dir")
         .arg(dir)
+        .args(["--keep", if matches!(work, Work::Kept { .. }) { "written" } else { "off" }])
+        .arg("--journal-dir")
+        .arg(dir.join("journal"))
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()

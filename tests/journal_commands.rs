@@ -1,15 +1,16 @@
-//! `herd journal compact`, `hold`, `restore` and `adopt`. Of `check` and `dump`, `journal.rs` shows
-//! what they say.
+//! `herd journal compact`, `hold`, `restore` and `adopt`, and what `check` and `dump` say to a
+//! stranger. What they say of a server's journal, `journal.rs` shows.
 
 mod common;
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use common::{Herd, until};
+use common::{Herd, skip, until};
 use herd::status::{JournalState, JournalStatus};
-use rustix::process::Signal;
+use rustix::process::{Signal, geteuid};
 
 const KEEPING: &str = "[journal]\nkeep = \"written\"\n[log]\nlevel = \"events\"\n";
 /// Heard in 2018.
@@ -23,6 +24,22 @@ fn journal(herd: &Herd, words: &[&str]) -> (i32, String) {
     let output = command.arg("journal").args(words).stdin(Stdio::null()).output().unwrap();
     let said = [output.stdout, output.stderr].concat();
     (output.status.code().unwrap(), String::from_utf8(said).unwrap())
+}
+
+/// The same for a user to whom nothing belongs, if this machine lets us be one.
+fn journal_for_nobody(herd: &Herd, words: &[&str]) -> Option<(i32, String)> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_herd"));
+    if geteuid().is_root() {
+        command = Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+        command.arg(env!("CARGO_BIN_EXE_herd"));
+    }
+    command.current_dir(herd.dir()).arg("journal").args(words);
+    let output = command.output().ok()?;
+    let said = [output.stdout, output.stderr].concat();
+    // The program may lie where only its user may go.
+    let code = output.status.code().filter(|code| ![126, 127].contains(code))?;
+    Some((code, String::from_utf8(said).unwrap()))
 }
 
 /// Demands that a command ends so, and says all this.
@@ -168,4 +185,95 @@ fn a_journal_is_adopted() {
     assert_eq!(segments(&herd, "journal/Jaquez/aside").len(), written.len());
     herd.start("Jaquez", &[]);
     assert_eq!(herd.held("Jaquez", "kiwi"), Some(line));
+}
+
+/// Makes a journal of two reports, with facts behind them that say that all of it is synced.
+fn restore(herd: &Herd, dir: &str) -> PathBuf {
+    fs::write(herd.path("lines"), LINES).unwrap();
+    let (_, server) = dir.rsplit_once('/').unwrap();
+    check(herd, &["restore", "lines", dir, "--server", server], 0, &["with 2 clients"]);
+    segments(herd, dir)[0].clone()
+}
+
+/// Goal: who names something else than a journal is told what it is and what to name, whichever
+/// command it is; where a journal was and is no more, that is not taken for a journal that is whole.
+#[test]
+fn what_is_no_journal_is_told() {
+    let herd = Herd::of_file(&["Hill", "Jaquez"], &[], KEEPING);
+    let segment = restore(&herd, "journal/Hill");
+    fs::create_dir(herd.path("empty")).unwrap();
+    fs::write(herd.path("file"), "x").unwrap();
+    let segment = segment.strip_prefix(herd.dir()).unwrap().to_str().unwrap();
+    for command in ["check", "dump"] {
+        check(&herd, &[command, "none"], 78, &["there is nothing at none: name the directory"]);
+        check(&herd, &[command, "file"], 78, &["file is a file: name the directory"]);
+        check(&herd, &[command, segment], 78, &[segment, "is a file: name the directory"]);
+        check(&herd, &[command, "empty"], 78, &["there is no journal in empty: name"]);
+    }
+    // A directory of all servers, in which one has lost its files, and two that hold none of it.
+    fs::create_dir_all(herd.path("journal/Jaquez")).unwrap();
+    check(&herd, &["check", "journal"], 0, &["server Hill of herd tests, 2 clients"]);
+    fs::write(herd.path("journal/Jaquez/lock"), "").unwrap();
+    let lost = "journal/Jaquez: no file is left of the journal that was kept here";
+    check(&herd, &["check", "journal"], 1, &["server Hill", lost]);
+    check(&herd, &["check", "journal/Jaquez"], 1, &[lost]);
+    let (code, said) = journal(&herd, &["check", "journal/Jaquez", "--json"]);
+    let page: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert!(code == 1 && page["whole"] == false && page["segments"] == 0, "{code} {said}");
+    check(&herd, &["dump", "journal"], 0, &[LINES, "not all is there that journal/Jaquez held"]);
+}
+
+/// Goal: what a user may not read is not passed over.
+#[test]
+fn what_may_not_be_read_is_told() {
+    let herd = Herd::of_file(&["Hill", "Jaquez"], &[], KEEPING);
+    let segment = restore(&herd, "journal/Hill");
+    restore(&herd, "journal/Jaquez");
+    let allow = |path: PathBuf, mode| fs::set_permissions(path, Permissions::from_mode(mode));
+    for dir in [".", "journal", "journal/Jaquez"] {
+        allow(herd.path(dir), 0o755).unwrap();
+    }
+    segments(&herd, "journal/Jaquez").into_iter().for_each(|path| allow(path, 0o644).unwrap());
+    allow(herd.path("journal/Hill"), 0).unwrap();
+    let Some((code, said)) = journal_for_nobody(&herd, &["check", "journal"]) else {
+        return skip(
+            "a user to whom nothing belongs, for setpriv is missing, or the way is barred",
+        );
+    };
+    let denied = "journal/Hill may not be read by this user: look at it as its server's user";
+    assert!(code == 77 && said.contains(denied), "{code} {said}");
+    assert_eq!(journal_for_nobody(&herd, &["dump", "journal"]).unwrap(), (77, said));
+    // One that can be found and not be read hides none of the others.
+    allow(herd.path("journal/Hill"), 0o755).unwrap();
+    allow(segment, 0).unwrap();
+    let (code, said) = journal_for_nobody(&herd, &["check", "journal"]).unwrap();
+    assert!(code == 77 && said.contains("server Jaquez of herd tests, 2 clients"), "{code} {said}");
+    assert!(said.contains(".herd may not be read by this user"), "{said}");
+}
+
+/// Goal: what has gone bad is told with its way out; a file that is cut off has lost what was
+/// synced; files of two herds are told apart.
+#[test]
+fn what_is_left_of_a_journal_is_told() {
+    let herd = Herd::of_file(&["Hill"], &[], KEEPING);
+    let segment = restore(&herd, "journal/Hill");
+    let whole = fs::read(&segment).unwrap();
+    fs::write(&segment, &whole[..whole.len() / 2]).unwrap();
+    check(&herd, &["dump", "journal"], 0, &["not all is there that journal/Hill held"]);
+    check(&herd, &["check", "journal"], 1, &["  what is lost is on its peers"]);
+    fs::write(&segment, &whole).unwrap();
+    check(&herd, &["check", "journal"], 0, &["2 clients"]);
+    fs::rename(&segment, herd.path("mine")).unwrap();
+    let text = fs::read_to_string(herd.path("herd.toml")).unwrap();
+    fs::write(herd.path("herd.toml"), text.replacen("\"tests\"", "\"others\"", 1)).unwrap();
+    fs::remove_dir_all(herd.path("journal")).unwrap();
+    restore(&herd, "journal/Hill");
+    fs::rename(herd.path("mine"), &segment).unwrap();
+    check(
+        &herd,
+        &["check", "journal"],
+        0,
+        &["server Hill of herd tests and server Hill of herd o"],
+    );
+    check(&herd, &["dump", "journal"], 78, &["of herd others", "of herd tests", "name one"]);
 }

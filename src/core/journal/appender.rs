@@ -33,18 +33,35 @@ pub enum Keep {
 pub struct Sizes {
     /// A segment that has become so long is left for the next.
     pub segment_bytes: u64,
-    /// Space amplification: a journal may grow to this multiple of what it says, and by two
-    /// segments more.
+    /// Space amplification: a journal may grow to this multiple of what it says, and by
+    /// [`SEGMENTS_MORE`].
     pub room: u64,
     /// Bytes that may wait to be written. Half of them are for reports of clients alone.
     pub buffer_bytes: u64,
 }
 
+/// Segments that a journal may have before everything is written anew, however little it says.
+pub const SEGMENTS_MORE: u64 = 4;
+/// The same, before it is noted what is written.
+const SEGMENTS_NOTED: u64 = 1;
 /// Bytes of what was missed that are given at a time.
 const PIECE_BYTES: u64 = 64 * 1024;
 /// The same of a compaction, which must keep its pace beside all the news that one turn of a busy
 /// loop may bring; so much takes a third of a millisecond.
 const COMPACTION_PIECE_BYTES: u64 = 2 * PIECE_BYTES;
+
+/// What a server must do so that old segments can go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// Nothing that it does not do already.
+    Nothing,
+    /// Note from now on which reports are written.
+    Noting,
+    /// Write anew what was not written since that was noted.
+    Rest,
+    /// Write everything anew.
+    All,
+}
 
 /// The loop's account.
 pub struct Appender {
@@ -265,20 +282,33 @@ impl Appender {
         self.keeps_files = keeps_files;
     }
 
-    /// Whether everything must be rewritten, because an operator wants it or the journal is too
-    /// long for reports that take `live_bytes`. True once for each time.
-    pub fn begin_compaction_if_due(&mut self, live_bytes: u64) -> bool {
+    /// What must be done now so that old segments can go: the operator wants it, or the journal is
+    /// too long for reports that take `live_bytes`. Each but `Nothing` once for each time.
+    pub fn begin_compaction_if_due(&mut self, live_bytes: u64) -> Due {
         let Sizes { segment_bytes, room, .. } = self.sizes;
         // What the last compaction has made old is still counted until the writer knows that it is
         // old.
         let is_counted = self.progress.oldest >= self.oldest && !self.keeps_files;
-        let is_long = is_counted && self.progress.bytes > room * live_bytes + 2 * segment_bytes;
-        let is_due = (self.is_compaction_wanted || is_long) && self.compaction == Compaction::Idle;
-        if is_due {
-            self.is_compaction_wanted = false;
-            self.begin_compaction();
+        let is_longer = |segments: u64| {
+            is_counted && self.progress.bytes > room * live_bytes + segments * segment_bytes
+        };
+        let is_long = self.is_compaction_wanted || is_longer(SEGMENTS_MORE);
+        match self.compaction {
+            Compaction::Noting { .. } if is_long && !self.is_compaction_wanted => {
+                self.compaction.begin_with_rest();
+                Due::Rest
+            }
+            Compaction::Idle | Compaction::Noting { .. } if is_long => {
+                self.is_compaction_wanted = false;
+                self.begin_compaction();
+                Due::All
+            }
+            Compaction::Idle if is_longer(SEGMENTS_NOTED) => {
+                self.compaction.note(self.progress.segment);
+                Due::Noting
+            }
+            _ => Due::Nothing,
         }
-        is_due
     }
 
     /// Time has gone by in which a compaction may write so much, whether there is news or not.
@@ -319,7 +349,7 @@ impl Appender {
 
     /// Whether everything is being rewritten.
     pub fn is_compacting(&self) -> bool {
-        self.compaction != Compaction::Idle
+        !matches!(self.compaction, Compaction::Idle | Compaction::Noting { .. })
     }
 }
 
@@ -371,17 +401,48 @@ mod tests {
         let mut appender = Appender::new(Keep::Written, sizes);
         let long = Progress { segment: 7, bytes: 9_000, oldest: 3, ..Progress::default() };
         appender.update(long);
-        assert!(appender.begin_compaction_if_due(1_000));
+        assert_eq!(appender.begin_compaction_if_due(1_000), Due::All);
         appender.all_given();
         assert_eq!(appender.end_compaction(), Some(7));
-        assert!(
-            !appender.begin_compaction_if_due(1_000),
-            "the writer does not know yet what is old"
-        );
-        appender.update(Progress { oldest: 7, bytes: 1_000, ..long });
-        assert!(!appender.begin_compaction_if_due(1_000));
-        appender.update(Progress { oldest: 7, bytes: 5_000, ..long });
-        assert!(appender.begin_compaction_if_due(1_000), "it has become long again");
+        let due = appender.begin_compaction_if_due(1_000);
+        assert_eq!(due, Due::Nothing, "the writer does not know yet what is old");
+        appender.update(Progress { oldest: 7, bytes: 3_000, ..long });
+        assert_eq!(appender.begin_compaction_if_due(1_000), Due::Nothing);
+        appender.update(Progress { oldest: 7, bytes: 9_000, ..long });
+        assert_eq!(appender.begin_compaction_if_due(1_000), Due::All, "it has become long again");
+    }
+
+    /// Goal: a journal has its bound, and before it is reached, it is noted who need not be written
+    /// anew.
+    #[test]
+    fn it_is_noted_what_is_written_before_a_compaction() {
+        let sizes = Sizes { segment_bytes: 1_000, room: 2, buffer_bytes: 1_000 };
+        let mut appender = Appender::new(Keep::Written, sizes);
+        let mut due = |segment, bytes| {
+            appender.update(Progress { segment, bytes, ..Progress::default() });
+            let found = [(); 2].map(|()| appender.begin_compaction_if_due(1_000));
+            let is_compacting = appender.is_compacting();
+            appender.all_given();
+            (found, is_compacting, appender.end_compaction())
+        };
+        assert_eq!(due(3, 3_000), ([Due::Nothing; 2], false, None));
+        assert_eq!(due(3, 3_001), ([Due::Noting, Due::Nothing], false, None));
+        assert_eq!(due(5, 6_000), ([Due::Nothing; 2], false, None));
+        assert_eq!(due(6, 6_001), ([Due::Rest, Due::Nothing], true, Some(3)));
+    }
+
+    /// Goal: if an operator wants everything written anew, it is not what was not noted.
+    #[test]
+    fn an_operator_has_all_of_it_written_anew() {
+        let sizes = Sizes { segment_bytes: 1_000, room: 2, buffer_bytes: 1_000 };
+        let mut appender = Appender::new(Keep::Written, sizes);
+        appender.update(Progress { segment: 3, bytes: 3_001, ..Progress::default() });
+        assert_eq!(appender.begin_compaction_if_due(1_000), Due::Noting);
+        appender.update(Progress { segment: 5, bytes: 3_001, ..Progress::default() });
+        appender.want_compaction();
+        assert_eq!(appender.begin_compaction_if_due(1_000), Due::All);
+        appender.all_given();
+        assert_eq!(appender.end_compaction(), Some(5));
     }
 
     /// Goal: a compaction keeps its pace, whatever one turn brings.

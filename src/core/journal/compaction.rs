@@ -7,10 +7,14 @@
 //! so it ends before half as much news has come as there are reports, and the journal has a bound:
 //!
 //! ```text
-//!   bytes  ≤  (room + 1.5) × live + 3 segments
+//!   noted from   room × live + 1 segment     the first segment that it will keep
+//!   begins at    room × live + 4 segments
+//!   bytes    ≤   (room + 1.5) × live + 6     with the rest of the last one, and the next
 //! ```
 //!
-//! There is no copy in memory and no fork, for reports may be written in any order.
+//! Who reports between the first two lies in a segment that is kept, and need not be written anew
+//! (`renewed`): of a busy server's clients, that is most. There is no copy in memory and no fork,
+//! for reports may be written in any order.
 
 /// Bytes of a compaction for each byte of news.
 const PACE: u64 = 2;
@@ -23,9 +27,15 @@ pub enum Compaction {
     /// Nothing is to be done.
     #[default]
     Idle,
+    /// Nothing yet, but it is noted what is written.
+    Noting {
+        /// As for `Rewriting`.
+        from: u32,
+    },
     /// Reports are written again.
     Rewriting {
-        /// The segment that was written to when it began: what comes before it will be old.
+        /// The segment that was written to when it began, or when noting began: what comes before
+        /// it will be old.
         from: u32,
         /// Bytes that may be written now.
         allowed: u64,
@@ -40,6 +50,18 @@ pub enum Compaction {
 }
 
 impl Compaction {
+    /// From now on it is noted what is written.
+    pub fn note(&mut self, from: u32) {
+        *self = Compaction::Noting { from };
+    }
+
+    /// Begins with what has not been written since `note`.
+    pub fn begin_with_rest(&mut self) {
+        if let Compaction::Noting { from } = *self {
+            self.begin(from);
+        }
+    }
+
     /// Begins. The server has been told that the disk misses everything.
     pub fn begin(&mut self, from: u32) {
         *self = Compaction::Rewriting { from, allowed: 0 };

@@ -123,6 +123,8 @@ pub struct Past {
     pub lengths: BTreeMap<SegmentId, u64>,
     /// The first segment that is needed.
     pub oldest: u32,
+    /// How much of the segments of this journal was synced.
+    pub synced: BTreeMap<u32, u64>,
 }
 
 /// Lines of reports that were found together: a frame's.
@@ -269,6 +271,9 @@ impl Survey {
         }
         let Some(segments) = self.journals.get(&journal) else { return past };
         past.oldest = segments.oldest;
+        let is_needed = |number: &u32| *number >= segments.oldest;
+        past.synced = segments.synced.clone();
+        past.synced.retain(|number, _| is_needed(number) && segments.seen.contains_key(number));
         past
     }
 

@@ -14,27 +14,21 @@
 
 use std::ops::Range;
 
-use arrayvec::ArrayVec;
-
-use super::appender::Appender;
+use super::appender::{Appender, Due};
 use super::breaker::WhenBroken;
-use super::load::Found;
+use super::renewed::Renewed;
 use crate::Server;
 use crate::border::Outputs;
-use crate::clock::PosixTime;
 use crate::peers::missed::Missed;
 use crate::store::digest::Node;
-use crate::store::record::Record;
 use crate::store::{Key, Span};
-use crate::wire::{Report, fast_path};
-
-/// Reports of a journal that are looked up together.
-const REPORTS_AHEAD: usize = 16;
 
 /// The account of what the disk has been given.
 pub(crate) struct Journaling {
     /// Of which the disk may not hold everything.
-    missed: Missed,
+    pub(super) missed: Missed,
+    /// What need not be written anew, if a compaction is under way or will be soon.
+    renewed: Option<Renewed>,
     /// What is left of the part of which a piece was written last.
     writing: Option<Span>,
     /// Bytes that the disk takes now.
@@ -46,7 +40,8 @@ pub(crate) struct Journaling {
 impl Journaling {
     /// A disk that holds all that is known so far.
     pub fn new() -> Journaling {
-        Journaling { missed: Missed::nothing(), writing: None, room: 0, broken: None }
+        let missed = Missed::nothing();
+        Journaling { missed, renewed: None, writing: None, room: 0, broken: None }
     }
 
     fn is_behind(&self) -> bool {
@@ -58,14 +53,22 @@ impl Journaling {
     }
 
     /// Takes a report that is news. A peer's may have to wait, and so may a client's whose answer
-    /// does not.
-    fn take(&mut self, key: Key, line: Range<usize>, is_clients: bool, out: &mut Outputs) {
+    /// does not. Says whether it is to be noted that it was written (`Renewed`).
+    fn take(&mut self, key: Key, line: Range<usize>, is_clients: bool, out: &mut Outputs) -> bool {
         if self.room < line.len() && (!is_clients || self.broken.is_some()) {
-            self.missed.add(key);
-            return;
+            self.put_off(key);
+            return false;
         }
         self.room = self.room.saturating_sub(line.len());
         out.push_news(line);
+        self.renewed.as_ref().is_some_and(|renewed| !renewed.has(key))
+    }
+
+    fn put_off(&mut self, key: Key) {
+        self.missed.add(key);
+        if let Some(renewed) = &mut self.renewed {
+            renewed.remove(key);
+        }
     }
 }
 
@@ -84,8 +87,21 @@ impl Server {
         is_clients: bool,
         out: &mut Outputs,
     ) {
-        if let Some(journaling) = &mut self.journaling {
-            journaling.take(key, line, is_clients, out);
+        if let Some(journaling) = &mut self.journaling
+            && journaling.take(key, line, is_clients, out)
+        {
+            self.note_renewed(key);
+        }
+    }
+
+    /// A client's report is written now: if there is no other in its part of the store, the
+    /// compaction that comes can pass it by.
+    #[inline(never)]
+    fn note_renewed(&mut self, key: Key) {
+        let is_alone = self.store.len_within(Span::around(key)) == 1;
+        let renewed = self.journaling.as_mut().and_then(|it| it.renewed.as_mut());
+        if let Some(renewed) = renewed.filter(|_| is_alone) {
+            renewed.add(key);
         }
     }
 
@@ -95,7 +111,8 @@ impl Server {
             return;
         };
         let is_writing = journaling.writing.is_some_and(|span| span.has(key));
-        if !is_writing && !journaling.missed.has(key) {
+        let is_renewed = journaling.renewed.as_ref().is_some_and(|renewed| renewed.has(key));
+        if is_renewed || !is_writing && !journaling.missed.has(key) {
             return;
         }
         if let Some(held) = self.store.find(client) {
@@ -111,8 +128,12 @@ impl Server {
     pub fn feed_journal(&mut self, appender: &mut Appender, has_lost: bool, out: &mut Outputs) {
         // The index is not written.
         let live_bytes = self.store.bytes() - self.store.index_bytes();
-        if has_lost || appender.begin_compaction_if_due(live_bytes as u64) {
-            self.journal_misses_all();
+        match appender.begin_compaction_if_due(live_bytes as u64) {
+            _ if has_lost => self.journal_misses_all(),
+            Due::All => self.journal_misses_all(),
+            Due::Rest => self.journal_misses_rest(),
+            Due::Noting => self.note_what_is_written(),
+            Due::Nothing => {}
         }
         self.journal_room(appender.peers_room_bytes(), appender.missed_bytes(), out);
         appender.append_missed(&out.text, &out.news);
@@ -131,7 +152,9 @@ impl Server {
         while !is_enough(out)
             && let Some(span) = journaling.next_span()
         {
-            journaling.writing = self.store.visit_span(span, |record| {
+            let renewed = journaling.renewed.as_ref();
+            let is_old = |tag| renewed.is_none_or(|renewed| renewed.lacks(span.leaf(), tag));
+            journaling.writing = self.store.visit_those(span, is_old, |record| {
                 record.write_line(&mut out.text);
                 self.counters.walked += 1;
                 is_enough(out)
@@ -157,87 +180,40 @@ impl Server {
     }
 
     /// The journal must be given everything that is held.
-    fn journal_misses_all(&mut self) {
+    pub(super) fn journal_misses_all(&mut self) {
+        if let Some(journaling) = &mut self.journaling {
+            journaling.renewed = None;
+        }
+        self.journal_misses_rest();
+    }
+
+    /// From now on it is noted what the journal is given.
+    fn note_what_is_written(&mut self) {
+        if let Some(journaling) = &mut self.journaling {
+            journaling.renewed = Some(Renewed::nothing());
+        }
+    }
+
+    /// The journal must be given everything that is held, but what was noted.
+    fn journal_misses_rest(&mut self) {
         let Some(journaling) = &mut self.journaling else { return };
         self.store.digest().filled(Node::ROOT).for_each(|leaf| journaling.missed.add_leaf(leaf));
-    }
-
-    /// All that was found in the journal has been taken (`restore`). What the disk may not have is
-    /// written again, to segment `next` and those behind it; before that, no answer leaves, and the
-    /// segments from `oldest` on are needed. If something has gone bad, that is everything.
-    pub fn journal_restored(
-        &mut self,
-        appender: &mut Appender,
-        is_whole: bool,
-        oldest: u32,
-        next: u32,
-    ) {
-        if !is_whole {
-            self.journal_misses_all();
-        }
-        if self.is_journal_behind() {
-            appender.begin_with_rewrite(if is_whole { oldest } else { next });
-        }
-    }
-
-    /// Takes reports that were found in the journal, when the server starts: nobody hears of them.
-    /// If it is not certain that the disk has them, they are written again.
-    ///
-    /// # Errors
-    /// A line that is not spelled as a report.
-    pub fn restore<'a>(&mut self, found: Found<'a>) -> Result<(), &'a [u8]> {
-        let mut lines = found.lines();
-        loop {
-            // A million clients are more than a cache holds: several are looked up together.
-            let mut ahead = ArrayVec::<_, REPORTS_AHEAD>::new();
-            for line in lines.by_ref().take(REPORTS_AHEAD) {
-                let usual = fast_path::at(line);
-                let text = usual.and_then(|_| line.strip_prefix(b"AT "));
-                let report = usual.or_else(|| Report::of_line(line)).ok_or(line)?;
-                ahead.push((self.store.key(report.client), report, text));
-            }
-            if ahead.is_empty() {
-                return Ok(());
-            }
-            self.store.fetch_ahead::<REPORTS_AHEAD>(ahead.iter().map(|(key, ..)| *key));
-            for (key, report, text) in ahead {
-                self.restore_one(key, (&report, text), found.is_synced);
-            }
-        }
-    }
-
-    /// `text` is what `Report::write_fields` writes, if that lies there.
-    fn restore_one(
-        &mut self,
-        key: Key,
-        (report, text): (&Report<'_>, Option<&[u8]>),
-        is_synced: bool,
-    ) {
-        if *report.server == *self.settings.name {
-            self.stamps.restore(PosixTime::heard_at(report.stamp, report.skew));
-        }
-        let verdict = match text {
-            Some(text) => self.store.put_record(key, Record::of(report, text), text),
-            None => self.store.put(report),
-        };
-        if verdict.is_news()
-            && !is_synced
-            && let Some(journaling) = &mut self.journaling
-        {
-            journaling.missed.add(key);
-        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::time::Duration;
 
+    use super::super::load::Found;
+    use super::super::restored::REPORTS_AHEAD;
     use super::*;
     use crate::border::{Input, Output};
-    use crate::clock::Now;
+    use crate::clock::{Now, PosixTime};
     use crate::names::{ConnId, ConnKind, PeerId};
     use crate::reports::flood::ReportLine;
+    use crate::wire::Report;
     use crate::wire::line_buffer::{LineLimits, Lines};
     use crate::{PeerSettings, Settings};
 
@@ -344,6 +320,38 @@ mod tests {
         let lines = given.lines().count();
         assert!((100..110).contains(&lines), "{lines} lines");
         assert!(!server.is_journal_behind());
+    }
+
+    /// Goal: who has reported since a segment that is kept was begun is not written anew, and nobody
+    /// else is left out: neither those who lie beside them, nor whose news has found no room since.
+    #[test]
+    fn who_has_just_reported_is_not_written_anew() {
+        let mut server = server();
+        let ids = || (0..30_000).map(|client| format!("c{client}"));
+        for id in ids() {
+            let line = format!("AT Anna +0 {id} +1-1 7\n");
+            server.restore(Found { text: line.as_bytes(), is_synced: true }).unwrap();
+        }
+        server.note_what_is_written();
+        give(&mut server, 10_000_000, 0);
+        let of_third = |third: usize| ids().skip(third).step_by(3);
+        for id in of_third(0).chain(of_third(1)) {
+            assert_eq!(hear(&mut server, &format!("AT Bert +1 {id} +1-1 8")), 1);
+        }
+        give(&mut server, 0, 0);
+        for id in of_third(1) {
+            assert_eq!(hear(&mut server, &format!("AT Bert +1 {id} +1-1 9")), 0);
+        }
+        server.journal_misses_rest();
+        let given = give(&mut server, 0, 10_000_000);
+        let given: BTreeSet<_> =
+            given.lines().map(|line| line.split(' ').nth(3).unwrap().to_owned()).collect();
+        assert!(of_third(1).chain(of_third(2)).all(|id| given.contains(&id)));
+        let again = of_third(0).filter(|id| given.contains(id)).count();
+        assert!((100..1_000).contains(&again), "{again} of 10,000");
+        // If the disk has lost something, nobody is passed by.
+        server.journal_misses_all();
+        assert_eq!(give(&mut server, 0, 10_000_000).lines().count(), 30_000);
     }
 
     /// Goal: while the journal is broken, a report is refused and leaves no trace, and what is

@@ -13,6 +13,8 @@ pub mod frame;
 pub mod gate;
 pub mod load;
 pub(crate) mod missed;
+mod renewed;
+mod restored;
 pub mod writer;
 
 use std::fmt;
@@ -62,5 +64,7 @@ impl fmt::Display for SegmentId {
     }
 }
 
+#[cfg(test)]
+mod length_tests;
 #[cfg(test)]
 mod tests;

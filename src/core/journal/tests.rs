@@ -1,9 +1,11 @@
 //! The form of a journal, and what is found in one that is damaged.
 
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::frame::{Fact, HEADER_BYTES, Header, HeaderError, write_facts, write_reports};
-use super::load::{Damage, Findings, Piece, Pieces, Survey};
+use super::load::{Damage, Findings, Past, Piece, Pieces, Survey};
+use super::writer::{Disk, Owner, Trouble, Writer};
 use super::{JournalId, SegmentId};
 
 const JOURNAL: JournalId = JournalId(0x9f3a_0000_0000_0001);
@@ -219,6 +221,66 @@ fn a_segment_that_is_missing_is_seen() {
     write_facts(segment_id(4), offset, &[Fact::Oldest { segment: 3 }], &mut segments[3]);
     assert!(only(&segments, &[3, 4, 5]).are_whole());
     assert_eq!(only(&segments, &[1, 2, 4, 5]).missing, [segment_id(3)]);
+}
+
+/// Takes whatever it is given.
+struct Memory(RefCell<BTreeMap<SegmentId, Vec<u8>>>);
+
+impl Disk for Memory {
+    type File = SegmentId;
+
+    fn create(&self, id: SegmentId, header: &[u8]) -> Result<SegmentId, Trouble> {
+        self.0.borrow_mut().insert(id, header.to_vec());
+        Ok(id)
+    }
+
+    fn sync_names(&self) -> Result<(), Trouble> {
+        Ok(())
+    }
+
+    fn write(&self, id: &SegmentId, bytes: &[u8]) -> Result<usize, Trouble> {
+        self.0.borrow_mut().get_mut(id).unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn sync(&self, _: &SegmentId) -> Result<(), Trouble> {
+        Ok(())
+    }
+
+    fn remove(&self, id: SegmentId) -> Result<(), Trouble> {
+        self.0.borrow_mut().remove(&id);
+        Ok(())
+    }
+}
+
+/// Goal: the end of a file that an earlier life has synced is missed when it is cut off, though the
+/// file itself has said that it was synced.
+#[test]
+fn what_an_earlier_life_has_synced_is_missed() {
+    let disk = Memory(RefCell::default());
+    let mut past = Past::default();
+    for time in 1..=2 {
+        let owner = Owner { herd: b"2023".to_vec(), server: b"Bailey".to_vec() };
+        let mut writer = Writer::new(owner, JOURNAL, 1 << 20, past.clone());
+        let next = writer.wants_next(0).unwrap();
+        let file = next.make(&disk).unwrap();
+        writer.prepared(next, file);
+        writer.write(&disk, format!("AT A +1 kiwi +1-1 {time}\n").as_bytes()).unwrap();
+        let job = writer.begin_sync().unwrap();
+        writer.end_sync(job, Ok(()));
+        writer.seal(&disk).unwrap();
+        let mut survey = Survey::default();
+        for (id, segment) in disk.0.borrow().iter().rev() {
+            survey.read(*id, segment, |_| Ok(())).unwrap();
+        }
+        past = survey.past(JOURNAL);
+        assert!(survey.finish().are_whole());
+    }
+    disk.0.borrow_mut().get_mut(&segment_id(1)).unwrap().truncate(HEADER_BYTES);
+    let files = disk.0.borrow();
+    let files = files.iter().rev().map(|(id, segment)| (id.number, &segment[..]));
+    let damaged = survey(files).0.damaged;
+    assert!(damaged.len() == 1 && damaged[0].id == segment_id(1), "{damaged:?}");
 }
 
 /// One fault of a disk.

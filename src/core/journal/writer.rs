@@ -139,6 +139,9 @@ impl<F: Clone> Writer<F> {
     /// Goes on behind the segments that are there.
     pub fn new(owner: Owner, journal: JournalId, segment_bytes: u64, past: Past) -> Writer<F> {
         let of_ours = past.lengths.keys().filter(|id| id.journal == journal);
+        // What says it may lie in the same file, and go with it.
+        let synced = past.synced.iter();
+        let untold = synced.map(|(&segment, &bytes)| Fact::Synced { segment, bytes }).collect();
         Writer {
             owner,
             journal,
@@ -146,7 +149,7 @@ impl<F: Clone> Writer<F> {
             current: None,
             next: None,
             left: Vec::new(),
-            untold: Vec::new(),
+            untold,
             told_bytes: 0,
             is_dirty: false,
             progress: Progress {

@@ -41,7 +41,8 @@ use std::cmp::Ordering;
 
 use crate::wire::Report;
 use arena::{Arena, Moved, RecordRef};
-use bucket::{Bucket, Tag};
+use bucket::Bucket;
+pub(crate) use bucket::Tag;
 use digest::{Digest, LEAVES, Leaf};
 use hash::Hasher;
 pub use key::Key;

@@ -90,12 +90,23 @@ impl Store {
     pub(crate) fn visit_span(
         &self,
         span: Span,
+        visit: impl FnMut(Record<'_>) -> bool,
+    ) -> Option<Span> {
+        self.visit_those(span, |_| true, visit)
+    }
+
+    /// `visit_span` for those records whose tags are wanted: others are not looked at.
+    pub(crate) fn visit_those(
+        &self,
+        span: Span,
+        is_wanted: impl Fn(Tag) -> bool,
         mut visit: impl FnMut(Record<'_>) -> bool,
     ) -> Option<Span> {
         let mut last = None;
         let mut is_enough = false;
         let records = self.buckets[usize::from(span.leaf)].from(span.first);
-        let mut records = records.take_while(|(tag, _)| *tag <= span.last);
+        let records = records.take_while(|(tag, _)| *tag <= span.last);
+        let mut records = records.filter(|(tag, _)| is_wanted(*tag));
         loop {
             let ahead =
                 records.by_ref().take(REPORTS_AHEAD).collect::<ArrayVec<_, REPORTS_AHEAD>>();

@@ -21,8 +21,8 @@ use herd_teach::lab::LabError;
 #[repr(u8)]
 pub enum Exit {
     Success = 0,
-    /// Standard output cannot be written, a simulated herd has broken a promise, a planted bug was
-    /// not noticed, or an experiment did not show its effect.
+    /// Standard output cannot be written, a journal is not whole, a simulated herd has broken a
+    /// promise, a planted bug was not noticed, or an experiment did not show its effect.
     Failed = 1,
     /// The arguments are invalid. Clap uses the same code for its own errors.
     Usage = 2,
@@ -40,7 +40,7 @@ pub enum Exit {
     NotKept = 74,
     /// EX_TEMPFAIL: the server has stopped, and no peer has said that it keeps all its reports.
     NotHandedOver = 75,
-    /// EX_NOPERM: the server, or the run directory, is another user's.
+    /// EX_NOPERM: the server, the run directory, or a journal to be looked at is another user's.
     NotAllowed = 77,
     /// EX_CONFIG: herd.toml, a key file or the choice of a herd is wrong.
     Config = 78,

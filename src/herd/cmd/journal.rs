@@ -1,32 +1,44 @@
 //! `herd journal`: looks at the files of a journal, without a server. That changes nothing, so it
-//! may be done while a server writes. What makes a journal is in `rebuild`, and what a running
-//! server does with its own in `orders`.
+//! may be done while a server writes. How they are found and read is in `reading`, what makes a
+//! journal in `rebuild`, and what a running server does with its own in `orders`.
 
 pub mod orders;
+mod reading;
 pub mod rebuild;
 
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use herd::journal::load::{LoadError, Loaded, Whose, load};
-use herd::journal::segments;
-use herd_core::journal::load::Found;
-use herd_core::store::{HashKeys, Store};
+use herd::journal::load::Loaded;
+use herd_core::journal::writer::Owner;
+use herd_core::store::Store;
 use herd_core::wire::Report;
 use serde_json::json;
 
 use super::exit::{Exit, Failure};
+use reading::{journals, new_store, read_into};
+
+/// What becomes of a journal that is not whole.
+const WAY_OUT: &str = "what is lost is on its peers: the server starts with the rest and fetches \
+                       it; without peers, bring the files back from a copy";
 
 /// Says whether journals are whole, and what they hold. `dir` is that of a server, or one with a
-/// journal for each server.
+/// journal for each server. One that cannot be read hides none of the others.
 ///
 /// # Errors
 /// One is damaged, is of a later version or cannot be read, or there is none.
 pub fn check(out: &mut impl Write, dir: &Path, as_json: bool) -> Result<Exit, Failure> {
-    let mut is_whole = true;
+    let (mut is_whole, mut failures) = (true, Vec::new());
     for dir in journals(dir)? {
-        let (loaded, store) = read(&dir)?;
-        is_whole &= loaded.findings.are_whole();
+        let mut store = new_store();
+        let loaded = match read_into(&dir, &mut store) {
+            Ok(loaded) => loaded,
+            Err(failure) => {
+                failures.push(failure);
+                continue;
+            }
+        };
+        is_whole &= self::is_whole(&loaded);
         let written = if as_json {
             write_json(out, &dir, &loaded, &store)
         } else {
@@ -35,17 +47,39 @@ pub fn check(out: &mut impl Write, dir: &Path, as_json: bool) -> Result<Exit, Fa
         written.map_err(|error| Failure::of_output(&error))?;
     }
     out.flush().map_err(|error| Failure::of_output(&error))?;
-    if is_whole { Ok(Exit::Success) } else { Err(Failure::new(Exit::Failed, "")) }
+    match failures.first() {
+        Some(first) => {
+            let messages = failures.iter().map(|failure| failure.message.as_str());
+            Err(Failure::new(first.exit, Vec::from_iter(messages).join("\nherd: ")))
+        }
+        None if is_whole => Ok(Exit::Success),
+        None => Err(Failure::new(Exit::Failed, "")),
+    }
 }
 
-/// Writes the newest report of each client as an AT line, in the order of the lines.
+/// Writes the newest report of each client as an AT line, in the order of the lines. If something
+/// was lost, it says so beside that.
 ///
 /// # Errors
-/// A journal is of a later version or cannot be read, or there is none.
+/// A journal is of a later version or cannot be read, they are of several herds, or there is none.
 pub fn dump(out: &mut impl Write, dir: &Path) -> Result<Exit, Failure> {
-    let mut store = new_store();
+    let (mut store, mut owners, mut lacking) = (new_store(), Vec::new(), Vec::new());
     for dir in journals(dir)? {
-        read_into(&dir, &mut store)?;
+        let loaded = read_into(&dir, &mut store)?;
+        if !is_whole(&loaded) {
+            lacking.push(dir.display().to_string());
+        }
+        owners.extend(loaded.owners);
+    }
+    if let Some(other) = owners.iter().find(|owner| owner.herd != owners[0].herd) {
+        let sentence = format!(
+            "{} has files of {} and of {}, and one list of both would be true of neither: name one \
+             journal, or move the other one's files away",
+            dir.display(),
+            shown(&owners[0]),
+            shown(other)
+        );
+        return Err(Failure::new(Exit::Config, sentence));
     }
     let line = |report: Report<'_>| {
         let mut line = Vec::with_capacity(report.line_len());
@@ -55,53 +89,38 @@ pub fn dump(out: &mut impl Write, dir: &Path) -> Result<Exit, Failure> {
     let mut lines: Vec<_> = store.reports().map(line).collect();
     lines.sort_unstable();
     let written = lines.iter().try_for_each(|line| out.write_all(line)).and_then(|()| out.flush());
-    written.map(|()| Exit::Success).map_err(|error| Failure::of_output(&error))
-}
-
-/// The directory itself if there are segments in it, else those in it that have some.
-fn journals(dir: &Path) -> Result<Vec<PathBuf>, Failure> {
-    let unreadable = |error| LoadError::Unreadable { path: dir.to_owned(), error };
-    let has_segments = |dir: &Path| segments(dir).is_ok_and(|found| !found.is_empty());
-    segments(dir).map_err(unreadable)?;
-    if has_segments(dir) {
-        return Ok(vec![dir.to_owned()]);
+    written.map_err(|error| Failure::of_output(&error))?;
+    if lacking.is_empty() {
+        return Ok(Exit::Success);
     }
-    let entries = std::fs::read_dir(dir).map_err(unreadable)?;
-    let paths = entries.filter_map(|entry| entry.ok().map(|entry| entry.path()));
-    let mut found: Vec<_> = paths.filter(|path| path.is_dir() && has_segments(path)).collect();
-    if found.is_empty() {
-        let sentence =
-            format!("there is no journal in {}: name the one of a server", dir.display());
-        return Err(Failure::new(Exit::Config, sentence));
-    }
-    found.sort();
-    Ok(found)
+    // The lines that are left are as good as any.
+    let sentence = format!(
+        "not all is there that {} held: `herd journal check` says what is lost",
+        lacking.join(" and ")
+    );
+    Err(Failure::new(Exit::Success, sentence))
 }
 
-fn new_store() -> Store {
-    Store::new(HashKeys { herd: (0, 0), process: (fastrand::u64(..), fastrand::u64(..)) })
+/// Where a server keeps a journal, there is a file.
+fn is_whole(loaded: &Loaded) -> bool {
+    loaded.findings.segments > 0 && loaded.findings.are_whole()
 }
 
-fn read(dir: &Path) -> Result<(Loaded, Store), Failure> {
-    let mut store = new_store();
-    Ok((read_into(dir, &mut store)?, store))
-}
-
-fn read_into(dir: &Path, store: &mut Store) -> Result<Loaded, Failure> {
-    Ok(load(dir, Whose::Anybodys, |found| take(store, found), |_| {})?)
-}
-
-/// Puts lines into a store. Else gives the one that is not of a report.
-fn take<'a>(store: &mut Store, found: Found<'a>) -> Result<(), &'a [u8]> {
-    found.each(|line| Report::of_line(line).map(|report| store.put(&report)).is_some())
+fn shown(Owner { herd, server }: &Owner) -> String {
+    let [herd, server] = [herd, server].map(|name| String::from_utf8_lossy(name));
+    format!("server {server} of herd {herd}")
 }
 
 fn write_text(out: &mut impl Write, dir: &Path, loaded: &Loaded, store: &Store) -> io::Result<()> {
     let Loaded { findings, owners, .. } = loaded;
-    let whose = owners.first().map_or("unknown".to_owned(), |owner| {
-        let shown = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
-        format!("server {} of herd {}", shown(&owner.server), shown(&owner.herd))
-    });
+    if findings.segments == 0 {
+        let dir = dir.display();
+        return writeln!(out, "{dir}: no file is left of the journal that was kept here");
+    }
+    let whose = match &owners[..] {
+        [] => "of nobody whose name can be read".to_owned(),
+        owners => Vec::from_iter(owners.iter().map(shown)).join(" and "),
+    };
     writeln!(
         out,
         "{}: {whose}, {} clients, {} reports in {} segments, {} torn bytes",
@@ -121,6 +140,9 @@ fn write_text(out: &mut impl Write, dir: &Path, loaded: &Loaded, store: &Store) 
     for segment in &findings.missing {
         writeln!(out, "  missing: {segment}")?;
     }
+    if !findings.are_whole() {
+        writeln!(out, "  {WAY_OUT}")?;
+    }
     Ok(())
 }
 
@@ -139,7 +161,7 @@ fn write_json(out: &mut impl Write, dir: &Path, loaded: &Loaded, store: &Store) 
         "dir": dir.display().to_string(),
         "herd": owner.map(|owner| shown(&owner.herd)),
         "server": owner.map(|owner| shown(&owner.server)),
-        "whole": findings.are_whole(),
+        "whole": is_whole(loaded),
         "clients": store.len(),
         "reports": findings.reports,
         "segments": findings.segments,

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -295,12 +295,19 @@ pub fn segments(path: &Path) -> io::Result<Vec<(SegmentId, PathBuf)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(path)? {
         let entry = entry?;
-        if let Some(id) = entry.file_name().to_str().and_then(SegmentId::of_file_name) {
+        let id = entry.file_name().to_str().and_then(SegmentId::of_file_name);
+        // To open a pipe would wait for whoever writes to it.
+        if let Some(id) = id.filter(|_| !entry.file_type().is_ok_and(|kind| kind.is_fifo())) {
             found.push((id, entry.path()));
         }
     }
     found.sort_by_key(|(id, _)| std::cmp::Reverse((id.number, id.journal)));
     Ok(found)
+}
+
+/// Whether a server keeps a journal in a directory, or has kept one of which no file is left.
+pub fn is_kept_in(path: &Path) -> bool {
+    path.join(LOCK).is_file()
 }
 
 /// Makes it certain that the names in a directory outlive the machine.

@@ -16,7 +16,7 @@ use std::{fmt, io, mem, thread};
 
 use crate::logging::events::Event;
 use directory::{ASIDE, DAMAGED, Directory, Fill};
-pub use directory::{DirectoryError, segments};
+pub use directory::{DirectoryError, is_kept_in, segments};
 use herd_core::Server;
 use herd_core::clock::Now;
 use herd_core::journal::JournalId;
@@ -28,8 +28,9 @@ use pace::Pace;
 use threads::Shared;
 pub use threads::Work;
 
-/// Long enough that files are begun seldom, and short enough that one is read at once.
-const SEGMENT_BYTES: u64 = 16 << 20;
+/// Long enough that files are begun seldom, and short enough that what lies in those that are begun
+/// and not full is little.
+const SEGMENT_BYTES: u64 = 8 << 20;
 /// What a busy server appends in some 50 ms; beyond half of it, clients are not read.
 const BUFFER_BYTES: u64 = 8 << 20;
 /// How often it is told how much of a journal is loaded. Who is told may

@@ -427,7 +427,8 @@ mod tests {
         fs::write(&old, "x").unwrap();
         let disk = Directory::claim(dir.path(), Fill::None, minute).unwrap();
         let owner = Owner { herd: b"tests".to_vec(), server: b"Hill".to_vec() };
-        let past = Past { lengths: [(SegmentId { journal, number: 1 }, 1)].into(), oldest: 1 };
+        let lengths = [(SegmentId { journal, number: 1 }, 1)].into();
+        let past = Past { lengths, oldest: 1, ..Past::default() };
         let writer = Writer::new(owner, journal, 1 << 20, past);
         let every = (Keep::Written, Duration::from_millis(10));
         let shared = Shared::new(every, disk, writer, Box::new(|| {}));

@@ -9,7 +9,7 @@ use crate::host::Host;
 use crate::invariants::{Invariant, Violation};
 use crate::journal::Journal;
 use crate::scenario::Durability;
-use herd_core::journal::appender::Keep;
+use herd_core::journal::appender::{Keep, SEGMENTS_MORE};
 
 /// A write takes up to so long, and a pause of the loop while everything is written anew.
 const WRITE_MAX: Duration = Duration::from_millis(20);
@@ -125,7 +125,7 @@ impl World {
             let name = &seat.name;
             Invariant::Kept.demand(is_kept, || format!("{name} has not synced all of it"))?;
             let live = body.server.store().bytes() as u64;
-            let bytes_max = sizes.room * live + 3 * sizes.segment_bytes;
+            let bytes_max = sizes.room * live + (SEGMENTS_MORE + 1) * sizes.segment_bytes;
             Invariant::Room.demand(seat.disk.bytes() <= bytes_max, || {
                 let bytes = seat.disk.bytes();
                 format!("{name} has {bytes} bytes on its disk for {live}, more than {bytes_max}")

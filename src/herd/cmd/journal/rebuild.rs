@@ -4,14 +4,14 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 
 use herd::config::ConfigError;
-use herd::journal::{DirectoryError, JournalError, rebuild};
+use herd::journal::{DirectoryError, JournalError, rebuild, segments};
 use herd_core::journal::writer::Owner;
 use herd_core::store::Store;
 use herd_core::wire::Report;
 
 use super::super::exit::{Exit, Failure};
 use super::super::flags::WhoseFlags;
-use super::{new_store, take};
+use super::reading::{new_store, take, unreadable};
 
 /// Makes a journal of AT lines, and says how to go on.
 ///
@@ -47,7 +47,7 @@ pub fn restore(
 pub fn adopt(out: &mut impl Write, dir: &Path, whose: &WhoseFlags) -> Result<Exit, Failure> {
     let owner = owner(dir, whose)?;
     // Of what is no journal, none is made.
-    if super::journals(dir)? != [dir] {
+    if segments(dir).map_err(|error| unreadable(dir, error))?.is_empty() {
         let sentence =
             format!("there is no journal in {} itself: name the one of a server", dir.display());
         return Err(Failure::new(Exit::Config, sentence));

@@ -1,0 +1,160 @@
+//! How long a journal becomes, and how much is written for that: the server, the loop's account and
+//! the writer together, on a disk whose files have their whole length before they are used.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::appender::{Appender, Keep, Sizes};
+use super::load::Past;
+use super::writer::{Disk, Owner, Progress, Trouble, Writer};
+use super::{JournalId, SegmentId};
+use crate::border::{Input, Outputs};
+use crate::clock::{Now, PosixTime};
+use crate::names::{ConnId, ConnKind};
+use crate::wire::line_buffer::{LineLimits, Lines};
+use crate::{Server, Settings};
+
+/// Reports in a turn of the loop.
+const AT_ONCE: usize = 50;
+const ROOM: u64 = 4;
+
+/// The lengths of files.
+struct Filled {
+    segment_bytes: u64,
+    files: RefCell<BTreeMap<SegmentId, u64>>,
+}
+
+impl Disk for Filled {
+    type File = SegmentId;
+
+    fn create(&self, id: SegmentId, _: &[u8]) -> Result<SegmentId, Trouble> {
+        self.files.borrow_mut().insert(id, 0);
+        Ok(id)
+    }
+
+    fn sync_names(&self) -> Result<(), Trouble> {
+        Ok(())
+    }
+
+    fn write(&self, id: &SegmentId, bytes: &[u8]) -> Result<usize, Trouble> {
+        *self.files.borrow_mut().get_mut(id).unwrap() += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn sync(&self, _: &SegmentId) -> Result<(), Trouble> {
+        Ok(())
+    }
+
+    fn remove(&self, id: SegmentId) -> Result<(), Trouble> {
+        self.files.borrow_mut().remove(&id);
+        Ok(())
+    }
+}
+
+impl Filled {
+    fn bytes(&self) -> u64 {
+        self.files.borrow().values().map(|bytes| self.segment_bytes.max(*bytes)).sum()
+    }
+}
+
+/// A server that is told so much, and the longest that its journal was.
+struct Told {
+    live: u64,
+    most: u64,
+    /// Bytes of news, and of all lines that were written.
+    news: u64,
+    written: u64,
+}
+
+/// `client` gives the number of who reports, by the number of the report.
+fn tell(segment_bytes: u64, reports: usize, mut client: impl FnMut(usize) -> usize) -> Told {
+    let mut server =
+        Server::new(Settings { keeps_journal: true, ..Settings::new("Anna", "test", Vec::new()) });
+    let disk = Filled { segment_bytes, files: RefCell::default() };
+    let owner = Owner { herd: b"test".to_vec(), server: b"Anna".to_vec() };
+    let mut writer = Writer::new(owner, JournalId(1), segment_bytes, Past::default());
+    let sizes = Sizes { segment_bytes, room: ROOM, buffer_bytes: 1 << 20 };
+    let mut appender = Appender::new(Keep::Written, sizes);
+    let mut out = Outputs::default();
+    let (mut most, mut news) = (0, 0);
+    for turn in 0..reports / AT_ONCE {
+        let report = |at| {
+            let (client, time) = (client(turn * AT_ONCE + at), 1_520_000_000 + turn);
+            format!("IAMAT client{client:06} +34.068930-118.445127 {time}.918963997\n")
+        };
+        let text: String = (0..AT_ONCE).map(report).collect();
+        let lines = &mut Lines::new(text.as_bytes(), LineLimits::equal(1_000));
+        let now = Now { monotonic: Duration::ZERO, posix: PosixTime::new(1_520_000_000, 0) };
+        server.handle(
+            now,
+            Input::Lines { conn: ConnId::new(ConnKind::Client, 1, 1), lines },
+            &mut out,
+        );
+        let before = appender.appended();
+        appender.append(&out.text, &out.news);
+        news += appender.appended() - before;
+        out.clear();
+        appender.update(writer.progress());
+        server.feed_journal(&mut appender, false, &mut out);
+        let lines = appender.hand_over(Vec::new());
+        // As soon as it may be, so that nothing hides how long it becomes.
+        if writer.wants_next_soon() || !writer.is_ready() {
+            let next = writer.wants_next(0).unwrap();
+            let file = next.make(&disk).unwrap();
+            writer.prepared(next, file);
+        }
+        writer.write(&disk, &lines).unwrap();
+        most = most.max(disk.bytes());
+        if let Some(job) = writer.begin_sync() {
+            writer.end_sync(job, Ok(()));
+        }
+        appender.update(writer.progress());
+        if let Some(oldest) = appender.end_compaction() {
+            for id in writer.outdate(&disk, oldest).unwrap() {
+                disk.remove(id).unwrap();
+                writer.removed(id);
+            }
+        }
+    }
+    let Progress { written, .. } = writer.progress();
+    let live = (server.store().bytes() - server.store().index_bytes()) as u64;
+    Told { live, most, news, written }
+}
+
+/// Goal: a journal has the bound that is promised, all files counted as they lie on the disk, for a
+/// few clients and for many, whether all of them report or only some.
+#[test]
+fn a_journal_is_no_longer_than_its_bound() {
+    let mut random = fastrand::Rng::with_seed(1);
+    for (clients, segment_bytes) in [(2_000, 128 << 10), (4_000, 32 << 10)] {
+        let any = tell(segment_bytes, 30_000, |_| random.usize(0..clients));
+        // All report once, and then one in a hundred does.
+        let few = tell(segment_bytes, 30_000, |report| match report {
+            report if report < clients => report,
+            report => report % (clients / 100),
+        });
+        for Told { live, most, .. } in [any, few] {
+            let bound = (2 * ROOM + 3) * live / 2 + 6 * segment_bytes;
+            assert!(most <= bound, "{most} bytes for {live}, more than {bound}");
+            assert!(most > 4 * segment_bytes, "nothing was ever written anew");
+        }
+    }
+}
+
+/// Goal: to have its bound, a journal writes half as much again as it is told at most; a tenth if
+/// its clients report more often than it is compacted.
+#[test]
+fn a_journal_writes_little_anew() {
+    let share = |Told { news, written, .. }: Told| written as f64 / news as f64;
+    let mut random = fastrand::Rng::with_seed(1);
+    let busy = share(tell(128 << 10, 60_000, |_| random.usize(0..2_000)));
+    assert!((1.001..1.1).contains(&busy), "{busy}");
+    let many = share(tell(32 << 10, 60_000, |_| random.usize(0..4_000)));
+    assert!((1.01..1.5).contains(&many), "{many}");
+    let few = share(tell(32 << 10, 60_000, |report| match report {
+        report if report < 4_000 => report,
+        report => report % 40,
+    }));
+    assert!((1.01..1.5).contains(&few), "{few}");
+}
