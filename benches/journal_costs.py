@@ -12,10 +12,13 @@ is slow: these are measurements, and tests have the bounds. Parts:
     memory      resident bytes of a client with a journal and without, and what a compaction adds
     compaction  requests a second at pipeline 16 of a journal that is compacted as it must be,
                 beside one that never is; and how many more turns are long
+    loading     how soon a server that was killed knows its clients again, by its log: when all was
+                just written anew, and when the journal is as long as it becomes; the least of
+                the rounds, and the processor time of its process until then
     mended      a journal that was spoilt, and one that is gone: how soon a server with one peer
                 holds all that the peer holds
 
-`--clients` is for disk, memory and mended. It must be able to use strace for a part of `turns`.
+`--clients` is for disk, memory, loading and mended. It must be able to use strace for a part of `turns`.
 """
 
 import argparse
@@ -49,7 +52,7 @@ def main():
     parser.add_argument("--herd", help="another program than target/release/herd")
     parser.add_argument("--clients", type=int, default=1_000_000)
     parser.add_argument("--seconds", type=float, default=6, help="how long each load lasts")
-    parser.add_argument("--rounds", type=int, default=3, help="of `compaction`")
+    parser.add_argument("--rounds", type=int, default=3, help="of `compaction` and `loading`")
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
     flags = parser.parse_args()
     if unknown := set(flags.parts) - set(PARTS):
@@ -287,6 +290,39 @@ def compaction(flags):
             f"{statistics.median(longs['never']):.0f}"
 
 
+# ---- loading ----
+
+def loading(flags):
+    with Measured(flags.herd) as herd:
+        herd.begin("Hill")
+        fill(herd, flags.clients)
+        herd.ask("journal", "compact", "Hill", "--config", "herd.toml")
+        until("it is compacted", lambda: herd.journal()["state"] == "well")
+        herd.kill()
+        yield "loading, after a compaction: s, CPU s", 0.8, shortest(herd, flags)
+        herd.begin("Hill")
+        load = herd.load("-p", 16, "-s", 60, "--clients", flags.clients)
+        # It is never longer than when it begins to write everything anew.
+        until("it is compacted", lambda: herd.journal()["state"] == "compacting")
+        herd.kill()
+        load.communicate()
+        yield "loading, as long as a journal becomes: s, CPU s", 3, shortest(herd, flags)
+
+
+def shortest(herd, flags):
+    """The quickest of some starts."""
+    found = []
+    for _ in range(flags.rounds):
+        herd.start()
+        assert herd.ready(), "it does not start"
+        cpu = sum(map(int, Path(f"/proc/{herd.pid()}/stat").read_text().split()[13:15]))
+        said = re.findall(r"journal loaded clients=(\d+) reports=(\d+) .* ms=(\d+)", herd.log())
+        found.append((int(said[-1][2]) / 1000, cpu / os.sysconf("SC_CLK_TCK"), *said[-1][:2]))
+        herd.kill()
+    took, cpu, clients, reports = min(found)
+    return f"{took:.2f}, {cpu:.2f} for {int(clients):,} clients in {int(reports):,} reports"
+
+
 # ---- mended ----
 
 def mended(flags):
@@ -329,7 +365,7 @@ def remove_all(herd):
 
 
 PARTS = {"turns": turns, "disk": disk, "memory": memory, "compaction": compaction,
-         "mended": mended}
+         "loading": loading, "mended": mended}
 
 if __name__ == "__main__":
     sys.exit(main())
