@@ -1,12 +1,13 @@
-//! How long a journal becomes, and how much is written for that: the server, the loop's account and
-//! the writer together, on a disk whose files have their whole length before they are used.
+//! How long a journal becomes, how much is written for that, and that nothing is lost by it: the
+//! server, the loop's account and the writer together, on a disk whose files have their whole length
+//! before they are used.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::appender::{Appender, Keep, Sizes};
-use super::load::Past;
+use super::load::{Past, Survey};
 use super::writer::{Disk, Owner, Progress, Trouble, Writer};
 use super::{JournalId, SegmentId};
 use crate::border::{Input, Outputs};
@@ -19,17 +20,17 @@ use crate::{Server, Settings};
 const AT_ONCE: usize = 50;
 const ROOM: u64 = 4;
 
-/// The lengths of files.
+/// Files, and how long they are made.
 struct Filled {
     segment_bytes: u64,
-    files: RefCell<BTreeMap<SegmentId, u64>>,
+    files: RefCell<BTreeMap<SegmentId, Vec<u8>>>,
 }
 
 impl Disk for Filled {
     type File = SegmentId;
 
-    fn create(&self, id: SegmentId, _: &[u8]) -> Result<SegmentId, Trouble> {
-        self.files.borrow_mut().insert(id, 0);
+    fn create(&self, id: SegmentId, header: &[u8]) -> Result<SegmentId, Trouble> {
+        self.files.borrow_mut().insert(id, header.to_vec());
         Ok(id)
     }
 
@@ -38,7 +39,7 @@ impl Disk for Filled {
     }
 
     fn write(&self, id: &SegmentId, bytes: &[u8]) -> Result<usize, Trouble> {
-        *self.files.borrow_mut().get_mut(id).unwrap() += bytes.len() as u64;
+        self.files.borrow_mut().get_mut(id).unwrap().extend_from_slice(bytes);
         Ok(bytes.len())
     }
 
@@ -54,7 +55,17 @@ impl Disk for Filled {
 
 impl Filled {
     fn bytes(&self) -> u64 {
-        self.files.borrow().values().map(|bytes| self.segment_bytes.max(*bytes)).sum()
+        let length = |file: &Vec<u8>| self.segment_bytes.max(file.len() as u64);
+        self.files.borrow().values().map(length).sum()
+    }
+
+    /// What a server begins with that finds these files.
+    fn read(&self) -> Server {
+        let (mut server, mut survey) = (server(), Survey::default());
+        for (id, file) in self.files.borrow().iter().rev() {
+            survey.read(*id, file, |found| server.restore(found)).unwrap();
+        }
+        server
     }
 }
 
@@ -67,10 +78,14 @@ struct Told {
     written: u64,
 }
 
-/// `client` gives the number of who reports, by the number of the report.
+fn server() -> Server {
+    Server::new(Settings { keeps_journal: true, ..Settings::new("Anna", "test", Vec::new()) })
+}
+
+/// `client` gives the number of who reports, by the number of the report. Whenever files are
+/// removed, those that are left must hold all that the server knows.
 fn tell(segment_bytes: u64, reports: usize, mut client: impl FnMut(usize) -> usize) -> Told {
-    let mut server =
-        Server::new(Settings { keeps_journal: true, ..Settings::new("Anna", "test", Vec::new()) });
+    let mut server = server();
     let disk = Filled { segment_bytes, files: RefCell::default() };
     let owner = Owner { herd: b"test".to_vec(), server: b"Anna".to_vec() };
     let mut writer = Writer::new(owner, JournalId(1), segment_bytes, Past::default());
@@ -115,6 +130,7 @@ fn tell(segment_bytes: u64, reports: usize, mut client: impl FnMut(usize) -> usi
                 disk.remove(id).unwrap();
                 writer.removed(id);
             }
+            assert_eq!(disk.read().digest(), server.digest(), "after {turn} turns");
         }
     }
     let Progress { written, .. } = writer.progress();
