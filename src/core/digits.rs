@@ -75,6 +75,7 @@ pub fn count(text: &[u8]) -> usize {
     count + text[count..].iter().take_while(|byte| byte.is_ascii_digit()).count()
 }
 
+/// Whether there is a byte, and each is a digit.
 pub fn are_all(text: &[u8]) -> bool {
     !text.is_empty() && count(text) == text.len()
 }

@@ -69,7 +69,7 @@ pub mod border;
 mod client_commands;
 pub mod clock;
 mod counters;
-mod digits;
+pub mod digits;
 pub mod driver;
 pub mod engine;
 pub mod journal;

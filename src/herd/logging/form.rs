@@ -16,6 +16,8 @@ use log::kv::{self, Key, Value, VisitSource};
 use log::{Level, Record};
 use time::OffsetDateTime;
 
+use herd_core::digits;
+
 use super::entries::{Traffic, Way};
 
 pub(super) const GROWS: &str = "a Vec takes what it is given";
@@ -33,7 +35,7 @@ pub(super) struct Form {
 #[derive(Debug, Default)]
 pub(super) struct Stamp {
     second: Option<u64>,
-    date: Vec<u8>,
+    date: String,
 }
 
 impl Form {
@@ -88,35 +90,33 @@ impl Form {
         let Traffic { conn, way, at } = traffic;
         self.begin(Level::Debug, at, stamp, start);
         if self.is_json() {
+            start.extend_from_slice(b",\"event\":\"line\",\"conn\":\"");
+            write!(start, "{conn}").expect(GROWS);
             let (door, dir) = (conn.kind().name(), if way == Way::In { "in" } else { "out" });
-            write!(
-                start,
-                ",\"event\":\"line\",\"conn\":\"{conn}\",\"door\":\"{door}\",\"dir\":\"{dir}\",\
-                 \"line\":\""
-            )
+            put(start, &["\",\"door\":\"", door, "\",\"dir\":\"", dir, "\",\"line\":\""]);
         } else {
-            write!(start, "{conn} {} ", if way == Way::In { "<-" } else { "->" })
+            write!(start, "{conn}").expect(GROWS);
+            put(start, &[if way == Way::In { " <- " } else { " -> " }]);
         }
-        .expect(GROWS);
     }
 
+    /// Piece by piece, for this is done for every read and every answer.
     fn begin(&self, level: Level, at: Duration, stamp: &mut Stamp, line: &mut Vec<u8>) {
-        line.extend_from_slice(self.priority(level).as_bytes());
         let date = stamp.date(at);
+        let nanos = digits::nine_of(at.subsec_nanos());
+        line.extend_from_slice(self.priority(level).as_bytes());
         match &self.json {
             Some(server) => {
-                line.extend_from_slice(b"{\"ts\":\"");
-                line.extend_from_slice(date);
-                let level = lower(level);
-                let micros = at.subsec_micros();
-                write!(line, ".{micros:06}Z\",\"level\":\"{level}\",\"server\":{server}")
+                put(line, &["{\"ts\":\"", date, "."]);
+                line.extend_from_slice(&nanos[..6]);
+                put(line, &["Z\",\"level\":\"", lower(level), "\",\"server\":", server]);
             }
             None => {
-                line.extend_from_slice(date);
-                write!(line, ".{:09}Z [{level}] ", at.subsec_nanos())
+                put(line, &[date, "."]);
+                line.extend_from_slice(&nanos);
+                put(line, &["Z [", level.as_str(), "] "]);
             }
         }
-        .expect(GROWS);
     }
 
     fn priority(&self, level: Level) -> &'static str {
@@ -131,7 +131,7 @@ impl Form {
 }
 
 impl Stamp {
-    fn date(&mut self, at: Duration) -> &[u8] {
+    fn date(&mut self, at: Duration) -> &str {
         if self.second != Some(at.as_secs()) {
             self.second = Some(at.as_secs());
             self.date = date(at);
@@ -141,13 +141,13 @@ impl Stamp {
 }
 
 /// `2026-11-22T03:24:05`. A clock that cannot be right is taken for that of 1970.
-pub(super) fn date(at: Duration) -> Vec<u8> {
+pub(super) fn date(at: Duration) -> String {
     let seconds = i64::try_from(at.as_secs()).unwrap_or_default();
     let time = OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);
     let (year, month, day) = time.to_calendar_date();
     let (hour, minute, second) = time.to_hms();
     let month = u8::from(month);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}").into_bytes()
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")
 }
 
 fn lower(level: Level) -> &'static str {
@@ -158,6 +158,10 @@ fn lower(level: Level) -> &'static str {
         Level::Debug => "debug",
         Level::Trace => "trace",
     }
+}
+
+fn put(line: &mut Vec<u8>, parts: &[&str]) {
+    parts.iter().for_each(|part| line.extend_from_slice(part.as_bytes()));
 }
 
 fn end_with(message: Arguments<'_>, line: &mut Vec<u8>) {
@@ -229,7 +233,7 @@ mod tests {
     #[test]
     fn dates_are_of_the_calendar() {
         let check = |seconds, expected: &str| {
-            assert_eq!(String::from_utf8(date(Duration::from_secs(seconds))).unwrap(), expected);
+            assert_eq!(date(Duration::from_secs(seconds)), expected);
         };
         check(0, "1970-01-01T00:00:00");
         check(951_782_399, "2000-02-28T23:59:59");

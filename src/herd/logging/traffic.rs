@@ -16,39 +16,65 @@ const SHOWN_BYTES_MAX: usize = 512;
 /// Spells records of lines as those of events are spelled.
 pub(super) struct Scribe {
     form: Form,
-    /// What each record of the entry at hand begins with, and what entry that is.
+    /// What each record of the lines at hand begins with.
     start: Vec<u8>,
-    entry: Option<Traffic>,
     stamp: Stamp,
 }
 
 impl Scribe {
     pub(super) fn new(form: Form) -> Scribe {
-        Scribe { form, start: Vec::new(), entry: None, stamp: Stamp::default() }
+        Scribe { form, start: Vec::new(), stamp: Stamp::default() }
     }
 
     pub(super) fn form(&self) -> &Form {
         &self.form
     }
 
-    /// Spells the first record of these lines, if they have one. Says how many bytes it was.
-    pub(super) fn spell(&mut self, traffic: Traffic, lines: &[u8], text: &mut Vec<u8>) -> usize {
-        let (line, taken) = first_record(traffic.way, lines);
-        if let Some(line) = line {
-            if self.entry != Some(traffic) {
-                self.start.clear();
-                self.form.begin_traffic(traffic, &mut self.stamp, &mut self.start);
-                self.entry = Some(traffic);
+    /// Spells the records of these lines, in order, until there are `text_max` bytes of text. Says
+    /// how many bytes of the lines those were, and how many records.
+    pub(super) fn spell(
+        &mut self,
+        traffic: Traffic,
+        lines: &[u8],
+        text_max: usize,
+        text: &mut Vec<u8>,
+    ) -> (usize, u64) {
+        self.start.clear();
+        self.form.begin_traffic(traffic, &mut self.stamp, &mut self.start);
+        // All lines are looked at together, and one by one only if that finds something.
+        let are_plain = if self.form.is_json() {
+            are_all(lines, |byte| is_plain_in_json(byte) | (*byte == b'\n'))
+        } else {
+            are_all(lines, |byte| is_plain(byte) | (*byte == b'\n'))
+        };
+        let (mut rest, mut records) = (lines, 0);
+        while !rest.is_empty() && text.len() < text_max {
+            let (line, taken) = first_record(traffic.way, rest);
+            if let Some(line) = line {
+                text.extend_from_slice(&self.start);
+                self.spell_line(traffic.way, line, are_plain, text);
+                records += 1;
             }
-            text.extend_from_slice(&self.start);
-            if self.form.is_json() {
-                quote_line(traffic.way, line, text);
-            } else {
+            rest = &rest[taken..];
+        }
+        (lines.len() - rest.len(), records)
+    }
+
+    fn spell_line(&self, way: Way, line: &[u8], is_plain: bool, text: &mut Vec<u8>) {
+        let is_short = line.len() <= SHOWN_BYTES_MAX && !is_body(way, line);
+        let is_copied = is_plain && is_short;
+        if is_copied {
+            text.extend_from_slice(line);
+        }
+        match (self.form.is_json(), is_copied) {
+            (true, true) => end_quote(line, text),
+            (true, false) => quote_line(way, line, text),
+            (false, true) => text.push(b'\n'),
+            (false, false) => {
                 show_line(line, text);
                 text.push(b'\n');
             }
         }
-        taken
     }
 }
 
@@ -101,20 +127,18 @@ fn show_line(line: &[u8], text: &mut Vec<u8>) {
 fn quote_line(way: Way, line: &[u8], text: &mut Vec<u8>) {
     let most = if is_body(way, line) { SHOWN_BYTES_MAX } else { usize::MAX };
     quote(&line[..line.len().min(most)], text);
+    end_quote(line, text);
+}
+
+fn end_quote(line: &[u8], text: &mut Vec<u8>) {
     text.extend_from_slice(b"\",\"bytes\":");
     text.extend_from_slice(itoa::Buffer::new().format(line.len()).as_bytes());
     text.extend_from_slice(b"}\n");
 }
 
 fn quote(mut rest: &[u8], text: &mut Vec<u8>) {
-    let is_plain = |byte: &u8| is_plain(byte) && *byte != b'"';
-    // Without a branch a byte, so that many are looked at in one instruction.
-    if rest.iter().fold(true, |all, byte| all & is_plain(byte)) {
-        text.extend_from_slice(rest);
-        return;
-    }
     while !rest.is_empty() {
-        let run = rest.iter().position(|byte| !is_plain(byte)).unwrap_or(rest.len());
+        let run = rest.iter().position(|byte| !is_plain_in_json(byte)).unwrap_or(rest.len());
         text.extend_from_slice(&rest[..run]);
         let Some((byte, behind)) = rest[run..].split_first() else { break };
         match byte {
@@ -131,19 +155,32 @@ fn quote(mut rest: &[u8], text: &mut Vec<u8>) {
     }
 }
 
+/// Whether all bytes are so. Nearly always they are, so there is no branch a byte: many are looked
+/// at in one instruction.
+fn are_all(bytes: &[u8], is_so: impl Fn(&u8) -> bool) -> bool {
+    let (chunks, rest) = bytes.as_chunks::<32>();
+    let mut others = [0; 32];
+    for chunk in chunks {
+        for (other, byte) in others.iter_mut().zip(chunk) {
+            *other |= if is_so(byte) { 0 } else { u8::MAX };
+        }
+    }
+    rest.iter().all(is_so) && others == [0; 32]
+}
+
 /// Printable ASCII that escapes nothing.
 fn is_plain(byte: &u8) -> bool {
-    matches!(byte, b' '..=b'~') && *byte != b'\\'
+    matches!(byte, b' '..=b'~') & (*byte != b'\\')
+}
+
+/// The same within a text of JSON.
+fn is_plain_in_json(byte: &u8) -> bool {
+    is_plain(byte) & (*byte != b'"')
 }
 
 /// Bytes that are safe for a terminal: all but printable ASCII is escaped, and so is the backslash.
 /// In a text of several lines, each break with its indent becomes one blank.
 fn show(mut rest: &[u8], text: &mut Vec<u8>) {
-    // Without a branch a byte, so that many are looked at in one instruction.
-    if rest.iter().fold(true, |all, byte| all & is_plain(byte)) {
-        text.extend_from_slice(rest);
-        return;
-    }
     while !rest.is_empty() {
         let run = rest.iter().position(|byte| !is_plain(byte)).unwrap_or(rest.len());
         let (plain, others) = rest.split_at(run);
@@ -189,22 +226,45 @@ mod tests {
         let check = |way, lines: &[u8], expected: &[&str]| {
             let conn = ConnId::new(ConnKind::Client, 7, 0);
             let at = Duration::new(1_795_944_516, 500_529_034);
-            let form = Form::new("Hill", false, false);
-            let (mut scribe, mut text, mut rest) = (Scribe::new(form), Vec::new(), lines);
+            let mut scribe = Scribe::new(Form::new("Hill", false, false));
+            let traffic = Traffic { conn, way, at };
+            let (mut text, mut rest) = (Vec::new(), lines);
             while !rest.is_empty() {
-                let taken = scribe.spell(Traffic { conn, way, at }, rest, &mut text);
+                let one_more = text.len() + 1;
+                let (taken, records) = scribe.spell(traffic, rest, one_more, &mut text);
+                assert!(taken > 0 && records <= 1);
                 rest = &rest[taken..];
             }
+            let mut together = Vec::new();
+            let records = expected.len() as u64;
+            let all = scribe.spell(traffic, lines, usize::MAX, &mut together);
+            assert_eq!(all, (lines.len(), records));
+            assert_eq!(together, text);
             let arrow = if way == Way::In { "<-" } else { "->" };
             let start = format!("2026-11-29T09:28:36.500529034Z [DEBUG] client-7 {arrow} ");
             let lines_of_log = expected.iter().map(|line| format!("{start}{line}\n"));
             assert_eq!(String::from_utf8(text).unwrap(), lines_of_log.collect::<String>());
-            assert_eq!(count(way, lines), expected.len() as u64);
+            assert_eq!(count(way, lines), records);
         };
         check(Way::In, b"IAMAT a\r\n\n\nWHATSAT b\npart", &["IAMAT a", "WHATSAT b", "part"]);
         check(Way::In, b"\r\n{\n\nx\n", &["", "{", "x"]);
         check(Way::Out, b"AT a\n{\n  1\n}\n\nAT b\n", &["AT a", "{ 1 } ", "AT b"]);
         check(Way::Out, b"\n{", &["", "{"]);
+    }
+
+    /// Goal: no byte escapes the look at many at once, wherever it stands.
+    #[test]
+    fn one_byte_in_a_read_is_found() {
+        for length in 1..100 {
+            for at in 0..length {
+                for byte in 0..=u8::MAX {
+                    let mut lines = vec![b'x'; length];
+                    lines[at] = byte;
+                    let found = !are_all(&lines, is_plain);
+                    assert_eq!(found, !is_plain(&byte), "{byte:#x} at {at} of {length}");
+                }
+            }
+        }
     }
 
     /// Undoes what `quote` does to the value of a line.
@@ -238,7 +298,7 @@ mod tests {
         let check = |way, line: &[u8], shown: usize| {
             let mut scribe = Scribe::new(Form::new("Hill", true, false));
             let mut text = Vec::new();
-            scribe.spell(Traffic { conn, way, at }, line, &mut text);
+            scribe.spell(Traffic { conn, way, at }, line, usize::MAX, &mut text);
             let text = String::from_utf8(text).unwrap();
             assert!(text.trim_end_matches('\n').bytes().all(|byte| matches!(byte, b' '..=b'~')));
             let record: serde_json::Value = serde_json::from_str(&text).unwrap();

@@ -170,9 +170,8 @@ impl<D: Destination> Writer<D> {
                     bytes.len()
                 }
                 What::Traffic(traffic) => {
-                    let before = batch.len();
-                    let taken = scribe.spell(traffic, bytes, batch);
-                    *spelled += u64::from(batch.len() > before);
+                    let (taken, records) = scribe.spell(traffic, bytes, BATCH_BYTES, batch);
+                    *spelled += records;
                     taken
                 }
             });
@@ -469,10 +468,7 @@ mod tests {
         let mut records = text.lines().skip(1);
         for read in 1..=kept {
             let date = date(Duration::from_secs(read as u64));
-            let start = format!(
-                "{}.000000000Z [DEBUG] client-1 <- IAMAT",
-                String::from_utf8(date).unwrap()
-            );
+            let start = format!("{date}.000000000Z [DEBUG] client-1 <- IAMAT");
             assert!(records.by_ref().take(LINES).all(|record| record.starts_with(&start)));
             assert!(records.next().unwrap().starts_with(&format!("{read:08} ")));
         }
