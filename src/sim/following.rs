@@ -62,13 +62,12 @@ impl Follower {
         let store = server.store();
         if !mem::replace(&mut self.has_read_store, true) {
             for report in store.reports().filter(|report| !report.is_erasure()) {
-                self.following.note(store, &Change::News(report), now);
+                let (key, position) = (store.key(report.client), report.position);
+                self.following.note(store, Change::News { key, position }, now);
             }
             return;
         }
-        for change in out.changes() {
-            self.following.note(store, &change, now);
-        }
+        self.following.note_all(store, out.changes(), now);
     }
 
     /// Reads what is told, or nothing, or breaks off.

@@ -7,8 +7,10 @@
 
 use std::ops::Range;
 
+use super::erasing::is_erasure;
 use crate::Server;
 use crate::border::Outputs;
+use crate::store::Key;
 use crate::wire::Report;
 
 /// Something that has become different in the store.
@@ -16,15 +18,20 @@ use crate::wire::Report;
 pub enum Change<'a> {
     /// The report of this client was forgotten: it has expired or was erased.
     Gone(&'a [u8]),
-    /// This is what is held now.
-    News(Report<'a>),
+    /// A report is held now that was not held before: whose, and its position as spelled.
+    News {
+        /// The client's.
+        key: Key,
+        /// An ISO 6709 text, within bounds.
+        position: &'a [u8],
+    },
 }
 
 /// What one input has changed: ranges of the text of `Outputs`.
 #[derive(Debug, Default)]
 pub struct Changes {
-    /// AT lines, each with its newline.
-    news: Vec<Range<usize>>,
+    /// AT lines, each with its newline, and whose they are: who watches needs no hash of the name.
+    news: Vec<(Key, Range<usize>)>,
     /// Names of clients.
     gone: Vec<Range<usize>>,
 }
@@ -34,14 +41,6 @@ impl Changes {
         self.news.clear();
         self.gone.clear();
     }
-
-    /// Adds a line. Lines that follow each other become one range.
-    fn push_news(&mut self, line: Range<usize>) {
-        match self.news.last_mut() {
-            Some(before) if before.end == line.start => before.end = line.end,
-            _ => self.news.push(line),
-        }
-    }
 }
 
 impl Outputs {
@@ -50,13 +49,16 @@ impl Outputs {
     pub fn changes(&self) -> impl Iterator<Item = Change<'_>> {
         let Changes { news, gone } = &self.changes;
         let gone = gone.iter().map(|client| Change::Gone(&self.text[client.clone()]));
-        let lines = news.iter().flat_map(|lines| {
-            self.text[lines.clone()].split_inclusive(|&byte| byte == b'\n').map(Report::fields_of)
+        let news = news.iter().map(|(key, line)| {
+            let fields = Report::fields_of(&self.text[line.clone()]);
+            let [_, skew, client, position] = Report::words_of(fields);
+            if is_erasure(skew, position) {
+                Change::Gone(client)
+            } else {
+                Change::News { key: *key, position }
+            }
         });
-        gone.chain(lines.map(|fields| match Report::from_fields(fields) {
-            report if report.is_erasure() => Change::Gone(report.client),
-            report => Change::News(report),
-        }))
+        gone.chain(news)
     }
 
     fn push_gone(&mut self, client: &[u8]) {
@@ -72,11 +74,11 @@ impl Server {
         self.is_watched = true;
     }
 
-    /// A line in the text of the outputs is news.
+    /// A line in the text of the outputs is news of a client.
     #[inline(always)]
-    pub(crate) fn note_news(&self, line: Range<usize>, out: &mut Outputs) {
+    pub(crate) fn note_news(&self, key: Key, line: Range<usize>, out: &mut Outputs) {
         if self.is_watched {
-            out.changes.push_news(line);
+            out.changes.news.push((key, line));
         }
     }
 
@@ -113,9 +115,11 @@ mod tests {
         let mut out = Outputs::default();
         server.handle(at(second), input, &mut out);
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        let store = server.store();
+        let name = |key| ["kiwi", "fig"].into_iter().find(|it| store.key(it.as_bytes()) == key);
         let show = |change| match change {
             Change::Gone(client) => format!("-{}", text(client)),
-            Change::News(report) => text(report.client) + &text(report.position),
+            Change::News { key, position } => name(key).unwrap().to_owned() + &text(position),
         };
         out.changes().map(show).collect()
     }

@@ -25,8 +25,13 @@ const POSITION: &[u8] = b"+0+0";
 impl Report<'_> {
     /// Whether it says that its client is forgotten.
     pub fn is_erasure(&self) -> bool {
-        self.skew == SKEW && self.position == POSITION
+        is_erasure(self.skew, self.position)
     }
+}
+
+/// Whether a report of this skew and position says that its client is forgotten.
+pub(super) fn is_erasure(skew: &[u8], position: &[u8]) -> bool {
+    skew == SKEW && position == POSITION
 }
 
 impl Server {

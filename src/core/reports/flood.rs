@@ -150,7 +150,7 @@ impl Server {
     #[inline(always)]
     fn spread(&mut self, key: Key, line: Range<usize>, source: Option<PeerId>, out: &mut Outputs) {
         self.journal_report(key, line.clone(), source.is_none(), out);
-        self.note_news(line.clone(), out);
+        self.note_news(key, line.clone(), out);
         if !self.peers.is_empty() {
             self.peers.pass_on(source, line, key, out);
         }

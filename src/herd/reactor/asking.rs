@@ -5,7 +5,6 @@
 //! ask for the rest. Clients that the caller may not see are skipped before anything is counted.
 
 use super::Reactor;
-use super::nearby::place;
 use herd_core::store::Cursor;
 use herd_core::wire::Report;
 use herd_web::access::Caller;
@@ -163,7 +162,7 @@ impl Reactor {
 
     fn show_around(&mut self, id: &[u8], request: &Request<'_>, caller: &Caller) -> Answer {
         let Some(report) = self.seen(id, caller) else { return unknown() };
-        let Some(centre) = place(&report) else {
+        let Some(centre) = Point::spelled(report.position) else {
             return bad("this client is nowhere on the globe");
         };
         self.open_index();

@@ -169,9 +169,7 @@ impl Reactor {
     pub(super) fn note_changes(&mut self) {
         let Some(followers) = &mut self.web.followers else { return };
         let (store, now) = (self.server.store(), self.now.monotonic);
-        for change in self.out.changes() {
-            followers.following.note(store, &change, now);
-        }
+        followers.following.note_all(store, self.out.changes(), now);
         self.arm_followers();
     }
 
@@ -222,8 +220,9 @@ impl Reactor {
             if report.is_erasure() {
                 continue;
             }
-            if !followers.following.clients().is_listed(store.key(report.client)) {
-                followers.following.note(store, &Change::News(report), now);
+            let (key, position) = (store.key(report.client), report.position);
+            if !followers.following.clients().is_listed(key) {
+                followers.following.note(store, Change::News { key, position }, now);
             }
         }
         if matches!(followers.list, Reading::Done) {

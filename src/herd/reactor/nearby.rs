@@ -8,8 +8,6 @@
 use super::following::Reading;
 use super::{Due, Reactor};
 use herd_core::store::Cursor;
-use herd_core::wire;
-use herd_core::wire::Report;
 use herd_web::clients::Clients;
 use herd_web::nearby::Point;
 
@@ -48,7 +46,7 @@ impl Reactor {
         let (store, clients) = (self.server.store(), watch.following.clients_mut());
         let rest = store.visit_some(cursor, READ_AT_ONCE, |report| {
             if !report.is_erasure() {
-                clients.place(store.key(report.client), place(report));
+                clients.place(store.key(report.client), Point::spelled(report.position));
             }
         });
         match rest {
@@ -62,12 +60,6 @@ impl Reactor {
             }
         }
     }
-}
-
-/// Where a report says its client is; some are nowhere on the globe.
-pub(super) fn place(report: &Report<'_>) -> Option<Point> {
-    let at = wire::position(report.position)?;
-    Point::new(at.latitude, at.longitude)
 }
 
 #[cfg(test)]

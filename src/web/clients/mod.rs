@@ -125,7 +125,12 @@ impl Clients {
     /// A client has changed, and is there now, or nowhere on the globe. `None` if there are too
     /// many for it to have a number.
     pub fn put(&mut self, key: Key, at: Option<Point>) -> Option<Moved> {
-        let moved = self.place(key, at)?;
+        self.put_found(key, self.find(key), at)
+    }
+
+    /// `put` for one whose number was looked up before, if it had one then. It has it still.
+    pub fn put_found(&mut self, key: Key, who: Option<Who>, at: Option<Point>) -> Option<Moved> {
+        let moved = self.place_found(key, who, at)?;
         if let Some(list) = &mut self.list {
             list.touch(moved.who);
         }
@@ -134,17 +139,19 @@ impl Clients {
 
     /// `put` for a client that has not changed: it is not listed.
     pub fn place(&mut self, key: Key, at: Option<Point>) -> Option<Moved> {
-        let found = self.register.find(key);
-        let who = match found {
-            Some(who) => who,
-            None => self.register.add(key)?,
+        self.place_found(key, self.find(key), at)
+    }
+
+    fn place_found(&mut self, key: Key, who: Option<Who>, at: Option<Point>) -> Option<Moved> {
+        let (who, from) = match who.or_else(|| self.find(key)) {
+            Some(who) => (who, Some(self.register.at(who))),
+            None => (self.register.add(key)?, None),
         };
-        let from = self.register.at(who);
         match &mut self.grid {
             Some(grid) => grid.put(&mut self.register, who, at, self.grid_is_whole),
             None => self.register.set(who, at),
         }
-        Some(Moved { who, from: found.map(|_| from) })
+        Some(Moved { who, from })
     }
 
     /// A client is gone. Says where it was, unless it was not listed.

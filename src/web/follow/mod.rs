@@ -30,6 +30,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::mem;
 use std::time::Duration;
 
+use arrayvec::ArrayVec;
 use herd_core::Change;
 use herd_core::store::{Key, Store};
 use herd_core::wire;
@@ -56,6 +57,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const ROOM_BYTES_MIN: usize = 8 * 1024;
 /// Who has more to be told and has room goes on after this.
 const GO_ON_AFTER: Duration = Duration::from_millis(2);
+/// A read has more lines than this only from those who send hundreds at once.
+const LOOKED_UP_AT_ONCE: usize = 16;
 /// After a resume, a broad area's inside is looked up among so many clients; with more, everything
 /// is told anew.
 const RESUME_MAX: usize = 65_536;
@@ -75,6 +78,9 @@ pub struct Following<W> {
     look_at: Duration,
     looks: Looks,
 }
+
+/// News of a client: its position as spelled, and its number, if it had one before.
+type Found<'a> = (Key, &'a [u8], Option<Who>);
 
 impl<W> Following<W> {
     /// Nobody follows yet, and nothing is listed before `Clients::keep_list`. `boot` tells this
@@ -130,29 +136,64 @@ impl<W> Following<W> {
 
     // ---- changes ----
 
-    /// Something has changed in the store.
-    pub fn note(&mut self, store: &Store, change: &Change<'_>, now: Duration) {
-        let (key, at, moved) = match change {
-            Change::News(report) => {
-                let (key, at) = (store.key(report.client), wire::position(report.position));
-                let place = at.and_then(|at| Point::new(at.latitude, at.longitude));
-                (key, at, self.clients.put(key, place))
-            }
-            Change::Gone(client) => {
-                let key = store.key(client);
-                // News of it has come by the same input.
-                if store.reports_of(key).any(|held| !held.is_erasure()) {
-                    return;
+    /// Some things have changed in the store, in this order. Numbers are looked up for several
+    /// clients at once: with many clients each look-up waits for memory, and these wait together.
+    pub fn note_all<'a>(
+        &mut self,
+        store: &Store,
+        changes: impl Iterator<Item = Change<'a>>,
+        now: Duration,
+    ) {
+        let mut found = ArrayVec::<_, LOOKED_UP_AT_ONCE>::new();
+        for change in changes {
+            match change {
+                Change::News { key, position } => {
+                    found.push((key, position, self.clients.find(key)));
                 }
-                let is_erased = store.reports_of(key).next().is_some();
-                (key, None, self.clients.remove(key, client, is_erased))
+                // Its number may be another's afterwards.
+                Change::Gone(client) => {
+                    self.note_found(&mut found, now);
+                    self.note_gone(store, client, now);
+                }
             }
-        };
+            if found.is_full() {
+                self.note_found(&mut found, now);
+            }
+        }
+        self.note_found(&mut found, now);
+    }
+
+    fn note_found(&mut self, found: &mut ArrayVec<Found<'_>, LOOKED_UP_AT_ONCE>, now: Duration) {
+        for (key, position, who) in found.drain(..) {
+            let moved = self.clients.put_found(key, who, Point::spelled(position));
+            self.wake_for(key, Some(position), moved, now);
+        }
+    }
+
+    fn note_gone(&mut self, store: &Store, client: &[u8], now: Duration) {
+        let key = store.key(client);
+        // News of it has come by the same input.
+        if store.reports_of(key).any(|held| !held.is_erasure()) {
+            return;
+        }
+        let is_erased = store.reports_of(key).next().is_some();
+        let moved = self.clients.remove(key, client, is_erased);
+        self.wake_for(key, None, moved, now);
+    }
+
+    /// Something has changed in the store.
+    pub fn note(&mut self, store: &Store, change: Change<'_>, now: Duration) {
+        self.note_all(store, std::iter::once(change), now);
+    }
+
+    /// Has those that a change concerns wait for their rounds.
+    fn wake_for(&mut self, key: Key, position: Option<&[u8]>, moved: Option<Moved>, now: Duration) {
         let Some(Moved { who, from }) = moved.filter(|_| !self.is_empty()) else { return };
         self.rounds.wake_broad(now);
         for seat in self.by_key.get(&key.to_number()).into_iter().flatten() {
             wake(&mut self.followers, &mut self.rounds, (*seat, who), now, |_| true);
         }
+        let at = position.and_then(wire::position);
         let left = from.map(cell);
         let came = at.map(|at| cell(Point::new(at.latitude, at.longitude)));
         let cells = [left, came.filter(|_| came != left)];

@@ -50,12 +50,13 @@ impl House {
         let line = format!("AT A +0 {client} {latitude:+}{longitude:+} {}", self.stamp);
         let report = Report::of_line(line.as_bytes()).unwrap();
         assert!(self.store.put(&report).is_news());
-        self.following.note(&self.store, &Change::News(report), self.now);
+        let (key, position) = (self.store.key(report.client), report.position);
+        self.following.note(&self.store, Change::News { key, position }, self.now);
     }
 
     fn forget(&mut self, client: &str) {
         if self.store.remove(client.as_bytes()) {
-            self.following.note(&self.store, &Change::Gone(client.as_bytes()), self.now);
+            self.following.note(&self.store, Change::Gone(client.as_bytes()), self.now);
         }
     }
 

@@ -13,6 +13,8 @@
 
 use std::ops::RangeInclusive;
 
+use herd_core::{digits, wire};
+
 /// Units of a degree: a centimetre, as in the reports of phones.
 const DEGREE: i32 = 10_000_000;
 const POLE: i32 = 90 * DEGREE;
@@ -45,6 +47,23 @@ impl Point {
         is_here.then(|| Point { latitude: units(latitude), longitude: units(longitude) })
     }
 
+    /// Where a checked position of the wire is; `None` if that is nowhere on the globe.
+    pub fn spelled(position: &[u8]) -> Option<Point> {
+        Point::usual(position).or_else(|| {
+            let at = wire::position(position)?;
+            Point::new(at.latitude, at.longitude)
+        })
+    }
+
+    /// Degrees of at most seven decimals, which are units as they stand. Nearly every position is
+    /// spelled so, and a float of each number would cost as much as the rest of a move.
+    fn usual(position: &[u8]) -> Option<Point> {
+        let (latitude, rest) = coordinate(position)?;
+        let (longitude, rest) = coordinate(rest)?;
+        let is_here = latitude.abs() <= POLE && longitude.abs() <= 2 * POLE && rest.is_empty();
+        is_here.then_some(Point { latitude, longitude })
+    }
+
     /// Latitude and longitude in degrees.
     pub fn degrees(self) -> (f64, f64) {
         (
@@ -75,6 +94,24 @@ impl Point {
         // The north pole is in the last row.
         ((north * ROWS_A_DEGREE / DEGREE as u64) as u32).min(ROWS - 1)
     }
+}
+
+/// A number with its sign that has at most three digits before the point and seven behind it, in
+/// units, and what comes behind it. More digits are rounded elsewhere, or mean minutes.
+fn coordinate(text: &[u8]) -> Option<(i32, &[u8])> {
+    const OF_DECIMALS: [u32; 8] = [10_000_000, 1_000_000, 100_000, 10_000, 1_000, 100, 10, 1];
+    let (sign, text) = text.split_first()?;
+    let (whole, count) = digits::leading(text);
+    if count == 0 || whole > 180 || count > 3 {
+        return None;
+    }
+    let (mut units, mut rest) = (whole as u32 * OF_DECIMALS[0], &text[count..]);
+    if let [b'.', decimals @ ..] = rest {
+        let (value, count) = digits::leading(decimals);
+        units += value as u32 * OF_DECIMALS.get(count)?;
+        rest = &decimals[count..];
+    }
+    Some((if *sign == b'-' { -(units as i32) } else { units as i32 }, rest))
 }
 
 fn units(degrees: f64) -> i32 {
@@ -295,6 +332,32 @@ mod tests {
         ] {
             assert!((a.metres_to(b) - metres).abs() < 0.01, "{a:?} {b:?}");
         }
+    }
+
+    /// Goal: the short way to a point ends where the long one does.
+    #[test]
+    fn positions_are_points() {
+        let mut random = fastrand::Rng::with_seed(3);
+        let mut number = |most: f64| {
+            let degrees = (random.f64() * 2.0 - 1.0) * most;
+            match random.u8(..12) {
+                decimals @ 0..9 => format!("{degrees:+.*}", usize::from(decimals)),
+                9 => format!("{:+04}", degrees.round()),
+                10 => format!("{:+05}", degrees.round()),
+                _ => format!("{:+}", most.copysign(degrees)),
+            }
+        };
+        let check = |text: &str| {
+            let at = wire::position(text.as_bytes());
+            let expected = at.and_then(|at| Point::new(at.latitude, at.longitude));
+            assert_eq!(Point::spelled(text.as_bytes()), expected, "{text}");
+        };
+        (0..20_000).for_each(|_| check(&(number(90.0) + &number(180.0))));
+        for text in ["-0-0", "+90.0000000-180.0000000", "+0012.5-00015.5", "-0060+00175", "+1+1"] {
+            check(text);
+        }
+        assert_eq!(Point::spelled(b"+34.068930-118.445127"), Point::new(34.06893, -118.445127));
+        assert_eq!(Point::spelled(b"+99+200"), None, "not that a checked position could");
     }
 
     #[test]
