@@ -10,7 +10,7 @@ use herd_core::border::{Input, Output, Outputs};
 use herd_core::clock::{Now, PosixTime};
 use herd_core::names::{ConnId, ConnKind};
 use herd_core::wire::line_buffer::{LineLimits, Lines};
-use herd_core::{PeerSettings, Server};
+use herd_core::{Frame, PeerSettings, Server};
 use herd_sim::host::settings;
 
 const LIMITS: LineLimits = LineLimits { line_bytes_max: 8 << 10, endless_bytes_max: 1 << 20 };
@@ -19,9 +19,14 @@ fn now() -> Now {
     Now { monotonic: Duration::from_secs(1), posix: PosixTime::new(1_796_567_144, 182_837_383) }
 }
 
-fn server(peers: usize) -> Server {
-    let peer =
-        |n| PeerSettings { name: format!("Peer{n}").into_bytes(), dials: false, plain: None };
+fn server(peers: usize, is_plain: bool) -> Server {
+    let frame = is_plain
+        .then(|| Frame::parse("{client} {position} {time}", "Hill", "Peer").expect("a frame"));
+    let peer = |n| PeerSettings {
+        name: format!("Peer{n}").into_bytes(),
+        dials: is_plain,
+        plain: frame.clone(),
+    };
     Server::new(settings("Hill", (0..peers).map(peer).collect(), 1))
 }
 
@@ -39,9 +44,9 @@ fn batch(first_client: u32, time: u32, word: &str) -> Vec<u8> {
     (first_client..first_client + 16).map(line).collect::<String>().into_bytes()
 }
 
-/// Counts the allocations of `rounds` batches, after as many to warm up.
+/// A server that this many peers have greeted.
 fn check(peers: usize, kind: ConnKind, word: &str, sends_expected: usize) {
-    let mut server = server(peers);
+    let mut server = server(peers, false);
     let mut out = Outputs::default();
     for n in 0..peers {
         let conn = ConnId::new(ConnKind::Peer, n as u64, n);
@@ -51,19 +56,25 @@ fn check(peers: usize, kind: ConnKind, word: &str, sends_expected: usize) {
         tell(&mut server, conn, greeting.as_bytes(), &mut out);
     }
     let conn = ConnId::new(kind, if kind == ConnKind::Peer { 0 } else { 100 }, 0);
+    check_rounds(&mut server, conn, word, sends_expected);
+}
+
+/// Counts the allocations of some batches, after as many to warm up.
+fn check_rounds(server: &mut Server, conn: ConnId, word: &str, sends_expected: usize) {
+    let mut out = Outputs::default();
     let mut rounds = |times: std::ops::Range<u32>| {
         let batches: Vec<_> = times.map(|time| batch(time % 10 * 16, time, word)).collect();
         allocation_counter::measure(|| {
             for batch in &batches {
-                let sends = tell(&mut server, conn, batch, &mut out);
-                assert_eq!(sends, sends_expected, "{word}, {peers} peers");
+                let sends = tell(server, conn, batch, &mut out);
+                assert_eq!(sends, sends_expected, "{word}");
             }
         })
     };
     let grown = rounds(1_520_000_000..1_520_000_020);
     assert!(grown.count_total > 0, "the counter counts, and new clients need memory");
     let steady = rounds(1_520_000_020..1_520_000_040);
-    assert_eq!(steady.count_total, 0, "{word}, {peers} peers: {steady:?}");
+    assert_eq!(steady.count_total, 0, "{word}, {sends_expected} sent: {steady:?}");
 }
 
 #[test]
@@ -71,4 +82,11 @@ fn lines_of_known_clients_allocate_nothing() {
     check(0, ConnKind::Client, "IAMAT", 1);
     check(4, ConnKind::Client, "IAMAT", 5);
     check(4, ConnKind::Peer, "AT Bona +0.263873386", 3);
+}
+
+/// Their clients wait, for nobody has connected to a course server.
+#[test]
+fn lines_for_course_servers_allocate_nothing() {
+    let conn = ConnId::new(ConnKind::Client, 100, 0);
+    check_rounds(&mut server(4, true), conn, "IAMAT", 1);
 }

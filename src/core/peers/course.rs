@@ -48,6 +48,14 @@ pub(crate) struct PlainPeer {
     put_right: BTreeMap<Box<[u8]>, PosixTime>,
 }
 
+/// Where a client waits for its report to be told.
+pub(crate) enum Place {
+    AsBefore,
+    Last,
+    /// There are too many.
+    None,
+}
+
 impl PlainPeer {
     pub fn new(frame: Frame) -> PlainPeer {
         PlainPeer {
@@ -75,24 +83,34 @@ impl PlainPeer {
             self.put_right.clear();
         }
         self.put_right.insert(client.into(), stamp);
-        self.add(peer, client, out);
+        let place = self.queue(client);
+        self.queued(peer, place, out);
     }
 
-    pub fn add(&mut self, peer: PeerId, client: &[u8], out: &mut Outputs) {
+    /// Has a client wait whose report is news for the peer.
+    pub fn queue(&mut self, client: &[u8]) -> Place {
         if self.names.contains(client) {
-            return;
+            Place::AsBefore
+        } else if self.waiting.len() == WAITING_MAX {
+            Place::None
+        } else {
+            self.names.insert(client.into());
+            self.waiting.push_back(client.into());
+            Place::Last
         }
-        if self.waiting.len() == WAITING_MAX {
-            if !self.overflowed {
-                out.note(Note::PlainOverflow { peer });
+    }
+
+    /// Does what a client that was queued asks for. Apart, for its name may lie in the outputs.
+    pub fn queued(&mut self, peer: PeerId, place: Place, out: &mut Outputs) {
+        match place {
+            Place::Last if self.failures == 0 => self.dial_more(peer, out),
+            Place::None => {
+                if !self.overflowed {
+                    out.note(Note::PlainOverflow { peer });
+                }
+                self.overflowed = true;
             }
-            self.overflowed = true;
-            return;
-        }
-        self.names.insert(client.into());
-        self.waiting.push_back(client.into());
-        if self.failures == 0 {
-            self.dial_more(peer, out);
+            Place::Last | Place::AsBefore => {}
         }
     }
 

@@ -183,8 +183,8 @@ impl Peer {
             // What it reported itself it knows; another server's report, it may not have.
             State::Plain(plain) if *self.name != *server_of(&out.text[line.clone()]) => {
                 let fields = Report::fields_of(&out.text[line]);
-                let client = Report::from_fields(fields).client.to_vec();
-                plain.add(peer, &client, out);
+                let place = plain.queue(Report::from_fields(fields).client);
+                plain.queued(peer, place, out);
             }
             State::Engine(Some(engine)) => engine.flood(peer, key, line, out),
             _ => {}

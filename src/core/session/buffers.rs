@@ -11,7 +11,7 @@ use super::timeouts::Moment;
 use crate::wire::line_buffer::LineBuffer;
 
 /// invariant: between two turns, a connection that owns buffers has something in them, or is a
-/// peer's: there are few of those, and what many clients report fills them again in each turn
+/// peer's or an engine's: there are few, and what many clients report fills them again in each turn
 #[derive(Default)]
 pub(super) struct Buffers {
     pub inbox: LineBuffer,
@@ -48,7 +48,7 @@ impl Buffers {
 impl Outbox {
     /// A buffer of more memory is dropped when it is empty: one long answer would be paid for ever.
     const SPARE_BYTES_MAX: usize = 16 * 1024;
-    /// The same of a peer's, which is written to before it is longer.
+    /// The same of one to whom others' reports go, who is written to before it is longer.
     const PEERS_SPARE_BYTES_MAX: usize = 128 * 1024;
 
     /// Bytes that are still to be sent.

@@ -376,7 +376,7 @@ impl Session {
     pub fn end_writing(&mut self, is_blocked: bool) {
         self.flags.write_blocked = is_blocked;
         if let Some(buffers) = &mut self.buffers {
-            buffers.outbox.compact(|| self.id.kind() == ConnKind::Peer);
+            buffers.outbox.compact(|| self.id.kind().is_bounded_by_core());
         }
     }
 
@@ -407,21 +407,21 @@ impl Session {
         self.queued_bytes() == 0 && std::mem::take(&mut self.flags.tell_flushed)
     }
 
-    /// Gives the buffers back if nothing is in them, unless they are a peer's.
+    /// Gives the buffers back if nothing is in them, unless they are a peer's or an engine's.
     #[inline(always)]
     pub fn release(&mut self, pool: &mut BufferPool) {
-        if self.id.kind() != ConnKind::Peer
+        if !self.id.kind().is_bounded_by_core()
             && let Some(buffers) = self.buffers.take_if(|buffers| buffers.are_empty())
         {
             pool.take_back(buffers);
         }
     }
 
-    /// The invariant of `Buffers`: if any are lent to it, there is something in them or it is a
-    /// peer's.
+    /// The invariant of `Buffers`: if any are lent to it, there is something in them or it keeps
+    /// them.
     pub fn owns_no_empty_buffers(&self) -> bool {
-        let is_peer = self.id.kind() == ConnKind::Peer;
-        self.buffers.as_ref().is_none_or(|buffers| is_peer || !buffers.are_empty())
+        let keeps = self.id.kind().is_bounded_by_core();
+        self.buffers.as_ref().is_none_or(|buffers| keeps || !buffers.are_empty())
     }
 
     fn outbox(&self) -> Option<&Outbox> {

@@ -222,11 +222,13 @@ fn a_held_answer_waits_without_a_deadline() {
     assert_eq!(session.to_send(100), b"third");
 }
 
-/// Goal: a peer, to which each turn sends what many clients report, keeps its buffers; a client
-/// gives them back.
+/// Goal: a peer or an engine, to which each turn sends what many clients report, keeps its buffers;
+/// a client gives them back.
 #[test]
 fn a_peer_keeps_its_buffers() {
-    for (kind, kept) in [(ConnKind::Peer, true), (ConnKind::Client, false)] {
+    for (kind, kept) in
+        [(ConnKind::Peer, true), (ConnKind::Engine, true), (ConnKind::Client, false)]
+    {
         let Driver { mut session, mut pool, .. } = Driver::new(kind);
         session.queue(&[b'x'; 100_000], &mut pool, at(1));
         session.sent(100_000, at(1));
