@@ -23,18 +23,16 @@ impl Fix {
     /// Longest name of a client that may come by HTTP, in bytes.
     pub const CLIENT_BYTES_MAX: usize = 128;
 
-    /// The IAMAT that says it.
-    pub fn line(&self) -> String {
+    /// The IAMAT that says it, with its newline.
+    pub fn write_line(&self, line: &mut String) {
         let Fix { client, position, stamp } = self;
-        let mut line = String::with_capacity(64 + client.len());
         for part in ["IAMAT ", client, " ", position, " "] {
             line.push_str(part);
         }
-        push_whole(stamp.whole_seconds(), 1, &mut line);
+        push_whole(stamp.whole_seconds(), 1, line);
         line.push('.');
-        push_whole(stamp.nanos().into(), 9, &mut line);
+        push_whole(stamp.nanos().into(), 9, line);
         line.push('\n');
-        line
     }
 }
 

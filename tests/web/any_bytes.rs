@@ -145,7 +145,8 @@ fn check(way: Way, bytes: &[u8]) {
     let mut reading = read_body(body, &hints);
     reading.keep_newest();
     for fix in &reading.fixes {
-        let line = fix.line();
+        let mut line = String::new();
+        fix.write_line(&mut line);
         let Command::Iamat(iamat) = Command::parse(line.trim_end().as_bytes()) else {
             panic!("{line:?}, of {}", bytes.escape_ascii())
         };

@@ -37,8 +37,10 @@ fn read_location(object: &Fields<'_>, asked: &Asked<'_>) -> Result<Fix, Unusable
 /// headers or the query say; else who the credentials are, and the two letters shown on the map.
 fn client<'a>(object: &'a Fields<'_>, asked: &'a Asked<'_>) -> Option<Cow<'a, str>> {
     if let Some(topic) = object.text(&["topic"]) {
-        let (_, client) = topic.split_once('/').unwrap_or(("", &topic));
-        return Some(Cow::Owned(client.to_owned()));
+        return Some(match topic {
+            Cow::Borrowed(topic) => Cow::Borrowed(behind_slash(topic)),
+            Cow::Owned(topic) => Cow::Owned(behind_slash(&topic).to_owned()),
+        });
     }
     let (hints, query) = (asked.hints, asked.query);
     let user = hints.user.map(Cow::Borrowed).or_else(|| query.text(&["u"]));
@@ -48,4 +50,8 @@ fn client<'a>(object: &'a Fields<'_>, asked: &'a Asked<'_>) -> Option<Cow<'a, st
         (Some(user), Some(device)) => Some(Cow::Owned(format!("{user}/{device}"))),
         (user, device) => user.or(device),
     }
+}
+
+fn behind_slash(topic: &str) -> &str {
+    topic.split_once('/').map_or(topic, |(_, client)| client)
 }
