@@ -1,30 +1,29 @@
-//! A picture of the race: one bar for each rival and each of a few loads, as an SVG that fits a
-//! page on a light and on a dark ground. Apart from the tables, which say it all.
+//! A picture of the race: one bar for each rival and each of a few loads. Apart from the tables,
+//! which say it all.
+
+use herd_load::picture::Picture;
 
 use crate::machine::short;
 use crate::race::{Aim, Load, Measurement, median_number};
 use crate::rivals::Rival;
 
-const LABELS: usize = 180;
-const PANEL: usize = 200;
+const LABELS: f64 = 180.0;
+const PANEL: f64 = 200.0;
 /// The longest bar leaves room for its figure.
 const BAR: f64 = 130.0;
-const ROW: usize = 20;
-const TOP: usize = 48;
-const MARGIN: usize = 12;
+const ROW: f64 = 20.0;
+const TOP: f64 = 48.0;
+const MARGIN: f64 = 12.0;
 
-const STYLE: &str = "\
-text { font: 12px system-ui, sans-serif; fill: #24292f }
-.head { font-weight: 600 }
+const LIGHT: &str = "\
 .bar { fill: #a8b3c0 }
 .limit { fill: #d0a24c }
 .ours { fill: #2f7ed8 }
-@media (prefers-color-scheme: dark) {
-  text { fill: #d7dde3 }
+";
+const DARK: &str = "\
   .bar { fill: #5d6977 }
   .limit { fill: #a97f2e }
   .ours { fill: #4b96ea }
-}
 ";
 
 pub fn draw(rivals: &[Rival], loads: &[Load], results: &[Measurement]) -> String {
@@ -32,21 +31,19 @@ pub fn draw(rivals: &[Rival], loads: &[Load], results: &[Measurement]) -> String
     let drawn: Vec<_> = (0..loads.len()).filter(is_drawn).collect();
     let shown: Vec<_> =
         (0..rivals.len()).filter(|rival| !rivals[*rival].is_for_lone_only).collect();
-    let width = LABELS + drawn.len() * PANEL + MARGIN;
-    let height = TOP + shown.len() * ROW + MARGIN;
-    let mut parts = vec![format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" \
-         width=\"{width}\" height=\"{height}\" role=\"img\">\n\
-         <title>Requests a second of the herd and its rivals</title>\n<style>\n{STYLE}</style>"
-    )];
-    parts.push(text(MARGIN, 18, "head", "Requests a second, one core for the server"));
+    let width = LABELS + drawn.len() as f64 * PANEL + MARGIN;
+    let top_of = |row: usize| TOP + row as f64 * ROW;
+    let size = (width, top_of(shown.len()) + MARGIN);
+    let title = "Requests a second of the herd and its rivals";
+    let mut picture = Picture::new(size, title, LIGHT, DARK);
+    picture.text((MARGIN, 18.0), "head", "Requests a second, one core for the server");
     for (row, rival) in shown.iter().map(|rival| &rivals[*rival]).enumerate() {
         let class = if rival.is_ours { "head" } else { "" };
-        parts.push(text(MARGIN, TOP + row * ROW + 14, class, &rival.name));
+        picture.text((MARGIN, top_of(row) + 14.0), class, &rival.name);
     }
     for (column, load) in drawn.into_iter().enumerate() {
-        let left = LABELS + column * PANEL;
-        parts.push(text(left, 38, "head", loads[load].name));
+        let left = LABELS + column as f64 * PANEL;
+        picture.text((left, 38.0), "head", loads[load].name);
         let path = "/answers_per_second";
         let figures = shown.iter().map(|rival| median_number(results, *rival, load, path));
         let figures: Vec<_> = figures.collect();
@@ -54,17 +51,16 @@ pub fn draw(rivals: &[Rival], loads: &[Load], results: &[Measurement]) -> String
         for (row, (figure, rival)) in figures.iter().zip(&shown).enumerate() {
             let Some(figure) = figure else { continue };
             let length = (BAR * figure / most).max(1.0);
-            let top = TOP + row * ROW;
-            let (class, y) = (class(&rivals[*rival]), top + 3);
-            parts.push(format!(
+            let (class, top) = (class(&rivals[*rival]), top_of(row));
+            let y = top + 3.0;
+            picture.add(format!(
                 "<rect class=\"{class}\" x=\"{left}\" y=\"{y}\" width=\"{length:.1}\" \
                  height=\"14\" rx=\"2\"/>"
             ));
-            parts.push(text(left + length as usize + 5, top + 14, "", &short(*figure)));
+            picture.text((left + length.floor() + 5.0, top + 14.0), "", &short(*figure));
         }
     }
-    parts.push("</svg>\n".to_owned());
-    parts.join("\n")
+    picture.finish()
 }
 
 fn class(rival: &Rival) -> &'static str {
@@ -73,10 +69,4 @@ fn class(rival: &Rival) -> &'static str {
         (_, true) => "limit",
         _ => "bar",
     }
-}
-
-fn text(x: usize, y: usize, class: &str, what: &str) -> String {
-    let what = what.replace('&', "&amp;").replace('<', "&lt;");
-    let class = if class.is_empty() { String::new() } else { format!(" class=\"{class}\"") };
-    format!("<text x=\"{x}\" y=\"{y}\"{class}>{what}</text>")
 }

@@ -7,7 +7,7 @@
 //!
 //! Reading order: `Plan` (what is wanted), `run` (in which order), `crowd` (the loop), `caller`,
 //! `chatter`, `schedule`, `tally`, `meter`, `sources`, `pipe` (the tools), `findings` (the report),
-//! `chorus` (the report of several loads at a time).
+//! `chorus` (the report of several loads at a time), `picture` (what pictures of figures share).
 
 mod caller;
 mod chatter;
@@ -16,6 +16,7 @@ mod crowd;
 mod error;
 mod findings;
 mod meter;
+pub mod picture;
 mod pipe;
 mod schedule;
 mod sources;

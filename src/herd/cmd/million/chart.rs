@@ -1,5 +1,6 @@
-//! A picture of it: connections and memory over time, as an SVG that fits a page on a light and on
-//! a dark ground, as those of `benches/rivals`.
+//! A picture of it: connections and memory over time.
+
+use herd_load::picture::Picture;
 
 use super::outcome::{Outcome, megabytes};
 
@@ -20,9 +21,7 @@ const RIGHT: f64 = 88.0;
 const TOP: f64 = 44.0;
 const BOTTOM: f64 = 44.0;
 
-const STYLE: &str = "\
-text { font: 12px system-ui, sans-serif; fill: #24292f }
-.head { font-weight: 600 }
+const LIGHT: &str = "\
 .end { text-anchor: end }
 polyline { fill: none; stroke-width: 2 }
 .connections { stroke: #2f7ed8; fill: #2f7ed8 }
@@ -30,12 +29,11 @@ polyline { fill: none; stroke-width: 2 }
 line { stroke: #a8b3c0 }
 polyline.connections, polyline.memory { fill: none }
 text.connections, text.memory { stroke: none }
-@media (prefers-color-scheme: dark) {
-  text { fill: #d7dde3 }
+";
+const DARK: &str = "\
   .connections { stroke: #4b96ea; fill: #4b96ea }
   .memory { stroke: #a97f2e; fill: #a97f2e }
   line { stroke: #5d6977 }
-}
 ";
 
 pub fn draw(outcome: &Outcome, samples: &[Sample]) -> String {
@@ -46,40 +44,30 @@ pub fn draw(outcome: &Outcome, samples: &[Sample]) -> String {
     let x = |at: f64| LEFT + (WIDTH - LEFT - RIGHT) * at / seconds;
     let y = |share: f64| HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * share;
 
-    let mut parts = vec![format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" \
-         width=\"{WIDTH}\" height=\"{HEIGHT}\" role=\"img\">\n\
-         <title>Connections and memory of a herd over time</title>\n<style>\n{STYLE}</style>"
-    )];
+    let title = "Connections and memory of a herd over time";
+    let mut picture = Picture::new((WIDTH, HEIGHT), title, LIGHT, DARK);
     let Outcome { servers, opened_in_s, seconds: measured, rate, .. } = outcome;
     let head = format!("{} connections on {servers} servers of one machine", outcome.connections);
-    parts.push(text(12.0, 18.0, "head", &head));
+    picture.text((12.0, 18.0), "head", &head);
     for (at, what) in [(0.0, "0 s"), (*opened_in_s, "all open"), (opened_in_s + measured, "end")] {
         let (from, to) = (y(0.0), y(1.0));
         let at = x(at.min(seconds));
-        parts
-            .push(format!("<line x1=\"{at:.1}\" y1=\"{from:.1}\" x2=\"{at:.1}\" y2=\"{to:.1}\"/>"));
-        parts.push(text(at, HEIGHT - BOTTOM + 16.0, "", what));
+        picture
+            .add(format!("<line x1=\"{at:.1}\" y1=\"{from:.1}\" x2=\"{at:.1}\" y2=\"{to:.1}\"/>"));
+        picture.text((at, HEIGHT - BOTTOM + 16.0), "", what);
     }
     let rates = format!(
-        "{:.0} s until all are open, then {rate} reports a second for {measured:.0} s",
-        opened_in_s
+        "{opened_in_s:.0} s until all are open, then {rate} reports a second for {measured:.0} s"
     );
-    parts.push(text(LEFT, HEIGHT - 10.0, "", &rates));
+    picture.text((LEFT, HEIGHT - 10.0), "", &rates);
     let line = |class: &str, of: &dyn Fn(&Sample) -> f64| {
         let points = samples.iter().map(|it| format!("{:.1},{:.1}", x(it.seconds), y(of(it))));
         format!("<polyline class=\"{class}\" points=\"{}\"/>", Vec::from_iter(points).join(" "))
     };
-    parts.push(line("connections", &|sample| sample.connections as f64 / connections));
-    parts.push(line("memory", &|sample| sample.memory_bytes as f64 / memory));
+    picture.add(line("connections", &|sample| sample.connections as f64 / connections));
+    picture.add(line("memory", &|sample| sample.memory_bytes as f64 / memory));
     let top = y(1.0) + 4.0;
-    parts.push(text(LEFT - 6.0, top, "connections end", &format!("{connections:.0}")));
-    parts.push(text(WIDTH - RIGHT + 6.0, top, "memory", &megabytes(memory as u64)));
-    parts.push("</svg>\n".to_owned());
-    parts.join("\n")
-}
-
-fn text(x: f64, y: f64, class: &str, what: &str) -> String {
-    let class = if class.is_empty() { String::new() } else { format!(" class=\"{class}\"") };
-    format!("<text x=\"{x:.1}\" y=\"{y:.1}\"{class}>{what}</text>")
+    picture.text((LEFT - 6.0, top), "connections end", &format!("{connections:.0}"));
+    picture.text((WIDTH - RIGHT + 6.0, top), "memory", &megabytes(memory as u64));
+    picture.finish()
 }
