@@ -38,7 +38,9 @@ const RECORDED: [(&str, Work, u64); 6] = [
     ("hearing a copy of what is held", Work::Hear { is_news: false }, 290),
 ];
 /// What is counted beside them, and compared with nothing: few pay for it.
-const COUNTED: [(&str, Work); 4] = [
+const COUNTED: [(&str, Work); 6] = [
+    ("answering, 1, every line logged", Work::Logged { pipeline: 1 }),
+    ("answering, 16, every line logged", Work::Logged { pipeline: 16 }),
     ("answering, 16, with an index", Work::Indexed { pipeline: 16 }),
     ("answering, 16, with a journal", Work::Kept { pipeline: 16 }),
     ("OwnTracks' POST, 1 in a write", Work::Post { pipeline: 1 }),
@@ -62,6 +64,8 @@ const START_MAX: Duration = Duration::from_secs(120);
 enum Work {
     /// It answers a client that sends so many in one write, and floods them to so many peers.
     Answer { pipeline: usize, peers: usize },
+    /// It answers a client, and writes every line in and out to its log: what both threads do.
+    Logged { pipeline: usize },
     /// It hears a peer's, which are news, or copies of what it holds.
     Hear { is_news: bool },
     /// It answers a client while somebody may ask who is near: one has asked.
@@ -78,8 +82,14 @@ impl Work {
         match self {
             Work::Answer { peers, .. } => &PEERS[..peers],
             Work::Hear { .. } => &PEERS[..1],
-            Work::Indexed { .. } | Work::Kept { .. } | Work::Post { .. } => &[],
+            Work::Logged { .. } | Work::Indexed { .. } | Work::Kept { .. } | Work::Post { .. } => {
+                &[]
+            }
         }
+    }
+
+    fn log_level(self) -> &'static str {
+        if matches!(self, Work::Logged { .. }) { "traffic" } else { "off" }
     }
 }
 
@@ -161,7 +171,7 @@ fn count(work: Work, reports: usize) -> io::Result<u64> {
             (0..peers).try_for_each(|number| greet(doors, number).map(drain))?;
             ask(client, reports, pipeline)
         }
-        Work::Kept { pipeline } => ask(client, reports, pipeline),
+        Work::Logged { pipeline } | Work::Kept { pipeline } => ask(client, reports, pipeline),
         Work::Hear { is_news } => tell(greet(doors, 0)?, reports, is_news),
         Work::Indexed { pipeline } => {
             let mut web = TcpStream::connect(doors.web)?;
@@ -215,7 +225,7 @@ fn start(dir: &Path, report: &Path, doors: Doors, work: Work) -> io::Result<Chil
         // They would be 300 and 400 above that of clients, which may be other programs'.
         .env("HERD_MQTT", "off")
         .env("HERD_OPERATORS", "off")
-        .args(["serve", "Alone", "--log-level", "off", "--places", "file"])
+        .args(["serve", "Alone", "--log-level", work.log_level(), "--places", "file"])
         .arg("--places-file")
         .arg(&places)
         .arg("--config")

@@ -135,13 +135,15 @@ fn loaded(
     let rates = all("/answers_per_second");
     let rate: f64 = rates.iter().sum();
     let cpu: f64 = all("/cpu_us_per_answer").iter().zip(&rates).map(|(us, rate)| us * rate).sum();
-    let worst = |path| all(path).into_iter().fold(f64::MIN, f64::max);
-    let found = vec![
+    let worst = |path| all(path).into_iter().fold(f64::NAN, f64::max);
+    let mut found = vec![
         (RATE, rate),
         (CPU, cpu / rate),
         (P50, worst("/latency_us/p50")),
         (P99, worst("/latency_us/p99")),
     ];
+    // Where nothing was answered, there are no latencies, and no cost of an answer.
+    found.retain(|(_, value)| !value.is_nan());
     Ok((found, all("/asked").iter().sum()))
 }
 
