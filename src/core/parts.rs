@@ -16,7 +16,7 @@
 //! alone some servers would hold half as much again as others, so one that has its share is passed
 //! over: for that, a few more parts move.
 
-use crate::store::digest::{Leaf, Node};
+use crate::store::digest::{LEAVES, Leaf, Node};
 use crate::store::hash::Hasher;
 
 /// The number of a part.
@@ -80,8 +80,8 @@ impl Parts {
     /// The part that a leaf of the digest belongs to.
     #[inline]
     pub fn of(&self, leaf: Leaf) -> Part {
-        let leaves = Node::ROOT.leaves().len() / self.count();
-        (usize::from(leaf) / leaves) as Part
+        // Each level has 32 times as many nodes as the one above it.
+        leaf >> (LEAVES.ilog2() - 5 * self.level as u32)
     }
 
     /// The part as a node of the digest.
@@ -159,7 +159,6 @@ impl Shares {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::digest::LEAVES;
 
     fn servers(count: usize) -> Vec<Vec<u8>> {
         (0..count).map(|at| format!("server-{at}").into_bytes()).collect()

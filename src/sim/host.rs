@@ -173,6 +173,14 @@ impl Host {
         self.server.look_up(client, self.clock.now)
     }
 
+    /// Whether this server is one of those that hold what all servers know of a client.
+    pub fn holds_part_of(&self, client: &[u8]) -> bool {
+        let settings = self.server.settings();
+        let part = self.server.part_of(client);
+        let engine = settings.engine.as_ref();
+        engine.is_none_or(|engine| engine.parts.is_holder(&settings.name, part))
+    }
+
     /// Somebody has a client forgotten.
     pub fn erase(&mut self, client: &[u8]) {
         self.tell(Input::Erase { client });

@@ -6,6 +6,7 @@
 mod erasing;
 mod even;
 mod expiry;
+mod held;
 mod kept;
 mod promises;
 mod tables;
@@ -19,6 +20,8 @@ use super::host::Host;
 use even::Evenness;
 pub use expiry::may_be_forgotten;
 use expiry::{keeps, not_over};
+use held::Expected;
+pub use held::{Table, are_parts_whole};
 use herd_core::store::rank;
 use herd_core::wire::Report;
 use kept::Ledger;
@@ -41,6 +44,8 @@ pub struct Invariants {
     /// AT lines that say that a client is forgotten.
     erasures: Vec<String>,
     evenness: Evenness,
+    /// What must come before a part is complete.
+    expected: Expected,
 }
 
 /// Reports that are held against each other at the end of a run.
@@ -75,6 +80,7 @@ impl Invariants {
             samples: Vec::new(),
             erasures: Vec::new(),
             evenness: Evenness::default(),
+            expected: Expected::default(),
         }
     }
 
@@ -183,6 +189,7 @@ impl Invariants {
         is_handed_over: bool,
     ) -> Result<(), Violation> {
         is_kept_up(body)?;
+        self.has_lost_engine(server);
         let seen = &mut self.seats[server];
         seen.compare(body)?;
         if let Some(journal) = body.journal() {
@@ -239,13 +246,18 @@ impl Invariants {
             seen.compare(body)?;
         }
         self.are_erased(bodies, repairs)?;
-        let Some(body) = bodies.first() else { return Ok(()) };
         for line in self.acknowledged.iter().filter(|_| repairs) {
-            Invariant::Keeping.demand(keeps(body, line), || {
+            let client = report(line).client;
+            let is_over = || bodies.iter().any(|body| may_be_forgotten(body, &report(line)));
+            let mut holders = bodies.iter().filter(|body| body.holds_part_of(client));
+            let is_kept = holders.all(|body| keeps(body, line) || is_over());
+            Invariant::Keeping.demand(is_kept, || {
                 format!("{line:?} was acknowledged, and nobody who had it has died")
             })?;
         }
-        self.is_true(&lines_of(body.server.store()), names)?;
+        for body in bodies {
+            self.is_true(&lines_of(body.server.store()), names)?;
+        }
         are_ordered(&self.samples)
     }
 

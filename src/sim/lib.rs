@@ -52,6 +52,8 @@ pub struct Plan {
     pub faults: Option<Faults>,
     /// Servers tell each other by an engine instead of links.
     pub engine: bool,
+    /// Into how many parts clients are divided there: 1 or 32.
+    pub parts: Option<usize>,
     /// So many reports, one after the other, and nothing else: for measuring what they cost.
     pub reports: Option<usize>,
 }
@@ -120,6 +122,9 @@ impl Plan {
         }
         if self.engine {
             command += " --engine";
+        }
+        if let Some(parts) = self.parts {
+            command += &format!(" --parts {parts}");
         }
         let flags = [
             ("graph", self.graph.map(|graph| graph.to_string())),

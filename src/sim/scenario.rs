@@ -14,11 +14,15 @@ use super::disk::DiskFaults;
 use super::faults::{Fault, Faults};
 use super::graph::{Graph, Shape};
 use herd_core::journal::appender::{Keep, Sizes};
+use herd_core::parts::Parts;
 use herd_core::presets::{PRESETS, SERVERS};
 
 pub const MS: Duration = Duration::from_millis(1);
 /// Servers of a random herd, if their number is not given.
 const SERVERS_DRAWN: RangeInclusive<usize> = 2..=9;
+/// And of one whose clients are divided, which so many of those on an engine are.
+const SERVERS_DIVIDED: RangeInclusive<usize> = 3..=6;
+const DIVIDED_ONE_IN: u32 = 3;
 /// Clients come and things break until then; afterwards the herd is left in peace.
 const PEACE: Duration = Duration::from_secs(8);
 /// Silence is noticed within three seconds, twice if a dial went into it; then peers are dialled
@@ -54,6 +58,8 @@ pub struct Scenario {
     pub nodes: usize,
     /// How long one node takes to learn what the clients of another want to hear.
     pub interest_after: Duration,
+    /// How many servers hold each of the parts into which clients are divided; 0: they are not.
+    pub copies: usize,
     pub faults: Faults,
     /// Faults that happen until the herd is left in peace.
     pub faults_count: usize,
@@ -171,6 +177,7 @@ impl Scenario {
             graph,
             nodes: 0,
             interest_after: Duration::ZERO,
+            copies: 0,
             faults,
             faults_count: if faults.and(Faults::EVENTS).is_empty() {
                 0
@@ -218,7 +225,28 @@ impl Scenario {
             _ => scenario,
         };
         let scenario = scenario.with_room_for_a_crowd().with_erasures(seed);
-        if plan.engine { scenario.on_an_engine(plan, &mut random) } else { scenario }
+        if plan.engine {
+            scenario.on_an_engine(plan, &mut random).divided(plan, seed)
+        } else {
+            scenario
+        }
+    }
+
+    /// In one of three of those, clients are divided among three to six servers. Drawn apart.
+    fn divided(self, plan: &Plan, seed: u64) -> Scenario {
+        let mut random = Rng::with_seed(seed.rotate_left(48));
+        let is_drawn = random.u32(0..DIVIDED_ONE_IN) == 0;
+        if !plan.parts.map_or(is_drawn, |parts| parts > 1) {
+            return self;
+        }
+        let servers = random.usize(plan.servers.clone().unwrap_or(SERVERS_DIVIDED));
+        Scenario {
+            graph: Shape::Line.graph(servers, &mut random),
+            copies: random.usize(1..=3),
+            // What is lost behind the last batch, only a question shows.
+            compare_every: Some(MS * random.u32(2_000..5_000)),
+            ..self
+        }
     }
 
     /// The same herd without links, on one to three nodes of an engine. What links have lost, an
@@ -275,6 +303,12 @@ impl Scenario {
         Scenario { nodes, compare_every: None, ..self }
     }
 
+    /// Who holds what.
+    pub fn parts(&self) -> Parts {
+        let names = self.graph.names.iter().map(|name| name.as_bytes().to_vec());
+        Parts::divided(32, self.copies, &Vec::from_iter(names)).unwrap_or_else(Parts::whole)
+    }
+
     /// Nothing but one report after the other, in a herd at its best: for measuring.
     pub fn measured(plan: &Plan, reports: usize, seed: u64) -> Scenario {
         let graph = draw_graph(plan, false, &mut Rng::with_seed(seed));
@@ -283,6 +317,7 @@ impl Scenario {
             graph,
             nodes: 0,
             interest_after: Duration::ZERO,
+            copies: 0,
             faults: Faults::NONE,
             faults_count: 0,
             peace,

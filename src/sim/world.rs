@@ -20,6 +20,7 @@ mod event;
 mod inject;
 mod lame_duck;
 mod nodes;
+mod parts;
 mod quiescence;
 mod reload;
 
@@ -43,6 +44,7 @@ use super::settings::ANSWER_TIMEOUT;
 use super::wire::{At, Party, Wire};
 use event::Event;
 use herd_core::names::ConnId;
+use herd_core::parts::Parts;
 use lame_duck::LameDuck;
 
 /// Ten servers with so many events are in an endless loop: some hundred times what most runs take.
@@ -59,6 +61,8 @@ pub struct World {
     wires: Vec<Wire>,
     /// By which servers tell each other, if they have no links.
     engine: Option<Engine>,
+    /// Who holds what.
+    parts: Parts,
     clients: Vec<Client>,
     /// What clients have reported, the latest last.
     said: Vec<String>,
@@ -121,6 +125,7 @@ impl World {
             now: Duration::ZERO,
             agenda: Agenda::new(),
             wires: Vec::new(),
+            parts: scenario.parts(),
             engine: (scenario.nodes > 0)
                 .then(|| Engine::new(scenario.nodes, scenario.interest_after, seed)),
             clients: Vec::new(),
@@ -373,6 +378,7 @@ impl World {
         let Some(body) = &mut seat.body else { return Ok(()) };
         if self.scenario.repairs && !self.scenario.expires_soon() {
             self.invariants.look_at_peers((server, body), seat.peers.len())?;
+            self.invariants.look_at_parts(server, body)?;
         }
         self.invariants.look(server, body)
     }

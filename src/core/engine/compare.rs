@@ -89,7 +89,9 @@ impl Engine {
         let bye = comparing.bye.map(|(_, until)| until);
         let all = self.members.iter().filter_map(Member::all_due_at).min();
         let question = self.questions.next_due();
-        [compare, hole, silence, bye, all, question, self.tail_at].into_iter().flatten().min()
+        let (tail, divided) = (self.outboxes.next_tail(), self.next_in_parts());
+        let all_of_them = [compare, hole, silence, bye, all, question, tail, divided];
+        all_of_them.into_iter().flatten().min()
     }
 
     /// Says that a member was sent all that was found, if it wants to know and has been.
@@ -328,8 +330,8 @@ impl Server {
         }
         if let Some(member) = engine.any_member(&mut self.peers.random) {
             // All others hear it as well; and the batch shows whether those before it have come.
-            engine.pending.extend_from_slice(b"BYE\n");
-            engine.publish(out);
+            engine.outboxes.write(0, |lines| lines.extend_from_slice(b"BYE\n"));
+            engine.publish(0, out);
             engine.say(member, out, |text| text.extend_from_slice(b"BYE"));
             engine.send_own(out);
             let until = now.monotonic + engine.settings.ask_timeout;
@@ -352,7 +354,7 @@ impl Server {
 }
 
 impl Engine {
-    fn ask_even(&mut self, member: usize, out: &mut Outputs) {
+    pub(super) fn ask_even(&mut self, member: usize, out: &mut Outputs) {
         let even = &mut self.members[member].even;
         even.asked += 1;
         let number = even.asked;

@@ -108,8 +108,8 @@ impl Server {
         payload: &[u8],
         out: &mut Outputs,
     ) -> Result<(), NotBelieved> {
-        let is_for_all = subject == engine.for_all;
-        if !is_for_all && subject != engine.for_us {
+        let held = engine.place_of(subject);
+        if held.is_none() && subject != engine.for_us {
             return self.hear_questions(now, (peer, engine), (subject, payload), out);
         }
         let (head, lines) = engine.keys.open(subject, payload)?;
@@ -120,11 +120,15 @@ impl Server {
         let mut members = engine.members.iter_mut();
         let member = members.position(|member| *member.name == *head.sender);
         let member = member.ok_or(NotBelieved::Foreign)?;
-        let missing = engine.members[member].accept(&head, is_for_all)?;
+        let comes_back = engine.members[member].comes_back(&head.life);
+        let missing = engine.members[member].accept(&head, held)?;
+        let is_for_all = held.is_some();
         engine.counters.batches_in += 1;
         self.peers.at(peer).heir = Heir::Owed;
-        if missing > 0 {
-            engine.counters.gaps += if is_for_all { missing } else { 0 };
+        engine.counters.gaps += if is_for_all { missing } else { 0 };
+        if !engine.settings.parts.is_whole() {
+            engine.heard_in_parts(now, member, (held, missing), comes_back);
+        } else if missing > 0 {
             engine.members[member].has_hole = true;
         }
         let is_comparable = head.digests == engine.digests;
@@ -147,7 +151,7 @@ impl Server {
         Ok(())
     }
 
-    fn hear_unusual(&mut self, now: Now, peer: PeerId, line: &[u8], out: &mut Outputs) {
+    pub(super) fn hear_unusual(&mut self, now: Now, peer: PeerId, line: &[u8], out: &mut Outputs) {
         if let PeerLine::At(report) = PeerLine::parse(line)
             && self.may_hear(&report, now)
         {
@@ -167,6 +171,10 @@ impl Server {
         line: &[u8],
         out: &mut Outputs,
     ) -> bool {
+        if !engine.settings.parts.is_whole() {
+            self.hear_in_parts(now, (peer, member), (engine, is_comparable), line, out);
+            return false;
+        }
         match PeerLine::parse(line) {
             PeerLine::Root { .. } if !is_comparable => {
                 engine.comparing.answered_by(member);
@@ -201,7 +209,6 @@ impl Server {
                 engine.bye_heard(member, is_serving && is_even, out);
             }
             PeerLine::Kept => self.engine_kept(now, (peer, engine), out),
-            PeerLine::Invalid => self.hear_answer(now, (engine, member), line, out),
             _ => self.hear_unusual(now, peer, line, out),
         }
         false

@@ -6,6 +6,8 @@ use std::time::Duration;
 use arrayvec::ArrayVec;
 
 use super::batch::{Head, NotBelieved};
+use super::in_parts::InParts;
+use crate::parts::{Part, Parts};
 use crate::peers::line_mac::RunId;
 use crate::peers::missed::Missed;
 use crate::store::Span;
@@ -50,6 +52,12 @@ pub(super) struct Member {
     pub awaits_kept: bool,
     /// It has said good-bye, and was not heard since.
     pub has_left: bool,
+    /// How far it is part by part, where clients are divided.
+    pub in_parts: InParts,
+    /// Parts of which we hear what it publishes.
+    parts_heard: usize,
+    /// Of the first life that we hear we need not know when it began: a comparison shows all.
+    is_compared: bool,
 }
 
 /// How far a comparison with it has come: as `peers::even`, by batches.
@@ -65,14 +73,16 @@ pub(super) struct Even {
 
 struct Life {
     run: RunId,
-    /// The number of the last batch for all; `None` if we came while it was under way.
-    reports: Option<u64>,
+    /// The number of the last batch for all, of each part that we hold; `None` if we came while it
+    /// was under way.
+    reports: Vec<Option<u64>>,
     /// The number of the last batch for us alone.
     own: u64,
 }
 
 impl Member {
-    pub fn new(name: &[u8]) -> Member {
+    /// We hold these parts.
+    pub fn new(name: &[u8], parts: &Parts, held: &[Part]) -> Member {
         Member {
             name: name.to_vec(),
             lives: ArrayVec::new(),
@@ -90,6 +100,9 @@ impl Member {
             even_at: None,
             awaits_kept: false,
             has_left: false,
+            in_parts: InParts::new(name, parts),
+            parts_heard: held.len(),
+            is_compared: parts.is_whole(),
         }
     }
 
@@ -108,13 +121,31 @@ impl Member {
         self.is_known() && !self.has_left
     }
 
-    /// A batch of it has come, with a right tag. Gives how many are missing before it.
-    pub fn accept(&mut self, head: &Head<'_>, is_for_all: bool) -> Result<u64, NotBelieved> {
+    /// Whether this life was not the last to be heard, or is heard again after it was not.
+    pub fn comes_back(&self, life: &RunId) -> bool {
+        let is_another = self.lives.first().is_none_or(|last| last.run != *life);
+        is_another || self.is_silent || self.has_left
+    }
+
+    /// The life that was heard last has published so many batches to a part, by its place among
+    /// those that we hold. Says whether we have missed any.
+    pub fn has_told(&mut self, held: usize, number: u64) -> bool {
+        let Some(last) = self.lives.first_mut().and_then(|life| life.reports.get_mut(held)) else {
+            return false;
+        };
+        let has_missed = last.unwrap_or(0) < number;
+        *last = Some(number).max(*last);
+        has_missed
+    }
+
+    /// A batch of it has come, with a right tag: for us alone, or for all who hold a part, by its
+    /// place among those that we hold. Gives how many are missing before it.
+    pub fn accept(&mut self, head: &Head<'_>, held: Option<usize>) -> Result<u64, NotBelieved> {
         let at = match self.lives.iter().position(|life| life.run == head.life) {
             Some(at) => at,
             None => {
-                // Of the first that we hear we do not know when it began.
-                let reports = self.is_known().then_some(0);
+                let first = (self.is_known() || !self.is_compared).then_some(0);
+                let reports = vec![first; self.parts_heard];
                 if self.lives.is_full() {
                     self.lives.pop();
                 }
@@ -125,12 +156,12 @@ impl Member {
             }
         };
         let life = &mut self.lives[at];
-        let missing = if is_for_all {
-            let last = life.reports.unwrap_or(head.number.saturating_sub(1));
+        let missing = if let Some(held) = held {
+            let last = life.reports[held].unwrap_or(head.number.saturating_sub(1));
             if head.number <= last {
                 return Err(NotBelieved::Replayed);
             }
-            life.reports = Some(head.number);
+            life.reports[held] = Some(head.number);
             head.number - last - 1
         } else {
             if head.number <= life.own {
@@ -174,6 +205,7 @@ impl Member {
         (self.missed, self.sending) = (None, None);
         self.even.unanswered = None;
         (self.even_at, self.awaits_kept) = (None, false);
+        self.in_parts.lost();
     }
 }
 
@@ -181,15 +213,39 @@ impl Member {
 mod tests {
     use super::*;
 
+    fn anna() -> Member {
+        Member::new(b"Anna", &Parts::whole(), &[0])
+    }
+
+    fn head(life: u8, number: u64) -> Head<'static> {
+        Head { sender: b"Anna", life: [life; 8], number, digests: [0; 8] }
+    }
+
     fn heard(member: &mut Member, life: u8, number: u64) -> Result<u64, NotBelieved> {
-        let head = Head { sender: b"Anna", life: [life; 8], number, digests: [0; 8] };
-        member.accept(&head, true)
+        member.accept(&head(life, number), Some(0))
+    }
+
+    /// PROTOCOL 15.8.
+    #[test]
+    fn each_part_is_counted_alone() {
+        let servers = ["Anna", "Bert"].map(|name| name.as_bytes().to_vec());
+        let parts = Parts::divided(32, 1, &servers).unwrap();
+        let mut anna = Member::new(b"Anna", &parts, &[3, 7]);
+        let mut heard = |held, number| anna.accept(&head(1, number), Some(held));
+        assert_eq!(heard(0, 1), Ok(0));
+        assert_eq!(heard(1, 3), Ok(2), "what came before we did is missing, too");
+        assert_eq!(heard(0, 2), Ok(0));
+        assert_eq!(heard(1, 3), Err(NotBelieved::Replayed));
+        assert!(!anna.has_told(0, 2) && anna.has_told(1, 5), "the last two did not come");
+        assert!(!anna.has_told(1, 5), "which is known now");
+        assert_eq!(anna.accept(&head(1, 6), Some(1)), Ok(0));
+        assert_eq!(anna.accept(&head(2, 1), Some(1)), Ok(0), "another life counts anew");
     }
 
     /// PROTOCOL 15.4.
     #[test]
     fn holes_are_seen_and_replays_refused() {
-        let mut anna = Member::new(b"Anna");
+        let mut anna = anna();
         assert_eq!(heard(&mut anna, 1, 40), Ok(0), "we came later");
         assert_eq!(heard(&mut anna, 1, 41), Ok(0));
         assert_eq!(heard(&mut anna, 1, 41), Err(NotBelieved::Replayed));
@@ -204,7 +260,7 @@ mod tests {
     /// Goal: whatever somebody replays of old lives, the one that goes on is heard.
     #[test]
     fn replays_do_not_silence_anyone() {
-        let mut anna = Member::new(b"Anna");
+        let mut anna = anna();
         for round in 1..100 {
             for old in 10..20 {
                 let _ = heard(&mut anna, old, 7);

@@ -25,17 +25,25 @@
 //!
 //! A server that was heard last says what its own clients have said, and nobody else's: else
 //! everybody would say everything.
+//!
+//! Where clients are divided into parts, there is an `r.P` for each of them, which only those hear
+//! who hold it. What else is different then is in `divided` and `leaving`.
 
 mod batch;
 mod compare;
+mod divided;
+mod in_parts;
 mod incoming;
+mod leaving;
 mod login;
 mod members;
+mod outbox;
 mod outgoing;
 mod questions;
 #[cfg(test)]
 mod tests;
 mod view;
+mod words;
 
 use std::time::Duration;
 
@@ -44,7 +52,7 @@ use crate::border::{Note, Output, Outputs, Timer};
 use crate::clock::Now;
 use crate::names::{ConnId, PeerId};
 use crate::nats_wire::{Inbox, write_pub, write_sub};
-use crate::parts::Parts;
+use crate::parts::{Part, Parts};
 use crate::peers::handover::Stage;
 use crate::peers::line_mac::{Keyring, RunId};
 use crate::peers::missed::Missed;
@@ -52,8 +60,10 @@ use crate::settings::Settings;
 use crate::store::Span;
 use batch::BusKeys;
 use compare::Comparing;
+use divided::Divided;
 use login::{Info, write_connect};
 use members::Member;
+use outbox::Outboxes;
 use questions::Questions;
 
 pub use batch::NotBelieved;
@@ -89,6 +99,10 @@ pub struct EngineSettings {
 }
 
 impl EngineSettings {
+    fn member(&self, name: &[u8], held: &[Part]) -> Member {
+        Member::new(name, &self.parts, held)
+    }
+
     /// For simulations and tests: short times, small bounds.
     pub fn new(members: Vec<Vec<u8>>) -> EngineSettings {
         EngineSettings {
@@ -135,8 +149,10 @@ enum Phase {
 /// invariant: news that the node may not have read lies in `since`, `before` or `missed`
 pub(crate) struct Engine {
     settings: EngineSettings,
-    /// Where reports are published.
-    for_all: Vec<u8>,
+    /// Of what is published for all who hold a part.
+    outboxes: Outboxes,
+    /// The parts that this server holds, in their order.
+    held: Vec<Part>,
     /// Where we are spoken to.
     for_us: Vec<u8>,
     keys: BusKeys,
@@ -150,12 +166,8 @@ pub(crate) struct Engine {
     denied: Option<&'static str>,
     inbox: Inbox,
     members: Vec<Member>,
-    /// Lines for all that wait for the end of the turn.
-    pending: Vec<u8>,
     /// Lines for this member that wait for the end of the input.
     own: (usize, Vec<u8>),
-    /// Numbers what was published for all.
-    number: u64,
     /// Bytes sent on this connection, and how many of them the node has read.
     sent: u64,
     read: u64,
@@ -170,10 +182,9 @@ pub(crate) struct Engine {
     sending: Option<Span>,
     /// When the node last said anything.
     heard: Duration,
-    /// When a batch that may have been the last is followed by an empty one, so that a hole shows.
-    tail_at: Option<Duration>,
     comparing: Comparing,
     questions: Questions,
+    divided: Divided,
     /// `Flushed` was asked for.
     asked: bool,
     is_noted: bool,
@@ -189,9 +200,10 @@ impl Engine {
         let subject =
             |last: [&[u8]; 2]| [settings.subject.as_bytes(), herd, last[0], last[1]].join(&b'.');
         let prefix = [settings.subject.as_bytes(), herd].join(&b'.');
-        let questions = Questions::new(&prefix, keyring.run, settings.parts.held_by(name));
+        let held = settings.parts.held_by(name);
+        let questions = Questions::new(&prefix, keyring.run, held.clone());
         Engine {
-            for_all: subject([b"r", b"0"]),
+            outboxes: Outboxes::new(&subject([b"r", b""]), settings.parts.count()),
             for_us: subject([b"s", name]),
             keys: BusKeys::new(keys, herd),
             life: keyring.run,
@@ -201,10 +213,8 @@ impl Engine {
             phase: Phase::Waiting { attempt: 0 },
             denied: None,
             inbox: Inbox::new(PAYLOAD_MAX),
-            members: settings.members.iter().map(|name| Member::new(name)).collect(),
-            pending: Vec::new(),
+            members: settings.members.iter().map(|name| settings.member(name, &held)).collect(),
             own: (0, Vec::new()),
-            number: 0,
             sent: 0,
             read: 0,
             ping: None,
@@ -213,9 +223,10 @@ impl Engine {
             missed: Missed::nothing(),
             sending: None,
             heard: Duration::ZERO,
-            tail_at: None,
             comparing: Comparing::default(),
             questions,
+            divided: Divided::new(held.len()),
+            held,
             asked: false,
             is_noted: false,
             wakes_at: None,
@@ -250,12 +261,16 @@ impl Engine {
         }
     }
 
-    /// The servers that may be heard and told have changed.
+    /// The servers that may be heard and told have changed. Where clients are divided, that changes
+    /// who holds what, and waits for the next start.
     pub fn set_members(&mut self, names: &[Vec<u8>]) {
+        if !self.settings.parts.is_whole() {
+            return;
+        }
         self.members.retain(|member| names.contains(&member.name));
         for name in names {
             if !self.members.iter().any(|member| member.name == *name) {
-                self.members.push(Member::new(name));
+                self.members.push(self.settings.member(name, &self.held));
             }
         }
         // They have other places now.
@@ -289,9 +304,14 @@ impl Server {
         let Some((peer, mut engine)) = self.lend_engine(conn) else { return };
         act(self, peer, &mut engine, out);
         if engine.up().is_some() {
-            self.go_on_comparing(now, &mut engine, out);
-            self.go_on_asking(now, &mut engine, out);
-            self.leave_engine(now, (peer, &mut engine), out);
+            if engine.settings.parts.is_whole() {
+                self.go_on_comparing(now, &mut engine, out);
+                self.leave_engine(now, (peer, &mut engine), out);
+            } else {
+                self.go_on_in_parts(now, (peer, &mut engine), out);
+                self.go_on_asking(now, &mut engine, out);
+                self.leave_in_parts(now, (peer, &mut engine), out);
+            }
         }
         if engine.up().is_some() {
             self.join_groups(peer, &mut engine, out);
@@ -439,8 +459,10 @@ impl Server {
         let start = out.text.len();
         let asks = !engine.settings.parts.is_whole();
         write_connect(&engine.settings.login, &own_name, &info, asks, &mut out.text);
-        write_sub(&engine.for_all, 1, &mut out.text);
-        write_sub(&engine.for_us, 2, &mut out.text);
+        for (at, part) in engine.held.iter().enumerate() {
+            write_sub(engine.outboxes.subject(*part), at as u32 + 1, &mut out.text);
+        }
+        write_sub(&engine.for_us, engine.held.len() as u32 + 1, &mut out.text);
         engine.write_question_subs(&mut out.text);
         out.text.extend_from_slice(b"PING\r\n");
         out.send(conn, start..out.text.len());
@@ -455,10 +477,14 @@ impl Server {
         engine.denied = None;
         engine.heard = now.monotonic;
         out.note(Note::PeerUp { peer, conn });
-        engine.comparing.begin(now, engine.settings.settle);
-        // An empty batch says that we are here, and how far our numbers have come: who has missed
-        // one before the connection broke learns of it.
-        engine.tail_at = Some(now.monotonic + engine.settings.settle);
+        if engine.settings.parts.is_whole() {
+            engine.comparing.begin(now, engine.settings.settle);
+            // An empty batch says that we are here, and how far our numbers have come: who has
+            // missed one before the connection broke learns of it.
+            engine.outboxes.want_tail_at(0, now.monotonic + engine.settings.settle);
+        } else {
+            self.begin_in_parts(now, engine);
+        }
         engine.ask_flushed(out);
     }
 }

@@ -9,7 +9,6 @@
 //! ```
 
 use std::ops::Range;
-use std::time::Duration;
 
 use super::batch::Head;
 use super::{Engine, write_pub};
@@ -18,10 +17,9 @@ use crate::border::{Note, Output, Outputs};
 use crate::clock::Now;
 use crate::counters::SILENT;
 use crate::names::{ConnId, PeerId};
+use crate::parts::Part;
 use crate::store::{Key, Span};
 
-/// A batch that nothing follows for so long is followed by an empty one.
-const TAIL_AFTER: Duration = Duration::from_secs(1);
 /// A turn's walk through what is to be said again says so much at most, and goes by so many.
 const PIECE_BYTES: usize = 64 * 1024;
 const WALK_MAX: usize = 2_048;
@@ -40,11 +38,12 @@ impl Engine {
             self.missed.add(key);
             return;
         }
-        if self.pending.len() + line.len() > self.settings.batch_bytes_max {
-            self.publish(out);
+        let part = self.settings.parts.of(key.leaf());
+        if self.outboxes.len(part) + line.len() > self.settings.batch_bytes_max {
+            self.publish(part, out);
         }
         self.since.push(Span::around(key));
-        self.pending.extend_from_slice(&out.text[line]);
+        self.outboxes.write(part, |lines| lines.extend_from_slice(&out.text[line]));
         self.counters.lines_out += 1;
         self.ask_flushed(out);
     }
@@ -59,7 +58,7 @@ impl Engine {
 
     /// Bytes that the node has not read, as far as we know.
     pub(super) fn owed(&self) -> usize {
-        (self.sent - self.read) as usize + self.pending.len()
+        (self.sent - self.read) as usize + self.outboxes.bytes()
     }
 
     /// Whether there is room for what can also be said later.
@@ -73,14 +72,20 @@ impl Engine {
 
     /// Publishes the batch of this turn; an empty one shows those who have missed the last that
     /// they have.
-    pub(super) fn publish(&mut self, out: &mut Outputs) {
-        self.number += 1;
+    pub(super) fn publish(&mut self, part: Part, out: &mut Outputs) {
         self.counters.batches_out += 1;
-        let lines = std::mem::take(&mut self.pending);
-        let subject = std::mem::take(&mut self.for_all);
-        self.put(&subject, self.number, &lines, out);
-        (self.pending, self.for_all) = (lines, subject);
-        self.pending.clear();
+        let batch = self.outboxes.take(part);
+        self.put(&batch.subject, batch.number, &batch.lines, out);
+        self.outboxes.give_back(batch);
+    }
+
+    /// The same for all parts of which anything is to be said. What may be the last of a part is
+    /// followed by an empty batch.
+    pub(super) fn publish_all(&mut self, now: Now, out: &mut Outputs) {
+        while let Some(part) = self.outboxes.any_filled() {
+            self.outboxes.want_tail(part, now.monotonic);
+            self.publish(part, out);
+        }
     }
 
     /// Says a line to one member; `write` gives it without its newline.
@@ -152,9 +157,7 @@ impl Engine {
     }
 
     fn say_ping(&mut self, now: Now, conn: ConnId, out: &mut Outputs) {
-        if !self.pending.is_empty() {
-            self.publish(out);
-        }
+        self.publish_all(now, out);
         out.say(conn, |text| text.extend_from_slice(b"PING\r\n"));
         self.ping = Some((self.sent, now.monotonic));
         std::mem::swap(&mut self.since, &mut self.before);
@@ -181,14 +184,15 @@ impl Engine {
     pub(super) fn forget_connection(&mut self) {
         let unread = self.since.drain(..).chain(self.before.drain(..));
         unread.chain(self.sending.take()).for_each(|span| self.missed.add_span(span));
-        self.pending.clear();
+        self.outboxes.clear();
         self.own.1.clear();
         (self.sent, self.read, self.ping) = (0, 0, None);
-        (self.asked, self.tail_at, self.wakes_at) = (false, None, None);
+        (self.asked, self.wakes_at) = (false, None);
         self.inbox = super::Inbox::new(super::PAYLOAD_MAX);
         self.members.iter_mut().for_each(super::Member::lost);
         self.comparing = super::Comparing::default();
         self.questions.forget_connection();
+        self.divided.lost();
     }
 }
 
@@ -198,18 +202,15 @@ impl Server {
     pub(crate) fn engine_flushed(&mut self, now: Now, conn: ConnId, out: &mut Outputs) {
         self.with_engine(now, conn, out, |server, _, engine, out| {
             engine.asked = false;
-            if !engine.pending.is_empty() {
-                engine.publish(out);
-                engine.tail_at = Some(now.monotonic + TAIL_AFTER);
-            }
-            server.say_missed(engine, out);
+            engine.publish_all(now, out);
+            server.say_missed(now, engine, out);
             engine.ask_how_far(now, out);
         });
     }
 
     /// Says what was missed, some of it: to all what we heard first, and to each member what a
     /// comparison has found.
-    fn say_missed(&mut self, engine: &mut Engine, out: &mut Outputs) {
+    fn say_missed(&mut self, now: Now, engine: &mut Engine, out: &mut Outputs) {
         let until = engine.sent + PIECE_BYTES as u64;
         let mut walked = 0;
         while engine.has_room() && engine.sent < until {
@@ -220,28 +221,28 @@ impl Server {
             let next = engine.sending.take().or_else(|| engine.missed.take());
             let Some(span) = next else { break };
             let batch_max = engine.settings.batch_bytes_max;
-            let mut lines = 0;
-            let (members, pending) = (&engine.members, &mut engine.pending);
+            let part = engine.settings.parts.of(span.leaf());
+            let (mut lines, mut bytes) = (0, engine.outboxes.len(part));
+            let (members, outboxes) = (&engine.members, &mut engine.outboxes);
             let is_others = |server: &[u8]| members.iter().any(|member| *member.name == *server);
             engine.sending = self.store.visit_span(span, |record| {
                 let report = record.report();
                 walked += 1;
                 if !is_others(report.server) {
-                    report.write_line(pending);
+                    bytes = outboxes.write(part, |pending| report.write_line(pending));
                     lines += 1;
                 }
-                pending.len() >= batch_max || walked >= WALK_MAX
+                bytes >= batch_max || walked >= WALK_MAX
             });
             // Of what others heard first, nothing is said.
             engine.since.extend((lines > 0).then_some(span));
             engine.counters.lines_out += lines;
-            if engine.pending.len() >= batch_max || engine.missed.is_empty() {
-                engine.publish(out);
+            if bytes >= batch_max || engine.missed.is_empty() {
+                engine.outboxes.want_tail(part, now.monotonic);
+                engine.publish(part, out);
             }
         }
-        if !engine.pending.is_empty() {
-            engine.publish(out);
-        }
+        engine.publish_all(now, out);
         self.counters.walked += walked as u64;
         for member in 0..engine.members.len() {
             // What goes beyond the bound would not be said, and not be known to be missing.
@@ -279,9 +280,8 @@ impl Server {
             if engine.ping.is_some_and(|(_, at)| now.monotonic >= at + engine.silence_max) {
                 return server.lose_engine(now, (peer, engine), SILENT, out);
             }
-            if engine.tail_at.is_some_and(|at| now.monotonic >= at) {
-                engine.tail_at = None;
-                engine.publish(out);
+            while let Some(part) = engine.outboxes.take_tail(now.monotonic) {
+                engine.publish(part, out);
             }
             if engine.ping.is_none() && now.monotonic >= engine.heard + engine.ping_after {
                 engine.say_ping(now, conn, out);

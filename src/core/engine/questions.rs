@@ -217,7 +217,7 @@ impl Engine {
     /// Whether this server holds a part and misses nothing of it that is known.
     fn is_sure_of(&self, even_at: Option<Duration>, part: Part) -> bool {
         let since = self.since();
-        since.is_some() && even_at >= since && self.questions.held.binary_search(&part).is_ok()
+        since.is_some() && even_at >= since && self.is_complete(part)
     }
 
     /// Is in the groups of those parts of which it is sure, if it may be in any.

@@ -239,9 +239,17 @@ impl Jar {
         self.node(format!("{head}NATS/1.0 503\r\n\r\n\r\n").as_bytes());
     }
 
-    /// Anna learns that she misses nothing.
+    /// Anna has settled, asks everybody, and learns that she misses nothing.
     fn become_sure(&mut self) {
-        self.hear("Bert", "s.Anna", "ROOT 0 0000000000000000");
+        self.pass(Duration::from_millis(500));
+        self.all_answer();
+    }
+
+    /// The others answer what they were asked last.
+    fn all_answer(&mut self) {
+        for name in ["Bert", "Cleo"] {
+            self.hear(name, "s.Anna", "EVEN 1\nEVEN 2\nEVEN 3");
+        }
     }
 
     /// So much time passes.
@@ -317,9 +325,7 @@ fn all_are_asked_if_no_holder_answers() {
     let mut jar = Jar::divided();
     jar.let_in();
     // Both answer when they are compared with.
-    for name in ["Bert", "Cleo"] {
-        jar.hear(name, "s.Anna", "ROOT 0 0000000000000000");
-    }
+    jar.all_answer();
     let client = jar.client_held_by("Bert");
     for is_silent in [false, true] {
         jar.client(&format!("WHATSAT {client} 1 2\n"));

@@ -2,6 +2,7 @@
 
 use super::{Engine, NotBelieved, Phase, QuestionCounters};
 use crate::Server;
+use crate::parts::Part;
 use crate::peers::table::{LinkState, PeerView};
 
 /// How far the connection with the engine has come.
@@ -77,6 +78,10 @@ pub struct EngineView {
     pub leaves_missed: usize,
     /// Other servers of which anything was heard on it.
     pub members_heard: usize,
+    /// Parts that this server holds: one, if clients are not divided.
+    pub parts: usize,
+    /// Those of which all has come that others have told. None, if clients are not divided.
+    pub parts_complete: usize,
     /// What was counted.
     pub counters: EngineCounters,
     /// What was counted of questions about clients of parts that others hold.
@@ -120,6 +125,17 @@ impl Engine {
 }
 
 impl Server {
+    /// The part that a client is in.
+    pub fn part_of(&self, client: &[u8]) -> Part {
+        let parts = self.settings.engine.as_ref().map(|engine| &engine.parts);
+        parts.map_or(0, |parts| parts.of(self.store.key(client).leaf()))
+    }
+
+    /// Whether this server holds a part, and all has come that others have told of it.
+    pub fn is_complete(&self, part: Part) -> bool {
+        self.peers.engine_view().is_some_and(|engine| engine.is_complete(part))
+    }
+
     /// What there is to see of the engine, if there is one.
     pub fn engine(&self) -> Option<EngineView> {
         let engine = self.peers.engine_view()?;
@@ -129,6 +145,8 @@ impl Server {
             owed: engine.owed(),
             leaves_missed: engine.missed.leaves(),
             members_heard: engine.members.iter().filter(|member| member.is_known()).count(),
+            parts: engine.held.len(),
+            parts_complete: engine.complete_parts(),
             counters: engine.counters,
             questions: engine.questions.counters,
         })

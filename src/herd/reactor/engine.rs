@@ -57,7 +57,7 @@ pub(super) fn status(reactor: &Reactor) -> Option<EngineStatus> {
         asks: engine.counters.asks,
         refused: engine.counters.refused.iter().sum(),
         servers_heard: engine.members_heard as u64,
-        parts: 1,
+        parts: engine.parts as u64,
         trouble: engine.denied.map(str::to_owned),
     })
 }

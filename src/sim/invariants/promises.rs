@@ -14,9 +14,11 @@ pub enum Invariant {
     Rising,
     /// I3: a server's digests and counts match what it holds.
     Upkeep,
-    /// I4: left in peace, the herd is whole again and all hold the same, within a bound.
+    /// I4: left in peace, the herd is whole again and all hold the same, within a bound; where
+    /// clients are divided, all who hold a part.
     Agreement,
-    /// I5: a report that was acknowledged is held or superseded everywhere, unless all servers that
+    /// I5: a report that was acknowledged is held or superseded everywhere, or where clients are
+    /// divided, by all who hold its part, unless all servers that
     /// held it died, and no journal keeps it.
     Keeping,
     /// I6: every report held was made by a client, to the server that it names, at that time.
@@ -58,6 +60,10 @@ pub enum Invariant {
     /// I21: what a server on an engine heard first, a node has read from it; and to all, it tells
     /// nothing else.
     Told,
+    /// I22: who says that all has come of a part holds what others had told of it when its
+    /// connection came up; and left in peace, all who hold a part say so, and hold what anybody
+    /// holds of it.
+    Complete,
     /// One input costs no more than a piece of the store, and all of them what they must.
     Bounded,
     /// Everything that happens comes to an end.
@@ -76,7 +82,7 @@ pub struct Violation {
 }
 
 impl Invariant {
-    pub const ALL: [Invariant; 25] = [
+    pub const ALL: [Invariant; 26] = [
         Invariant::Order,
         Invariant::Rising,
         Invariant::Upkeep,
@@ -98,6 +104,7 @@ impl Invariant {
         Invariant::LameDuck,
         Invariant::Unhindered,
         Invariant::Told,
+        Invariant::Complete,
         Invariant::Bounded,
         Invariant::Endless,
         Invariant::Assertion,
@@ -127,6 +134,7 @@ impl Invariant {
             Invariant::LameDuck => "I19",
             Invariant::Unhindered => "I20",
             Invariant::Told => "I21",
+            Invariant::Complete => "I22",
             Invariant::Bounded => "bounded",
             Invariant::Endless => "endless",
             Invariant::Assertion => "assertion",

@@ -39,7 +39,9 @@ impl World {
                 self.plan_delivery(far);
             }
             Act::Closed { conn, reason } => self.close(server, conn, reason)?,
-            Act::Joined { conn, .. } if conn.kind() == ConnKind::Engine => {}
+            Act::Joined { conn, .. } if conn.kind() == ConnKind::Engine => {
+                self.joined_engine(server);
+            }
             Act::Joined { peer, conn, held } => {
                 self.invariants.joined(server, peer, At::of(conn), held);
             }
@@ -95,6 +97,9 @@ impl World {
             Note::PeerBehind { peer: other } => format!("holds news back from {}", peer(other)),
             other => format!("{other:?}"),
         };
+        if matches!(note, Note::PeerDown { .. }) {
+            self.invariants.has_lost_engine(server);
+        }
         Invariant::Trust.demand(self.is_fair(server, note), || {
             format!("{}, among the honest: {row}", seat.name)
         })?;

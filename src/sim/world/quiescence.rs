@@ -6,7 +6,9 @@ use std::time::Duration;
 use super::{Event, World};
 use crate::client::report;
 use crate::host::Host;
-use crate::invariants::{Invariant, Violation, agree, lines_of, may_be_forgotten};
+use crate::invariants::{
+    Invariant, Table, Violation, agree, are_parts_whole, lines_of, may_be_forgotten,
+};
 use crate::wire::Wire;
 use herd_core::LinkState;
 use herd_core::names::PeerId;
@@ -19,6 +21,8 @@ const REST: Duration = Duration::from_secs(4);
 /// Timers that fire and pieces that come, for each link and second of rest. A link at rest is asked
 /// for a sign of life about once a second from each end; and it may have things left to forget.
 const STIRS_MAX: u64 = 16;
+/// Where clients are divided, each server asks each other now and then: lines a second.
+const PAIR_STIRS_MAX: u64 = 8;
 /// Where reports expire, each server looks through some so often.
 const SWEEPS_A_SECOND: u64 = 11;
 
@@ -63,7 +67,7 @@ impl World {
         let healed = |is_so: bool, who: &str, what: &str| {
             Invariant::Agreement.demand(is_so, || format!("{who} {what} for too long"))
         };
-        let mut first: Option<(&str, Vec<String>)> = None;
+        let mut tables = Vec::<Table<'_>>::new();
         for (at, seat) in self.seats.iter().enumerate() {
             let name = &seat.name;
             let body = seat.body.as_ref().filter(|_| !seat.is_leaving);
@@ -78,14 +82,15 @@ impl World {
             let waits = body.server.questions_waiting();
             Invariant::Answers.demand(waits == 0, || format!("{name} waits for places"))?;
             let lines = self.lasting_lines(body);
-            match &first {
-                Some((other, others)) if self.scenario.repairs => {
-                    agree((other, others), (name, &lines))?;
+            match tables.first() {
+                _ if !self.scenario.repairs => {}
+                Some((other, others, _)) if self.parts.is_whole() => {
+                    agree((*other, others), (name, &lines))?;
                 }
-                Some(_) => {}
-                None => first = Some((name, lines)),
+                _ => tables.push((name, lines, body)),
             }
         }
+        are_parts_whole(&tables, &self.parts)?;
         self.are_journals_at_rest()?;
         // Who was erased with a clock far ahead stays so until then.
         let is_ahead = |body: &Host, held: &Report<'_>| {
@@ -130,7 +135,10 @@ impl World {
             None => 0,
         };
         let seconds = (self.now - rest.since).as_secs();
-        let stirs_max = STIRS_MAX * link_seconds + sweeps * (seconds + 1);
+        let servers = self.seats.len() as u64;
+        let pairs = if self.parts.is_whole() { 0 } else { servers * (servers - 1) };
+        let asks = PAIR_STIRS_MAX * pairs * (seconds + 1);
+        let stirs_max = STIRS_MAX * link_seconds + sweeps * (seconds + 1) + asks;
         Invariant::Idleness.demand(stirs <= stirs_max, || {
             format!("{stirs} stirs in a herd at rest, and {stirs_max} are many")
         })

@@ -21,6 +21,9 @@ impl World {
         let mut settings = settings(&seat.name, peers.collect(), seed);
         settings.limits.peer_outbox_bytes_max = self.scenario.peer_owed_max;
         settings.keys = self.scenario.draws_keys(&mut self.random);
+        // Where clients are divided, a key that follows another must not move them.
+        settings.digest_key =
+            (self.scenario.copies > 0 && !settings.keys.is_empty()).then_some([9; 32]);
         settings.nonce_key = std::array::from_fn(|_| self.random.u8(..));
         settings.limits.compare_every = self.scenario.compare_every;
         settings.limits.clients_max =

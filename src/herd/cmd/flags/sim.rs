@@ -35,6 +35,9 @@ pub struct SimFlags {
     /// Servers tell each other by an engine instead of links, and it has its accidents
     #[arg(long, conflicts_with_all = ["graph", "reports"])]
     pub engine: bool,
+    /// Into how many parts their clients are divided: 1 or 32 [default: each seed decides]
+    #[arg(long, value_name = "1|32", requires = "engine", value_parser = parse_parts)]
+    pub parts: Option<usize>,
     /// Instead of herds: two servers and so many clients of each kind, and what each input costs
     #[arg(long, value_name = "CLIENTS")]
     #[arg(conflicts_with_all = ["servers", "graph", "faults", "reports", "engine"])]
@@ -67,6 +70,10 @@ pub struct MutantsFlags {
     pub engine: bool,
 }
 
+fn parse_parts(text: &str) -> Result<usize, &'static str> {
+    [1, 32].into_iter().find(|parts| parts.to_string() == text).ok_or("write 1 or 32")
+}
+
 /// `5` or `2-9`.
 fn parse_servers(text: &str) -> Result<RangeInclusive<usize>, String> {
     let (least, most) = text.split_once('-').unwrap_or((text, text));
@@ -81,8 +88,8 @@ impl SimFlags {
     /// # Errors
     /// The flags do not go together.
     pub fn runs(self) -> Result<Runs, Failure> {
-        let SimFlags { servers, seed, seeds, faults, graph, engine, reports, crowd, verbose } =
-            self;
+        let SimFlags { servers, seed, seeds, faults, graph, engine, parts, .. } = self;
+        let SimFlags { reports, crowd, verbose, .. } = self;
         if let Some((Shape::Preset(preset), servers)) = graph.zip(servers.as_ref())
             && !servers.contains(&preset.servers.len())
         {
@@ -95,7 +102,7 @@ impl SimFlags {
             return Err(Failure::new(Exit::Usage, message));
         }
         let reports = reports.or(is_large.then_some(100));
-        let plan = Plan { servers, graph, faults, engine, reports };
+        let plan = Plan { servers, graph, faults, engine, parts, reports };
         Ok(Runs { plan, seed, seeds, crowd, verbose })
     }
 }

@@ -1,0 +1,482 @@
+//! A herd whose clients are divided: most servers hear of most clients only what their own have
+//! said. So two cannot compare all that they hold, and what a server has missed shows part by part.
+//!
+//! ```text
+//!   A holds 3 and 9               B holds 9, and has heard clients of 3
+//!   TOLD 9 4                      the numbers of A's last batches to what B holds
+//!   PARTS? 9 c1…, EVEN? 1 ───────▶
+//!     ◀───── TOLD 3 17 9 8, PARTS 9 9e…+         17 of part 3 did not come: only B has them
+//!     ◀───────────── L2 9 …, AT …, EVEN 1        part 9 differs: that is told as between peers
+//!   TOLD 9 4, OWN? 3, PARTS? 9 …, EVEN? 2 ──▶
+//!     ◀───────────────── AT …, …, AT …, EVEN 2   all that B has of part 3
+//! ```
+//!
+//! All others are asked when the connection has come up, once more when their news is sure to find
+//! its way here, and then every `compare_every`. A part is *complete* when all has come that was
+//! told of it: when another holder says so of its own, and has sent what differs; or when everybody
+//! has answered who does, and nothing is missing of anyone. A server asks those who hold the same
+//! before it has all others send what it needs of them.
+
+use std::time::Duration;
+
+use super::Engine;
+use super::in_parts::HOLES_EVERY;
+use super::members::Member;
+use super::words::{Operands, PartDigest, Word, write_digests, write_numbers};
+use crate::Server;
+use crate::border::Outputs;
+use crate::clock::Now;
+use crate::names::PeerId;
+use crate::parts::Part;
+use crate::peers::handover::Stage;
+use crate::store::digest::Node;
+use crate::wire::peer_command::PeerLine;
+
+/// Who does not answer is asked again after this, and so many times in a row.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+const AGAIN_MAX: u8 = 10;
+
+/// What this server knows of its parts. By their places among those that it holds.
+pub(super) struct Divided {
+    /// When all others are asked next.
+    at: Option<Duration>,
+    /// From when on all that others publish is heard, once the connection is up.
+    settled_at: Duration,
+    /// It is, and everybody was asked since.
+    is_settled: bool,
+    /// All has come that was told of it before, and is heard since.
+    complete: Vec<bool>,
+    is_all_complete: bool,
+    /// The connection was up once.
+    has_begun: bool,
+    /// When those who have not answered a good-bye hear another one, and how many they have heard.
+    pub bye_until: Option<Duration>,
+    pub byes: u8,
+}
+
+impl Divided {
+    pub fn new(held: usize) -> Divided {
+        Divided {
+            at: None,
+            settled_at: Duration::ZERO,
+            is_settled: false,
+            complete: vec![false; held],
+            is_all_complete: false,
+            has_begun: false,
+            bye_until: None,
+            byes: 0,
+        }
+    }
+
+    /// The connection is over.
+    pub fn lost(&mut self) {
+        (self.at, self.bye_until, self.byes) = (None, None, 0);
+        (self.is_settled, self.is_all_complete) = (false, false);
+        self.complete.fill(false);
+    }
+}
+
+impl Engine {
+    /// The place of the part that is published there, if we hold it.
+    pub(super) fn place_of(&self, subject: &[u8]) -> Option<usize> {
+        let digits = subject.rsplit(|&byte| byte == b'.').next()?;
+        let part = std::str::from_utf8(digits).ok()?.parse().ok()?;
+        let place = self.held.binary_search(&part).ok()?;
+        (*self.outboxes.subject(part) == *subject).then_some(place)
+    }
+
+    /// Whether all has come that was told of a part.
+    pub(crate) fn is_complete(&self, part: Part) -> bool {
+        let is_missed = |it: &Member| !it.is_silent && it.in_parts.misses(part);
+        let place = self.held.binary_search(&part);
+        place.is_ok_and(|place| self.divided.complete[place]) && !self.members.iter().any(is_missed)
+    }
+
+    /// The parts of which all has come.
+    pub(super) fn complete_parts(&self) -> usize {
+        self.held.iter().filter(|part| self.is_complete(**part)).count()
+    }
+
+    /// When something is due next.
+    pub(super) fn next_in_parts(&self) -> Option<Duration> {
+        if self.settings.parts.is_whole() {
+            return None;
+        }
+        let answers = self.members.iter().filter_map(|it| it.in_parts.answer_until).min();
+        let asks = (0..self.members.len()).filter(|_| self.has_room());
+        let asks = asks.filter_map(|member| self.asks_at(member)).min();
+        [self.divided.at, self.divided.bye_until, answers, asks].into_iter().flatten().min()
+    }
+
+    /// When a member is asked next.
+    fn asks_at(&self, member: usize) -> Option<Duration> {
+        let it = &self.members[member];
+        let is_waiting = it.is_silent || it.in_parts.answer_until.is_some();
+        let mut holes = it.in_parts.holes.iter().filter(|_| !is_waiting);
+        let hole = holes
+            .any(|part| self.may_be_asked(member, *part))
+            .then(|| it.asked_at.map_or(Duration::ZERO, |at| at + HOLES_EVERY));
+        [it.in_parts.ask_at, hole].into_iter().flatten().min()
+    }
+
+    /// Whether a member may be asked for what is missing of its part. If it does not hold it, it
+    /// sends all that it has, and others who hold it may know better.
+    fn may_be_asked(&self, member: usize, part: Part) -> bool {
+        let place = self.held.binary_search(&part);
+        let is_complete = place.is_ok_and(|place| self.divided.complete[place]);
+        let may_know = |it: &Member| {
+            let theirs = &it.in_parts;
+            theirs.holds(part) && (!theirs.is_even || theirs.complete.contains(&part))
+        };
+        is_complete
+            || self.members[member].in_parts.holds(part)
+            || self.divided.is_settled
+                && !self.members.iter().any(|it| !it.is_silent && may_know(it))
+    }
+
+    /// A batch of a member has come, to a part of this place or to us alone, and so many are
+    /// missing before it.
+    pub(super) fn heard_in_parts(
+        &mut self,
+        now: Now,
+        member: usize,
+        (held, missing): (Option<usize>, u64),
+        comes_back: bool,
+    ) {
+        let it = &mut self.members[member];
+        if it.in_parts.answer_until.is_some() {
+            it.in_parts.answer_until = Some(now.monotonic + self.settings.ask_timeout);
+        }
+        // What it has told before, nobody else may know.
+        if comes_back {
+            it.ask_soon(now);
+        }
+        match held {
+            _ if missing == 0 => {}
+            Some(place) => {
+                it.in_parts.holes.insert(self.held[place]);
+            }
+            None => {
+                let theirs = &mut it.in_parts;
+                theirs.holes.append(&mut theirs.repairing);
+                it.must_answer_anew();
+                it.ask_soon(now);
+            }
+        }
+    }
+
+    /// Who has not answered in time is asked again, a few times.
+    fn look_for_the_silent(&mut self, now: Now) {
+        for it in &mut self.members {
+            let theirs = &mut it.in_parts;
+            if theirs.answer_until.take_if(|until| now.monotonic >= *until).is_none() {
+                continue;
+            }
+            it.is_silent = true;
+            theirs.holes.append(&mut theirs.repairing);
+            theirs.tries += 1;
+            if theirs.tries < AGAIN_MAX {
+                theirs.ask_at = Some(now.monotonic + AGAIN_AFTER);
+            }
+        }
+    }
+
+    /// Everybody must answer from here on, even who was silent before.
+    fn expect_all(&mut self) {
+        for it in &mut self.members {
+            (it.is_silent, it.in_parts.tries) = (false, 0);
+            it.in_parts.complete.clear();
+            it.must_answer_anew();
+        }
+    }
+
+    /// Who leaves may go when nothing is missing of it.
+    fn say_kept_in_parts(&mut self, out: &mut Outputs) {
+        for member in 0..self.members.len() {
+            let it = &mut self.members[member];
+            let is_kept = it.in_parts.is_even
+                && it.in_parts.holes.is_empty()
+                && it.in_parts.repairing.is_empty();
+            if it.awaits_kept && is_kept {
+                it.awaits_kept = false;
+                self.say(member, out, |text| text.extend_from_slice(b"KEPT"));
+            }
+        }
+    }
+
+    /// How far our batches have come, to the parts that a member holds.
+    fn tell_numbers(&mut self, member: usize, out: &mut Outputs) {
+        let (holds, outboxes) = (&self.members[member].in_parts.holds, &self.outboxes);
+        let parts = (0..holds.len()).filter(|part| holds[*part]).map(|part| part as Part);
+        let numbers = parts.map(|part| (part, outboxes.number(part)));
+        let told = numbers.filter(|(_, number)| *number > 0);
+        let told = Vec::from_iter(told.flat_map(|(part, number)| [u64::from(part), number]));
+        self.say(member, out, |text| write_numbers(b"TOLD", told.into_iter(), text));
+    }
+}
+
+impl Server {
+    /// The connection is up. What the process before this one has told of parts that it does not
+    /// hold may not have come, and nobody could find out: it is said again, once.
+    pub(super) fn begin_in_parts(&mut self, now: Now, engine: &mut Engine) {
+        let settle = engine.settings.settle;
+        let divided = &mut engine.divided;
+        (divided.at, divided.settled_at) = (Some(now.monotonic), now.monotonic + settle);
+        if !std::mem::replace(&mut divided.has_begun, true) && self.journaling.is_some() {
+            let parts = &engine.settings.parts;
+            for part in parts.all().filter(|part| engine.held.binary_search(part).is_err()) {
+                let leaves = self.store.digest().filled(parts.node(part));
+                leaves.for_each(|leaf| engine.missed.add_leaf(leaf));
+            }
+        }
+        engine.expect_all();
+    }
+
+    /// Asks whoever is to be asked, and looks what is complete.
+    pub(super) fn go_on_in_parts(
+        &mut self,
+        now: Now,
+        (peer, engine): (PeerId, &mut Engine),
+        out: &mut Outputs,
+    ) {
+        engine.look_for_the_silent(now);
+        if engine.divided.at.is_some_and(|at| now.monotonic >= at) {
+            self.begin_round(now, engine);
+        }
+        let is_due = |engine: &Engine, member: usize| {
+            engine.asks_at(member).is_some_and(|at| now.monotonic >= at)
+        };
+        for member in 0..engine.members.len() {
+            if engine.has_room() && is_due(engine, member) {
+                self.ask_in_parts(now, engine, member, out);
+            }
+        }
+        self.look_what_is_complete(now, (peer, engine));
+        engine.say_kept_in_parts(out);
+    }
+
+    /// All others are asked.
+    fn begin_round(&mut self, now: Now, engine: &mut Engine) {
+        let settled_at = engine.divided.settled_at;
+        if now.monotonic >= settled_at && !engine.divided.is_settled {
+            engine.divided.is_settled = true;
+            engine.expect_all();
+        }
+        let every = self.settings.limits.compare_every;
+        let every = every.map(|every| every.mul_f64(0.8 + 0.4 * self.peers.random.f64()));
+        engine.divided.at = match engine.divided.is_settled {
+            true => every.map(|every| now.monotonic + every),
+            false => Some(settled_at),
+        };
+        engine.members.iter_mut().for_each(|it| it.in_parts.ask_at = Some(now.monotonic));
+    }
+
+    fn ask_in_parts(&mut self, now: Now, engine: &mut Engine, member: usize, out: &mut Outputs) {
+        engine.counters.asks += 1;
+        let holes = engine.members[member].in_parts.holes.iter().copied();
+        let asked = holes.filter(|part| engine.may_be_asked(member, *part));
+        let asked = Vec::from_iter(asked);
+        let it = &mut engine.members[member];
+        it.asked_at = Some(now.monotonic);
+        let theirs = &mut it.in_parts;
+        theirs.ask_at = None;
+        theirs.answer_until = Some(now.monotonic + engine.settings.ask_timeout);
+        theirs.holes.retain(|part| !asked.contains(part));
+        theirs.repairing.extend(asked);
+        theirs.repaired_by = it.even.asked + 1;
+        let own = theirs.repairing.iter().copied().filter(|part| !theirs.holds(*part));
+        let own = Vec::from_iter(own.map(u64::from));
+        let common = engine.held.iter().copied().filter(|part| theirs.holds(*part));
+        let common = Vec::from_iter(common);
+        let digests = self.digests_of(engine, common.into_iter());
+        engine.tell_numbers(member, out);
+        if !own.is_empty() {
+            engine.say(member, out, |text| write_numbers(b"OWN?", own.into_iter(), text));
+        }
+        engine.say(member, out, |text| write_digests(b"PARTS?", digests.into_iter(), text));
+        engine.ask_even(member, out);
+    }
+
+    fn digests_of(&self, engine: &Engine, parts: impl Iterator<Item = Part>) -> Vec<PartDigest> {
+        let digest = |part| {
+            let node = engine.settings.parts.node(part);
+            (part, self.keyring.shown(self.store.digest().hash(node)), engine.is_complete(part))
+        };
+        parts.map(digest).collect()
+    }
+
+    /// Once everybody has answered who does, a part is complete if another holder has all of it and
+    /// has sent that, or if nothing is missing of anyone.
+    fn look_what_is_complete(&mut self, now: Now, (peer, engine): (PeerId, &mut Engine)) {
+        let Engine { divided, members, held, .. } = engine;
+        let is_over = |it: &Member| it.is_silent || it.in_parts.is_even;
+        if !divided.is_settled || divided.is_all_complete || !members.iter().all(is_over) {
+            return;
+        }
+        for (part, is_complete) in held.iter().zip(&mut divided.complete) {
+            let knows_all = |it: &Member| !it.is_silent && it.in_parts.complete.contains(part);
+            let is_missed = |it: &Member| !it.is_silent && it.in_parts.misses(*part);
+            if !*is_complete && members.iter().any(knows_all) {
+                members.iter_mut().for_each(|it| _ = it.in_parts.holes.remove(part));
+                *is_complete = true;
+            } else if !*is_complete {
+                *is_complete = !members.iter().any(is_missed);
+            }
+        }
+        divided.is_all_complete = divided.complete.iter().all(|is_complete| *is_complete);
+        if divided.is_all_complete {
+            self.peers.at(peer).even_at = Some(now.monotonic);
+        }
+    }
+
+    /// Hears a line that is for us alone.
+    pub(super) fn hear_in_parts(
+        &mut self,
+        now: Now,
+        (peer, member): (PeerId, usize),
+        (engine, is_comparable): (&mut Engine, bool),
+        line: &[u8],
+        out: &mut Outputs,
+    ) {
+        match Word::parse(line) {
+            Some(Word::Told(numbers)) => engine.numbers_heard(member, numbers),
+            Some(Word::OwnAsked(parts)) => {
+                parts.parts().for_each(|part| self.miss_part(engine, member, part, out));
+            }
+            Some(Word::DigestsAsked(digests)) if is_comparable => {
+                self.digests_asked(engine, member, digests, out);
+            }
+            Some(Word::Digests(digests)) if is_comparable => {
+                self.digests_heard(engine, member, digests, out);
+            }
+            // Leaves are not the same there, and so are parts.
+            Some(Word::DigestsAsked(_) | Word::Digests(_)) => {}
+            None => match PeerLine::parse(line) {
+                PeerLine::Parts(parts) if is_comparable && engine.is_within_held(parts.of) => {
+                    self.engine_parts_heard(engine, member, parts, out);
+                }
+                PeerLine::Parts(_) => {}
+                // What it wanted to know may be what was lost: it hears nothing, and asks again.
+                PeerLine::EvenAsked { .. } if engine.members[member].is_cut => {}
+                PeerLine::EvenAsked { number } => {
+                    engine.members[member].even.unanswered = Some(number);
+                    engine.answer_even(member, out);
+                }
+                PeerLine::Even { number } => engine.even_in_parts(now, member, number, out),
+                PeerLine::Bye => {
+                    let may_keep = self.stage == Stage::Serving;
+                    engine.members[member].wants_kept(now, may_keep);
+                }
+                PeerLine::Kept => engine.members[member].in_parts.has_kept = true,
+                PeerLine::Invalid => self.hear_answer(now, (engine, member), line, out),
+                _ => self.hear_unusual(now, peer, line, out),
+            },
+        }
+    }
+
+    fn digests_asked(
+        &mut self,
+        engine: &mut Engine,
+        member: usize,
+        digests: Operands<'_>,
+        out: &mut Outputs,
+    ) {
+        engine.tell_numbers(member, out);
+        let is_held = |part: &Part| engine.held.binary_search(part).is_ok();
+        let common = Vec::from_iter(digests.digests().map(|it| it.0).filter(is_held));
+        let ours = self.digests_of(engine, common.into_iter());
+        engine.say(member, out, |text| write_digests(b"PARTS", ours.into_iter(), text));
+        for (part, theirs, _) in digests.digests() {
+            if engine.held.binary_search(&part).is_ok() {
+                self.compare_part(engine, member, (part, theirs), out);
+            } else {
+                // Its file says that we hold it, ours does not.
+                self.miss_part(engine, member, part, out);
+            }
+        }
+    }
+
+    fn digests_heard(
+        &mut self,
+        engine: &mut Engine,
+        member: usize,
+        digests: Operands<'_>,
+        out: &mut Outputs,
+    ) {
+        for (part, theirs, is_complete) in digests.digests() {
+            if engine.held.binary_search(&part).is_err() {
+                continue;
+            }
+            let complete = &mut engine.members[member].in_parts.complete;
+            _ = if is_complete { complete.insert(part) } else { complete.remove(&part) };
+            self.compare_part(engine, member, (part, theirs), out);
+        }
+    }
+
+    fn compare_part(
+        &self,
+        engine: &mut Engine,
+        member: usize,
+        (part, theirs): (Part, u64),
+        out: &mut Outputs,
+    ) {
+        let node = engine.settings.parts.node(part);
+        if self.keyring.shown(self.store.digest().hash(node)) != theirs {
+            self.tell_engine_parts(engine, member, node, out);
+        }
+    }
+
+    /// A member is to be sent all that is held of a part.
+    fn miss_part(&self, engine: &mut Engine, member: usize, part: Part, out: &mut Outputs) {
+        if usize::from(part) >= engine.settings.parts.count() {
+            return;
+        }
+        let node = engine.settings.parts.node(part);
+        let leaves = self.store.digest().filled(node);
+        leaves.for_each(|leaf| engine.members[member].miss(leaf));
+        engine.ask_flushed(out);
+    }
+}
+
+impl Engine {
+    /// Whether a node of the digest lies in a part that we hold.
+    fn is_within_held(&self, node: Node) -> bool {
+        let parts = &self.settings.parts;
+        let part = parts.of(node.leaves().start as u16);
+        node.level() >= parts.node(part).level() && self.held.binary_search(&part).is_ok()
+    }
+
+    /// A member says how far its batches have come.
+    fn numbers_heard(&mut self, member: usize, numbers: Operands<'_>) {
+        let it = &mut self.members[member];
+        for (part, number) in numbers.numbers() {
+            if let Ok(place) = self.held.binary_search(&part)
+                && it.has_told(place, number)
+            {
+                it.in_parts.holes.insert(part);
+            }
+        }
+    }
+
+    /// A member has sent all that it knew we had missed when it was asked.
+    fn even_in_parts(&mut self, now: Now, member: usize, number: u64, out: &mut Outputs) {
+        let it = &mut self.members[member];
+        if number == 0 || number > it.even.asked {
+            return;
+        }
+        if number <= it.even.told_at {
+            return self.ask_even(member, out);
+        }
+        let theirs = &mut it.in_parts;
+        if number >= theirs.repaired_by {
+            theirs.repairing.clear();
+        }
+        if number >= theirs.counts_from {
+            (theirs.is_even, it.even_at) = (true, Some(now.monotonic));
+        }
+        if number == it.even.asked {
+            (theirs.answer_until, theirs.tries) = (None, 0);
+            theirs.ask_at.take_if(|_| theirs.is_even);
+        }
+    }
+}
