@@ -81,8 +81,12 @@ impl Grid {
         at: Option<Point>,
         is_whole: bool,
     ) {
+        let before = register.at(who);
+        if before == at && is_whole {
+            return;
+        }
         let cell = |at: Option<Point>| at.map(|at| self.cells.of(at));
-        let (from, to) = (cell(register.at(who)), cell(at));
+        let (from, to) = (cell(before), cell(at));
         if from == to && is_whole {
             return register.set(who, at);
         }
