@@ -238,9 +238,12 @@ def forgotten_restart(hour):
 @act(fires=["HerdDrainHangs"], may=["HerdConfigDiffers", "HerdDown", "HerdPeerDown"], breaks=False)
 def long_farewell(hour):
     """A server that was told to stop gives its clients more time than an operator expects."""
-    longer = ['lame_duck = "3 s"', 'lame_duck = "30 s"']
-    with hour.changed(lambda text: text.replace(*longer)):
+    longer = ['lame_duck = "3 s"', 'lame_duck = "40 s"']
+    with hour.changed(lambda text: text.replace(*longer)), contextlib.ExitStack() as stack:
         hour.reload("Hill")
+        # Each has its turn to be told, and the last one's is late.
+        for _ in range(20):
+            stack.callback(hour.connect("Hill").close)
         os.kill(hour.pid("Hill"), signal.SIGTERM)
         hour.until_firing()
         code = hour.running.pop("Hill").wait(TIMEOUT_S)
