@@ -110,7 +110,7 @@ impl Server {
     ) -> Result<(), NotBelieved> {
         let held = engine.place_of(subject);
         if held.is_none() && subject != engine.for_us {
-            return self.hear_questions(now, (peer, engine), (subject, payload), out);
+            return self.hear_questions(now, engine, (subject, payload), out);
         }
         let (head, lines) = engine.keys.open(subject, payload)?;
         // Nothing of ours is to come back: an older connection may not have ended yet.

@@ -201,7 +201,7 @@ impl Engine {
             |last: [&[u8]; 2]| [settings.subject.as_bytes(), herd, last[0], last[1]].join(&b'.');
         let prefix = [settings.subject.as_bytes(), herd].join(&b'.');
         let held = settings.parts.held_by(name);
-        let questions = Questions::new(&prefix, keyring.run, held.clone());
+        let questions = Questions::new(&prefix, keyring.run);
         Engine {
             outboxes: Outboxes::new(&subject([b"r", b""]), settings.parts.count()),
             for_us: subject([b"s", name]),
@@ -314,7 +314,7 @@ impl Server {
             }
         }
         if engine.up().is_some() {
-            self.join_groups(peer, &mut engine, out);
+            self.join_groups(&mut engine, out);
             engine.send_own(out);
             engine.wake(now, out);
         }

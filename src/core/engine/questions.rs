@@ -13,8 +13,8 @@
 //!     ◀──────────────── s.ASKER ◀─────────── COPY 5f… AT …    or   NOCOPY 5f…, each of them
 //! ```
 //!
-//! A server is in the group of a part as long as it holds it and misses nothing of it that is
-//! known. What it answers decides. If there is no such server, everybody is asked: each server keeps
+//! A server is in the group of a part as long as that is complete there (`divided`). What it answers
+//! decides. If there is no such server, everybody is asked: each server keeps
 //! what its own clients have said. The newest of all answers and of what is held here is the
 //! client's answer, and is not kept.
 //!
@@ -31,7 +31,7 @@ use super::{Engine, write_sub};
 use crate::Server;
 use crate::border::Outputs;
 use crate::clock::Now;
-use crate::names::{PeerId, Ticket};
+use crate::names::Ticket;
 use crate::nats_wire::{write_pub_asking, write_sub_in_group, write_unsub};
 use crate::parts::Part;
 use crate::peers::handover::Stage;
@@ -75,9 +75,7 @@ pub(super) struct Questions {
     asked: u64,
     /// By their numbers, and so by the time until which they wait.
     open: BTreeMap<u64, Question>,
-    /// The parts that we hold, in their order.
-    held: Vec<Part>,
-    /// Those of them in whose groups we are.
+    /// The parts in whose groups we are, in their order.
     joined: Vec<Part>,
     pub counters: QuestionCounters,
 }
@@ -156,13 +154,12 @@ fn parse_ask(line: &[u8]) -> Option<(u64, &[u8])> {
 
 impl Questions {
     /// `prefix` is what all subjects of this herd begin with, without the last dot.
-    pub fn new(prefix: &[u8], life: [u8; 8], held: Vec<Part>) -> Questions {
+    pub fn new(prefix: &[u8], life: [u8; 8]) -> Questions {
         Questions {
             for_all: [prefix, b".q"].concat(),
             life: u64::from_be_bytes(life),
             asked: 0,
             open: BTreeMap::new(),
-            held,
             joined: Vec::new(),
             counters: QuestionCounters::default(),
         }
@@ -214,19 +211,13 @@ impl Engine {
         }
     }
 
-    /// Whether this server holds a part and misses nothing of it that is known.
-    fn is_sure_of(&self, even_at: Option<Duration>, part: Part) -> bool {
-        let since = self.since();
-        since.is_some() && even_at >= since && self.is_complete(part)
-    }
-
-    /// Is in the groups of those parts of which it is sure, if it may be in any.
-    fn join_groups(&mut self, even_at: Option<Duration>, may_join: bool, out: &mut Outputs) {
+    /// Is in the groups of those parts that are complete here, if it may be in any.
+    fn join_groups(&mut self, may_join: bool, out: &mut Outputs) {
         let Some(conn) = self.up() else { return };
         let questions = &self.questions;
         let parts = || {
-            let held = questions.held.iter().copied();
-            held.filter(|part| may_join && self.is_sure_of(even_at, *part))
+            let held = self.held.iter().copied();
+            held.filter(|part| may_join && self.is_complete(*part))
         };
         if parts().eq(questions.joined.iter().copied()) {
             return;
@@ -288,11 +279,9 @@ impl Engine {
 
 impl Server {
     /// Whether what is held of this client here is what there is to know of it.
-    pub(crate) fn is_authority(&mut self, key: Key) -> bool {
-        let Some((peer, Some(engine))) = self.peers.engine() else { return true };
-        let part = engine.settings.parts.of(key.leaf());
-        let even_at = self.peers.at(peer).even_at;
-        self.peers.engine_view().is_some_and(|engine| engine.is_sure_of(even_at, part))
+    pub(crate) fn is_authority(&self, key: Key) -> bool {
+        let engine = self.peers.engine_view();
+        engine.is_none_or(|engine| engine.is_complete(engine.settings.parts.of(key.leaf())))
     }
 
     /// Asks others about the client of a WHATSAT, or answers with what is held here if nobody can
@@ -348,7 +337,7 @@ impl Server {
     pub(super) fn hear_questions(
         &mut self,
         now: Now,
-        (peer, engine): (PeerId, &mut Engine),
+        engine: &mut Engine,
         (subject, payload): (&[u8], &[u8]),
         out: &mut Outputs,
     ) -> Result<(), NotBelieved> {
@@ -363,23 +352,20 @@ impl Server {
         }
         let member = engine.members.iter().position(|member| *member.name == *sender);
         let member = member.ok_or(NotBelieved::Foreign)?;
-        let even_at = self.peers.at(peer).even_at;
         for line in lines.split(|&byte| byte == b'\n') {
             let Some((nonce, client)) = parse_ask(line) else { continue };
             let part = engine.settings.parts.of(self.store.key(client).leaf());
-            let is_holder = engine.is_sure_of(even_at, part);
-            let says = if is_holder { Says::Holder } else { Says::Copy };
+            let says = if engine.is_complete(part) { Says::Holder } else { Says::Copy };
             let report = self.store.find(client).filter(|held| !self.has_expired(held, now));
             engine.say(member, out, |text| Answer { says, nonce, report }.write(text));
         }
         Ok(())
     }
 
-    /// Answers for those parts of which it is sure, as long as it serves.
-    pub(super) fn join_groups(&mut self, peer: PeerId, engine: &mut Engine, out: &mut Outputs) {
+    /// Answers for those parts that are complete here, as long as it serves.
+    pub(super) fn join_groups(&self, engine: &mut Engine, out: &mut Outputs) {
         if !engine.settings.parts.is_whole() {
-            let may_join = self.stage == Stage::Serving;
-            engine.join_groups(self.peers.at(peer).even_at, may_join, out);
+            engine.join_groups(self.stage == Stage::Serving, out);
         }
     }
 

@@ -27,7 +27,7 @@ impl World {
                 if let Party::Client(client) = self.wires[far.wire].ends[far.end].party {
                     let is_in_time = comes && after < ANSWER_TIMEOUT;
                     let settled = self.now + if is_in_time { after } else { ANSWER_TIMEOUT };
-                    self.clients[client].promise(is_in_time, self.now, settled)?;
+                    self.clients[client].promise(ticket, is_in_time, self.now, settled)?;
                 }
                 if comes {
                     self.plan(after, Event::Answer { server, run, ticket, body });
