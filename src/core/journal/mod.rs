@@ -65,6 +65,4 @@ impl fmt::Display for SegmentId {
 }
 
 #[cfg(test)]
-mod length_tests;
-#[cfg(test)]
 mod tests;

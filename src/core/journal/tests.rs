@@ -1,4 +1,7 @@
-//! The form of a journal, and what is found in one that is damaged.
+//! The form of a journal, and what is found in one that is damaged. How long one becomes is in
+//! `lengths`.
+
+mod lengths;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};

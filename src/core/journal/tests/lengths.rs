@@ -6,12 +6,12 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::appender::{Appender, Keep, Sizes};
-use super::load::{Past, Survey};
-use super::writer::{Disk, Owner, Progress, Trouble, Writer};
-use super::{JournalId, SegmentId};
 use crate::border::{Input, Outputs};
 use crate::clock::{Now, PosixTime};
+use crate::journal::appender::{Appender, Keep, Sizes};
+use crate::journal::load::{Past, Survey};
+use crate::journal::writer::{Disk, Owner, Progress, Trouble, Writer};
+use crate::journal::{JournalId, SegmentId};
 use crate::names::{ConnId, ConnKind};
 use crate::wire::line_buffer::{LineLimits, Lines};
 use crate::{Server, Settings};
