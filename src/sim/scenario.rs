@@ -20,9 +20,8 @@ use herd_core::presets::{PRESETS, SERVERS};
 pub const MS: Duration = Duration::from_millis(1);
 /// Servers of a random herd, if their number is not given.
 const SERVERS_DRAWN: RangeInclusive<usize> = 2..=9;
-/// And of one whose clients are divided, which so many of those on an engine are.
+/// And of one whose clients are divided.
 const SERVERS_DIVIDED: RangeInclusive<usize> = 3..=6;
-const DIVIDED_ONE_IN: u32 = 3;
 /// Clients come and things break until then; afterwards the herd is left in peace.
 const PEACE: Duration = Duration::from_secs(8);
 /// Silence is noticed within three seconds, twice if a dial went into it; then peers are dialled
@@ -232,11 +231,10 @@ impl Scenario {
         }
     }
 
-    /// In one of three of those, clients are divided among three to six servers. Drawn apart.
+    /// If the plan says so, clients are divided among three to six servers. Drawn apart.
     fn divided(self, plan: &Plan, seed: u64) -> Scenario {
         let mut random = Rng::with_seed(seed.rotate_left(48));
-        let is_drawn = random.u32(0..DIVIDED_ONE_IN) == 0;
-        if !plan.parts.map_or(is_drawn, |parts| parts > 1) {
+        if plan.parts.is_none_or(|parts| parts == 1) {
             return self;
         }
         let servers = random.usize(plan.servers.clone().unwrap_or(SERVERS_DIVIDED));
