@@ -196,7 +196,7 @@ fn restore(herd: &Herd, dir: &str) -> PathBuf {
 }
 
 /// Goal: who names something else than a journal is told what it is and what to name, whichever
-/// command it is; where a journal was and is no more, that is not taken for a journal that is whole.
+/// command it is; where a journal was and is no more, that is not taken for a whole journal.
 #[test]
 fn what_is_no_journal_is_told() {
     let herd = Herd::of_file(&["Hill", "Jaquez"], &[], KEEPING);

@@ -170,37 +170,6 @@ pub const fn every(byte: u8) -> u64 {
     u64::from_le_bytes([byte; LANES])
 }
 
-/// The float that is nearest to a number such as `+34.068930`; `None` if it is none.
-pub fn float(text: &[u8]) -> Option<f64> {
-    quotient(text).or_else(|| std::str::from_utf8(text).ok()?.parse().ok())
-}
-
-/// The value of a decimal number that is no longer than usual. It is a quotient of two numbers that
-/// floats hold exactly, so it is the float that is nearest, as the general way would find it.
-fn quotient(text: &[u8]) -> Option<f64> {
-    const DIGITS_MAX: usize = 15;
-    const POWERS: [f64; DIGITS_MAX] =
-        [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14];
-    let (is_negative, text) = match text {
-        [sign @ (b'+' | b'-'), text @ ..] => (*sign == b'-', text),
-        text => (false, text),
-    };
-    let (integer, places) = leading(text);
-    let (fraction, decimals, length) = match &text[places..] {
-        [b'.', decimals @ ..] => {
-            let (fraction, count) = leading(decimals);
-            (fraction, count, places + 1 + count)
-        }
-        _ => (0, 0, places),
-    };
-    if length != text.len() || places == 0 || places + decimals > DIGITS_MAX {
-        return None;
-    }
-    let power = POWERS[decimals];
-    let value = (integer as f64 * power + fraction as f64) / power;
-    Some(if is_negative { -value } else { value })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -279,27 +248,6 @@ mod tests {
             };
             let text: Vec<u8> = (0..length).map(|_| byte(&mut random)).collect();
             check(&text);
-        }
-    }
-
-    /// Method: numbers of all lengths, and the general way.
-    #[test]
-    fn numbers_are_the_nearest_floats() {
-        let mut random = fastrand::Rng::with_seed(5);
-        for step in 0..100_000 {
-            let bits = random.u32(1..40);
-            let integer = random.u64(..1 << bits);
-            let decimals = random.usize(0..12);
-            let fraction = String::from_iter((0..decimals).map(|_| random.digit(10)));
-            let sign = ["", "+", "-"][step % 3];
-            let text = match decimals {
-                0 => format!("{sign}{integer}"),
-                _ => format!("{sign}{integer:0>2}.{fraction}"),
-            };
-            assert_eq!(float(text.as_bytes()), text.parse().ok(), "{text}");
-        }
-        for odd in ["", "+", ".5", "5.", "1e3", "1.5 ", "--1", "0.1234567890123456789"] {
-            assert_eq!(float(odd.as_bytes()), odd.parse().ok(), "{odd}");
         }
     }
 }

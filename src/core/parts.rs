@@ -16,8 +16,8 @@
 //! alone some servers would hold half as much again as others, so one that has its share is passed
 //! over: for that, a few more parts move.
 
-use crate::store::digest::{LEAVES, Leaf, Node};
-use crate::store::hash::Hasher;
+use super::store::digest::{LEAVES, Leaf, Node};
+use super::store::hash::Hasher;
 
 /// The number of a part.
 pub type Part = u16;

@@ -258,7 +258,10 @@ const PARTS: &[(&str, &[&str])] = &[
 /// about.
 const CORE: &[(&str, &[&str])] = &[
     ("border", &["names", "peers", "reports", "settings", "whatsat", "wire"]),
-    ("client_commands", &["Server", "border", "clock", "names", "reports", "store", "wire"]),
+    (
+        "client_commands",
+        &["Server", "border", "clock", "names", "reports", "store", "whatsat", "wire"],
+    ),
     ("clock", &["digits"]),
     ("counters", &[]),
     ("digits", &[]),
@@ -272,6 +275,7 @@ const CORE: &[(&str, &[&str])] = &[
             "counters",
             "names",
             "nats_wire",
+            "parts",
             "peers",
             "reports",
             "store",
@@ -287,6 +291,7 @@ const CORE: &[(&str, &[&str])] = &[
     ),
     ("names", &[]),
     ("nats_wire", &[]),
+    ("parts", &["store"]),
     (
         "peers",
         &[

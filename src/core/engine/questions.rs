@@ -13,10 +13,10 @@
 //!     ◀──────────────── s.ASKER ◀─────────── COPY 5f… AT …    or   NOCOPY 5f…, each of them
 //! ```
 //!
-//! A server is in the group of a part as long as that is complete there (`divided`). What it answers
-//! decides. If there is no such server, everybody is asked: each server keeps
-//! what its own clients have said. The newest of all answers and of what is held here is the
-//! client's answer, and is not kept.
+//! A server is in the group of a part as long as that is complete there (`divided`). What it
+//! answers decides. If there is no such server, everybody is asked: each server keeps what its own
+//! clients have said. The newest of all answers and of what is held here is the client's answer,
+//! and is not kept.
 //!
 //! A question has a number, and its nonce is that number added to the process's: so an answer to
 //! another process or to an earlier question is none. Who answers is known by the batch's proof.

@@ -340,7 +340,7 @@ fn all_are_asked_if_no_holder_answers() {
         assert_eq!(jar.answers(), format!("AT Cleo +1 {client} +2-2 8\n{{}}\n\n"));
     }
 
-    // One who does not answer is not waited for longer, and one who has left its group is no holder.
+    // One who does not answer is not waited for longer; who has left its group is no holder.
     jar.client(&format!("WHATSAT {client} 1 2\n"));
     let (_, nonce) = jar.question(&client);
     jar.hear("Bert", "s.Anna", &format!("NOCOPY {nonce}"));

@@ -322,7 +322,7 @@ mod tests {
         assert!(!server.is_journal_behind());
     }
 
-    /// Goal: who has reported since a segment that is kept was begun is not written anew, and nobody
+    /// Goal: who has reported since a kept segment was begun is not written anew, and nobody
     /// else is left out: neither those who lie beside them, nor whose news has found no room since.
     #[test]
     fn who_has_just_reported_is_not_written_anew() {

@@ -321,9 +321,8 @@ pub fn position(text: &[u8]) -> Option<Position> {
             longitude: of_minutes(longitude, 3, places)?,
         })
     };
-    sexagesimal().or_else(|| {
-        Some(Position { latitude: digits::float(latitude)?, longitude: digits::float(longitude)? })
-    })
+    sexagesimal()
+        .or_else(|| Some(Position { latitude: float(latitude)?, longitude: float(longitude)? }))
 }
 
 /// Degrees of a coordinate that has so many digits of degrees, and then `places` times two of a
@@ -331,11 +330,11 @@ pub fn position(text: &[u8]) -> Option<Position> {
 fn of_minutes(text: &[u8], degrees: usize, places: usize) -> Option<f64> {
     let (sign, digits) = text.split_at(1);
     let (degrees, mut rest) = digits.split_at(degrees);
-    let mut value = digits::float(degrees)?;
+    let mut value = float(degrees)?;
     let mut unit = 1.0;
     for place in 1..=places {
         let (part, behind) = rest.split_at(if place == places { rest.len() } else { 2 });
-        let part = digits::float(part).filter(|part| *part < 60.0)?;
+        let part = float(part).filter(|part| *part < 60.0)?;
         unit /= 60.0;
         value += part * unit;
         rest = behind;
@@ -346,7 +345,7 @@ fn of_minutes(text: &[u8], degrees: usize, places: usize) -> Option<f64> {
 /// What a checked radius and position ask. The numbers become floats here and not earlier:
 /// bounds are checked on the digits.
 pub fn question(at: &[u8], radius: &[u8], bound: u8) -> Option<Question> {
-    Some(Question { at: position(at)?, radius_km: digits::float(radius)?, bound })
+    Some(Question { at: position(at)?, radius_km: float(radius)?, bound })
 }
 
 /// Latitude and longitude of an ISO 6709 text such as `+34.068930-118.445127`, in decimal
@@ -391,6 +390,10 @@ fn is_skew(text: &[u8]) -> bool {
         [b'e' | b'E', b'+' | b'-', rest @ ..] | [b'e' | b'E', rest @ ..] => digits::are_all(rest),
         _ => false,
     }
+}
+
+fn float(text: &[u8]) -> Option<f64> {
+    std::str::from_utf8(text).ok()?.parse().ok()
 }
 
 #[cfg(test)]

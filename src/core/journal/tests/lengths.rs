@@ -1,6 +1,6 @@
 //! How long a journal becomes, how much is written for that, and that nothing is lost by it: the
-//! server, the loop's account and the writer together, on a disk whose files have their whole length
-//! before they are used.
+//! server, the loop's account and the writer together, on a disk whose files have their whole
+//! length before they are used.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
