@@ -408,3 +408,29 @@ fn who_has_all_of_a_part_is_in_its_group() {
     let said = String::from_utf8_lossy(&jar.said).into_owned();
     assert_eq!(said.lines().filter(|line| line.starts_with("UNSUB 4")).count(), held);
 }
+
+/// Goal: a server that leaves says so to all, and goes when who holds the parts of its clients keeps
+/// them. PROTOCOL 15.11.
+#[test]
+fn who_leaves_is_kept_by_those_who_hold_its_parts() {
+    let mut jar = Jar::divided();
+    jar.let_in();
+    jar.meet("Bert");
+    jar.meet("Cleo");
+    let client = jar.client_held_by("Bert");
+    jar.client(&format!("IAMAT {client} +1-1 50\n"));
+    jar.become_complete();
+    jar.said.clear();
+    jar.tell(Input::Draining);
+    jar.tell(Input::Leaving);
+    let said = String::from_utf8_lossy(&jar.said).into_owned();
+    for name in ["Bert", "Cleo"] {
+        let mut messages = said.split("PUB herd.test.s.");
+        let is_bye = |it: &str| it.starts_with(name) && it.lines().any(|line| line == "BYE");
+        assert!(messages.any(is_bye), "{name} hears no good-bye: {said}");
+    }
+    jar.hear("Cleo", "s.Anna", "KEPT");
+    assert_eq!(jar.server.hand_over().kept_by, 0, "Cleo does not hold it");
+    jar.hear("Bert", "s.Anna", "KEPT");
+    assert_eq!(jar.server.hand_over().kept_by, 1);
+}
