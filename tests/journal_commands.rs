@@ -26,7 +26,7 @@ fn journal(herd: &Herd, words: &[&str]) -> (i32, String) {
     (output.status.code().unwrap(), String::from_utf8(said).unwrap())
 }
 
-/// The same for a user to whom nothing belongs, if this machine lets us be one.
+/// The same for a user who owns nothing, if this machine lets us be one.
 fn journal_for_nobody(herd: &Herd, words: &[&str]) -> Option<(i32, String)> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_herd"));
     if geteuid().is_root() {
@@ -236,9 +236,7 @@ fn what_may_not_be_read_is_told() {
     segments(&herd, "journal/Jaquez").into_iter().for_each(|path| allow(path, 0o644).unwrap());
     allow(herd.path("journal/Hill"), 0).unwrap();
     let Some((code, said)) = journal_for_nobody(&herd, &["check", "journal"]) else {
-        return skip(
-            "a user to whom nothing belongs, for setpriv is missing, or the way is barred",
-        );
+        return skip("a user who owns nothing, for setpriv is missing, or the way there is barred");
     };
     let denied = "journal/Hill may not be read by this user: look at it as its server's user";
     assert!(code == 77 && said.contains(denied), "{code} {said}");

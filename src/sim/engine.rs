@@ -191,7 +191,7 @@ impl Engine {
         })
     }
 
-    /// Chooses one of a group: at this node, or at another one that has told of it.
+    /// Chooses one of a group: at this node, or at another one whose groups are known here.
     fn deliver_to_one(
         &mut self,
         node: usize,

@@ -12,10 +12,10 @@
 //! ```
 //!
 //! All others are asked when the connection has come up, once more when their news is sure to find
-//! its way here, and then every `compare_every`. A part is *complete* when all has come that was
-//! told of it: when another holder says so of its own, and has sent what differs; or when everybody
-//! has answered who does, and nothing is missing of anyone. A server asks those who hold the same
-//! before it has all others send what it needs of them.
+//! its way here, and then every `compare_every`. A part is *complete* when all news of it has come:
+//! when another holder says so of its own, and has sent what differs; or when all servers that
+//! answer have answered, and no batch of theirs is missing. A server asks those that hold the same
+//! parts before it has all others send what it needs of them.
 
 use std::time::Duration;
 
@@ -44,7 +44,7 @@ pub(super) struct Divided {
     settled_at: Duration,
     /// It is, and everybody was asked since.
     is_settled: bool,
-    /// All has come that was told of it before, and is heard since.
+    /// Of each part, whether all earlier news of it has come; what is new is heard.
     complete: Vec<bool>,
     is_all_complete: bool,
     /// The connection was up once.
@@ -85,7 +85,7 @@ impl Engine {
         (*self.outboxes.subject(part) == *subject).then_some(place)
     }
 
-    /// Whether all has come that was told of a part.
+    /// Whether all news of a part has come.
     pub(crate) fn is_complete(&self, part: Part) -> bool {
         let is_missed = |it: &Member| !it.is_silent && it.in_parts.misses(part);
         let place = self.held.binary_search(&part);
@@ -216,8 +216,8 @@ impl Engine {
 }
 
 impl Server {
-    /// The connection is up. What the process before this one has told of parts that it does not
-    /// hold may not have come, and nobody could find out: it is said again, once.
+    /// The connection is up. What the process before this one has published of parts that it does
+    /// not hold may be lost, and nobody could find out: it is said again, once.
     pub(super) fn begin_in_parts(&mut self, now: Now, engine: &mut Engine) {
         let settle = engine.settings.settle;
         let divided = &mut engine.divided;
@@ -232,7 +232,7 @@ impl Server {
         engine.expect_all();
     }
 
-    /// Asks whoever is to be asked, and looks what is complete.
+    /// Asks the servers that are due, and looks which parts are complete.
     pub(super) fn go_on_in_parts(
         &mut self,
         now: Now,

@@ -20,8 +20,7 @@
 //!
 //! A question has a number, and its nonce is that number added to the process's: so an answer to
 //! another process or to an earlier question is none. Who answers is known by the batch's proof.
-//! That nobody is in the group, a node says without any proof; whoever could lie about it could as
-//! well drop the question.
+//! A node says without any proof that nobody is in the group; it could as well drop the question.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

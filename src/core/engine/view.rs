@@ -131,7 +131,7 @@ impl Server {
         parts.map_or(0, |parts| parts.of(self.store.key(client).leaf()))
     }
 
-    /// Whether this server holds a part, and all has come that others have told of it.
+    /// Whether this server holds a part, and all news of it has come.
     pub fn is_complete(&self, part: Part) -> bool {
         self.peers.engine_view().is_some_and(|engine| engine.is_complete(part))
     }

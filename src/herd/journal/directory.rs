@@ -296,7 +296,7 @@ pub fn segments(path: &Path) -> io::Result<Vec<(SegmentId, PathBuf)>> {
     for entry in fs::read_dir(path)? {
         let entry = entry?;
         let id = entry.file_name().to_str().and_then(SegmentId::of_file_name);
-        // To open a pipe would wait for whoever writes to it.
+        // To open a pipe would wait for its writer.
         if let Some(id) = id.filter(|_| !entry.file_type().is_ok_and(|kind| kind.is_fifo())) {
             found.push((id, entry.path()));
         }

@@ -60,7 +60,7 @@ pub enum Invariant {
     /// I21: what a server on an engine heard first, a node has read from it; and to all, it tells
     /// nothing else.
     Told,
-    /// I22: who says that all has come of a part holds what others had told of it when its
+    /// I22: a server that calls a part complete holds what others had published of it when its
     /// connection came up; and left in peace, all who hold a part say so, and hold what anybody
     /// holds of it.
     Complete,
