@@ -99,7 +99,7 @@ def fill_up(program, what, options, file_bytes, spoil, mend):
 
 def refuse_to_start(program):
     """A disk that has no room for a segment is told before anybody is accepted."""
-    with Herd(program, keep="synced") as herd, small_disk(herd, "size=10m"):
+    with Herd(program, keep="synced") as herd, small_disk(herd, "size=5m"):
         herd.start()
         code = herd.running["Hill"].wait(TIMEOUT_S)
         del herd.running["Hill"]
