@@ -409,7 +409,7 @@ fn who_has_all_of_a_part_is_in_its_group() {
     assert_eq!(said.lines().filter(|line| line.starts_with("UNSUB 4")).count(), held);
 }
 
-/// Goal: a server that leaves says so to all, and goes when who holds the parts of its clients keeps
+/// Goal: a server that leaves says so to all, and goes when the holders of its clients' parts keep
 /// them. PROTOCOL 15.11.
 #[test]
 fn who_leaves_is_kept_by_those_who_hold_its_parts() {

@@ -165,10 +165,10 @@ impl World {
     fn lasting_lines(&self, body: &Host) -> Vec<String> {
         let mut lines = lines_of(body.server.store());
         if self.scenario.expire_after.is_some() {
-            // A server whose clock is behind may have held what was over elsewhere, and ranked above
+            // A server whose clock is behind may have held what was over elsewhere and ranked above
             // an erasure that came: when that is over here, too, only a comparison brings it.
-            let is_found =
-                |report: &Report<'_>| self.scenario.compare_every.is_some() || !report.is_erasure();
+            let compares = self.scenario.compare_every.is_some();
+            let is_found = |report: &Report<'_>| compares || !report.is_erasure();
             lines.retain(|line| {
                 let report = report(line);
                 is_found(&report) && !self.bodies().any(|body| may_be_forgotten(body, &report))
