@@ -30,10 +30,10 @@ use crate::store::digest::Node;
 use crate::wire::peer_command::{Parts, write_root};
 
 /// Two that differ compare again after this, and not for ever: news may be under way all the time.
-const AGAIN_AFTER: Duration = Duration::from_secs(1);
-const AGAIN_MAX: u8 = 10;
+pub(super) const AGAIN_AFTER: Duration = Duration::from_secs(1);
+pub(super) const AGAIN_MAX: u8 = 10;
 /// One server is asked about its holes no more often than this.
-const HOLES_EVERY: Duration = Duration::from_secs(1);
+pub(super) const HOLES_EVERY: Duration = Duration::from_secs(1);
 
 /// What is being compared, and when something is next.
 #[derive(Default)]
@@ -308,7 +308,8 @@ impl Server {
         }
     }
 
-    /// This server leaves: once nothing is left to be said, somebody is asked to keep it.
+    /// This server leaves: once nothing is left to be said, somebody is asked to keep it; where
+    /// clients are divided, all are.
     pub(super) fn leave_engine(
         &mut self,
         now: Now,
@@ -321,6 +322,9 @@ impl Server {
         if !engine.members.iter().any(Member::is_there) {
             self.peers.at(peer).heir = Heir::None;
             return self.lose_engine(now, (peer, engine), "nobody else is there", out);
+        }
+        if !engine.settings.parts.is_whole() {
+            return self.leave_in_parts(now, (peer, engine), out);
         }
         if engine.comparing.bye.is_some_and(|(_, until)| now.monotonic < until) {
             return;

@@ -20,7 +20,7 @@
 use std::time::Duration;
 
 use super::Engine;
-use super::in_parts::HOLES_EVERY;
+use super::compare::{AGAIN_AFTER, AGAIN_MAX, HOLES_EVERY};
 use super::members::Member;
 use super::words::{Operands, PartDigest, Word, write_digests, write_numbers};
 use crate::Server;
@@ -31,10 +31,6 @@ use crate::parts::Part;
 use crate::peers::handover::Stage;
 use crate::store::digest::Node;
 use crate::wire::peer_command::PeerLine;
-
-/// Who does not answer is asked again after this, and so many times in a row.
-const AGAIN_AFTER: Duration = Duration::from_secs(1);
-const AGAIN_MAX: u8 = 10;
 
 /// What this server knows of its parts. By their places among those that it holds.
 pub(super) struct Divided {

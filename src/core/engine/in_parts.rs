@@ -4,12 +4,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::compare::HOLES_EVERY;
 use super::members::Member;
 use crate::clock::Now;
 use crate::parts::{Part, Parts};
-
-/// One server is asked about its holes no more often than this.
-pub(super) const HOLES_EVERY: Duration = Duration::from_secs(1);
 
 /// What is known of another server, part by part.
 pub(super) struct InParts {

@@ -17,27 +17,19 @@ use crate::clock::Now;
 use crate::counters::KEEPS_ALL;
 use crate::names::PeerId;
 use crate::parts::Part;
-use crate::peers::handover::{Heir, Stage};
+use crate::peers::handover::Heir;
 
 /// Who does not answer hears so many good-byes.
 const BYES_MAX: u8 = 10;
 
 impl Server {
-    /// This server leaves: once nothing is left to be said, all are asked to keep what they hold of
-    /// it. It goes when each of its parts has somebody, or nobody who is there can have the rest.
+    /// All are asked to keep what they hold of a server that leaves and has said all. It goes when each of its parts has somebody, or nobody who is there can have the rest.
     pub(super) fn leave_in_parts(
         &mut self,
         now: Now,
         (peer, engine): (PeerId, &mut Engine),
         out: &mut Outputs,
     ) {
-        if self.stage < Stage::Leaving || engine.is_behind() {
-            return;
-        }
-        if !engine.members.iter().any(Member::is_there) {
-            self.peers.at(peer).heir = Heir::None;
-            return self.lose_engine(now, (peer, engine), "nobody else is there", out);
-        }
         let owed = self.parts_owed(engine);
         if owed.is_empty() {
             self.peers.at(peer).heir = Heir::Kept;

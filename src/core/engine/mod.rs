@@ -306,12 +306,11 @@ impl Server {
         if engine.up().is_some() {
             if engine.settings.parts.is_whole() {
                 self.go_on_comparing(now, &mut engine, out);
-                self.leave_engine(now, (peer, &mut engine), out);
             } else {
                 self.go_on_in_parts(now, (peer, &mut engine), out);
                 self.go_on_asking(now, &mut engine, out);
-                self.leave_in_parts(now, (peer, &mut engine), out);
             }
+            self.leave_engine(now, (peer, &mut engine), out);
         }
         if engine.up().is_some() {
             self.join_groups(&mut engine, out);

@@ -80,7 +80,7 @@ pub struct EngineView {
     pub members_heard: usize,
     /// Parts that this server holds: one, if clients are not divided.
     pub parts: usize,
-    /// Those of which all has come that others have told. None, if clients are not divided.
+    /// Those of which all news has come. None, if clients are not divided.
     pub parts_complete: usize,
     /// What was counted.
     pub counters: EngineCounters,

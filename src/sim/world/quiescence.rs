@@ -167,8 +167,8 @@ impl World {
         if self.scenario.expire_after.is_some() {
             // A server whose clock is behind may have held what was over elsewhere and ranked above
             // an erasure that came: when that is over here, too, only a comparison brings it.
-            let compares = self.scenario.compare_every.is_some();
-            let is_found = |report: &Report<'_>| compares || !report.is_erasure();
+            let differs = self.scenario.expires_soon() && self.scenario.compare_every.is_none();
+            let is_found = |report: &Report<'_>| !differs || !report.is_erasure();
             lines.retain(|line| {
                 let report = report(line);
                 is_found(&report) && !self.bodies().any(|body| may_be_forgotten(body, &report))

@@ -3,15 +3,15 @@
 //! length before they are used.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::Memory;
 use crate::border::{Input, Outputs};
 use crate::clock::{Now, PosixTime};
+use crate::journal::JournalId;
 use crate::journal::appender::{Appender, Keep, Sizes};
 use crate::journal::load::{Past, Survey};
-use crate::journal::writer::{Disk, Owner, Progress, Trouble, Writer};
-use crate::journal::{JournalId, SegmentId};
+use crate::journal::writer::{Disk, Owner, Progress, Writer};
 use crate::names::{ConnId, ConnKind};
 use crate::wire::line_buffer::{LineLimits, Lines};
 use crate::{Server, Settings};
@@ -20,49 +20,22 @@ use crate::{Server, Settings};
 const AT_ONCE: usize = 50;
 const ROOM: u64 = 4;
 
-/// Files, and how long they are made.
+/// Files that have their whole length before they are used.
 struct Filled {
     segment_bytes: u64,
-    files: RefCell<BTreeMap<SegmentId, Vec<u8>>>,
-}
-
-impl Disk for Filled {
-    type File = SegmentId;
-
-    fn create(&self, id: SegmentId, header: &[u8]) -> Result<SegmentId, Trouble> {
-        self.files.borrow_mut().insert(id, header.to_vec());
-        Ok(id)
-    }
-
-    fn sync_names(&self) -> Result<(), Trouble> {
-        Ok(())
-    }
-
-    fn write(&self, id: &SegmentId, bytes: &[u8]) -> Result<usize, Trouble> {
-        self.files.borrow_mut().get_mut(id).unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn sync(&self, _: &SegmentId) -> Result<(), Trouble> {
-        Ok(())
-    }
-
-    fn remove(&self, id: SegmentId) -> Result<(), Trouble> {
-        self.files.borrow_mut().remove(&id);
-        Ok(())
-    }
+    disk: Memory,
 }
 
 impl Filled {
     fn bytes(&self) -> u64 {
         let length = |file: &Vec<u8>| self.segment_bytes.max(file.len() as u64);
-        self.files.borrow().values().map(length).sum()
+        self.disk.0.borrow().values().map(length).sum()
     }
 
     /// What a server begins with that finds these files.
     fn read(&self) -> Server {
         let (mut server, mut survey) = (server(), Survey::default());
-        for (id, file) in self.files.borrow().iter().rev() {
+        for (id, file) in self.disk.0.borrow().iter().rev() {
             survey.read(*id, file, |found| server.restore(found)).unwrap();
         }
         server
@@ -86,7 +59,8 @@ fn server() -> Server {
 /// removed, those that are left must hold all that the server knows.
 fn tell(segment_bytes: u64, reports: usize, mut client: impl FnMut(usize) -> usize) -> Told {
     let mut server = server();
-    let disk = Filled { segment_bytes, files: RefCell::default() };
+    let filled = Filled { segment_bytes, disk: Memory(RefCell::default()) };
+    let disk = &filled.disk;
     let owner = Owner { herd: b"test".to_vec(), server: b"Anna".to_vec() };
     let mut writer = Writer::new(owner, JournalId(1), segment_bytes, Past::default());
     let sizes = Sizes { segment_bytes, room: ROOM, buffer_bytes: 1 << 20 };
@@ -116,21 +90,21 @@ fn tell(segment_bytes: u64, reports: usize, mut client: impl FnMut(usize) -> usi
         // As soon as it may be, so that nothing hides how long it becomes.
         if writer.wants_next_soon() || !writer.is_ready() {
             let next = writer.wants_next(0).unwrap();
-            let file = next.make(&disk).unwrap();
+            let file = next.make(disk).unwrap();
             writer.prepared(next, file);
         }
-        writer.write(&disk, &lines).unwrap();
-        most = most.max(disk.bytes());
+        writer.write(disk, &lines).unwrap();
+        most = most.max(filled.bytes());
         if let Some(job) = writer.begin_sync() {
             writer.end_sync(job, Ok(()));
         }
         appender.update(writer.progress());
         if let Some(oldest) = appender.end_compaction() {
-            for id in writer.outdate(&disk, oldest).unwrap() {
+            for id in writer.outdate(disk, oldest).unwrap() {
                 disk.remove(id).unwrap();
                 writer.removed(id);
             }
-            assert_eq!(disk.read().digest(), server.digest(), "after {turn} turns");
+            assert_eq!(filled.read().digest(), server.digest(), "after {turn} turns");
         }
     }
     let Progress { written, .. } = writer.progress();
