@@ -23,7 +23,8 @@ use crate::peers::handover::Heir;
 const BYES_MAX: u8 = 10;
 
 impl Server {
-    /// All are asked to keep what they hold of a server that leaves and has said all. It goes when each of its parts has somebody, or nobody who is there can have the rest.
+    /// All are asked to keep what they hold of a server that leaves and has said all. It goes when
+    /// each of its parts has somebody, or nobody who is there can have the rest.
     pub(super) fn leave_in_parts(
         &mut self,
         now: Now,
