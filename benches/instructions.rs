@@ -1,8 +1,8 @@
 //! The deterministic guard: how many instructions a report costs a server that answers it, that
-//! floods it and that hears it, through the real reactor and core, counted by valgrind and compared
-//! with what is written down here. Apart from the other
-//! benches because it measures no time: a figure that is the same on a busy machine can fail a
-//! build, and catches what a stopwatch cannot see.
+//! floods or publishes it and that hears it, through the real reactor and core, counted by valgrind
+//! and compared with what is written down here. Apart from the other benches because it measures no
+//! time: a figure that is the same on a busy machine can fail a build, and catches what a stopwatch
+//! cannot see.
 //!
 //! `cargo bench --bench instructions`. It fails if a report is much dearer than written down, and
 //! if it is much cheaper: a change that does either on purpose writes the new figure down. On
@@ -16,9 +16,12 @@
 mod chatter;
 #[path = "common/judgement.rs"]
 mod judgement;
+#[path = "common/node.rs"]
+mod node;
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
@@ -26,23 +29,29 @@ use std::{fs, thread};
 
 use chatter::Chatter;
 use judgement::judge;
+use node::Node;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// What is counted, and the instructions of each report, as last written down.
-const RECORDED: [(&str, Work, u64); 6] = [
+const RECORDED: [(&str, Work, u64); 7] = [
     ("answering, 1 in a write", Work::Answer { pipeline: 1, peers: 0 }, 2_598),
     ("answering, 16 in a write", Work::Answer { pipeline: 16, peers: 0 }, 1_288),
     ("answering, 128 in a write", Work::Answer { pipeline: 128, peers: 0 }, 1_300),
     ("the same, flooding to four peers", Work::Answer { pipeline: 128, peers: 4 }, 1_789),
     ("hearing what is news", Work::Hear { is_news: true }, 1_035),
     ("hearing a copy of what is held", Work::Hear { is_news: false }, 290),
+    ("answering, 16, with an index", Work::Indexed { pipeline: 16 }, 1_462),
 ];
 /// What is counted beside them, and compared with nothing: few pay for it.
-const COUNTED: [(&str, Work); 6] = [
+const COUNTED: [(&str, Work); 10] = [
     ("answering, 1, every line logged", Work::Logged { pipeline: 1 }),
     ("answering, 16, every line logged", Work::Logged { pipeline: 16 }),
-    ("answering, 16, with an index", Work::Indexed { pipeline: 16 }),
+    ("answering, 16, a crowd that moves", Work::Crowd { is_indexed: false }),
+    ("the same, with an index", Work::Crowd { is_indexed: true }),
     ("answering, 16, with a journal", Work::Kept { pipeline: 16 }),
+    ("answering, 16, publishing it", Work::Publish { has_key: false }),
+    ("the same, with a key", Work::Publish { has_key: true }),
+    ("hearing what is news in a batch", Work::HearBatch),
     ("OwnTracks' POST, 1 in a write", Work::Post { pipeline: 1 }),
     ("OwnTracks' POST, 16 in a write", Work::Post { pipeline: 16 }),
 ];
@@ -54,6 +63,10 @@ const CLIENTS: u64 = 1_024;
 /// Enough that every client is known, and the memory has settled, before the counting begins.
 const FEW: usize = 4_096;
 const MANY: usize = 20_480;
+/// So many that hardly one reports twice between two questions.
+const CROWD: u64 = 16_384;
+/// Where in a line of `Chatter` the decimals of the latitude stand.
+const DECIMALS: std::ops::Range<usize> = 36..42;
 /// Reports that a peer sends in one write.
 const TOLD: usize = 128;
 /// Valgrind is fifty times slower than the processor, and the machine may be busy.
@@ -68,8 +81,15 @@ enum Work {
     Logged { pipeline: usize },
     /// It hears a peer's, which are news, or copies of what it holds.
     Hear { is_news: bool },
+    /// It answers a client that sends sixteen in one write, and publishes them on an engine, which
+    /// it proves with the herd's key if there is one.
+    Publish { has_key: bool },
+    /// It hears another server's, which are news, in batches on an engine.
+    HearBatch,
     /// It answers a client while somebody may ask who is near: one has asked.
     Indexed { pipeline: usize },
+    /// It answers many clients of one connection, each of which has moved to another place.
+    Crowd { is_indexed: bool },
     /// It answers a client when what it has said is written to a journal.
     Kept { pipeline: usize },
     /// It answers a phone that reports by HTTP, on a connection that stays open.
@@ -81,11 +101,25 @@ impl Work {
     fn peers(self) -> &'static [&'static str] {
         match self {
             Work::Answer { peers, .. } => &PEERS[..peers],
-            Work::Hear { .. } => &PEERS[..1],
-            Work::Logged { .. } | Work::Indexed { .. } | Work::Kept { .. } | Work::Post { .. } => {
-                &[]
-            }
+            Work::Hear { .. } | Work::Publish { .. } | Work::HearBatch => &PEERS[..1],
+            Work::Logged { .. }
+            | Work::Indexed { .. }
+            | Work::Crowd { .. }
+            | Work::Kept { .. }
+            | Work::Post { .. } => &[],
         }
+    }
+
+    /// The reports of two runs. Every client is known, and who is noted was read, before the first
+    /// of them ends.
+    fn reports(self) -> [usize; 2] {
+        let few = if matches!(self, Work::Crowd { .. }) { 2 * CROWD as usize + FEW } else { FEW };
+        [few, few + MANY - FEW]
+    }
+
+    /// Whether it has an engine instead of links.
+    fn has_engine(self) -> bool {
+        matches!(self, Work::Publish { .. } | Work::HearBatch)
     }
 
     fn log_level(self) -> &'static str {
@@ -99,6 +133,7 @@ struct Doors {
     clients: SocketAddr,
     peers: SocketAddr,
     web: SocketAddr,
+    engine: SocketAddr,
 }
 
 fn main() -> ExitCode {
@@ -110,7 +145,7 @@ fn main() -> ExitCode {
     let mut verdict = Ok(());
     println!("{:32}  instructions a report  written down", "");
     let each = |name: &str, work: Work| {
-        let [few, many] = [FEW, MANY].map(|reports| {
+        let [few, many] = work.reports().map(|reports| {
             count(work, reports).unwrap_or_else(|error| panic!("{name}, {reports}: {error}"))
         });
         (many - few) / (MANY - FEW) as u64
@@ -162,7 +197,8 @@ fn count(work: Work, reports: usize) -> io::Result<u64> {
     let any_port = || TcpListener::bind("127.0.0.1:0");
     let listeners = [any_port()?, any_port()?, any_port()?];
     let [clients, peers, web] = listeners.each_ref().map(TcpListener::local_addr);
-    let doors = Doors { clients: clients?, peers: peers?, web: web? };
+    let (node, engine) = node::listen()?;
+    let doors = Doors { clients: clients?, peers: peers?, web: web?, engine };
     drop(listeners);
     let report = dir.path().join("callgrind.out");
     let mut server = start(dir.path(), &report, doors, work)?;
@@ -173,12 +209,23 @@ fn count(work: Work, reports: usize) -> io::Result<u64> {
         }
         Work::Logged { pipeline } | Work::Kept { pipeline } => ask(client, reports, pipeline),
         Work::Hear { is_news } => tell(greet(doors, 0)?, reports, is_news),
+        Work::Publish { .. } => {
+            let _node = Node::serve(node)?;
+            ask(client, reports, 16)
+        }
+        Work::HearBatch => publish(Node::serve(node)?, reports),
         Work::Indexed { pipeline } => {
-            let mut web = TcpStream::connect(doors.web)?;
-            let question = "GET /v1/clients?near=34,-118&radius=1 HTTP/1.1\r\nHost: localhost";
-            write!(web, "{question}\r\n\r\n")?;
-            wait_for(&mut web, "{\"type\":\"FeatureCollection\"")?;
+            have_indexed(doors.web)?;
             ask(client, reports, pipeline)
+        }
+        Work::Crowd { is_indexed } => {
+            if is_indexed {
+                have_indexed(doors.web)?;
+            }
+            let mut random = fastrand::Rng::with_seed(1);
+            ask_for(client, (reports, 16), CROWD, |line| {
+                line[DECIMALS].fill_with(|| random.u8(b'0'..=b'9'));
+            })
         }
         Work::Post { pipeline } => post(TcpStream::connect(doors.web)?, reports, pipeline),
     });
@@ -201,11 +248,16 @@ fn start(dir: &Path, report: &Path, doors: Doors, work: Work) -> io::Result<Chil
     let places = dir.join("places.csv");
     fs::write(&places, "name,lat,lon\nSomewhere,0,0\n")?;
     let config = dir.join("herd.toml");
-    let links = peers.iter().map(|peer| format!("[\"{peer}\", \"Alone\"]"));
-    let links = Vec::from_iter(links).join(", ");
-    let mut text = format!("herd = \"count\"\nlinks = [{links}]\n");
-    text += "[limits]\ncompare_every = \"off\"\n";
-    let Doors { clients, peers: links, web } = doors;
+    let Doors { clients, peers: links, web, engine } = doors;
+    let mut text = "herd = \"count\"\n".to_owned();
+    if work.has_engine() {
+        text += &key_line(dir, work)?;
+        text += &format!("[engine]\nurls = [\"{engine}\"]\n[limits]\ncompare_every = \"1 h\"\n");
+    } else {
+        let links = peers.iter().map(|peer| format!("[\"{peer}\", \"Alone\"]"));
+        text += &format!("links = [{}]\n", Vec::from_iter(links).join(", "));
+        text += "[limits]\ncompare_every = \"off\"\n";
+    }
     text += &format!(
         "[[server]]\nname = \"Alone\"\nclients = \"{clients}\"\npeers = \"{links}\"\n\
          web = \"{web}\"\n"
@@ -242,6 +294,17 @@ fn start(dir: &Path, report: &Path, doors: Doors, work: Work) -> io::Result<Chil
         .spawn()
 }
 
+/// What herd.toml says of the herd's key, if it is to have one.
+fn key_line(dir: &Path, work: Work) -> io::Result<String> {
+    if !matches!(work, Work::Publish { has_key: true }) {
+        return Ok(String::new());
+    }
+    let path = dir.join("herd.key");
+    fs::write(&path, "7".repeat(64) + "\n")?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
+    Ok(format!("key_file = \"{}\"\n", path.display()))
+}
+
 fn connect(address: SocketAddr, server: &mut Child) -> io::Result<TcpStream> {
     let deadline = Instant::now() + START_MAX;
     loop {
@@ -256,13 +319,33 @@ fn connect(address: SocketAddr, server: &mut Child) -> io::Result<TcpStream> {
     }
 }
 
-fn ask(mut stream: TcpStream, requests: usize, pipeline: usize) -> io::Result<()> {
+/// Asks who is near, so that the server has an index from then on.
+fn have_indexed(web: SocketAddr) -> io::Result<()> {
+    let mut web = TcpStream::connect(web)?;
+    let question = "GET /v1/clients?near=34,-118&radius=1 HTTP/1.1\r\nHost: localhost";
+    write!(web, "{question}\r\n\r\n")?;
+    wait_for(&mut web, "{\"type\":\"FeatureCollection\"")
+}
+
+fn ask(stream: TcpStream, requests: usize, pipeline: usize) -> io::Result<()> {
+    ask_for(stream, (requests, pipeline), CLIENTS, |_| {})
+}
+
+/// Sends requests of so many clients, each after a change to its line.
+fn ask_for(
+    mut stream: TcpStream,
+    (requests, pipeline): (usize, usize),
+    clients: u64,
+    mut change: impl FnMut(&mut [u8]),
+) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    let mut chatter = Chatter::new(CLIENTS);
+    let mut chatter = Chatter::new(clients);
     let (mut lines, mut answers) = (Vec::new(), [0; 64 * 1024]);
     for _ in 0..requests / pipeline {
         lines.clear();
         chatter.write_lines(pipeline, &mut lines);
+        let length = lines.len() / pipeline;
+        lines.chunks_mut(length).for_each(&mut change);
         stream.write_all(&lines)?;
         let mut answered = 0;
         while answered < pipeline {
@@ -339,6 +422,19 @@ fn wait_for(link: &mut TcpStream, start: &str) -> io::Result<()> {
             count => heard += &String::from_utf8_lossy(&piece[..count]),
         }
     }
+}
+
+/// Tells a server reports that are news, in batches on its engine.
+fn publish(mut node: Node, reports: usize) -> io::Result<()> {
+    let mut chatter = Chatter::new(CLIENTS);
+    for _ in 0..reports / TOLD {
+        let mut lines = Vec::new();
+        chatter.write_lines(TOLD, &mut lines);
+        let lines = String::from_utf8_lossy(&lines);
+        let lines = lines.replace("IAMAT ", &format!("AT {} +0.263873386 ", PEERS[0]));
+        node.publish(PEERS[0], "count", &lines)?;
+    }
+    Ok(())
 }
 
 /// Tells a server reports that are news, or first some and then again and again the same.

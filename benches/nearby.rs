@@ -162,7 +162,8 @@ fn herd(dir: &std::path::Path, places: &Places) -> Asked {
     fs::write(&config, text).expect("a file");
     let mut command = Command::new(env!("CARGO_BIN_EXE_herd"));
     command.env("HERD_WEB", format!("127.0.0.1:{web}")).env("HERD_OPERATORS", "off");
-    command.args(["serve", "Hub", "--log-level", "off", "--places", "google-legacy"]);
+    command.args(["serve", "Hub", "--log-level", "off", "--keep", "off"]);
+    command.args(["--places", "google-legacy"]);
     command.args(["--places-url", "http://127.0.0.1:9", "--config"]).arg(&config);
     command.arg("--log-dir").arg(dir).arg("--run-dir").arg(dir);
     let mut asked = Asked::start(command, web);

@@ -59,11 +59,11 @@ VARIES = {
 # Commands that are run by a line of `.ci/run`, in this or a shorter form.
 ELSEWHERE = {
     r"cargo test": "step cargo test --locked",
-    r"cargo bench --bench rivals\b.*": "step cargo bench --locked --bench rivals -- --quick",
+    r"cargo bench --bench rivals\b.*": "step quick_bench --bench rivals -- --quick",
     r"cargo run --release --manifest-path benches/journals/Cargo.toml .*":
         "step measure_journals",
-    r"cargo bench --bench herds\b.*": "step cargo bench --locked --bench herds -- --quick",
-    r"cargo bench( --bench \w+)?": "step cargo bench --locked -- --test",
+    r"cargo bench --bench herds\b.*": "step quick_bench --bench herds -- --quick",
+    r"cargo bench( --bench \w+)?": "step quick_bench -- --test",
     r"herd mutants": "step cargo run --locked --release -- mutants",
 }
 # What a machine may lack, wherever it is typed.

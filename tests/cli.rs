@@ -128,6 +128,8 @@ fn configurations_are_checked() {
     let replies = ["check-config", "Hill", "--stale-reply", "stored", "--close-after-reply"];
     check(&replies, 0, "the stored line\ncloses after an answer    yes");
     check(&["serve", "Hill", "--config", "herd.toml"], 78, "herd.toml cannot be read");
+    let twice = ["check-config", "Hill", "--web", "127.0.0.1:9", "--mqtt", "127.0.0.1:9"];
+    check(&twice, 78, "two of its ports on 127.0.0.1:9");
 }
 
 #[test]
@@ -139,7 +141,7 @@ fn files_are_checked_with_their_lines() {
     check_in(herd(dir.path(), &good), 0, "herd example: 4 servers, 3 links");
     let course = ["serve", "Old", "--config", "herd.toml"];
     check_in(herd(dir.path(), &course), 78, "Old is a course server");
-    let wide = ["check-config", "Jaquez", "--config", "herd.toml", "--bind", "0.0.0.0"];
+    let wide = ["check-config", "Dale", "--config", "herd.toml", "--bind", "0.0.0.0"];
     check_in(herd(dir.path(), &wide), 78, "`open = true` in herd.toml");
 
     let line = 1 + example.lines().position(|line| line.contains("\"Smith\"],")).unwrap();

@@ -40,9 +40,10 @@ CONTEXT = multiprocessing.get_context("fork")
 
 
 def free_base() -> int:
-    """Client ports for a herd, with those that servers add to them."""
+    """Client ports for a herd, with those that servers add to them: none that a herd of the course
+    has, or one of `herd.sh`'s tests, which may run beside this."""
     while True:
-        base = random.randrange(11000, 29000)
+        base = random.randrange(24_500, 29_000)
         try:
             for port in (base + at + more for at in range(len(SERVERS)) for more in (0, 100)):
                 socket.create_server(("127.0.0.1", port)).close()
@@ -62,12 +63,14 @@ class Herd:
             urls = [f"127.0.0.1:{cluster.clients[(at + more_) % 3]}" for more_ in range(3)]
             servers = "".join(
                 f'[[server]]\nname = "{it}"\nclients = "127.0.0.1:{self.base + number}"\n'
-                'web = "off"\noperators = "off"\n'
+                'web = "off"\noperators = "off"\nmqtt = "off"\n'
                 for number, it in enumerate(SERVERS)
             )
             text = (
                 f'herd = "real"\nkey_file = "{dir}/herd.key"\nrun_dir = "{dir}/run"\n{servers}'
                 f"[engine]\nurls = {json.dumps(urls)}\n{more}"
+                # What a server knows after a start, the others have told it.
+                '[journal]\nkeep = "off"\n'
                 '[limits]\ncompare_every = "3 s"\nbackoff_max = "500 ms"\n'
                 f'[log]\nlevel = "info"\ndir = "{dir}/log"\n'
             )
@@ -433,9 +436,7 @@ def come_in(program: str, dir: Path, cluster: Cluster, more: str, state: str):
         herd.stop()
 
 
-def versions(given: list) -> list:
-    if given:
-        return given
+def found_here() -> list:
     found = []
     debian = shutil.which("nats-server") or "/usr/sbin/nats-server"
     if os.access(debian, os.X_OK):
@@ -457,6 +458,14 @@ def versions(given: list) -> list:
     return found
 
 
+def versions(given: list):
+    """Each nats-server that is given, or that is here; which one it is, is printed first."""
+    for nats in given or found_here():
+        version = subprocess.run([nats, "--version"], capture_output=True, text=True).stdout
+        print(version.strip(), flush=True)
+        yield nats
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--herd", default="target/release/herd")
@@ -474,8 +483,6 @@ def main():
     if arguments.contract:
         seconds, rate = KINDS, 20_000
     for nats in versions(arguments.nats):
-        version = subprocess.run([nats, "--version"], capture_output=True, text=True).stdout
-        print(version.strip(), flush=True)
         if "logins" in kinds:
             configurations(program, nats)
             logins(program, nats)

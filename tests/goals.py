@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """What a server costs, beside what it may cost: run it as `tests/goals.py`.
 
-    tests/goals.py [--herd PROGRAM] [--seconds S] [GOAL ...]
+    tests/goals.py [--herd PROGRAM] [--seconds S] [--alone] [GOAL ...]
 
 Each goal starts servers of its own on loopback, loads them with `herd bench`, and gives rows of a
 table: what was measured, the figure, the goal. On a busy machine times mean little, so they fail
-nobody, and where it can be, a figure is a ratio of two that were taken in turns. A count that is too
-high is a fault, and so is an answer that is wrong: then the exit code is 1.
+nobody, and where it can be, a figure is a ratio of two that were taken in turns. With `--alone`, all
+else on the machine waits for what is measured. A count that is too high is a fault, and so is an
+answer that is wrong: then the exit code is 1.
 
 It needs a release build and Python; `tls` and `handshakes` need openssl, `metrics` needs valgrind and
 a program with line tables (`cargo build --profile profiling`). What lacks is skipped, in words.
@@ -39,10 +40,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--herd", help="another program than the one that it would build")
     parser.add_argument("--seconds", type=float, default=20, help="of each measurement (20)")
+    parser.add_argument("--alone", action="store_true", help="let all others wait: needs root, chrt")
     parser.add_argument("goals", nargs="*", metavar="GOAL", help=", ".join(GOALS))
     flags = parser.parse_args()
     if unknown := set(flags.goals) - set(GOALS):
         parser.error(f"there is no goal {', '.join(unknown)}: see --help")
+    if flags.alone:
+        common.take_the_processors()
     if not flags.herd:
         subprocess.run(["cargo", "build", "--locked", "--release"], cwd=ROOT, check=True)
     program = str(Path(flags.herd or ROOT / "target/release/herd").resolve())

@@ -209,6 +209,11 @@ keep_running_in_spite_of_mistakes() {
     says 'is no name' 'nothing is no name'
     run 78 restart $FIRST Baily
     says 'Baily' 'a typo is named'
+    local command
+    for command in stop reload status logs; do
+        run 78 $command $FIRST Baily
+        says 'is Bailey meant?' "$command: a typo does nothing, and what was meant is said"
+    done
     run 2 restart $FIRST --nonsense
     HERD_KEY_FILE=$scratch/no.key run 78 restart
     echo 'this is no herd' >"$scratch/bad.toml"
@@ -257,10 +262,13 @@ keep_no_descriptors() {
     run 0 stop
 }
 
-# Beside the run directory, and only if that is wanted.
+# Beside the run directory, unless that is not wanted.
 keep_a_journal() {
+    rm -rf "$tree/journal"
+    HERD_KEEP=off run 0 start $FIRST
+    run 0 stop
     [ ! -e "$tree/journal" ] || fail 'a journal was kept that nobody wanted'
-    HERD_KEEP=written run 0 start $FIRST
+    run 0 start $FIRST
     [ -d "$tree/journal/$FIRST" ] || fail 'the journal is not beside run'
     run 0 stop
     says "$FIRST: stopped" 'a server with a journal stops'

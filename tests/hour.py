@@ -35,6 +35,8 @@ ROOT = Path(__file__).resolve().parent.parent
 CLIENTS = 100
 # The longest of the quick rules looks back for a minute.
 ALERT_MAX_S = 180
+# What they count lies up to an hour back: one more has them fire again in the next act.
+LOOKING_BACK = {"HerdLinkFlaps", "HerdFlaps"}
 # A journal of this herd takes eighty megabytes at most.
 SMALL_DISKS = {"journal/Jaquez": "160m", "log": "64m"}
 
@@ -62,6 +64,7 @@ class Hour(Machines):
     def __init__(self, program, seed, liar):
         self.liar = liar
         self.expected, self.since, self.series = set(), 0.0, None
+        self.fired_before = set()
         super().__init__(program, seed, SECTIONS, operators=True, others=1)
         self.front = Front(self, FRONT, CLIENTS)
         make_certificate(self.folder, days=400)
@@ -173,6 +176,8 @@ class Hour(Machines):
         play(self)
         self.make_well()
         fired = self.front.fired(self.since)
+        may = may | (self.fired_before & LOOKING_BACK)
+        self.fired_before = fired
         assert self.expected <= fired, f"{name}: {self.expected - fired} did not fire"
         assert fired <= self.expected | may, f"{name}: {fired - self.expected - may} fired"
         lost = crowd.sum("unanswered") - before
@@ -197,11 +202,11 @@ def build_liar(given):
     if given:
         return str(Path(given).resolve()), str(found[0])
     # The usual one asks the kernel itself what time it is. This one need not be quick.
-    environment = os.environ | {"RUSTFLAGS": "--cfg rustix_use_libc", "CARGO_PROFILE_RELEASE_LTO": "off",
+    environment = os.environ | {"CARGO_PROFILE_RELEASE_LTO": "off",
                                 "CARGO_PROFILE_RELEASE_CODEGEN_UNITS": "16"}
     target = ROOT / "target/libc-clock"
-    subprocess.run(["cargo", "build", "--locked", "--release", "--target-dir", target], cwd=ROOT,
-                   env=environment, check=True)
+    subprocess.run(["cargo", "build", "--locked", "--release", "--features", "rustix/use-libc",
+                    "--target-dir", target], cwd=ROOT, env=environment, check=True)
     return str(target / "release/herd"), str(found[0])
 
 
@@ -239,7 +244,7 @@ def spend(program, flags):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--herd", help="another program than the one that it would build")
-    parser.add_argument("--liar", help="the same, built with RUSTFLAGS='--cfg rustix_use_libc'")
+    parser.add_argument("--liar", help="the same, built with --features rustix/use-libc")
     parser.add_argument("--minutes", type=float, default=4, help="how long it is (4)")
     parser.add_argument("--seed", type=int, default=1, help="the order of later rounds")
     # What this script adds to its own words.

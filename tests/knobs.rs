@@ -55,6 +55,7 @@ fn other_value(knob: &Knob, key_file: &Path) -> String {
             let other = if default < *range.end() { default + 1 } else { default - 1 };
             other.to_string()
         }
+        Kind::OneOf { values, .. } => values.last().unwrap().to_string(),
         Kind::Size { .. } => (parse_size(knob.default).unwrap() + 1).to_string(),
         Kind::Time { .. } => a_little_longer(),
         Kind::TimeOrZero { .. } => "7 s".to_owned(),
@@ -186,6 +187,7 @@ fn bad_values(knob: &Knob) -> Vec<(String, String)> {
             bad.push(("\"1\"".to_owned(), "expected a whole number".to_owned()));
             bad
         }
+        Kind::OneOf { .. } => vec![("0".to_owned(), format!("is none of {range}"))],
         Kind::Size { range: bounds, .. } => {
             let between = format!("is not between {}", range.replace(" to ", " and "));
             vec![
@@ -300,6 +302,10 @@ fn every_field_has_its_knob() {
     assert_eq!(free, not_set, "the one is always the same, the other is found and not set");
 }
 
+/// Parts are divided among servers on an engine, of which there is only one in these files.
+const PARTS_NEED: [(&str, &str); 2] =
+    [("engine.urls", "[\"127.0.0.1:4222\"]"), ("engine.copies", "1")];
+
 fn config_of(text: &str) -> Config {
     let mut settings = Settings::default();
     let herd = file::parse(Path::new("herd.toml"), text, &mut settings).unwrap();
@@ -316,9 +322,13 @@ fn every_knob_reaches_the_server() {
     let key = (knob("key_file"), &*key_path);
     for knob in knobs() {
         let value = other_value(knob, &key_file);
-        // Links by TLS rest on a key.
-        let needed = (knob.name == "tls.peers").then_some(key);
-        let text = herd_toml(&needed.into_iter().chain([(knob, &*value)]).collect::<Vec<_>>());
+        let needed = match knob.name {
+            // Links by TLS rest on a key.
+            "tls.peers" => vec![key],
+            "engine.parts" => PARTS_NEED.map(|(name, value)| (self::knob(name), value)).to_vec(),
+            _ => Vec::new(),
+        };
+        let text = herd_toml(&[&needed[..], &[(knob, &*value)]].concat());
         fs::write(dir.path().join("herd.toml"), text).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_herd"));
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("HERD_")) {
@@ -342,7 +352,8 @@ fn every_knob_reaches_the_server() {
         let (before, with_it) = if knob.section() == "tls" {
             (with_tls(key, None), with_tls(key, Some((knob, &value))))
         } else {
-            (usual.clone(), config_of(&herd_toml(&[overpass, (knob, &value)])).fingerprint())
+            let with_it = herd_toml(&[&needed[..], &[overpass, (knob, &value)]].concat());
+            (usual.clone(), config_of(&with_it).fingerprint())
         };
         assert_ne!(with_it, before, "{} is forgotten", knob.name);
     }

@@ -51,7 +51,7 @@ def herd_of_two(herd, folder):
     file = folder / "herd.toml"
     file.write_text('herd = "map"\nlinks = [["Hill", "Dale"]]\n' + "\n".join(servers))
     flags = ["--config", f"{file}", "--run-dir", f"{folder}/run", "--log-dir", f"{folder}/log",
-             "--log-level", "off"]
+             "--log-level", "off", "--keep", "off"]
     with running([[herd, "serve", name, *flags] for name in NAMES], folder):
         for at in range(len(NAMES)):
             until(f"{NAMES[at]} answers", lambda at=at: say(PORT + at, "?\n"))
@@ -186,6 +186,9 @@ def check_answers(page):
     assert all("Everybody who can reach here:1" in words for words in who[:2]), who
     assert "You, as jane: you may see a/*." in who[2], who
     assert "You, by a link that somebody has shared: you may see kiwi until" in who[3], who
+    about = page.module("return m.whoSees({ name: null, read: [], blurred: { client: 'kiwi' }, "
+                        "expires: 7e9 }, 'here:1')")
+    assert "you may see about where kiwi is until" in about, about
 
 
 def check_first_view(page):
@@ -302,11 +305,45 @@ def check_again(page, herd, file, folder):
                    stdout=subprocess.DEVNULL)
     until("it is missed", lambda: page.text("#state").startswith("Not connected"))
     flags = ["--config", f"{file}", "--run-dir", f"{folder}/run", "--log-dir", f"{folder}/log"]
-    with running([[herd, "serve", "Dale", *flags, "--log-level", "off"]], folder):
+    with running([[herd, "serve", "Dale", *flags, "--log-level", "off", "--keep", "off"]], folder):
         until("it is heard again", lambda: page.text("#state").startswith(f"Live: {COUNT} "))
     # What fails while no server is there is no fault of the page.
     page.call("Page.navigate", url="about:blank")
     del page.complaints[before:]
+
+
+def check_blurred(page, herd, folder):
+    """By a link that blurs, a client is a square: no dot, no speed, and no place in any text."""
+    folder = folder / "blurred"
+    folder.mkdir()
+    (folder / "herd.toml").write_text(
+        f'herd = "blurred"\naccess = "{folder}/access.toml"\nkey_file = "{folder}/herd.key"\n'
+        f'[[server]]\nname = "Hill"\nclients = "127.0.0.1:{PORT + 2}"\n')
+
+    def run(*words):
+        return subprocess.run([herd, *words], cwd=folder, check=True, text=True,
+                              stdout=subprocess.PIPE).stdout
+    run("token", "add", "jane", "--read", "kiwi")
+    run("keygen", "herd.key")
+    link = run("share", "kiwi", "--for", "1h", "--blur", "--config", "herd.toml").split("#")[1]
+    flags = ["--config", f"{folder}/herd.toml", "--run-dir", f"{folder}/run", "--log-dir",
+             f"{folder}/log", "--log-level", "off", "--keep", "off"]
+
+    def report(position):
+        return say(PORT + 2, f"IAMAT kiwi {position} {time.time():.3f}\n")
+    with running([[herd, "serve", "Hill", *flags]], folder):
+        until("the server answers", lambda: report("+60.1234567+024.7654321").startswith("AT "))
+        page.show(f"#{link.strip()}", port=PORT + 202)
+        until("its panel is open", lambda: page.text("#name") == "kiwi")
+        until("who sees it", lambda: "about where kiwi is until" in page.text("#who"))
+        for position in ["+60.1234567+024.7654321", "+60.1291234+024.7654321"]:
+            report(position)
+            until("it is somewhere", lambda: "from somewhere in the square" in page.text("#summary"))
+            told = page.ask("document.body.textContent + location.hash")
+            assert not any(part in told for part in ["60.123", "60.1291", "24.765"]), told
+        until("it is in the next square", lambda: "60.139" in page.text("#facts"))
+        assert "km/h" not in page.text("#client"), page.text("#client")
+    page.call("Page.navigate", url="about:blank")
 
 
 def check_axe(page, axe):
@@ -368,6 +405,8 @@ def main():
     parser.add_argument("--picture")
     parser.add_argument("--axe")
     flags = parser.parse_args()
+    # Some commands are given in another directory.
+    flags.herd = str(Path(flags.herd).resolve())
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         folder = Path(folder)
         file = stack.enter_context(herd_of_two(flags.herd, folder))
@@ -386,6 +425,7 @@ def main():
             else:
                 print("==== SKIPPED: axe-core, for it is not there")
             check_again(page, flags.herd, file, folder)
+            check_blurred(page, flags.herd, folder)
         with demo(flags.herd, file, 10_000):
             check_crowd(page)
         is_same(page.ask("violations"), [], "what the page's policy has forbidden")

@@ -161,14 +161,14 @@ const KNOBS: &[Knob] = &[
             "  written, in journal\n",
             "  synced, in journal\n",
             "no journal\n",
-            "no journal\n",
+            "  written, in journal\n",
         ],
     },
     Knob {
         flag: "journal-dir",
         file: ["", "[journal]\nkeep = \"written\"\ndir = \"{}\""],
         values: ["by-flag", "by-variable", "by-file"],
-        shown: [" by-flag ", " by-variable ", "written, in by-file\n", "no journal\n"],
+        shown: [" by-flag ", " by-variable ", "written, in by-file\n", "written, in journal\n"],
     },
     Knob {
         flag: "places",

@@ -25,7 +25,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 sys.dont_write_bytecode = True
-from faults import attack, damage, full, kills, others, power, tracing  # noqa: E402
+from faults import attack, busy, damage, full, kills, others, power, tracing  # noqa: E402
 from faults.herds import Skipped  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -37,6 +37,7 @@ PARTS = {
     "power": (power.power_cuts, 16),
     "stalls": (tracing.stalls, 1),
     "kills": (kills.killed_together, 20),
+    "busy": (busy.busy, 4),
     "calls": (tracing.killed_at_calls, 6),
     "full": (full.full, 1),
     "damage": (damage.spoilt, 300),

@@ -57,7 +57,7 @@ def record(herd, folder):
     log = ["--log-dir", f"{folder}/log", "--trace"]
     keep = {"Bona": ["--keep", "synced", "--journal-dir", f"{folder}/journal"]}
     rust = [[herd, "serve", name, "--base-port", f"{REACTOR_PORT}", "--run-dir", f"{folder}/run",
-             *keep.get(name, []), *log, f"{folder}/{name}.json"] for name in NAMES]
+             *keep.get(name, ["--keep", "off"]), *log, f"{folder}/{name}.json"] for name in NAMES]
     twin = [sys.executable, f"{ROOT}/src/teach/twin/traced.py"]
     twins = [[*twin, name, "--base-port", f"{ASYNCIO_PORT}", *log, f"{folder}/{name}-twin.json"]
              for name in NAMES]

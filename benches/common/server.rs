@@ -36,7 +36,7 @@ impl Server {
             // They would be 200 and 300 above that of clients, which may be other programs'.
             .env("HERD_WEB", "off")
             .env("HERD_OPERATORS", "off")
-            .args(["serve", "Hub", "--log-level", "off", "--config"])
+            .args(["serve", "Hub", "--log-level", "off", "--keep", "off", "--config"])
             .arg(&config)
             .arg("--log-dir")
             .arg(dir.path())

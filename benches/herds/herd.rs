@@ -95,7 +95,7 @@ impl Herd {
             let mut command = machine::herd();
             command.current_dir(herd.dir.path()).args(["serve", name, "--config", "herd.toml"]);
             command.args(["--log-level", if plan.is_logged { "traffic" } else { "off" }]);
-            command.args(["--places", "file", "--places-file", "places.csv"]);
+            command.args(["--keep", "off", "--places", "file", "--places-file", "places.csv"]);
             let command = if plan.is_pinned { pinned(core_of(number), command) } else { command };
             let running =
                 Running::start(command, clients).map_err(|why| format!("{name}: {why}"))?;

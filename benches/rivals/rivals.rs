@@ -118,12 +118,12 @@ fn c(name: &'static str, workshop: &Path, file: &str, defines: &[&str]) -> Found
 
 /// The whole server, alone in a herd of its own: store, order, digest, limits; no log of lines.
 fn herd(workshop: &Path) -> Found {
-    herd_with("herd", "off", &[], workshop)
+    herd_with("herd", "off", &["--keep", "off"], workshop)
 }
 
 /// As it is started by default: each line in and out goes to a file.
 fn logging_herd(workshop: &Path) -> Found {
-    herd_with("herd, every line logged", "traffic", &[], workshop)
+    herd_with("herd, every line logged", "traffic", &["--keep", "off"], workshop)
 }
 
 /// Everything that it writes goes to a directory that is emptied when it starts.

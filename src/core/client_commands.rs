@@ -172,7 +172,7 @@ impl Server {
         out: &mut Outputs,
     ) -> bool {
         self.counters.whatsats += 1;
-        if self.is_divided && !self.is_authority(ahead.key) {
+        if self.asks_others && !self.is_authority(ahead.key, client) {
             let ticket = self.waits.open(conn, Vec::new());
             self.ask_others(now, ticket, (ahead.key, client, ahead.line), out);
             return true;

@@ -147,8 +147,8 @@ pub struct Server {
     journaling: Option<Journaling>,
     /// Somebody wants to know what changes.
     is_watched: bool,
-    /// Others hold clients that this server does not.
-    is_divided: bool,
+    /// Others know more of some clients.
+    asks_others: bool,
 }
 
 impl Server {
@@ -177,7 +177,7 @@ impl Server {
             stage: Stage::Serving,
             journaling: settings.keeps_journal.then(Journaling::new),
             is_watched: false,
-            is_divided: settings.engine.as_ref().is_some_and(|engine| !engine.parts.is_whole()),
+            asks_others: settings.engine.as_ref().is_some_and(engine::EngineSettings::asks_others),
             settings,
         }
     }

@@ -183,10 +183,38 @@ pub struct EngineStatus {
     pub refused: u64,
     /// Other servers that were heard on it.
     pub servers_heard: u64,
-    /// Into so many parts clients are divided: 1, every server holds all.
+    /// Parts of all clients that it holds; 1, all of them, where they are not divided.
     pub parts: u64,
+    /// Parts that there are.
+    #[serde(default)]
+    pub parts_in_all: u64,
+    /// Those of which all has come that others have told; 0 where clients are not divided.
+    #[serde(default)]
+    pub parts_complete: u64,
+    /// WHATSATs about clients of parts that it does not hold.
+    #[serde(default)]
+    pub questions: QuestionStatus,
     /// Why it does not let us in.
     pub trouble: Option<String>,
+}
+
+/// What became of the questions of a server since its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuestionStatus {
+    /// Those that other servers were asked.
+    pub asked: u64,
+    /// Of those, to which another server had a report.
+    pub found: u64,
+    /// Of those, to which none had one.
+    pub none: u64,
+    /// Times that nobody was there who holds the part.
+    pub no_responders: u64,
+    /// Times that an answer did not come in time.
+    pub too_late: u64,
+    /// Those that nobody could be asked.
+    pub unasked: u64,
+    /// Times that another region was asked.
+    pub abroad: u64,
 }
 
 /// A page of connections.
@@ -320,7 +348,8 @@ impl fmt::Display for JournalStatus {
         };
         let megabytes = self.file_bytes.div_ceil(1_000_000);
         write!(f, "{}, {state}, {megabytes} MB", self.keep)?;
-        if self.unsynced_ms > 0 {
+        // So much is promised: a second, or two on a slow disk.
+        if self.unsynced_ms > 2_000 {
             write!(f, ", not on the disk for {} ms", self.unsynced_ms)?;
         }
         match (self.broken, &*self.when_broken) {

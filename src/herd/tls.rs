@@ -14,6 +14,7 @@
 
 mod certificate;
 mod peers;
+mod suites;
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -70,7 +71,7 @@ impl Terms {
     /// One sentence: a file cannot be read or is no PEM, the certificate has expired, or the key is
     /// another one's.
     pub fn read(files: &TlsFiles, before: Option<&Terms>) -> Result<Terms, ConfigError> {
-        let provider = Arc::new(ring::default_provider());
+        let provider = Arc::new(suites::provider());
         let wrong = |error: rustls::Error| {
             let (cert, key) = (files.cert.display(), files.key.display());
             ConfigError::new(format!(

@@ -41,6 +41,8 @@ pub struct Client {
     said: Said,
     /// Answers so far.
     answers: usize,
+    /// The AT line of the last answer to a question, or a question mark.
+    told: Option<String>,
     /// Its server has let it go, behind so many answers.
     let_go_behind: Option<usize>,
 }
@@ -89,15 +91,31 @@ impl Client {
                 is_full: scenario.clients_max.is_some(),
                 refuses_ahead: scenario.ahead_max.is_some(),
                 forgets: scenario.expires_soon() || scenario.erasures > 0,
-                asks_others: scenario.copies > 0,
+                asks_others: scenario.asks_others(),
             },
             is_cut: false,
             said: Said::default(),
             answers: 0,
+            told: None,
             let_go_behind: None,
         };
         let said = client.iamat(operands.to_owned()).into_bytes();
         (client, said)
+    }
+
+    /// A client of the server of this name that asks where another one is, and does nothing else.
+    pub fn with_question(name: &str, id: &str, scenario: &Scenario) -> (Client, Vec<u8>) {
+        let (mut client, _) = Client::with_report(name, "nobody +0+0 0", scenario);
+        client.asked.clear();
+        let (line, radius) = (format!("WHATSAT {id} 1.25 1"), "1.25".to_owned());
+        let said = format!("{line}\n").into_bytes();
+        client.asked.push_back(Asked::Whatsat { line, client: id.into(), radius });
+        (client, said)
+    }
+
+    /// What it was told last about the client that it asked for: an AT line, or a question mark.
+    pub fn told(&self) -> Option<&str> {
+        self.told.as_deref()
     }
 
     /// A client of the server of this name, and what it says. `before` was said by others.
@@ -282,6 +300,7 @@ impl Client {
             }
             Asked::Whatsat { line, client, .. } if answer.starts_with("? ") => {
                 demand(is_copy(&line), &line)?;
+                self.told = Some("?".to_owned());
                 let was_known = self.seen.contains_key(&client) && !self.laxity.forgets;
                 Invariant::Rising.demand(!was_known, || format!("{line:?} was answerable before"))
             }
@@ -297,6 +316,7 @@ impl Client {
                     .demand(was_told, || format!("{line:?} had an answer and was told none"))?;
                 let is_report = parse(at_line).is_some_and(|report| report.client == client);
                 demand(is_report, &line)?;
+                self.told = Some(at_line.to_owned());
                 if let Some(seen) = self.seen.get(&client) {
                     let is_newer = rank(&report(at_line), &report(seen)) != Ordering::Less
                         || self.laxity.forgets;

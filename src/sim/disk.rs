@@ -1,6 +1,7 @@
 //! A disk that fails as disks do, under the journal's real code. What was written is in two
 //! places: in the system's memory, which survives a process, and on the disk, which survives the
-//! machine. A sync copies the one to the other, unless it fails or lies.
+//! machine. A sync copies the one to the other, unless it fails or lies. Names are apart from what
+//! is in a file, and reach the disk by themselves.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -45,12 +46,44 @@ pub struct SimDisk {
     state: RefCell<State>,
 }
 
+/// A file, whatever its name is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SimFile(u32);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Name {
+    Segment(SegmentId),
+    Spare(SegmentId),
+}
+
+/// What happens to names. To have another one is one thing, which is done or is not.
+#[derive(Clone, Copy)]
+struct Change {
+    gone: Option<Name>,
+    new: Option<(Name, SimFile)>,
+}
+
+/// Whether the journal is so busy that files are written over.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Busy {
+    Never,
+    Always,
+    Sometimes,
+}
+
 struct State {
-    files: BTreeMap<SegmentId, Contents>,
-    /// Files that were removed: their names may still be on the disk.
-    removed: BTreeMap<SegmentId, Contents>,
+    files: BTreeMap<SimFile, Contents>,
+    /// As programs see them.
+    names: BTreeMap<Name, SimFile>,
+    /// As the disk has them,
+    durable_names: BTreeMap<Name, SimFile>,
+    /// and what has happened to them since.
+    changes: Vec<Change>,
+    /// How many files were made.
+    made: u32,
     faults: DiskFaults,
     random: fastrand::Rng,
+    busy: Busy,
     /// How often it has said that something failed.
     failures: u32,
     /// It does not hold what it was said to hold.
@@ -59,8 +92,6 @@ struct State {
 
 #[derive(Clone, Default)]
 struct Contents {
-    /// Its name is on the disk.
-    is_named: bool,
     /// What a read finds.
     cached: Vec<u8>,
     /// Which sectors the disk does not hold as they are cached.
@@ -72,22 +103,51 @@ struct Contents {
 impl SimDisk {
     /// An empty one.
     pub fn new(faults: DiskFaults, seed: u64) -> SimDisk {
-        let random = fastrand::Rng::with_seed(seed);
-        let (files, removed) = (BTreeMap::new(), BTreeMap::new());
-        let (failures, has_broken) = (0, false);
-        let state = State { files, removed, faults, random, failures, has_broken };
+        let mut random = fastrand::Rng::with_seed(seed);
+        let state = State {
+            files: BTreeMap::new(),
+            names: BTreeMap::new(),
+            durable_names: BTreeMap::new(),
+            changes: Vec::new(),
+            made: 0,
+            faults,
+            busy: [Busy::Never, Busy::Always, Busy::Sometimes][random.usize(0..3)],
+            random,
+            failures: 0,
+            has_broken: false,
+        };
         SimDisk { state: RefCell::new(state) }
     }
 
-    /// What is found in each file.
+    /// What is found in each file of a journal.
     pub fn files(&self) -> Vec<(SegmentId, Vec<u8>)> {
         let state = self.state.borrow();
-        state.files.iter().map(|(&id, file)| (id, file.cached.clone())).collect()
+        let segment = |(name, file): (&Name, &SimFile)| match name {
+            Name::Segment(id) => Some((*id, state.files[file].cached.clone())),
+            Name::Spare(_) => None,
+        };
+        state.names.iter().filter_map(segment).collect()
     }
 
     /// Bytes of all files.
     pub fn bytes(&self) -> u64 {
-        self.state.borrow().files.values().map(|file| file.cached.len() as u64).sum()
+        let state = self.state.borrow();
+        state.names.values().map(|file| state.files[file].cached.len() as u64).sum()
+    }
+
+    /// A new life begins: it removes the spares that the one before has left.
+    pub fn remove_spares(&self) {
+        let state = &mut *self.state.borrow_mut();
+        let names: Vec<Name> = state.names.keys().copied().collect();
+        for name in names.into_iter().filter(|name| matches!(name, Name::Spare(_))) {
+            state.change(Some(name), None);
+        }
+    }
+
+    /// Whether files are written over for now.
+    pub fn is_busy(&self) -> bool {
+        let State { busy, random, .. } = &mut *self.state.borrow_mut();
+        *busy == Busy::Always || *busy == Busy::Sometimes && random.bool()
     }
 
     /// Whether it has never failed, so that all that was synced must be there.
@@ -106,17 +166,21 @@ impl SimDisk {
         self.state.borrow().has_broken
     }
 
-    /// From now on it works.
+    /// From now on it works, and there is little to do.
     pub fn heal(&self) {
-        let State { faults, .. } = &mut *self.state.borrow_mut();
-        *faults = DiskFaults::default();
+        let State { faults, busy, .. } = &mut *self.state.borrow_mut();
+        (*faults, *busy) = (DiskFaults::default(), Busy::Never);
     }
 
     /// The machine dies. Of what was not synced, the disk has each sector or not, and each name.
     pub fn cut(&self) {
-        let State { files, removed, random, .. } = &mut *self.state.borrow_mut();
-        files.retain(|_, file| file.is_named || random.bool());
-        files.extend(std::mem::take(removed).into_iter().filter(|_| random.bool()));
+        let State { files, names, durable_names, changes, random, .. } =
+            &mut *self.state.borrow_mut();
+        for change in changes.drain(..).filter(|_| random.bool()) {
+            change.apply(durable_names);
+        }
+        names.clone_from(durable_names);
+        files.retain(|file, _| names.values().any(|named| named == file));
         for file in files.values_mut() {
             let len = random.usize(file.durable.len().min(file.cached.len())..=file.cached.len());
             file.durable.resize(len.max(file.durable.len()), 0);
@@ -133,7 +197,6 @@ impl SimDisk {
                     file.durable[torn.clone()].copy_from_slice(&file.cached[torn]);
                 }
             }
-            file.is_named = true;
             file.cached = file.durable.clone();
             file.dirty = vec![false; file.cached.len().div_ceil(SECTOR)];
         }
@@ -163,17 +226,53 @@ impl State {
         self.random.u32(0..1000) < chance
     }
 
-    fn append(&mut self, id: SegmentId, bytes: &[u8]) {
-        let file = self.files.get_mut(&id).expect("it was created");
-        let start = file.cached.len();
-        file.cached.extend_from_slice(bytes);
-        let end = file.cached.len();
-        file.dirty.resize(end.div_ceil(SECTOR), false);
-        file.dirty[start / SECTOR..end.div_ceil(SECTOR)].fill(true);
+    fn change(&mut self, gone: Option<Name>, new: Option<(Name, SimFile)>) {
+        let change = Change { gone, new };
+        change.apply(&mut self.names);
+        self.changes.push(change);
+    }
+
+    fn file(&mut self, file: SimFile) -> &mut Contents {
+        self.files.get_mut(&file).expect("it was created")
+    }
+
+    /// Another name for a file, if there is none of that name.
+    fn rename(&mut self, from: Name, to: Name) -> Result<(), Trouble> {
+        match self.names.get(&from) {
+            Some(&file) if !self.names.contains_key(&to) => {
+                self.change(Some(from), Some((to, file)));
+                Ok(())
+            }
+            _ => Err(Trouble::Failed),
+        }
+    }
+}
+
+impl Change {
+    fn apply(self, names: &mut BTreeMap<Name, SimFile>) {
+        if let Some(gone) = self.gone {
+            names.remove(&gone);
+        }
+        names.extend(self.new);
     }
 }
 
 impl Contents {
+    /// Writes to a place of it, which may be its end.
+    fn put(&mut self, at: usize, bytes: &[u8]) {
+        let end = at + bytes.len();
+        self.reach(end);
+        self.cached[at..end].copy_from_slice(bytes);
+        self.dirty[at / SECTOR..end.div_ceil(SECTOR)].fill(true);
+    }
+
+    /// It is so long at least.
+    fn reach(&mut self, end: usize) {
+        let len = end.max(self.cached.len());
+        self.cached.resize(len, 0);
+        self.dirty.resize(len.div_ceil(SECTOR), true);
+    }
+
     fn sync(&mut self) {
         self.durable.resize(self.cached.len(), 0);
         for at in (0..self.dirty.len()).filter(|&at| self.dirty[at]) {
@@ -185,32 +284,38 @@ impl Contents {
 }
 
 impl Disk for SimDisk {
-    type File = SegmentId;
+    type File = SimFile;
 
-    fn create(&self, id: SegmentId, header: &[u8]) -> Result<SegmentId, Trouble> {
+    fn create(&self, id: SegmentId, header: &[u8]) -> Result<SimFile, Trouble> {
         let mut state = self.state.borrow_mut();
         let chance = state.faults.refused;
         if state.happens(chance) {
             return Err(Trouble::Refused);
         }
-        if state.files.contains_key(&id) {
+        let name = Name::Segment(id);
+        if state.names.contains_key(&name) {
             // A file is never made where one is (open(2), O_EXCL).
             return Err(Trouble::Failed);
         }
-        state.files.insert(id, Contents::default());
-        state.append(id, header);
-        state.files.get_mut(&id).expect("it was just made").sync();
-        Ok(id)
+        let file = SimFile(state.made);
+        state.made += 1;
+        let mut contents = Contents::default();
+        contents.put(0, header);
+        contents.sync();
+        state.files.insert(file, contents);
+        state.change(None, Some((name, file)));
+        Ok(file)
     }
 
     fn sync_names(&self) -> Result<(), Trouble> {
-        let State { files, removed, .. } = &mut *self.state.borrow_mut();
-        files.values_mut().for_each(|file| file.is_named = true);
-        removed.clear();
+        let State { files, names, durable_names, changes, .. } = &mut *self.state.borrow_mut();
+        changes.clear();
+        durable_names.clone_from(names);
+        files.retain(|file, _| names.values().any(|named| named == file));
         Ok(())
     }
 
-    fn write(&self, file: &SegmentId, bytes: &[u8]) -> Result<usize, Trouble> {
+    fn write(&self, file: &SimFile, at: u64, bytes: &[u8]) -> Result<usize, Trouble> {
         let mut state = self.state.borrow_mut();
         let DiskFaults { refused, write_failed, lost, misdirected, .. } = state.faults;
         if state.happens(write_failed) {
@@ -218,36 +323,36 @@ impl Disk for SimDisk {
             return Err(Trouble::Failed);
         }
         // It may take less than it is given.
-        let part = state.random.usize(1..=bytes.len());
+        let (at, part) = (at as usize, state.random.usize(1..=bytes.len()));
         let count = if state.random.bool() { bytes.len() } else { part };
         if state.happens(refused) {
-            state.append(*file, &bytes[..part - 1]);
+            state.file(*file).put(at, &bytes[..part - 1]);
             return Err(Trouble::Refused);
         }
         if state.happens(lost) {
             state.has_broken = true;
-            state.append(*file, &vec![0; count]);
+            state.file(*file).reach(at + count);
         } else if state.happens(misdirected) {
             state.has_broken = true;
             let end = state.files[file].cached.len();
-            state.append(*file, &vec![0; count]);
-            let at = state.random.usize(0..=end);
-            let contents = state.files.get_mut(file).expect("it was created");
-            let hit = at..(at + count).min(contents.cached.len());
+            let place = state.random.usize(0..=end);
+            let contents = state.file(*file);
+            contents.reach(at + count);
+            let hit = place..(place + count).min(contents.cached.len());
             contents.cached[hit.clone()].copy_from_slice(&bytes[..hit.len()]);
             contents.dirty.fill(true);
         } else {
-            state.append(*file, &bytes[..count]);
+            state.file(*file).put(at, &bytes[..count]);
         }
         Ok(count)
     }
 
-    fn sync(&self, file: &SegmentId) -> Result<(), Trouble> {
+    fn sync(&self, file: &SimFile) -> Result<(), Trouble> {
         let mut state = self.state.borrow_mut();
         let chance = state.faults.sync_failed;
         let fails = state.happens(chance);
         state.failures += u32::from(fails);
-        let contents = state.files.get_mut(file).expect("it was created");
+        let contents = state.file(*file);
         if fails {
             // The system calls what it could not write clean (fsync(2)).
             contents.dirty.fill(false);
@@ -258,8 +363,28 @@ impl Disk for SimDisk {
     }
 
     fn remove(&self, id: SegmentId) -> Result<(), Trouble> {
-        let State { files, removed, .. } = &mut *self.state.borrow_mut();
-        removed.extend(files.remove_entry(&id).filter(|(_, file)| file.is_named));
+        self.state.borrow_mut().change(Some(Name::Segment(id)), None);
+        Ok(())
+    }
+
+    fn keep_spare(&self, id: SegmentId) -> Result<(), Trouble> {
+        self.state.borrow_mut().rename(Name::Segment(id), Name::Spare(id))
+    }
+
+    fn open_spare(&self, spare: SegmentId) -> Result<SimFile, Trouble> {
+        let state = self.state.borrow();
+        state.names.get(&Name::Spare(spare)).copied().ok_or(Trouble::Failed)
+    }
+
+    fn name_spare(&self, spare: SegmentId, id: SegmentId) -> Result<(), Trouble> {
+        self.state.borrow_mut().rename(Name::Spare(spare), Name::Segment(id))
+    }
+
+    fn remove_spare(&self, spare: SegmentId) -> Result<(), Trouble> {
+        self.state.borrow_mut().change(Some(Name::Spare(spare)), None);
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

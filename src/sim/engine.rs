@@ -84,6 +84,14 @@ pub struct Engine {
 }
 
 impl Client {
+    /// Since when others know that it wants to hear this subject, or all that differ from it in
+    /// their last token.
+    fn wants(&self, subject: &[u8]) -> Option<Duration> {
+        let prefix = subject.iter().rposition(|&byte| byte == b'.').map_or(0, |dot| dot + 1);
+        let any = [&subject[..prefix], b"*"].concat();
+        self.wants.get(subject).or_else(|| self.wants.get(&any)).copied()
+    }
+
     fn is_in_group(&self, subject: &[u8], known_at: Option<Duration>) -> bool {
         let is_known = |known: Duration| known_at.is_none_or(|at| at >= known);
         self.groups.values().any(|(of, known)| of == subject && is_known(*known))
@@ -186,7 +194,7 @@ impl Engine {
         let clients = self.nodes.iter().flat_map(|node| &node.clients);
         let mut others = clients.filter(|(wire, _)| **wire != but);
         others.any(|(_, client)| {
-            let wants = client.wants.get(subject).is_some_and(|known| now >= *known);
+            let wants = client.wants(subject).is_some_and(|known| now >= known);
             wants || client.is_in_group(subject, None)
         })
     }
@@ -232,10 +240,8 @@ impl Engine {
         published_at: Option<Duration>,
     ) -> Vec<Wish> {
         let wants = |client: &Client| {
-            client
-                .wants
-                .get(&published.subject)
-                .is_some_and(|known| published_at.is_none_or(|at| at >= *known))
+            let known = client.wants(&published.subject);
+            known.is_some_and(|known| published_at.is_none_or(|at| at >= known))
         };
         let clients = self.nodes[node].clients.iter();
         let those = clients.filter(|(wire, client)| Some(**wire) != but && wants(client));

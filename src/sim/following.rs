@@ -10,12 +10,13 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use crate::invariants::{Invariant, Violation};
+use herd_core::Server;
 use herd_core::border::Outputs;
 use herd_core::wire::{self, Report};
-use herd_core::{Change, Server};
 use herd_web::follow::reader::Reader;
 use herd_web::follow::told::Told;
 use herd_web::follow::{Filter, Following, Seat, Wish};
+use herd_web::nearby::Point;
 
 /// What is followed: the area has about half of the positions that clients draw.
 const WISHES: [&str; 6] = [
@@ -63,7 +64,7 @@ impl Follower {
         if !mem::replace(&mut self.has_read_store, true) {
             for report in store.reports().filter(|report| !report.is_erasure()) {
                 let (key, position) = (store.key(report.client), report.position);
-                self.following.note(store, Change::News { key, position }, now);
+                self.following.clients_mut().put(key, Point::spelled(position));
             }
             return;
         }

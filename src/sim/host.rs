@@ -132,13 +132,13 @@ impl Host {
         self.follower = Some(Box::new(Follower::new("sim", seed)));
     }
 
-    /// Who follows has read all that is to be told.
+    /// Who follows reads all that is still to be told, and goes.
     ///
     /// # Errors
     /// I16.
     pub fn end_following(&mut self) -> Result<(), Violation> {
         let now = self.clock.now.monotonic;
-        self.follower.as_mut().map_or(Ok(()), |it| it.finish(&self.server, now))
+        self.follower.take().map_or(Ok(()), |mut it| it.finish(&self.server, now))
     }
 
     /// Tells who follows what an input has changed.
@@ -181,8 +181,16 @@ impl Host {
         engine.is_none_or(|engine| engine.parts.is_holder(&settings.name, part))
     }
 
+    /// Whether this server hears all that another one hears first: it is in the same region.
+    pub fn hears_of(&self, server: &[u8]) -> bool {
+        let engine = self.server.settings().engine.as_ref();
+        engine.is_none_or(|engine| engine.regions.iter().all(|it| !it.has(server)))
+    }
+
     /// Somebody has a client forgotten.
     pub fn erase(&mut self, client: &[u8]) {
+        // It takes a stamp also if there is no room for it: what is heard next comes behind that.
+        self.stamps.push(self.clock.posix_nanos());
         self.tell(Input::Erase { client });
     }
 

@@ -21,7 +21,9 @@ use even::Evenness;
 pub use expiry::may_be_forgotten;
 use expiry::{keeps, not_over};
 use held::Expected;
-pub use held::{Table, are_parts_whole};
+pub use held::Table;
+use herd_core::Settings;
+use herd_core::engine::EngineSettings;
 use herd_core::store::rank;
 use herd_core::wire::Report;
 use kept::Ledger;
@@ -171,7 +173,10 @@ impl Invariants {
         if self.samples.len() < SAMPLES_MAX {
             self.samples.push(line.clone());
         }
-        if living.any(|body| holds(body.server.store(), &line)) {
+        // Its server may have died since, and another region brings back nothing.
+        let has_it =
+            |body: &Host| body.hears_of(report(&line).server) && holds(body.server.store(), &line);
+        if living.any(has_it) {
             self.acknowledged.push(line);
         }
         Ok(())
@@ -200,7 +205,13 @@ impl Invariants {
         seen.forgotten.clear();
         seen.changes = 0;
         let lines = lines_of(body.server.store());
-        let is_held = |line: &String| living.clone().any(|body| holds(body.server.store(), line));
+        // Another region knows of some, and brings back none.
+        let is_held = |line: &String| {
+            let has_it = |body: &Host| {
+                body.hears_of(report(line).server) && holds(body.server.store(), line)
+            };
+            living.clone().any(has_it)
+        };
         if is_handed_over {
             // What it holds may be better than the line, and be over at the others by now.
             let may_be_over = |held: &Report<'_>| {
@@ -224,7 +235,14 @@ impl Invariants {
             })?;
         }
         // What it alone had and no journal keeps is lost, and that is no broken promise.
-        let is_kept = |line: &String| self.seats.iter().any(|seen| seen.ledger.promises(line));
+        // Nor does what only another region's journal keeps come back.
+        let is_near = |one: &[u8], other: &[u8]| body.hears_of(one) == body.hears_of(other);
+        let is_kept = |line: &String| {
+            let mut seats = self.seats.iter().zip(names);
+            seats.any(|(seen, name)| {
+                is_near(name.as_bytes(), report(line).server) && seen.ledger.promises(line)
+            })
+        };
         self.acknowledged.retain(|line| is_held(line) || is_kept(line));
         self.erasures.retain(|line| is_held(line) || is_kept(line));
         self.is_true(&lines, names)
@@ -249,7 +267,9 @@ impl Invariants {
         for line in self.acknowledged.iter().filter(|_| repairs) {
             let client = report(line).client;
             let is_over = || bodies.iter().any(|body| may_be_forgotten(body, &report(line)));
-            let mut holders = bodies.iter().filter(|body| body.holds_part_of(client));
+            let must_hold =
+                |body: &&&Host| body.holds_part_of(client) && body.hears_of(report(line).server);
+            let mut holders = bodies.iter().filter(must_hold);
             let is_kept = holders.all(|body| keeps(body, line) || is_over());
             Invariant::Keeping.demand(is_kept, || {
                 format!("{line:?} was acknowledged, and nobody who had it has died")
@@ -288,8 +308,14 @@ impl Seen {
         if !body.server.is_journal_behind() {
             self.ledger.all_given(journal.appender.appended());
         }
-        // What has expired since it was answered may be forgotten.
-        for (line, appended) in told.iter().filter(|(line, _)| holds(body.server.store(), line)) {
+        // What has expired since it was answered may be forgotten; and what another server has
+        // answered, where clients are divided, is not kept here.
+        let Settings { name, engine, .. } = body.server.settings();
+        let asks_others = engine.as_ref().is_some_and(EngineSettings::asks_others);
+        let is_kept = |line: &str| {
+            holds(body.server.store(), line) && (!asks_others || *report(line).server == **name)
+        };
+        for (line, appended) in told.iter().filter(|(line, _)| is_kept(line)) {
             self.ledger.told(line, *appended);
         }
     }

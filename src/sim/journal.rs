@@ -6,15 +6,16 @@ use std::collections::VecDeque;
 use std::mem;
 use std::rc::Rc;
 
-use super::disk::SimDisk;
+use super::disk::{SimDisk, SimFile};
 use super::invariants::{Invariant, Violation};
 use herd_core::Server;
+use herd_core::journal::JournalId;
 use herd_core::journal::appender::{Appender, Keep, Sizes};
 use herd_core::journal::breaker::WhenBroken;
 use herd_core::journal::gate::Gate;
 use herd_core::journal::load::Survey;
+use herd_core::journal::old::OldSegments;
 use herd_core::journal::writer::{Disk, Owner, Progress, SyncJob, Trouble, Writer};
-use herd_core::journal::{JournalId, SegmentId};
 
 const JOURNAL: JournalId = JournalId(7);
 
@@ -22,15 +23,15 @@ pub struct Journal {
     pub appender: Appender,
     pub gate: Gate,
     disk: Rc<SimDisk>,
-    writer: Writer<SegmentId>,
+    writer: Writer<SimFile>,
     /// What the writing thread has been given.
     queue: VecDeque<Vec<u8>>,
     /// A sync that is under way, and how it will end.
-    syncing: Option<(SyncJob<SegmentId>, Result<(), Trouble>)>,
+    syncing: Option<(SyncJob<SimFile>, Result<(), Trouble>)>,
     /// Something was written since it was last asked whether there is something to be synced.
     may_sync: bool,
     /// To be removed once the sync that is under way, or the next, has succeeded.
-    outdated: Vec<SegmentId>,
+    outdated: OldSegments,
     /// A compaction is over, and the writing thread is to be told: this segment is the first one
     /// needed.
     oldest: Option<u32>,
@@ -52,6 +53,7 @@ impl Journal {
             let read = survey.read(*id, contents, |found| server.restore(found));
             read.map_err(|unknown| Invariant::Truth.broken(format!("no report: {unknown:?}")))?;
         }
+        disk.remove_spares();
         let past = survey.past(JOURNAL);
         let oldest = past.oldest;
         let findings = survey.finish();
@@ -71,7 +73,7 @@ impl Journal {
             queue: VecDeque::new(),
             syncing: None,
             may_sync: false,
-            outdated: Vec::new(),
+            outdated: OldSegments::default(),
             oldest: None,
         })
     }
@@ -119,6 +121,7 @@ impl Journal {
         // If it is not there, the next life does a little more.
         let _ = self.writer.seal(&*self.disk);
         self.sync_now();
+        self.remove_spares();
         self.appender.update(self.writer.progress());
     }
 
@@ -137,7 +140,7 @@ impl Journal {
 
     /// Whether the thread that syncs has something to do.
     pub fn wants_sync(&self) -> bool {
-        self.may_sync || self.syncing.is_some()
+        self.may_sync || self.syncing.is_some() || self.writer.has_spares()
     }
 
     /// The writing thread does something.
@@ -145,11 +148,16 @@ impl Journal {
         self.disk.rot();
         self.prepare();
         if let (Some(oldest), None) = (self.oldest, &self.syncing)
-            && let Ok(outdated) = self.writer.outdate(&*self.disk, oldest)
+            && let Ok(outdated) = self.outdate(oldest)
         {
             (self.outdated, self.oldest, self.may_sync) = (outdated, None, true);
         }
         self.write_lines();
+    }
+
+    fn outdate(&mut self, oldest: u32) -> Result<OldSegments, Trouble> {
+        let grows_to = if self.disk.is_busy() { self.appender.grows_to() } else { 0 };
+        self.writer.outdate(&*self.disk, oldest, grows_to)
     }
 
     /// A sync begins, or comes to an end.
@@ -158,11 +166,26 @@ impl Journal {
         if !self.end_sync() {
             self.begin_sync();
         }
+        if !self.disk.is_busy() {
+            self.remove_spares();
+        }
+    }
+
+    fn remove_spares(&mut self) {
+        for spare in self.writer.calm_down() {
+            // If it stays, the next life removes it.
+            let _ = self.disk.remove_spare(spare);
+        }
     }
 
     /// Makes the next segment, unless it is there. Says whether lines can be written.
     fn prepare(&mut self) -> bool {
-        if let Some(next) = self.writer.wants_next(1)
+        let next = if self.disk.is_busy() {
+            self.writer.wants_next_over(1)
+        } else {
+            self.writer.wants_next(1)
+        };
+        if let Some(next) = next
             && let Ok(file) = next.make(&*self.disk)
         {
             self.writer.prepared(next, file);
@@ -194,10 +217,10 @@ impl Journal {
         let Some((job, result)) = self.syncing.take() else { return false };
         self.writer.end_sync(job, result);
         // Those that are not removed now, the next compaction will find.
-        for id in mem::take(&mut self.outdated).into_iter().filter(|_| result.is_ok()) {
-            if self.disk.remove(id).is_ok() {
-                self.writer.removed(id);
-            }
+        let mut outdated = mem::take(&mut self.outdated);
+        if result.is_ok() {
+            outdated.run(&*self.disk, || true);
+            self.writer.take_gone(outdated);
         }
         true
     }

@@ -52,7 +52,7 @@ pub struct Plan {
     pub faults: Option<Faults>,
     /// Servers tell each other by an engine instead of links.
     pub engine: bool,
-    /// Into how many parts clients are divided there: 1 if it is not said, or 32.
+    /// Into how many parts clients are divided there: 1 or 32.
     pub parts: Option<usize>,
     /// So many reports, one after the other, and nothing else: for measuring what they cost.
     pub reports: Option<usize>,

@@ -4,6 +4,8 @@
 //! Mechanisms are switched off in part of the seeds. Where everything goes wrong all the time, the
 //! repair of one mechanism hides the faults of another.
 
+mod division;
+
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -13,15 +15,13 @@ use super::Plan;
 use super::disk::DiskFaults;
 use super::faults::{Fault, Faults};
 use super::graph::{Graph, Shape};
+use division::Division;
 use herd_core::journal::appender::{Keep, Sizes};
-use herd_core::parts::Parts;
 use herd_core::presets::{PRESETS, SERVERS};
 
 pub const MS: Duration = Duration::from_millis(1);
 /// Servers of a random herd, if their number is not given.
 const SERVERS_DRAWN: RangeInclusive<usize> = 2..=9;
-/// And of one whose clients are divided.
-const SERVERS_DIVIDED: RangeInclusive<usize> = 3..=6;
 /// Clients come and things break until then; afterwards the herd is left in peace.
 const PEACE: Duration = Duration::from_secs(8);
 /// Silence is noticed within three seconds, twice if a dial went into it; then peers are dialled
@@ -57,8 +57,7 @@ pub struct Scenario {
     pub nodes: usize,
     /// How long one node takes to learn what the clients of another want to hear.
     pub interest_after: Duration,
-    /// How many servers hold each of the parts into which clients are divided; 0: they are not.
-    pub copies: usize,
+    pub division: Division,
     pub faults: Faults,
     /// Faults that happen until the herd is left in peace.
     pub faults_count: usize,
@@ -176,7 +175,7 @@ impl Scenario {
             graph,
             nodes: 0,
             interest_after: Duration::ZERO,
-            copies: 0,
+            division: Division::default(),
             faults,
             faults_count: if faults.and(Faults::EVENTS).is_empty() {
                 0
@@ -228,22 +227,6 @@ impl Scenario {
             scenario.on_an_engine(plan, &mut random).divided(plan, seed)
         } else {
             scenario
-        }
-    }
-
-    /// If the plan says so, clients are divided among three to six servers. Drawn apart.
-    fn divided(self, plan: &Plan, seed: u64) -> Scenario {
-        let mut random = Rng::with_seed(seed.rotate_left(48));
-        if plan.parts.is_none_or(|parts| parts == 1) {
-            return self;
-        }
-        let servers = random.usize(plan.servers.clone().unwrap_or(SERVERS_DIVIDED));
-        Scenario {
-            graph: Shape::Line.graph(servers, &mut random),
-            copies: random.usize(1..=3),
-            // What is lost behind the last batch, only a question shows.
-            compare_every: Some(MS * random.u32(2_000..5_000)),
-            ..self
         }
     }
 
@@ -301,12 +284,6 @@ impl Scenario {
         Scenario { nodes, compare_every: None, ..self }
     }
 
-    /// Who holds what.
-    pub fn parts(&self) -> Parts {
-        let names = self.graph.names.iter().map(|name| name.as_bytes().to_vec());
-        Parts::divided(32, self.copies, &Vec::from_iter(names)).unwrap_or_else(Parts::whole)
-    }
-
     /// Nothing but one report after the other, in a herd at its best: for measuring.
     pub fn measured(plan: &Plan, reports: usize, seed: u64) -> Scenario {
         let graph = draw_graph(plan, false, &mut Rng::with_seed(seed));
@@ -315,7 +292,7 @@ impl Scenario {
             graph,
             nodes: 0,
             interest_after: Duration::ZERO,
-            copies: 0,
+            division: Division::default(),
             faults: Faults::NONE,
             faults_count: 0,
             peace,

@@ -14,6 +14,7 @@
 
 mod acts;
 mod adversary;
+mod asking;
 mod disks;
 mod erasing;
 mod event;
@@ -42,6 +43,7 @@ use super::propagation::Propagation;
 use super::scenario::{MS, Scenario};
 use super::settings::ANSWER_TIMEOUT;
 use super::wire::{At, Party, Wire};
+use asking::AtRest;
 use event::Event;
 use herd_core::names::ConnId;
 use herd_core::parts::Parts;
@@ -63,6 +65,8 @@ pub struct World {
     engine: Option<Engine>,
     /// Who holds what.
     parts: Parts,
+    /// What was asked at rest.
+    at_rest: AtRest,
     clients: Vec<Client>,
     /// What clients have reported, the latest last.
     said: Vec<String>,
@@ -126,6 +130,7 @@ impl World {
             agenda: Agenda::new(),
             wires: Vec::new(),
             parts: scenario.parts(),
+            at_rest: AtRest::default(),
             engine: (scenario.nodes > 0)
                 .then(|| Engine::new(scenario.nodes, scenario.interest_after, seed)),
             clients: Vec::new(),
@@ -300,7 +305,12 @@ impl World {
                 }
             }
             Party::Stranger => self.answer_falsely(at, &piece)?,
-            Party::Node(node) => self.node_hears(node, at, &piece)?,
+            Party::Node(node) => {
+                self.node_hears(node, at, &piece)?;
+                if is_end {
+                    self.node_forgets(node, at.wire);
+                }
+            }
         }
         if !is_end {
             self.plan_delivery(at);

@@ -22,13 +22,14 @@
 //! Where a client is goes out as GeoJSON (`seen`, spelled by `json_text`), or is looked at on a
 //! page (`map`). HTTP itself, which the operators' port speaks as well, is in `http`.
 //!
-//! Whose reports are taken and who may see them is in `access`.
+//! Whose reports are taken and who may see them is in `access`; how coarsely, in `blur`.
 //!
 //! Reading order: `report` (what comes of it), `body` (which app it is), `bodies` (a file an app),
 //! then `fields`, `position`, `stamp` and `client` (the tools).
 
 pub mod access;
 pub mod ask;
+pub mod blur;
 mod bodies;
 mod body;
 mod client;

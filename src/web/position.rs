@@ -21,16 +21,16 @@ pub fn spell(latitude: &str, longitude: &str) -> Result<String, Unusable> {
     if latitude == 0.0 && longitude == 0.0 {
         return Err(Unusable::NoFix);
     }
-    let mut spelled = String::with_capacity(23);
+    let mut spelled = Vec::with_capacity(23);
     for (degrees, whole_digits) in [(latitude, 2), (longitude, 3)] {
         // A formatter rounds at the last bit, and takes twenty times as long.
         let units = (degrees.abs() * UNITS).round() as u64;
-        spelled.push(if degrees.is_sign_negative() { '-' } else { '+' });
+        spelled.push(if degrees.is_sign_negative() { b'-' } else { b'+' });
         push_whole(units / UNITS as u64, whole_digits, &mut spelled);
-        spelled.push('.');
+        spelled.push(b'.');
         push_whole(units % UNITS as u64, DECIMALS, &mut spelled);
     }
-    Ok(spelled)
+    Ok(String::from_utf8(spelled).expect("digits are text"))
 }
 
 #[cfg(test)]

@@ -24,15 +24,15 @@ impl Fix {
     pub const CLIENT_BYTES_MAX: usize = 128;
 
     /// The IAMAT that says it, with its newline.
-    pub fn write_line(&self, line: &mut String) {
+    pub fn write_line(&self, line: &mut Vec<u8>) {
         let Fix { client, position, stamp } = self;
         for part in ["IAMAT ", client, " ", position, " "] {
-            line.push_str(part);
+            line.extend_from_slice(part.as_bytes());
         }
         push_whole(stamp.whole_seconds(), 1, line);
-        line.push('.');
+        line.push(b'.');
         push_whole(stamp.nanos().into(), 9, line);
-        line.push('\n');
+        line.push(b'\n');
     }
 }
 

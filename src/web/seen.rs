@@ -1,13 +1,19 @@
 //! Where a client is, as GeoJSON (RFC 7946).
 
-use std::borrow::Cow;
-use std::fmt::Write;
+use std::io::Write;
 
 use herd_core::clock::PosixTime;
 use herd_core::wire::{self, Report};
 
-use crate::json_text::{push_date, push_degrees, push_metres, push_text, push_whole};
+use crate::blur::{Blur, Square};
+use crate::follow::area::Area;
+pub(crate) use crate::json_text::shown;
+use crate::json_text::{push_date, push_degrees, push_metres, push_spelled, push_text, push_whole};
 use crate::nearby::Count;
+
+/// What a client takes in an answer, unless its name is long, and what comes behind all.
+const FEATURE_BYTES: usize = 272;
+const END_BYTES: usize = 128;
 
 /// Appends one Feature: `{"type":"Feature","id":"kiwi","geometry":…,"properties":…}`.
 ///
@@ -16,48 +22,67 @@ pub fn write_feature(
     report: &Report<'_>,
     now: PosixTime,
     distance_m: Option<f64>,
-    out: &mut String,
+    out: &mut Vec<u8>,
 ) {
-    out.push_str("{\"type\":\"Feature\",\"id\":");
-    push_text(&shown(report.client), out);
-    out.push_str(",\"geometry\":");
-    match wire::position(report.position) {
-        Some(at) => {
-            out.push_str("{\"type\":\"Point\",\"coordinates\":[");
-            push_degrees(at.longitude, out);
-            out.push(',');
-            push_degrees(at.latitude, out);
-            out.push_str("]}");
-        }
-        None => out.push_str("null"),
+    out.extend_from_slice(b"{\"type\":\"Feature\",\"id\":");
+    push_text(report.client, out);
+    let before_geometry = out.len();
+    out.extend_from_slice(b",\"geometry\":{\"type\":\"Point\",\"coordinates\":[");
+    if push_spelled(report.position, out) {
+        out.extend_from_slice(b"]}");
+    } else if let Some(at) = wire::position(report.position) {
+        push_degrees(at.longitude, out);
+        out.push(b',');
+        push_degrees(at.latitude, out);
+        out.extend_from_slice(b"]}");
+    } else {
+        out.truncate(before_geometry);
+        out.extend_from_slice(b",\"geometry\":null");
     }
     let seconds = report.stamp.whole_seconds();
-    out.push_str(",\"properties\":{\"time\":\"");
+    out.extend_from_slice(b",\"properties\":{\"time\":\"");
     push_date(seconds, out);
-    out.push_str("\",\"stamp\":");
-    push_text(&shown(&report.time), out);
-    out.push_str(",\"server\":");
-    push_text(&shown(report.server), out);
-    out.push_str(",\"skew\":");
-    push_text(&shown(report.skew), out);
-    out.push_str(",\"age\":");
+    out.extend_from_slice(b"\",\"stamp\":");
+    push_text(&report.time, out);
+    out.extend_from_slice(b",\"server\":");
+    push_text(report.server, out);
+    out.extend_from_slice(b",\"skew\":");
+    push_text(report.skew, out);
+    out.extend_from_slice(b",\"age\":");
     push_whole(now.whole_seconds().saturating_sub(seconds), 1, out);
     if let Some(metres) = distance_m {
-        out.push_str(",\"distance\":");
+        out.extend_from_slice(b",\"distance\":");
         push_metres(metres, out);
     }
-    out.push_str("}}");
+    out.extend_from_slice(b"}}");
+}
+
+/// Appends the Feature of a client of which only about where it is may be known: the square that it
+/// is in as a Polygon, and the minute. Who heard it, and how late, is not told.
+pub fn write_square(report: &Report<'_>, blur: Blur, out: &mut Vec<u8>) {
+    let Square { area, minute_s } =
+        blur.square(wire::position(report.position), report.stamp.whole_seconds());
+    out.extend_from_slice(b"{\"type\":\"Feature\",\"id\":");
+    push_text(report.client, out);
+    let geometry = area.map(|Area { west, south, east, north }| {
+        let ring = [[west, south], [east, south], [east, north], [west, north], [west, south]];
+        serde_json::json!({ "type": "Polygon", "coordinates": [ring] })
+    });
+    let _ = write!(out, ",\"geometry\":{}", geometry.unwrap_or_default());
+    out.extend_from_slice(b",\"properties\":{\"time\":\"");
+    push_date(minute_s, out);
+    out.extend_from_slice(b"\"}}");
 }
 
 /// Clients, or how many of them are where, in a collection: its text, as it grows.
 pub struct Collection {
-    text: String,
+    text: Vec<u8>,
     features: usize,
 }
 
 impl Default for Collection {
     fn default() -> Collection {
-        let text = "{\"type\":\"FeatureCollection\",\"features\":[".to_owned();
+        let text = b"{\"type\":\"FeatureCollection\",\"features\":[".to_vec();
         Collection { text, features: 0 }
     }
 }
@@ -69,6 +94,11 @@ impl Collection {
 
     pub fn is_empty(&self) -> bool {
         self.features == 0
+    }
+
+    /// So many clients may be added, for whose text there should be room.
+    pub fn expect(&mut self, features: usize) {
+        self.text.reserve(features * FEATURE_BYTES + END_BYTES);
     }
 
     /// Adds a client; `distance_m` is how far away it is from what was asked for.
@@ -89,40 +119,27 @@ impl Collection {
     }
 
     /// The whole, with where to ask for more.
-    pub fn finish(mut self, next: Option<&str>) -> String {
+    pub fn finish(mut self, next: Option<&str>) -> Vec<u8> {
         let _ = write!(self.text, "],\"numberReturned\":{}", self.features);
         if let Some(next) = next {
             let _ = write!(self.text, ",\"next\":{}", json(next));
         }
-        self.text.push_str("}\n");
+        self.text.extend_from_slice(b"}\n");
         self.text
     }
 
     fn comma(&mut self) {
         if self.features > 0 {
-            self.text.push(',');
+            self.text.push(b',');
         }
         self.features += 1;
     }
 }
 
-/// What is no text of Unicode is shown by its bytes, as in a URL.
-pub(crate) fn shown(bytes: &[u8]) -> Cow<'_, str> {
-    if let Ok(text) = str::from_utf8(bytes) {
-        return Cow::Borrowed(text);
-    }
-    let mut text = String::new();
-    for chunk in bytes.utf8_chunks() {
-        text.push_str(chunk.valid());
-        chunk.invalid().iter().for_each(|byte| text.push_str(&format!("%{byte:02X}")));
-    }
-    Cow::Owned(text)
-}
-
 pub(crate) fn json(text: &str) -> String {
-    let mut spelled = String::with_capacity(text.len() + 2);
-    push_text(text, &mut spelled);
-    spelled
+    let mut spelled = Vec::with_capacity(text.len() + 2);
+    push_text(text.as_bytes(), &mut spelled);
+    String::from_utf8(spelled).expect("JSON is text")
 }
 
 #[cfg(test)]
@@ -131,12 +148,12 @@ mod tests {
     use crate::nearby::Point;
 
     fn feature(line: &str) -> String {
-        let mut text = String::new();
+        let mut text = Vec::new();
         let report = Report::of_line(line.as_bytes()).unwrap();
         write_feature(&report, PosixTime::new(1_795_910_190, 0), None, &mut text);
-        let read: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let read: serde_json::Value = serde_json::from_slice(&text).unwrap();
         assert_eq!(read["type"], "Feature");
-        text
+        String::from_utf8(text).unwrap()
     }
 
     #[test]
@@ -147,6 +164,21 @@ mod tests {
                         \"2026-11-28T23:56:24Z\",\"stamp\":\"1795910184.000000001\",\"server\":\
                         \"Hill\",\"skew\":\"+0.25\",\"age\":6}}";
         assert_eq!(feature(line), expected);
+    }
+
+    #[test]
+    fn who_is_blurred_is_in_a_square() {
+        let line = b"AT Hill +0.25 \"kiwi\" +60.1699+024.9384 1795910184.000000001";
+        let mut text = Vec::new();
+        let blur = Blur::new(1_000).unwrap();
+        write_square(&Report::of_line(line).unwrap(), blur, &mut text);
+        let expected = "{\"type\":\"Feature\",\"id\":\"\\\"kiwi\\\"\",\"geometry\":\
+                        {\"coordinates\":[[[24.9169921875,60.1611328125],\
+                        [24.9609375,60.1611328125],[24.9609375,60.172119140625],\
+                        [24.9169921875,60.172119140625],\
+                        [24.9169921875,60.1611328125]]],\"type\":\"Polygon\"},\"properties\":\
+                        {\"time\":\"2026-11-28T23:56:00Z\"}}";
+        assert_eq!(String::from_utf8(text).unwrap(), expected);
     }
 
     #[test]
@@ -165,7 +197,7 @@ mod tests {
         let mut two = Collection::default();
         two.add(&report, PosixTime::new(1_795_910_190, 0), Some(12.345));
         two.add_count(&Count { at: Point::new(1.5, -2.5).unwrap(), clients: 7 });
-        let text = two.finish(Some("/?a=\""));
+        let text = String::from_utf8(two.finish(Some("/?a=\""))).unwrap();
         let read: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert!(text.contains("\"distance\":12.3"), "{text}");
         let count = &read["features"][1];
@@ -174,6 +206,6 @@ mod tests {
         assert_eq!(read["numberReturned"], 2);
         let none = Collection::default().finish(None);
         let expected = "{\"type\":\"FeatureCollection\",\"features\":[],\"numberReturned\":0}\n";
-        assert_eq!(none, expected);
+        assert_eq!(none, expected.as_bytes());
     }
 }

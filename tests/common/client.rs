@@ -3,6 +3,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::time::Instant;
 
 use super::TIMEOUT;
 
@@ -45,7 +46,7 @@ impl Client {
 
     /// Reads up to and including the next `end`.
     pub fn through(&mut self, end: &[u8]) -> Vec<u8> {
-        let mut seen = 0;
+        let (mut seen, began) = (0, Instant::now());
         loop {
             let found = self.heard[seen..].windows(end.len()).position(|part| part == end);
             if let Some(at) = found {
@@ -56,6 +57,8 @@ impl Client {
             let more = self.read_more();
             let heard = self.heard.escape_ascii();
             assert!(more, "the connection has ended after {heard}");
+            // A stream says now and then that it is there, whatever else it does not say.
+            assert!(began.elapsed() < 2 * TIMEOUT, "in vain after {heard}");
         }
     }
 

@@ -109,6 +109,9 @@ pub struct Herd {
     ports: Ports,
     /// Flags that name the herd; `{}` in them is the server's name.
     which: Vec<String>,
+    /// Whether its herd.toml says what is kept. Else nothing is: what a server knows after a start,
+    /// its peers have told it.
+    says_what_is_kept: bool,
     running: BTreeMap<String, Child>,
     /// Those of `running` that are of another make: they have no admin socket.
     others: BTreeSet<String>,
@@ -132,7 +135,8 @@ impl Herd {
     pub fn of_file(names: &[&str], links: &[(&str, &str)], sections: &str) -> Herd {
         let ports = Ports::claim();
         let which = ["--config", "herd.toml"].map(str::to_owned).to_vec();
-        let herd = Herd::new(ports, which, names, links);
+        let mut herd = Herd::new(ports, which, names, links);
+        herd.says_what_is_kept = sections.contains("[journal]");
         fs::write(herd.path("herd.toml"), herd.file(|_| None) + sections).unwrap();
         herd
     }
@@ -145,7 +149,8 @@ impl Herd {
         sections: &str,
     ) -> (Herd, Vec<Proxy>) {
         let which = ["--config", "{}.toml"].map(str::to_owned).to_vec();
-        let herd = Herd::new(Ports::claim(), which, names, links);
+        let mut herd = Herd::new(Ports::claim(), which, names, links);
+        herd.says_what_is_kept = sections.contains("[journal]");
         let proxies: Vec<_> =
             links.iter().map(|(_, accepts)| Proxy::before(herd.port(accepts) + 100)).collect();
         for name in names {
@@ -196,6 +201,7 @@ impl Herd {
             dir: tempfile::tempdir().unwrap(),
             ports,
             which,
+            says_what_is_kept: false,
             running: BTreeMap::new(),
             others: BTreeSet::new(),
         }
@@ -278,6 +284,9 @@ impl Herd {
         for (variable, _) in std::env::vars().filter(|(variable, _)| variable.starts_with("HERD_"))
         {
             command.env_remove(variable);
+        }
+        if !self.says_what_is_kept {
+            command.env("HERD_KEEP", "off");
         }
         let path = self.path(&format!("{name}.err"));
         let complaints = fs::File::options().create(true).append(true).open(path).unwrap();

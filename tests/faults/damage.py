@@ -19,8 +19,9 @@ STARTS_ONE_IN = 25
 def frames(name, text):
     """Each whole frame of a segment: where it lies, and its lines."""
     journal, number = name.removesuffix(".herd").split("-")
-    at = HEADER_BYTES
-    while at < len(text):
+    at, is_over = HEADER_BYTES, b" over=" in text[:HEADER_BYTES]
+    # Over an older file, a zero byte ends what was written.
+    while at < len(text) and not (is_over and text[at] == 0):
         opening = text[at:at + OPENING_BYTES]
         assert re.fullmatch(rb"#[0-9a-f]{6} [0-9a-f]{4} [0-9a-f]{8}\n", opening), (name, at)
         payload = text[at + OPENING_BYTES:at + OPENING_BYTES + int(opening[1:7], 16)]
@@ -34,8 +35,19 @@ def frames(name, text):
         at = end
 
 
+def lay_over(text, number, old):
+    """A segment as it is if it was written over the file of another one."""
+    fields, _ = text[:HEADER_BYTES].rstrip().rsplit(b" crc=", 1)
+    fields += b" over=%d" % number
+    crc = zlib.crc32(b"1" + fields.removeprefix(b"herd journal 1"))
+    header = (fields + b" crc=%08x" % crc).ljust(HEADER_BYTES - 1) + b"\n"
+    new = header + text[HEADER_BYTES:] + b"\0"
+    return new + old[len(new):]
+
+
 def make_journal(herd):
-    """The files of a journal of several lives. No client reports twice."""
+    """The files of a journal of several lives. No client reports twice. Every other one is as if it
+    were written over one that is twice as long as the one before it, which says the same."""
     client = 0
     for _ in range(LIVES):
         herd.start()
@@ -50,7 +62,12 @@ def make_journal(herd):
         server = herd.running.pop("Hill")
         server.terminate()
         assert server.wait(60) in (0, 75), "it has ended badly"
-    return {path.name: path.read_bytes() for path in herd.segments()}
+    files = {path.name: path.read_bytes() for path in herd.segments()}
+    names = list(files)
+    for old, name in zip(names[0::2], names[1::2]):
+        number = int(old.removesuffix(".herd").split("-")[1])
+        files[name] = lay_over(files[name], number, 2 * files[old])
+    return files
 
 
 def spoil(files, chance):

@@ -59,17 +59,24 @@ class Disk:
             self.unmount()
 
 
+@contextlib.contextmanager
+def herd_on_a_disk(program, keep):
+    """A herd whose journals are on a disk that can be cut off, and that disk."""
+    with Herd(program, keep=keep) as herd, contextlib.ExitStack() as stack:
+        disk = Disk(herd.folder)
+        stack.callback(disk.close)
+        herd.journals = disk.place / "journal"
+        herd.configure(keep)
+        # Before the disk is unmounted, nobody may use it.
+        stack.callback(lambda: [herd.kill(name) for name in list(herd.running)])
+        yield herd, disk
+
+
 def power_cuts(program, rounds, seed):
     """`synced` loses nothing; `written` nothing that is older than what the status has told."""
     told = []
     for at, keep in enumerate(KEEPS):
-        with Herd(program, keep=keep) as herd, contextlib.ExitStack() as stack:
-            disk = Disk(herd.folder)
-            stack.callback(disk.close)
-            herd.journals = disk.place / "journal"
-            herd.configure(keep)
-            # Before the disk is unmounted, nobody may use it.
-            stack.callback(lambda: [herd.kill(name) for name in list(herd.running)])
+        with herd_on_a_disk(program, keep) as (herd, disk):
             cuts = (rounds + at) // len(KEEPS)
             found = Found()
             for cut in range(cuts):

@@ -13,7 +13,8 @@ import urllib.request
 from faults.herds import TIMEOUT_S, Herd, Skipped, Talker, demand_all, remember, until
 
 KEEPS = "written", "synced"
-# Writes of the thread that makes a segment for `synced`: the header, and zeros.
+# Calls of write(2) by the thread that makes a segment for `synced`: the header, and zeros. Reports
+# are written to a place, with pwrite(2).
 FILLING = 257
 STALL_S = 3
 # An answer that takes longer has waited for a stall.
@@ -32,7 +33,7 @@ def demand_strace():
 def traced(herd, fault, *flags):
     """The words before a command that make its calls to the next files fail."""
     words = ["strace", "-f", "-qq", "-y", *flags, "-o", str(herd.folder / "strace.out"),
-             "-e", "trace=openat,write,fdatasync", "-e", f"inject={fault}"]
+             "-e", "trace=openat,write,pwrite64,fdatasync", "-e", f"inject={fault}"]
     for path in herd.next_segments(count=4):
         words += ["-P", str(path)]
     return words
@@ -62,12 +63,12 @@ def killed_at_calls(program, rounds, seed):
     """What was answered is there, whichever call of the journal was the last."""
     demand_strace()
     deaths = reports = 0
-    for keep, call, first in [("written", "write", 1), ("synced", "fdatasync", 1),
-                              ("synced", "write", FILLING)]:
+    for keep, call, most in [("written", "pwrite64", rounds), ("synced", "fdatasync", rounds),
+                             ("synced", "pwrite64", rounds), ("synced", "write", FILLING)]:
         with Herd(program, keep=keep) as herd:
             herd.first_life()
             answered = {}
-            for n in range(first, first + rounds):
+            for n in range(1, 1 + min(rounds, most)):
                 reports += die_at(herd, call, n, answered)
                 herd.start()
                 assert herd.ready(), "it does not start again"
@@ -96,8 +97,8 @@ def die_at(herd, call, n, answered):
 def failing(program, rounds, seed):
     """EIO from write(2) or fdatasync(2): nobody is hung up on, and nothing is lost."""
     demand_strace()
-    cases = [("written", "write", 9), ("written", "fdatasync", 2),
-             ("synced", "write", FILLING + 9), ("synced", "fdatasync", 9)]
+    cases = [("written", "pwrite64", 9), ("written", "fdatasync", 2),
+             ("synced", "pwrite64", 9), ("synced", "fdatasync", 9)]
     return "; ".join(fail_once(program, *case) for case in cases)
 
 
@@ -135,7 +136,7 @@ def demand_left_alone(found, call):
             # One that could not be begun is removed, and made once more.
             given_up.pop(path, None)
             continue
-        is_late = name == "write" and given_up.get(path) == "fdatasync"
+        is_late = name == "pwrite64" and given_up.get(path) == "fdatasync"
         assert path not in given_up or is_late, f"{name} after {given_up[path]} failed: {path}"
         if result == "-1":
             assert "EIO" in why, why
@@ -199,7 +200,7 @@ def slow_writes(program):
     a thread."""
     with Herd(program) as herd:
         herd.first_life()
-        herd.start(before=traced(herd, f"write:delay_enter={STALL_S}s:when=9+", "--seccomp-bpf"))
+        herd.start(before=traced(herd, f"pwrite64:delay_enter={STALL_S}s:when=9+", "--seccomp-bpf"))
         assert herd.ready(), "it has ended"
         talkers = [Talker(herd.port("Hill"), number, 1_000, 4, pause=0.01) for number in range(3)]
         stops, end = 0, time.monotonic() + 4 * STALL_S

@@ -150,6 +150,9 @@ def full_log(hour):
     with hour.filled("log"):
         hour.until_firing(meanwhile=lambda: client.fill(1000))
     client.close()
+    # A flood may be next.
+    told = hour.ask("log-level", "Hill", "info", "--config", "herd.toml")
+    assert told.returncode == 0, told.stderr
 
 
 @act(fires=["HerdReportsLate"], may=["HerdPeerDown", "HerdRepairsForLong", "HerdClockOff"])

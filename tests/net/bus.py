@@ -30,7 +30,8 @@ class Bus:
             for at, name in enumerate(SERVERS))
         (self.folder / "herd.toml").write_text(
             f'herd = "bus"\nkey_file = "herd.key"\n{servers}[engine]\n'
-            f'urls = {json.dumps([f"127.0.0.1:{NODE}"])}\n[limits]\nbackoff_max = "500 ms"\n')
+            f'urls = {json.dumps([f"127.0.0.1:{NODE}"])}\n[journal]\nkeep = "off"\n'
+            '[limits]\nbackoff_max = "500 ms"\n')
         self.start_node()
         for name in SERVERS:
             self.run(name, self.program, "serve", name, "--config", "herd.toml")

@@ -50,6 +50,9 @@ class Machines(Herd):
         if self.operators:
             text = "operators_open = true\n" + text
         text += '[log]\nlevel = "events"\n[places]\nsource = "file"\nfile = "places.csv"\n'
+        if "[journal]" not in sections:
+            # What a server knows after a start, the others have told it.
+            text += '[journal]\nkeep = "off"\n'
         (self.folder / "herd.toml").write_text(text + sections)
         (self.folder / "places.csv").write_text(PLACES)
 

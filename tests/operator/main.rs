@@ -126,6 +126,25 @@ fn a_start_that_fails_is_undone() {
     home.check(&["start"], 0, "Campbell: started");
 }
 
+/// Goal: a reader who has seen enough, as in `herd start | head -1`, keeps nothing from being done.
+#[test]
+fn who_stops_reading_stops_nothing() {
+    let home = Home::new();
+    let unheard = |arguments: &[&str]| {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let status = home.command(arguments).stdout(writer).status().unwrap();
+        assert_eq!(status.code(), Some(0), "{arguments:?}");
+        home.up()
+    };
+    let before = unheard(&["start"]);
+    assert_eq!(before.len(), NAMES.len());
+    let after = unheard(&["restart"]);
+    assert!(NAMES.iter().all(|name| after[*name].pid != before[*name].pid), "{after:?}");
+    assert!(!unheard(&["drain", "Bona", "--wait"]).contains_key("Bona"));
+    assert_eq!(unheard(&["stop", "Bona", "Clark"]).len(), NAMES.len() - 2);
+}
+
 /// Goal: one herd.toml serves all machines of a herd.
 #[test]
 fn only_those_whose_address_is_here_are_started() {
@@ -420,7 +439,8 @@ fn too_few_descriptors_are_no_matter_of_ports() {
     let home = Home::new();
     for few in [4, 5, 6, 7, 8, 12, 20, 40] {
         let given = home.command(&["serve", "Bona"]);
-        let script = format!("ulimit -n {few}; exec");
+        // What runs these tests may have some open that it hands on.
+        let script = format!("exec 3>&- 4>&- 5>&-; ulimit -n {few}; exec");
         let ended = end(&mut in_a_shell(&given, home.herd.dir(), &script));
         assert_eq!(ended.code, Some(71), "{few}: {}", ended.complaint);
         assert!(ended.complaint.contains("(ulimit -n)"), "{}", ended.complaint);

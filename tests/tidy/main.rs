@@ -202,7 +202,7 @@ const KEEPERS: &[(&str, &[&str])] = &[
     ),
     ("prometheus_client", &["src/herd/openmetrics.rs"]),
     ("proxy_header", &["src/herd/proxy_head.rs"]),
-    ("rustls", &["src/herd/tls.rs", "src/herd/tls/peers.rs"]),
+    ("rustls", &["src/herd/tls.rs", "src/herd/tls/"]),
     ("kiddo", &["src/herd/places/"]),
     ("flate2", &["src/herd/places/"]),
     ("toml", &["src/herd/config/"]),

@@ -50,7 +50,7 @@ fn herd_command(herd: &Herd, arguments: &[&str]) -> (Option<i32>, String, String
     (output.status.code(), text(output.stdout), text(output.stderr))
 }
 
-fn done(herd: &Herd, arguments: &[&str]) -> String {
+pub fn done(herd: &Herd, arguments: &[&str]) -> String {
     let (code, said, complaint) = herd_command(herd, arguments);
     assert_eq!(code, Some(0), "{arguments:?}: {complaint}");
     said
@@ -100,7 +100,7 @@ fn base64(bytes: &[u8]) -> String {
     text
 }
 
-fn basic(user: &str, secret: &str) -> String {
+pub fn basic(user: &str, secret: &str) -> String {
     format!("Authorization: Basic {}\r\n", base64(format!("{user}:{secret}").as_bytes()))
 }
 
@@ -123,7 +123,7 @@ const PAGES: [(&str, bool); 4] = [
     ("Origin: null\r\n", false),
 ];
 
-fn ask(conn: &mut Operator, method: &str, head: &str, path: &str, body: &str) -> Reply {
+pub fn ask(conn: &mut Operator, method: &str, head: &str, path: &str, body: &str) -> Reply {
     let length = body.len();
     conn.ask(&format!(
         "{method} {path} HTTP/1.1\r\nHost: localhost\r\n{head}\

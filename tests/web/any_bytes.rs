@@ -145,12 +145,12 @@ fn check(way: Way, bytes: &[u8]) {
     let mut reading = read_body(body, &hints);
     reading.keep_newest();
     for fix in &reading.fixes {
-        let mut line = String::new();
+        let mut line = Vec::new();
         fix.write_line(&mut line);
-        let Command::Iamat(iamat) = Command::parse(line.trim_end().as_bytes()) else {
-            panic!("{line:?}, of {}", bytes.escape_ascii())
+        let Command::Iamat(iamat) = Command::parse(line.trim_ascii_end()) else {
+            panic!("{}, of {}", line.escape_ascii(), bytes.escape_ascii())
         };
-        assert!(iamat.client == fix.client.as_bytes() && fix.position.len() == 23, "{line}");
+        assert!(iamat.client == fix.client.as_bytes() && fix.position.len() == 23, "{fix:?}");
     }
     let (answer, _) = reading.answer();
     assert!(answer.starts_with(['[', '{']) && answer.trim_end().ends_with([']', '}']));

@@ -93,6 +93,13 @@ const NOBODY: Connect<'_> = Connect {
     user: None,
     password: None,
 };
+
+/// What somebody is answered who shows this.
+pub fn connect_as(herd: &Herd, user: &str, secret: &str) -> Heard {
+    let (user, password) = (Some(user), Some(secret.as_bytes()));
+    Speaker::come(herd, "Hill").ask(Packet::Connect(Connect { user, password, ..NOBODY }))
+}
+
 const PUBACK: u8 = 0x40;
 const PUBREC: u8 = 0x50;
 const PUBCOMP: u8 = 0x70;

@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{Seek, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -30,10 +31,11 @@ trait Log {
 
 type Open = fn(&Path) -> Result<Box<dyn Log>>;
 
-const LOGS: [(&str, Open); 6] = [
+const LOGS: [(&str, Open); 7] = [
     ("a bare file, appended to", |dir| Ok(Box::new(Bare(File::create(dir.join("log"))?)))),
-    ("**the herd's segments**", |dir| Ok(Box::new(Ours::open(dir, 0)?))),
-    ("**the same, filled with zeros**", |dir| Ok(Box::new(Ours::open(dir, SEGMENT_BYTES)?))),
+    ("**the herd's segments**", |dir| Ok(Box::new(Ours::open(dir, 0, false)?))),
+    ("**the same, filled with zeros**", |dir| Ok(Box::new(Ours::open(dir, SEGMENT_BYTES, false)?))),
+    ("**the same, written over**", |dir| Ok(Box::new(Ours::open(dir, SEGMENT_BYTES, true)?))),
     ("wal-db, segments", |dir| Ok(Box::new(Wal::open_segmented(dir, SEGMENT_BYTES)?))),
     ("fjall, a key for each client", |dir| Ok(Box::new(Tree::open(dir)?))),
     ("redb, a key for each client", |dir| Ok(Box::new(Redb::create(dir.join("redb"))?))),
@@ -112,6 +114,8 @@ impl Log for Bare {
 struct Ours {
     disk: Folder,
     writer: Writer<Arc<File>>,
+    /// Each segment is old when the next is needed, and the one after that is written over it.
+    is_written_over: bool,
 }
 
 struct Folder {
@@ -120,17 +124,25 @@ struct Folder {
 }
 
 impl Ours {
-    fn open(dir: &Path, filled_bytes: u64) -> Result<Ours> {
+    fn open(dir: &Path, filled_bytes: u64, is_written_over: bool) -> Result<Ours> {
         let owner = Owner { herd: b"bench".to_vec(), server: b"Bailey".to_vec() };
         let writer = Writer::new(owner, JournalId(1), SEGMENT_BYTES, Past::default());
-        let mut ours = Ours { disk: Folder { dir: dir.to_owned(), filled_bytes }, writer };
+        let disk = Folder { dir: dir.to_owned(), filled_bytes };
+        let mut ours = Ours { disk, writer, is_written_over };
         ours.prepare()?;
         Ok(ours)
     }
 
     /// In life another thread does it ahead.
     fn prepare(&mut self) -> Result<()> {
-        if let Some(next) = self.writer.wants_next(0) {
+        let current = self.writer.segments().last();
+        if let Some(current) = current.filter(|_| self.is_written_over) {
+            let old = self.writer.outdate(&self.disk, current.number, u64::MAX);
+            let mut old = old.map_err(told)?;
+            old.run(&self.disk, || true);
+            self.writer.take_gone(old);
+        }
+        if let Some(next) = self.writer.wants_next_over(0) {
             let file = next.make(&self.disk).map_err(told)?;
             self.writer.prepared(next, file);
         }
@@ -186,8 +198,13 @@ impl Disk for Folder {
         synced.map_err(|_| Trouble::Failed)
     }
 
-    fn write(&self, file: &Arc<File>, bytes: &[u8]) -> std::result::Result<usize, Trouble> {
-        (&**file).write(bytes).map_err(|_| Trouble::Failed)
+    fn write(
+        &self,
+        file: &Arc<File>,
+        at: u64,
+        bytes: &[u8],
+    ) -> std::result::Result<usize, Trouble> {
+        file.write_at(bytes, at).map_err(|_| Trouble::Failed)
     }
 
     fn sync(&self, file: &Arc<File>) -> std::result::Result<(), Trouble> {
@@ -196,6 +213,31 @@ impl Disk for Folder {
 
     fn remove(&self, id: SegmentId) -> std::result::Result<(), Trouble> {
         std::fs::remove_file(self.dir.join(id.to_string())).map_err(|_| Trouble::Failed)
+    }
+
+    fn keep_spare(&self, id: SegmentId) -> std::result::Result<(), Trouble> {
+        let kept = std::fs::rename(self.dir.join(id.to_string()), self.spare(id));
+        kept.map_err(|_| Trouble::Failed)
+    }
+
+    fn open_spare(&self, spare: SegmentId) -> std::result::Result<Arc<File>, Trouble> {
+        let opened = OpenOptions::new().write(true).open(self.spare(spare));
+        opened.map(Arc::new).map_err(|_| Trouble::Failed)
+    }
+
+    fn name_spare(&self, spare: SegmentId, id: SegmentId) -> std::result::Result<(), Trouble> {
+        let named = std::fs::rename(self.spare(spare), self.dir.join(id.to_string()));
+        named.map_err(|_| Trouble::Failed)
+    }
+
+    fn remove_spare(&self, spare: SegmentId) -> std::result::Result<(), Trouble> {
+        std::fs::remove_file(self.spare(spare)).map_err(|_| Trouble::Failed)
+    }
+}
+
+impl Folder {
+    fn spare(&self, id: SegmentId) -> PathBuf {
+        self.dir.join(format!("{id}.spare"))
     }
 }
 

@@ -19,6 +19,7 @@
 use std::time::Duration;
 
 use super::Engine;
+use super::abroad::Abroad;
 use super::members::Member;
 use crate::Server;
 use crate::border::Outputs;
@@ -34,6 +35,8 @@ pub(super) const AGAIN_AFTER: Duration = Duration::from_secs(1);
 pub(super) const AGAIN_MAX: u8 = 10;
 /// One server is asked about its holes no more often than this.
 pub(super) const HOLES_EVERY: Duration = Duration::from_secs(1);
+/// A batch that says only that all has been sent, and what a node wants around it.
+const ANSWER_BYTES: usize = 1_024;
 
 /// What is being compared, and when something is next.
 #[derive(Default)]
@@ -90,7 +93,8 @@ impl Engine {
         let all = self.members.iter().filter_map(Member::all_due_at).min();
         let question = self.questions.next_due();
         let (tail, divided) = (self.outboxes.next_tail(), self.next_in_parts());
-        let all_of_them = [compare, hole, silence, bye, all, question, tail, divided];
+        let abroad = self.abroad.as_ref().and_then(Abroad::next_due);
+        let all_of_them = [compare, hole, silence, bye, all, question, tail, divided, abroad];
         all_of_them.into_iter().flatten().min()
     }
 
@@ -107,12 +111,34 @@ impl Engine {
         if self.members[member].wants_all {
             return;
         }
-        if let Some(number) = self.members[member].even.unanswered.take() {
+        // An answer that finds no room is given when the node has read more.
+        if !self.has_room_for(self.own.1.len() + ANSWER_BYTES) {
+            return;
+        }
+        let it = &mut self.members[member];
+        if let Some(number) = it.even.unanswered.take() {
+            let is_cut = std::mem::take(&mut it.answer_is_cut);
             self.say(member, out, |text| {
-                text.extend_from_slice(b"EVEN ");
+                text.extend_from_slice(if is_cut { b"AGAIN " } else { b"EVEN " });
                 text.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
             });
         }
+    }
+
+    /// Of what a member had to say to this question, not all has found room.
+    pub(super) fn again_heard(&mut self, now: Now, member: usize, number: u64) {
+        let is_whole = self.settings.parts.is_whole();
+        let it = &mut self.members[member];
+        if number == 0 || number > it.even.asked {
+            return;
+        }
+        if is_whole {
+            return it.must_be_asked();
+        }
+        if number >= it.in_parts.repaired_by {
+            it.in_parts.repairing.clear();
+        }
+        it.has_answered_in_vain(now);
     }
 
     /// A member leaves. It may go when nothing is missing that it has said; one that leaves as well
@@ -207,6 +233,7 @@ impl Server {
 
     fn ask_member(&mut self, now: Now, engine: &mut Engine, member: usize, out: &mut Outputs) {
         engine.counters.asks += 1;
+        engine.members[member].question_is_cut = false;
         engine.comparing.asked = Some((member, now.monotonic + engine.settings.ask_timeout));
         self.tell_engine_root(engine, member, out);
         engine.ask_even(member, out);
@@ -296,11 +323,16 @@ impl Server {
         number: u64,
         out: &mut Outputs,
     ) {
-        let even = &engine.members[member].even;
-        if number == 0 || number > even.asked {
+        let it = &mut engine.members[member];
+        if number == 0 || number > it.even.asked {
             return;
         }
-        if number <= even.told_at {
+        if it.question_is_cut {
+            return it.must_be_asked();
+        }
+        if it.is_untold() {
+            // It is asked behind what it is still to be told.
+        } else if number <= it.even.told_at {
             engine.ask_even(member, out);
         } else {
             engine.is_even_with(now, member, out);

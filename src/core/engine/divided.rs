@@ -22,15 +22,12 @@ use std::time::Duration;
 use super::Engine;
 use super::compare::{AGAIN_AFTER, AGAIN_MAX, HOLES_EVERY};
 use super::members::Member;
-use super::words::{Operands, PartDigest, Word, write_digests, write_numbers};
+use super::words::{PartDigest, write_digests, write_numbers};
 use crate::Server;
 use crate::border::Outputs;
 use crate::clock::Now;
 use crate::names::PeerId;
 use crate::parts::Part;
-use crate::peers::handover::Stage;
-use crate::store::digest::Node;
-use crate::wire::peer_command::PeerLine;
 
 /// What this server knows of its parts. By their places among those that it holds.
 pub(super) struct Divided {
@@ -107,8 +104,11 @@ impl Engine {
     /// When a member is asked next.
     fn asks_at(&self, member: usize) -> Option<Duration> {
         let it = &self.members[member];
-        let is_waiting = it.is_silent || it.in_parts.answer_until.is_some();
-        let mut holes = it.in_parts.holes.iter().filter(|_| !is_waiting);
+        // A question would begin anew what is not over yet.
+        if it.is_untold() || it.in_parts.answer_until.is_some() {
+            return None;
+        }
+        let mut holes = it.in_parts.holes.iter().filter(|_| !it.is_silent);
         let hole = holes
             .any(|part| self.may_be_asked(member, *part))
             .then(|| it.asked_at.map_or(Duration::ZERO, |at| at + HOLES_EVERY));
@@ -140,12 +140,15 @@ impl Engine {
         comes_back: bool,
     ) {
         let it = &mut self.members[member];
-        if it.in_parts.answer_until.is_some() {
-            it.in_parts.answer_until = Some(now.monotonic + self.settings.ask_timeout);
-        }
-        // What it has told before, nobody else may know.
+        // What it has told before, nobody else may know; and what it was asked, it may not have
+        // heard.
         if comes_back {
+            it.in_parts.answer_until = None;
             it.ask_soon(now);
+        }
+        if held.is_none() {
+            let then = now.monotonic + self.settings.ask_timeout;
+            it.in_parts.answer_until = it.in_parts.answer_until.map(|until| until.max(then));
         }
         match held {
             _ if missing == 0 => {}
@@ -156,7 +159,10 @@ impl Engine {
                 let theirs = &mut it.in_parts;
                 theirs.holes.append(&mut theirs.repairing);
                 it.must_answer_anew();
-                it.ask_soon(now);
+                // What is under way comes first: else it would come twice.
+                if it.in_parts.answer_until.is_none() {
+                    it.ask_soon(now);
+                }
             }
         }
     }
@@ -164,13 +170,24 @@ impl Engine {
     /// Who has not answered in time is asked again, a few times.
     fn look_for_the_silent(&mut self, now: Now) {
         for it in &mut self.members {
+            let is_untold = it.is_untold();
             let theirs = &mut it.in_parts;
             if theirs.answer_until.take_if(|until| now.monotonic >= *until).is_none() {
                 continue;
             }
+            if is_untold {
+                // It has not heard all that it is to answer.
+                let time = theirs.may_take(self.settings.ask_timeout);
+                theirs.answer_until = Some(now.monotonic + time);
+                continue;
+            }
+            if it.question_is_cut {
+                it.has_answered_in_vain(now);
+                continue;
+            }
             it.is_silent = true;
             theirs.holes.append(&mut theirs.repairing);
-            theirs.tries += 1;
+            theirs.tries = theirs.tries.saturating_add(1);
             if theirs.tries < AGAIN_MAX {
                 theirs.ask_at = Some(now.monotonic + AGAIN_AFTER);
             }
@@ -180,9 +197,18 @@ impl Engine {
     /// Everybody must answer from here on, even who was silent before.
     fn expect_all(&mut self) {
         for it in &mut self.members {
-            (it.is_silent, it.in_parts.tries) = (false, 0);
+            (it.is_silent, it.in_parts.tries, it.in_parts.answer_until) = (false, 0, None);
             it.in_parts.complete.clear();
             it.must_answer_anew();
+        }
+    }
+
+    /// What was not asked for because another server said that it had it, is asked for after all:
+    /// that one may have missed the same without knowing it, and have ended since.
+    fn doubt_no_more(&mut self) {
+        for it in &mut self.members {
+            let theirs = &mut it.in_parts;
+            theirs.holes.append(&mut theirs.doubted);
         }
     }
 
@@ -201,7 +227,7 @@ impl Engine {
     }
 
     /// How far our batches have come, to the parts that a member holds.
-    fn tell_numbers(&mut self, member: usize, out: &mut Outputs) {
+    pub(super) fn tell_numbers(&mut self, member: usize, out: &mut Outputs) {
         let (holds, outboxes) = (&self.members[member].in_parts.holds, &self.outboxes);
         let parts = (0..holds.len()).filter(|part| holds[*part]).map(|part| part as Part);
         let numbers = parts.map(|part| (part, outboxes.number(part)));
@@ -254,7 +280,9 @@ impl Server {
     /// All others are asked.
     fn begin_round(&mut self, now: Now, engine: &mut Engine) {
         let settled_at = engine.divided.settled_at;
-        if now.monotonic >= settled_at && !engine.divided.is_settled {
+        if engine.divided.is_settled {
+            engine.doubt_no_more();
+        } else if now.monotonic >= settled_at {
             engine.divided.is_settled = true;
             engine.expect_all();
         }
@@ -273,13 +301,14 @@ impl Server {
         let asked = holes.filter(|part| engine.may_be_asked(member, *part));
         let asked = Vec::from_iter(asked);
         let it = &mut engine.members[member];
-        it.asked_at = Some(now.monotonic);
+        (it.asked_at, it.question_is_cut) = (Some(now.monotonic), false);
         let theirs = &mut it.in_parts;
         theirs.ask_at = None;
-        theirs.answer_until = Some(now.monotonic + engine.settings.ask_timeout);
+        theirs.answer_until = Some(now.monotonic + theirs.may_take(engine.settings.ask_timeout));
         theirs.holes.retain(|part| !asked.contains(part));
         theirs.repairing.extend(asked);
         theirs.repaired_by = it.even.asked + 1;
+        theirs.counts_from.get_or_insert(it.even.asked + 1);
         let own = theirs.repairing.iter().copied().filter(|part| !theirs.holds(*part));
         let own = Vec::from_iter(own.map(u64::from));
         let common = engine.held.iter().copied().filter(|part| theirs.holds(*part));
@@ -293,7 +322,11 @@ impl Server {
         engine.ask_even(member, out);
     }
 
-    fn digests_of(&self, engine: &Engine, parts: impl Iterator<Item = Part>) -> Vec<PartDigest> {
+    pub(super) fn digests_of(
+        &self,
+        engine: &Engine,
+        parts: impl Iterator<Item = Part>,
+    ) -> Vec<PartDigest> {
         let digest = |part| {
             let node = engine.settings.parts.node(part);
             (part, self.keyring.shown(self.store.digest().hash(node)), engine.is_complete(part))
@@ -313,7 +346,7 @@ impl Server {
             let knows_all = |it: &Member| !it.is_silent && it.in_parts.complete.contains(part);
             let is_missed = |it: &Member| !it.is_silent && it.in_parts.misses(*part);
             if !*is_complete && members.iter().any(knows_all) {
-                members.iter_mut().for_each(|it| _ = it.in_parts.holes.remove(part));
+                members.iter_mut().for_each(|it| it.in_parts.doubt(*part));
                 *is_complete = true;
             } else if !*is_complete {
                 *is_complete = !members.iter().any(is_missed);
@@ -322,157 +355,6 @@ impl Server {
         divided.is_all_complete = divided.complete.iter().all(|is_complete| *is_complete);
         if divided.is_all_complete {
             self.peers.at(peer).even_at = Some(now.monotonic);
-        }
-    }
-
-    /// Hears a line that is for us alone.
-    pub(super) fn hear_in_parts(
-        &mut self,
-        now: Now,
-        (peer, member): (PeerId, usize),
-        (engine, is_comparable): (&mut Engine, bool),
-        line: &[u8],
-        out: &mut Outputs,
-    ) {
-        match Word::parse(line) {
-            Some(Word::Told(numbers)) => engine.numbers_heard(member, numbers),
-            Some(Word::OwnAsked(parts)) => {
-                parts.parts().for_each(|part| self.miss_part(engine, member, part, out));
-            }
-            Some(Word::DigestsAsked(digests)) if is_comparable => {
-                self.digests_asked(engine, member, digests, out);
-            }
-            Some(Word::Digests(digests)) if is_comparable => {
-                self.digests_heard(engine, member, digests, out);
-            }
-            // Leaves are not the same there, and so are parts.
-            Some(Word::DigestsAsked(_) | Word::Digests(_)) => {}
-            None => match PeerLine::parse(line) {
-                PeerLine::Parts(parts) if is_comparable && engine.is_within_held(parts.of) => {
-                    self.engine_parts_heard(engine, member, parts, out);
-                }
-                PeerLine::Parts(_) => {}
-                // What it wanted to know may be what was lost: it hears nothing, and asks again.
-                PeerLine::EvenAsked { .. } if engine.members[member].is_cut => {}
-                PeerLine::EvenAsked { number } => {
-                    engine.members[member].even.unanswered = Some(number);
-                    engine.answer_even(member, out);
-                }
-                PeerLine::Even { number } => engine.even_in_parts(now, member, number, out),
-                PeerLine::Bye => {
-                    let may_keep = self.stage == Stage::Serving;
-                    engine.members[member].wants_kept(now, may_keep);
-                }
-                PeerLine::Kept => engine.members[member].in_parts.has_kept = true,
-                PeerLine::Invalid => self.hear_answer(now, (engine, member), line, out),
-                _ => self.hear_unusual(now, peer, line, out),
-            },
-        }
-    }
-
-    fn digests_asked(
-        &mut self,
-        engine: &mut Engine,
-        member: usize,
-        digests: Operands<'_>,
-        out: &mut Outputs,
-    ) {
-        engine.tell_numbers(member, out);
-        let is_held = |part: &Part| engine.held.binary_search(part).is_ok();
-        let common = Vec::from_iter(digests.digests().map(|it| it.0).filter(is_held));
-        let ours = self.digests_of(engine, common.into_iter());
-        engine.say(member, out, |text| write_digests(b"PARTS", ours.into_iter(), text));
-        for (part, theirs, _) in digests.digests() {
-            if engine.held.binary_search(&part).is_ok() {
-                self.compare_part(engine, member, (part, theirs), out);
-            } else {
-                // Its file says that we hold it, ours does not.
-                self.miss_part(engine, member, part, out);
-            }
-        }
-    }
-
-    fn digests_heard(
-        &mut self,
-        engine: &mut Engine,
-        member: usize,
-        digests: Operands<'_>,
-        out: &mut Outputs,
-    ) {
-        for (part, theirs, is_complete) in digests.digests() {
-            if engine.held.binary_search(&part).is_err() {
-                continue;
-            }
-            let complete = &mut engine.members[member].in_parts.complete;
-            _ = if is_complete { complete.insert(part) } else { complete.remove(&part) };
-            self.compare_part(engine, member, (part, theirs), out);
-        }
-    }
-
-    fn compare_part(
-        &self,
-        engine: &mut Engine,
-        member: usize,
-        (part, theirs): (Part, u64),
-        out: &mut Outputs,
-    ) {
-        let node = engine.settings.parts.node(part);
-        if self.keyring.shown(self.store.digest().hash(node)) != theirs {
-            self.tell_engine_parts(engine, member, node, out);
-        }
-    }
-
-    /// A member is to be sent all that is held of a part.
-    fn miss_part(&self, engine: &mut Engine, member: usize, part: Part, out: &mut Outputs) {
-        if usize::from(part) >= engine.settings.parts.count() {
-            return;
-        }
-        let node = engine.settings.parts.node(part);
-        let leaves = self.store.digest().filled(node);
-        leaves.for_each(|leaf| engine.members[member].miss(leaf));
-        engine.ask_flushed(out);
-    }
-}
-
-impl Engine {
-    /// Whether a node of the digest lies in a part that we hold.
-    fn is_within_held(&self, node: Node) -> bool {
-        let parts = &self.settings.parts;
-        let part = parts.of(node.leaves().start as u16);
-        node.level() >= parts.node(part).level() && self.held.binary_search(&part).is_ok()
-    }
-
-    /// A member says how far its batches have come.
-    fn numbers_heard(&mut self, member: usize, numbers: Operands<'_>) {
-        let it = &mut self.members[member];
-        for (part, number) in numbers.numbers() {
-            if let Ok(place) = self.held.binary_search(&part)
-                && it.has_told(place, number)
-            {
-                it.in_parts.holes.insert(part);
-            }
-        }
-    }
-
-    /// A member has sent all that it knew we had missed when it was asked.
-    fn even_in_parts(&mut self, now: Now, member: usize, number: u64, out: &mut Outputs) {
-        let it = &mut self.members[member];
-        if number == 0 || number > it.even.asked {
-            return;
-        }
-        if number <= it.even.told_at {
-            return self.ask_even(member, out);
-        }
-        let theirs = &mut it.in_parts;
-        if number >= theirs.repaired_by {
-            theirs.repairing.clear();
-        }
-        if number >= theirs.counts_from {
-            (theirs.is_even, it.even_at) = (true, Some(now.monotonic));
-        }
-        if number == it.even.asked {
-            (theirs.answer_until, theirs.tries) = (None, 0);
-            theirs.ask_at.take_if(|_| theirs.is_even);
         }
     }
 }

@@ -9,12 +9,17 @@ use super::members::Member;
 use crate::clock::Now;
 use crate::parts::{Part, Parts};
 
+/// A time is doubled so often at most: to about half a minute.
+const DOUBLINGS_MAX: u32 = 5;
+
 /// What is known of another server, part by part.
 pub(super) struct InParts {
     /// Of each part, whether it holds it.
     pub holds: Vec<bool>,
     /// Parts of which batches of it did not come.
     pub holes: BTreeSet<Part>,
+    /// Those of which somebody else has all, as that one says: whether it does, is asked later.
+    pub doubted: BTreeSet<Part>,
     /// Those of which it was asked for what it has, from the question of this number on.
     pub repairing: BTreeSet<Part>,
     pub repaired_by: u64,
@@ -22,11 +27,14 @@ pub(super) struct InParts {
     pub ask_at: Option<Duration>,
     /// It was asked, and something of it must come until then.
     pub answer_until: Option<Duration>,
-    /// Questions in a row that it has not answered.
+    /// Questions in a row to which its answer was cut short.
+    pub in_vain: u32,
+    /// Questions since its last answer that it has not answered in time.
     pub tries: u8,
-    /// It has sent all that it knew we had missed, in answer to a question of this number or later.
+    /// It has sent all that it knew we had missed, in answer to a question of this number or later;
+    /// of none, if it is still to be asked.
     pub is_even: bool,
-    pub counts_from: u64,
+    pub counts_from: Option<u64>,
     /// Of which it has said that it has all.
     pub complete: BTreeSet<Part>,
     /// It keeps all that we hold of what it holds as well, now that we leave.
@@ -39,13 +47,15 @@ impl InParts {
         InParts {
             holds: divided.map(|part| parts.is_holder(name, part)).collect(),
             holes: BTreeSet::new(),
+            doubted: BTreeSet::new(),
             repairing: BTreeSet::new(),
             repaired_by: 0,
             ask_at: None,
             answer_until: None,
+            in_vain: 0,
             tries: 0,
             is_even: false,
-            counts_from: 0,
+            counts_from: None,
             complete: BTreeSet::new(),
             has_kept: false,
         }
@@ -55,10 +65,23 @@ impl InParts {
         self.holds[usize::from(part)]
     }
 
+    /// How long it may take: twice as long for each question that it has not answered in time. One
+    /// that is slow would else be asked again and again, begin anew each time, and never be done.
+    pub fn may_take(&self, usual: Duration) -> Duration {
+        usual * (1 << u32::from(self.tries).min(DOUBLINGS_MAX))
+    }
+
     /// What was under way is lost.
     pub fn lost(&mut self) {
         self.holes.append(&mut self.repairing);
         (self.ask_at, self.answer_until, self.has_kept) = (None, None, false);
+    }
+
+    /// Another server says that it has all of a part. It may not know what it misses.
+    pub fn doubt(&mut self, part: Part) {
+        if self.holes.remove(&part) {
+            self.doubted.insert(part);
+        }
     }
 
     pub fn misses(&self, part: Part) -> bool {
@@ -67,10 +90,23 @@ impl InParts {
 }
 
 impl Member {
-    /// Only the answer to another question counts.
+    /// Only the answer to another question counts; that all was sent that was compared meanwhile is
+    /// none.
     pub(super) fn must_answer_anew(&mut self) {
-        self.in_parts.is_even = false;
-        self.in_parts.counts_from = self.even.asked + 1;
+        (self.in_parts.is_even, self.in_parts.counts_from) = (false, None);
+    }
+
+    /// Its answer has come, or will not come, and does not count: it is asked anew, later each
+    /// time. Where there was no room, there is less if all ask as often as they may.
+    pub(super) fn has_answered_in_vain(&mut self, now: Now) {
+        self.must_answer_anew();
+        self.question_is_cut = false;
+        let asked_at = self.asked_at.unwrap_or(now.monotonic);
+        let theirs = &mut self.in_parts;
+        theirs.holes.append(&mut theirs.repairing);
+        theirs.answer_until = None;
+        theirs.in_vain = (theirs.in_vain + 1).min(DOUBLINGS_MAX);
+        theirs.ask_at.get_or_insert(asked_at + HOLES_EVERY * (1 << theirs.in_vain));
     }
 
     pub(super) fn ask_soon(&mut self, now: Now) {
@@ -83,7 +119,7 @@ impl Member {
         self.has_left = true;
         if may_keep && !std::mem::replace(&mut self.awaits_kept, true) {
             self.must_answer_anew();
-            self.in_parts.ask_at = Some(now.monotonic);
+            (self.in_parts.ask_at, self.in_parts.answer_until) = (Some(now.monotonic), None);
         }
     }
 }

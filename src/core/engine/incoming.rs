@@ -1,6 +1,7 @@
 //! What a node brings: its own words, and the batches of other servers.
 
 use super::batch::NotBelieved;
+use super::words::parse_again;
 use super::{Engine, PAYLOAD_MAX};
 use crate::Server;
 use crate::border::Outputs;
@@ -10,9 +11,10 @@ use crate::nats_wire::{Inbox, Op};
 use crate::peers::handover::{Heir, Stage};
 use crate::reports::flood::ReportLine;
 use crate::store::digest::Node;
+use crate::wire::Report;
 use crate::wire::fast_path;
 use crate::wire::line_buffer::Lines;
-use crate::wire::peer_command::PeerLine;
+use crate::wire::peer_command::{Parts, PeerLine};
 
 const FOREIGN: &str = "it does not speak NATS";
 
@@ -108,6 +110,9 @@ impl Server {
         payload: &[u8],
         out: &mut Outputs,
     ) -> Result<(), NotBelieved> {
+        if let Some(heard) = self.hear_abroad(now, (peer, engine), (subject, payload), out) {
+            return heard;
+        }
         let held = engine.place_of(subject);
         if held.is_none() && subject != engine.for_us {
             return self.hear_questions(now, engine, (subject, payload), out);
@@ -119,6 +124,12 @@ impl Server {
         }
         let mut members = engine.members.iter_mut();
         let member = members.position(|member| *member.name == *head.sender);
+        if member.is_none() && held.is_none() && engine.region_of(head.sender).is_some() {
+            for line in lines_of(lines) {
+                self.hear_answer(now, (engine, head.sender), line, out);
+            }
+            return Ok(());
+        }
         let member = member.ok_or(NotBelieved::Foreign)?;
         let comes_back = engine.members[member].comes_back(&head.life);
         let missing = engine.members[member].accept(&head, held)?;
@@ -132,12 +143,10 @@ impl Server {
             engine.members[member].has_hole = true;
         }
         let is_comparable = head.digests == engine.digests;
-        let mut told_root = false;
-        for line in lines.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
-            self.counters.lines_in += 1;
-            self.counters.peer_lines += 1;
-            engine.counters.lines_in += u64::from(is_for_all);
-            if let Some(report) = fast_path::at(line) {
+        let (mut rest, mut heard, mut told_root) = (lines, 0, false);
+        while let Some((line, usual)) = next_line(&mut rest) {
+            heard += 1;
+            if let Some(report) = usual {
                 let key = self.store.key(report.client);
                 self.hear_usual(now, peer, (line, &report), key, out);
             } else if is_for_all {
@@ -148,6 +157,9 @@ impl Server {
                 told_root |= self.hear_own_line(now, at, (engine, about), line, out);
             }
         }
+        self.counters.lines_in += heard;
+        self.counters.peer_lines += heard;
+        engine.counters.lines_in += if is_for_all { heard } else { 0 };
         Ok(())
     }
 
@@ -171,6 +183,10 @@ impl Server {
         line: &[u8],
         out: &mut Outputs,
     ) -> bool {
+        if let Some(number) = parse_again(line) {
+            engine.again_heard(now, member, number);
+            return false;
+        }
         if !engine.settings.parts.is_whole() {
             self.hear_in_parts(now, (peer, member), (engine, is_comparable), line, out);
             return false;
@@ -214,6 +230,7 @@ impl Server {
         false
     }
 
+    /// Tells a member the digests of a node's parts, now or when there is room.
     pub(super) fn tell_engine_parts(
         &self,
         engine: &mut Engine,
@@ -221,11 +238,62 @@ impl Server {
         node: Node,
         out: &mut Outputs,
     ) {
+        let has_room = engine.has_room();
+        let it = &mut engine.members[member];
+        it.even.told_at = it.even.asked;
+        if !has_room {
+            // The next PONG makes some.
+            return it.owe_parts(node);
+        }
         let hash = |part| self.keyring.shown(self.store.digest().hash(part));
-        let even = &mut engine.members[member].even;
-        even.told_at = even.asked;
-        engine.say(member, out, |text| {
-            crate::wire::peer_command::Parts::write(node, hash, text);
-        });
+        engine.say(member, out, |text| Parts::write(node, hash, text));
     }
+
+    /// Tells a member the parts for which there was no room, as many as there is room for. It may
+    /// have answered our question before it has heard them, and is asked once more behind them.
+    pub(super) fn tell_untold(&self, engine: &mut Engine, member: usize, out: &mut Outputs) {
+        let was_untold = engine.members[member].is_untold();
+        while engine.has_room()
+            && let Some(node) = engine.members[member].next_untold()
+        {
+            self.tell_engine_parts(engine, member, node, out);
+            engine.send_own(out);
+        }
+        if was_untold && !engine.members[member].is_untold() {
+            engine.ask_even(member, out);
+        }
+    }
+}
+
+/// Takes the next line of a batch. If it is a report that is spelled as usual, as nearly all are,
+/// that is read already, for it shows where the line ends.
+#[inline(always)]
+fn next_line<'a>(text: &mut &'a [u8]) -> Option<(&'a [u8], Option<Report<'a>>)> {
+    loop {
+        let (length, usual) = match fast_path::at_front(text) {
+            Some((report, behind @ ([] | [b'\n', ..]))) => {
+                (text.len() - behind.len(), Some(report))
+            }
+            _ => (memchr::memchr(b'\n', text).unwrap_or(text.len()), None),
+        };
+        let line = &text[..length];
+        *text = text.get(length + 1..).unwrap_or_default();
+        if !line.is_empty() {
+            return Some((line, usual));
+        }
+        if text.is_empty() {
+            return None;
+        }
+    }
+}
+
+/// The lines of a batch, which need not end with a newline.
+pub(super) fn lines_of(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut start = 0;
+    // Not by `split`, which looks at byte after byte.
+    memchr::memchr_iter(b'\n', text).chain([text.len()]).map(move |end| {
+        let line = &text[start..end];
+        start = end + 1;
+        line
+    })
 }

@@ -9,9 +9,10 @@ use super::batch::{Head, NotBelieved};
 use super::in_parts::InParts;
 use crate::parts::{Part, Parts};
 use crate::peers::line_mac::RunId;
+use crate::peers::link::Marks;
 use crate::peers::missed::Missed;
 use crate::store::Span;
-use crate::store::digest::Leaf;
+use crate::store::digest::{Leaf, NODES, Node};
 
 /// Lives of one server of which numbers are remembered: it may have started again while batches of
 /// its life before are on their way, and somebody may replay older ones.
@@ -39,13 +40,19 @@ pub(super) struct Member {
     pub told_all_at: Option<Duration>,
     /// Numbers what is said to it alone.
     pub told: u64,
+    /// Nodes whose parts were to be told when there was no room for it.
+    untold: Option<Marks>,
     /// Of what comparisons have found: leaves.
-    pub missed: Option<Missed>,
+    missed: Option<Missed>,
     /// What is left of the part of which a piece was sent last.
     pub sending: Option<Span>,
     pub even: Even,
     /// Before the last batch for us alone, another one was lost.
     pub is_cut: bool,
+    /// Of what we have said since we asked it last, something found no room.
+    pub question_is_cut: bool,
+    /// The same, since it was answered last.
+    pub answer_is_cut: bool,
     /// When we last held all that it held.
     pub even_at: Option<Duration>,
     /// It leaves, and is to hear when we hold all that it holds.
@@ -93,10 +100,13 @@ impl Member {
             wants_all: false,
             told_all_at: None,
             told: 0,
+            untold: None,
             missed: None,
             sending: None,
             even: Even::default(),
             is_cut: false,
+            question_is_cut: false,
+            answer_is_cut: false,
             even_at: None,
             awaits_kept: false,
             has_left: false,
@@ -150,8 +160,8 @@ impl Member {
                     self.lives.pop();
                 }
                 self.lives.push(Life { run: head.life, reports, own: 0 });
-                // What its life before was sent is gone with it.
-                self.told_all_at = None;
+                // What its life before was sent is gone with it, and so is how slow that was.
+                (self.told_all_at, self.in_parts.tries) = (None, 0);
                 self.lives.len() - 1
             }
         };
@@ -178,9 +188,42 @@ impl Member {
         Ok(missing)
     }
 
+    /// Something that was to be said to it found no room. What it answers to our question will not
+    /// count, so it is not waited for any longer than usual.
+    pub fn is_cut_short(&mut self, usual: Duration) {
+        (self.question_is_cut, self.answer_is_cut) = (true, true);
+        if let (Some(until), Some(asked_at)) = (&mut self.in_parts.answer_until, self.asked_at) {
+            *until = (*until).min(asked_at + usual);
+        }
+    }
+
+    /// What it has answered does not count: it is asked anew.
+    pub fn must_be_asked(&mut self) {
+        (self.has_hole, self.is_repairing, self.question_is_cut) = (true, false, false);
+    }
+
     /// It is to be sent what this leaf holds.
     pub fn miss(&mut self, leaf: Leaf) {
         self.missed.get_or_insert_with(Missed::nothing).add_leaf(leaf);
+    }
+
+    /// It is to be told the parts of this node once there is room.
+    pub fn owe_parts(&mut self, node: Node) {
+        self.untold.get_or_insert_with(|| Marks::none_of(NODES)).add(node.number());
+    }
+
+    /// The node whose parts it is to be told next.
+    pub fn next_untold(&mut self) -> Option<Node> {
+        let node = self.untold.as_mut()?.take();
+        if node.is_none() {
+            self.untold = None;
+        }
+        node.map(Node::numbered)
+    }
+
+    /// Whether there are nodes whose parts it is still to be told.
+    pub fn is_untold(&self) -> bool {
+        self.untold.as_ref().is_some_and(|untold| !untold.is_empty())
     }
 
     /// What it is to be sent next.
@@ -197,14 +240,16 @@ impl Member {
 
     /// Whether there is anything that it is to be sent.
     pub fn is_behind(&self) -> bool {
-        self.sending.is_some() || self.missed.as_ref().is_some_and(|missed| !missed.is_empty())
+        let is_missing = self.missed.as_ref().is_some_and(|missed| !missed.is_empty());
+        self.sending.is_some() || is_missing || self.is_untold()
     }
 
     /// What was under way to it is lost.
     pub fn lost(&mut self) {
-        (self.missed, self.sending) = (None, None);
+        (self.untold, self.missed, self.sending) = (None, None, None);
         self.even.unanswered = None;
         (self.even_at, self.awaits_kept) = (None, false);
+        (self.question_is_cut, self.answer_is_cut) = (false, false);
         self.in_parts.lost();
     }
 }

@@ -29,9 +29,12 @@
 //! Where clients are divided into parts, there is an `r.P` for each of them, which only those hear
 //! who hold it. What else is different then is in `divided` and `leaving`.
 
+mod abroad;
+mod answers;
 mod batch;
 mod compare;
 mod divided;
+mod heard_in_parts;
 mod in_parts;
 mod incoming;
 mod leaving;
@@ -40,6 +43,7 @@ mod members;
 mod outbox;
 mod outgoing;
 mod questions;
+mod settings;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -52,12 +56,13 @@ use crate::border::{Note, Output, Outputs, Timer};
 use crate::clock::Now;
 use crate::names::{ConnId, PeerId};
 use crate::nats_wire::{Inbox, write_pub, write_sub};
-use crate::parts::{Part, Parts};
+use crate::parts::Part;
 use crate::peers::handover::Stage;
 use crate::peers::line_mac::{Keyring, RunId};
 use crate::peers::missed::Missed;
 use crate::settings::Settings;
 use crate::store::Span;
+use abroad::Abroad;
 use batch::BusKeys;
 use compare::Comparing;
 use divided::Divided;
@@ -69,54 +74,13 @@ use questions::Questions;
 pub use batch::NotBelieved;
 pub use login::{Login, Nkey};
 pub use questions::QuestionCounters;
+pub use settings::{EngineSettings, Region};
 pub use view::{EngineCounters, EngineState, EngineView};
 
 /// A connection that has lasted this long makes earlier failures forgotten.
 const STABLE_AFTER: Duration = Duration::from_secs(10);
 /// Longest batch that is read. Ours are shorter by far: one line may be longer than a batch should.
 const PAYLOAD_MAX: usize = 1024 * 1024;
-
-/// What a server must know of its engine.
-#[derive(Clone)]
-pub struct EngineSettings {
-    /// What all subjects begin with.
-    pub subject: String,
-    /// The other servers of the herd that are on the engine.
-    pub members: Vec<Vec<u8>>,
-    /// Who we are to it.
-    pub login: Login,
-    /// A batch that is longer leaves before the turn ends.
-    pub batch_bytes_max: usize,
-    /// Bytes that the engine has not read, above which news only leaves a mark.
-    pub owed_max: usize,
-    /// A comparison is made when the connection is up, and again after this: until then others'
-    /// news may not find its way here.
-    pub settle: Duration,
-    /// How long a server may take to answer before another one is asked.
-    pub ask_timeout: Duration,
-    /// Who holds what.
-    pub parts: Parts,
-}
-
-impl EngineSettings {
-    fn member(&self, name: &[u8], held: &[Part]) -> Member {
-        Member::new(name, &self.parts, held)
-    }
-
-    /// For simulations and tests: short times, small bounds.
-    pub fn new(members: Vec<Vec<u8>>) -> EngineSettings {
-        EngineSettings {
-            subject: "herd".to_owned(),
-            members,
-            login: Login::Nobody,
-            batch_bytes_max: 16 * 1024,
-            owed_max: 1024 * 1024,
-            settle: Duration::from_millis(500),
-            ask_timeout: Duration::from_millis(500),
-            parts: Parts::whole(),
-        }
-    }
-}
 
 /// How far the connection has come. `attempt` counts the dials since it was last up for long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,6 +130,8 @@ pub(crate) struct Engine {
     denied: Option<&'static str>,
     inbox: Inbox,
     members: Vec<Member>,
+    /// Which of them was served first last time.
+    first: usize,
     /// Lines for this member that wait for the end of the input.
     own: (usize, Vec<u8>),
     /// Bytes sent on this connection, and how many of them the node has read.
@@ -184,6 +150,7 @@ pub(crate) struct Engine {
     heard: Duration,
     comparing: Comparing,
     questions: Questions,
+    abroad: Option<Abroad>,
     divided: Divided,
     /// `Flushed` was asked for.
     asked: bool,
@@ -197,9 +164,12 @@ pub(crate) struct Engine {
 impl Engine {
     pub fn new(settings: &EngineSettings, server: &Settings, keyring: &Keyring) -> Engine {
         let Settings { name, herd, keys, limits, .. } = server;
-        let subject =
-            |last: [&[u8]; 2]| [settings.subject.as_bytes(), herd, last[0], last[1]].join(&b'.');
-        let prefix = [settings.subject.as_bytes(), herd].join(&b'.');
+        let of_herd = [settings.subject.as_bytes(), herd].join(&b'.');
+        let prefix = match &settings.region {
+            Some(region) => [&of_herd[..], region].join(&b'.'),
+            None => of_herd.clone(),
+        };
+        let subject = |last: [&[u8]; 2]| [&prefix[..], last[0], last[1]].join(&b'.');
         let held = settings.parts.held_by(name);
         let questions = Questions::new(&prefix, keyring.run);
         Engine {
@@ -214,6 +184,7 @@ impl Engine {
             denied: None,
             inbox: Inbox::new(PAYLOAD_MAX),
             members: settings.members.iter().map(|name| settings.member(name, &held)).collect(),
+            first: 0,
             own: (0, Vec::new()),
             sent: 0,
             read: 0,
@@ -225,6 +196,7 @@ impl Engine {
             heard: Duration::ZERO,
             comparing: Comparing::default(),
             questions,
+            abroad: Abroad::new(settings, name, &of_herd),
             divided: Divided::new(held.len()),
             held,
             asked: false,
@@ -308,12 +280,13 @@ impl Server {
                 self.go_on_comparing(now, &mut engine, out);
             } else {
                 self.go_on_in_parts(now, (peer, &mut engine), out);
-                self.go_on_asking(now, &mut engine, out);
             }
+            self.go_on_asking(now, &mut engine, out);
+            self.go_on_abroad(now, &mut engine, out);
             self.leave_engine(now, (peer, &mut engine), out);
         }
         if engine.up().is_some() {
-            self.join_groups(&mut engine, out);
+            self.join_groups(now, &mut engine, out);
             engine.send_own(out);
             engine.wake(now, out);
         }
@@ -456,7 +429,7 @@ impl Server {
         }
         let own_name = String::from_utf8_lossy(&self.settings.name).into_owned();
         let start = out.text.len();
-        let asks = !engine.settings.parts.is_whole();
+        let asks = engine.asks_others();
         write_connect(&engine.settings.login, &own_name, &info, asks, &mut out.text);
         for (at, part) in engine.held.iter().enumerate() {
             write_sub(engine.outboxes.subject(*part), at as u32 + 1, &mut out.text);
@@ -484,6 +457,7 @@ impl Server {
         } else {
             self.begin_in_parts(now, engine);
         }
+        self.begin_abroad(now, engine);
         engine.ask_flushed(out);
     }
 }

@@ -10,7 +10,9 @@
 
 use std::ops::Range;
 
+use super::abroad::{Abroad, is_anothers};
 use super::batch::Head;
+use super::members::Member;
 use super::{Engine, write_pub};
 use crate::Server;
 use crate::border::{Note, Output, Outputs};
@@ -21,16 +23,27 @@ use crate::parts::Part;
 use crate::store::{Key, Span};
 
 /// A turn's walk through what is to be said again says so much at most, and goes by so many.
-const PIECE_BYTES: usize = 64 * 1024;
-const WALK_MAX: usize = 2_048;
+pub(super) const PIECE_BYTES: usize = 64 * 1024;
+pub(super) const WALK_MAX: usize = 2_048;
 
 impl Engine {
+    /// All members, another one first each time: what one is owed may take all the room.
+    fn in_turn(&mut self) -> impl Iterator<Item = usize> + use<> {
+        let count = self.members.len();
+        self.first = (self.first + 1).checked_rem(count).unwrap_or_default();
+        let first = self.first;
+        (0..count).map(move |at| (first + at) % count)
+    }
+
     /// Takes news of this server into the batch of this turn, or remembers that it was not said.
     pub fn flood(&mut self, peer: PeerId, key: Key, line: Range<usize>, out: &mut Outputs) {
+        if self.abroad.is_some() {
+            self.flood_abroad(key, line.clone(), out);
+        }
         if self.missed.has(key) {
             return;
         }
-        if self.up().is_none() || self.owed() + line.len() > self.settings.owed_max {
+        if self.up().is_none() || !self.has_room_for(line.len()) {
             if self.up().is_some() && !self.is_noted {
                 self.is_noted = true;
                 out.note(Note::PeerBehind { peer });
@@ -58,12 +71,18 @@ impl Engine {
 
     /// Bytes that the node has not read, as far as we know.
     pub(super) fn owed(&self) -> usize {
-        (self.sent - self.read) as usize + self.outboxes.bytes()
+        let abroad = self.abroad.as_ref().map_or(0, |abroad| abroad.outboxes.bytes());
+        (self.sent - self.read) as usize + self.outboxes.bytes() + abroad
     }
 
     /// Whether there is room for what can also be said later.
     pub(super) fn has_room(&self) -> bool {
         self.owed() <= self.settings.owed_max / 2
+    }
+
+    /// Whether there is room for so much that cannot be said later.
+    pub(super) fn has_room_for(&self, bytes: usize) -> bool {
+        self.owed() + bytes <= self.settings.owed_max
     }
 
     pub(super) fn is_behind(&self) -> bool {
@@ -86,6 +105,7 @@ impl Engine {
             self.outboxes.want_tail(part, now.monotonic);
             self.publish(part, out);
         }
+        self.publish_abroad(out);
     }
 
     /// Says a line to one member; `write` gives it without its newline.
@@ -103,23 +123,29 @@ impl Engine {
         self.own.1.push(b'\n');
     }
 
-    /// Sends what was said to one member. Above the bound it is not said at all: a comparison that
-    /// gets no answer is made again.
+    /// Sends what was said to one member. Above the bound it is not said at all: the comparison
+    /// that it belongs to is made again.
     pub(super) fn send_own(&mut self, out: &mut Outputs) {
+        if self.own.1.is_empty() {
+            return;
+        }
         let lines = std::mem::take(&mut self.own.1);
-        if !lines.is_empty() && self.owed() <= self.settings.owed_max {
-            let member = &mut self.members[self.own.0];
+        let has_room = self.owed() <= self.settings.owed_max;
+        let member = &mut self.members[self.own.0];
+        if has_room {
             member.told += 1;
             let number = member.told;
             let prefix = self.for_us.iter().rposition(|&byte| byte == b'.').unwrap_or(0);
             let subject = [&self.for_us[..=prefix], &member.name].concat();
             self.put(&subject, number, &lines, out);
+        } else {
+            member.is_cut_short(self.settings.ask_timeout);
         }
         self.own.1 = lines;
         self.own.1.clear();
     }
 
-    fn put(&mut self, subject: &[u8], number: u64, lines: &[u8], out: &mut Outputs) {
+    pub(super) fn put(&mut self, subject: &[u8], number: u64, lines: &[u8], out: &mut Outputs) {
         self.put_by(write_pub, (subject, number), lines, out);
     }
 
@@ -177,7 +203,10 @@ impl Engine {
     }
 
     fn has_more(&self) -> bool {
-        self.is_behind() || self.members.iter().any(|member| member.is_behind())
+        let is_asked = |it: &Member| it.even.unanswered.is_some() && !it.wants_all;
+        let waits = |it: &Member| it.is_behind() || is_asked(it);
+        let is_behind_abroad = self.abroad.as_ref().is_some_and(Abroad::is_behind);
+        is_behind_abroad || self.is_behind() || self.members.iter().any(waits)
     }
 
     /// The connection is over: what the node may not have read is missed.
@@ -189,7 +218,10 @@ impl Engine {
         (self.sent, self.read, self.ping) = (0, 0, None);
         (self.asked, self.wakes_at) = (false, None);
         self.inbox = super::Inbox::new(super::PAYLOAD_MAX);
-        self.members.iter_mut().for_each(super::Member::lost);
+        self.members.iter_mut().for_each(Member::lost);
+        if let Some(abroad) = &mut self.abroad {
+            abroad.lost();
+        }
         self.comparing = super::Comparing::default();
         self.questions.forget_connection();
         self.divided.lost();
@@ -201,10 +233,14 @@ impl Server {
     /// then the next of what was missed.
     pub(crate) fn engine_flushed(&mut self, now: Now, conn: ConnId, out: &mut Outputs) {
         self.with_engine(now, conn, out, |server, _, engine, out| {
-            engine.asked = false;
             engine.publish_all(now, out);
             server.say_missed(now, engine, out);
             engine.ask_how_far(now, out);
+            // Another end of a turn is of use only if something is left that has room now.
+            engine.asked = false;
+            if engine.has_room() && engine.has_more() {
+                engine.ask_flushed(out);
+            }
         });
     }
 
@@ -213,18 +249,15 @@ impl Server {
     fn say_missed(&mut self, now: Now, engine: &mut Engine, out: &mut Outputs) {
         let until = engine.sent + PIECE_BYTES as u64;
         let mut walked = 0;
-        while engine.has_room() && engine.sent < until {
-            if walked >= WALK_MAX {
-                engine.ask_flushed(out);
-                break;
-            }
+        while engine.has_room() && engine.sent < until && walked < WALK_MAX {
             let next = engine.sending.take().or_else(|| engine.missed.take());
             let Some(span) = next else { break };
             let batch_max = engine.settings.batch_bytes_max;
             let part = engine.settings.parts.of(span.leaf());
             let (mut lines, mut bytes) = (0, engine.outboxes.len(part));
             let (members, outboxes) = (&engine.members, &mut engine.outboxes);
-            let is_others = |server: &[u8]| members.iter().any(|member| *member.name == *server);
+            let abroad = engine.abroad.as_ref();
+            let is_others = |server: &[u8]| is_anothers((members, abroad), server);
             engine.sending = self.store.visit_span(span, |record| {
                 let report = record.report();
                 walked += 1;
@@ -244,7 +277,8 @@ impl Server {
         }
         engine.publish_all(now, out);
         self.counters.walked += walked as u64;
-        for member in 0..engine.members.len() {
+        self.say_abroad(engine, until, out);
+        for member in engine.in_turn() {
             // What goes beyond the bound would not be said, and not be known to be missing.
             let piece_max = PIECE_BYTES.min(engine.settings.owed_max / 4);
             while engine.has_room()
@@ -262,6 +296,8 @@ impl Server {
                 engine.members[member].sending = rest;
                 engine.send_own(out);
             }
+            // Behind reports, which make less of it differ.
+            self.tell_untold(engine, member, out);
             engine.answer_even(member, out);
         }
     }

@@ -25,7 +25,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::batch::{Head, NotBelieved};
+use super::answers::{Answer, Says};
 use super::{Engine, write_sub};
 use crate::Server;
 use crate::border::Outputs;
@@ -34,6 +34,7 @@ use crate::names::Ticket;
 use crate::nats_wire::{write_pub_asking, write_sub_in_group, write_unsub};
 use crate::parts::Part;
 use crate::peers::handover::Stage;
+use crate::store::digest::Leaf;
 use crate::store::{Key, rank};
 use crate::wire::peer_command::{from_hex, write_hex};
 use crate::wire::{Command, Report};
@@ -46,6 +47,7 @@ const GROUP: &[u8] = b"h";
 /// The numbers of our subscriptions: where nobody hears, what all are asked, and each part's.
 const SID_UNHEARD: u32 = 3_000;
 const SID_ALL: u32 = 3_001;
+const SID_ABROAD: u32 = 3_002;
 const SID_PARTS: u32 = 4_000;
 
 /// What was counted of questions since the start.
@@ -63,12 +65,14 @@ pub struct QuestionCounters {
     pub too_late: u64,
     /// WHATSATs that could not be asked: no engine was there, or it was owed too much.
     pub unasked: u64,
+    /// Questions that other regions were asked.
+    pub abroad: u64,
 }
 
 /// The questions of a server.
 pub(super) struct Questions {
     /// What all of them are asked on; a dot and a part's number make it that of the part.
-    for_all: Vec<u8>,
+    pub for_all: Vec<u8>,
     /// The process.
     life: u64,
     asked: u64,
@@ -87,68 +91,20 @@ struct Question {
     best: Vec<u8>,
     /// Another server had a report.
     is_found: bool,
-    /// If all were asked: the members that have not answered.
-    awaited: Option<Vec<usize>>,
+    asked: Asked,
+    /// Other regions that were asked; without one, it is asked here.
+    regions: Vec<usize>,
+    /// The client's.
+    leaf: Leaf,
     until: Duration,
 }
 
-/// Who answers, and what of.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Says {
-    /// A server that holds the part and misses nothing.
+/// Who was asked last, here or in the region that is asked.
+enum Asked {
+    /// One of those who hold the part, or nobody yet.
     Holder,
-    /// Any other one, of what it happens to hold.
-    Copy,
-}
-
-/// An answer to a question of ours.
-struct Answer<'a> {
-    says: Says,
-    nonce: u64,
-    report: Option<Report<'a>>,
-}
-
-impl<'a> Answer<'a> {
-    fn parse(line: &'a [u8]) -> Option<Answer<'a>> {
-        let mut words = line.splitn(3, |&byte| byte == b' ');
-        let (word, nonce, rest) = (words.next()?, words.next()?, words.next());
-        let (says, has_report) = match word {
-            b"FOUND" => (Says::Holder, true),
-            b"NONE" => (Says::Holder, false),
-            b"COPY" => (Says::Copy, true),
-            b"NOCOPY" => (Says::Copy, false),
-            _ => return None,
-        };
-        let report = match rest {
-            Some(line) => Some(Report::of_line(line)?),
-            None => None,
-        };
-        let nonce = u64::from_be_bytes(from_hex(nonce)?);
-        (has_report == report.is_some()).then_some(Answer { says, nonce, report })
-    }
-
-    /// Writes it, without a newline.
-    fn write(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(match (self.says, &self.report) {
-            (Says::Holder, Some(_)) => b"FOUND ",
-            (Says::Holder, None) => b"NONE ",
-            (Says::Copy, Some(_)) => b"COPY ",
-            (Says::Copy, None) => b"NOCOPY ",
-        });
-        write_hex(&self.nonce.to_be_bytes(), out);
-        if let Some(report) = &self.report {
-            out.push(b' ');
-            report.write_at(out);
-        }
-    }
-}
-
-/// The nonce and the client of an `ASK`.
-fn parse_ask(line: &[u8]) -> Option<(u64, &[u8])> {
-    let rest = line.strip_prefix(b"ASK ")?;
-    let (nonce, client) = rest.split_at_checked(16)?;
-    let client = client.strip_prefix(b" ").filter(|client| !client.is_empty())?;
-    Some((u64::from_be_bytes(from_hex(nonce)?), client))
+    /// All servers: the names of those that have not answered.
+    All(Vec<Vec<u8>>),
 }
 
 impl Questions {
@@ -199,24 +155,54 @@ impl Question {
     fn client(&self) -> &[u8] {
         Command::parse(&self.line).client().unwrap_or_default()
     }
+
+    fn best(&self) -> Option<Report<'_>> {
+        (!self.best.is_empty()).then(|| Report::from_fields(&self.best))
+    }
 }
 
 impl Engine {
     /// Says that we want to hear what all are asked, and what nobody hears.
     pub(super) fn write_question_subs(&self, out: &mut Vec<u8>) {
-        if !self.settings.parts.is_whole() {
+        if self.asks_others() {
             write_sub(&[&self.for_us[..], b".*"].concat(), SID_UNHEARD, out);
             write_sub(&self.questions.for_all, SID_ALL, out);
         }
+        if let Some(abroad) = &self.abroad {
+            write_sub(&abroad.heard_at(), SID_ABROAD, out);
+        }
+    }
+
+    /// Whether all that servers here know of a part has come. Where clients are not divided, one
+    /// that everybody is there to compare with is enough.
+    pub(super) fn has_all_of(&self, now: Now, part: Part) -> bool {
+        if !self.settings.parts.is_whole() {
+            return self.is_complete(part);
+        }
+        let settled_at = self.since().map(|since| since + self.settings.settle);
+        let mut there = self.members.iter().filter(|it| it.is_there() && !it.is_silent).peekable();
+        settled_at.is_some_and(|at| now.monotonic >= at)
+            && (there.peek().is_none() || there.any(|it| it.even_at.is_some()))
+    }
+
+    /// Whether servers here need not be asked about a client.
+    fn has_all_there_is(&self, key: Key) -> bool {
+        let parts = &self.settings.parts;
+        parts.is_whole() || self.is_complete(parts.of(key.leaf()))
+    }
+
+    /// Whether there are clients of which others know more.
+    pub(super) fn asks_others(&self) -> bool {
+        self.settings.asks_others()
     }
 
     /// Is in the groups of those parts that are complete here, if it may be in any.
-    fn join_groups(&mut self, may_join: bool, out: &mut Outputs) {
+    fn join_groups(&mut self, now: Now, may_join: bool, out: &mut Outputs) {
         let Some(conn) = self.up() else { return };
         let questions = &self.questions;
         let parts = || {
             let held = self.held.iter().copied();
-            held.filter(|part| may_join && self.is_complete(*part))
+            held.filter(|part| may_join && self.has_all_of(now, *part))
         };
         if parts().eq(questions.joined.iter().copied()) {
             return;
@@ -250,37 +236,79 @@ impl Engine {
         self.put_by(write, (subject, number), &line, out);
     }
 
-    /// Opens a question under the next number.
-    fn open_question(&mut self, question: Question) -> u64 {
+    /// A question goes to all who are where it was asked last, or has come to its end there: then
+    /// it is given back.
+    fn ask_all(&mut self, now: Now, mut question: Question, out: &mut Outputs) -> Option<Question> {
+        let Asked::Holder = question.asked else { return Some(question) };
+        let region = question.regions.last().zip(self.abroad.as_ref());
+        let (subject, awaited) = match region {
+            Some((region, abroad)) => (abroad.subject(*region, &[b"q"]), abroad.servers(*region)),
+            // All that is known is here.
+            None if self.settings.parts.is_whole() => return Some(question),
+            None => (self.questions.for_all.clone(), self.members_there()),
+        };
+        if awaited.is_empty() {
+            return Some(question);
+        }
+        question.asked = Asked::All(awaited);
+        self.ask(now, question, &subject, out)
+    }
+
+    /// The names of those who are to answer. Soon after the connection has come up, those are
+    /// there as well who were not heard yet.
+    fn members_there(&self) -> Vec<Vec<u8>> {
+        let there = self.members.iter().filter(|it| !it.has_left && !it.is_silent);
+        there.map(|it| it.name.to_vec()).collect()
+    }
+
+    /// A question goes to another region, or has come to its end: then it is given back.
+    fn ask_region(
+        &mut self,
+        now: Now,
+        mut question: Question,
+        out: &mut Outputs,
+    ) -> Option<Question> {
+        let region = self.region_to_ask(question.best().as_ref(), &question.regions);
+        let Some((region, abroad)) = region.zip(self.abroad.as_ref()) else {
+            return Some(question);
+        };
+        let part = self.settings.parts.of(question.leaf).to_string();
+        let subject = abroad.subject(region, &[b"q", part.as_bytes()]);
+        question.regions.push(region);
+        question.asked = Asked::Holder;
+        self.questions.counters.abroad += 1;
+        self.ask(now, question, &subject, out)
+    }
+
+    /// Publishes a question under the next number, or gives it back if there is no room.
+    fn ask(
+        &mut self,
+        now: Now,
+        mut question: Question,
+        subject: &[u8],
+        out: &mut Outputs,
+    ) -> Option<Question> {
+        let client = question.client().to_vec();
+        if self.up().is_none() || !self.has_room_for(client.len()) {
+            return Some(question);
+        }
+        question.until = now.monotonic + self.settings.ask_timeout;
         self.questions.asked += 1;
         let number = self.questions.asked;
         self.questions.open.insert(number, question);
-        number
-    }
-
-    /// A question goes to all, or has come to its end: then it is given back.
-    fn ask_all(&mut self, now: Now, mut question: Question, out: &mut Outputs) -> Option<Question> {
-        let members = self.members.iter().enumerate();
-        let there = members.filter(|(_, it)| it.is_there() && !it.is_silent);
-        let awaited = Vec::from_iter(there.map(|(at, _)| at));
-        if question.awaited.is_some() || awaited.is_empty() || !self.has_room() {
-            return Some(question);
-        }
-        question.awaited = Some(awaited);
-        question.until = now.monotonic + self.settings.ask_timeout;
-        let client = question.client().to_vec();
-        let number = self.open_question(question);
-        let subject = self.questions.for_all.clone();
-        self.publish_question(number, &subject, &client, out);
+        self.publish_question(number, subject, &client, out);
         None
     }
 }
 
 impl Server {
     /// Whether what is held of this client here is what there is to know of it.
-    pub(crate) fn is_authority(&self, key: Key) -> bool {
-        let engine = self.peers.engine_view();
-        engine.is_none_or(|engine| engine.is_complete(engine.settings.parts.of(key.leaf())))
+    pub(crate) fn is_authority(&self, key: Key, client: &[u8]) -> bool {
+        let is_all = |engine: &Engine| {
+            let held = self.store.find(client);
+            engine.has_all_there_is(key) && engine.region_to_ask(held.as_ref(), &[]).is_none()
+        };
+        self.peers.engine_view().is_none_or(is_all)
     }
 
     /// Asks others about the client of a WHATSAT, or answers with what is held here if nobody can
@@ -297,7 +325,9 @@ impl Server {
             line: line.to_vec(),
             best: Vec::new(),
             is_found: false,
-            awaited: None,
+            asked: Asked::Holder,
+            regions: Vec::new(),
+            leaf: key.leaf(),
             until: Duration::ZERO,
         };
         if let Some(held) = self.store.find(client) {
@@ -308,15 +338,18 @@ impl Server {
         if let Some(conn) = self.peers.engine_view().and_then(Engine::up) {
             self.with_engine(now, conn, out, |_, _, engine, out| {
                 let is_full = engine.questions.open.len() >= OPEN_MAX;
-                let Some(mut question) = unasked.take_if(|_| !is_full && engine.has_room()) else {
+                let has_room = !is_full && engine.has_room_for(client.len());
+                let Some(question) = unasked.take_if(|_| has_room) else {
                     engine.questions.counters.unasked += 1;
                     return;
                 };
                 engine.questions.counters.asked += 1;
-                question.until = now.monotonic + engine.settings.ask_timeout;
+                if engine.has_all_there_is(key) {
+                    unasked = engine.ask_region(now, question, out);
+                    return;
+                }
                 let subject = engine.questions.of_part(engine.settings.parts.of(key.leaf()));
-                let number = engine.open_question(question);
-                engine.publish_question(number, &subject, client, out);
+                unasked = engine.ask(now, question, &subject, out);
             });
         }
         if let Some(question) = unasked {
@@ -324,47 +357,21 @@ impl Server {
         }
     }
 
-    /// A question has its answer: the places are asked, or the client's line comes back.
-    fn answer_question(&mut self, now: Now, question: Question, out: &mut Outputs) {
-        let report = Some(&question.best[..]).filter(|best| !best.is_empty());
-        let report = report.map(Report::from_fields);
+    /// A question has its answer: the places are asked, or the client's line comes back. News may
+    /// have come meanwhile.
+    fn answer_question(&mut self, now: Now, mut question: Question, out: &mut Outputs) {
+        if let Some(held) = self.store.find(question.client()) {
+            question.consider(&held);
+        }
+        let report = question.best();
         let report = report.filter(|it| !it.is_erasure() && !self.has_expired(it, now));
         self.whatsat_answered(question.ticket, &question.line, report, out);
     }
 
-    /// A batch on another subject than those for reports and answers: questions, or nothing.
-    pub(super) fn hear_questions(
-        &mut self,
-        now: Now,
-        engine: &mut Engine,
-        (subject, payload): (&[u8], &[u8]),
-        out: &mut Outputs,
-    ) -> Result<(), NotBelieved> {
-        let is_question = subject.strip_prefix(&engine.questions.for_all[..]);
-        if engine.settings.parts.is_whole() || is_question.is_none() {
-            return Err(NotBelieved::Foreign);
-        }
-        let (head, lines) = engine.keys.open(subject, payload)?;
-        let Head { sender, .. } = head;
-        if *sender == *self.settings.name {
-            return Ok(());
-        }
-        let member = engine.members.iter().position(|member| *member.name == *sender);
-        let member = member.ok_or(NotBelieved::Foreign)?;
-        for line in lines.split(|&byte| byte == b'\n') {
-            let Some((nonce, client)) = parse_ask(line) else { continue };
-            let part = engine.settings.parts.of(self.store.key(client).leaf());
-            let says = if engine.is_complete(part) { Says::Holder } else { Says::Copy };
-            let report = self.store.find(client).filter(|held| !self.has_expired(held, now));
-            engine.say(member, out, |text| Answer { says, nonce, report }.write(text));
-        }
-        Ok(())
-    }
-
-    /// Answers for those parts that are complete here, as long as it serves.
-    pub(super) fn join_groups(&self, engine: &mut Engine, out: &mut Outputs) {
-        if !engine.settings.parts.is_whole() {
-            engine.join_groups(self.stage == Stage::Serving, out);
+    /// Answers for those parts of which all is here, as long as it serves.
+    pub(super) fn join_groups(&self, now: Now, engine: &mut Engine, out: &mut Outputs) {
+        if engine.asks_others() {
+            engine.join_groups(now, self.stage == Stage::Serving, out);
         }
     }
 
@@ -375,11 +382,11 @@ impl Server {
         }
     }
 
-    /// A member has answered, or has said something that nobody understands.
+    /// A server has answered, or has said something that nobody understands.
     pub(super) fn hear_answer(
         &mut self,
         now: Now,
-        (engine, member): (&mut Engine, usize),
+        (engine, sender): (&mut Engine, &[u8]),
         line: &[u8],
         out: &mut Outputs,
     ) {
@@ -391,10 +398,13 @@ impl Server {
             question.is_found = true;
             question.consider(&report);
         }
-        let is_awaiting = question.awaited.as_mut().is_some_and(|awaited| {
-            awaited.retain(|at| *at != member);
-            !awaited.is_empty()
-        });
+        let is_awaiting = match &mut question.asked {
+            Asked::All(awaited) => {
+                awaited.retain(|name| *name != *sender);
+                !awaited.is_empty()
+            }
+            Asked::Holder => false,
+        };
         if says == Says::Copy && is_awaiting {
             return;
         }
@@ -456,6 +466,7 @@ impl Server {
         question: Option<Question>,
         out: &mut Outputs,
     ) {
+        let question = question.and_then(|question| engine.ask_region(now, question, out));
         let Some(question) = question else { return };
         let counters = &mut engine.questions.counters;
         let outcome = if question.is_found { &mut counters.found } else { &mut counters.none };

@@ -1,6 +1,9 @@
 //! A server on a node that is played by hand: what it tells again when it cannot know that the node
 //! has read it, and what it asks others of.
 
+mod divided;
+mod regions;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
@@ -43,13 +46,6 @@ const CLIENT: usize = 2;
 impl Jar {
     fn new() -> Jar {
         Jar::with(EngineSettings::new(vec![b"Bert".to_vec()]))
-    }
-
-    /// Of Anna, Bert and Cleo, each holds what the others do not.
-    fn divided() -> Jar {
-        let names = ["Anna", "Bert", "Cleo"].map(|name| name.as_bytes().to_vec());
-        let parts = Parts::divided(32, 1, &names).unwrap();
-        Jar::with(EngineSettings { parts, ..EngineSettings::new(names[1..].to_vec()) })
     }
 
     fn with(engine: EngineSettings) -> Jar {
@@ -133,6 +129,34 @@ impl Jar {
         self.lines(ConnId::new(ConnKind::Client, 1, CLIENT), said.as_bytes());
     }
 
+    /// Another server says this on a subject of the herd.
+    fn hear(&mut self, from: &str, subject: &str, lines: &str) {
+        let number = self.batches.entry(from.to_owned()).or_default();
+        *number += 1;
+        let mut digests = Vec::new();
+        write_hex(&self.server.keyring.digest_id(), &mut digests);
+        let word = String::from_utf8(digests).unwrap();
+        let life = format!("{:016x}", from.len() * 7 + usize::from(from.as_bytes()[0]));
+        let payload = format!("{from} {life} {number} {word} - -\n{lines}\n");
+        let message = format!("MSG herd.test.{subject} 1 {}\r\n{payload}\r\n", payload.len());
+        self.node(message.as_bytes());
+    }
+
+    /// What clients were answered, once the places have told of what they were asked.
+    fn answers(&mut self) -> String {
+        while let Some((ticket, _)) = self.asked.pop_front() {
+            self.tell(Input::PlacesArrived { ticket, body: b"{}" });
+        }
+        std::mem::take(&mut self.answered)
+    }
+
+    /// So much time passes.
+    fn pass(&mut self, time: Duration) {
+        self.now += time;
+        let conn = self.conn();
+        self.tell(Input::TimerFired { timer: Timer::Ping { conn } });
+    }
+
     /// Reports that were published since this was last asked.
     fn published(&mut self) -> usize {
         let said = std::mem::take(&mut self.said);
@@ -184,253 +208,76 @@ fn what_came_without_a_node_is_told_later() {
     assert_eq!(jar.published(), 1_000);
 }
 
-// ---- clients are divided into parts ----
-
-impl Jar {
-    /// A client of whose part this server is the holder.
-    fn client_held_by(&self, name: &str) -> String {
-        let parts = &self.server.settings().engine.as_ref().unwrap().parts;
-        let part = |client: &str| parts.of(self.server.store().key(client.as_bytes()).leaf());
-        let names = (0..).map(|at| format!("c{at}"));
-        names.into_iter().find(|it| parts.is_holder(name.as_bytes(), part(it))).unwrap()
-    }
-
-    /// Another server says this on a subject of the herd.
-    fn hear(&mut self, from: &str, subject: &str, lines: &str) {
-        let number = self.batches.entry(from.to_owned()).or_default();
-        *number += 1;
-        let mut digests = Vec::new();
-        write_hex(&self.server.keyring.digest_id(), &mut digests);
-        let word = String::from_utf8(digests).unwrap();
-        let life = format!("{:016x}", from.len() * 7 + usize::from(from.as_bytes()[0]));
-        let payload = format!("{from} {life} {number} {word} - -\n{lines}\n");
-        let message = format!("MSG herd.test.{subject} 1 {}\r\n{payload}\r\n", payload.len());
-        self.node(message.as_bytes());
-    }
-
-    /// Another server says that it is there.
-    fn meet(&mut self, name: &str) {
-        self.hear(name, "s.Anna", "");
-    }
-
-    /// The only question that was published since this was last asked: its subject, and the nonce.
-    fn question(&mut self, client: &str) -> (String, String) {
-        let said = String::from_utf8(std::mem::take(&mut self.said)).unwrap();
-        let lines = Vec::from_iter(said.lines());
-        let at = lines.iter().position(|line| line.starts_with("ASK ")).unwrap();
-        assert!(!lines[at + 1..].iter().any(|line| line.starts_with("ASK ")), "{said}");
-        let words = Vec::from_iter(lines[at - 2].split(' '));
-        let nonce = lines[at].strip_suffix(client).unwrap()[4..].trim().to_owned();
-        let [verb, subject, reply, _] = words[..] else { panic!("{said}") };
-        assert_eq!((verb, reply), ("PUB", &*format!("herd.test.s.Anna.{nonce}")));
-        (subject.strip_prefix("herd.test.").unwrap().to_owned(), nonce)
-    }
-
-    /// What clients were answered, once the places have told of what they were asked.
-    fn answers(&mut self) -> String {
-        while let Some((ticket, _)) = self.asked.pop_front() {
-            self.tell(Input::PlacesArrived { ticket, body: b"{}" });
-        }
-        std::mem::take(&mut self.answered)
-    }
-
-    fn nobody_hears(&mut self, nonce: &str) {
-        let head = format!("HMSG herd.test.s.Anna.{nonce} 3000 16 16\r\n");
-        self.node(format!("{head}NATS/1.0 503\r\n\r\n\r\n").as_bytes());
-    }
-
-    /// Everybody was asked what Anna misses, and nobody has said anything in time.
-    fn become_complete(&mut self) {
-        self.pass(Duration::from_millis(500));
-        self.pass(Duration::from_millis(500));
-    }
-
-    /// So much time passes.
-    fn pass(&mut self, time: Duration) {
-        self.now += time;
-        let conn = self.conn();
-        self.tell(Input::TimerFired { timer: Timer::Ping { conn } });
-    }
-}
-
-/// Goal: a WHATSAT about a client that another server holds is asked of one of the part's group,
-/// and answered with what that one holds; later commands wait for it. PROTOCOL 15.12, 15.13.
+/// Goal: however much is news in a turn, or is to be said again, a batch has a bound. PROTOCOL
+/// 15.5.
 #[test]
-fn a_holder_is_asked() {
-    let mut jar = Jar::divided();
-    jar.let_in();
-    let said = String::from_utf8(std::mem::take(&mut jar.said)).unwrap();
-    assert!(said.contains(",\"headers\":true,\"no_responders\":true"), "{said}");
-    assert!(said.contains("SUB herd.test.s.Anna.* 3000\r\nSUB herd.test.q 3001\r\n"), "{said}");
-    jar.meet("Bert");
-    let client = jar.client_held_by("Bert");
-    jar.client(&format!("WHATSAT {client} 1 2\nIAMAT other +1-1 3\n"));
-    let (subject, nonce) = jar.question(&client);
-    assert!(subject.starts_with("q."), "{subject}");
-    // Another question's nonce, and another client's report, are no answer.
-    jar.hear("Bert", "s.Anna", &format!("FOUND 0000000000000000 AT Bert +1 {client} +1-1 5"));
-    jar.hear("Bert", "s.Anna", "NONE 00");
-    assert_eq!(jar.answers(), "");
-    jar.hear("Bert", "s.Anna", &format!("FOUND {nonce} AT Bert +1 {client} +2-2 5"));
-    let expected = format!("AT Bert +1 {client} +2-2 5\n{{}}\n\nAT Anna +97 other +1-1 3\n");
-    let answers = jar.answers();
-    assert_eq!(answers.replace("+97.000000000", "+97"), expected);
-    assert!(jar.server.store().find(client.as_bytes()).is_none(), "it is not kept");
-
-    jar.client(&format!("WHATSAT {client} 1 2\n"));
-    let (_, nonce) = jar.question(&client);
-    jar.hear("Bert", "s.Anna", &format!("NONE {nonce}"));
-    assert_eq!(jar.answers(), format!("? WHATSAT {client} 1 2\n"));
-    let counted = jar.server.engine().unwrap().questions;
-    assert_eq!((counted.asked, counted.found, counted.none), (2, 1, 1));
-}
-
-/// Goal: of what clients have said here and what a holder has heard, the newer one is told; who was
-/// erased is not known, unless there is a later report. PROTOCOL 15.13.
-#[test]
-fn the_newer_one_is_told() {
-    let mut jar = Jar::divided();
-    jar.let_in();
-    jar.meet("Bert");
-    let client = jar.client_held_by("Bert");
-    jar.client(&format!("IAMAT {client} +1-1 50\n"));
-    jar.answers();
-    let mut told = |report: &str| {
-        jar.client(&format!("WHATSAT {client} 1 2\n"));
-        let (_, nonce) = jar.question(&client);
-        let answer = if report.is_empty() { "NONE" } else { "FOUND" };
-        jar.hear("Bert", "s.Anna", format!("{answer} {nonce} {report}").trim_end());
-        jar.answers()
-    };
-    let at = |time: &str| format!("AT Bert +1 {client} +2-2 {time}");
-    assert!(told(&at("49")).starts_with("AT Anna "));
-    assert!(told("").starts_with("AT Anna "));
-    assert_eq!(told(&at("51")), format!("{}\n{{}}\n\n", at("51")));
-    let erased = |time: &str| format!("AT Bert +0e0 {client} +0+0 {time}");
-    assert!(told(&erased("49")).starts_with("AT Anna "));
-    assert!(told(&erased("51")).starts_with("? WHATSAT "));
-}
-
-/// Goal: where nobody holds the part, or its holder does not answer in time, all are asked, and the
-/// newest of what they have is told. PROTOCOL 15.14.
-#[test]
-fn all_are_asked_if_no_holder_answers() {
-    let mut jar = Jar::divided();
-    jar.let_in();
-    jar.meet("Bert");
-    jar.meet("Cleo");
-    let client = jar.client_held_by("Bert");
-    for is_silent in [false, true] {
-        jar.client(&format!("WHATSAT {client} 1 2\n"));
-        let (_, nonce) = jar.question(&client);
-        if is_silent {
-            // They are there, and answer other questions.
-            jar.pass(Duration::from_millis(400));
-            jar.meet("Bert");
-            jar.meet("Cleo");
-            jar.pass(Duration::from_millis(100));
-        } else {
-            jar.nobody_hears(&nonce);
-        }
-        let (subject, nonce) = jar.question(&client);
-        assert_eq!(subject, "q");
-        jar.hear("Bert", "s.Anna", &format!("COPY {nonce} AT Bert +1 {client} +1-1 7"));
-        assert_eq!(jar.answers(), "", "Cleo may have a newer one");
-        jar.hear("Cleo", "s.Anna", &format!("COPY {nonce} AT Cleo +1 {client} +2-2 8"));
-        assert_eq!(jar.answers(), format!("AT Cleo +1 {client} +2-2 8\n{{}}\n\n"));
-    }
-
-    // One who does not answer is not waited for longer; who has left its group is no holder.
-    jar.client(&format!("WHATSAT {client} 1 2\n"));
-    let (_, nonce) = jar.question(&client);
-    jar.hear("Bert", "s.Anna", &format!("NOCOPY {nonce}"));
-    let (subject, nonce) = jar.question(&client);
-    assert_eq!(subject, "q");
-    jar.hear("Bert", "s.Anna", &format!("NOCOPY {nonce}"));
-    jar.pass(Duration::from_millis(500));
-    assert_eq!(jar.answers(), format!("? WHATSAT {client} 1 2\n"));
-    let counted = jar.server.engine().unwrap().questions;
-    assert_eq!((counted.no_responders, counted.too_late, counted.none), (1, 2, 1));
-}
-
-/// Goal: without an engine, a client is answered at once with what its own server has. PROTOCOL
-/// 15.14.
-#[test]
-fn nobody_waits_for_an_engine_that_is_away() {
-    let mut jar = Jar::divided();
-    let client = jar.client_held_by("Bert");
-    let ask = format!("WHATSAT {client} 1 2\n");
-    jar.client(&ask);
-    assert_eq!(jar.answers(), format!("? {ask}"));
-    jar.let_in();
-    jar.said.clear();
-    jar.client(&format!("IAMAT {client} +1-1 50\n{ask}"));
-    jar.question(&client);
-    let conn = jar.conn();
-    jar.tell(Input::Closed { conn });
-    assert_eq!(jar.answers().lines().filter(|line| line.starts_with("AT Anna ")).count(), 2);
-}
-
-/// Goal: a server answers for a part that it holds once that is complete, and stops to be asked
-/// before it leaves; of other parts it tells what it happens to have. PROTOCOL 15.12.
-#[test]
-fn who_has_all_of_a_part_is_in_its_group() {
-    let mut jar = Jar::divided();
-    jar.let_in();
-    let client = jar.client_held_by("Anna");
-    let other = jar.client_held_by("Bert");
-    jar.client(&format!("IAMAT {client} +1-1 50\nIAMAT {other} +1-1 50\n"));
-    let answer = |jar: &mut Jar, subject: &str, client: &str| {
-        jar.said.clear();
-        jar.hear("Bert", subject, &format!("ASK 00000000000000aa {client}"));
+fn a_batch_has_a_bound() {
+    let max = 4_096;
+    let others = EngineSettings::new(vec![b"Bert".to_vec()]);
+    let mut jar = Jar::with(EngineSettings { batch_bytes_max: max, ..others });
+    let longest = |jar: &mut Jar| {
         let said = String::from_utf8(std::mem::take(&mut jar.said)).unwrap();
-        assert!(said.contains("PUB herd.test.s.Bert "), "{said}");
-        let is_it = |line: &&str| line.contains("00000000000000aa");
-        said.lines().find(is_it).unwrap().split(" +").next().unwrap().to_owned()
+        let batches = said.lines().filter(|line| line.starts_with("PUB herd.test.r.0 "));
+        let lengths = batches.map(|line| line.rsplit(' ').next().unwrap().parse::<usize>());
+        let lengths = Vec::from_iter(lengths.map(Result::unwrap));
+        assert!(lengths.len() > 5, "{said}");
+        lengths.into_iter().max().unwrap()
     };
-    assert_eq!(answer(&mut jar, "q", &client), "COPY 00000000000000aa AT Anna");
-    let parts = jar.server.settings().engine.as_ref().unwrap().parts.clone();
-    let held = parts.held_by(b"Anna").len();
-    jar.become_complete();
-    let said = String::from_utf8_lossy(&jar.said).into_owned();
-    assert_eq!(said.lines().filter(|line| line.starts_with("SUB herd.test.q.")).count(), held);
-    assert_eq!(answer(&mut jar, "q.0", &client), "FOUND 00000000000000aa AT Anna");
-    assert_eq!(answer(&mut jar, "q", &other), "COPY 00000000000000aa AT Anna");
-    let unknown = (0..).map(|at| format!("{client}{at}"));
-    let is_ours = |it: &String| {
-        parts.is_holder(b"Anna", parts.of(jar.server.store().key(it.as_bytes()).leaf()))
-    };
-    let unknown = unknown.into_iter().find(is_ours).unwrap();
-    assert_eq!(answer(&mut jar, "q", &unknown), "NONE 00000000000000aa");
-
-    jar.said.clear();
-    jar.tell(Input::Draining);
-    let said = String::from_utf8_lossy(&jar.said).into_owned();
-    assert_eq!(said.lines().filter(|line| line.starts_with("UNSUB 4")).count(), held);
+    jar.report(0..1_000, 7);
+    jar.let_in();
+    // The head, and the line with which a batch is long enough.
+    assert!(longest(&mut jar) < max + 200);
+    jar.report(0..1_000, 8);
+    assert!(longest(&mut jar) < max + 200);
 }
 
-/// Goal: a server that leaves says so to all, and goes when the holders of its clients' parts keep
-/// them. PROTOCOL 15.11.
+/// Goal: a node that does not read is owed no more than it may be, and what was not said to it is
+/// said when it reads. PROTOCOL 15.5.
 #[test]
-fn who_leaves_is_kept_by_those_who_hold_its_parts() {
-    let mut jar = Jar::divided();
+fn what_a_node_is_owed_has_a_bound() {
+    let owed_max = 64 * 1024;
+    let others = EngineSettings::new(vec![b"Bert".to_vec()]);
+    let mut jar = Jar::with(EngineSettings { owed_max, ..others });
     jar.let_in();
-    jar.meet("Bert");
-    jar.meet("Cleo");
-    let client = jar.client_held_by("Bert");
-    jar.client(&format!("IAMAT {client} +1-1 50\n"));
-    jar.become_complete();
-    jar.said.clear();
-    jar.tell(Input::Draining);
-    jar.tell(Input::Leaving);
-    let said = String::from_utf8_lossy(&jar.said).into_owned();
-    for name in ["Bert", "Cleo"] {
-        let mut messages = said.split("PUB herd.test.s.");
-        let is_bye = |it: &str| it.starts_with(name) && it.lines().any(|line| line == "BYE");
-        assert!(messages.any(is_bye), "{name} hears no good-bye: {said}");
+    for hundred in 0..50 {
+        jar.report(100 * hundred..100 * (hundred + 1), 7);
+        // The heads of batches come on top.
+        assert!(jar.server.engine().unwrap().owed <= owed_max + 512);
     }
-    jar.hear("Cleo", "s.Anna", "KEPT");
-    assert_eq!(jar.server.hand_over().kept_by, 0, "Cleo does not hold it");
-    jar.hear("Bert", "s.Anna", "KEPT");
-    assert_eq!(jar.server.hand_over().kept_by, 1);
+    let mut published = jar.published();
+    assert!(published < 2_000, "{published}");
+    for _ in 0..20 {
+        jar.node(b"PONG\r\n");
+        published += jar.published();
+    }
+    assert!((5_000..5_100).contains(&published), "{published}");
+}
+
+/// Goal: a second behind the last batch, an empty one has the next number, so that who has
+/// missed it knows. PROTOCOL 15.8.
+#[test]
+fn a_last_batch_is_followed_by_an_empty_one() {
+    let mut jar = Jar::new();
+    jar.let_in();
+    // The one that says that we are here.
+    jar.pass(Duration::from_secs(1));
+    jar.said.clear();
+    let numbers = |jar: &mut Jar| {
+        let said = String::from_utf8(std::mem::take(&mut jar.said)).unwrap();
+        let lines = Vec::from_iter(said.lines());
+        let is_one = |at: &usize| lines[*at].starts_with("PUB herd.test.r.0 ");
+        let batches = (0..lines.len()).filter(is_one);
+        let number = |head: &str| head.split(' ').nth(2).unwrap().parse::<u32>().unwrap();
+        let has_lines = |at: usize| lines.get(at + 2).is_some_and(|line| line.starts_with("AT "));
+        Vec::from_iter(batches.map(|at| (number(lines[at + 1]), has_lines(at))))
+    };
+    jar.report(0..1, 7);
+    let said = numbers(&mut jar);
+    let [(first, true)] = said[..] else { panic!("{said:?}") };
+    jar.pass(Duration::from_millis(500));
+    assert_eq!(numbers(&mut jar), []);
+    jar.pass(Duration::from_millis(500));
+    assert_eq!(numbers(&mut jar), [(first + 1, false)]);
+    jar.pass(Duration::from_secs(5));
+    assert_eq!(numbers(&mut jar), []);
 }

@@ -57,6 +57,8 @@ pub struct EngineCounters {
     pub batches_out: u64,
     /// Their lines.
     pub lines_out: u64,
+    /// Lines that other regions were told, and lines of theirs.
+    pub abroad: [u64; 2],
     /// Batches that others have published and that did not come.
     pub gaps: u64,
     /// Comparisons that we have asked for.

@@ -6,7 +6,10 @@
 //!   OWN? <part> …                send me what you have of these: a batch of yours did not come
 //!   PARTS? <part> <hash>[+] …    the digests of what we both hold; tell me yours
 //!   PARTS <part> <hash>[+] …     these are ours; `+`: all has come that others have told
+//!   AGAIN <number>               instead of EVEN: not all that was found has found room
 //! ```
+//!
+//! The last is said in every herd on an engine.
 
 use crate::parts::Part;
 use crate::store::digest::Hash;
@@ -70,6 +73,11 @@ impl<'a> Operands<'a> {
             Some((part, Hash::from_be_bytes(from_hex(hash)?), is_complete))
         })
     }
+}
+
+/// The number of a question of which the answer has found no room.
+pub(super) fn parse_again(line: &[u8]) -> Option<u64> {
+    number(line.strip_prefix(b"AGAIN ")?)
 }
 
 fn number(digits: &[u8]) -> Option<u64> {

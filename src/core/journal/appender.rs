@@ -84,6 +84,8 @@ pub struct Appender {
     compaction: Compaction,
     /// The first segment that is needed since the last compaction.
     oldest: u32,
+    /// So long the journal may become before the next.
+    grows_to: u64,
     /// The last compaction for which a sync was wished, by where it ends.
     wished_until: u64,
     /// An operator wants everything rewritten.
@@ -116,6 +118,7 @@ impl Appender {
             fails_again: false,
             compaction: Compaction::Idle,
             oldest: 0,
+            grows_to: 0,
             wished_until: 0,
             is_compaction_wanted: false,
             keeps_files: false,
@@ -286,6 +289,7 @@ impl Appender {
     /// too long for reports that take `live_bytes`. Each but `Nothing` once for each time.
     pub fn begin_compaction_if_due(&mut self, live_bytes: u64) -> Due {
         let Sizes { segment_bytes, room, .. } = self.sizes;
+        self.grows_to = room * live_bytes + SEGMENTS_MORE * segment_bytes;
         // What the last compaction has made old is still counted until the writer knows that it is
         // old.
         let is_counted = self.progress.oldest >= self.oldest && !self.keeps_files;
@@ -340,6 +344,11 @@ impl Appender {
         self.needs_rewrite = false;
         self.fails_again = false;
         Some(oldest)
+    }
+
+    /// How many bytes the journal may have before a compaction is due, as far as is known now.
+    pub fn grows_to(&self) -> u64 {
+        self.grows_to
     }
 
     /// Whether some of a compaction has not been appended yet.

@@ -15,6 +15,11 @@
 //! The checksum covers the place as well: the journal, the segment and the offset. What a disk has
 //! written to a wrong place, or left there from before, is no frame. Checksums are not chained: a
 //! frame that is damaged takes no other with it.
+//!
+//! A segment may be written over the file of an older one. Then its header says so with `over=12`,
+//! behind what it was written to there lies what the older one has said, and one zero byte ends
+//! each write: the next one begins with its place. So what a write has not come to the end of is
+//! known from what was there before.
 
 use std::ops::Range;
 
@@ -47,6 +52,8 @@ pub struct Header<'a> {
     pub id: SegmentId,
     /// When it was begun, in POSIX seconds.
     pub made: u64,
+    /// The number of the segment whose file it is written over, if it is.
+    pub over: Option<u32>,
 }
 
 /// Why a segment has no header that can be used.
@@ -69,7 +76,8 @@ impl Header<'_> {
             out.extend_from_slice(key.as_bytes());
             out.extend_from_slice(text);
         }
-        let rest = format!(" journal={journal} segment={number} made={made}");
+        let over = self.over.map_or(String::new(), |over| format!(" over={over}"));
+        let rest = format!(" journal={journal} segment={number} made={made}{over}");
         out.extend_from_slice(rest.as_bytes());
         let crc = header_crc(&out[start + MAGIC.len() + VERSION.len()..]);
         out.extend_from_slice(format!(" crc={crc:08x}").as_bytes());
@@ -117,6 +125,7 @@ impl Header<'_> {
                 number: number(field("segment=")?)?,
             },
             made: number(field("made=")?)?,
+            over: field("over=").and_then(number),
         })
     }
 }
@@ -159,18 +168,18 @@ impl Frame<'_> {
 /// Writes lines as frames, the first of which will stand at `offset` of the segment.
 pub fn write_reports(id: SegmentId, mut offset: u64, mut lines: &[u8], out: &mut Vec<u8>) {
     while !lines.is_empty() {
-        let (payload, rest) = lines.split_at(payload_len(lines));
+        let (payload, rest) = lines.split_at(whole_lines(lines, PAYLOAD_BYTES));
         offset += write(id, offset, memchr::memchr_iter(b'\n', payload).count(), payload, out);
         lines = rest;
     }
 }
 
-/// As many whole lines as a frame may have, and one at least.
-fn payload_len(lines: &[u8]) -> usize {
-    if lines.len() <= PAYLOAD_BYTES {
+/// How long as many of the first lines are as so many bytes have room for, and one at least.
+pub fn whole_lines(lines: &[u8], bytes: usize) -> usize {
+    if lines.len() <= bytes {
         return lines.len();
     }
-    let newline = memchr::memrchr(b'\n', &lines[..PAYLOAD_BYTES])
+    let newline = memchr::memrchr(b'\n', &lines[..bytes])
         .or_else(|| memchr::memchr(b'\n', lines))
         .expect("lines have newlines");
     newline + 1

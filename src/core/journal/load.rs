@@ -61,16 +61,37 @@ impl<'a> Iterator for Pieces<'a> {
             self.at = gap.end;
             return Some(Piece::Gap(gap));
         }
-        // What was never written to is zero: a segment is filled with zeros before it is used, and
-        // a file system may have made it longer without its data.
-        let last = rest.chunks(ZEROS.len()).rposition(|piece| *piece != ZEROS[..piece.len()])?;
-        let begin = last * ZEROS.len();
-        let piece = &rest[begin..rest.len().min(begin + ZEROS.len())];
-        let len = begin + piece.iter().rposition(|&byte| byte != 0)? + 1;
+        let len = bytes_until_zeros(self.unfinished())?;
         let tail = self.at..self.at + len;
         self.segment = &self.segment[..self.at];
         Some(Piece::Tail(tail))
     }
+}
+
+impl<'a> Pieces<'a> {
+    /// What lies behind the last frame and may be of a write that has not come to its end.
+    fn unfinished(&self) -> &'a [u8] {
+        let rest = &self.segment[self.at..];
+        let header = Header::parse(self.segment).ok().filter(|header| header.id == self.id);
+        let Some(over) = header.and_then(|header| header.over) else { return rest };
+        if rest.first() == Some(&0) {
+            return &[];
+        }
+        // What the file has said before is nothing that was torn.
+        let old = SegmentId { number: over, ..self.id };
+        let is_old = |at: &usize| frame::read(old, self.segment, self.at + at).is_some();
+        memchr::memchr_iter(b'#', rest).find(is_old).map_or(rest, |old| &rest[..old])
+    }
+}
+
+/// How many bytes come before those at the end that are all zero. What was never written to is: a
+/// segment is filled with zeros before it is used, and a file system may have made it longer
+/// without its data.
+fn bytes_until_zeros(bytes: &[u8]) -> Option<usize> {
+    let last = bytes.chunks(ZEROS.len()).rposition(|piece| *piece != ZEROS[..piece.len()])?;
+    let begin = last * ZEROS.len();
+    let piece = &bytes[begin..bytes.len().min(begin + ZEROS.len())];
+    Some(begin + piece.iter().rposition(|&byte| byte != 0)? + 1)
 }
 
 /// A verified frame says something that this version does not know. It is of a later version, and

@@ -13,6 +13,7 @@ pub mod frame;
 pub mod gate;
 pub mod load;
 pub(crate) mod missed;
+pub mod old;
 mod renewed;
 mod restored;
 pub mod writer;

@@ -1,7 +1,8 @@
 //! The form of a journal, and what is found in one that is damaged. How long one becomes is in
-//! `lengths`.
+//! `lengths`, and files that are written over in `over`.
 
 mod lengths;
+mod over;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,9 +19,15 @@ fn segment_id(number: u32) -> SegmentId {
 }
 
 fn header(number: u32) -> Vec<u8> {
+    header_over(number, None)
+}
+
+/// The header of a segment that may be written over the file of another one.
+fn header_over(number: u32, over: Option<u32>) -> Vec<u8> {
     let id = segment_id(number);
     let mut segment = Vec::new();
-    let header = Header { herd: b"2023", server: b"Bailey", id, made: 1_795_321_086 };
+    let (herd, server) = (&b"2023"[..], &b"Bailey"[..]);
+    let header = Header { herd, server, id, made: 1_795_321_086, over };
     header.write(&mut segment);
     assert_eq!(Header::parse(&segment), Ok(header));
     segment
@@ -227,32 +234,78 @@ fn a_segment_that_is_missing_is_seen() {
 }
 
 /// Takes whatever it is given.
-struct Memory(RefCell<BTreeMap<SegmentId, Vec<u8>>>);
+#[derive(Default)]
+struct Memory {
+    /// Each file, by its number.
+    files: RefCell<Vec<Vec<u8>>>,
+    /// Which files are segments, and which are spares.
+    segments: RefCell<BTreeMap<SegmentId, usize>>,
+    spares: RefCell<BTreeMap<SegmentId, usize>>,
+}
+
+impl Memory {
+    /// Files of segments.
+    fn segments(&self) -> BTreeMap<SegmentId, Vec<u8>> {
+        let files = self.files.borrow();
+        self.segments.borrow().iter().map(|(&id, &file)| (id, files[file].clone())).collect()
+    }
+
+    /// Files of spares.
+    fn spares(&self) -> Vec<Vec<u8>> {
+        let files = self.files.borrow();
+        self.spares.borrow().values().map(|&file| files[file].clone()).collect()
+    }
+}
 
 impl Disk for Memory {
-    type File = SegmentId;
+    type File = usize;
 
-    fn create(&self, id: SegmentId, header: &[u8]) -> Result<SegmentId, Trouble> {
-        self.0.borrow_mut().insert(id, header.to_vec());
-        Ok(id)
+    fn create(&self, id: SegmentId, header: &[u8]) -> Result<usize, Trouble> {
+        let mut files = self.files.borrow_mut();
+        files.push(header.to_vec());
+        self.segments.borrow_mut().insert(id, files.len() - 1);
+        Ok(files.len() - 1)
     }
 
     fn sync_names(&self) -> Result<(), Trouble> {
         Ok(())
     }
 
-    fn write(&self, id: &SegmentId, bytes: &[u8]) -> Result<usize, Trouble> {
-        self.0.borrow_mut().get_mut(id).unwrap().extend_from_slice(bytes);
+    fn write(&self, file: &usize, at: u64, bytes: &[u8]) -> Result<usize, Trouble> {
+        let file = &mut self.files.borrow_mut()[*file];
+        let place = at as usize..at as usize + bytes.len();
+        assert!(place.start <= file.len(), "a hole");
+        file.resize(place.end.max(file.len()), 0);
+        file[place].copy_from_slice(bytes);
         Ok(bytes.len())
     }
 
-    fn sync(&self, _: &SegmentId) -> Result<(), Trouble> {
+    fn sync(&self, _: &usize) -> Result<(), Trouble> {
         Ok(())
     }
 
     fn remove(&self, id: SegmentId) -> Result<(), Trouble> {
-        self.0.borrow_mut().remove(&id);
+        self.segments.borrow_mut().remove(&id).map(|_| ()).ok_or(Trouble::Failed)
+    }
+
+    fn keep_spare(&self, id: SegmentId) -> Result<(), Trouble> {
+        let file = self.segments.borrow_mut().remove(&id).ok_or(Trouble::Failed)?;
+        self.spares.borrow_mut().insert(id, file);
         Ok(())
+    }
+
+    fn open_spare(&self, spare: SegmentId) -> Result<usize, Trouble> {
+        self.spares.borrow().get(&spare).copied().ok_or(Trouble::Failed)
+    }
+
+    fn name_spare(&self, spare: SegmentId, id: SegmentId) -> Result<(), Trouble> {
+        let file = self.spares.borrow_mut().remove(&spare).ok_or(Trouble::Failed)?;
+        self.segments.borrow_mut().insert(id, file);
+        Ok(())
+    }
+
+    fn remove_spare(&self, spare: SegmentId) -> Result<(), Trouble> {
+        self.spares.borrow_mut().remove(&spare).map(|_| ()).ok_or(Trouble::Failed)
     }
 }
 
@@ -260,7 +313,7 @@ impl Disk for Memory {
 /// file itself has said that it was synced.
 #[test]
 fn what_an_earlier_life_has_synced_is_missed() {
-    let disk = Memory(RefCell::default());
+    let disk = Memory::default();
     let mut past = Past::default();
     for time in 1..=2 {
         let owner = Owner { herd: b"2023".to_vec(), server: b"Bailey".to_vec() };
@@ -273,14 +326,14 @@ fn what_an_earlier_life_has_synced_is_missed() {
         writer.end_sync(job, Ok(()));
         writer.seal(&disk).unwrap();
         let mut survey = Survey::default();
-        for (id, segment) in disk.0.borrow().iter().rev() {
+        for (id, segment) in disk.segments().iter().rev() {
             survey.read(*id, segment, |_| Ok(())).unwrap();
         }
         past = survey.past(JOURNAL);
         assert!(survey.finish().are_whole());
     }
-    disk.0.borrow_mut().get_mut(&segment_id(1)).unwrap().truncate(HEADER_BYTES);
-    let files = disk.0.borrow();
+    disk.files.borrow_mut()[disk.segments.borrow()[&segment_id(1)]].truncate(HEADER_BYTES);
+    let files = disk.segments();
     let files = files.iter().rev().map(|(id, segment)| (id.number, &segment[..]));
     let damaged = survey(files).0.damaged;
     assert!(damaged.len() == 1 && damaged[0].id == segment_id(1), "{damaged:?}");
@@ -335,8 +388,11 @@ fn spoil(segment: &mut Vec<u8>, other: &[u8], random: &mut fastrand::Rng) -> &'s
 fn damage_costs_what_it_has_hit_and_no_more() {
     for seed in 0..3_000 {
         let mut random = fastrand::Rng::with_seed(seed);
-        let (good, said) = segment(1, &mut random);
+        let (mut good, said) = segment(1, &mut random);
         let (other, _) = segment(2, &mut random);
+        if random.bool() {
+            good = over::lay(&good, &other);
+        }
         let mut bad = good.clone();
         let fault = spoil(&mut bad, &other, &mut random);
         let (findings, lines) = survey([(1, &bad[..])]);

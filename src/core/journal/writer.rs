@@ -2,21 +2,30 @@
 //! [`Disk`]: what is decided here is simulated with one that tears, loses and lies.
 //!
 //! A segment is written to until it is long enough, and then left for the next, which should be
-//! prepared by then (`wants_next`). Three rules have no exception:
+//! prepared by then (`wants_next`). The next may be written over the file of one that is not needed
+//! any more (`old`). Three rules have no exception:
 //!
 //! - A file of an earlier life is never written to: its end may be torn.
 //! - A file that a write or a sync has failed for is never written to again. A second sync of it
 //!   could succeed because the system has thrown away what it could not write (fsync(2)).
 //! - What is kept is what a sync has covered that began after it was written.
 
+use std::collections::BTreeSet;
 use std::mem;
 
 use super::frame::{self, Fact, HEADER_BYTES, Header};
 use super::load::Past;
+use super::old::OldSegments;
 use super::{JournalId, SegmentId};
 
 /// How much of a segment is synced is said so many times in all, and when it is left.
 const TOLD_PARTS: u64 = 64;
+/// A file is not written over that is longer than a segment by more than this part of one: it would
+/// take more room than it is counted for.
+const LONGER_PARTS: u64 = 8;
+/// Behind what is written over another segment. A reader that finds it knows that nothing was torn
+/// there, and the next write begins with its place.
+const END: &[u8] = &[0];
 
 /// What a journal wants of a disk.
 pub trait Disk {
@@ -35,11 +44,11 @@ pub trait Disk {
     /// The disk fails.
     fn sync_names(&self) -> Result<(), Trouble>;
 
-    /// Writes behind what was written before, or a part of it. Says how much.
+    /// Writes to a place of a file, which is not behind its end, or a part of it. Says how much.
     ///
     /// # Errors
     /// The disk has no room for it, or fails.
-    fn write(&self, file: &Self::File, bytes: &[u8]) -> Result<usize, Trouble>;
+    fn write(&self, file: &Self::File, at: u64, bytes: &[u8]) -> Result<usize, Trouble>;
 
     /// Returns when all that was written has reached the disk.
     ///
@@ -52,6 +61,30 @@ pub trait Disk {
     /// # Errors
     /// It cannot be removed.
     fn remove(&self, id: SegmentId) -> Result<(), Trouble>;
+
+    /// Gives the file of a segment a name that is none of a segment: it is a spare.
+    ///
+    /// # Errors
+    /// It cannot be renamed.
+    fn keep_spare(&self, id: SegmentId) -> Result<(), Trouble>;
+
+    /// Opens a spare, named by the segment that it was, to be written over from its beginning.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    fn open_spare(&self, spare: SegmentId) -> Result<Self::File, Trouble>;
+
+    /// Gives a spare the name of a segment that was never there before.
+    ///
+    /// # Errors
+    /// It cannot be renamed, or there is such a file.
+    fn name_spare(&self, spare: SegmentId, id: SegmentId) -> Result<(), Trouble>;
+
+    /// Removes a spare.
+    ///
+    /// # Errors
+    /// It cannot be removed.
+    fn remove_spare(&self, spare: SegmentId) -> Result<(), Trouble>;
 }
 
 /// How a disk fails. What is to be said of it to an operator, the disk knows.
@@ -83,6 +116,12 @@ pub struct Writer<F> {
     next: Option<Segment<F>>,
     /// Segments that were left with something in them that no sync has covered.
     left: Vec<Segment<F>>,
+    /// Segments that this life has written to their end, lately and without a failure: their files
+    /// may be written over when they are not needed any more.
+    full: BTreeSet<SegmentId>,
+    /// Files that wait to be written over, named by the segments that they were. The newest are the
+    /// last.
+    spares: Vec<SegmentId>,
     /// Files that were not removed yet, those of earlier lives among them.
     past: Past,
     /// What is to be said in the next frame of facts.
@@ -102,6 +141,8 @@ struct Segment<F> {
     file: F,
     /// Bytes of it that were written, the header among them.
     len: u64,
+    /// There are bytes of an older one behind that.
+    is_over: bool,
 }
 
 /// How far a journal has come. Bytes are those of lines, counted from the start of the process.
@@ -118,6 +159,8 @@ pub struct Progress {
     pub segment: u32,
     /// Bytes of all segments but those that have become old.
     pub bytes: u64,
+    /// Bytes of files that wait to be written over, about.
+    pub spare_bytes: u64,
     /// The first segment that is not old.
     pub oldest: u32,
 }
@@ -132,7 +175,9 @@ pub struct SyncJob<F> {
 /// A header to make a segment with. A thread does it without the writer, and tells it then.
 pub struct NextSegment {
     id: SegmentId,
-    header: Vec<u8>,
+    /// The spare that it is written over.
+    over: Option<SegmentId>,
+    beginning: Vec<u8>,
 }
 
 impl<F: Clone> Writer<F> {
@@ -149,6 +194,8 @@ impl<F: Clone> Writer<F> {
             current: None,
             next: None,
             left: Vec::new(),
+            full: BTreeSet::new(),
+            spares: Vec::new(),
             untold,
             told_bytes: 0,
             is_dirty: false,
@@ -168,6 +215,7 @@ impl<F: Clone> Writer<F> {
         let current = self.current.as_ref().or(self.next.as_ref());
         Progress {
             segment: current.map_or(self.last + 1, |segment| segment.id.number),
+            spare_bytes: self.spares.len() as u64 * self.segment_bytes,
             ..self.progress
         }
     }
@@ -185,14 +233,28 @@ impl<F: Clone> Writer<F> {
 
     /// What the next segment begins with, unless it is prepared. `made` is now, in POSIX seconds.
     pub fn wants_next(&self, made: u64) -> Option<NextSegment> {
+        self.next.is_none().then(|| self.begin_next(made, None))
+    }
+
+    /// The same, written over a spare if there is one: it is none from now on.
+    pub fn wants_next_over(&mut self, made: u64) -> Option<NextSegment> {
         if self.next.is_some() {
             return None;
         }
+        let over = self.spares.pop();
+        Some(self.begin_next(made, over))
+    }
+
+    fn begin_next(&self, made: u64, over: Option<SegmentId>) -> NextSegment {
         let id = SegmentId { journal: self.journal, number: self.last + 1 };
         let Owner { herd, server } = &self.owner;
-        let mut header = Vec::with_capacity(HEADER_BYTES);
-        Header { herd, server, id, made }.write(&mut header);
-        Some(NextSegment { id, header })
+        let mut beginning = Vec::with_capacity(HEADER_BYTES + END.len());
+        let header = Header { herd, server, id, made, over: over.map(|spare| spare.number) };
+        header.write(&mut beginning);
+        if over.is_some() {
+            beginning.extend_from_slice(END);
+        }
+        NextSegment { id, over, beginning }
     }
 
     /// Takes a segment that was made (`NextSegment::make`).
@@ -200,7 +262,8 @@ impl<F: Clone> Writer<F> {
         self.last = next.id.number;
         self.past.lengths.insert(next.id, HEADER_BYTES as u64);
         self.progress.bytes += HEADER_BYTES as u64;
-        self.next = Some(Segment { id: next.id, file, len: HEADER_BYTES as u64 });
+        let (id, len, is_over) = (next.id, HEADER_BYTES as u64, next.over.is_some());
+        self.next = Some(Segment { id, file, len, is_over });
     }
 
     /// Writes whole lines, all of them or none, and before them what is to be said of the journal.
@@ -220,6 +283,9 @@ impl<F: Clone> Writer<F> {
         }
         let reports_at = current.len + self.frames.len() as u64;
         frame::write_reports(current.id, reports_at, lines, &mut self.frames);
+        if current.is_over {
+            self.frames.extend_from_slice(END);
+        }
         let frames = mem::take(&mut self.frames);
         let result = self.append(disk, &frames);
         self.frames = frames;
@@ -232,6 +298,8 @@ impl<F: Clone> Writer<F> {
     fn begin_next_if_due(&mut self) {
         let is_due = self.current.as_ref().is_none_or(|current| self.is_long(current));
         if is_due && self.next.is_some() {
+            let longest = self.segment_bytes + self.segment_bytes / LONGER_PARTS;
+            self.full.extend(self.current.iter().filter(|it| it.len <= longest).map(|it| it.id));
             self.leave_current();
             self.current = self.next.take();
             self.told_bytes = 0;
@@ -244,11 +312,11 @@ impl<F: Clone> Writer<F> {
         self.is_dirty = true;
         let mut rest = bytes;
         while !rest.is_empty() {
-            match disk.write(&current.file, rest) {
+            let part = (bytes.len() - rest.len()) as u64;
+            match disk.write(&current.file, current.len + part, rest) {
                 Ok(count) => rest = &rest[count..],
                 Err(trouble) => {
                     // Half a frame takes its room, too.
-                    let part = (bytes.len() - rest.len()) as u64;
                     self.progress.bytes += part;
                     self.past.lengths.insert(current.id, current.len + part);
                     match trouble {
@@ -259,8 +327,10 @@ impl<F: Clone> Writer<F> {
                 }
             }
         }
-        current.len += bytes.len() as u64;
-        self.progress.bytes += bytes.len() as u64;
+        // The next write begins where this one's end is marked.
+        let more = (bytes.len() - if current.is_over { END.len() } else { 0 }) as u64;
+        current.len += more;
+        self.progress.bytes += more;
         self.past.lengths.insert(current.id, current.len);
         Ok(())
     }
@@ -277,6 +347,7 @@ impl<F: Clone> Writer<F> {
     fn give_up(&mut self) {
         self.leave_current();
         self.left.clear();
+        self.full.clear();
         self.progress.losses += 1;
     }
 
@@ -319,7 +390,9 @@ impl<F: Clone> Writer<F> {
     }
 
     /// Everything that earlier segments say has been written again from segment `oldest` on, and
-    /// was synced: notes that, and gives those that can be removed once that is synced, too.
+    /// was synced: notes that, and gives those that can go once that is synced, too. If the journal
+    /// will grow to so many bytes before that comes again, files are kept to be written over until
+    /// then, so that it takes no more room than without them.
     ///
     /// # Errors
     /// As for `write`.
@@ -327,7 +400,8 @@ impl<F: Clone> Writer<F> {
         &mut self,
         disk: &D,
         oldest: u32,
-    ) -> Result<Vec<SegmentId>, Trouble> {
+        grows_to: u64,
+    ) -> Result<OldSegments, Trouble> {
         self.past.oldest = oldest;
         self.untold.push(Fact::Oldest { segment: oldest });
         self.write(disk, b"")?;
@@ -335,7 +409,16 @@ impl<F: Clone> Writer<F> {
         let lengths = self.past.lengths.iter();
         self.progress.bytes =
             lengths.filter(|(id, _)| self.is_needed(**id)).map(|(_, bytes)| bytes).sum();
-        Ok(self.segments().filter(|id| !self.is_needed(*id)).collect())
+        let wanted = grows_to.saturating_sub(self.progress.bytes) / self.segment_bytes;
+        let mut wanted = wanted.saturating_sub(self.spares.len() as u64);
+        let mut old = OldSegments::default();
+        // The newest are the likeliest to be in memory still.
+        for &id in self.past.lengths.keys().rev().filter(|id| !self.is_needed(**id)) {
+            let is_spare = wanted > 0 && self.full.contains(&id);
+            wanted -= u64::from(is_spare);
+            old.push(id, is_spare);
+        }
+        Ok(old)
     }
 
     /// All segments that were not removed.
@@ -343,12 +426,27 @@ impl<F: Clone> Writer<F> {
         self.past.lengths.keys().copied()
     }
 
-    /// A segment has been removed.
-    pub fn removed(&mut self, id: SegmentId) {
-        let bytes = self.past.lengths.remove(&id);
-        if self.is_needed(id) {
-            self.progress.bytes -= bytes.unwrap_or(0);
+    /// Segments have gone, or are spares now.
+    pub fn take_gone(&mut self, old: OldSegments) {
+        let (gone, spares) = old.into_gone();
+        for id in gone.iter().chain(&spares) {
+            self.past.lengths.remove(id);
+            self.full.remove(id);
         }
+        self.spares.extend(spares);
+    }
+
+    /// The journal is not busy: nothing is written over for now. Gives the spares, which are to be
+    /// removed.
+    pub fn calm_down(&mut self) -> Vec<SegmentId> {
+        // By the time that it is busy again, a write to these may have to read first.
+        self.full.clear();
+        mem::take(&mut self.spares)
+    }
+
+    /// Whether any file waits to be written over.
+    pub fn has_spares(&self) -> bool {
+        !self.spares.is_empty()
     }
 
     fn is_needed(&self, id: SegmentId) -> bool {
@@ -370,14 +468,33 @@ impl NextSegment {
     /// Makes the file: a machine that dies from now on leaves it where it is.
     ///
     /// # Errors
-    /// What the disk says.
+    /// What the disk says. A spare that was to be written over is gone.
     pub fn make<D: Disk>(&self, disk: &D) -> Result<D::File, Trouble> {
-        let file = disk.create(self.id, &self.header)?;
+        let file = match self.over {
+            None => disk.create(self.id, &self.beginning)?,
+            Some(spare) => self.write_over(disk, spare).inspect_err(|_| {
+                // If it stays, the next life removes it.
+                let _ = disk.remove_spare(spare);
+            })?,
+        };
         if let Err(trouble) = disk.sync_names() {
             // It says nothing, and would be in the way when the same number is tried again.
             let _ = disk.remove(self.id);
             return Err(trouble);
         }
+        Ok(file)
+    }
+
+    /// A spare has the name of a segment when its beginning is on the disk, and not before: a
+    /// machine that dies shows no segment with the header of another one.
+    fn write_over<D: Disk>(&self, disk: &D, spare: SegmentId) -> Result<D::File, Trouble> {
+        let file = disk.open_spare(spare)?;
+        let mut at = 0;
+        while at < self.beginning.len() {
+            at += disk.write(&file, at as u64, &self.beginning[at..])?;
+        }
+        disk.sync(&file)?;
+        disk.name_spare(spare, self.id)?;
         Ok(file)
     }
 }

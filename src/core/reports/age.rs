@@ -27,9 +27,10 @@ const BOUNDS: [u64; Ages::BUCKETS] = [
 /// One report is looked at in so long: under load, the price of a look is spread over many.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 
-/// A report that is so little ahead of our clock was heard in the turn in which it came: a turn
-/// reads the clock once.
-const A_TURN: Duration = Duration::from_millis(20);
+/// A report that is no further ahead of our clock is none of the future. A turn reads the clock
+/// once, and a machine that is busy may then keep the server from the processor before it reads
+/// what comes; clocks that are right differ by less.
+const AHEAD_MAX: Duration = Duration::from_secs(1);
 
 /// What was measured since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -88,7 +89,7 @@ impl Server {
         let report = self.store.newest_of(key);
         let heard_at = report.and_then(|it| PosixTime::heard_at(it.stamp, it.skew));
         let Some(heard_at) = heard_at else { return };
-        let ahead = heard_at.time_since(now.posix).filter(|ahead| *ahead <= A_TURN);
+        let ahead = heard_at.time_since(now.posix).filter(|ahead| *ahead <= AHEAD_MAX);
         self.ages.add(now.posix.time_since(heard_at).or(ahead.map(|_| Duration::ZERO)));
     }
 

@@ -1,38 +1,34 @@
 //! What changes, for those who watch a server: followers, and an index of where clients are. Apart
 //! because most servers are watched by nobody, and can forget this file.
 //!
-//! It is told with what an input brings about, as the journal's news is, and names the lines that
-//! stand in the text of the outputs in any case: who watches costs no copy, and who does not, a
-//! look at a flag.
+//! It is told with what an input brings about, as the journal's news is. Of news it says only whose
+//! they are: what is held is in the store, and who watches need not look at once. So who watches
+//! costs a report a key, and who does not, a look at a flag.
 
 use std::ops::Range;
 
-use super::erasing::is_erasure;
+use super::erasing::is_before_erased;
+use super::flood::ReportLine;
 use crate::Server;
 use crate::border::Outputs;
 use crate::store::Key;
-use crate::wire::Report;
 
 /// Something that has become different in the store.
 #[derive(Clone, Copy, Debug)]
 pub enum Change<'a> {
     /// The report of this client was forgotten: it has expired or was erased.
     Gone(&'a [u8]),
-    /// A report is held now that was not held before: whose, and its position as spelled.
-    News {
-        /// The client's.
-        key: Key,
-        /// An ISO 6709 text, within bounds.
-        position: &'a [u8],
-    },
+    /// A report is held now that was not held before, of the client that has this key. It may say
+    /// that the client was erased; then the client is gone as well.
+    News(Key),
 }
 
-/// What one input has changed: ranges of the text of `Outputs`.
+/// What one input has changed.
 #[derive(Debug, Default)]
 pub struct Changes {
-    /// AT lines, each with its newline, and whose they are: who watches needs no hash of the name.
-    news: Vec<(Key, Range<usize>)>,
-    /// Names of clients.
+    /// Whose reports are news.
+    news: Vec<Key>,
+    /// Names of clients: ranges of the text of `Outputs`.
     gone: Vec<Range<usize>>,
 }
 
@@ -44,23 +40,15 @@ impl Changes {
 }
 
 impl Outputs {
-    /// What the input has changed, if the server is watched (`Server::watch`). Who is gone comes
-    /// first: what one input forgets of a client, it forgets before it hears news of it.
+    /// What the input has changed, if the server is watched (`Server::watch`): the store is as it
+    /// is after all of it. Who is gone comes first, but may have come again.
     pub fn changes(&self) -> impl Iterator<Item = Change<'_>> {
         let Changes { news, gone } = &self.changes;
         let gone = gone.iter().map(|client| Change::Gone(&self.text[client.clone()]));
-        let news = news.iter().map(|(key, line)| {
-            let fields = Report::fields_of(&self.text[line.clone()]);
-            let [_, skew, client, position] = Report::words_of(fields);
-            if is_erasure(skew, position) {
-                Change::Gone(client)
-            } else {
-                Change::News { key: *key, position }
-            }
-        });
-        gone.chain(news)
+        gone.chain(news.iter().map(|key| Change::News(*key)))
     }
 
+    #[cold]
     fn push_gone(&mut self, client: &[u8]) {
         let start = self.text.len();
         self.text.extend_from_slice(client);
@@ -69,16 +57,32 @@ impl Outputs {
 }
 
 impl Server {
-    /// From now on, what changes is told (`Outputs::changes`).
+    /// From now on, what changes is told (`Outputs::changes`), until `unwatch`.
     pub fn watch(&mut self) {
         self.is_watched = true;
     }
 
-    /// A line in the text of the outputs is news of a client.
+    /// Nobody wants to hear what changes any more.
+    pub fn unwatch(&mut self) {
+        self.is_watched = false;
+    }
+
+    /// A report that no erasure is spelled like is news.
     #[inline(always)]
-    pub(crate) fn note_news(&self, key: Key, line: Range<usize>, out: &mut Outputs) {
+    pub(crate) fn note_news(&self, key: Key, out: &mut Outputs) {
         if self.is_watched {
-            out.changes.news.push((key, line));
+            out.changes.news.push(key);
+        }
+    }
+
+    /// A report is news: it may be an erasure.
+    #[inline(always)]
+    pub(crate) fn note_told(&self, key: Key, told: ReportLine<'_>, out: &mut Outputs) {
+        if self.is_watched {
+            out.changes.news.push(key);
+            if is_before_erased(&told.fields(out)[..told.client_at]) {
+                out.push_gone(told.client);
+            }
         }
     }
 
@@ -110,16 +114,17 @@ mod tests {
         Now { monotonic: Duration::from_secs(second), posix: PosixTime::new(second, 0) }
     }
 
-    /// What changes by an input: `+` and the position, or `-`, and whose.
+    /// What changes by an input: whose, and the position that is held then, or `-`.
     fn changes(server: &mut Server, second: u64, input: Input<'_, '_>) -> Vec<String> {
         let mut out = Outputs::default();
         server.handle(at(second), input, &mut out);
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-        let store = server.store();
-        let name = |key| ["kiwi", "fig"].into_iter().find(|it| store.key(it.as_bytes()) == key);
         let show = |change| match change {
             Change::Gone(client) => format!("-{}", text(client)),
-            Change::News { key, position } => name(key).unwrap().to_owned() + &text(position),
+            Change::News(key) => {
+                let report = server.store().reports_of(key).next().unwrap();
+                text(report.client) + &text(report.position)
+            }
         };
         out.changes().map(show).collect()
     }
@@ -140,12 +145,16 @@ mod tests {
         assert_eq!(say(&mut server, 11, news), ["kiwi+2-2", "fig+3-3"]);
         // It is over and not swept yet: an older report takes its place.
         let after = say(&mut server, 111, "IAMAT kiwi +4-4 5\nIAMAT kiwi +5-5 6\n");
-        assert_eq!(after, ["-kiwi", "kiwi+4-4", "kiwi+5-5"]);
+        assert_eq!(after, ["-kiwi", "kiwi+5-5", "kiwi+5-5"]);
         let mut swept = Vec::new();
         for _ in 0..600 {
             let sweep = Input::TimerFired { timer: Timer::Sweep };
             swept.extend(changes(&mut server, 112, sweep));
         }
         assert_eq!(swept, ["-fig"]);
+        let erased = changes(&mut server, 113, Input::Erase { client: b"kiwi" });
+        assert_eq!(erased, ["-kiwi", "kiwi+0+0"]);
+        server.unwatch();
+        assert!(say(&mut server, 114, "IAMAT kiwi +1-1 113\n").is_empty(), "nobody watches");
     }
 }

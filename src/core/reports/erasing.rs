@@ -30,8 +30,21 @@ impl Report<'_> {
 }
 
 /// Whether a report of this skew and position says that its client is forgotten.
-pub(super) fn is_erasure(skew: &[u8], position: &[u8]) -> bool {
+fn is_erasure(skew: &[u8], position: &[u8]) -> bool {
     skew == SKEW && position == POSITION
+}
+
+/// The same of what stands before the client's name, without a look at the position: what has this
+/// skew and another position is no erasure, and no server writes it.
+#[inline]
+pub(super) fn is_before_erased(teller: &[u8]) -> bool {
+    teller.strip_suffix(b" ").is_some_and(|teller| teller.ends_with(SKEW))
+}
+
+/// The same of a line that this server has made, by what stands behind its name there: it spells no
+/// other skew like that.
+pub(crate) fn is_of_erasure(rest: &[u8]) -> bool {
+    rest.strip_prefix(SKEW).is_some_and(|rest| rest.starts_with(b" "))
 }
 
 impl Server {

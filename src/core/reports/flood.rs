@@ -81,6 +81,7 @@ impl Server {
             if source.is_some() {
                 self.heard.push(key);
             }
+            self.note_told(key, told, out);
             self.spread(key, told.range(), source, out);
         } else if source.is_none() {
             self.journal_held(key, told.client, out);
@@ -120,8 +121,8 @@ impl Server {
         self.forget_expired(report.client, now, out);
         if self.keep(now, key, Record::of(report, fields), fields).is_news() {
             self.heard.push(key);
-            let is_read_again = self.journaling.is_some() || self.is_watched;
-            if is_read_again || self.peers.are_others_than(peer) {
+            self.note_news(key, out);
+            if self.journaling.is_some() || self.peers.are_others_than(peer) {
                 let start = out.text.len();
                 out.text.extend_from_slice(line);
                 out.text.push(b'\n');
@@ -150,7 +151,6 @@ impl Server {
     #[inline(always)]
     fn spread(&mut self, key: Key, line: Range<usize>, source: Option<PeerId>, out: &mut Outputs) {
         self.journal_report(key, line.clone(), source.is_none(), out);
-        self.note_news(key, line.clone(), out);
         if !self.peers.is_empty() {
             self.peers.pass_on(source, line, key, out);
         }

@@ -95,6 +95,13 @@ impl Store {
         let records = self.buckets[usize::from(key.leaf)].of(key.tag);
         records.map(|(_, at)| self.arena.record(at).report())
     }
+
+    /// Where the client of a key is, as spelled; `None` if it is erased or not known. Of two
+    /// clients with one key, the first that is somewhere stands for both.
+    pub fn place_of(&self, key: Key) -> Option<&[u8]> {
+        let mut records = self.buckets[usize::from(key.leaf)].of(key.tag);
+        records.find_map(|(_, at)| self.arena.record(at).place())
+    }
 }
 
 #[cfg(test)]

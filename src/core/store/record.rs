@@ -136,6 +136,16 @@ impl<'a> Record<'a> {
         &self.text[self.client_at.into()..][..self.client_bytes.into()]
     }
 
+    /// Where the client is, as spelled, unless it is erased. Nothing else is taken apart.
+    pub fn place(self) -> Option<&'a [u8]> {
+        let behind = usize::from(self.client_at + self.client_bytes) + 1;
+        let rest = &self.text[behind..];
+        let position = if self.time.is_some() { rest } else { &rest[..space_in(rest)] };
+        // An erasure has no decimals, and next to no report has none.
+        let may_be_erasure = memchr::memchr(b'.', position).is_none();
+        (!may_be_erasure || !self.report().is_erasure()).then_some(position)
+    }
+
     /// When it was so, if that is spelled as usual.
     #[inline(always)]
     pub fn time(self) -> Option<UsualTime> {
@@ -218,6 +228,8 @@ mod tests {
             let kept = Record::read(&place);
             assert!(kept.is_spelled_like(record) && kept.bytes() == record.bytes());
             assert_eq!((kept.client(), kept.hash), (report.client, record.hash));
+            let place = Some(report.position).filter(|_| !report.is_erasure());
+            assert_eq!(kept.place(), place);
             assert_eq!(kept.time().is_some(), is_usual, "{line}");
             let mut again = b"AT ".to_vec();
             kept.report().write_fields(&mut again);
@@ -233,6 +245,7 @@ mod tests {
         );
         check("AT A +0 x +1-1 0000000000.000000000", true);
         check("AT A +0 x +1-1 9999999999.999999999", true);
+        check("AT A +0e0 x +0+0 1520023934.918963997", true);
         let long = "x".repeat(300);
         for other in [
             "AT A +0 x +1-1 0",
@@ -241,6 +254,7 @@ mod tests {
             "AT A +0 x +1-1 152002393.4918963997",
             "AT A +0 x +1-1 152002393491896399700",
             "AT A +0 x +1.000000-1.00000001 5",
+            "AT A +0e0 x +0+0 5",
             &format!("AT A +0 {long} +1-1 1520023934.918963997"),
         ] {
             check(other, false);

@@ -166,19 +166,6 @@ impl<'a> Report<'a> {
         Report { server, skew, client, position, time: SpelledTime::InText(time), stamp }
     }
 
-    /// The words before the time in what `write_fields` writes: the server's name, the skew, the
-    /// client's id and the position. In one pass, which ends there.
-    pub(crate) fn words_of(fields: &[u8]) -> [&[u8]; 4] {
-        let mut ends = memchr::memchr_iter(b' ', fields);
-        let mut start = 0;
-        [(); 4].map(|()| {
-            let end = ends.next().expect("write_fields wrote five fields");
-            let word = &fields[start..end];
-            start = end + 1;
-            word
-        })
-    }
-
     /// The five fields with one space between each: an AT line without its first word and its
     /// newline, which is also how the store keeps it.
     pub fn write_fields(&self, out: &mut Vec<u8>) {

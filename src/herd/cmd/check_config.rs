@@ -30,12 +30,14 @@ const STOP_SPARE: Duration = Duration::from_secs(5);
 /// The herd that is meant, checked as far as that is possible without asking DNS or reading keys.
 ///
 /// # Errors
-/// Mistakes in the file or the flags, or a member that strangers would reach.
+/// Mistakes in the file or the flags, parts that nobody would hold, or a member that strangers
+/// would reach.
 pub fn checked_herd(
     selector: &HerdSelector,
     name: Option<&str>,
 ) -> Result<(Herd, Settings), ConfigError> {
     let (herd, settings) = selector.herd(name)?;
+    settings.engine.suits_all(&herd)?;
     let has_keys = settings.key_file.is_some();
     for member in &herd.members {
         let Some(peers) = &member.peers else { continue };
@@ -126,12 +128,11 @@ pub fn write_config(out: &mut impl Write, config: &Config, settings: &Settings) 
     let show = |door: Option<SocketAddr>| door.map_or("off".to_owned(), |at| at.to_string());
     let [web, operators, mqtt] = [config.web, config.operators, config.mqtt].map(show);
     let by_tls = |how: &str, door: &TlsDoor| {
-        let readers =
-            if door.files.client_ca.is_some() { ", with certificates of their own" } else { "" };
+        let has_ca = door.files.client_ca.is_some();
+        let readers = if has_ca { ", with certificates of their own" } else { "" };
         format!("{how}, shown {}{readers}", door.files.cert.display())
     };
-    let off = || "off".to_owned();
-    let door = config.tls.as_ref();
+    let (off, door) = (|| "off".to_owned(), config.tls.as_ref());
     let tls = door.and_then(|door| Some(by_tls(&door.address?.to_string(), door)));
     let tls = tls.unwrap_or_else(off);
     let web_tls = door.filter(|door| door.web != WebTls::Off);
@@ -151,6 +152,7 @@ pub fn write_config(out: &mut impl Write, config: &Config, settings: &Settings) 
         ["is dialled by", &neighbours(|p| p.initiative == Initiative::Theirs)],
         ["plain links", &neighbours(|p| p.kind == LinkKind::Plain)],
         ["engine", &neighbours(|p| p.kind == LinkKind::Engine)],
+        ["holds", &show_parts(config)],
         ["believes AT from clients", if config.accept_plain { "yes" } else { "no" }],
         ["older IAMATs get", stale],
         ["closes after an answer", if config.answers.close_after_reply { "yes" } else { "no" }],
@@ -172,6 +174,18 @@ pub fn write_config(out: &mut impl Write, config: &Config, settings: &Settings) 
         Some(warning) => writeln!(out, "\n{warning}"),
         None => Ok(()),
     }
+}
+
+/// Which clients it knows.
+fn show_parts(config: &Config) -> String {
+    let (engine, held) = (&config.engine, config.on_engine.parts.held_by(config.name.as_bytes()));
+    let region = config.on_engine.regions.own.as_ref();
+    let region = region.map_or_else(String::new, |region| format!(" of {region}"));
+    if !engine.is_divided() {
+        return format!("all clients{region}");
+    }
+    let (held, parts, copies) = (held.len(), engine.parts, count(engine.copies, "server"));
+    format!("{held} of {parts} parts{region}, each of which is at {copies}; and its own clients")
 }
 
 /// Where places come from, and under which conditions.

@@ -4,10 +4,11 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use herd::run_dir::RunDir;
 use herd::status::DUMP;
 
 use super::exit::{Exit, Failure};
+use super::flags::PlaceFlags;
+use super::found_for;
 use super::query::unreadable;
 
 /// How long a server may take for each piece.
@@ -17,8 +18,9 @@ const PIECE_TIMEOUT: Duration = Duration::from_secs(10);
 /// meanwhile may be among them or not.
 ///
 /// # Errors
-/// The server does not run or breaks off, or `out` cannot be written.
-pub fn dump(out: &mut impl Write, run_dir: &RunDir, name: &str) -> Result<Exit, Failure> {
+/// There is no such server, it does not run or breaks off, or `out` cannot be written.
+pub fn dump(out: &mut impl Write, place: PlaceFlags, name: &str) -> Result<Exit, Failure> {
+    let run_dir = &found_for(place, name)?;
     let socket = run_dir.socket(name).map_err(|error| unreadable(run_dir, &error))?;
     let text = match UnixStream::connect(&socket).and_then(hear_all) {
         Ok(text) => text,

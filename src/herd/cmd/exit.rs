@@ -42,7 +42,7 @@ pub enum Exit {
     NotHandedOver = 75,
     /// EX_NOPERM: the server, the run directory, or a journal to be looked at is another user's.
     NotAllowed = 77,
-    /// EX_CONFIG: herd.toml, a key file or the choice of a herd is wrong.
+    /// EX_CONFIG: herd.toml, a key file or the choice of a herd is wrong, or no server has a name.
     Config = 78,
     /// A port, or the server's name in its run directory, is taken (98 is EADDRINUSE on Linux).
     Taken = 98,

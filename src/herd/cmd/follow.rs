@@ -139,7 +139,7 @@ fn tell(out: &mut impl Write, flags: &FollowFlags, event: &Event) -> Result<(), 
     };
     written.map_err(|error| Failure::of_output(&error))?;
     let Some(command) = &flags.exec else { return Ok(()) };
-    if matches!(&*event.name, "move" | "enter" | "exit" | "gone") {
+    if matches!(&*event.name, "move" | "square" | "enter" | "exit" | "gone") {
         out.flush().map_err(|error| Failure::of_output(&error))?;
         if let Err(error) = run(command, event) {
             eprintln!("herd follow: cannot run {command}: {error}");
@@ -181,6 +181,11 @@ fn lines_of(event: &Event, data: &Value) -> Vec<String> {
             };
             data.as_array().into_iter().flatten().map(moved).collect()
         }
+        "square" => {
+            let [west, south, east, north] = [0, 1, 2, 3].map(|at| shown(&data["bbox"][at]));
+            let time = shown(&data["t"]);
+            vec![format!("{id} between {south}, {west} and {north}, {east} at {time}")]
+        }
         "enter" => vec![format!("{id} enters {fence}")],
         "exit" => vec![format!("{id} leaves {fence}")],
         "gone" => vec![format!("{id} is gone: {}", shown(&data["why"]))],
@@ -211,6 +216,8 @@ mod tests {
         let lines = ["jane/phone at 60.1699, 24.9384 at 1520023934.5", "a?[2J at 2, 1 at 3"];
         check("move", moves, &lines);
         check("enter", r#"{"fence":"depot","id":"kiwi","at":[1,2],"t":3}"#, &["kiwi enters depot"]);
+        let square = r#"{"id":"kiwi","bbox":[24.5,60.25,24.75,60.5],"t":3}"#;
+        check("square", square, &["kiwi between 60.25, 24.5 and 60.5, 24.75 at 3"]);
         check("gone", r#"{"id":"kiwi","why":"expired"}"#, &["kiwi is gone: expired"]);
         check("lag", r#"{"ms":5}"#, &[]);
     }

@@ -6,7 +6,7 @@ use herd::status::Order;
 
 use super::exit::{Exit, Failure};
 use super::flags::LogLevelFlags;
-use super::found;
+use super::found_for;
 use super::journal::orders::give;
 
 /// Has a server log so much, for a while or until it is told otherwise.
@@ -15,5 +15,5 @@ use super::journal::orders::give;
 /// It does not run, does not answer or has no log.
 pub fn log_level(out: &mut impl Write, flags: LogLevelFlags) -> Result<Exit, Failure> {
     let LogLevelFlags { name, level, time, place } = flags;
-    give(out, &found(place), &name, Order::LogLevel { level, time })
+    give(out, &found_for(place, &name)?, &name, Order::LogLevel { level, time })
 }

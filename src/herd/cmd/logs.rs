@@ -4,10 +4,10 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process;
 
-use herd::config::HerdSelector;
 use herd::logging::STDERR;
 
 use super::exit::{Exit, Failure};
+use super::flags::LogsFlags;
 
 /// Lines of a log that are printed.
 const LOG_LINES: &str = "50";
@@ -16,7 +16,8 @@ const LOG_LINES: &str = "50";
 ///
 /// # Errors
 /// There are no such logs, or there is no `tail`.
-pub fn logs(dir: &Path, names: &[String], herd: &[String], follow: bool) -> Failure {
+pub fn logs(dir: &Path, flags: &LogsFlags, herd: &[String]) -> Failure {
+    let LogsFlags { names, follow, .. } = flags;
     if dir == Path::new(STDERR) {
         let message = "the logs go to stderr (log.dir is -): ask what runs the servers, as in \
                        `journalctl -u 'herd@*'`";
@@ -24,10 +25,14 @@ pub fn logs(dir: &Path, names: &[String], herd: &[String], follow: bool) -> Fail
     }
     let file = |name: &String| dir.join(format!("{name}.log"));
     let there = |path: &PathBuf| path.is_file();
-    let files: Vec<PathBuf> = match names {
+    let files: Vec<PathBuf> = match names.as_slice() {
         [] => herd.iter().map(file).filter(there).collect(),
         names => names.iter().map(file).collect(),
     };
+    let mut unknown = names.iter().filter(|name| !there(&file(name)));
+    if let Some(error) = unknown.find_map(|name| flags.herd.which().herd(Some(name)).err()) {
+        return error.into();
+    }
     let missing = files.iter().find(|path| !there(path));
     if let Some(path) = missing.cloned().or_else(|| files.is_empty().then(|| dir.join("NAME.log")))
     {
@@ -38,22 +43,19 @@ pub fn logs(dir: &Path, names: &[String], herd: &[String], follow: bool) -> Fail
         return Failure::new(Exit::Failed, message);
     }
     let mut tail = process::Command::new("tail");
-    if follow {
+    if *follow {
         tail.arg("-F");
     }
     let error = tail.args(["-n", LOG_LINES, "--"]).args(files).exec();
     Failure::new(Exit::Failed, format!("the program `tail` cannot be started: {error}"))
 }
 
-/// Where the logs are, as `which` says if no flag does.
+/// Where the logs are, and which servers the herd has.
 ///
 /// # Errors
 /// herd.toml is wrong.
-pub fn log_dir(
-    selector: &HerdSelector,
-    flag: Option<PathBuf>,
-) -> Result<(PathBuf, Vec<String>), Failure> {
-    let (herd, settings) = selector.herd(None)?;
-    let dir = flag.unwrap_or(settings.log.dir);
+pub fn log_dir(flags: &LogsFlags) -> Result<(PathBuf, Vec<String>), Failure> {
+    let (herd, settings) = flags.herd.which().herd(None)?;
+    let dir = flags.log_dir.clone().unwrap_or(settings.log.dir);
     Ok((dir, herd.members.into_iter().map(|member| member.name).collect()))
 }

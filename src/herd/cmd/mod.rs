@@ -12,6 +12,7 @@ mod drain;
 mod dump;
 mod example_nats;
 mod follow;
+mod heard;
 mod here;
 mod journal;
 mod keygen;
@@ -42,6 +43,7 @@ mod table;
 mod token;
 mod top;
 mod trace;
+mod unknown;
 
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
@@ -57,8 +59,12 @@ use herd::run_dir::RunDir;
 use herd::status::Order;
 use herd::tls::Terms;
 
+use check_config::checked_herd;
 use exit::{Exit, Failure};
-use flags::{Command, JournalCommand, PlaceFlags, PlacesCommand, ServeFlags};
+use flags::{
+    Command, ForgetFlags, JournalCommand, PlaceFlags, PlacesCommand, RunningFlags, ServeFlags,
+};
+use heard::heard;
 
 /// Does what a command says.
 ///
@@ -71,44 +77,45 @@ pub fn run(command: Command) -> Result<Exit, Failure> {
             let read = move || flags.clone().read(&name, trace.trace.clone());
             return serve::serve(read()?, Arc::new(read), &mut out);
         }
-        Command::Start(flags) => return start::start(&mut out, &flags),
-        Command::Restart(flags) => return restart::restart(&mut out, &flags),
-        Command::Stop(flags) => return stop::stop(&mut out, &found(flags.place), &flags.names),
-        Command::Drain { name, wait, place } => {
-            return drain::drain(&mut out, &found(place), &name, wait);
+        Command::Start(flags) => return heard(out, |out| start::start(out, &flags)),
+        Command::Restart(flags) => return heard(out, |out| restart::restart(out, &flags)),
+        Command::Stop(RunningFlags { names, place }) => {
+            return heard(out, |out| stop::stop(out, &found(place, &names)?, &names));
         }
-        Command::Forget(flags) => {
-            let order = Order::Forget(flags.client);
-            return journal::orders::give(&mut out, &found(flags.place), &flags.name, order);
+        Command::Drain { name, wait, place } => {
+            return heard(out, |out| drain::drain(out, &found_for(place, &name)?, &name, wait));
+        }
+        Command::Forget(ForgetFlags { name, client, place }) => {
+            let order = Order::Forget(client);
+            return journal::orders::give(&mut out, &found_for(place, &name)?, &name, order);
         }
         Command::Reload { flags, wait } => {
-            return reload::reload(&mut out, &found(flags.place), &flags.names, wait);
+            return heard(out, |out| reload::reload(out, flags, wait));
         }
         Command::LogLevel(flags) => return log_level::log_level(&mut out, flags),
         Command::Logs(flags) => {
-            let (dir, herd) = logs::log_dir(&flags.herd.which(), flags.log_dir)?;
-            return Err(logs::logs(&dir, &flags.names, &herd, flags.follow));
+            let (dir, herd) = logs::log_dir(&flags)?;
+            return Err(logs::logs(&dir, &flags, &herd));
         }
         Command::Status(flags) => {
             let herd = listed(&flags.herd.which(), flags.all || !flags.names.is_empty());
-            let run_dir = found(flags.place());
+            let run_dir = found(flags.place(), &flags.names)?;
             return status::status(&mut out, &run_dir, flags.names, &herd, flags.json);
         }
         Command::Top(flags) => {
             let herd = listed(&flags.herd.which(), flags.knows_herd());
-            return top::top(&mut out, found(flags.place()), &flags, &herd);
+            return top::top(&mut out, found(flags.place(), &flags.names)?, &flags, &herd);
         }
         Command::Say { name, line, herd } => {
             return say::say(&mut out, &herd.which(), &name, &line.join(" "));
         }
-        Command::Pid { name, place } => return pid::pid(&mut out, &found(place), &name),
-        Command::Dump { name, place } => return dump::dump(&mut out, &found(place), &name),
+        Command::Pid { name, place } => return pid::pid(&mut out, place, &name),
+        Command::Dump { name, place } => return dump::dump(&mut out, place, &name),
         Command::Demo(flags) => return demo::demo(&mut out, &flags),
         Command::Follow(flags) => return follow::follow(&mut out, &flags),
         Command::Bench(flags) => return bench::bench(&mut out, &flags),
         Command::CheckConfig { names: true, flags, .. } => {
-            let (herd, _) = check_config::checked_herd(&flags.which(), None)?;
-            check_config::write_names(&mut out, &herd)
+            check_config::write_names(&mut out, &checked_herd(&flags.which(), None)?.0)
         }
         Command::CheckConfig { name, trace, flags, .. } => {
             describe(&mut out, name, trace.trace, flags)?
@@ -142,7 +149,7 @@ fn describe(
     flags: ServeFlags,
 ) -> Result<io::Result<()>, Failure> {
     let selector = flags.which();
-    let (herd, settings) = check_config::checked_herd(&selector, name.as_deref())?;
+    let (herd, settings) = checked_herd(&selector, name.as_deref())?;
     let keys = settings.herd_keys()?;
     let key = flags.places_key.clone();
     let places = configured_places(settings.places.clone(), &selector, key)?;
@@ -168,13 +175,24 @@ fn describe(
     Ok(written)
 }
 
-/// The run directory that is meant. What is wrong with herd.toml is reported, but stops nothing.
-fn found(place: PlaceFlags) -> RunDir {
+/// The run directory that is meant, in which these servers are looked for. What is wrong with
+/// herd.toml is reported, but stops nothing.
+///
+/// # Errors
+/// No server has one of the names.
+fn found(place: PlaceFlags, names: &[String]) -> Result<RunDir, Failure> {
+    let which = HerdSelector { config: place.config.clone(), ..HerdSelector::default() };
     let (run_dir, complaint) = place.run_dir();
     if let Some(complaint) = complaint {
         start::say(&format!("{complaint}; looking in {} all the same", run_dir.path().display()));
     }
-    run_dir
+    unknown::refuse(&run_dir, &which, names)?;
+    Ok(run_dir)
+}
+
+/// The same for one server.
+fn found_for(place: PlaceFlags, name: &str) -> Result<RunDir, Failure> {
+    found(place, &[name.to_owned()])
 }
 
 /// The servers of the herd that is meant; none if they are not known, or nobody wants them.
@@ -192,10 +210,10 @@ fn look_after_journal(out: &mut impl Write, command: JournalCommand) -> Result<E
         JournalCommand::Check { dir, json } => journal::check(out, &dir, json),
         JournalCommand::Dump { dir } => journal::dump(out, &dir),
         JournalCommand::Compact { name, place } => {
-            journal::orders::give(out, &found(place), &name, Order::Compact)
+            journal::orders::give(out, &found_for(place, &name)?, &name, Order::Compact)
         }
         JournalCommand::Hold { name, time, place } => {
-            journal::orders::give(out, &found(place), &name, time)
+            journal::orders::give(out, &found_for(place, &name)?, &name, time)
         }
         JournalCommand::Restore { lines, dir, whose } => {
             journal::rebuild::restore(out, &lines, &dir, &whose)

@@ -226,6 +226,8 @@ mod tests {
                 operators: operators.parse().unwrap(),
                 mqtt: Door::Off,
                 shape: Default::default(),
+                holds: true,
+                region: None,
             };
             assert_eq!(port_of(&member).map(|at| at.to_string()).as_deref(), expected);
         };

@@ -2,17 +2,20 @@
 
 use std::io::Write;
 
-use herd::run_dir::{Holder, RunDir};
+use herd::run_dir::Holder;
 
 use super::exit::{Exit, Failure};
+use super::flags::PlaceFlags;
+use super::found_for;
 use super::query::{find_process, unreadable};
 
-/// Prints the process id of `name`.
+/// Prints the process id of `name`, which is looked for in its place.
 ///
 /// # Errors
-/// It is not running, its pid file cannot be read, its process cannot be determined, or `out` not
-/// be written.
-pub fn pid(out: &mut impl Write, run_dir: &RunDir, name: &str) -> Result<Exit, Failure> {
+/// There is no such server, it is not running, its pid file cannot be read, its process cannot be
+/// determined, or `out` not be written.
+pub fn pid(out: &mut impl Write, place: PlaceFlags, name: &str) -> Result<Exit, Failure> {
+    let run_dir = &found_for(place, name)?;
     let path = run_dir.path().display();
     match find_process(run_dir, name).map_err(|error| unreadable(run_dir, &error))? {
         Some(Holder::Process(pid) | Holder::OfAnotherUser(pid)) => {

@@ -18,12 +18,14 @@ pub fn share(out: &mut impl Write, flags: &ShareFlags) -> Result<io::Result<()>,
     settings.key_file = flags.key_file.clone().or(settings.key_file);
     if flags.access.is_none() && settings.access.is_none() {
         let why = "this herd asks nobody who they are, so everybody who reaches it sees all: \
-                   begin with `herd token add`, and name its file with --access (HERD_ACCESS)";
+                   begin with `herd token add`, and name its file with --access (HERD_ACCESS), \
+                   or a herd that has one with --config";
         return Err(ConfigError::new(why).into());
     }
     let keys = Vec::from_iter(settings.herd_keys()?.iter().map(HerdKey::reveal));
     let serial = random::<4>()?.map(|byte| format!("{byte:02x}")).concat();
-    let link = Link { serial, expires: now().plus(flags.time), client: flags.client.clone() };
+    let (expires, client) = (now().plus(flags.time), flags.client.clone());
+    let link = Link { serial, expires, client, blur: flags.blur };
     let text = Signer::new(&keys, &herd.id).sign(&link).ok_or_else(|| {
         ConfigError::new(
             "a link is signed with the herd's key, and it has none: make one with `herd keygen` \

@@ -66,29 +66,23 @@ pub fn status(
         ];
         let rows = sights.iter().map(row).collect();
         write_table(out, &[vec![header.map(str::to_owned)], rows].concat())
-            .and_then(|()| write_places(out, &sights))
+            .and_then(|()| write_lines_below(out, &sights))
     };
     written.and_then(|()| out.flush()).map_err(|error| Failure::of_output(&error))?;
 
     conclude(run_dir, &sights, is_chosen)
 }
 
-/// A line below the table for each server whose places cost money or are in trouble.
-fn write_places(out: &mut impl Write, sights: &[Sight]) -> io::Result<()> {
+/// Lines below the table: whose places cost money or are in trouble, who keeps a journal, and who
+/// is on another machine and does not answer.
+fn write_lines_below(out: &mut impl Write, sights: &[Sight]) -> io::Result<()> {
     let up = sights.iter().filter_map(Sight::status);
     let told = up.filter(|it| it.places_service.is_some() || it.places.contains(", broken: "));
     for (number, status) in told.enumerate() {
         let before = if number == 0 { "\n" } else { "" };
         writeln!(out, "{before}{} has places of {}", status.name, shown(&status.places))?;
     }
-    let journals = sights.iter().filter_map(|sight| {
-        let status = sight.status()?;
-        Some((&status.name, status.journal.as_ref()?))
-    });
-    for (number, (name, journal)) in journals.enumerate() {
-        let before = if number == 0 { "\n" } else { "" };
-        writeln!(out, "{before}{name} keeps a journal: {}", shown(&journal.to_string()))?;
-    }
+    write_journals(out, sights)?;
     let silent = sights.iter().filter_map(|sight| match sight {
         Sight::Silent { name, why, .. } => Some((name, why)),
         _ => None,
@@ -96,6 +90,25 @@ fn write_places(out: &mut impl Write, sights: &[Sight]) -> io::Result<()> {
     for (number, (name, why)) in silent.enumerate() {
         let before = if number == 0 { "\n" } else { "" };
         writeln!(out, "{before}{name} is elsewhere: {}", shown(why))?;
+    }
+    Ok(())
+}
+
+/// Where all is well, the journals of all servers are one line.
+fn write_journals(out: &mut impl Write, sights: &[Sight]) -> io::Result<()> {
+    let mut lines: Vec<(String, Vec<&str>)> = Vec::new();
+    for status in sights.iter().filter_map(Sight::status) {
+        let Some(journal) = &status.journal else { continue };
+        let text = shown(&journal.to_string()).to_string();
+        match lines.iter_mut().find(|(other, _)| *other == text) {
+            Some((_, names)) => names.push(&status.name),
+            None => lines.push((text, vec![&status.name])),
+        }
+    }
+    for (number, (text, names)) in lines.iter().enumerate() {
+        let before = if number == 0 { "\n" } else { "" };
+        let keep = if names.len() == 1 { "keeps" } else { "keep" };
+        writeln!(out, "{before}{} {keep} a journal: {text}", names.join(", "))?;
     }
     Ok(())
 }

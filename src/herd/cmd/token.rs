@@ -20,10 +20,6 @@ use herd_core::clock::PosixTime;
 use herd_web::access::{Grant, Pattern, SECRET_BYTES, Signer, digest, spell_secret};
 use ring::rand::{SecureRandom, SystemRandom};
 
-/// What is said beside a secret that is shown.
-const NEXT: &str = "this secret is shown once: hand it over by a safe way. `herd reload` makes it \
-                    good at servers that run; copy the file to the herd's other machines";
-
 const HEAD: &str = "# Who may report and ask by HTTP: the same for all servers of a herd, and for \
                     nobody else to read.\n# Secrets are not in here, only what shows that one is \
                     right. `herd token` writes it.\n";
@@ -38,7 +34,12 @@ pub fn run(out: &mut impl Write, command: TokenCommand) -> Result<io::Result<()>
             let grant = Grant { name, report, read, expires };
             let table = print_token(&grant, &digest(secret.as_bytes()));
             change(&access.access, true, |text| Ok(format!("{text}\n{table}")))?;
-            say(NEXT);
+            let file = access.access.display();
+            say(&format!(
+                "this secret is shown once: hand it over by a safe way. It opens servers that \
+                 name {file} (`access` in herd.toml, --access, HERD_ACCESS); those that run read \
+                 it by `herd reload`. Copy it to the herd's other machines"
+            ));
             Ok(writeln!(out, "{secret}"))
         }
         TokenCommand::List { access } => list(out, &access.access),

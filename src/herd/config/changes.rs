@@ -11,6 +11,7 @@ use super::knob::{Effect, Knob};
 use super::rules::broken_rule;
 use super::settings::knobs;
 use super::{Config, ConfigError, LinkKind, OnEngine, PeerTls, Settings, TlsDoor};
+use herd_core::parts::Parts;
 
 /// The configuration of a server as files, variables and flags say it at one time.
 #[derive(Clone, Debug)]
@@ -44,7 +45,9 @@ impl Changes {
             ("web", old.web != new.web, Effect::Restart),
             ("operators", old.operators != new.operators, Effect::Restart),
             ("mqtt", old.mqtt != new.mqtt, Effect::Restart),
-            ("servers", old.servers != new.servers, Effect::Live),
+            ("servers", old.servers != new.servers, effect_of_servers(old)),
+            ("holds", has_other_holders(old, new), Effect::Restart),
+            ("region", has_other_regions(old, new), Effect::Restart),
             ("links", has_other_links(old, new), Effect::Live),
         ];
         for (name, is_other, effect) in graph {
@@ -115,6 +118,29 @@ fn has_other_links(old: &Config, new: &Config) -> bool {
     old.engine.is_on() == new.engine.is_on() && links(old) != links(new)
 }
 
+/// Where clients are divided, one server more or less means that others hold other parts.
+fn effect_of_servers(old: &Config) -> Effect {
+    if stays_as_it_is(old) { Effect::Restart } else { Effect::Live }
+}
+
+/// Where it is said by what servers there are who knows what, they are the same as long as a server
+/// runs.
+fn stays_as_it_is(old: &Config) -> bool {
+    old.engine.is_divided() || old.on_engine.regions.own.is_some()
+}
+
+/// Whether somebody is in another region, and not because there are other servers.
+fn has_other_regions(old: &Config, new: &Config) -> bool {
+    old.servers == new.servers && old.on_engine.regions != new.on_engine.regions
+}
+
+/// Whether somebody holds other parts, and nothing else that was written says why.
+fn has_other_holders(old: &Config, new: &Config) -> bool {
+    let divided = |config: &Config| (config.engine.parts, config.engine.copies);
+    let is_said = old.servers != new.servers || divided(old) != divided(new);
+    !is_said && old.on_engine.parts != new.on_engine.parts
+}
+
 fn tls_address(config: &Config) -> Option<SocketAddr> {
     config.tls.as_ref().and_then(|door| door.address)
 }
@@ -152,10 +178,18 @@ impl Parsed {
             }
             _ => old.peers.clone(),
         };
+        let has_new_regions = new.on_engine.regions.own.is_some();
+        let (on_engine, servers) = if stays_as_it_is(old) || has_new_regions {
+            (old.on_engine.clone(), old.servers.clone())
+        } else {
+            let (login, parts) = (old.on_engine.login.clone(), Parts::whole());
+            (OnEngine { login, parts, ..new.on_engine }, new.servers.clone())
+        };
         let config = Config {
             peers,
             engine: old.engine.clone(),
-            on_engine: OnEngine { login: old.on_engine.login.clone(), ..new.on_engine },
+            on_engine,
+            servers,
             tls,
             tls_peers,
             herd: old.herd.clone(),

@@ -2,6 +2,7 @@
 //! and what a herd must be like for it. How it is spoken to is `herd_core::engine`'s affair.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -9,12 +10,16 @@ use std::time::Duration;
 use super::herd::Herd;
 use super::key::{KEY_FILE_BYTES_MAX, KeyFile};
 use super::knob::{Effect, Flag, Kind, Knob, size, some_path};
+use super::regions::Regions;
 use super::{Address, ConfigError, Initiative, LinkKind, Peer, PlainShape};
 use herd_core::engine::{Login, Nkey};
 use herd_core::nats_wire::is_token;
+use herd_core::parts::Parts;
 
 /// The longest that is waited for news to find its way, or for an answer.
 const WAIT_MAX: Duration = Duration::from_secs(60);
+/// The longest that what was lost between regions may be late.
+const ROUND_MAX: Duration = Duration::from_secs(24 * 3_600);
 
 /// What the section says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +37,12 @@ pub struct Engine {
     pub owed_max: usize,
     pub settle: Duration,
     pub ask_patience: Duration,
+    /// Into how many parts clients are divided. 1: every server holds all.
+    pub parts: usize,
+    /// Servers that hold each part, if there are several.
+    pub copies: usize,
+    /// How often servers tell other regions anew what their clients have said last.
+    pub tell_every: Duration,
 }
 
 impl Default for Engine {
@@ -46,6 +57,9 @@ impl Default for Engine {
             owed_max: 0,
             settle: Duration::ZERO,
             ask_patience: Duration::ZERO,
+            parts: 1,
+            copies: 0,
+            tell_every: Duration::ZERO,
         }
     }
 }
@@ -54,8 +68,10 @@ impl Default for Engine {
 #[derive(Clone, Debug)]
 pub struct OnEngine {
     pub login: Login,
-    /// Itself among them.
-    pub servers: Vec<String>,
+    /// The servers around it, and those elsewhere.
+    pub regions: Regions,
+    /// Which of those around it holds what.
+    pub parts: Parts,
 }
 
 /// Some addresses, or none.
@@ -98,6 +114,11 @@ impl Engine {
     /// Whether there is one.
     pub fn is_on(&self) -> bool {
         !self.urls.0.is_empty()
+    }
+
+    /// Whether no server holds all clients.
+    pub fn is_divided(&self) -> bool {
+        self.parts > 1
     }
 
     /// The peers that a server tells. Where there is an engine, a preset's links give way to it,
@@ -167,14 +188,80 @@ impl Engine {
     }
 
     /// Who a server is to the engine, and who else is on it: all servers but those that know only
-    /// the course's wire.
+    /// the course's wire. `doors` are this server's for the web and for MQTT.
     ///
     /// # Errors
-    /// As `login`.
-    pub fn on_engine(&self, herd: &Herd) -> Result<OnEngine, ConfigError> {
-        let ours = herd.members.iter().filter(|member| member.peers.is_some());
-        let servers = ours.map(|member| member.name.clone()).collect();
-        Ok(OnEngine { login: self.login()?, servers })
+    /// As `login`, `parts` and `suits_doors`.
+    pub fn on_engine(
+        &self,
+        herd: &Herd,
+        name: &str,
+        doors: [Option<SocketAddr>; 2],
+    ) -> Result<OnEngine, ConfigError> {
+        self.suits_doors(name, doors.map(|door| door.is_some()))?;
+        let regions = Regions::of(herd, name, self.is_on())?;
+        let parts = self.parts(herd, &regions.servers)?;
+        Ok(OnEngine { login: self.login()?, regions, parts })
+    }
+
+    /// Whether each server of a herd has somebody who holds each part.
+    ///
+    /// # Errors
+    /// As `parts`, and of `Regions::of`.
+    pub fn suits_all(&self, herd: &Herd) -> Result<(), ConfigError> {
+        for member in herd.members.iter().filter(|member| member.peers.is_some()) {
+            let regions = Regions::of(herd, &member.name, self.is_on())?;
+            self.parts(herd, &regions.servers)?;
+        }
+        Ok(())
+    }
+
+    /// Which of these servers holds what.
+    ///
+    /// # Errors
+    /// A sentence that says what to change.
+    fn parts(&self, herd: &Herd, servers: &[String]) -> Result<Parts, ConfigError> {
+        let ours = || herd.members.iter().filter(|member| servers.contains(&member.name));
+        if !self.is_divided() {
+            return match ours().find(|member| !member.holds) {
+                None => Ok(Parts::whole()),
+                Some(member) => Err(ConfigError::new(format!(
+                    "{} has `holds = false`, but without `parts` in [engine] every server holds \
+                     all: leave it out",
+                    member.name
+                ))),
+            };
+        }
+        if !self.is_on() {
+            return Err(ConfigError::new(
+                "`parts` of [engine] divides clients among servers that ask each other by an \
+                 engine: name its `urls`, or leave out `parts`",
+            ));
+        }
+        let names = ours().filter(|member| member.holds).map(|it| it.name.clone().into_bytes());
+        let names = Vec::from_iter(names);
+        let (copies, holders) = (self.copies, names.len());
+        let parts = Parts::divided(self.parts, copies, &names).filter(|_| copies <= holders);
+        parts.ok_or_else(|| {
+            ConfigError::new(format!(
+                "each part is to have {copies} holders (`copies` of [engine]), but no more than \
+                 {holders} servers hold parts: lower it, or let others hold some, too"
+            ))
+        })
+    }
+
+    /// Whether these doors, for the web and for MQTT, are ones that a server may have.
+    ///
+    /// # Errors
+    /// They would show only what this server holds.
+    fn suits_doors(&self, name: &str, doors: [bool; 2]) -> Result<(), ConfigError> {
+        if !self.is_divided() || doors == [false; 2] {
+            return Ok(());
+        }
+        Err(ConfigError::new(format!(
+            "by HTTP and MQTT, {name} would show only those clients that it holds itself, because \
+             [engine] has `parts`: leave out its `web` and `mqtt`, which are off then, or `parts`"
+        )))
     }
 
     /// Who a server is to the engine.
@@ -307,6 +394,41 @@ pub const KNOBS: &[Knob] = &[
     .takes_effect(Effect::Restart)
     .means("How long a server may take to answer, before another one is asked.")
     .because("An answer takes milliseconds."),
+    Knob::new(
+        "engine.parts",
+        Kind::OneOf { at: |s| &mut s.engine.parts, values: &[1, 32, 1024] },
+        "1",
+    )
+    .takes_effect(Effect::Restart)
+    .means(
+        "Into how many parts clients are divided, each of which some servers hold; 1: every server \
+         holds all. What a server's own clients say it keeps as well, and about others it asks \
+         who holds them. `web` and `mqtt` are off then, because they would show only what is held \
+         here. To change it, or copies, stop all servers first.",
+    )
+    .because("Where all servers can hold all, no WHATSAT has to be asked of another one."),
+    Knob::new(
+        "engine.copies",
+        Kind::Count { at: |s| &mut s.engine.copies, range: 1..=16, of: "servers" },
+        "3",
+    )
+    .takes_effect(Effect::Restart)
+    .means("How many servers hold each part, where clients are divided into parts.")
+    .because("Two of them may be gone, and all is still held."),
+    Knob::new(
+        "engine.tell_every",
+        Kind::Time { at: |s| &mut s.engine.tell_every, max: ROUND_MAX },
+        "10 min",
+    )
+    .takes_effect(Effect::Restart)
+    .means(
+        "Where servers have a `region`, each tells the other regions at once that a client is here \
+         now, and in each such time all once more that its own clients have said last. What was \
+         lost between two regions is late by as much at most.",
+    )
+    .because(
+        "Of a client that reports every ten seconds, one report in sixty goes to other regions.",
+    ),
 ];
 
 #[cfg(test)]
@@ -321,6 +443,35 @@ mod tests {
 
     fn herd() -> Herd {
         presets::herd(presets::of_year("2023").unwrap(), LOOPBACK, presets::BASE_PORT)
+    }
+
+    fn names(herd: &Herd) -> Vec<String> {
+        herd.members.iter().map(|member| member.name.clone()).collect()
+    }
+
+    #[test]
+    fn clients_are_divided_among_those_who_hold() {
+        let refused = |engine: &Engine, herd: &Herd, part: &str| {
+            let why = engine.parts(herd, &names(herd)).unwrap_err().to_string();
+            assert!(why.contains(part) && !why.contains('\n'), "{why}");
+        };
+        let whole = engine("127.0.0.1:4222");
+        assert!(whole.parts(&herd(), &names(&herd())).unwrap().is_whole());
+        let with = |parts, copies| Engine { parts, copies, ..whole.clone() };
+        let mut some = herd();
+        some.members[0].holds = false;
+        refused(&whole, &some, "`holds = false`");
+        let parts = with(32, 2).parts(&some, &names(&some)).unwrap();
+        assert!(parts.held_by(some.members[0].name.as_bytes()).is_empty());
+        let share = 32 * 2 / (some.members.len() - 1);
+        assert_eq!(parts.held_by(some.members[1].name.as_bytes()).len(), share);
+        refused(&with(32, 5), &some, "no more than 4 servers hold parts");
+        some.members.iter_mut().for_each(|member| member.holds = false);
+        refused(&with(32, 1), &some, "no more than 0 servers hold parts");
+        refused(&Engine { urls: Addresses::default(), ..with(32, 2) }, &herd(), "name its `urls`");
+        assert!(with(32, 2).suits_doors("Hill", [false; 2]).is_ok());
+        assert!(with(32, 2).suits_doors("Hill", [false, true]).is_err());
+        assert!(whole.suits_doors("Hill", [true; 2]).is_ok());
     }
 
     #[test]

@@ -78,7 +78,7 @@ pub fn parse(path: &Path, text: &str, settings: &mut Settings) -> Result<Herd, C
     }
     let graph = Graph::deserialize(Deserializer::from(Spanned::new(span, graph)))
         .map_err(|error| source.parser_error(&error))?;
-    let mut herd = source.herd(&graph)?;
+    let mut herd = source.herd(&graph, settings.engine.is_divided())?;
     herd.open = settings.open;
     if let Some(rule) = broken_rule(settings) {
         let limits = others.iter().find(|(key, _)| key.get_ref() == "limits");
@@ -191,13 +191,13 @@ impl Source<'_> {
 fn spelled(value: &DeValue, kind: &Kind) -> Result<String, String> {
     let wanted = match (kind, value) {
         (
-            Kind::Count { .. } | Kind::SomeCount { .. } | Kind::Size { .. },
+            Kind::Count { .. } | Kind::SomeCount { .. } | Kind::OneOf { .. } | Kind::Size { .. },
             DeValue::Integer(digits),
         ) => {
             let number = i128::from_str_radix(digits.as_str(), digits.radix());
             return Ok(number.unwrap_or(i128::MAX).to_string());
         }
-        (Kind::Count { .. } | Kind::SomeCount { .. }, _) => "a whole number",
+        (Kind::Count { .. } | Kind::SomeCount { .. } | Kind::OneOf { .. }, _) => "a whole number",
         (Kind::Switch { .. }, DeValue::Boolean(value)) => return Ok(value.to_string()),
         (Kind::Switch { .. }, _) => "true or false",
         (Kind::Networks { .. }, DeValue::Array(list)) => match strings(list) {
@@ -243,7 +243,7 @@ fn unknown(key: &str, knobs: &[Knob]) -> String {
 mod tests {
     use super::super::example::example;
     use super::super::settings::knobs;
-    use super::super::{Initiative, LinkKind};
+    use super::super::{Door, Initiative, LinkKind};
     use super::*;
 
     const HILL: &str =
@@ -274,7 +274,7 @@ mod tests {
     #[test]
     fn the_example_is_a_herd_with_the_default_settings() {
         let (herd, settings) = parse_text(&example()).unwrap();
-        assert_eq!(herd.names(), "Hill, Jaquez, Smith, Old");
+        assert_eq!(herd.names(), "Hill, Dale, Smith, Old");
         let kinds: Vec<_> = herd.neighbours("Smith").into_iter().map(|p| p.kind).collect();
         assert_eq!(kinds, [LinkKind::Herd, LinkKind::Plain]);
         let of_hill = herd.neighbours("Hill");
@@ -394,6 +394,18 @@ mod tests {
             &format!("{HILL}peers = \"off\"\n"),
             "herd.toml:5: in `peers = \"off\"`: `off` is no",
         );
+    }
+
+    #[test]
+    fn where_clients_are_divided_usual_ports_are_off() {
+        let divided = "[engine]\nparts = 32\n";
+        let (herd, _) = parse_text(&format!("{HILL}holds = false\n{divided}")).unwrap();
+        let hill = &herd.members[0];
+        assert_eq!((hill.holds, &hill.web, &hill.mqtt), (false, &Door::Off, &Door::Off));
+        assert_eq!(hill.operators, Door::Usual);
+        let (herd, _) = parse_text(&format!("{HILL}web = \"127.0.0.1:9\"\n{divided}")).unwrap();
+        assert_ne!(herd.members[0].web, Door::Off, "who has written it is to be told");
+        check(&format!("{HILL}plain = true\nholds = true\n"), "herd.toml:6: Hill is plain and so");
     }
 
     #[test]

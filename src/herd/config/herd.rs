@@ -6,7 +6,8 @@
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use super::{Address, Initiative, LinkKind, Peer, PlainShape, limits};
+use super::meant::meant;
+use super::{Address, ConfigError, Initiative, LinkKind, Peer, PlainShape, limits};
 
 /// The host of what listens for its own machine only: the servers of a preset, operators' ports.
 pub const LOOPBACK: &str = "127.0.0.1";
@@ -140,9 +141,38 @@ pub struct Member {
     pub mqtt: Door,
     /// How AT lines look that are for it as a course server.
     pub shape: PlainShape,
+    /// Where clients are divided into parts, it may hold some.
+    pub holds: bool,
+    /// The region that it is in, where the herd has some.
+    pub region: Option<String>,
 }
 
 impl Member {
+    /// A course server: it has one port, and links that are plain.
+    pub fn of_course(name: String, clients: Address, shape: PlainShape) -> Member {
+        Member {
+            name,
+            clients,
+            tls_clients: TlsClients::default(),
+            peers: None,
+            web: Door::Off,
+            operators: Door::Off,
+            mqtt: Door::Off,
+            shape,
+            holds: false,
+            region: None,
+        }
+    }
+
+    /// Where no server holds all clients, it has ports for HTTP and MQTT only if they are written.
+    pub fn close_usual_doors(&mut self) {
+        for door in [&mut self.web, &mut self.mqtt] {
+            if *door == Door::Usual {
+                *door = Door::Off;
+            }
+        }
+    }
+
     /// Where it has this port.
     pub fn door(&self, port: OtherPort) -> &Door {
         match port {
@@ -169,6 +199,13 @@ impl Herd {
     pub fn names(&self) -> String {
         let names: Vec<&str> = self.members.iter().map(|member| member.name.as_str()).collect();
         names.join(", ")
+    }
+
+    /// That it has no server of this name. `whose` says where it comes from.
+    pub fn lacks(&self, name: &str, whose: &str) -> ConfigError {
+        let meant = meant(name, self.members.iter().map(|member| member.name.as_str()));
+        let names = self.names();
+        ConfigError::new(format!("{whose} has no server {name}{meant}: it has {names}"))
     }
 
     /// Who listens on this address already.

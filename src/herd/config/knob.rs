@@ -89,6 +89,8 @@ pub enum Kind {
     Count { at: At<usize>, range: RangeInclusive<usize>, of: &'static str },
     /// The same, or none.
     SomeCount { at: At<Option<usize>>, range: RangeInclusive<usize>, of: &'static str },
+    /// One of some numbers.
+    OneOf { at: At<usize>, values: &'static [usize] },
     /// Bytes.
     Size { at: At<usize>, range: RangeInclusive<usize> },
     /// A time above zero.
@@ -141,6 +143,7 @@ impl Knob {
             Kind::SomeCount { at, range, of } => {
                 *at(settings) = Some(parse_count(text()?, range, of)?)
             }
+            Kind::OneOf { at, values } => *at(settings) = parse_one_of(text()?, values)?,
             Kind::Size { at, range } => *at(settings) = parse_bytes(text()?, range)?,
             Kind::TimeOrZero { at, .. } if text()? == NO_TIME => *at(settings) = Duration::ZERO,
             Kind::TimeOrZero { at, max } => {
@@ -172,7 +175,7 @@ impl Knob {
         let settings = &mut settings;
         let path = |path: &PathBuf| path.display().to_string();
         match &self.kind {
-            Kind::Count { at, .. } => Some(at(settings).to_string()),
+            Kind::Count { at, .. } | Kind::OneOf { at, .. } => Some(at(settings).to_string()),
             Kind::SomeCount { at, .. } => at(settings).map(|count| count.to_string()),
             Kind::Size { at, .. } => Some(show_size(*at(settings))),
             Kind::Time { at, .. } | Kind::TimeOrZero { at, .. } => {
@@ -196,7 +199,9 @@ impl Knob {
     pub fn is_same(&self, one: &Settings, other: &Settings) -> bool {
         let (one, other) = (&mut one.clone(), &mut other.clone());
         match &self.kind {
-            Kind::Count { at, .. } | Kind::Size { at, .. } => at(one) == at(other),
+            Kind::Count { at, .. } | Kind::OneOf { at, .. } | Kind::Size { at, .. } => {
+                at(one) == at(other)
+            }
             Kind::SomeCount { at, .. } => at(one) == at(other),
             Kind::Time { at, .. } | Kind::TimeOrZero { at, .. } => at(one) == at(other),
             Kind::TimeOrOff { at, .. } => at(one) == at(other),
@@ -214,7 +219,9 @@ impl Knob {
     pub fn copy(&self, from: &Settings, to: &mut Settings) {
         let from = &mut from.clone();
         match &self.kind {
-            Kind::Count { at, .. } | Kind::Size { at, .. } => *at(to) = *at(from),
+            Kind::Count { at, .. } | Kind::OneOf { at, .. } | Kind::Size { at, .. } => {
+                *at(to) = *at(from)
+            }
             Kind::SomeCount { at, .. } => *at(to) = *at(from),
             Kind::Time { at, .. } | Kind::TimeOrZero { at, .. } => *at(to) = *at(from),
             Kind::TimeOrOff { at, .. } => *at(to) = *at(from),
@@ -237,6 +244,7 @@ impl Knob {
             Kind::Count { range, of, .. } | Kind::SomeCount { range, of, .. } => {
                 format!("{} to {} {of}", range.start(), show_number(*range.end()))
             }
+            Kind::OneOf { values, .. } => listed(values),
             Kind::Size { range, .. } => {
                 format!("{} to {}", show_size(*range.start()), show_size(*range.end()))
             }
@@ -268,7 +276,8 @@ impl Knob {
     /// brackets if it is a list.
     pub fn in_file(&self, value: &str) -> String {
         match self.kind {
-            Kind::Count { .. } | Kind::SomeCount { .. } | Kind::Switch { .. } => value.to_owned(),
+            Kind::Count { .. } | Kind::SomeCount { .. } | Kind::OneOf { .. } => value.to_owned(),
+            Kind::Switch { .. } => value.to_owned(),
             Kind::Networks { .. } => {
                 let networks: Networks = value.parse().unwrap_or_default();
                 toml::Value::from(networks.spelled()).to_string()
@@ -287,6 +296,20 @@ fn parse_count(text: &str, range: &RangeInclusive<usize>, of: &str) -> Result<us
     let fits = usize::try_from(number).ok().filter(|number| range.contains(number));
     let (min, max) = (range.start(), show_number(*range.end()));
     fits.ok_or_else(|| format!("{number} is not between {min} and {max} {of}"))
+}
+
+fn parse_one_of(text: &str, values: &[usize]) -> Result<usize, String> {
+    let found = values.iter().find(|value| value.to_string() == text);
+    found.copied().ok_or_else(|| format!("{text} is none of {}", listed(values)))
+}
+
+/// Numbers to choose from, for people: `1, 32 or 1024`.
+fn listed(values: &[usize]) -> String {
+    let words = Vec::from_iter(values.iter().map(usize::to_string));
+    match words.split_last() {
+        Some((last, others)) if !others.is_empty() => format!("{} or {last}", others.join(", ")),
+        _ => words.concat(),
+    }
 }
 
 fn parse_bytes(text: &str, range: &RangeInclusive<usize>) -> Result<usize, String> {

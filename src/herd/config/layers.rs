@@ -96,9 +96,9 @@ pub fn configure(
         guard(&herd, !keys.is_empty(), name, address)?;
     }
     let places = share(places(settings.places, selector, overrides.places_key)?, &herd, name)?;
-    Ok(Config {
+    let config = Config {
         access: access::of(settings.access.as_deref(), &keys, &herd.id)?,
-        on_engine: settings.engine.on_engine(&herd)?,
+        on_engine: settings.engine.on_engine(&herd, name, [web, mqtt])?,
         engine: settings.engine,
         herd: herd.id,
         name: name.to_owned(),
@@ -124,7 +124,8 @@ pub fn configure(
         trace: overrides.trace,
         run_dir: settings.run_dir,
         run_dir_mode: settings.run_dir_mode,
-    })
+    };
+    config.with_ports_apart()
 }
 
 /// Where answers to WHATSAT come from, for all servers of a herd.
@@ -208,9 +209,7 @@ fn join_plain(herd: &mut Herd, name: &str, peer: &PlainPeer) -> Result<(), Confi
             "plain peer {other} cannot be on {clients}, which belongs to {taken}"
         )));
     }
-    let (tls_clients, web, operators) = (TlsClients::default(), Door::Off, Door::Off);
-    let (of, peers, mqtt) = (other.clone(), None, Door::Off);
-    let its = Member { name: of, clients, tls_clients, peers, web, operators, mqtt, shape };
+    let its = Member::of_course(other.clone(), clients, shape);
     herd.members.push(its);
     if address.is_some() && !herd.are_linked(name, other) {
         herd.links.push(Link { dials: name.to_owned(), accepts: other.clone() });

@@ -24,10 +24,12 @@ pub mod knob;
 pub mod layers;
 pub mod limits;
 pub mod log_settings;
+pub mod meant;
 pub mod networks;
 pub mod outgoing;
 pub mod places;
 pub mod presets;
+pub mod regions;
 pub mod rules;
 mod selector;
 pub mod settings;
@@ -123,7 +125,13 @@ impl Config {
         let mut servers = self.servers.clone();
         servers.sort();
         let mut hasher = DefaultHasher::new();
-        (&self.herd, servers, shared).hash(&mut hasher);
+        let parts = &self.on_engine.parts;
+        // Each region has holders of its own.
+        let is_one_place = self.on_engine.regions.own.is_none();
+        let held = || Vec::from_iter(servers.iter().map(|name| parts.held_by(name.as_bytes())));
+        let held = is_one_place.then(held);
+        let divided = (self.engine.parts, self.engine.copies, self.on_engine.regions.all());
+        (&self.herd, servers, shared, held, divided).hash(&mut hasher);
         hasher.finish()
     }
 
@@ -138,6 +146,23 @@ impl Config {
         let always = [self.client_address, self.peer_address];
         let others = [self.web, self.operators, self.mqtt].into_iter().flatten();
         always.into_iter().chain(tls).chain(others).collect()
+    }
+
+    /// The same, unless two of its own ports are one: the system would say that another program has
+    /// it.
+    fn with_ports_apart(self) -> Result<Config, ConfigError> {
+        let addresses = self.addresses();
+        let is_one = |a: &SocketAddr, b: &SocketAddr| {
+            let is_any = a.ip().is_unspecified() || b.ip().is_unspecified();
+            a.port() == b.port() && (is_any || a.ip() == b.ip())
+        };
+        let mut earlier = addresses.iter().enumerate();
+        let twice = earlier.find(|(at, a)| addresses[..*at].iter().any(|b| is_one(a, b)));
+        let Some((_, address)) = twice else { return Ok(self) };
+        Err(ConfigError::new(format!(
+            "{} would have two of its ports on {address}: name another for one of them",
+            self.name
+        )))
     }
 
     /// Tells two configurations apart, but for their keys: for `herd start`, which says so if a

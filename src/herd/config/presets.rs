@@ -5,6 +5,7 @@
 use herd_core::presets::{PRESETS, Preset, SERVERS};
 
 use super::herd::{Door, Herd, Link, Member, OtherPort, PEER_PORT_OFFSET, TlsClients};
+use super::meant::meant;
 use super::{Address, ConfigError, PlainShape};
 
 /// The client port of a preset's first server; the others follow in their order.
@@ -36,11 +37,17 @@ pub fn with_server(name: Option<&str>) -> Result<&'static Preset, ConfigError> {
     let has = |preset: &&Preset| name.is_none_or(|name| preset.servers.contains(&name));
     PRESETS.iter().rev().find(has).ok_or_else(|| {
         let name = name.unwrap_or_default();
+        let meant = meant(name, servers());
         ConfigError::new(format!(
-            "no preset has a server called {name}: `herd presets` lists them, \
+            "no preset has a server called {name}{meant}: `herd presets` lists them, \
              and --config names a herd of your own"
         ))
     })
+}
+
+/// The servers of all presets; some names are there several times.
+pub fn servers() -> impl Iterator<Item = &'static str> {
+    PRESETS.iter().flat_map(|preset| preset.servers)
 }
 
 /// Its herd, on `host`, from `base_port` (at most [`BASE_PORT_MAX`]) upwards.
@@ -56,6 +63,8 @@ pub fn herd(preset: &Preset, host: &str, base_port: u16) -> Herd {
         operators: Door::Usual,
         mqtt: Door::Usual,
         shape: shape.clone(),
+        holds: true,
+        region: None,
     });
     let links = preset.links.iter().map(|(dials, accepts)| Link {
         dials: (*dials).to_owned(),

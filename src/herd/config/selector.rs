@@ -74,8 +74,7 @@ impl HerdSelector {
         if let Some(name) = name
             && herd.member(name).is_none()
         {
-            let names = herd.names();
-            return Err(ConfigError::new(format!("{whose} has no server {name}: it has {names}")));
+            return Err(herd.lacks(name, &whose));
         }
         settings.take(&self.given)?;
         Ok((herd, settings))

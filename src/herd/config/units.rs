@@ -1,7 +1,8 @@
-//! Durations and sizes as people write them: a number and its unit.
+//! Durations, sizes and distances as people write them: a number and its unit.
 //!
 //! Flags, variables and herd.toml share it, and so does what shows a value again.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 pub const KIB: usize = 1024;
@@ -31,6 +32,9 @@ const SIZES: [(&str, u64); 7] = [
     ("B", 1),
 ];
 
+/// Units of distance in metres.
+const DISTANCES: [(&str, u64); 2] = [("km", 1_000), ("m", 1)];
+
 /// A duration: `300 s`, `100 ms` or `5 min`.
 ///
 /// # Errors
@@ -53,6 +57,21 @@ pub fn parse_duration(text: &str, max: Duration) -> Result<Duration, String> {
 pub fn parse_size(text: &str) -> Result<u64, String> {
     text.parse().ok().or_else(|| split(text, &SIZES)).ok_or_else(|| {
         format!("`{text}` is no size: write bytes, as in 8192 or \"8 KiB\", \"1 MiB\", \"1 GB\"")
+    })
+}
+
+/// A distance in metres: `500 m` or `2 km`.
+///
+/// # Errors
+/// A message if it is none, or is not within the bounds.
+pub fn parse_distance(text: &str, bounds: RangeInclusive<u32>) -> Result<u32, String> {
+    let found = split(text, &DISTANCES).and_then(|metres| u32::try_from(metres).ok());
+    found.filter(|metres| bounds.contains(metres)).ok_or_else(|| {
+        let [least, most] = [bounds.start(), bounds.end()].map(|it| show((*it).into(), &DISTANCES));
+        format!(
+            "`{text}` is no distance: write a number with its unit, as in \"500 m\" or \"2 km\", \
+             {least} to {most}"
+        )
     })
 }
 
@@ -135,6 +154,24 @@ mod tests {
         for bad in ["", "-1", "8 kib", "8 K", "1.5 MiB", "KiB", "99999999999 GiB"] {
             check(bad, None);
         }
+    }
+
+    #[test]
+    fn distances_have_units() {
+        for (text, metres) in [
+            ("500 m", Some(500)),
+            ("1km", Some(1_000)),
+            ("100km", Some(100_000)),
+            ("99 m", None),
+            ("101 km", None),
+            ("1.5 km", None),
+            ("1000", None),
+            ("5000000 km", None),
+        ] {
+            assert_eq!(parse_distance(text, 100..=100_000).ok(), metres, "{text}");
+        }
+        let message = parse_distance("kiwi", 100..=100_000).unwrap_err();
+        assert!(message.ends_with("100 m to 100 km"), "{message}");
     }
 
     #[test]

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -21,6 +21,8 @@ pub const LOCK: &str = "lock";
 pub const DAMAGED: &str = "damaged";
 /// Where segments go that may be needed all the same.
 pub const ASIDE: &str = "aside";
+/// Behind the name of a segment: its file is a spare. No reader takes that for one.
+const SPARE: &str = ".spare";
 /// Zeros that are written at once.
 const ZEROS_BYTES: usize = 64 * 1024;
 /// How often a lock is tried for that another process holds.
@@ -88,7 +90,7 @@ pub struct Directory {
     /// When a segment was last made, unless one could not be made.
     made_at: Mutex<Option<Instant>>,
     /// Segments that are not removed when they are not needed any more, and where they go then.
-    spared: BTreeMap<SegmentId, &'static str>,
+    places: BTreeMap<SegmentId, &'static str>,
     /// What the system said last, for the operator.
     said: Mutex<Option<io::Error>>,
     /// Held for as long as this is.
@@ -137,21 +139,41 @@ impl Directory {
             path: path.to_owned(),
             fill,
             made_at: Mutex::default(),
-            spared: BTreeMap::new(),
+            places: BTreeMap::new(),
             said: Mutex::default(),
             _lock: lock,
         })
     }
 
     /// Remembers segments that are not to be removed: they go to a place below this directory.
-    pub fn spare(&mut self, segments: impl IntoIterator<Item = SegmentId>, place: &'static str) {
-        self.spared.extend(segments.into_iter().map(|id| (id, place)));
+    pub fn keep(&mut self, segments: impl IntoIterator<Item = SegmentId>, place: &'static str) {
+        self.places.extend(segments.into_iter().map(|id| (id, place)));
+    }
+
+    /// Removes what earlier lives have kept to write over it: they have ended too soon to do it
+    /// themselves. What cannot be removed is in nobody's way.
+    pub fn remove_spares(&self) {
+        let names = fs::read_dir(&self.path).into_iter().flatten().flatten();
+        for name in names.map(|entry| entry.file_name()) {
+            let of = name.to_str().and_then(|name| name.strip_suffix(SPARE));
+            if let Some(spare) = of.and_then(SegmentId::of_file_name) {
+                let _ = self.remove_spare(spare);
+            }
+        }
+    }
+
+    fn path_of(&self, id: SegmentId) -> PathBuf {
+        self.path.join(id.to_string())
+    }
+
+    fn path_of_spare(&self, id: SegmentId) -> PathBuf {
+        self.path.join(format!("{id}{SPARE}"))
     }
 
     fn set_aside(&self, id: SegmentId, place: &str) -> io::Result<()> {
         let place = self.path.join(place);
         DirBuilder::new().recursive(true).mode(0o700).create(&place)?;
-        fs::rename(self.path.join(id.to_string()), place.join(id.to_string()))
+        fs::rename(self.path_of(id), place.join(id.to_string()))
     }
 
     /// What the system said when it last failed.
@@ -174,7 +196,7 @@ impl Directory {
     }
 
     fn make(&self, id: SegmentId, header: &[u8]) -> io::Result<File> {
-        let path = self.path.join(id.to_string());
+        let path = self.path_of(id);
         let new = || OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
         let mut file = match new() {
             // One that could not be made to its end, and not be removed then, either.
@@ -204,18 +226,25 @@ impl Directory {
         file.write_all(header)?;
         match self.fill {
             Fill::Synced(bytes) => {
-                write_zeros(file, bytes)?;
+                write_zeros(file, header.len(), bytes)?;
                 file.sync_all()?;
             }
             Fill::WhileBusy(bytes) => {
                 file.sync_all()?;
                 if is_busy {
-                    write_zeros(file, bytes)?;
+                    write_zeros(file, header.len(), bytes)?;
                 }
             }
             Fill::None => file.sync_all()?,
         }
-        file.seek(SeekFrom::Start(header.len() as u64)).map(|_| ())
+        Ok(())
+    }
+
+    fn remove_file(&self, path: &Path) -> Result<(), Trouble> {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(self.trouble(error)),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -230,9 +259,9 @@ impl Disk for Directory {
         sync_names(&self.path).map_err(|error| self.trouble(error))
     }
 
-    fn write(&self, file: &Arc<File>, bytes: &[u8]) -> Result<usize, Trouble> {
+    fn write(&self, file: &Arc<File>, at: u64, bytes: &[u8]) -> Result<usize, Trouble> {
         loop {
-            match (&**file).write(bytes) {
+            match file.write_at(bytes, at) {
                 Ok(0) => return Err(self.trouble(ErrorKind::WriteZero.into())),
                 Ok(count) => return Ok(count),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -251,21 +280,45 @@ impl Disk for Directory {
     }
 
     fn remove(&self, id: SegmentId) -> Result<(), Trouble> {
-        let removed = match self.spared.get(&id) {
-            Some(place) => self.set_aside(id, place),
-            None => fs::remove_file(self.path.join(id.to_string())),
-        };
-        match removed {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(self.trouble(error)),
-            _ => Ok(()),
+        match self.places.get(&id) {
+            Some(place) => match self.set_aside(id, place) {
+                Err(error) if error.kind() != ErrorKind::NotFound => Err(self.trouble(error)),
+                _ => Ok(()),
+            },
+            None => self.remove_file(&self.path_of(id)),
         }
+    }
+
+    fn keep_spare(&self, id: SegmentId) -> Result<(), Trouble> {
+        let kept = fs::rename(self.path_of(id), self.path_of_spare(id));
+        kept.map_err(|error| self.trouble(error))
+    }
+
+    fn open_spare(&self, spare: SegmentId) -> Result<Arc<File>, Trouble> {
+        *lock(&self.made_at) = Some(Instant::now());
+        let opened = OpenOptions::new().write(true).open(self.path_of_spare(spare));
+        opened.map(Arc::new).map_err(|error| self.trouble(error))
+    }
+
+    /// What somebody has put there under its new name stays (rename(2) would replace it).
+    fn name_spare(&self, spare: SegmentId, id: SegmentId) -> Result<(), Trouble> {
+        let path = self.path_of(id);
+        let is_free = path.try_exists().and_then(|is_there| {
+            if is_there { Err(ErrorKind::AlreadyExists.into()) } else { Ok(()) }
+        });
+        let named = is_free.and_then(|()| fs::rename(self.path_of_spare(spare), path));
+        named.map_err(|error| self.trouble(error))
+    }
+
+    fn remove_spare(&self, spare: SegmentId) -> Result<(), Trouble> {
+        self.remove_file(&self.path_of_spare(spare))
     }
 }
 
-/// Writes zeros from where the file is up to a length, in pieces: of what is written in one piece
+/// Writes zeros behind what is there up to a length, in pieces: of what is written in one piece
 /// the system keeps the pages together, and each write looks through them.
-fn write_zeros(file: &mut File, until: u64) -> io::Result<()> {
-    let mut left = until.saturating_sub(file.stream_position()?);
+fn write_zeros(file: &mut File, at: usize, until: u64) -> io::Result<()> {
+    let mut left = until.saturating_sub(at as u64);
     while left > 0 {
         let zeros = &[0; ZEROS_BYTES][..left.min(ZEROS_BYTES as u64) as usize];
         file.write_all(zeros)?;
@@ -343,6 +396,32 @@ mod tests {
         assert!(fs::read(&path).unwrap() == said && disk.last_error().contains("exists"));
     }
 
+    /// Goal: a spare takes no other file's place, however that came there, and what a life has
+    /// left of them goes. What is none stays.
+    #[test]
+    fn a_spare_is_in_nobodys_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Directory::claim(dir.path(), Fill::None, Duration::ZERO).unwrap();
+        let [old, new] = [3, 7].map(|number| SegmentId { journal: JournalId(1), number });
+        let (path, header) = (dir.path().join(new.to_string()), [b'h'; HEADER_BYTES]);
+        drop(disk.create(old, &header).unwrap());
+        disk.keep_spare(old).unwrap();
+        assert!(segments(dir.path()).unwrap().is_empty() && disk.open_spare(old).is_ok());
+        fs::write(&path, "somebody's").unwrap();
+        assert_eq!(disk.name_spare(old, new), Err(Trouble::Failed));
+        assert_eq!(fs::read(&path).unwrap(), b"somebody's");
+        fs::remove_file(&path).unwrap();
+        disk.name_spare(old, new).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), header);
+        disk.keep_spare(new).unwrap();
+        let other = dir.path().join("reports.spare");
+        fs::write(&other, "somebody's").unwrap();
+        disk.remove_spares();
+        let left = fs::read_dir(dir.path()).unwrap().count();
+        assert!(left == 2 && other.exists(), "the lock is the other one");
+        assert!(disk.open_spare(new).is_err() && disk.remove_spare(new).is_ok());
+    }
+
     /// Goal: a journal that is hardly written to takes no more of a disk than it says; of one that
     /// is busy, and of one whose syncs are waited for, all of a segment is there before it is used.
     #[test]
@@ -353,9 +432,7 @@ mod tests {
             let disk = Directory::claim(dir.path(), fill, Duration::ZERO).unwrap();
             [1, 2].map(|number| {
                 let id = SegmentId { journal: JournalId(1), number };
-                let mut file = disk.create(id, &header).unwrap();
-                assert_eq!(file.stream_position().unwrap(), HEADER_BYTES as u64);
-                file.metadata().unwrap().len()
+                disk.create(id, &header).unwrap().metadata().unwrap().len()
             })
         };
         let (empty, full) = (HEADER_BYTES as u64, 3 * ZEROS_BYTES as u64 + 1);

@@ -36,7 +36,8 @@ impl fmt::Display for LoadError {
         match self {
             LoadError::OtherHerd { path, herd } => write!(
                 f,
-                "{} is of the herd {herd}; choose another directory with --journal-dir",
+                "{} is of the herd {herd}; choose another directory with --journal-dir \
+                 (HERD_JOURNAL_DIR)",
                 path.display()
             ),
             LoadError::OtherServer { path, server } => write!(
@@ -179,11 +180,11 @@ fn check_header<'a>(
 }
 
 /// Reads the bytes of a file, with zeros where the disk cannot read it, into memory that the file
-/// before has had.
+/// before has had. If it has lost its name meanwhile, a server may have written over it.
 fn read_around(path: &Path, bytes: &mut Vec<u8>) -> io::Result<()> {
     let mut file = File::open(path)?;
     bytes.clear();
-    let Err(error) = file.read_to_end(bytes) else { return Ok(()) };
+    let Err(error) = file.read_to_end(bytes) else { return path.symlink_metadata().map(|_| ()) };
     bytes.resize(file.metadata()?.len() as usize, 0);
     let mut readable = 0;
     for (at, block) in bytes.chunks_mut(BLOCK_BYTES).enumerate() {

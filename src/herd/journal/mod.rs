@@ -144,6 +144,7 @@ impl Journal {
         let disk = Directory::claim(&settings.dir, fill, settings.patience);
         let mut disk = disk.map_err(JournalError::Directory)?;
         let Loaded { findings, journal, .. } = restore(&settings, server, &mut disk, now)?;
+        disk.remove_spares();
         let JournalSettings { dir, owner, room, sync_every, is_traced, .. } = settings;
         let new = || (JournalId(fastrand::u64(..)), Past::default());
         let (id, past) = journal.unwrap_or_else(new);
@@ -221,7 +222,7 @@ impl Journal {
 
     /// A compaction is over: removes the segments that are not needed any more.
     pub fn outdate(&self, oldest: u32) {
-        self.shared.outdate(oldest);
+        self.shared.outdate(oldest, self.appender.grows_to());
     }
 
     /// What the threads have done since this was last asked for, if there is a trace.
@@ -318,8 +319,8 @@ fn restore(
     if 2 * expired > clients {
         Event::ClockDoubted { expired, clients }.log();
         let past = loaded.journal.iter().flat_map(|(_, past)| past.lengths.keys());
-        disk.spare(past.copied(), ASIDE);
+        disk.keep(past.copied(), ASIDE);
     }
-    disk.spare(findings.damaged.iter().map(|damage| damage.id), DAMAGED);
+    disk.keep(findings.damaged.iter().map(|damage| damage.id), DAMAGED);
     Ok(loaded)
 }

@@ -55,7 +55,8 @@ pub fn adopt(
     write(&disk, owner, store).map_err(|_| unusable(path, &disk))?;
     let old: Vec<_> =
         loaded.journal.iter().flat_map(|(_, past)| past.lengths.keys()).copied().collect();
-    disk.spare(old.iter().copied(), ASIDE);
+    disk.keep(old.iter().copied(), ASIDE);
+    disk.remove_spares();
     let set_aside = old.into_iter().try_for_each(|id| disk.remove(id));
     set_aside.and_then(|()| disk.sync_names()).map_err(|_| unusable(path, &disk))?;
     Ok(Some(loaded))

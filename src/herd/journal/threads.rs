@@ -10,6 +10,9 @@
 //!      └◀── waker ◀── progress, stored first ◀────────────────────────────────────────────┘
 //! ```
 //!
+//! While it is busy, the next segment is written over one that is not needed any more: the thread
+//! that syncs keeps those, and the one that makes segments takes them.
+//!
 //! Lines are written in the order in which they were appended, for what is kept is a position in
 //! it: a queue is taken, and written, by the one that holds the writer.
 //!
@@ -25,11 +28,15 @@ use super::directory::Directory;
 use super::lock;
 use crate::logging::events::Event;
 use herd_core::journal::appender::Keep;
+use herd_core::journal::frame::whole_lines;
 use herd_core::journal::writer::{Disk, Progress, Trouble, Writer};
 
 /// The wait before a full disk is tried again: it doubles each time.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(60);
+/// Lines that the thread writes at once: a segment is not much longer than others, however many
+/// have waited. Only then its file can be written over, and a journal has its bound.
+const PIECE_BYTES: usize = 512 * 1024;
 
 /// What the loop and the threads share.
 pub struct Shared {
@@ -74,6 +81,8 @@ struct Queue {
     lines: Vec<u8>,
     /// Segments before this one are not needed any more.
     oldest: Option<u32>,
+    /// So long the journal may become before that is said again.
+    grows_to: u64,
     /// The same, but the disk took no note of it: it is tried again at the next sync. Until then no
     /// compaction is due (`Appender`), so it must not be forgotten.
     put_off: Option<u32>,
@@ -174,9 +183,12 @@ impl Shared {
         self.for_writer.notify_one();
     }
 
-    /// Has segments removed that come before this one.
-    pub fn outdate(&self, oldest: u32) {
-        lock(&self.queue).oldest = Some(oldest);
+    /// Has segments removed that come before this one, but those that are written over before the
+    /// journal has so many bytes.
+    pub fn outdate(&self, oldest: u32, grows_to: u64) {
+        let mut queue = lock(&self.queue);
+        (queue.oldest, queue.grows_to) = (Some(oldest), grows_to);
+        drop(queue);
         self.for_syncer.notify_one();
     }
 
@@ -264,13 +276,18 @@ impl Shared {
         }
         let lines = mem::take(&mut lock(&self.queue).lines);
         let began = Instant::now();
-        let result = writer.write(&self.disk, &lines);
+        let (mut written, mut result) = (0, Ok(()));
+        while written < lines.len() && writer.is_ready() && result.is_ok() {
+            let rest = &lines[written..];
+            let piece = &rest[..whole_lines(rest, PIECE_BYTES)];
+            result = writer.write(&self.disk, piece);
+            written += if result.is_ok() { piece.len() } else { 0 };
+        }
         self.worked(false, began);
-        if result.is_err() {
-            let mut queue = lock(&self.queue);
-            let later = mem::replace(&mut queue.lines, lines);
-            queue.lines.extend_from_slice(&later);
-        } else if self.is_refused.swap(false, Ordering::AcqRel) {
+        if written < lines.len() {
+            lock(&self.queue).lines.splice(..0, lines[written..].iter().copied());
+        }
+        if result.is_ok() && self.is_refused.swap(false, Ordering::AcqRel) {
             Event::JournalGoesOn.log();
         }
         if writer.wants_next_soon() {
@@ -306,13 +323,34 @@ impl Shared {
     pub fn prepare(&self) -> Result<(), Trouble> {
         let _making = lock(&self.making);
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let Some(next) = lock(&self.writer).wants_next(since.as_secs()) else { return Ok(()) };
-        let file = next.make(&self.disk)?;
+        let mut writer = lock(&self.writer);
+        let next = if self.may_write_over() {
+            writer.wants_next_over(since.as_secs())
+        } else {
+            writer.wants_next(since.as_secs())
+        };
+        drop(writer);
+        let Some(next) = next else { return Ok(()) };
+        // If one spare cannot be written over, the next attempt is another kind of file.
+        let file = next.make(&self.disk).inspect_err(|_| self.remove_spares())?;
         let mut writer = lock(&self.writer);
         writer.prepared(next, file);
         lock(&self.queue).next = Next::Prepared;
         self.announce(&writer);
         Ok(())
+    }
+
+    /// Whether files are written over for now. While none is removed, somebody may be reading them.
+    fn may_write_over(&self) -> bool {
+        self.disk.is_busy() && !self.keeps_files.load(Ordering::Acquire)
+    }
+
+    /// Removes what is not written over soon.
+    fn remove_spares(&self) {
+        for spare in lock(&self.writer).calm_down() {
+            // If it stays, the next life removes it.
+            let _ = self.disk.remove_spare(spare);
+        }
     }
 
     /// Syncs what was written so far. Says whether that has succeeded.
@@ -351,7 +389,11 @@ impl Shared {
                 // If it is not there, the next life does a little more.
                 let _ = lock(&self.writer).seal(&self.disk);
                 self.sync();
+                self.remove_spares();
                 break;
+            }
+            if !self.disk.is_busy() && !self.keeps_files.load(Ordering::Acquire) {
+                self.remove_spares();
             }
             // Last, for what was removed has made room, and a server that dies soon and often would
             // else make files faster than it removes them. Of a journal with one file, nobody would
@@ -384,100 +426,24 @@ impl Shared {
 
     /// Syncs in any case.
     fn remove_before(&self, oldest: u32) {
-        let outdated = lock(&self.writer).outdate(&self.disk, oldest);
+        let grows_to = if self.may_write_over() { lock(&self.queue).grows_to } else { 0 };
+        let outdated = lock(&self.writer).outdate(&self.disk, oldest, grows_to);
         let is_synced = self.sync();
-        let Ok(outdated) = outdated else {
+        let Ok(mut old) = outdated else {
             lock(&self.queue).put_off = Some(oldest);
             return;
         };
         if !is_synced {
             return;
         }
-        for id in outdated {
-            if self.keeps_files.load(Ordering::Acquire) {
-                lock(&self.queue).oldest.get_or_insert(oldest);
-                break;
-            }
-            if self.disk.remove(id).is_ok() {
-                lock(&self.writer).removed(id);
-            }
+        if !old.run(&self.disk, || !self.keeps_files.load(Ordering::Acquire)) {
+            lock(&self.queue).oldest.get_or_insert(oldest);
         }
-        self.announce(&lock(&self.writer));
+        let mut writer = lock(&self.writer);
+        writer.take_gone(old);
+        self.announce(&writer);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{fs, thread};
-
-    use herd_core::journal::load::Past;
-
-    use super::super::directory::Fill;
-    use super::*;
-    use herd_core::journal::writer::Owner;
-    use herd_core::journal::{JournalId, SegmentId};
-
-    /// Goal: old files go, though the disk took no note of that when it was first said. Method: at
-    /// first there is no segment that it could be written to.
-    #[test]
-    fn what_is_old_goes_at_the_next_sync_if_not_at_once() {
-        let dir = tempfile::tempdir().unwrap();
-        let (journal, minute) = (JournalId(1), Duration::from_secs(60));
-        let old = dir.path().join(SegmentId { journal, number: 1 }.to_string());
-        fs::write(&old, "x").unwrap();
-        let disk = Directory::claim(dir.path(), Fill::None, minute).unwrap();
-        let owner = Owner { herd: b"tests".to_vec(), server: b"Hill".to_vec() };
-        let lengths = [(SegmentId { journal, number: 1 }, 1)].into();
-        let past = Past { lengths, oldest: 1, ..Past::default() };
-        let writer = Writer::new(owner, journal, 1 << 20, past);
-        let every = (Keep::Written, Duration::from_millis(10));
-        let shared = Shared::new(every, disk, writer, Box::new(|| {}));
-        shared.outdate(2);
-        thread::scope(|scope| {
-            scope.spawn(|| shared.sync_on());
-            let began = Instant::now();
-            while old.exists() && began.elapsed() < minute {
-                thread::sleep(Duration::from_millis(1));
-            }
-            shared.finish();
-        });
-        assert!(!old.exists() && shared.progress().oldest == 2);
-    }
-
-    /// Goal: a segment is there before it is needed, however often one is needed and however seldom
-    /// something is synced.
-    #[test]
-    fn no_answer_waits_for_the_next_segment() {
-        let hour = Duration::from_secs(3600);
-        for keep in [Keep::Written, Keep::Synced] {
-            let dir = tempfile::tempdir().unwrap();
-            let disk = Directory::claim(dir.path(), Fill::None, hour).unwrap();
-            let owner = Owner { herd: b"tests".to_vec(), server: b"Hill".to_vec() };
-            let writer = Writer::new(owner, JournalId(1), 1 << 10, Past::default());
-            let shared = Shared::new((keep, hour), disk, writer, Box::new(|| {}));
-            shared.prepare().unwrap();
-            let lines = b"AT Hill +1 kiwi +1-1 5\n".repeat(100);
-            let is_ahead = |count: u32| {
-                let Progress { segment, written, .. } = shared.progress();
-                let is_written = written == u64::from(count) * lines.len() as u64;
-                is_written && segment == count && !lock(&shared.writer).wants_next_soon()
-            };
-            let was_ahead = thread::scope(|scope| {
-                scope.spawn(|| shared.write_on());
-                scope.spawn(|| shared.sync_on());
-                scope.spawn(|| shared.make_on());
-                let was_ahead = (1..5).all(|count| {
-                    shared.write_later(&lines);
-                    let began = Instant::now();
-                    while !is_ahead(count) && began.elapsed() < hour / 60 {
-                        thread::sleep(Duration::from_millis(1));
-                    }
-                    is_ahead(count)
-                });
-                shared.finish();
-                was_ahead
-            });
-            assert!(was_ahead, "{keep:?}");
-        }
-    }
-}
+mod tests;

@@ -4,7 +4,7 @@
 use super::connection::Connection;
 use super::listener::{Accepted, Arrival};
 use super::slots::Slot;
-use super::turn_steps::Step;
+use super::turn_steps::{Readiness, Step};
 use super::{Due, Reactor, Unfinished, descriptors};
 use crate::logging::events::Event;
 use herd_core::border::Input;
@@ -142,6 +142,10 @@ impl Reactor {
             self.make_room_for_operators(conn);
         }
         self.tell(Input::Accepted { conn });
+        if kind == ConnKind::Operator {
+            // A probe has asked before it is accepted, and waits for no other turn.
+            self.on_ready(conn.slot(), Readiness::READABLE);
+        }
         Some(conn)
     }
 

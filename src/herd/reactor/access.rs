@@ -20,7 +20,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use super::{Reactor, StartError};
 use crate::logging::events::Event;
 use herd_core::names::ConnId;
-use herd_web::access::{Buckets, Caller, Denied, Grant, Pattern, Sessions, Shown, split_path};
+use herd_web::access::{Buckets, Caller, Denied, Pattern, Sessions, Shown, split_path};
 use herd_web::http::{Answer, COOKIE, Method, Request};
 
 /// Wrong secrets of one address: so many at once, and as many a minute.
@@ -59,6 +59,8 @@ pub enum Refused {
     /// Ten wrong secrets in a minute.
     TooManyWrong,
     TooManyRequests,
+    /// A token, a link, an address or the server has as many followers as it may have.
+    TooManyFollowers,
     /// A name that is not ours, in `Host`.
     Host,
     /// A page of somebody else.
@@ -71,13 +73,14 @@ pub enum Refused {
 
 impl Refused {
     /// All of them, each at its place.
-    pub const ALL: [Refused; 10] = [
+    pub const ALL: [Refused; 11] = [
         Refused::NoSecret,
         Refused::WrongSecret,
         Refused::Expired,
         Refused::Revoked,
         Refused::TooManyWrong,
         Refused::TooManyRequests,
+        Refused::TooManyFollowers,
         Refused::Host,
         Refused::ForeignPage,
         Refused::Busy,
@@ -93,6 +96,7 @@ impl Refused {
             Refused::Revoked => "revoked",
             Refused::TooManyWrong => "too_many_wrong",
             Refused::TooManyRequests => "too_many_requests",
+            Refused::TooManyFollowers => "too_many_followers",
             Refused::Host => "host",
             Refused::ForeignPage => "foreign_page",
             Refused::Busy => "busy",
@@ -201,7 +205,7 @@ impl Reactor {
         let asked = request.at(split.path);
         let Some(access) = self.config.access.clone() else {
             return match asked.path {
-                ME => Err(show_grant(None)),
+                ME => Err(show_grant(&Caller::anybody())),
                 SESSION | SESSION_END => Err(no_session()),
                 _ => Ok((Caller::anybody(), asked)),
             };
@@ -224,13 +228,12 @@ impl Reactor {
             return Err(answer.with_header("Retry-After", "1"));
         }
         match (asked.path, request.method) {
-            (ME, Method::Get | Method::Head) => Err(show_grant(caller.grant())),
+            (ME, Method::Get | Method::Head) => Err(show_grant(&caller)),
             (SESSION, Method::Post) => {
                 let token = caller.name().and_then(|name| access.named(name));
                 Err(token.map_or_else(no_session, |token| {
                     let (text, seconds) = self.web.callers.sessions.open(token, posix);
-                    show_grant(Some(&token.grant))
-                        .with_header("Set-Cookie", &cookie(&text, seconds))
+                    show_grant(&caller).with_header("Set-Cookie", &cookie(&text, seconds))
                 }))
             }
             (SESSION_END, Method::Post) => {
@@ -312,9 +315,9 @@ impl Reactor {
     }
 }
 
-/// The address that wrong secrets are counted for. In IPv6, a host that has one address of a
+/// The address that something is counted for. In IPv6, a host that has one address of a
 /// network has all.
-fn account(from: IpAddr) -> IpAddr {
+pub(super) fn account(from: IpAddr) -> IpAddr {
     match from.to_canonical() {
         IpAddr::V6(ip) => IpAddr::V6((ip.to_bits() >> 64 << 64).into()),
         ip => ip,
@@ -330,13 +333,17 @@ fn no_session() -> Answer {
 }
 
 /// What the caller may, as JSON.
-fn show_grant(grant: Option<&Grant>) -> Answer {
+fn show_grant(caller: &Caller) -> Answer {
+    let grant = caller.grant();
     let texts = |patterns: &[Pattern]| Vec::from_iter(patterns.iter().map(Pattern::to_string));
     let everything = || vec!["*".to_owned()];
     let shown = serde_json::json!({
         "name": grant.map(|grant| &grant.name).filter(|name| !name.is_empty()),
         "report": grant.map_or_else(everything, |grant| texts(&grant.report)),
         "read": grant.map_or_else(everything, |grant| texts(&grant.read)),
+        "blurred": caller.blurred().map(|it| serde_json::json!({
+            "client": it.client, "metres": it.blur.metres(),
+        })),
         "expires": grant.and_then(|grant| grant.expires).map(|time| time.whole_seconds()),
     });
     Answer::json(format!("{shown}\n").into_bytes())

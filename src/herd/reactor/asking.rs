@@ -1,10 +1,12 @@
 //! What those hear who ask by HTTP where clients are. How a question is spelled, `herd_web::ask`
-//! knows; who is near, `herd_web::nearby`.
+//! knows; who is near, `herd_web::nearby`. One that needs the index waits until that is up to date
+//! (`super::nearby`).
 //!
 //! An answer is bounded in what it shows and in what it looks at: one that breaks off says how to
 //! ask for the rest. Clients that the caller may not see are skipped before anything is counted.
 
 use super::Reactor;
+use herd_core::names::ConnId;
 use herd_core::store::Cursor;
 use herd_core::wire::Report;
 use herd_web::access::Caller;
@@ -22,6 +24,17 @@ const PARTS: (usize, usize) = (24, 32);
 
 /// Reports that are brought into the cache together: they lie anywhere, and each is waited for.
 const REPORTS_AHEAD: usize = 16;
+
+/// A question that has been read.
+pub(super) struct Question {
+    ask: Ask,
+    /// A client that is not shown, for it is the one that is asked about.
+    but: Option<Vec<u8>>,
+    /// By what it was asked, for the one that asks on.
+    path: String,
+    query: String,
+    caller: Caller,
+}
 
 /// Which clients an answer may show.
 struct Shown<'a> {
@@ -106,6 +119,7 @@ impl Shown<'_> {
         // No distance is below zero, so their bits are in their order.
         let place = |near: &Near| (near.metres.to_bits(), u64::from(near.who));
         let first = found.partition_point(|near| behind.is_some_and(|it| place(near) <= it));
+        self.collection.expect(self.limit.min(found.len() - first));
         let store = self.reactor.server.store();
         let mut last = None;
         for some in found[first..].chunks(REPORTS_AHEAD) {
@@ -132,51 +146,81 @@ impl Reactor {
     pub(super) fn show_client(
         &mut self,
         rest: &str,
-        request: &Request<'_>,
+        (conn, request): (ConnId, &Request<'_>),
         caller: &Caller,
-    ) -> Answer {
+    ) -> Option<Answer> {
         if let Some(id) = rest.strip_suffix("/near") {
-            return self.show_around(&unescape(id), request, caller);
+            return self.show_around(&unescape(id), (conn, request), caller);
         }
-        match self.seen(&unescape(rest), caller) {
+        Some(match self.seen(&unescape(rest), caller) {
             Some(report) => {
-                let mut text = String::new();
+                let mut text = Vec::new();
                 seen::write_feature(&report, self.now.posix, None, &mut text);
-                geojson(text + "\n")
+                text.push(b'\n');
+                geojson(text)
             }
             None => unknown(),
-        }
+        })
     }
 
-    pub(super) fn show_clients(&mut self, request: &Request<'_>, caller: &Caller) -> Answer {
+    /// An answer, unless it has to wait.
+    pub(super) fn show_clients(
+        &mut self,
+        (conn, request): (ConnId, &Request<'_>),
+        caller: &Caller,
+    ) -> Option<Answer> {
         match Ask::read(request.query) {
-            Ok(ask) => {
-                if matches!(ask.selection, Selection::Inside(_) | Selection::Near { .. }) {
-                    self.open_index();
-                }
-                self.answer_ask(&ask, None, request, caller)
-            }
-            Err(why) => bad(&why),
+            Ok(ask) => self.answer_or_hold((conn, request), ask, None, caller),
+            Err(why) => Some(bad(&why)),
         }
     }
 
-    fn show_around(&mut self, id: &[u8], request: &Request<'_>, caller: &Caller) -> Answer {
-        let Some(report) = self.seen(id, caller) else { return unknown() };
+    fn show_around(
+        &mut self,
+        id: &[u8],
+        (conn, request): (ConnId, &Request<'_>),
+        caller: &Caller,
+    ) -> Option<Answer> {
+        let Some(report) = self.seen(id, caller) else { return Some(unknown()) };
         let Some(centre) = Point::spelled(report.position) else {
-            return bad("this client is nowhere on the globe");
+            return Some(bad("this client is nowhere on the globe"));
         };
-        self.open_index();
         match Ask::read_around(request.query, centre) {
-            Ok(ask) => self.answer_ask(&ask, Some(id), request, caller),
-            Err(why) => bad(&why),
+            Ok(ask) => self.answer_or_hold((conn, request), ask, Some(id), caller),
+            Err(why) => Some(bad(&why)),
         }
+    }
+
+    fn answer_or_hold(
+        &mut self,
+        (conn, request): (ConnId, &Request<'_>),
+        ask: Ask,
+        but: Option<&[u8]>,
+        caller: &Caller,
+    ) -> Option<Answer> {
+        if matches!(ask.selection, Selection::Inside(_) | Selection::Near { .. }) {
+            self.open_index();
+            if self.has_index() && self.indexed().is_none() {
+                let asker = self.hold(conn, request)?;
+                let (path, query) = (request.path.to_owned(), request.query.to_owned());
+                let (but, caller) = (but.map(<[u8]>::to_vec), caller.clone());
+                self.answer_when_indexed(asker, Question { ask, but, path, query, caller });
+                return None;
+            }
+        }
+        Some(self.answer_ask(&ask, but, (request.path, request.query), caller))
+    }
+
+    pub(super) fn answer_question(&self, question: &Question) -> Answer {
+        let Question { ask, but, path, query, caller } = question;
+        self.answer_ask(ask, but.as_deref(), (path, query), caller)
     }
 
     fn answer_ask(
         &self,
         ask: &Ask,
         but: Option<&[u8]>,
-        request: &Request<'_>,
+        (path, query): (&str, &str),
         caller: &Caller,
     ) -> Answer {
         let (max_age_s, limit) = (ask.max_age_s, ask.limit);
@@ -216,18 +260,13 @@ impl Reactor {
                     }
                 }
             }
-            (Selection::Inside(_) | Selection::Near { .. }, None) if self.has_index() => {
-                let why = "where clients are is being looked up: ask again in a second\n";
-                return Answer::text(503, why.to_owned()).with_header("Retry-After", "1");
-            }
             (Selection::Inside(_) | Selection::Near { .. }, None) => {
                 let why = "this server has no index of where clients are: `index` of [nearby] is \
                            false\n";
                 return Answer::text(501, why.to_owned());
             }
         };
-        let next = next
-            .map(|cursor| format!("{}?{}", request.path, ask::next_query(request.query, cursor)));
+        let next = next.map(|cursor| format!("{path}?{}", ask::next_query(query, cursor)));
         geojson(shown.collection.finish(next.as_deref()))
     }
 
@@ -244,8 +283,8 @@ impl Reactor {
     }
 }
 
-fn geojson(text: String) -> Answer {
-    Answer::new(200, "application/geo+json", text.into_bytes())
+pub(super) fn geojson(text: Vec<u8>) -> Answer {
+    Answer::new(200, "application/geo+json", text)
 }
 
 pub(super) fn unknown() -> Answer {
@@ -269,13 +308,17 @@ mod tests {
     use super::*;
     use crate::reactor::tests::House;
 
+    fn nobody() -> ConnId {
+        ConnId::new(ConnKind::Web, 0, 99)
+    }
+
     fn request<'a>(path: &'a str, query: &'a str) -> Request<'a> {
         let (headers, body) = (Headers::default(), Cow::Borrowed(&[][..]));
         Request { method: Method::Get, path, query, keeps_open: true, headers, body }
     }
 
-    fn text(answer: Answer) -> String {
-        String::from_utf8(answer.body).unwrap()
+    fn text(answer: Option<Answer>) -> String {
+        String::from_utf8(answer.expect("few are read at once").body).unwrap()
     }
 
     /// Goal: who may not be seen is not shown, not counted, and leaves no gap: all answers are
@@ -299,10 +342,10 @@ mod tests {
         let answers = houses.each_mut().map(|house| {
             let mut ask = |rest: &str, query: &str| {
                 let path = format!("/v1/clients/{rest}");
-                let reactor = &mut house.reactor;
+                let (reactor, conn) = (&mut house.reactor, nobody());
                 text(match rest {
-                    "" => reactor.show_clients(&request("/v1/clients", query), &caller),
-                    rest => reactor.show_client(rest, &request(&path, query), &caller),
+                    "" => reactor.show_clients((conn, &request("/v1/clients", query)), &caller),
+                    rest => reactor.show_client(rest, (conn, &request(&path, query)), &caller),
                 })
             };
             [
@@ -331,7 +374,8 @@ mod tests {
             assert!(all.contains("\"numberReturned\":3}"), "{all}");
         }
         let everybody = request("/v1/clients", "near=60.17,24.94&radius=5");
-        let all = text(houses[0].reactor.show_clients(&everybody, &Caller::anybody()));
+        let asked = (nobody(), &everybody);
+        let all = text(houses[0].reactor.show_clients(asked, &Caller::anybody()));
         assert!(all.contains("\"numberReturned\":4}") && all.contains("spy"), "{all}");
     }
 }

@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use rustix::net::{self, RecvFlags, SendFlags};
 
 use super::listener::canonical;
+use super::slots;
 use herd_core::names::ConnId;
 use herd_core::session::{Moment, Phase, Session};
 
@@ -112,8 +113,12 @@ impl Connection {
         }
     }
 
+    fn token(&self) -> Token {
+        slots::token(self.id().kind(), self.id().slot())
+    }
+
     pub fn register(&mut self, registry: &Registry) -> io::Result<()> {
-        let (token, interest) = (Token(self.id().slot()), self.interest());
+        let (token, interest) = (self.token(), self.interest());
         let (source, registered) = self.source();
         *registered = interest;
         registry.register(source, token, interest)
@@ -134,7 +139,7 @@ impl Connection {
 
     #[inline]
     fn wait_for(&mut self, interest: Interest, registry: &Registry) -> io::Result<()> {
-        let token = Token(self.id().slot());
+        let token = self.token();
         let (source, registered) = self.source();
         if interest == *registered {
             return Ok(());

@@ -4,10 +4,9 @@
 use super::Reactor;
 use super::routes::Routes;
 use crate::config::{Config, LinkKind, Peer};
-use crate::status::EngineStatus;
-use herd_core::engine::EngineSettings;
+use crate::status::{EngineStatus, QuestionStatus};
+use herd_core::engine::{EngineSettings, QuestionCounters, Region};
 use herd_core::names::PeerId;
-use herd_core::parts::Parts;
 
 /// The peers that are servers.
 pub(super) fn servers(config: &Config) -> impl Iterator<Item = &Peer> {
@@ -17,7 +16,8 @@ pub(super) fn servers(config: &Config) -> impl Iterator<Item = &Peer> {
 /// What the core must know of the engine, if there is one.
 pub(super) fn settings(config: &Config) -> Option<EngineSettings> {
     let engine = &config.engine;
-    let others = config.on_engine.servers.iter().filter(|name| **name != config.name);
+    let regions = &config.on_engine.regions;
+    let others = regions.servers.iter().filter(|name| **name != config.name);
     let settings = || EngineSettings {
         subject: engine.subject.clone(),
         members: others.map(|name| name.clone().into_bytes()).collect(),
@@ -26,9 +26,17 @@ pub(super) fn settings(config: &Config) -> Option<EngineSettings> {
         owed_max: engine.owed_max,
         settle: engine.settle,
         ask_timeout: engine.ask_patience,
-        parts: Parts::whole(),
+        parts: config.on_engine.parts.clone(),
+        region: regions.own.clone().map(String::into_bytes),
+        regions: regions.others.iter().map(region).collect(),
+        tell_every: engine.tell_every,
     };
     engine.is_on().then(settings)
+}
+
+fn region((name, servers): (&String, &Vec<String>)) -> Region {
+    let servers = servers.iter().map(|name| name.clone().into_bytes()).collect();
+    Region { name: name.clone().into_bytes(), servers }
 }
 
 /// Where each peer is dialled.
@@ -58,6 +66,15 @@ pub(super) fn status(reactor: &Reactor) -> Option<EngineStatus> {
         refused: engine.counters.refused.iter().sum(),
         servers_heard: engine.members_heard as u64,
         parts: engine.parts as u64,
+        parts_in_all: reactor.config.engine.parts as u64,
+        parts_complete: engine.parts_complete as u64,
+        questions: questions(engine.questions),
         trouble: engine.denied.map(str::to_owned),
     })
+}
+
+fn questions(counters: QuestionCounters) -> QuestionStatus {
+    let QuestionCounters { asked, found, none, no_responders, too_late, unasked, abroad } =
+        counters;
+    QuestionStatus { asked, found, none, no_responders, too_late, unasked, abroad }
 }

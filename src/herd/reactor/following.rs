@@ -5,10 +5,13 @@
 //! The loop knows nothing of it. What an input has changed is noted where the journal is given it,
 //! a timer fires when somebody's turn comes, and what is told is sent like any answer.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::{Due, Reactor};
-use herd_core::Change;
+use super::asking::Question;
+use super::follower_places::Account;
+use super::web_places::Asker;
+use super::{Due, Reactor, Unfinished};
 use herd_core::driver::Driver;
 use herd_core::names::{ConnId, ConnKind};
 use herd_core::store::{Cursor, Store};
@@ -16,15 +19,14 @@ use herd_core::wire::Report;
 use herd_web::access::Caller;
 use herd_web::follow::{BYE, Following, Seat, Served, Wish};
 use herd_web::http::{Answer, Request};
+use herd_web::nearby::Point;
 
 /// A follower may be owed so much; what comes then is put together when it has read.
 const OUTBOX_BYTES: usize = 32 * 1024;
-/// Followers of a server.
-pub(super) const FOLLOWERS_MAX: usize = 10_000;
-/// Followers of one token, and connections of it that speak MQTT.
-pub(super) const OF_A_TOKEN_MAX: usize = 16;
 /// How much is read of the store at a time when the first follower comes.
 const PIECE_BYTES: usize = 256 * 1024;
+/// After nobody has asked or followed for so long, reports cost nothing again.
+pub(super) const WATCHED_FOR: Duration = Duration::from_secs(15 * 60);
 /// The first words: after a break, come again in two seconds.
 const RETRY: &[u8] = b"retry: 2000\n\n";
 
@@ -32,6 +34,8 @@ const RETRY: &[u8] = b"retry: 2000\n\n";
 pub(super) struct Stream {
     pub conn: ConnId,
     pub caller: Caller,
+    /// To what its place is counted.
+    pub account: Option<Account>,
 }
 
 /// A follower that waits until the list has everybody.
@@ -59,8 +63,14 @@ pub(super) struct Followers {
     /// The index of where clients are.
     pub(super) index: Reading,
     waiting: Vec<Waiting>,
-    /// When a timer fires.
+    /// Those who wait until the index is up to date, each with a question, the first first.
+    pub(super) asked: VecDeque<(Asker, Question)>,
+    /// A timer fires by which the index is read on.
+    pub(super) is_reading_on: bool,
+    /// When a timer fires by which somebody is told something.
     armed: Option<Duration>,
+    /// When somebody asked or followed last, as far as `unwatch_clients` has looked.
+    wanted_at: Duration,
 }
 
 impl Followers {
@@ -68,7 +78,7 @@ impl Followers {
         self.following.len() + self.waiting.len()
     }
 
-    /// Seats a follower; the list has everybody.
+    /// Seats a follower; the list has everybody, with their last changes.
     pub(super) fn seat(
         &mut self,
         store: &Store,
@@ -86,9 +96,20 @@ impl Followers {
         }
     }
 
+    /// How many places are counted to something.
+    pub(super) fn count_of(&self, account: Account) -> usize {
+        self.streams().filter(|stream| stream.account == Some(account)).count()
+    }
+
     fn streams(&self) -> impl Iterator<Item = &Stream> {
         let seated = self.following.seats().map(|(_, stream)| stream);
         seated.chain(self.waiting.iter().map(|waiting| &waiting.stream))
+    }
+
+    fn is_in_use(&self) -> bool {
+        let is_read = |reading: &Reading| !matches!(reading, Reading::At(_));
+        let is_waited_for = self.len() > 0 || !self.asked.is_empty();
+        is_waited_for || !is_read(&self.list) || !is_read(&self.index)
     }
 
     fn due(&self, now: Duration) -> Option<Duration> {
@@ -108,32 +129,35 @@ impl Reactor {
         request: &Request<'_>,
         caller: &Caller,
     ) -> Answer {
-        let wish = match Wish::parse(request.query) {
-            Ok(wish) => wish,
-            Err(why) => return Answer::text(400, why),
-        };
+        match Wish::parse(request.query) {
+            Ok(wish) => self.begin_stream(conn, request, caller, wish),
+            Err(why) => Answer::text(400, why),
+        }
+    }
+
+    /// The same for somebody whose wish is known, and granted.
+    pub(super) fn begin_stream(
+        &mut self,
+        conn: ConnId,
+        request: &Request<'_>,
+        caller: &Caller,
+        wish: Wish,
+    ) -> Answer {
         let answer = Answer::stream("text/event-stream", RETRY.to_vec())
             .with_header("X-Accel-Buffering", "no");
         if request.is_head() {
             return answer;
         }
+        let account = match self.find_place(conn, caller) {
+            Ok(account) => account,
+            Err(no_place) => return no_place.answer(),
+        };
         let now = self.now.monotonic;
-        self.begin_to_follow();
+        let is_read = self.begin_to_follow();
         let Some(followers) = &mut self.web.followers else { return answer };
-        let name = caller.name();
-        let is_stream = |stream: &Stream| stream.conn.kind() == ConnKind::Web;
-        let of_a_token = |it: &&Stream| name.is_some() && it.caller.name() == name && is_stream(it);
-        if followers.len() >= FOLLOWERS_MAX {
-            let why = format!("{FOLLOWERS_MAX} follow already: come again later\n");
-            return Answer::text(503, why).with_header("Retry-After", "30");
-        }
-        if followers.streams().filter(of_a_token).count() >= OF_A_TOKEN_MAX {
-            let why = format!("{OF_A_TOKEN_MAX} follow with this token already\n");
-            return Answer::text(429, why).with_header("Retry-After", "30");
-        }
-        let stream = Stream { conn, caller: caller.clone() };
+        let stream = Stream { conn, caller: caller.clone(), account };
         let last = request.headers.last_event_id.map(str::to_owned);
-        if !matches!(followers.list, Reading::Done) {
+        if !is_read {
             followers.waiting.push(Waiting { stream, wish, last });
         } else {
             followers.following.join(self.server.store(), (stream, wish), last.as_deref(), now);
@@ -144,25 +168,68 @@ impl Reactor {
 
     /// Begins to keep who there is, if nobody has asked or followed before.
     pub(super) fn watch_clients(&mut self) -> &mut Followers {
-        self.web.followers.get_or_insert_with(|| {
+        let now = self.now.monotonic;
+        let followers = self.web.followers.get_or_insert_with(|| {
             self.server.watch();
+            self.wheel.start(now + WATCHED_FOR, Due::Unwatch);
             let boot = format!("{:08x}", fastrand::u32(..));
             let following = Following::new(&self.config.name, &boot);
-            let (list, index) = (Reading::NotBegun, Reading::NotBegun);
-            Box::new(Followers { following, list, index, waiting: Vec::new(), armed: None })
-        })
+            Box::new(Followers {
+                following,
+                list: Reading::NotBegun,
+                index: Reading::NotBegun,
+                waiting: Vec::new(),
+                asked: VecDeque::new(),
+                is_reading_on: false,
+                armed: None,
+                wanted_at: now,
+            })
+        });
+        followers.wanted_at = now;
+        followers
     }
 
-    /// Begins to keep the list, if nobody has followed before. Says whether it has everybody.
+    /// Forgets who there is, unless somebody has wanted to know it lately. Who comes again to
+    /// follow hears everything anew; who asks has the index made again.
+    pub(super) fn unwatch_clients(&mut self) {
+        let now = self.now.monotonic;
+        let Some(followers) = &mut self.web.followers else { return };
+        if followers.is_in_use() {
+            followers.wanted_at = now;
+        }
+        let due = followers.wanted_at + WATCHED_FOR;
+        if due > now {
+            return self.wheel.start(due, Due::Unwatch);
+        }
+        self.web.followers = None;
+        self.server.unwatch();
+    }
+
+    /// Begins to keep the list, if nobody has followed before. Says whether it has everybody, with
+    /// their last changes; if not, those who wait are seated when it has (`seat_all`).
     pub(super) fn begin_to_follow(&mut self) -> bool {
         let followers = self.watch_clients();
         if matches!(followers.list, Reading::NotBegun) {
             followers.following.clients_mut().keep_list();
             followers.list = Reading::At(Cursor::default());
         }
-        let is_read = matches!(followers.list, Reading::Done);
+        let is_read = matches!(followers.list, Reading::Done) && self.read_noted();
         self.arm_followers();
         is_read
+    }
+
+    /// Seats all who wait, if the list has everybody, with their last changes.
+    pub(super) fn seat_all(&mut self) {
+        let Some(followers) = &mut self.web.followers else { return };
+        if !matches!(followers.list, Reading::Done) || !followers.following.is_up_to_date() {
+            return;
+        }
+        let (store, now) = (self.server.store(), self.now.monotonic);
+        for Waiting { stream, wish, last } in followers.waiting.drain(..) {
+            followers.following.join(store, (stream, wish), last.as_deref(), now);
+        }
+        self.seat_all_subscriptions();
+        self.arm_followers();
     }
 
     /// Notes what an input has changed.
@@ -173,13 +240,20 @@ impl Reactor {
         self.arm_followers();
     }
 
-    /// Sees to it that a timer fires in time. One that fires too early does no harm.
+    /// Sees to it that somebody's turn comes in time. If it has come, that is the loop's next one:
+    /// a tick of the wheel before each piece would be most of what a long answer takes. Pieces of
+    /// the store are read a tick apart, for nobody hears more by one. A timer that fires too early
+    /// does no harm.
     pub(super) fn arm_followers(&mut self) {
         let Some(followers) = &mut self.web.followers else { return };
         let Some(due) = followers.due(self.now.monotonic) else { return };
         if followers.armed.is_none_or(|armed| armed > due) {
             followers.armed = Some(due);
-            self.wheel.start(due, Due::Followers);
+            if due <= self.now.monotonic && matches!(followers.list, Reading::Done) {
+                self.unfinished.push_back(Unfinished::Followers);
+            } else {
+                self.wheel.start(due, Due::Followers);
+            }
         }
     }
 
@@ -202,15 +276,15 @@ impl Reactor {
         }
         let is_read = had_to_read && matches!(followers.list, Reading::Done);
         self.web.followers = Some(followers);
-        if is_read {
-            self.seat_all_subscriptions();
+        if is_read && self.read_noted() {
+            self.seat_all();
         }
         self.arm_followers();
     }
 
     /// Puts clients of the store into the list that have not changed since it is there.
     fn read_into_list(&mut self, followers: &mut Followers) {
-        let (store, now) = (self.server.store(), self.now.monotonic);
+        let store = self.server.store();
         let Reading::At(cursor) = followers.list else { return };
         let mut text = Vec::new();
         let rest = store.write_piece(cursor, PIECE_BYTES, &mut text);
@@ -221,19 +295,15 @@ impl Reactor {
                 continue;
             }
             let (key, position) = (store.key(report.client), report.position);
-            if !followers.following.clients().is_listed(key) {
-                followers.following.note(store, Change::News { key, position }, now);
-            }
-        }
-        if matches!(followers.list, Reading::Done) {
-            for Waiting { stream, wish, last } in followers.waiting.drain(..) {
-                followers.following.join(store, (stream, wish), last.as_deref(), now);
+            let clients = followers.following.clients_mut();
+            if !clients.is_listed(key) {
+                clients.put(key, Point::spelled(position));
             }
         }
     }
 
     fn serve_follower(&mut self, following: &mut Following<Stream>, seat: Seat) {
-        let Some(Stream { conn, caller }) = following.whose(seat) else { return };
+        let Some(Stream { conn, caller, .. }) = following.whose(seat) else { return };
         let (conn, caller) = (*conn, self.still_let_in(caller));
         let Some(caller) = caller else {
             following.leave(self.server.store(), seat);
@@ -249,7 +319,7 @@ impl Reactor {
         }
         let room = OUTBOX_BYTES.saturating_sub(session.queued_bytes());
         let mut text = Vec::new();
-        let may_read = |client: &[u8]| caller.may_read(client);
+        let may_read = |client: &[u8]| caller.may_follow(client);
         let when = (self.now.monotonic, room);
         let served = following.serve(self.server.store(), seat, when, &may_read, &mut text);
         if !text.is_empty() {
@@ -300,9 +370,10 @@ impl Reactor {
         self.web.followers = Some(followers);
     }
 
-    /// Followers there are.
+    /// Followers there are, with those who wait for the list.
     pub(super) fn count_followers(&self) -> usize {
-        self.web.followers.as_ref().map_or(0, |followers| followers.len())
+        let followers = self.web.followers.as_ref().map_or(0, |followers| followers.len());
+        followers + self.web.mqtt.count_waiting(None)
     }
 }
 
@@ -327,10 +398,11 @@ mod tests {
         stream.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
         let (mut text, mut piece) = (Vec::new(), [0; 64 * 1024]);
         house.turn_until(|_| {
-            if let Ok(count) = stream.read(&mut piece) {
-                text.extend_from_slice(&piece[..count]);
-            }
-            String::from_utf8_lossy(&text).contains(until)
+            let Ok(count) = stream.read(&mut piece) else { return false };
+            // The kernel may have taken tens of megabytes, and each is looked at once.
+            let from = text.len().saturating_sub(until.len());
+            text.extend_from_slice(&piece[..count]);
+            memchr::memmem::find(&text[from..], until.as_bytes()).is_some()
         });
         String::from_utf8(text).unwrap()
     }
@@ -342,7 +414,7 @@ mod tests {
         let mut house = House::new();
         let (mut stalled, conn) = ask(&mut house, "every=50");
         heard(&mut stalled, &mut house, "event: ready");
-        house.block(conn, 1);
+        house.block(conn, 4_096);
         for second in 0..8 {
             house.report(2_000, second);
             house.pass(Duration::from_millis(250));

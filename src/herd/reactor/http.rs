@@ -8,8 +8,9 @@ use herd_core::names::ConnId;
 use herd_core::wire::line_buffer::Lines;
 use herd_web::http::{self, Answer, Limits, Parsed, Request};
 
-/// Memory for answers that is kept from one to the next.
-const ANSWER_KEPT_BYTES_MAX: usize = 64 * 1024;
+/// A longer body is not put behind its head before both are sent: that costs more than to send
+/// twice.
+const COPIED_BYTES_MAX: usize = 4 * 1024;
 
 /// What a port takes, and how it answers.
 pub(super) struct Port {
@@ -32,7 +33,7 @@ impl Reactor {
                     self.keep_under_way(conn, 0);
                     if !self.give_answer(conn, &request, port) {
                         // What a connection that is held has sent is served when it goes on.
-                        if !self.awaits_places(conn) {
+                        if !self.awaits_answer(conn) {
                             lines.rest_is_partial();
                         }
                         return;
@@ -89,18 +90,23 @@ impl Reactor {
         } else {
             (port.answer)(self, conn, request)
         };
-        let Some(answer) = answer else { return request.keeps_open && !self.awaits_places(conn) };
+        let Some(answer) = answer else { return request.keeps_open && !self.awaits_answer(conn) };
         let goes_on = answer.goes_on && !request.is_head();
         let keeps_open = request.keeps_open && is_ours && !is_foreign && !answer.goes_on;
         let posix_s = self.now.posix.whole_seconds();
         let mut bytes = std::mem::take(&mut self.web.answer);
         bytes.clear();
-        answer.write(posix_s, request.is_head(), keeps_open, &mut bytes);
-        self.send(conn, &bytes);
-        // A long answer is rare, and not to be kept for the next one.
-        if bytes.capacity() <= ANSWER_KEPT_BYTES_MAX {
-            self.web.answer = bytes;
+        if answer.body.len() <= COPIED_BYTES_MAX {
+            answer.write(posix_s, request.is_head(), keeps_open, &mut bytes);
+            self.send(conn, &bytes);
+        } else {
+            answer.write_head(posix_s, keeps_open, &mut bytes);
+            self.send(conn, &bytes);
+            if !request.is_head() {
+                self.send(conn, &answer.body);
+            }
         }
+        self.web.answer = bytes;
         if goes_on {
             // Another request on this connection would be answered inside this answer.
             if let Some(session) = self.slots.session(conn) {

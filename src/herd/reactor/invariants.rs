@@ -25,7 +25,7 @@ impl Reactor {
 
         let unfinished = self.unfinished.iter().filter_map(|next| match next {
             Unfinished::Connection(conn) => Some(*conn),
-            Unfinished::Listener(_) => None,
+            Unfinished::Listener(_) | Unfinished::Followers => None,
         });
         let waiting = self.durability.as_ref().map_or(&[][..], |durability| durability.waiting());
         let unfinished = unfinished.chain(self.unfinished_peers.iter().chain(waiting).copied());

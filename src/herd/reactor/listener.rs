@@ -13,8 +13,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use mio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use mio::{Interest, Registry, Token};
+use mio::{Interest, Registry};
 
+use super::slots;
 use herd_core::names::ConnKind;
 use herd_core::session::Moment;
 
@@ -113,7 +114,7 @@ impl Listener {
     }
 
     pub fn register(&mut self, registry: &Registry) -> io::Result<()> {
-        let token = Token(self.slot);
+        let token = slots::token(self.kind, self.slot);
         match &mut self.socket {
             Socket::Tcp(socket) => registry.register(socket, token, Interest::READABLE),
             Socket::Unix(socket) => registry.register(socket, token, Interest::READABLE),

@@ -331,7 +331,7 @@ impl Reactor {
         let repaired = count(ages.repaired);
         let help = "Those that were older than a minute: they were missed at first.";
         metrics.one("herd_reports_repaired", help, repaired);
-        let help = "Those of the future: one of the two clocks is wrong.";
+        let help = "Those of more than a second ahead: one of the two clocks is wrong.";
         metrics.one("herd_reports_from_future", help, count(ages.from_future));
         let expired = count(counters.expired);
         metrics.one("herd_reports_expired", "Reports forgotten for their age.", expired);

@@ -8,7 +8,7 @@
 //! │ sleep       poll(events, timeout)             │◀─┐
 //! ├───────────────────────────────────────────────┤  │
 //! │ clocks      read both, once                   │  │
-//! │ events      signals · worker · doors · sockets│  │  each step: tell(Input),
+//! │ events      signals · worker · operators first│  │  each step: tell(Input),
 //! │ unfinished  those whose budget ran out        │  │  then carry out every Output
 //! │ questions   answers from memory               │  │
 //! │ timers      everything due                    │  │
@@ -36,6 +36,7 @@ mod accepting;
 mod access;
 mod admin;
 mod asking;
+mod blurred;
 mod catching_up;
 mod clocks;
 mod connection;
@@ -46,6 +47,7 @@ mod dialing;
 mod drain;
 mod engine;
 mod erasing;
+mod follower_places;
 mod following;
 mod handshakes;
 mod http;
@@ -87,6 +89,7 @@ use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use mio::event::Event;
 use mio::{Events, Poll, Token};
 use signal_hook_mio::v1_0::Signals;
 
@@ -115,7 +118,7 @@ use question_queue::Asked;
 use questions::Places;
 use reload::Reload;
 use routes::Routes;
-use slots::{Slot, Slots};
+use slots::{FIRST, Slot, Slots};
 use traced::TraceFile;
 use turn_budget::Work;
 use turn_steps::Step;
@@ -132,7 +135,7 @@ pub use start::{StartError, outlive_full_files};
 
 /// Events of one turn; the kernel keeps the rest for the next.
 const EVENTS_MAX: usize = 1024;
-/// Tokens that no slot of the slab can have.
+/// Tokens that no slot of the slab can have. Both are served first (`slots::FIRST`).
 const WAKER: Token = Token(usize::MAX);
 const SIGNALS: Token = Token(usize::MAX - 1);
 /// Bytes read from one connection in one turn.
@@ -235,6 +238,8 @@ enum Due {
     Followers,
     /// The index of where clients are lacks some that are held.
     Index,
+    /// Perhaps nobody wants to know where clients are any more.
+    Unwatch,
     Mqtt,
     /// The service manager's watchdog is to hear that the loop turns.
     Pulse {
@@ -248,6 +253,8 @@ enum Unfinished {
     Connection(ConnId),
     /// The slot of a listener: doors live as long as the loop.
     Listener(usize),
+    /// A follower has room for more.
+    Followers,
 }
 
 impl Reactor {
@@ -277,11 +284,14 @@ impl Reactor {
         let (waiting, mut ready) = (self.unfinished.len(), 0);
         for event in events.iter() {
             ready += 1;
-            self.step(match event.token() {
-                WAKER => Step::Completions,
-                SIGNALS => Step::Signals,
-                Token(slot) => Step::Ready(slot, event.into()),
-            });
+            if event.token().0 >= FIRST {
+                self.serve_first(event);
+            }
+        }
+        for event in events.iter() {
+            if let Token(slot @ ..FIRST) = event.token() {
+                self.step(Step::Ready(slot, event.into()));
+            }
         }
 
         self.serve_unfinished(waiting);
@@ -314,6 +324,17 @@ impl Reactor {
         self.end_turn(turn);
         self.time_turn(ready);
         Ok(())
+    }
+
+    /// Serves what must not wait for what clients have sent, wherever the kernel has put it among
+    /// the events: signals, workers, and operators, who ask most when there is most to do.
+    #[inline(never)]
+    fn serve_first(&mut self, event: &Event) {
+        self.step(match event.token() {
+            WAKER => Step::Completions,
+            SIGNALS => Step::Signals,
+            Token(token) => Step::Ready(token - FIRST, event.into()),
+        });
     }
 
     /// Sleeps until there are events or the time is over. Says how long it might have been.

@@ -12,7 +12,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::access::Refused;
-use super::following::{OF_A_TOKEN_MAX, Stream};
+use super::follower_places::{Account, OF_A_TOKEN_MAX};
+use super::following::Stream;
 use super::{Due, Reactor};
 use herd_core::driver::Driver;
 use herd_core::names::ConnId;
@@ -49,6 +50,18 @@ pub(super) struct Mqtt {
     armed: Option<Duration>,
 }
 
+impl Mqtt {
+    /// Subscriptions that will have a place each, once the list has everybody: all, or those that
+    /// are counted to something.
+    pub(super) fn count_waiting(&self, account: Option<Account>) -> usize {
+        let is_meant = |session: &&Session| account.is_none() || session.account == account;
+        let sessions = self.sessions.values().filter(is_meant);
+        let waits =
+            |(filter, seat): &&(Filter, Option<Seat>)| seat.is_none() && filter.asks_for_clients();
+        sessions.map(|session| session.subscriptions.iter().filter(waits).count()).sum()
+    }
+}
+
 /// The token, and the name of the device: those of others do not end our connections.
 type Name = (Option<String>, Box<str>);
 
@@ -61,6 +74,8 @@ struct Session {
     heard_at: Duration,
     /// Topic and payload.
     will: Option<(Box<str>, Box<[u8]>)>,
+    /// To what the places of its subscriptions are counted.
+    account: Option<Account>,
     /// Those that ask for clients are seated once the list has everybody.
     subscriptions: Vec<(Filter, Option<Seat>)>,
 }
@@ -171,6 +186,7 @@ impl Reactor {
             patience,
             heard_at: self.now.monotonic,
             will: will.map(|will| (will.topic.into(), will.payload.into())),
+            account: None,
             subscriptions: Vec::new(),
         };
         self.web.mqtt.sessions.insert(conn, session);
@@ -260,13 +276,13 @@ impl Reactor {
         let Some(filter) = Filter::parse(text) else { return answer::SUBSCRIBE_FAILED };
         // Who subscribes again hears of everybody again.
         self.unsubscribe(conn, text);
-        let has_room = self.count_followers() < super::following::FOLLOWERS_MAX;
-        let Some(session) = self.web.mqtt.sessions.get_mut(&conn) else {
-            return answer::SUBSCRIBE_FAILED;
-        };
-        if session.subscriptions.len() >= SUBSCRIPTIONS_MAX || !has_room {
-            return answer::SUBSCRIBE_FAILED;
-        }
+        let session = self.web.mqtt.sessions.get(&conn);
+        let session = session.filter(|it| it.subscriptions.len() < SUBSCRIPTIONS_MAX);
+        let caller = session.map(|session| session.caller.clone());
+        let place = caller.and_then(|caller| self.find_place(conn, &caller).ok());
+        let session = self.web.mqtt.sessions.get_mut(&conn);
+        let Some((account, session)) = place.zip(session) else { return answer::SUBSCRIBE_FAILED };
+        session.account = account;
         let asks = filter.asks_for_clients();
         session.subscriptions.push((filter, None));
         if asks && self.begin_to_follow() {
@@ -281,7 +297,8 @@ impl Reactor {
         let Some(session) = self.web.mqtt.sessions.get_mut(&conn) else { return };
         for (filter, seat) in &mut session.subscriptions {
             if seat.is_none() && filter.asks_for_clients() {
-                let stream = Stream { conn, caller: session.caller.clone() };
+                let (caller, account) = (session.caller.clone(), session.account);
+                let stream = Stream { conn, caller, account };
                 let wish = Wish::of_topics(filter.clone());
                 let now = self.now.monotonic;
                 *seat = Some(followers.seat(self.server.store(), stream, wish, now));
@@ -371,7 +388,8 @@ mod tests {
     use std::net::TcpStream;
 
     use super::*;
-    use crate::reactor::tests::House;
+    use crate::reactor::follower_places::OF_ONE_MAX;
+    use crate::reactor::tests::{House, by_link};
     use herd_core::names::ConnKind;
     use herd_web::mqtt::far_end::{Heard, hear, write};
 
@@ -401,7 +419,7 @@ mod tests {
             house.report(2_000, second);
             house.pass(Duration::from_millis(500));
             if second == 1 {
-                house.block(conn, 1);
+                house.block(conn, 4_096);
             }
             let queued = house.reactor.slots.session(conn).unwrap().queued_bytes();
             assert!(second < 2 || queued < 64 * 1024, "{queued} bytes after {second} s");
@@ -446,6 +464,31 @@ mod tests {
         house.pass(Duration::from_secs(400));
         assert!(!house.lives(heard) && house.lives(patient));
         assert_eq!(house.reactor.count_followers(), 1, "who is gone follows nobody");
+    }
+
+    /// Goal: those who subscribe by one link while the list is read have no more places than
+    /// others, and all that they are granted. Method: sessions whose connections are gone.
+    #[test]
+    fn a_place_is_counted_before_it_is_taken() {
+        let mut house = House::new();
+        house.report(10_000, 0);
+        let caller = by_link("1");
+        let conns = (0..).map(|serial| ConnId::new(ConnKind::Mqtt, 1, serial));
+        let mut subscribe = |conn: ConnId| {
+            let (client_id, is_clean, keep_alive_s, will) = ("", true, 0, None);
+            let connect =
+                Connect { client_id, is_clean, keep_alive_s, will, user: None, password: None };
+            assert_eq!(house.reactor.connect_mqtt(conn, &connect), Connack::Accepted);
+            house.reactor.web.mqtt.sessions.get_mut(&conn).unwrap().caller = caller.clone();
+            let filters = (0..SUBSCRIPTIONS_MAX).map(|number| format!("owntracks/{number}/#"));
+            filters.take_while(|it| house.reactor.subscribe(conn, it) == answer::GRANTED).count()
+        };
+        assert_eq!(conns.take(40).map(&mut subscribe).sum::<usize>(), OF_ONE_MAX);
+        let seated = |reactor: &Reactor| reactor.web.followers.as_ref().unwrap().following.len();
+        let counted = |house: &House| (seated(&house.reactor), house.reactor.count_followers());
+        assert_eq!(counted(&house), (0, OF_ONE_MAX), "the list is not read yet");
+        house.turn_until(|reactor| seated(reactor) > 0);
+        assert_eq!(counted(&house), (OF_ONE_MAX, OF_ONE_MAX));
     }
 
     /// Goal: a server that stops hangs up, and does nobody's will.

@@ -2,7 +2,8 @@
 //! loop's parts and nothing is changed. How requests and answers are spelled is `http`'s business.
 //!
 //! The port has connections of its own, so it answers although clients are at their limit, and the
-//! last of them is kept free: the one that has been idle for the longest goes.
+//! last of them is kept free: the one that has been idle for the longest goes. What comes here is
+//! served first in its turn, and answered in it: an operator waits for the turn under way at most.
 
 use super::http::Port;
 use super::{Reactor, admin, connections};
@@ -37,6 +38,10 @@ impl Reactor {
     /// The operators' port has been told something: at most one request a turn is answered.
     pub(super) fn answer_operator(&mut self, conn: ConnId, lines: &mut Lines<'_>) {
         self.answer_http(conn, lines, &PORT);
+        // The answer leaves before clients have their turns: a full turn takes some milliseconds.
+        if self.slots.session(conn).is_some_and(|session| session.queued_bytes() > 0) {
+            self.write(conn);
+        }
     }
 
     fn answer_path(&mut self, _conn: ConnId, request: &Request<'_>) -> Answer {
@@ -127,5 +132,56 @@ fn verdict(request: &Request<'_>, conditions: &[Condition]) -> Answer {
     match Vec::from_iter(missing).as_slice() {
         [] => Answer::text(status, "ok\n".to_owned()),
         missing => Answer::text(status, format!("{}\n", missing.join("; "))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::reactor::tests::House;
+
+    /// Lines of clients that had been taken when a whole answer was given.
+    fn lines_taken(mut operator: &TcpStream) -> String {
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"# EOF\n") {
+            let mut piece = [0; 16 * 1024];
+            let count = operator.read(&mut piece).unwrap();
+            assert!(count > 0, "it was hung up on");
+            answer.extend_from_slice(&piece[..count]);
+        }
+        let text = String::from_utf8(answer).unwrap();
+        let line =
+            text.lines().find(|line| line.starts_with("herd_commands_total{command=\"iamat"));
+        line.unwrap().rsplit(' ').next().unwrap().to_owned()
+    }
+
+    /// Goal: an operator waits for no client that has sent something in the same turn, however
+    /// early, and no turn longer if the question comes with the connection.
+    #[test]
+    fn operators_are_served_first() {
+        let mut house = House::new();
+        let mut clients = [0; 30].map(|_| TcpStream::connect(house.clients).unwrap());
+        house.turn_until(|reactor| reactor.slots.alive(ConnKind::Client) == 30);
+        let (kept, _) = house.come(ConnKind::Operator);
+        let port = house.reactor.config.operators.unwrap();
+        let mut taken = 0;
+        for is_new in [false, true, false] {
+            for client in &mut clients {
+                client.write_all(b"IAMAT kiwi +1-1 7\n").unwrap();
+            }
+            let new = is_new.then(|| TcpStream::connect(port).unwrap());
+            let mut operator = new.as_ref().unwrap_or(&kept);
+            operator.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+            // The kernel may be slow to bring it.
+            std::thread::sleep(Duration::from_millis(20));
+            house.turn();
+            assert_eq!(lines_taken(operator), taken.to_string());
+            taken += clients.len();
+            assert_eq!(house.reactor.server.counters().lines_in, taken as u64);
+        }
     }
 }

@@ -17,14 +17,14 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use mio::net::TcpStream;
-use mio::{Interest, Registry, Token};
+use mio::{Interest, Registry};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 
 use super::lame_duck::DrainPhase;
 use super::listener::{Arrival, canonical};
 use super::metrics::{DOORS, TLS};
-use super::{Due, Reactor};
+use super::{Due, Reactor, slots};
 use crate::logging::events::Event;
 use crate::proxy_head::{self, BYTES_MAX, Head};
 use herd_core::driver::Driver;
@@ -128,7 +128,7 @@ impl Arriving {
     }
 
     fn register(&mut self, registry: &Registry) -> bool {
-        let token = Token(self.id.slot());
+        let token = slots::token(self.id.kind(), self.id.slot());
         registry.register(&mut self.stream, token, Interest::READABLE).is_ok()
     }
 }

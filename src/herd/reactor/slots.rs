@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use mio::Token;
 use slab::Slab;
 
 use super::connection::Connection;
@@ -20,6 +21,15 @@ use super::wrapped::Wrapped;
 use herd_core::driver::Sessions;
 use herd_core::names::{ConnId, ConnKind};
 use herd_core::session::Session;
+
+/// Added to the slot of a socket whose events are served before all others of their turn.
+pub const FIRST: usize = 1 << (usize::BITS - 1);
+
+/// The token of a socket.
+pub fn token(kind: ConnKind, slot: usize) -> Token {
+    let is_first = matches!(kind, ConnKind::Operator | ConnKind::Admin);
+    Token(if is_first { FIRST + slot } else { slot })
+}
 
 /// Everything that has a socket.
 pub enum Slot {

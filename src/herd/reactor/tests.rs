@@ -13,7 +13,7 @@ use herd_core::LinkState;
 use herd_core::names::{ConnKind, PeerId};
 use herd_core::session::Phase;
 use herd_core::wire::line_buffer::{LineLimits, Lines};
-pub(super) use house::{House, house, reactor};
+pub(super) use house::{House, by_link, house, reactor};
 
 mod house;
 

@@ -59,7 +59,7 @@ pub fn due(due: &Due) -> trace::Due {
         Due::Handshake { .. } => trace::Due::Handshake,
         Due::Head { .. } => trace::Due::Head,
         Due::LogLevel => trace::Due::LogLevel,
-        Due::Followers => trace::Due::Followers,
+        Due::Followers | Due::Unwatch => trace::Due::Followers,
         Due::Index => trace::Due::Index,
         Due::Mqtt => trace::Due::Mqtt,
         Due::Pulse { .. } => trace::Due::Pulse,

@@ -44,6 +44,9 @@ pub struct Readiness {
 }
 
 impl Readiness {
+    pub const READABLE: Readiness =
+        Readiness { readable: true, writable: false, closed: false, urgent: false };
+
     /// Has a session remember it.
     #[inline(always)]
     pub fn note(&self, flags: &mut Flags) {
@@ -98,6 +101,10 @@ impl Reactor {
                 self.accept(slot);
                 SpanKind::Unfinished { conn: None }
             }
+            Step::Unfinished(Unfinished::Followers) => {
+                self.serve_followers();
+                SpanKind::Unfinished { conn: None }
+            }
             Step::Timer(due) => SpanKind::Timer { due: self.on_due(due) },
             Step::Deadlines => self.scan_deadlines().then_some(SpanKind::Round)?,
             Step::Keep => self.keep_news()?,
@@ -129,7 +136,8 @@ impl Reactor {
             Due::Head { id } => self.head_due(id),
             Due::LogLevel => self.take_log_level_back(),
             Due::Followers => self.serve_followers(),
-            Due::Index => self.read_into_index(),
+            Due::Index => self.read_on(),
+            Due::Unwatch => self.unwatch_clients(),
             Due::Mqtt => self.look_after_mqtt(),
             Due::Pulse { every, tell } => self.when_alive(every, tell),
         }

@@ -10,6 +10,7 @@ use std::mem;
 use std::time::Duration;
 
 use super::access::{Callers, is_public};
+use super::follower_places::Accounts;
 use super::following::Followers;
 use super::http::Port;
 use super::mqtt::Mqtt;
@@ -48,7 +49,7 @@ const PORT: Port = Port {
 };
 
 const CLIENTS: &str = "/v1/clients";
-const FOLLOW: &str = "/v1/follow";
+pub(super) const FOLLOW: &str = "/v1/follow";
 const HELP: &str = "\
 This is a server of a herd. Report where somebody is:
 
@@ -78,11 +79,13 @@ pub(super) struct Web {
     pub(super) callers: Callers,
     /// Who is where, and those who are told what changes, once there was one who wanted to know.
     pub(super) followers: Option<Box<Followers>>,
+    /// To what the places of followers are counted.
+    pub(super) accounts: Accounts,
     /// Room for the bytes of an answer.
     pub(super) answer: Vec<u8>,
     /// Room for a report as the core hears it.
-    line: String,
-    /// Those who wait for places.
+    line: Vec<u8>,
+    /// Those who wait for an answer.
     pub(super) askers: Askers,
     /// Those who speak MQTT.
     pub(super) mqtt: Mqtt,
@@ -95,8 +98,9 @@ impl Web {
         Ok(Web {
             callers: Callers::new()?,
             followers: None,
+            accounts: Accounts::default(),
             answer: Vec::new(),
-            line: String::new(),
+            line: Vec::new(),
             askers: Askers::default(),
             mqtt: Mqtt::default(),
         })
@@ -119,33 +123,42 @@ impl Reactor {
             Err(answer) => return Some(answer),
         };
         let request = &request;
+        if let Some(blurred) = caller.blurred() {
+            return Some(self.answer_blurred(conn, request, &caller, blurred));
+        }
         let id = client_in(request.path).and_then(|rest| rest.strip_suffix("/places"));
         match id.filter(|_| matches!(request.method, Method::Get | Method::Head)) {
             Some(id) => self.ask_web_places(conn, &unescape(id), request, &caller),
-            None => Some(self.answer_caller(conn, request, &caller)),
+            None => self.answer_caller(conn, request, &caller),
         }
     }
 
-    fn answer_caller(&mut self, conn: ConnId, request: &Request<'_>, caller: &Caller) -> Answer {
+    /// An answer, unless it has to wait.
+    fn answer_caller(
+        &mut self,
+        conn: ConnId,
+        request: &Request<'_>,
+        caller: &Caller,
+    ) -> Option<Answer> {
         let is_report = request.method == Method::Post || !request.query.is_empty();
         if request.method == Method::Delete {
-            return match client_in(request.path) {
+            return Some(match client_in(request.path) {
                 Some(id) => self.erase_for(&unescape(id), caller),
                 None => not_here(),
-            };
+            });
         }
-        match request.path {
+        Some(match request.path {
             "/" | "/report" | "/pub" if is_report => self.take_reports(conn, request, caller),
             "/" | "/report" | "/pub" => Answer::text(200, HELP.to_owned()),
             _ if request.method == Method::Post => not_here(),
-            CLIENTS => self.show_clients(request, caller),
+            CLIENTS => return self.show_clients((conn, request), caller),
             FOLLOW => self.follow(conn, request, caller),
             "/openapi.json" => Answer::json(OPENAPI.into()),
             path => match client_in(path) {
-                Some(rest) => self.show_client(rest, request, caller),
+                Some(rest) => return self.show_client(rest, (conn, request), caller),
                 None => not_here(),
             },
-        }
+        })
     }
 
     fn take_reports(&mut self, conn: ConnId, request: &Request<'_>, caller: &Caller) -> Answer {
@@ -248,7 +261,7 @@ impl Reactor {
         let mut line = mem::take(&mut self.web.line);
         line.clear();
         fix.write_line(&mut line);
-        let lines = Lines::new(line.as_bytes(), LineLimits::equal(line.len()));
+        let lines = Lines::new(&line, LineLimits::equal(line.len()));
         let mut lines = lines.introducing(self.newcomers_max(conn));
         self.server.handle(self.now, Input::Lines { conn, lines: &mut lines }, &mut self.out);
         self.append_news();
@@ -282,7 +295,7 @@ impl Reactor {
 }
 
 /// What stands behind `/v1/clients/`.
-fn client_in(path: &str) -> Option<&str> {
+pub(super) fn client_in(path: &str) -> Option<&str> {
     path.strip_prefix(CLIENTS)?.strip_prefix('/')
 }
 

@@ -1,6 +1,6 @@
-//! Places for those who ask by HTTP: an answer may take longer than a turn. Until it is there,
-//! nothing more of its connection is read, so the answers are in the order of the questions; other
-//! connections do not wait.
+//! Answers by HTTP that take longer than a turn, among them places for those who ask. Until an
+//! answer is there, nothing more of its connection is read, so the answers are in the order of the
+//! questions; other connections do not wait.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,16 +17,18 @@ use herd_web::http::{Answer, Request};
 /// Tickets from here on are given here; the core counts its own from zero.
 const FIRST_TICKET: u64 = 1 << 63;
 
-/// Who waits for places.
+/// Who waits for an answer.
 #[derive(Default)]
 pub(super) struct Askers {
+    /// For places.
     waiting: BTreeMap<Ticket, Asker>,
-    /// Whose connections.
+    /// Connections of all who wait, for whatever it is.
     held: BTreeSet<ConnId>,
     given: u64,
 }
 
-struct Asker {
+/// Somebody who waits for an answer.
+pub(super) struct Asker {
     conn: ConnId,
     is_head: bool,
     keeps_open: bool,
@@ -51,16 +53,36 @@ impl Reactor {
         };
         let ticket = Ticket(FIRST_TICKET + self.web.askers.given);
         self.web.askers.given += 1;
-        let asker = Asker { conn, is_head: request.is_head(), keeps_open: request.keeps_open };
+        let asker = self.hold(conn, request)?;
         self.web.askers.waiting.insert(ticket, asker);
-        self.web.askers.held.insert(conn);
-        self.slots.session(conn)?.flags.paused = true;
         self.ask(conn, ticket, Question { at, radius_km, bound }, self.config.places.deadline);
         None
     }
 
-    /// Whether a connection waits for places, so that nothing more of it may be taken.
-    pub(super) fn awaits_places(&self, conn: ConnId) -> bool {
+    /// Has a connection wait for its answer; `None` if it has ended.
+    pub(super) fn hold(&mut self, conn: ConnId, request: &Request<'_>) -> Option<Asker> {
+        self.slots.session(conn)?.flags.paused = true;
+        self.web.askers.held.insert(conn);
+        Some(Asker { conn, is_head: request.is_head(), keeps_open: request.keeps_open })
+    }
+
+    /// Gives somebody the answer that was waited for, and goes on with the connection.
+    pub(super) fn answer_asker(&mut self, asker: &Asker, answer: Answer) {
+        let &Asker { conn, is_head, keeps_open } = asker;
+        self.web.askers.held.remove(&conn);
+        if self.slots.session(conn).is_none() {
+            return;
+        }
+        let posix_s = self.now.posix.whole_seconds();
+        self.send(conn, &answer.into_bytes(posix_s, is_head, keeps_open));
+        if !keeps_open {
+            self.close_when_sent(conn);
+        }
+        self.resume(conn);
+    }
+
+    /// Whether a connection waits for an answer, so that nothing more of it may be taken.
+    pub(super) fn awaits_answer(&self, conn: ConnId) -> bool {
         self.web.askers.held.contains(&conn)
     }
 
@@ -81,18 +103,7 @@ impl Reactor {
     /// Passes an answer on, if somebody still waits for it here.
     pub(super) fn answer_web_places(&mut self, ticket: Ticket, body: &[u8]) {
         let Some(asker) = self.web.askers.waiting.remove(&ticket) else { return };
-        let Asker { conn, is_head, keeps_open } = asker;
-        self.web.askers.held.remove(&conn);
-        if self.slots.session(conn).is_none() {
-            return;
-        }
-        let answer = Answer::json([body, b"\n"].concat());
-        let posix_s = self.now.posix.whole_seconds();
-        self.send(conn, &answer.into_bytes(posix_s, is_head, keeps_open));
-        if !keeps_open {
-            self.close_when_sent(conn);
-        }
-        self.resume(conn);
+        self.answer_asker(&asker, Answer::json([body, b"\n"].concat()));
     }
 }
 

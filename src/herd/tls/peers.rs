@@ -19,7 +19,6 @@ use std::sync::Arc;
 use ring::hkdf;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ResolvesClientCert, Resumption, UnbufferedClientConnection};
-use rustls::crypto::ring::default_provider as ring_provider;
 use rustls::crypto::ring::sign::any_eddsa_type;
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls13_signature_with_raw_key};
 use rustls::pki_types::{
@@ -33,6 +32,7 @@ use rustls::{
     SignatureScheme, version,
 };
 
+use super::suites::provider;
 use super::{End, Session};
 use crate::config::HerdKey;
 
@@ -66,7 +66,7 @@ impl PeerTerms {
     }
 
     fn with(ours: Arc<Ours>) -> Result<PeerTerms, Error> {
-        let provider = Arc::new(ring_provider());
+        let provider = Arc::new(provider());
         let versions = &[&version::TLS13];
         let mut server = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(versions)?
@@ -138,7 +138,7 @@ struct Ours {
 impl Ours {
     fn new(pairs: Vec<Pair>) -> Ours {
         let names = pairs.iter().map(|pair| pair.name.clone()).collect();
-        let algorithms = ring_provider().signature_verification_algorithms;
+        let algorithms = provider().signature_verification_algorithms;
         Ours { pairs, names, algorithms }
     }
 

@@ -3,7 +3,7 @@
 
 use super::pipes::{HIGH_WATER, LIMITS, LINES_MAX};
 use super::{Act, Host};
-use crate::engine::OWED_MAX as ENGINE_OWED_MAX;
+use crate::engine::{OWED_MAX as ENGINE_OWED_MAX, PAYLOAD_MAX};
 use crate::invariants::{Invariant, Violation};
 use herd_core::LinkState;
 use herd_core::border::Output;
@@ -78,7 +78,8 @@ impl Host {
         let piece_bytes = PIECE_BYTES.min(self.peer_owed_max) + LIMITS.line_bytes_max;
         let queued_max = match conn.kind() {
             ConnKind::Peer => self.peer_owed_max + piece_bytes + WORDS_BYTES,
-            ConnKind::Engine => ENGINE_OWED_MAX + 2 * piece_bytes,
+            // The last batch may go beyond the bound, and an answer beside it.
+            ConnKind::Engine => ENGINE_OWED_MAX + 2 * PAYLOAD_MAX,
             // All answers that waited leave at once; they are as long as their commands.
             _ => HIGH_WATER + LINES_MAX * 2 * LIMITS.line_bytes_max,
         };

@@ -3,10 +3,12 @@
 
 use std::cmp::Ordering;
 
+use super::tables::holds;
 use super::{Invariant, Invariants, Violation, may_be_forgotten, nanos};
 use crate::client::report;
 use crate::host::Host;
 use herd_core::store::rank;
+use herd_core::wire::Report;
 
 impl Invariants {
     /// A server holds this AT line from now on, which says that its client is forgotten.
@@ -26,7 +28,18 @@ impl Invariants {
         for line in self.erasures.iter().filter(|_| repairs) {
             let erasure = report(line);
             // Where clients are divided, others may have what their own clients have said before.
-            for body in bodies.iter().filter(|body| body.holds_part_of(erasure.client)) {
+            // Another region hears of it as long as who was told first lives and knows, and knows
+            // nothing newer of that region: of that, it may be the only one that lives.
+            let is_said = bodies.iter().any(|body| {
+                let is_near = |held: Report<'_>| body.hears_of(held.server);
+                *body.server.settings().name == *erasure.server
+                    && holds(body.server.store(), line)
+                    && body.server.store().find(erasure.client).is_some_and(is_near)
+            });
+            let must_know = |body: &&&Host| {
+                body.holds_part_of(erasure.client) && (is_said || body.hears_of(erasure.server))
+            };
+            for body in bodies.iter().filter(must_know) {
                 let held = body.server.store().find(erasure.client);
                 // A newer report may have taken its place, and be over by now: then there is none.
                 let is_forgotten = held.is_none_or(|held| {

@@ -64,6 +64,9 @@ pub enum Invariant {
     /// connection came up; and left in peace, all who hold a part say so, and hold what anybody
     /// holds of it.
     Complete,
+    /// I23: where clients are divided, a client that asks at rest is told the newest report that
+    /// any server has, whichever server it asks.
+    Asked,
     /// One input costs no more than a piece of the store, and all of them what they must.
     Bounded,
     /// Everything that happens comes to an end.
@@ -82,7 +85,7 @@ pub struct Violation {
 }
 
 impl Invariant {
-    pub const ALL: [Invariant; 26] = [
+    pub const ALL: [Invariant; 27] = [
         Invariant::Order,
         Invariant::Rising,
         Invariant::Upkeep,
@@ -105,6 +108,7 @@ impl Invariant {
         Invariant::Unhindered,
         Invariant::Told,
         Invariant::Complete,
+        Invariant::Asked,
         Invariant::Bounded,
         Invariant::Endless,
         Invariant::Assertion,
@@ -135,6 +139,7 @@ impl Invariant {
             Invariant::Unhindered => "I20",
             Invariant::Told => "I21",
             Invariant::Complete => "I22",
+            Invariant::Asked => "I23",
             Invariant::Bounded => "bounded",
             Invariant::Endless => "endless",
             Invariant::Assertion => "assertion",

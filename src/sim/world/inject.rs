@@ -55,10 +55,20 @@ impl World {
 
     pub(super) fn talk(&mut self, server: usize, report: Option<String>) -> Result<(), Violation> {
         let name = &self.seats[server].name;
-        let (mut client, bytes) = match report {
+        let (client, bytes) = match report {
             Some(report) => Client::with_report(name, &report, &self.scenario),
             None => Client::drawn(name, &self.said, &self.scenario, &mut self.random),
         };
+        self.come(server, client, &bytes)
+    }
+
+    /// A client connects to a server and says this.
+    pub(super) fn come(
+        &mut self,
+        server: usize,
+        mut client: Client,
+        bytes: &[u8],
+    ) -> Result<(), Violation> {
         self.event_log.counts.commands += client.waits_for() as u64;
         let (number, finished) = (self.clients.len(), client.half_closes);
         let is_refused = self.refuses_clients(server);
@@ -79,7 +89,7 @@ impl World {
         let party = Party::Server { server, run: self.seats[server].run };
         let at = self.lay(party, Party::Client(number), false);
         self.tell(server, |body| body.accept(at.conn(ConnKind::Client)))?;
-        self.put(at, &bytes);
+        self.put(at, bytes);
         self.wires[at.wire].ends[at.end].finished = finished;
         Ok(())
     }
@@ -143,9 +153,7 @@ impl World {
                 Ok(())
             }
             Party::Node(node) => {
-                if let Some(engine) = &mut self.engine {
-                    engine.forget(node, at.wire);
-                }
+                self.node_forgets(node, at.wire);
                 Ok(())
             }
             Party::Stranger => Ok(()),

@@ -4,13 +4,13 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::{Event, MS, World};
+use super::{Event, MS, Seat, World};
 use crate::engine::{INFO, OWED_MAX, PAYLOAD_MAX, Published, QUEUE_MAX, Wish};
 use crate::faults::{Fault, Faults};
 use crate::host::Host;
 use crate::invariants::{Invariant, Violation};
 use crate::wire::{At, Party};
-use herd_core::engine::{EngineSettings, EngineState};
+use herd_core::engine::{EngineSettings, EngineState, Region};
 use herd_core::names::{ConnKind, PeerId};
 
 /// How long a node may be away, routes be cut, and publishing be denied.
@@ -22,13 +22,27 @@ impl World {
     /// What a server learns about the engine, if this herd has one.
     pub(super) fn engine_settings(&self, server: usize) -> Option<EngineSettings> {
         self.engine.as_ref()?;
-        let others = self.seats.iter().enumerate().filter(|(seat, _)| *seat != server);
-        let names = others.map(|(_, seat)| seat.name.as_bytes().to_vec());
+        let region = |server| self.scenario.region(server);
+        let seats = self.seats.iter().enumerate().filter(|(seat, _)| *seat != server);
+        let (near, far) = seats.partition::<Vec<_>, _>(|(seat, _)| region(*seat) == region(server));
+        let names = |seats: Vec<(usize, &Seat)>| {
+            let names = seats.iter().map(|(_, seat)| seat.name.as_bytes().to_vec());
+            names.collect::<Vec<_>>()
+        };
+        let name = |region: &str| region.as_bytes().to_vec();
+        let other = far.first().and_then(|(seat, _)| region(*seat));
+        let other = other.map(|other| Region { name: name(other), servers: names(far) });
+        // A question about a long name has room even while servers compare: no configuration
+        // allows less than eight times as much.
+        let least = if self.scenario.asks_others() { 8 * 1024 } else { 4 * 1024 };
         Some(EngineSettings {
             batch_bytes_max: 512,
-            owed_max: self.scenario.peer_owed_max.clamp(4 * 1024, OWED_MAX),
+            owed_max: self.scenario.peer_owed_max.clamp(least, OWED_MAX),
             parts: self.parts.clone(),
-            ..EngineSettings::new(names.collect())
+            region: region(server).map(name),
+            regions: other.into_iter().collect(),
+            tell_every: self.scenario.division.tell_every.unwrap_or_default(),
+            ..EngineSettings::new(names(near))
         })
     }
 
@@ -98,10 +112,15 @@ impl World {
         self.put(at, bytes);
     }
 
-    fn cut_off(&mut self, node: usize, wire: usize) {
+    /// A client of a node has hung up, or its process is gone: it wants nothing any more.
+    pub(super) fn node_forgets(&mut self, node: usize, wire: usize) {
         if let Some(engine) = &mut self.engine {
             engine.forget(node, wire);
         }
+    }
+
+    fn cut_off(&mut self, node: usize, wire: usize) {
+        self.node_forgets(node, wire);
         self.wires[wire].ends[0].incoming.clear();
         self.reset(wire);
     }
@@ -267,7 +286,10 @@ fn look_at_batch(
     let bytes = payload.len();
     Invariant::Bounds.demand(bytes <= PAYLOAD_MAX, || format!("a batch of {bytes} bytes"))?;
     let subject = String::from_utf8_lossy(subject);
-    let Some((_, part)) = subject.rsplit_once(".r.") else { return Ok(()) };
+    let Some((_, part)) = subject.rsplit_once(".r.").or(subject.rsplit_once(".x.")) else {
+        return Ok(());
+    };
+    let is_for_all = subject.contains(".r.");
     for line in payload.split_inclusive(|&byte| byte == b'\n') {
         let Some(report) = line.strip_prefix(b"AT ") else { continue };
         let is_own = report.strip_prefix(name).is_some_and(|rest| rest.starts_with(b" "));
@@ -279,7 +301,9 @@ fn look_at_batch(
         Invariant::Told.demand(is_there, || {
             format!("{} says to part {part}: {}", name.escape_ascii(), line.escape_ascii())
         })?;
-        told.insert(line.to_vec());
+        if is_for_all {
+            told.insert(line.to_vec());
+        }
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 use super::World;
 use crate::client::report;
 use crate::faults::{Fault, Faults};
+use crate::host::Host;
 use crate::invariants::lines_of;
 
 /// Trouble in which a server that is asked answers in time: who does not may be passed over.
@@ -50,7 +51,11 @@ impl World {
         let told = report(&text);
         let any = self.seats.iter().find_map(|seat| seat.body.as_ref());
         let part = any.map_or(0, |body| body.server.part_of(told.client));
-        let names = self.seats.iter().map(|seat| seat.name.as_bytes());
-        names.filter(|name| *name != told.server && self.parts.is_holder(name, part)).count()
+        let bodies = self.seats.iter().filter_map(|seat| seat.body.as_ref());
+        let hears = |body: &&Host| {
+            let name = &body.server.settings().name;
+            **name != *told.server && self.parts.is_holder(name, part) && body.hears_of(told.server)
+        };
+        bodies.filter(hears).count()
     }
 }

@@ -6,9 +6,7 @@ use std::time::Duration;
 use super::{Event, World};
 use crate::client::report;
 use crate::host::Host;
-use crate::invariants::{
-    Invariant, Table, Violation, agree, are_parts_whole, lines_of, may_be_forgotten,
-};
+use crate::invariants::{Invariant, Table, Violation, agree, lines_of, may_be_forgotten};
 use crate::wire::Wire;
 use herd_core::LinkState;
 use herd_core::names::PeerId;
@@ -23,6 +21,9 @@ const REST: Duration = Duration::from_secs(4);
 const STIRS_MAX: u64 = 16;
 /// Where clients are divided, each server asks each other now and then: lines a second.
 const PAIR_STIRS_MAX: u64 = 8;
+/// Where there are two regions, each server tells the other one all in each round, and has a timer
+/// for each step of that: a second.
+const ROUND_STIRS_MAX: u64 = 100;
 /// Where reports expire, each server looks through some so often.
 const SWEEPS_A_SECOND: u64 = 11;
 
@@ -36,6 +37,10 @@ pub(super) struct Rest {
 impl World {
     pub(super) fn look(&mut self) -> Result<(), Violation> {
         self.heal_disks();
+        if self.has_asked_the_dead()? {
+            self.is_over = true;
+            return Ok(());
+        }
         let outcome = self.is_at_rest();
         let is_late = self.now >= self.scenario.end;
         match (outcome, self.rest) {
@@ -45,17 +50,19 @@ impl World {
                 self.rest = Some(Rest { since: self.now, stirs: self.stirs() });
                 let clients = self.bodies().next().map_or(0, |body| body.server.store().len());
                 self.event_log.tell(self.now, "", || format!("all agree on {clients} clients"));
+                self.ask_at_rest()?;
             }
             (Ok(()), Some(rest)) if self.now >= rest.since + REST => match self.is_idle(rest) {
                 Err(why) if is_late => return Err(why),
                 // It holds the same, and still says so again and again.
                 Err(_) => self.rest = None,
                 Ok(()) => {
-                    self.is_over = true;
-                    return self.judge();
+                    self.judge()?;
+                    self.is_over = !self.ask_the_dead()?;
+                    return Ok(());
                 }
             },
-            (Ok(()), Some(_)) => {}
+            (Ok(()), Some(_)) => self.ask_at_rest()?,
         }
         self.plan(LOOK_EVERY, Event::Look);
         Ok(())
@@ -82,7 +89,9 @@ impl World {
             let waits = body.server.questions_waiting();
             Invariant::Answers.demand(waits == 0, || format!("{name} waits for places"))?;
             let lines = self.lasting_lines(body);
-            match tables.first() {
+            let near =
+                tables.iter().find(|(_, _, other)| body.hears_of(&other.server.settings().name));
+            match near {
                 _ if !self.scenario.repairs => {}
                 Some((other, others, _)) if self.parts.is_whole() => {
                     agree((*other, others), (name, &lines))?;
@@ -90,7 +99,10 @@ impl World {
                 _ => tables.push((name, lines, body)),
             }
         }
-        are_parts_whole(&tables, &self.parts)?;
+        self.invariants.are_parts_whole(&tables, &self.parts)?;
+        // What was lost between two regions, the next round brings.
+        let rounds = self.scenario.division.tell_every.map_or(Duration::ZERO, |round| 3 * round);
+        healed(self.now >= self.scenario.peace + rounds, "the other region", "was not told all")?;
         self.are_journals_at_rest()?;
         // Who was erased with a clock far ahead stays so until then.
         let is_ahead = |body: &Host, held: &Report<'_>| {
@@ -138,7 +150,11 @@ impl World {
         let servers = self.seats.len() as u64;
         let pairs = if self.parts.is_whole() { 0 } else { servers * (servers - 1) };
         let asks = PAIR_STIRS_MAX * pairs * (seconds + 1);
-        let stirs_max = STIRS_MAX * link_seconds + sweeps * (seconds + 1) + asks;
+        let rounds = match self.scenario.division.tell_every {
+            Some(_) => ROUND_STIRS_MAX * servers * servers * (seconds + 1),
+            None => 0,
+        };
+        let stirs_max = STIRS_MAX * link_seconds + sweeps * (seconds + 1) + asks + rounds;
         Invariant::Idleness.demand(stirs <= stirs_max, || {
             format!("{stirs} stirs in a herd at rest, and {stirs_max} are many")
         })
@@ -152,6 +168,7 @@ impl World {
         let bodies = self.seats.iter().filter_map(|seat| seat.body.as_ref());
         let bodies: Vec<_> = bodies.collect();
         self.invariants.judge(&bodies, &self.scenario.graph.names, self.scenario.repairs)?;
+        self.judge_at_rest()?;
         match bodies.first() {
             _ if self.engine.is_some() => self.judge_engine(),
             Some(body) if self.scenario.is_counted => {

@@ -23,7 +23,7 @@ impl World {
         settings.keys = self.scenario.draws_keys(&mut self.random);
         // Where clients are divided, a key that follows another must not move them.
         settings.digest_key =
-            (self.scenario.copies > 0 && !settings.keys.is_empty()).then_some([9; 32]);
+            (self.scenario.division.copies > 0 && !settings.keys.is_empty()).then_some([9; 32]);
         settings.nonce_key = std::array::from_fn(|_| self.random.u8(..));
         settings.limits.compare_every = self.scenario.compare_every;
         settings.limits.clients_max =

@@ -7,7 +7,7 @@ use herd_core::journal::frame::{HEADER_BYTES, write_reports};
 use herd_core::journal::load::{Past, Survey};
 use herd_core::journal::writer::{Disk, Owner, Trouble, Writer};
 use herd_core::journal::{JournalId, SegmentId};
-use herd_sim::disk::{DiskFaults, SimDisk};
+use herd_sim::disk::{DiskFaults, SimDisk, SimFile};
 
 use super::{Experiment, Findings, House};
 
@@ -35,11 +35,13 @@ fn fsync_lies(found: &mut Findings, _: &House) -> io::Result<()> {
     let text = reports.concat();
 
     let disk = failing_disk();
-    let file = disk.create(segment(1), b"a log\n").map_err(failed)?;
+    let title = b"a log\n";
+    let file = disk.create(segment(1), title).map_err(failed)?;
     disk.sync_names().map_err(failed)?;
     let mut rest = text.as_bytes();
     while !rest.is_empty() {
-        rest = &rest[disk.write(&file, rest).map_err(failed)?..];
+        let at = (title.len() + text.len() - rest.len()) as u64;
+        rest = &rest[disk.write(&file, at, rest).map_err(failed)?..];
     }
     let first = disk.sync(&file);
     disk.heal();
@@ -77,7 +79,7 @@ fn failing_disk() -> SimDisk {
 
 /// Whether all that was written is on the disk, as far as the writer knows.
 fn write_and_sync(
-    writer: &mut Writer<SegmentId>,
+    writer: &mut Writer<SimFile>,
     disk: &SimDisk,
     text: &str,
 ) -> Result<bool, Trouble> {

@@ -29,9 +29,10 @@ pub use buckets::Buckets;
 pub use pattern::Pattern;
 pub use secret::{Digest, SECRET_BYTES, digest, spell_secret};
 pub use session::Sessions;
-pub use share::{LINK_BEGIN, Link, Signer};
+pub use share::{Link, Signer};
 pub use shown::{Shown, SplitPath, split_path};
 
+use crate::blur::Blur;
 use crate::stamp;
 
 /// Longest name of a token, in bytes.
@@ -113,7 +114,7 @@ impl Access {
         let token = match shown {
             Shown::Nothing => return Err(Denied::Missing),
             Shown::Unreadable => return Err(Denied::Wrong),
-            Shown::Secret(text) if text.starts_with(LINK_BEGIN) => return self.sharer(text, now),
+            Shown::Secret(text) if share::is_link(text) => return self.sharer(text, now),
             Shown::Secret(text) => self.token(text),
             Shown::Named { user, secret } => {
                 self.token(secret).filter(|token| token.grant.name == *user)
@@ -127,8 +128,7 @@ impl Access {
         if token.grant.is_over(now) {
             return Err(Denied::Expired);
         }
-        let proof = Proof::Token(token.digest);
-        Ok(Caller(Some(Arc::new(Identity { grant: Arc::clone(&token.grant), proof }))))
+        Ok(Caller::of(&token.grant, Proof::Token(token.digest)))
     }
 
     /// A caller who has been let in some time ago, as it may be now: its token may have expired or
@@ -141,8 +141,7 @@ impl Access {
             Proof::Token(digest) => digest,
         };
         let token = self.by_digest(digest).filter(|token| !token.grant.is_over(now))?;
-        let proof = identity.proof.clone();
-        Some(Caller(Some(Arc::new(Identity { grant: Arc::clone(&token.grant), proof }))))
+        Some(Caller::of(&token.grant, identity.proof.clone()))
     }
 
     /// The token with this name.
@@ -166,10 +165,16 @@ impl Access {
         if link.expires <= now {
             return Err(Denied::Expired);
         }
-        let read = vec![Pattern::of_one(link.client)];
-        let (name, expires) = (String::new(), Some(link.expires));
-        let grant = Arc::new(Grant { name, report: Vec::new(), read, expires });
-        Ok(Caller(Some(Arc::new(Identity { grant, proof: Proof::Link(text.into()) }))))
+        let (proof, expires) = (Proof::Link(text.into()), Some(link.expires));
+        let Some(blur) = link.blur else {
+            let read = vec![Pattern::of_one(link.client)];
+            let grant = Grant { read, expires, ..Grant::default() };
+            return Ok(Caller::of(&Arc::new(grant), proof));
+        };
+        // It reads nobody, so whatever does not know of blurring tells it nothing.
+        let grant = Arc::new(Grant { expires, ..Grant::default() });
+        let blurred = Some(Blurred { client: link.client, blur });
+        Ok(Caller(Some(Arc::new(Identity { grant, proof, blurred }))))
     }
 
     fn token(&self, secret: &str) -> Option<&Token> {
@@ -206,6 +211,15 @@ pub struct Caller(Option<Arc<Identity>>);
 struct Identity {
     grant: Arc<Grant>,
     proof: Proof,
+    blurred: Option<Blurred>,
+}
+
+/// The one client of which a caller may know in which square it is, and nothing else.
+#[derive(Debug)]
+pub struct Blurred {
+    /// Its name is as on the wire.
+    pub client: String,
+    pub blur: Blur,
 }
 
 /// By what a caller was let in.
@@ -234,7 +248,12 @@ impl Caller {
 
     /// Who may so much, and has shown nothing for it.
     pub fn new(grant: Arc<Grant>) -> Caller {
-        Caller(Some(Arc::new(Identity { grant, proof: Proof::None })))
+        Caller::of(&grant, Proof::None)
+    }
+
+    fn of(grant: &Arc<Grant>, proof: Proof) -> Caller {
+        let grant = Arc::clone(grant);
+        Caller(Some(Arc::new(Identity { grant, proof, blurred: None })))
     }
 
     /// A caller of what is public: it may know of no client.
@@ -245,6 +264,14 @@ impl Caller {
     /// What the caller goes by, if that is known.
     pub fn name(&self) -> Option<&str> {
         self.grant().map(|grant| &*grant.name).filter(|name| !name.is_empty())
+    }
+
+    /// The share link by which it was let in, if it was by one.
+    pub fn link(&self) -> Option<&str> {
+        match &self.0.as_deref()?.proof {
+            Proof::Link(text) => Some(text),
+            Proof::None | Proof::Token(_) => None,
+        }
     }
 
     /// What it may; `None` if it may everything.
@@ -260,6 +287,17 @@ impl Caller {
     /// Whether the caller may know where this client is, and that it exists.
     pub fn may_read(&self, client: &[u8]) -> bool {
         self.grant().is_none_or(|grant| is_among(&grant.read, client))
+    }
+
+    /// Of which client it may know only about where that is, if so: then it may read nobody.
+    pub fn blurred(&self) -> Option<&Blurred> {
+        self.0.as_deref().and_then(|identity| identity.blurred.as_ref())
+    }
+
+    /// Whether the caller may be told when this client comes and goes: how exactly it hears where,
+    /// is a matter of its wish.
+    pub fn may_follow(&self, client: &[u8]) -> bool {
+        self.may_read(client) || self.blurred().is_some_and(|it| it.client.as_bytes() == client)
     }
 
     /// Whether everybody may be seen: then there is no need to ask for each of them.

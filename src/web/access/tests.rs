@@ -110,6 +110,7 @@ fn a_link_shows_one_client_for_a_while() {
         serial: serial.to_owned(),
         expires: later(),
         client: client.to_owned(),
+        blur: None,
     };
     let text = signer.sign(&link("1f", "jane/phone")).unwrap();
     let caller = |text: &str, now| access.caller(&Shown::Secret(text), &sessions(), now);
@@ -140,6 +141,39 @@ fn a_link_shows_one_client_for_a_while() {
         let forged = String::from_utf8(forged).unwrap();
         assert!(signer.read(&forged).is_none_or(|it| it == link("1f", "jane/phone")), "{at}");
     }
+}
+
+/// Goal: who has a link that blurs reads nobody, not even its client, and cannot make another link
+/// of it.
+#[test]
+fn a_blurred_link_reads_nobody() {
+    let (access, signer) = (access(), Signer::new(&[[7; 32]], "demo"));
+    let link = |metres: Option<u32>, client: &str| Link {
+        serial: "1f".to_owned(),
+        expires: later(),
+        client: client.to_owned(),
+        blur: metres.map(|metres| Blur::new(metres).unwrap()),
+    };
+    let caller = |text: &str, now| access.caller(&Shown::Secret(text), &sessions(), now);
+    for client in ["jane/phone", "a b c", "*", "1000 kiwi"] {
+        let text = signer.sign(&link(Some(1_000), client)).unwrap();
+        assert_eq!(signer.read(&text), Some(link(Some(1_000), client)));
+        let guest = caller(&text, begin()).unwrap();
+        assert!(!guest.may_read(client.as_bytes()) && !guest.may_report(client.as_bytes()));
+        assert!(guest.may_follow(client.as_bytes()) && !guest.may_follow(b"kiwi"));
+        let blurred = guest.blurred().unwrap();
+        assert_eq!((&*blurred.client, blurred.blur.metres()), (client, 1_000));
+        assert!(access.again(&guest, begin()).unwrap().blurred().is_some());
+        assert!(access.again(&guest, later()).is_none());
+        assert_eq!(caller(&text, later()).err(), Some(Denied::Expired));
+        // The first part is signed, too.
+        let exact = text.replacen("s2.", "s1.", 1);
+        assert_eq!(caller(&exact, begin()).err(), Some(Denied::Wrong));
+    }
+    let exact = signer.sign(&link(None, "1000 kiwi")).unwrap();
+    assert!(caller(&exact, begin()).unwrap().blurred().is_none());
+    let blurred = exact.replacen("s1.", "s2.", 1);
+    assert_eq!(caller(&blurred, begin()).err(), Some(Denied::Wrong));
 }
 
 #[test]

@@ -4,7 +4,8 @@
 //! ```text
 //!   key ──▶ table ──▶ number ──▶ register   14 bytes: the key, and where the client is
 //!                        ├─────▶ grid        4 bytes and some air: numbers by their cells
-//!                        └─────▶ list       14 bytes: numbers by their last changes
+//!                        ├─────▶ list       14 bytes: numbers by their last changes
+//!                        └─────▶ noted      a bit: it has changed, and was not read since
 //! ```
 //!
 //! A number is a client's as long as it is held, and then another's. The grid is kept from the
@@ -16,6 +17,7 @@
 //!
 //! invariant: who is in the grid or in the list is in the register
 
+mod noted;
 mod pages;
 mod recency;
 mod register;
@@ -24,6 +26,8 @@ mod table;
 use herd_core::store::Key;
 
 use crate::nearby::{Grid, Point};
+pub use noted::BLOCK as NOTED_BLOCK;
+use noted::Noted;
 pub use recency::{Gone, Recency};
 pub(crate) use register::Register;
 
@@ -45,11 +49,19 @@ pub struct Clients {
     /// Everybody with a place is in the grid: only then is who stays in a cell known to be there.
     grid_is_whole: bool,
     list: Option<Recency>,
+    /// Those whose last changes were not read yet.
+    noted: Noted,
 }
 
 impl Default for Clients {
     fn default() -> Clients {
-        Clients { register: Register::new(), grid: None, grid_is_whole: false, list: None }
+        Clients {
+            register: Register::new(),
+            grid: None,
+            grid_is_whole: false,
+            list: None,
+            noted: Noted::default(),
+        }
     }
 }
 
@@ -104,7 +116,8 @@ impl Clients {
     /// Memory that all of it takes.
     pub fn bytes(&self) -> usize {
         let grid = self.grid.as_ref().map_or(0, Grid::bytes);
-        self.register.bytes() + grid + self.list.as_ref().map_or(0, Recency::bytes)
+        let list = self.list.as_ref().map_or(0, Recency::bytes);
+        self.register.bytes() + grid + list + self.noted.bytes()
     }
 
     /// The number of a client.
@@ -120,6 +133,29 @@ impl Clients {
     /// Where a client is, if that is on the globe.
     pub fn at(&self, who: Who) -> Option<Point> {
         self.register.at(who)
+    }
+
+    /// A client has changed, and is read later. Says whether that was noted: one that has no number
+    /// yet has to be put.
+    #[inline]
+    pub fn note(&mut self, key: Key) -> bool {
+        let who = self.find(key);
+        who.is_some_and(|who| {
+            self.noted.add(who);
+            true
+        })
+    }
+
+    /// Whether somebody is noted.
+    pub fn has_noted(&self) -> bool {
+        !self.noted.is_empty()
+    }
+
+    /// Some of those who are noted, who are not any more then; `None` if that was all. Bound: so
+    /// many as stand in a block of bits.
+    pub fn take_noted(&mut self) -> Option<Vec<Key>> {
+        let some = self.noted.take_some()?;
+        Some(some.into_iter().map(|who| self.key(who)).collect())
     }
 
     /// A client has changed, and is there now, or nowhere on the globe. `None` if there are too
@@ -162,6 +198,7 @@ impl Clients {
             grid.put(&mut self.register, who, None, self.grid_is_whole);
         }
         self.register.remove(who);
+        self.noted.forget(who);
         let list = self.list.as_mut()?;
         list.forget(who, client, is_erased).then_some(Moved { who, from: Some(from) })
     }
@@ -235,9 +272,9 @@ mod tests {
         }
     }
 
-    /// Goal: who is near whom and who changed last cost 40 bytes a client together, counted by the
-    /// allocator. Method: 100,000 in few towns, so that what a server pays for none of them, which
-    /// is 660 kB of the grid, is counted apart.
+    /// Goal: who is near whom, who changed last and who has changed since cost 40 bytes a client
+    /// together, counted by the allocator. Method: 100,000 in few towns, so that what a server pays
+    /// for none of them, which is 660 kB of the grid, is counted apart.
     #[test]
     fn a_client_costs_less_than_forty_bytes() {
         const CLIENTS: usize = 100_000;
@@ -257,6 +294,7 @@ mod tests {
         let counted = allocation_counter::measure(|| {
             for (key, at) in keys.iter().zip(&places) {
                 clients.put(*key, *at);
+                assert!(clients.note(*key));
             }
         });
         let each = |bytes: usize| bytes as f64 / CLIENTS as f64;

@@ -79,13 +79,18 @@ impl Table {
     fn search(&self, hash: u64, is_meant: impl Fn(u32) -> bool) -> Option<(usize, u32)> {
         let places = &self.parts[part_of(hash)];
         let mark = mark_of(hash);
-        let mut at = home_of(hash, places.len());
+        let home = home_of(hash, places.len());
+        let (front, back) = places.split_at(home);
         // A part is never full: the search ends at a place that is empty.
-        while let Some(&place) = places.get(at).filter(|&&place| place != NONE) {
-            if place & !LINK_MAX == mark && is_meant(link_of(place)) {
-                return Some((at, link_of(place)));
+        for (places, first) in [(back, home), (front, 0)] {
+            for (at, &place) in places.iter().enumerate() {
+                if place == NONE {
+                    return None;
+                }
+                if place & !LINK_MAX == mark && is_meant(link_of(place)) {
+                    return Some((first + at, link_of(place)));
+                }
             }
-            at = next(at, places.len());
         }
         None
     }

@@ -5,9 +5,12 @@
 use std::io::Write;
 use std::sync::Arc;
 
+use serde_json::json;
+
 use super::shown::Shown;
+use crate::blur::{Blur, Square};
 use crate::mqtt::answer;
-use crate::seen::{json, shown};
+use crate::seen::{self, shown};
 
 /// Moves in one event.
 const MOVES_MAX: usize = 256;
@@ -20,6 +23,15 @@ pub enum Form {
     Messages {
         root: Arc<str>,
     },
+    /// Events that say in which square a client is, and not where.
+    Squares(Blur),
+}
+
+impl Form {
+    /// Whether it is a stream of events.
+    pub fn has_events(&self) -> bool {
+        !matches!(self, Form::Messages { .. })
+    }
 }
 
 /// A text of whole events or messages, of which one event may still be open.
@@ -64,19 +76,24 @@ impl<'a> Events<'a> {
             return answer::publish(&[root, "/", topic], message, self.is_retained, self.out);
         }
         self.push(if self.moves == 0 { "event: move\ndata: [" } else { "," });
-        let Shown { id, place, time, .. } = client;
-        for part in ["[", id, ",", place, ",", time, "]"] {
-            self.push(part);
-        }
+        self.push(client.row());
         (self.moves, self.seq) = (self.moves + 1, seq);
         if self.moves == MOVES_MAX {
             self.end_moves();
         }
     }
 
+    /// A client is somewhere in this square now.
+    pub fn tell_square(&mut self, client: &Shown, square: &Square, seq: u64) {
+        let bbox = square.area.map(|it| json!([it.west, it.south, it.east, it.north]));
+        let (id, bbox) = (client.id(), bbox.unwrap_or_default());
+        let data = format!("{{\"id\":{id},\"bbox\":{bbox},\"t\":{}}}", square.minute_s);
+        self.tell_change("square", &data, seq);
+    }
+
     /// A client has come into a fence or has left it.
     pub fn tell_fence(&mut self, event: &str, fence: &str, client: &Shown, seq: u64) {
-        let Shown { id, place, time, .. } = client;
+        let (id, place, time) = (client.id(), client.place(), client.time());
         let data = format!("{{\"fence\":{fence},\"id\":{id},\"at\":[{place}],\"t\":{time}}}");
         self.tell_change(event, &data, seq);
     }
@@ -88,13 +105,13 @@ impl<'a> Events<'a> {
             let topic = topic.map(|topic| [&**root, "/", topic]);
             return topic.iter().for_each(|topic| answer::publish(topic, "", false, self.out));
         }
-        let id = json(&shown(client));
+        let id = seen::json(&shown(client));
         self.tell_change("gone", &format!("{{\"id\":{id},\"why\":\"{why}\"}}"), seq);
     }
 
     /// Something without a number: who reads it may come again with the number before.
     pub fn tell(&mut self, event: &str, data: &str) {
-        if *self.form == Form::Events {
+        if self.form.has_events() {
             self.end_moves();
             self.write(format_args!("event: {event}\ndata: {data}\n\n"));
         }
@@ -104,7 +121,7 @@ impl<'a> Events<'a> {
     pub fn tell_change(&mut self, event: &str, data: &str, seq: u64) {
         self.end_moves();
         self.seq = seq;
-        if *self.form == Form::Events {
+        if self.form.has_events() {
             self.write(format_args!("event: {event}\ndata: {data}\nid: "));
             self.end();
         }

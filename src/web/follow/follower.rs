@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::events::{Events, Form};
 use super::shown::{Looks, Shown};
 use super::wish::{Filter, Watched, Wish};
+use crate::blur::{Blur, Square};
 use crate::clients::{Clients, Gone, Recency, Who};
 use crate::mqtt::topic_of;
 use crate::seen::json;
@@ -13,6 +14,8 @@ use herd_core::store::Store;
 
 /// Clients that one follower may have inside an area: four bytes each.
 const INSIDE_MAX: usize = 10_000;
+/// One in so many places of that list may be empty.
+const INSIDE_SPARE: usize = 8;
 /// Changes that a narrow follower is handed; with more, it looks at all since its last.
 const PENDING_MAX: usize = 1_024;
 /// Places in the list that one follower looks at before others have their turn.
@@ -40,6 +43,8 @@ pub struct Follower {
     naming: Option<(Who, u64)>,
     /// Clients that must stay inside until then to be announced.
     dwelling: Vec<(Who, Duration)>,
+    /// The square that it was told last, if it may know of no more.
+    square: Option<Box<Square>>,
     /// What it was told was not told here: it hears everything, and then that it has.
     pub is_resumed: bool,
     has_hello: bool,
@@ -90,6 +95,7 @@ impl Follower {
             inside: Vec::new(),
             naming: None,
             dwelling: Vec::new(),
+            square: None,
             is_resumed: cursor > 0,
             has_hello: false,
             is_ready: false,
@@ -139,7 +145,9 @@ impl Follower {
 
     /// Bytes that it takes beyond itself.
     pub fn bytes(&self) -> usize {
-        4 * (self.pending.capacity() + self.inside.capacity()) + 24 * self.dwelling.capacity()
+        let square = self.square.as_ref().map_or(0, |_| size_of::<Square>());
+        let places = 4 * (self.pending.capacity() + self.inside.capacity());
+        places + square + 24 * self.dwelling.capacity()
     }
 
     /// Whether there is nothing that it has to look at, of the narrow.
@@ -205,7 +213,7 @@ impl Follower {
                 let client = turn.looks.look(turn.store, turn.clients, who);
                 match client.filter(|it| is_same && (turn.may_read)(&it.client)) {
                     Some(client) => {
-                        names.push(client.id.to_string());
+                        names.push(client.id().to_owned());
                         at += 1;
                     }
                     None => {
@@ -281,7 +289,7 @@ impl Follower {
 
     fn tell_gone(&mut self, gone: &Gone, turn: &Turn<'_>, events: &mut Events<'_>) {
         let mut topic = None;
-        if self.wish.form != Form::Events {
+        if !self.wish.form.has_events() {
             topic = topic_of(&gone.client);
         }
         let concerns = match &self.wish.filter {
@@ -294,6 +302,7 @@ impl Follower {
             }
         };
         if concerns && (turn.may_read)(&gone.client) {
+            self.square = None;
             let why = if gone.is_erased { "erased" } else { "expired" };
             events.tell_gone(&gone.client, topic.as_deref(), why, gone.seq);
         }
@@ -335,8 +344,19 @@ impl Follower {
                 return;
             }
         };
-        if concerns && may_read {
-            events.tell_move(client, seq);
+        match self.wish.form {
+            _ if !concerns || !may_read => {}
+            Form::Squares(blur) => self.tell_square(client, blur, seq, events),
+            _ => events.tell_move(client, seq),
+        }
+    }
+
+    /// How often a client reports inside its square, is not told: that is how it moves.
+    fn tell_square(&mut self, client: &Shown, blur: Blur, seq: u64, events: &mut Events<'_>) {
+        let square = client.square(blur);
+        if self.square.as_deref() != Some(&square) {
+            events.tell_square(client, &square, seq);
+            self.square = Some(Box::new(square));
         }
     }
 
@@ -384,6 +404,10 @@ impl Watched {
 
 fn insert(sorted: &mut Vec<Who>, who: Who) {
     if let Err(at) = sorted.binary_search(&who) {
+        if sorted.len() == sorted.capacity() {
+            // Doubled, it would have room for twice as many as there are.
+            sorted.reserve_exact(1 + sorted.len() / INSIDE_SPARE);
+        }
         sorted.insert(at, who);
     }
 }

@@ -1,11 +1,11 @@
 //! Following: who wants to know what changes is told, at a pace, the newest of each client.
 //!
 //! ```text
-//!   Change ──▶ note ──▶ clients: each once, in the order of its last change
-//!                │
-//!                └────▶ wake: broad followers by a flag, narrow ones by id or cell
-//!                          │ at most every `every`
-//!                          ▼
+//!   Change ──▶ note ──▶ read ──▶ clients: each once, in the order of its last change
+//!                ▼        │
+//!              noted      └────▶ wake: broad followers by a flag, narrow ones by id or cell
+//!    while nobody follows           │ at most every `every`
+//!                                   ▼
 //!              serve ──▶ what has changed since a follower's cursor, as far as there is room
 //! ```
 //!
@@ -35,7 +35,7 @@ use herd_core::Change;
 use herd_core::store::{Key, Store};
 use herd_core::wire;
 
-use crate::clients::{Clients, Moved, Recency, Who};
+use crate::clients::{Clients, Moved, NOTED_BLOCK, Recency, Who};
 use crate::nearby::Point;
 use area::{Area, Cell, cell};
 use follower::{Follower, Turn};
@@ -55,10 +55,10 @@ const QUIET_MAX: Duration = Duration::from_secs(15);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// With less room than this, nothing is put together.
 const ROOM_BYTES_MIN: usize = 8 * 1024;
-/// Who has more to be told and has room goes on after this.
-const GO_ON_AFTER: Duration = Duration::from_millis(2);
-/// A read has more lines than this only from those who send hundreds at once.
-const LOOKED_UP_AT_ONCE: usize = 16;
+/// Clients that are read together.
+const READ_AT_ONCE: usize = 16;
+/// Clients that are read in a turn, of those who were noted: some two milliseconds of it.
+const READ_A_TURN: usize = 4_096;
 /// After a resume, a broad area's inside is looked up among so many clients; with more, everything
 /// is told anew.
 const RESUME_MAX: usize = 65_536;
@@ -66,6 +66,8 @@ const RESUME_MAX: usize = 65_536;
 /// All followers of a server, and everybody whom they could follow. `W` is whose stream one is.
 pub struct Following<W> {
     clients: Clients,
+    /// Somebody waits until all who are noted are read: meanwhile nobody else is noted.
+    is_catching_up: bool,
     /// Server and boot: the numbers of changes are of these.
     origin: String,
     followers: Vec<Option<(W, Follower)>>,
@@ -79,15 +81,13 @@ pub struct Following<W> {
     looks: Looks,
 }
 
-/// News of a client: its position as spelled, and its number, if it had one before.
-type Found<'a> = (Key, &'a [u8], Option<Who>);
-
 impl<W> Following<W> {
     /// Nobody follows yet, and nothing is listed before `Clients::keep_list`. `boot` tells this
     /// process from others of the same name.
     pub fn new(server: &str, boot: &str) -> Following<W> {
         Following {
             clients: Clients::default(),
+            is_catching_up: false,
             origin: format!("{server}.{boot}"),
             followers: Vec::new(),
             free: Vec::new(),
@@ -100,7 +100,7 @@ impl<W> Following<W> {
         }
     }
 
-    /// Everybody.
+    /// Everybody, as they were when `read_noted` said last that it has read all.
     pub fn clients(&self) -> &Clients {
         &self.clients
     }
@@ -136,35 +136,59 @@ impl<W> Following<W> {
 
     // ---- changes ----
 
-    /// Some things have changed in the store, in this order. Numbers are looked up for several
-    /// clients at once: with many clients each look-up waits for memory, and these wait together.
+    /// Some things have changed in the store. While nobody follows, it is only noted whose they
+    /// are, and who has changed is read when somebody wants to know.
     pub fn note_all<'a>(
         &mut self,
         store: &Store,
         changes: impl Iterator<Item = Change<'a>>,
         now: Duration,
     ) {
-        let mut found = ArrayVec::<_, LOOKED_UP_AT_ONCE>::new();
+        let is_read_now = !self.is_empty() || self.is_catching_up;
+        let mut keys = ArrayVec::<_, READ_AT_ONCE>::new();
         for change in changes {
             match change {
-                Change::News { key, position } => {
-                    found.push((key, position, self.clients.find(key)));
-                }
-                // Its number may be another's afterwards.
-                Change::Gone(client) => {
-                    self.note_found(&mut found, now);
-                    self.note_gone(store, client, now);
-                }
+                Change::News(key) if !is_read_now && self.clients.note(key) => {}
+                Change::News(key) => keys.push(key),
+                Change::Gone(client) => self.note_gone(store, client, now),
             }
-            if found.is_full() {
-                self.note_found(&mut found, now);
+            if keys.is_full() {
+                self.read(store, &keys, now);
+                keys.clear();
             }
         }
-        self.note_found(&mut found, now);
+        self.read(store, &keys, now);
     }
 
-    fn note_found(&mut self, found: &mut ArrayVec<Found<'_>, LOOKED_UP_AT_ONCE>, now: Duration) {
-        for (key, position, who) in found.drain(..) {
+    /// Reads who has changed while nobody followed, for one who asks where clients are or comes to
+    /// follow: as many as a turn may. Says whether that was all; if not, changes are read as they
+    /// come from now on, until a later call has read the rest.
+    pub fn read_noted(&mut self, store: &Store, now: Duration) -> bool {
+        let mut read = 0;
+        while read + NOTED_BLOCK <= READ_A_TURN
+            && let Some(some) = self.clients.take_noted()
+        {
+            read += some.len();
+            for keys in some.chunks(READ_AT_ONCE) {
+                self.read(store, keys, now);
+            }
+        }
+        self.is_catching_up = self.clients.has_noted();
+        !self.is_catching_up
+    }
+
+    /// Whether all changes are read, so that `clients` is where everybody is now.
+    pub fn is_up_to_date(&self) -> bool {
+        !self.clients.has_noted()
+    }
+
+    /// Reads where some clients are, as many as are read together: with many clients each look-up
+    /// waits for memory, and these wait together. Who is erased is gone, and that is told apart.
+    fn read(&mut self, store: &Store, keys: &[Key], now: Duration) {
+        store.fetch_ahead::<READ_AT_ONCE>(keys.iter().copied());
+        let found = keys.iter().map(|key| (*key, self.clients.find(*key)));
+        for (key, who) in ArrayVec::<_, READ_AT_ONCE>::from_iter(found) {
+            let Some(position) = store.place_of(key) else { continue };
             let moved = self.clients.put_found(key, who, Point::spelled(position));
             self.wake_for(key, Some(position), moved, now);
         }
@@ -179,11 +203,6 @@ impl<W> Following<W> {
         let is_erased = store.reports_of(key).next().is_some();
         let moved = self.clients.remove(key, client, is_erased);
         self.wake_for(key, None, moved, now);
-    }
-
-    /// Something has changed in the store.
-    pub fn note(&mut self, store: &Store, change: Change<'_>, now: Duration) {
-        self.note_all(store, std::iter::once(change), now);
     }
 
     /// Has those that a change concerns wait for their rounds.
@@ -213,6 +232,7 @@ impl<W> Following<W> {
     // ---- followers come and go ----
 
     /// A follower more. `last` is the id of the event that it has heard last, if it comes again.
+    /// Those who are noted are read first: a caller that may not take long has that done before.
     pub fn join(
         &mut self,
         store: &Store,
@@ -220,6 +240,7 @@ impl<W> Following<W> {
         last: Option<&str>,
         now: Duration,
     ) -> Seat {
+        while !self.read_noted(store, now) {}
         let cells = match &wish.filter {
             Filter::Area(watched) => watched.outer.cells(),
             _ => None,
@@ -398,9 +419,9 @@ impl<W> Following<W> {
             follower.said_at = now;
         }
         if served == Served::Part {
-            self.going_on.insert((now + GO_ON_AFTER, seat));
+            self.going_on.insert((now, seat));
         } else if let Some(due) = follower.dwelt_at() {
-            self.going_on.insert((due.max(now + GO_ON_AFTER), seat));
+            self.going_on.insert((due, seat));
         }
         served
     }
@@ -428,7 +449,7 @@ pub const BYE: &str = "event: bye\ndata: {\"why\":\"the server stops\"}\nretry: 
 
 /// Whether a follower is to be sent a comment. Who is told by MQTT says itself that it is there.
 fn is_quiet(follower: &Follower, now: Duration) -> bool {
-    follower.wish.form == Form::Events && now.saturating_sub(follower.said_at) >= QUIET_MAX
+    follower.wish.form.has_events() && now.saturating_sub(follower.said_at) >= QUIET_MAX
 }
 
 /// Hands a change to a follower that it concerns, and has it wait for its round.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::area::Area;
 use super::events::Form;
+use crate::access::Blurred;
 use crate::client::unescape;
 use crate::mqtt;
 
@@ -113,6 +114,14 @@ impl Wish {
             _ => {}
         }
         Ok(wish)
+    }
+
+    /// The same for somebody who may only know in which square one client is; `None` if it asks
+    /// for anything else.
+    pub fn blurred(self, blurred: &Blurred) -> Option<Wish> {
+        let is_it = |id: &Vec<u8>| **id == *blurred.client.as_bytes();
+        let asks_for_it = matches!(&self.filter, Filter::Ids(ids) if ids.iter().all(is_it));
+        asks_for_it.then_some(Wish { form: Form::Squares(blurred.blur), ..self })
     }
 
     /// What a subscriber of MQTT asks for.

@@ -74,6 +74,14 @@ impl Answer {
 
     /// Appends the bytes to be sent.
     pub fn write(&self, posix_s: u64, is_head: bool, keeps_open: bool, out: &mut Vec<u8>) {
+        self.write_head(posix_s, keeps_open, out);
+        if !is_head {
+            out.extend_from_slice(&self.body);
+        }
+    }
+
+    /// Appends the bytes to be sent before the body.
+    pub fn write_head(&self, posix_s: u64, keeps_open: bool, out: &mut Vec<u8>) {
         let mut say = |text: &str| out.extend_from_slice(text.as_bytes());
         say("HTTP/1.1 ");
         say(&digits::<3>(self.status.into()));
@@ -100,9 +108,6 @@ impl Answer {
         // HTTP/1.0 takes silence for a close, and HTTP/1.1 for the opposite; both read the word.
         say("Connection: ");
         say(if keeps_open { "keep-alive\r\n\r\n" } else { "close\r\n\r\n" });
-        if !is_head {
-            out.extend_from_slice(&self.body);
-        }
     }
 }
 

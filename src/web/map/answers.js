@@ -57,7 +57,8 @@ export function whoSees(me, host) {
             + "A herd with access set up shows it only to those who have leave.";
     }
     const you = me.name ? `You, as ${me.name}` : "You, by a link that somebody has shared";
-    const reads = me.read.length ? me.read.join(", ") : "nobody";
+    const about = me.blurred && `about where ${me.blurred.client} is`;
+    const reads = about ?? (me.read.length ? me.read.join(", ") : "nobody");
     const ends = me.expires ? ` until ${new Date(1000 * me.expires).toLocaleString()}` : "";
     return `${you}: you may see ${reads}${ends}. Others need a token that may see it, or a link `
         + `that somebody has shared and that has not expired. ${herd}`;

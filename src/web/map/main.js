@@ -51,7 +51,10 @@ const posixS = () => Date.now() / 1000 + aheadS;
 /// What stands behind the #, which never leaves the browser: a share link, or pairs as in a query.
 function readAddress() {
     const text = location.hash.slice(1);
-    if (/^s\d+\./.test(text)) return { token: text, isShare: true, fences: [] };
+    if (/^s\d+\./.test(text)) {
+        const only = onlyClient(text);
+        return { token: text, isShare: true, fences: [], only, id: only };
+    }
     const pairs = new URLSearchParams(text);
     const token = pairs.get("token") ?? sessionStorage.getItem("token") ?? "";
     // The token stays in this tab, and not in an address that somebody copies.
@@ -62,6 +65,20 @@ function readAddress() {
         id: pairs.get("id") ?? undefined, prefix: pairs.get("prefix") ?? "",
         fences: pairs.getAll("fence").map(readFence).filter(Boolean),
     };
+}
+
+/// The one client of a link that blurs where it is: such a link opens nothing else.
+function onlyClient(link) {
+    const [kind, payload] = link.split(".");
+    if (kind !== "s2" || !payload) return undefined;
+    try {
+        const bytes = atob(payload.replaceAll("-", "+").replaceAll("_", "/"));
+        const text = new TextDecoder().decode(Uint8Array.from(bytes, byte => byte.charCodeAt(0)));
+        // Its serial, until when it is good, how coarse it is.
+        return text.split(" ").slice(3).join(" ");
+    } catch {
+        return undefined;
+    }
 }
 
 function writeAddress() {
@@ -78,8 +95,9 @@ function writeAddress() {
 // ---- what the server says ----
 
 function listen() {
-    const prefix = encodeURIComponent(words.prefix ?? "");
-    stream = new Stream(`/v1/follow?prefix=${prefix}`, words.token, {
+    const who = words.only !== undefined ? `id=${encodeURIComponent(words.only)}`
+        : `prefix=${encodeURIComponent(words.prefix ?? "")}`;
+    stream = new Stream(`/v1/follow?${who}`, words.token, {
         state: hearState,
         hello({ server: name, resumed }) {
             server = name;
@@ -97,9 +115,19 @@ function listen() {
             }
             isDirty = true;
         },
+        square({ id, bbox, t }) {
+            // Where in the square it is, is not known, so it has no trail, no speed and no heading.
+            remove(id);
+            isDirty = true;
+            if (!bbox) return;
+            newcomers?.add(id);
+            const [west, south, east, north] = bbox;
+            painter.squares.set(id, { west, south, east, north });
+            clients.move(id, (west + east) / 2, (south + north) / 2, t, performance.now());
+        },
         ready: hearReady,
         gone({ id, why }) {
-            clients.remove(id);
+            remove(id);
             for (const fence of painter.fences) fence.inside.delete(id);
             if (id === painter.chosen) speak(`${id} is gone: ${why}`);
             isDirty = true;
@@ -124,9 +152,14 @@ function hearState(word, about) {
     tick();
 }
 
+function remove(id) {
+    clients.remove(id);
+    painter.squares.delete(id);
+}
+
 function hearReady() {
     if (newcomers) {
-        for (const id of clients.slots.keys()) if (!newcomers.has(id)) clients.remove(id);
+        for (const id of clients.slots.keys()) if (!newcomers.has(id)) remove(id);
     }
     newcomers = undefined;
     tick();
@@ -280,6 +313,8 @@ function showClient() {
     const moves = facts.speed > 0.3 && facts.ageS < 60;
     say("summary", `Last report ${ago(facts.ageS)}. ` + (moves
         ? `Heading ${wind(facts.heading)} at ${speedOf(facts.speed)}.` : "Not moving."));
+    const square = painter.squares.get(id);
+    if (square) return showSquare(facts, square);
     const [longitude, latitude] = unproject(facts.x, facts.y);
     const stamp = new Date(1000 * (posixS() - facts.ageS));
     fillFacts([
@@ -295,6 +330,21 @@ function showClient() {
         skewS: Number(details.skew ?? 0), server: details.server, isLive: isOpen,
         wordS: (performance.now() - stream.heardAt) / 1000,
     }));
+    say("who", whoSees(me, location.host));
+}
+
+function showSquare(facts, { west, south, east, north }) {
+    say("summary", `Last report ${ago(facts.ageS)}, from somewhere in the square.`);
+    const minute = new Date(1000 * (posixS() - facts.ageS));
+    fillFacts([
+        ["Reported", minute.toLocaleString(undefined, { dateStyle: "short", timeStyle: "short" })],
+        ["Latitude", `${south.toFixed(3)} to ${north.toFixed(3)}`],
+        ["Longitude", `${west.toFixed(3)} to ${east.toFixed(3)}`],
+        ["Near", facts.town ? `${facts.town}, ${distance(facts.townMetres)}` : "…"],
+    ]);
+    say("asked", "Why a square?");
+    say("why", "The link that you have opened tells about where this client is, and no more: who "
+        + "has shared it wants it so. How it moves inside the square is not told.");
     say("who", whoSees(me, location.host));
 }
 
@@ -333,7 +383,13 @@ function note(text) {
 
 function showAll() {
     const box = clients.bounds();
-    if (box) painter.fit(box);
+    if (!box) return;
+    for (const { west, south, east, north } of painter.squares.values()) {
+        const [[left, top], [right, bottom]] = [project(west, north), project(east, south)];
+        box.splice(0, 4, Math.min(box[0], left), Math.min(box[1], top),
+            Math.max(box[2], right), Math.max(box[3], bottom));
+    }
+    painter.fit(box);
 }
 
 function stepThrough(by) {
@@ -359,6 +415,8 @@ function addFence() {
     const sides = [west + across, south + down, east - across, north - down];
     const fence = readFence(`${name}:${sides.join(",")}`);
     for (const [id, slot] of clients.slots) {
+        // Whether it is inside is not known.
+        if (painter.squares.has(id)) continue;
         judge(fence, id, ...unproject(clients.x[slot], clients.y[slot]));
     }
     painter.fences.push(fence);

@@ -1,7 +1,7 @@
 // Draws the map on three canvases: land and towns, trails and fences, dots. Each is drawn anew only
 // when what it shows has changed; the dots, each frame in which one glides.
 
-import { FRESH, OLD, STALE, metresAcross, project, unproject } from "./globe.js";
+import { AGES, FRESH, OLD, STALE, metresAcross, project, unproject } from "./globe.js";
 
 // Land is drawn in units of which the world has so many: a canvas counts in 24 bits.
 const UNITS = 65_536;
@@ -17,6 +17,8 @@ const TRAIL_MS = 240_000;
 // Newer parts of a trail are stronger: up to so old, so opaque.
 const TRAIL_PARTS = [[30_000, 0.6], [90_000, 0.32], [TRAIL_MS, 0.15]];
 const LABELS_MAX = 48;
+// Beside the ages: who is somewhere in a square.
+const SQUARE = 3;
 const FLASH_MS = 1600;
 const COLOURS = ["water", "land", "coast", "grid", "town", "halo", "fresh", "old", "stale", "trail",
     "chosen", "fence", "flash"];
@@ -30,6 +32,8 @@ export class Painter {
         this.zoom = 2;
         this.towns = [];
         this.fences = [];
+        // Of clients of which only that is known.
+        this.squares = new Map();
         this.chosen = undefined;
         this.resize();
     }
@@ -285,7 +289,8 @@ export class Painter {
         const context = this.dots;
         const { clients } = this;
         this.clear(context);
-        const visible = [[], [], []];
+        this.drawSquares(context);
+        const visible = [[], [], [], []];
         let count = 0;
         let glides = false;
         for (const slot of clients.slots.values()) {
@@ -304,7 +309,8 @@ export class Painter {
             if (px < -12 || py < -12 || px > this.width + 12 || py > this.height + 12) continue;
             glides ||= done < 1;
             count += 1;
-            visible[clients.age[slot]].push(px, py, slot);
+            const isSquare = this.squares.size > 0 && this.squares.has(clients.ids[slot]);
+            visible[isSquare ? SQUARE : clients.age[slot]].push(px, py, slot);
         }
         this.inView = count;
         this.visible = visible;
@@ -312,6 +318,22 @@ export class Painter {
         else this.drawEach(context, visible);
         this.drawChosen(context);
         return this.drawFlashes(context, nowMs) || glides;
+    }
+
+    /// Where a client is, of which no more is known: it has no dot.
+    drawSquares(context) {
+        const { slots, age } = this.clients;
+        for (const [id, square] of this.squares) {
+            const colour = this.colour[AGES[age[slots.get(id)]]];
+            const box = this.boxOf(square);
+            context.globalAlpha = 0.18;
+            context.fillStyle = colour;
+            context.fillRect(...box);
+            context.globalAlpha = 1;
+            context.lineWidth = id === this.chosen ? 4 : 2;
+            context.strokeStyle = id === this.chosen ? this.colour.chosen : colour;
+            context.strokeRect(...box);
+        }
     }
 
     /// Squares: small for fresh, larger for old, hollow for stale. The few lie on the many.
@@ -385,7 +407,7 @@ export class Painter {
 
     drawChosen(context) {
         const slot = this.clients.slots.get(this.chosen);
-        for (const places of slot === undefined ? [] : this.visible) {
+        for (const places of slot === undefined ? [] : this.visible.slice(0, SQUARE)) {
             for (let at = 0; at < places.length; at += 3) {
                 if (places[at + 2] !== slot) continue;
                 context.beginPath();

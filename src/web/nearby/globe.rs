@@ -72,16 +72,9 @@ impl Point {
         )
     }
 
-    /// Metres along the surface. The haversine formula is exact for points close together.
+    /// Metres along the surface.
     pub fn metres_to(self, other: Point) -> f64 {
-        let ((latitude, longitude), (other_latitude, other_longitude)) =
-            (self.degrees(), other.degrees());
-        let half_sine = |from: f64, to: f64| ((to - from).to_radians() / 2.0).sin();
-        let north = half_sine(latitude, other_latitude);
-        let east = half_sine(longitude, other_longitude);
-        let cosines = latitude.to_radians().cos() * other_latitude.to_radians().cos();
-        let squared = north * north + cosines * east * east;
-        2.0 * EARTH_RADIUS_M * squared.sqrt().min(1.0).asin()
+        Centre::new(self).metres_to(other)
     }
 
     /// How far east of 180 degrees west.
@@ -121,6 +114,57 @@ fn units(degrees: f64) -> i32 {
 /// How far one must go east from one longitude to another.
 fn east_of(from: i32, to: i32) -> u32 {
     (i64::from(to) - i64::from(from)).rem_euclid(i64::from(AROUND)) as u32
+}
+
+/// A point from which distances to many are measured.
+pub(super) struct Centre {
+    /// In degrees.
+    latitude: f64,
+    longitude: f64,
+    /// Of the latitude.
+    sine: f64,
+    cosine: f64,
+}
+
+impl Centre {
+    pub fn new(point: Point) -> Centre {
+        let (latitude, longitude) = point.degrees();
+        let (sine, cosine) = latitude.to_radians().sin_cos();
+        Centre { latitude, longitude, sine, cosine }
+    }
+
+    /// Metres along the surface. The haversine formula is exact for points close together.
+    pub fn metres_to(&self, point: Point) -> f64 {
+        let (latitude, longitude) = point.degrees();
+        let half = |from: f64, to: f64| (to - from).to_radians() / 2.0;
+        let (north, east) = (half(self.latitude, latitude), half(self.longitude, longitude));
+        let is_close = north.abs() < CLOSE && east.abs() < CLOSE;
+        let (north, east, cosine) = if is_close {
+            // Of twice `north`, by its sine and cosine.
+            let (sine, cosine) = (small_sine(2.0 * north), 1.0 - 2.0 * north * north);
+            let cosine = cosine + 2.0 / 3.0 * (north * north) * (north * north);
+            (small_sine(north), small_sine(east), self.cosine * cosine - self.sine * sine)
+        } else {
+            (north.sin(), east.sin(), latitude.to_radians().cos())
+        };
+        let half_chord = (north * north + self.cosine * cosine * east * east).sqrt();
+        let half_angle = if is_close {
+            let squared = half_chord * half_chord;
+            half_chord * (1.0 + squared * (1.0 / 6.0 + squared * (3.0 / 40.0)))
+        } else {
+            half_chord.min(1.0).asin()
+        };
+        2.0 * EARTH_RADIUS_M * half_angle
+    }
+}
+
+/// Half an angle, in radians, up to which the first terms of a series are exact to the last bit but
+/// one: some 12 km. The library's functions would be most of what a point nearby costs.
+const CLOSE: f64 = 1e-3;
+
+fn small_sine(angle: f64) -> f64 {
+    let squared = angle * angle;
+    angle * (1.0 - squared * (1.0 / 6.0 - squared * (1.0 / 120.0)))
 }
 
 /// What lies between two latitudes and two longitudes.
@@ -331,6 +375,28 @@ mod tests {
             (point(60.1, 24.9), point(60.1, 24.9), 0.0),
         ] {
             assert!((a.metres_to(b) - metres).abs() < 0.01, "{a:?} {b:?}");
+        }
+    }
+
+    /// Goal: the short way to a distance ends where the long one does. Method: the library's
+    /// functions, at all latitudes, for points closer and farther than the short way goes.
+    #[test]
+    fn close_points_are_as_far_as_they_are() {
+        let mut random = fastrand::Rng::with_seed(4);
+        for _ in 0..20_000 {
+            let from = (random.f64() * 180.0 - 90.0, random.f64() * 360.0 - 180.0);
+            let reach = [1e-6, 1e-3, 0.1, 0.2, 10.0][random.usize(..5)];
+            let mut aside = || (random.f64() * 2.0 - 1.0) * reach;
+            let to =
+                ((from.0 + aside()).clamp(-90.0, 90.0), (from.1 + aside()).clamp(-180.0, 180.0));
+            let (from, to) = (point(from.0, from.1), point(to.0, to.1));
+            let [a, b] = [from, to].map(|it| it.degrees().0.to_radians());
+            let half = |from: f64, to: f64| ((to - from) / 2.0).sin().powi(2);
+            let [west, east] = [from, to].map(|it| it.degrees().1.to_radians());
+            let squared = half(a, b) + a.cos() * b.cos() * half(west, east);
+            let metres = 2.0 * EARTH_RADIUS_M * squared.sqrt().min(1.0).asin();
+            let off = (from.metres_to(to) - metres).abs();
+            assert!(off <= 1e-6 + metres * 1e-9, "{from:?} {to:?}: {off} of {metres}");
         }
     }
 

@@ -22,9 +22,11 @@
 mod globe;
 mod order;
 
+use arrayvec::ArrayVec;
+
 use crate::clients::{Places, Register};
 pub use globe::{Area, Point};
-use globe::{Cell, Cells, SIDE};
+use globe::{Cell, Cells, Centre, SIDE};
 use order::Order;
 
 /// Fine cells that are looked up one by one; if an area meets more, their coarse ones are.
@@ -33,6 +35,9 @@ const FINE_MAX: u32 = 64;
 const COUNTED_FINELY_MAX: usize = 8;
 /// Fine cells of a coarse one, whose numbers follow each other.
 const FINE_A_COARSE: u32 = SIDE * SIDE;
+
+/// Points that are brought to the processor together: they lie anywhere in memory.
+const POINTS_AHEAD: usize = 32;
 
 /// Clients that an answer may look at.
 pub const LOOKS_MAX: usize = 16_384;
@@ -141,17 +146,18 @@ impl Places<'_> {
     /// If it would have to look at more than [`LOOKS_MAX`].
     pub fn near(&self, centre: Point, radius_m: f64, found: &mut Vec<Near>) -> Result<(), TooMany> {
         found.clear();
-        let area = Area::around(centre, radius_m);
-        if !self.is_looked_over(&area, LOOKS_MAX) {
-            return Err(TooMany);
-        }
-        self.look_over(&area, |who, at| {
-            let metres = centre.metres_to(at);
+        let (area, from) = (Area::around(centre, radius_m), Centre::new(centre));
+        let is_all = self.look_over(&area, LOOKS_MAX, |who, at| {
+            let metres = from.metres_to(at);
             if metres <= radius_m {
                 found.push(Near { metres, who });
             }
         });
-        found.sort_unstable_by(|a, b| a.metres.total_cmp(&b.metres).then(a.who.cmp(&b.who)));
+        if !is_all {
+            return Err(TooMany);
+        }
+        // No distance is below zero, so their bits are in their order.
+        found.sort_unstable_by_key(|near| (near.metres.to_bits(), near.who));
         Ok(())
     }
 
@@ -164,7 +170,7 @@ impl Places<'_> {
         let is_small = self.register.end() as usize <= LOOKS_MAX;
         if !is_small && self.is_looked_over(area, LOOKS_MAX) {
             let mut found = Vec::new();
-            self.look_over(area, |who, _| found.extend((who >= from).then_some(who)));
+            self.look_over(area, usize::MAX, |who, _| found.extend((who >= from).then_some(who)));
             found.sort_unstable();
             return found.into_iter().find(|&who| !take(who));
         }
@@ -249,15 +255,28 @@ impl Places<'_> {
         }
     }
 
-    /// Shows all that are in an area.
-    fn look_over(&self, area: &Area, mut show: impl FnMut(u32, Point)) {
+    /// Shows all that are in an area, unless there are more than so many in its cells; says so.
+    fn look_over(&self, area: &Area, most: usize, mut show: impl FnMut(u32, Point)) -> bool {
+        let mut left = most;
         for cells in self.cells_of(area) {
-            for &who in self.numbers(cells).flatten() {
-                if let Some(at) = self.register.at(who).filter(|at| area.contains(*at)) {
-                    show(who, at);
+            for numbers in self.numbers(cells) {
+                if numbers.len() > left {
+                    return false;
+                }
+                left -= numbers.len();
+                for some in numbers.chunks(POINTS_AHEAD) {
+                    // All are read before the first is looked at: none waits for another.
+                    let points = some.iter().map(|&who| self.register.at(who));
+                    let points = ArrayVec::<_, POINTS_AHEAD>::from_iter(points);
+                    for (&who, at) in some.iter().zip(points) {
+                        if let Some(at) = at.filter(|at| area.contains(*at)) {
+                            show(who, at);
+                        }
+                    }
                 }
             }
         }
+        true
     }
 
     /// The cells that an area meets, and perhaps more, by their numbers: from the first of each

@@ -101,7 +101,7 @@ impl Order {
         (from, to): (u64, u64),
         rank_of: impl Fn(u32) -> u64,
     ) -> impl Iterator<Item = &[u32]> {
-        let (first, last) = (self.place(from, &rank_of), self.place(to, &rank_of));
+        let (first, last) = self.places((from, to), &rank_of);
         let blocks = self.blocks.iter().enumerate().take(last.0 + 1).skip(first.0);
         let slices = blocks.map(move |(at, block)| {
             let start = if at == first.0 { first.1 } else { 0 };
@@ -116,6 +116,31 @@ impl Order {
         let at = self.blocks.partition_point(|block| block.from <= rank).saturating_sub(1);
         let Some(block) = self.blocks.get(at) else { return (0, 0) };
         (at, block.numbers.partition_point(|number| rank_of(*number) < rank))
+    }
+
+    /// The places of two ranks. Each step of a search waits for memory, and the two searches wait
+    /// together.
+    fn places(&self, (from, to): (u64, u64), rank_of: impl Fn(u32) -> u64) -> (Place, Place) {
+        let block_of = |rank| self.blocks.partition_point(|block| block.from <= rank);
+        let mut searches = [from, to].map(|rank| {
+            let at = block_of(rank).saturating_sub(1);
+            let numbers = self.blocks.get(at).map_or(&[][..], |block| &block.numbers);
+            (rank, at, 0, numbers)
+        });
+        for _ in 0..=BLOCK.ilog2() {
+            for (rank, _, first, numbers) in &mut searches {
+                let middle = numbers.len() / 2;
+                let Some(&number) = numbers.get(middle) else { continue };
+                if rank_of(number) < *rank {
+                    *first += middle + 1;
+                    *numbers = &numbers[middle + 1..];
+                } else {
+                    *numbers = &numbers[..middle];
+                }
+            }
+        }
+        let [first, last] = searches.map(|(_, at, first, _)| (at, first));
+        (first, last)
     }
 
     fn has(&self, rank: u64, (at, place): Place, rank_of: impl Fn(u32) -> u64) -> bool {

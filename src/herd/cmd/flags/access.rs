@@ -6,8 +6,9 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 
 use herd::config::herd::parse_name;
-use herd::config::units::parse_duration;
+use herd::config::units::{parse_distance, parse_duration};
 use herd_web::access::{Pattern, check_name};
+use herd_web::blur::Blur;
 
 use super::{HerdFlags, PlaceFlags};
 
@@ -75,6 +76,10 @@ pub struct ShareFlags {
     /// For how long it can be seen, as in 2h; at most 31d
     #[arg(long = "for", value_name = "DURATION", value_parser = parse_link_time)]
     pub time: Duration,
+    /// Show only in which square of at least this size (1 km) the client is, and the minute
+    #[arg(long, value_name = "DISTANCE", value_parser = parse_blur)]
+    #[arg(num_args = 0..=1, default_missing_value = "1 km")]
+    pub blur: Option<Blur>,
     /// Where the herd is reached, if not at the web port of its first server
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
@@ -115,6 +120,11 @@ fn parse_time(text: &str) -> Result<Duration, String> {
 
 fn parse_link_time(text: &str) -> Result<Duration, String> {
     parse_duration(text, LINK_TIME_MAX)
+}
+
+fn parse_blur(text: &str) -> Result<Blur, String> {
+    let metres = parse_distance(text, Blur::METRES_MIN..=Blur::METRES_MAX)?;
+    Blur::new(metres).ok_or_else(|| "this is out of bounds".to_owned())
 }
 
 fn parse_serial(text: &str) -> Result<String, String> {

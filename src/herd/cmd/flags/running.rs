@@ -182,6 +182,13 @@ impl PlaceFlags {
         let path = self.run_dir.or(named).unwrap_or_else(|| usual_settings().run_dir);
         (RunDir::new(path), complaint)
     }
+
+    /// The same run directory, for a command whose servers say what is wrong with herd.toml.
+    pub fn quietly(self) -> PlaceFlags {
+        let config = self.config.clone();
+        let (run_dir, _) = self.run_dir();
+        PlaceFlags { run_dir: Some(run_dir.path().to_owned()), config }
+    }
 }
 
 fn parse_time(text: &str) -> Result<Duration, String> {

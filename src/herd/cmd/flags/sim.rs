@@ -35,7 +35,7 @@ pub struct SimFlags {
     /// Servers tell each other by an engine instead of links, and it has its accidents
     #[arg(long, conflicts_with_all = ["graph", "reports"])]
     pub engine: bool,
-    /// Into how many parts their clients are divided [default: 1]
+    /// Into how many parts their clients are divided [default: each seed decides]
     #[arg(long, value_name = "1|32", requires = "engine", value_parser = parse_parts)]
     pub parts: Option<usize>,
     /// Instead of herds: two servers and so many clients of each kind, and what each input costs

@@ -170,6 +170,7 @@ fn herd_toml(dir: &Path, names: &[String], ports: &[Ports]) -> String {
     );
     let mut text = format!(
         "herd = \"million\"\nlinks = [{}]\nrun_dir = {}\n\n[log]\ndir = {}\nlevel = \"events\"\n\n\
+         [journal]\nkeep = \"off\"\n\n\
          [places]\nsource = \"file\"\nfile = {}\n\n[limits]\nidle = \"1 d\"\nclients_max = {}\n\
          gather_us = {GATHER_US}\n",
         links.join(", "),

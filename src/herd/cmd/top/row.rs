@@ -53,6 +53,7 @@ pub struct Row {
     /// So old were 99 of 100 reports of peers when they came, at most.
     pub report_age_p99_s: Option<f64>,
     pub clients_known: Option<u64>,
+    /// Equal at servers that hold the same; `None` if they hold different parts.
     pub digest: Option<String>,
     pub peers: Vec<String>,
     pub peers_missing: Vec<String>,
@@ -123,7 +124,7 @@ impl Row {
             clock_offset_s: readings.farthest_from_zero("herd_peer_clock_offset_seconds"),
             report_age_p99_s: p99("herd_report_age_seconds"),
             clients_known: Some(status.clients_known),
-            digest: Some(status.digest.clone()),
+            digest: holds_all(status).then(|| status.digest.clone()),
             peers,
             peers_missing,
             ..Row::of_none(name, state, None)
@@ -179,6 +180,11 @@ fn tls_share(readings: &Readings) -> Option<f64> {
     let open = |door: &str| readings.value(&format!("herd_connections{{door=\"{door}\"}}"));
     let (tls, plain) = (open("tls")?, open("client")?);
     (tls + plain > 0.0).then(|| tls / (tls + plain))
+}
+
+/// Whether it holds what the other servers hold. Where clients are divided, none does.
+fn holds_all(status: &Status) -> bool {
+    status.engine.as_ref().is_none_or(|engine| engine.parts_in_all <= 1)
 }
 
 /// The peers that are joined, and those that are not.

@@ -84,6 +84,7 @@ fn headline(rows: &[Row], clock: &str, columns: usize) -> String {
     digests.sort_unstable();
     digests.dedup();
     let even = match digests.len() {
+        0 if rows.iter().any(|row| row.clients_known.is_some()) => "divided".to_owned(),
         0 => "nothing known".to_owned(),
         1 => "even".to_owned(),
         different => format!("{different} digests"),
@@ -254,5 +255,9 @@ mod tests {
         let line = headline(&rows, "12:00:00", 40);
         assert_eq!(line, "herd 2023  1 of 2 ready  2 digests  8024 connected  12k req/s");
         assert!(table(&rows, None)[1].ends_with("Bona !Clark"));
+        rows.iter_mut().for_each(|row| row.digest = None);
+        assert!(headline(&rows, "12:00:00", 40).contains("  divided  "));
+        rows.iter_mut().for_each(|row| row.clients_known = None);
+        assert!(headline(&rows, "12:00:00", 40).contains("  nothing known  "));
     }
 }

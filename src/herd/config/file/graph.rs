@@ -33,6 +33,8 @@ pub(super) struct ServerTable {
     #[serde(default)]
     plain: bool,
     shape: Option<Spanned<PlainShape>>,
+    holds: Option<Spanned<bool>>,
+    region: Option<Spanned<String>>,
 }
 
 impl ServerTable {
@@ -51,7 +53,7 @@ impl Source<'_> {
     }
 
     /// The herd, of which it is not known yet whether it is open.
-    pub fn herd(&self, tables: &Graph) -> Result<Herd, ConfigError> {
+    pub fn herd(&self, tables: &Graph, is_divided: bool) -> Result<Herd, ConfigError> {
         let id = self.name(&tables.herd)?;
         let mut herd = Herd { id, members: Vec::new(), links: Vec::new(), open: false };
         if tables.server.is_empty() {
@@ -59,7 +61,10 @@ impl Source<'_> {
             return Err(self.error(tables.herd.span(), message));
         }
         for (position, table) in tables.server.iter().enumerate() {
-            let member = self.member(&herd, table, &tables.server[..position])?;
+            let mut member = self.member(&herd, table, &tables.server[..position])?;
+            if is_divided {
+                member.close_usual_doors();
+            }
             herd.members.push(member);
         }
         for (position, table) in tables.server.iter().enumerate() {
@@ -119,7 +124,9 @@ impl Source<'_> {
         let (web, operators) = (door(OtherPort::Web)?, door(OtherPort::Operators)?);
         let mqtt = door(OtherPort::Mqtt)?;
         let (peers, shape) = (Some(peers), PlainShape::default());
-        Ok(Member { name, clients, tls_clients, peers, web, operators, mqtt, shape })
+        let holds = table.holds.as_ref().is_none_or(|holds| *holds.get_ref());
+        let region = table.region.as_ref().map(|region| region.get_ref().clone());
+        Ok(Member { name, clients, tls_clients, peers, web, operators, mqtt, shape, holds, region })
     }
 
     /// Where clients come by TLS: nobody else's address, and none of the server's others.
@@ -192,6 +199,14 @@ impl Source<'_> {
             let message = format!("{name} is plain and so has no port for peers: remove `peers`");
             return Err(self.error(peers.span(), &message));
         }
+        if let Some(holds) = &table.holds {
+            let message = format!("{name} is plain and so holds no parts: remove `holds`");
+            return Err(self.error(holds.span(), &message));
+        }
+        if let Some(region) = &table.region {
+            let message = format!("{name} is plain and so is in no region: remove `region`");
+            return Err(self.error(region.span(), &message));
+        }
         for port in OtherPort::ALL {
             if let Some(door) = table.door(port) {
                 let key = port.key();
@@ -211,9 +226,7 @@ impl Source<'_> {
             return Err(self.error(table.clients.span(), &message));
         }
         let shape = table.shape.as_ref().map(|shape| shape.get_ref().clone()).unwrap_or_default();
-        let (tls_clients, web, operators) = (TlsClients::default(), Door::Off, Door::Off);
-        let (peers, mqtt) = (None, Door::Off);
-        Ok(Member { name, clients, tls_clients, peers, web, operators, mqtt, shape })
+        Ok(Member::of_course(name, clients, shape))
     }
 
     /// An address that can be dialled and that nobody else has.

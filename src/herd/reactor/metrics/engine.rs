@@ -25,6 +25,8 @@ impl Reactor {
         metrics.many("herd_engine_batches", "Batches of all servers' news.", batches);
         let lines = directions(counters.lines_in, counters.lines_out);
         metrics.many("herd_engine_lines", "Lines of them.", lines);
+        let lines = directions(counters.abroad[1], counters.abroad[0]);
+        metrics.many("herd_engine_abroad_lines", "Lines from and to other regions.", lines);
         let help = "Batches that others have published and that did not come.";
         metrics.one("herd_engine_gaps", help, count(counters.gaps));
         let help = "Comparisons that this server has asked for.";
@@ -32,5 +34,22 @@ impl Reactor {
         let refused = NotBelieved::ALL
             .map(|why| (label("reason", why.name()), count(counters.refused[why as usize])));
         metrics.many("herd_engine_refused", "Batches that were not believed.", refused);
+        let help = "Parts of all clients that this server holds, where they are divided.";
+        metrics.one("herd_engine_parts", help, gauge(engine.parts));
+        let help = "Those of which all has come that others have told.";
+        metrics.one("herd_engine_parts_complete", help, gauge(engine.parts_complete));
+        let asked = engine.questions;
+        let questions = [
+            ("asked", asked.asked),
+            ("found", asked.found),
+            ("none", asked.none),
+            ("no_responders", asked.no_responders),
+            ("too_late", asked.too_late),
+            ("unasked", asked.unasked),
+            ("abroad", asked.abroad),
+        ];
+        let questions = questions.map(|(what, number)| (label("what", what), count(number)));
+        let help = "WHATSATs about clients that others hold, and what became of them.";
+        metrics.many("herd_engine_questions", help, questions);
     }
 }

@@ -136,6 +136,22 @@ fn herd_toml(values: &[(&Knob, String)]) -> String {
     text
 }
 
+/// It leaves no files.
+const SILENT: &str = "[log]\nlevel = \"off\"\n[journal]\nkeep = \"off\"\n";
+
+/// A log that nothing is written to.
+fn silent(dir: &Path) -> LogHandle {
+    let log = LogSettings {
+        dir,
+        server: "Hill",
+        level: LevelFilter::Off,
+        is_json: false,
+        mode: 0o640,
+        size_max: u64::MAX,
+    };
+    logging::start(&log).unwrap()
+}
+
 /// A value that is not the default and breaks no rule.
 fn another(knob: &Knob, dir: &Path) -> String {
     let longer = || parse_duration(knob.default, Duration::MAX).unwrap() + Duration::from_millis(1);
@@ -144,6 +160,7 @@ fn another(knob: &Knob, dir: &Path) -> String {
             let usual: usize = knob.default.parse().unwrap();
             (if usual < *range.end() { usual + 1 } else { usual - 1 }).to_string()
         }
+        Kind::OneOf { values, .. } => values[values.len() - 1].to_string(),
         Kind::Size { .. } => (parse_size(knob.default).unwrap() + 1).to_string(),
         Kind::TimeOrOff { .. } if knob.default == "off" => "2 d".to_owned(),
         Kind::Time { .. } | Kind::TimeOrOff { .. } => show_duration(longer()),
@@ -200,28 +217,25 @@ fn another(knob: &Knob, dir: &Path) -> String {
 #[test]
 fn every_key_takes_effect_as_is_declared() {
     let dir = tempfile::tempdir().unwrap();
-    let log = LogSettings {
-        dir: dir.path(),
-        server: "Hill",
-        level: LevelFilter::Off,
-        is_json: false,
-        mode: 0o640,
-        size_max: u64::MAX,
-    };
-    let log = logging::start(&log).unwrap();
-    let base = |name: &str| knobs().find(|knob| knob.name == name).unwrap();
+    let log = silent(dir.path());
+    let named = |name: &str| knobs().find(|knob| knob.name == name).unwrap();
     let key = key_file(dir.path(), "herd.key", &[7]).display().to_string();
     let tls = make_files(dir.path(), 4000);
-    let base = [
-        (base("key_file"), key),
-        (base("log.level"), "off".to_owned()),
-        (base("tls.cert"), tls.cert.display().to_string()),
-        (base("tls.key"), tls.key.display().to_string()),
-        (base("places.source"), "overpass".to_owned()),
-        (base("places.url"), "http://127.0.0.1:9/".to_owned()),
+    let usual = [
+        (named("key_file"), key),
+        (named("log.level"), "off".to_owned()),
+        (named("journal.keep"), "off".to_owned()),
+        (named("tls.cert"), tls.cert.display().to_string()),
+        (named("tls.key"), tls.key.display().to_string()),
+        (named("places.source"), "overpass".to_owned()),
+        (named("places.url"), "http://127.0.0.1:9/".to_owned()),
     ];
     for knob in knobs() {
-        let mut values = base.to_vec();
+        let mut base = usual.to_vec();
+        if knob.name == "engine.parts" {
+            base.push((named("engine.urls"), "127.0.0.1:9".to_owned()));
+        }
+        let mut values = base.clone();
         values.retain(|(other, _)| other.name != knob.name);
         values.push((knob, another(knob, dir.path())));
         let (old, new) = (herd_toml(&base), herd_toml(&values));
@@ -251,5 +265,62 @@ fn every_key_takes_effect_as_is_declared() {
         assert_eq!(has_new_pool, knob.section() == "places", "{}", knob.name);
         drop(server);
         assert_eq!(after, Reloaded::start(&new, &log).in_force(), "{}", knob.name);
+    }
+}
+
+/// Goal: where clients are divided, no reload changes who holds what, and each says what waits.
+#[test]
+fn who_holds_what_waits_for_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = silent(dir.path());
+    let divided = |more: &str| {
+        let engine = "[engine]\nurls = [\"127.0.0.1:9\"]\nparts = 32\ncopies = 2\n";
+        format!("{HERD}{SERVERS}{more}{engine}{SILENT}")
+            .replace("tls_clients = \"127.0.0.1:1050\"\n", "")
+    };
+    let old = divided("");
+    let mut server = Reloaded::start(&old, &log);
+    let parts = server.house.reactor.config.on_engine.parts.clone();
+    assert!(!parts.is_whole());
+    let another = "[[server]]\nname = \"Dora\"\nclients = \"127.0.0.1:1003\"\n";
+    for (more, waits) in [("holds = false\n", "holds"), (another, "servers")] {
+        let said = server.reload(&divided(more)).unwrap();
+        assert_eq!(said, format!("for a restart: {waits}"));
+        assert_eq!(server.house.reactor.pending_restart(), [waits]);
+        let config = &server.house.reactor.config;
+        assert_eq!((&config.on_engine.parts, config.servers.len()), (&parts, 3), "{waits}");
+        server.reload(&old).unwrap();
+        assert!(server.house.reactor.pending_restart().is_empty());
+    }
+    let refused = server.reload(&old.replace("web = \"off\"", "web = \"127.0.0.1:1200\""));
+    assert!(refused.is_err_and(|why| why.contains("because [engine] has `parts`")));
+}
+
+/// Goal: who is in which region is the same as long as a server runs, and each reload says what
+/// waits.
+#[test]
+fn regions_wait_for_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = silent(dir.path());
+    let with = |regions: [&str; 3]| {
+        let mut servers = SERVERS.replace("tls_clients = \"127.0.0.1:1050\"\n", "");
+        for (name, region) in ["Hill", "Bona", "Clark"].iter().zip(regions) {
+            let line = format!("name = \"{name}\"\n");
+            servers = servers.replace(&line, &format!("{line}region = \"{region}\"\n"));
+        }
+        format!("{HERD}{servers}[engine]\nurls = [\"127.0.0.1:9\"]\n{SILENT}")
+    };
+    let old = with(["eu", "eu", "us"]);
+    let mut server = Reloaded::start(&old, &log);
+    let regions = server.house.reactor.config.on_engine.regions.clone();
+    assert_eq!((regions.servers.len(), regions.others.len()), (2, 1));
+    let another = old.clone() + "[[server]]\nname = \"Dora\"\nclients = \"127.0.0.1:1003\"\n";
+    assert!(server.reload(&another).is_err_and(|why| why.contains("give it its `region`")));
+    let another = another + "region = \"eu\"\n";
+    for (new, waits) in [(with(["eu", "us", "us"]), "region"), (another, "servers")] {
+        assert_eq!(server.reload(&new).unwrap(), format!("for a restart: {waits}"));
+        assert_eq!(server.house.reactor.config.on_engine.regions, regions, "{waits}");
+        server.reload(&old).unwrap();
+        assert!(server.house.reactor.pending_restart().is_empty());
     }
 }

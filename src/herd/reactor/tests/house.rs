@@ -1,13 +1,28 @@
 //! A server that a test turns by hand, and who comes to it.
 
+use std::collections::HashSet;
+
 use log::LevelFilter;
 
 use super::*;
 use crate::config::HerdSelector;
 use crate::config::layers::{Overrides, configure};
 use crate::logging::{self, LogSettings};
+use herd_core::clock::PosixTime;
 use herd_core::journal::appender::Keep;
 use herd_core::wire::line_buffer::{LineLimits, Lines};
+use herd_web::access::{Access, Caller, Link, Sessions, Shown, Signer};
+
+/// Somebody who has shown the share link of this serial.
+pub fn by_link(serial: &str) -> Caller {
+    let signer = Signer::new(&[[7; 32]], "demo");
+    let expires = PosixTime::new(u64::MAX >> 1, 0);
+    let (serial, client) = (serial.to_owned(), "kiwi".to_owned());
+    let link = signer.sign(&Link { serial, expires, client, blur: None }).unwrap();
+    let access = Access::new(Vec::new(), HashSet::new(), signer).unwrap();
+    let (sessions, now) = (Sessions::new(&[9; 32]), PosixTime::new(1, 0));
+    access.caller(&Shown::Secret(&link), &sessions, now).unwrap()
+}
 
 /// A server on ports that are free, for clients and for the peers, who would dial it; to be
 /// turned by hand.
@@ -23,6 +38,7 @@ fn reactor_that(
     let selector = HerdSelector::default();
     let (herd, settings) = selector.herd(Some("Bailey")).unwrap();
     let mut config = configure("Bailey", herd, settings, &selector, Overrides::default()).unwrap();
+    config.journal.keep = None;
     is_changed(&mut config);
     let free = |_| TcpListener::bind("127.0.0.1:0").unwrap();
     for _ in 0..100 {
