@@ -66,5 +66,6 @@ fn it_needs_a_herd_and_can_have_an_end() {
     assert_eq!(run(&herd, &["--clients", "10001"]).0, Some(2));
     herd.kill("Hill");
     let (code, said) = run(&herd, &[]);
-    assert!(code == Some(69) && said.contains("start them with `herd start`"), "{said}");
+    let hint = "start them with `herd start --config herd.toml`";
+    assert!(code == Some(69) && said.contains(hint), "{said}");
 }

@@ -47,17 +47,19 @@ struct Tally {
 /// # Errors
 /// There is no such herd, none of its servers answers at the beginning, or `out` cannot be written.
 pub fn demo(out: &mut impl Write, flags: &DemoFlags) -> Result<Exit, Failure> {
-    let (herd, _) = flags.herd.which().herd(None)?;
+    let which = flags.herd.which();
+    let (herd, _) = which.herd(None)?;
     let members = herd.members.iter().filter(|member| member.peers.is_some());
     let (now, strolls) = (Instant::now(), Vec::from_iter((0..flags.clients).map(Stroll::new)));
     let mut servers = Vec::from_iter(members.map(|member| Server::new(member, now)));
     let up = Vec::from_iter(servers.iter_mut().map(Server::is_up));
     if !up.contains(&true) {
         let message = format!(
-            "no server of herd {} answers ({}): start them with `{} start`",
+            "no server of herd {} answers ({}): start them with `{} start{}`",
             herd.id,
             herd.names(),
-            start::me()
+            start::me(),
+            which.flags()
         );
         return Err(Failure::new(Exit::Unreachable, message));
     }

@@ -33,9 +33,10 @@ pub fn say(
     let timeout = settings.places.deadline + MARGIN;
     let mut call = Call::open(&address.into(), timeout).map_err(|error| match error.kind() {
         ErrorKind::ConnectionRefused => unreachable(format!(
-            "nobody listens on {clients}, where {name} of herd {} should: start it with `{}`",
+            "nobody listens on {clients}, where {name} of herd {} should: start it with \
+             `herd serve {name}{}`",
             herd.id,
-            serve_command(selector, name)
+            selector.flags()
         )),
         _ => unreachable(format!("{name} cannot be reached at {clients}: {error}")),
     })?;
@@ -62,14 +63,4 @@ pub fn say(
         )));
     }
     Ok(Exit::Success)
-}
-
-/// The command that starts the server that was meant.
-fn serve_command(selector: &HerdSelector, name: &str) -> String {
-    let mut words = vec![format!("herd serve {name}")];
-    words.extend(selector.config.iter().map(|path| format!("--config {}", path.display())));
-    words.extend(selector.preset.iter().map(|year| format!("--preset {year}")));
-    words.extend(selector.base_port.iter().map(|port| format!("--base-port {port}")));
-    words.extend(selector.bind.iter().map(|host| format!("--bind {host}")));
-    words.join(" ")
 }

@@ -26,6 +26,15 @@ pub struct HerdSelector {
 }
 
 impl HerdSelector {
+    /// The flags that mean this herd, each behind a space, for a command that is proposed.
+    pub fn flags(&self) -> String {
+        let config = self.config.iter().map(|path| format!(" --config {}", path.display()));
+        let preset = self.preset.iter().map(|year| format!(" --preset {year}"));
+        let base_port = self.base_port.iter().map(|port| format!(" --base-port {port}"));
+        let bind = self.bind.iter().map(|host| format!(" --bind {host}"));
+        config.chain(preset).chain(base_port).chain(bind).collect()
+    }
+
     /// The herd that is meant. `name` finds the preset when neither file nor year is given.
     ///
     /// # Errors
