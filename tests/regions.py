@@ -17,7 +17,7 @@ from pathlib import Path
 import engine
 from engine import fail, p99
 from net.nats import Route
-from net.ports import free_ports
+from net.ports import free_base, free_ports
 from parts import Asker, metrics, until
 
 REGIONS = {"eu": ["Anna", "Bert"], "us": ["Cleo", "Dora"]}
@@ -58,7 +58,7 @@ class Herd(engine.Herd):
     """Servers of both regions; each knows its own node only."""
 
     def __init__(self, program: str, dir: Path, leaf: Leaf):
-        self.program, self.dir, self.base = program, dir, engine.free_base()
+        self.program, self.dir, self.base = program, dir, free_base(len(SERVERS))
         self.environment = {k: v for k, v in os.environ.items() if not k.startswith("HERD_")}
         subprocess.run([program, "keygen", str(dir / "herd.key")], check=True, capture_output=True)
         self.processes = {}

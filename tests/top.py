@@ -23,6 +23,8 @@ import termios
 import time
 from pathlib import Path
 
+from net.ports import free_base
+
 try:
     import pyte
 except ImportError:
@@ -31,8 +33,8 @@ except ImportError:
 
 ROOT = Path(__file__).resolve().parent.parent
 TIMEOUT_S = 60
-BASE_PORT = int(os.environ.get("HERD_BASE_PORT", "23700"))
 NAMES = ["Bailey", "Bona", "Campbell", "Clark", "Jaquez"]
+BASE_PORT = free_base(len(NAMES))
 LINKS = '[["Bona", "Clark"], ["Bona", "Campbell"], ["Bona", "Bailey"], ["Clark", "Jaquez"]]'
 ENTERED, LEFT = b"\x1b[?1049h", b"\x1b[?1049l"
 

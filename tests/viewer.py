@@ -11,7 +11,6 @@ import argparse
 import contextlib
 import functools
 import json
-import os
 import re
 import subprocess
 import sys
@@ -20,11 +19,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from browser import Browser, running, say, until
+from net.ports import free_base
 
 ROOT = Path(__file__).parent.parent
 NAMES = "Bailey", "Bona", "Campbell"
 # The reactor's peers meet 100 above its clients, the twins where their clients are.
-REACTOR_PORT = int(os.environ.get("HERD_BASE_PORT") or 24100)
+REACTOR_PORT = free_base(60)
 ASYNCIO_PORT = REACTOR_PORT + 50
 
 

@@ -22,10 +22,12 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
+from net.ports import free_base, free_ports
+
 ROOT = Path(__file__).resolve().parent.parent
 HERD = Path(os.environ.get("HERD_BINARY", ROOT / "target/release/herd")).resolve()
-BASE_PORT = int(os.environ.get("WATCHING_PORT", "24000"))
 SERVERS = ["Hill", "Bona", "Clark"]
+BASE_PORT = free_base(len(SERVERS))
 PATIENCE = 120
 
 
@@ -269,7 +271,7 @@ def check_live(scratch, rules):
             until("it is ready", lambda: "ok" in get(f"http://{operators(at)}/readyz"))
         client = threading.Thread(target=speak, args=(over,), daemon=True)
         client.start()
-        own = f"127.0.0.1:{BASE_PORT + 900}"
+        own = f"127.0.0.1:{free_ports(1)[0]}"
         command = ["prometheus", f"--config.file={scratch}/prometheus.yaml", f"--web.listen-address={own}"]
         command += [f"--storage.tsdb.path={scratch}/data", "--log.level=warn"]
         running.append(subprocess.Popen(command))
