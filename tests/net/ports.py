@@ -25,9 +25,9 @@ def free_ports(count: int) -> list[int]:
 
 def free_base(servers: int) -> int:
     """The first of so many client ports, all of whose others are free as well: none that a herd of
-    the course has, one of `herd.sh`'s tests or `free_ports`. All may run beside this."""
+    the course has, a test in Rust or of `herd.sh`, or `free_ports`. All may run beside this."""
     while True:
-        base = random.randrange(24_000, 29_500)
+        base = random.randrange(25_500, 29_500)
         try:
             for port in (base + at + more for at in range(servers) for more in OTHERS):
                 socket.create_server(("127.0.0.1", port)).close()
