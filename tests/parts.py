@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """A herd on the real engine whose clients are divided: six servers, 32 parts, two copies of each.
 Each hears and holds its share; a WHATSAT about a client that others hold is asked and answered; with
-two servers killed, a client that one living server knows is found by all; and all six are restarted
-one after the other while clients report and ask. It says loudly what it could not do.
+two servers killed, a client that one living server knows is found by all; while clients report and
+ask, one server gives all its parts to the others and gets them back, and all six are restarted one
+after the other. It says loudly what it could not do.
 
     tests/parts.py [--herd PATH] [--nats PATH]... [--seconds N] [--rate N]
 """
@@ -259,10 +260,39 @@ def roll(herd: Herd, answered: dict, rate: float):
         herd.start(name)
         until(lambda name=name: is_ready(herd, name), f"{name} does not become ready")
         curious.closed.discard(name)
+    calm_down(herd, answered, load, curious, "all restarted")
+
+
+def move(herd: Herd, answered: dict, rate: float):
+    """One server gives all its parts to the others, and gets them back, by reloads."""
+    load, curious = Load(herd, rate), Curious(herd, sorted(answered))
+    giver, nothing = SERVERS[-1], "holds = false\n"
+    line = f'name = "{giver}"\n'
+    for old, new, held in ((line, line + nothing, 0), (nothing, "", SHARE * PARTS)):
+        for name in random.sample(SERVERS, len(SERVERS)):
+            file = herd.dir / f"{name}.toml"
+            file.write_text(file.read_text().replace(old, new))
+            herd.processes[name].send_signal(signal.SIGHUP)
+            time.sleep(0.3)
+        began = time.monotonic()
+
+        def has_moved():
+            engines = {name: it["engine"] for name, it in herd.status().items()}
+            moving = sum(it["parts_moving"] for it in engines.values())
+            return moving == 0 and abs(engines[giver]["parts"] - held) < 1
+
+        until(has_moved, "parts do not move")
+        until_complete(herd)
+        print(f"  {giver} holds {held:.0f} parts after {time.monotonic() - began:.1f} s", flush=True)
+    calm_down(herd, answered, load, curious, "parts have moved")
+
+
+def calm_down(herd: Herd, answered: dict, load: Load, curious: Curious, what: str):
+    """What was answered meanwhile is where it should be."""
     curious.end()
     later, reports, per_second, waits = load.end()
-    print(f"  all restarted: {reports} reports, {per_second:.0f}/s, IAMAT p99 "
-          f"{1000 * p99(waits):.1f} ms", flush=True)
+    print(f"  {what}: {reports} reports, {per_second:.0f}/s, IAMAT p99 {1000 * p99(waits):.1f} ms",
+          flush=True)
     answered.update(later)
     time.sleep(NOTICED)
     until_complete(herd)
@@ -298,6 +328,7 @@ def run(program: str, nats: str, seconds: float, rate: float):
             ratio = ask_all(herd, SERVERS, answered)
             if ratio > RATIO_MAX:
                 fail(f"to ask another server takes {ratio:.0f} times as long")
+            move(herd, answered, rate)
             roll(herd, answered, rate)
             dead = random.sample(SERVERS, 2)
             for name in dead:

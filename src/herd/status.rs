@@ -191,6 +191,8 @@ pub struct EngineStatus {
     /// Those of which all has come that others have told; 0 where clients are not divided.
     #[serde(default)]
     pub parts_complete: u64,
+    /// Those that others are to hold, and that this server holds until they do.
+    pub parts_moving: u64,
     /// WHATSATs about clients of parts that it does not hold.
     #[serde(default)]
     pub questions: QuestionStatus,

@@ -181,6 +181,9 @@ impl World {
             let after = self.up_to(peace);
             self.plan(after, Event::Fault);
         }
+        if let Some(moves) = self.scenario.division.moves {
+            self.plan(moves.at, Event::Move);
+        }
         self.plan(peace, Event::Look);
     }
 
@@ -243,6 +246,8 @@ impl World {
             Event::Relink { server, run, peer } if self.is_current(server, run) => {
                 self.relink(server, peer)
             }
+            Event::Move => self.move_parts(),
+            Event::Reread { server } => self.reread(server),
             Event::Look => self.look(),
             // Meant for a server that has died.
             Event::Dialed { .. }

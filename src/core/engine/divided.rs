@@ -3,11 +3,11 @@
 //!
 //! ```text
 //!   A holds 3 and 9               B holds 9, and has heard clients of 3
-//!   TOLD 9 4                      the numbers of A's last batches to what B holds
+//!   HOLDS 3 9, TOLD 9 4           the numbers of A's last batches to what B holds
 //!   PARTS? 9 c1…, EVEN? 1 ───────▶
 //!     ◀───── TOLD 3 17 9 8, PARTS 9 9e…+         17 of part 3 did not come: only B has them
 //!     ◀───────────── L2 9 …, AT …, EVEN 1        part 9 differs: that is told as between peers
-//!   TOLD 9 4, OWN? 3, PARTS? 9 …, EVEN? 2 ──▶
+//!   HOLDS 3 9, TOLD 9 4, OWN? 3, PARTS? 9 …, EVEN? 2 ──▶
 //!     ◀───────────────── AT …, …, AT …, EVEN 2   all that B has of part 3
 //! ```
 //!
@@ -36,15 +36,19 @@ pub(super) struct Divided {
     /// From when on all that others publish is heard, once the connection is up.
     settled_at: Duration,
     /// It is, and everybody was asked since.
-    is_settled: bool,
+    pub is_settled: bool,
     /// Of each part, whether all earlier news of it has come; what is new is heard.
-    complete: Vec<bool>,
+    pub complete: Vec<bool>,
     is_all_complete: bool,
     /// The connection was up once.
     has_begun: bool,
     /// When those who have not answered a good-bye hear another one, and how many they have heard.
     pub bye_until: Option<Duration>,
     pub byes: u8,
+    /// Parts that others are to hold, and that we hold until they do.
+    pub moving: Vec<Part>,
+    /// When those are asked next.
+    pub take_at: Duration,
 }
 
 impl Divided {
@@ -58,6 +62,8 @@ impl Divided {
             has_begun: false,
             bye_until: None,
             byes: 0,
+            moving: Vec::new(),
+            take_at: Duration::ZERO,
         }
     }
 
@@ -98,7 +104,9 @@ impl Engine {
         let answers = self.members.iter().filter_map(|it| it.in_parts.answer_until).min();
         let asks = (0..self.members.len()).filter(|_| self.has_room());
         let asks = asks.filter_map(|member| self.asks_at(member)).min();
-        [self.divided.at, self.divided.bye_until, answers, asks].into_iter().flatten().min()
+        let take = self.next_take().filter(|_| self.has_room());
+        let all = [self.divided.at, self.divided.bye_until, answers, asks, take];
+        all.into_iter().flatten().min()
     }
 
     /// When a member is asked next.
@@ -194,6 +202,15 @@ impl Engine {
         }
     }
 
+    /// Everybody is asked, and once more when all that is published from now on finds its way here.
+    pub(super) fn ask_everybody(&mut self, now: Now) {
+        let settled_at = now.monotonic + self.settings.settle;
+        let divided = &mut self.divided;
+        (divided.at, divided.settled_at) = (Some(now.monotonic), settled_at);
+        (divided.is_settled, divided.is_all_complete) = (false, false);
+        self.expect_all();
+    }
+
     /// Everybody must answer from here on, even who was silent before.
     fn expect_all(&mut self) {
         for it in &mut self.members {
@@ -212,16 +229,22 @@ impl Engine {
         }
     }
 
-    /// Who leaves may go when nothing is missing of it.
+    /// Who leaves may go when nothing is missing of it, and who holds what we are to hold may let
+    /// go of that.
     fn say_kept_in_parts(&mut self, out: &mut Outputs) {
         for member in 0..self.members.len() {
             let it = &mut self.members[member];
             let is_kept = it.in_parts.is_even
                 && it.in_parts.holes.is_empty()
                 && it.in_parts.repairing.is_empty();
-            if it.awaits_kept && is_kept {
-                it.awaits_kept = false;
+            if !is_kept {
+                continue;
+            }
+            if std::mem::take(&mut it.awaits_kept) {
                 self.say(member, out, |text| text.extend_from_slice(b"KEPT"));
+            }
+            if std::mem::take(&mut self.members[member].in_parts.takes) {
+                self.say(member, out, |text| text.extend_from_slice(b"TAKEN"));
             }
         }
     }
@@ -241,9 +264,7 @@ impl Server {
     /// The connection is up. What the process before this one has published of parts that it does
     /// not hold may be lost, and nobody could find out: it is said again, once.
     pub(super) fn begin_in_parts(&mut self, now: Now, engine: &mut Engine) {
-        let settle = engine.settings.settle;
         let divided = &mut engine.divided;
-        (divided.at, divided.settled_at) = (Some(now.monotonic), now.monotonic + settle);
         if !std::mem::replace(&mut divided.has_begun, true) && self.journaling.is_some() {
             let parts = &engine.settings.parts;
             for part in parts.all().filter(|part| engine.held.binary_search(part).is_err()) {
@@ -251,7 +272,7 @@ impl Server {
                 leaves.for_each(|leaf| engine.missed.add_leaf(leaf));
             }
         }
-        engine.expect_all();
+        engine.ask_everybody(now);
     }
 
     /// Asks the servers that are due, and looks which parts are complete.
@@ -275,6 +296,7 @@ impl Server {
         }
         self.look_what_is_complete(now, (peer, engine));
         engine.say_kept_in_parts(out);
+        engine.go_on_moving(now, out);
     }
 
     /// All others are asked.
@@ -314,6 +336,7 @@ impl Server {
         let common = engine.held.iter().copied().filter(|part| theirs.holds(*part));
         let common = Vec::from_iter(common);
         let digests = self.digests_of(engine, common.into_iter());
+        engine.tell_held(member, out);
         engine.tell_numbers(member, out);
         if !own.is_empty() {
             engine.say(member, out, |text| write_numbers(b"OWN?", own.into_iter(), text));

@@ -27,6 +27,12 @@ impl Server {
     ) {
         match Word::parse(line) {
             Some(Word::Told(numbers)) => engine.numbers_heard(member, numbers),
+            Some(Word::Holds(held)) => engine.held_heard(member, held),
+            Some(Word::TakeAsked(parts)) => {
+                let may_take = self.stage == Stage::Serving;
+                engine.take_heard(now, (member, may_take), parts);
+            }
+            Some(Word::Taken) => engine.members[member].in_parts.has_taken = true,
             Some(Word::OwnAsked(parts)) => {
                 parts.parts().for_each(|part| self.miss_part(engine, member, part, out));
             }
@@ -74,13 +80,17 @@ impl Server {
         engine.tell_numbers(member, out);
         let is_held = |part: &Part| engine.held.binary_search(part).is_ok();
         let common = Vec::from_iter(digests.digests().map(|it| it.0).filter(is_held));
+        let held_here = common.len();
         let ours = self.digests_of(engine, common.into_iter());
         engine.say(member, out, |text| write_digests(b"PARTS", ours.into_iter(), text));
+        if held_here < digests.digests().count() {
+            engine.tell_held(member, out);
+        }
         for (part, theirs, _) in digests.digests() {
             if engine.held.binary_search(&part).is_ok() {
                 self.compare_part(engine, member, (part, theirs), out);
             } else {
-                // Its file says that we hold it, ours does not.
+                // Its file says that we hold it, but we do not.
                 self.miss_part(engine, member, part, out);
             }
         }

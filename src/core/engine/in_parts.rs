@@ -14,7 +14,7 @@ const DOUBLINGS_MAX: u32 = 5;
 
 /// What is known of another server, part by part.
 pub(super) struct InParts {
-    /// Of each part, whether it holds it.
+    /// Of each part, whether it holds it: as our file says, until it has said so itself.
     pub holds: Vec<bool>,
     /// Parts of which batches of it did not come.
     pub holes: BTreeSet<Part>,
@@ -39,6 +39,10 @@ pub(super) struct InParts {
     pub complete: BTreeSet<Part>,
     /// It keeps all that we hold of what it holds as well, now that we leave.
     pub has_kept: bool,
+    /// It is to hear when nothing is missing of what it holds: we are to hold some of it instead.
+    pub takes: bool,
+    /// It has said so of what we hold.
+    pub has_taken: bool,
 }
 
 impl InParts {
@@ -58,6 +62,8 @@ impl InParts {
             counts_from: None,
             complete: BTreeSet::new(),
             has_kept: false,
+            takes: false,
+            has_taken: false,
         }
     }
 
@@ -75,6 +81,20 @@ impl InParts {
     pub fn lost(&mut self) {
         self.holes.append(&mut self.repairing);
         (self.ask_at, self.answer_until, self.has_kept) = (None, None, false);
+        (self.takes, self.has_taken) = (false, false);
+    }
+
+    /// Another process of it is heard: what that one has and holds, it says itself.
+    pub fn begins_anew(&mut self) {
+        (self.tries, self.has_taken) = (0, false);
+        self.complete.clear();
+    }
+
+    /// We hold only these parts, and miss nothing of others.
+    pub fn forget_all_but(&mut self, held: &[Part]) {
+        for parts in [&mut self.holes, &mut self.doubted, &mut self.repairing] {
+            parts.retain(|part| held.binary_search(part).is_ok());
+        }
     }
 
     /// Another server says that it has all of a part. It may not know what it misses.
@@ -118,8 +138,13 @@ impl Member {
     pub(super) fn wants_kept(&mut self, now: Now, may_keep: bool) {
         self.has_left = true;
         if may_keep && !std::mem::replace(&mut self.awaits_kept, true) {
-            self.must_answer_anew();
-            (self.in_parts.ask_at, self.in_parts.answer_until) = (Some(now.monotonic), None);
+            self.must_be_asked_anew(now);
         }
+    }
+
+    /// It is asked at once, and nothing but the answer to that counts.
+    pub(super) fn must_be_asked_anew(&mut self, now: Now) {
+        self.must_answer_anew();
+        (self.in_parts.ask_at, self.in_parts.answer_until) = (Some(now.monotonic), None);
     }
 }

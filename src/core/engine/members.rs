@@ -148,6 +148,16 @@ impl Member {
         has_missed
     }
 
+    /// We hold other parts from now on. Of each, its place among those that we held before; of one
+    /// that is new to us, all that it has published is missing.
+    pub fn hears(&mut self, places: &[Option<usize>]) {
+        for life in &mut self.lives {
+            let last = |place: &Option<usize>| place.map_or(Some(0), |place| life.reports[place]);
+            life.reports = places.iter().map(last).collect();
+        }
+        self.parts_heard = places.len();
+    }
+
     /// A batch of it has come, with a right tag: for us alone, or for all who hold a part, by its
     /// place among those that we hold. Gives how many are missing before it.
     pub fn accept(&mut self, head: &Head<'_>, held: Option<usize>) -> Result<u64, NotBelieved> {
@@ -161,7 +171,8 @@ impl Member {
                 }
                 self.lives.push(Life { run: head.life, reports, own: 0 });
                 // What its life before was sent is gone with it, and so is how slow that was.
-                (self.told_all_at, self.in_parts.tries) = (None, 0);
+                self.told_all_at = None;
+                self.in_parts.begins_anew();
                 self.lives.len() - 1
             }
         };

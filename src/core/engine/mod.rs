@@ -27,7 +27,7 @@
 //! everybody would say everything.
 //!
 //! Where clients are divided into parts, there is an `r.P` for each of them, which only those hear
-//! who hold it. What else is different then is in `divided` and `leaving`.
+//! who hold it. What else is different then is in `divided`, `moving` and `leaving`.
 
 mod abroad;
 mod answers;
@@ -40,6 +40,7 @@ mod incoming;
 mod leaving;
 mod login;
 mod members;
+mod moving;
 mod outbox;
 mod outgoing;
 mod questions;
@@ -68,6 +69,7 @@ use compare::Comparing;
 use divided::Divided;
 use login::{Info, write_connect};
 use members::Member;
+use moving::sid;
 use outbox::Outboxes;
 use questions::Questions;
 
@@ -81,6 +83,8 @@ pub use view::{EngineCounters, EngineState, EngineView};
 const STABLE_AFTER: Duration = Duration::from_secs(10);
 /// Longest batch that is read. Ours are shorter by far: one line may be longer than a batch should.
 const PAYLOAD_MAX: usize = 1024 * 1024;
+/// By which a node knows that we hear what is for us alone; those of parts are below.
+const SID_OWN: u32 = 2_000;
 
 /// How far the connection has come. `attempt` counts the dials since it was last up for long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,6 +165,11 @@ pub(crate) struct Engine {
     scratch: Vec<u8>,
 }
 
+/// The name of a server, of the subject that it hears alone.
+fn last_token(subject: &[u8]) -> &[u8] {
+    subject.rsplit(|&byte| byte == b'.').next().unwrap_or_default()
+}
+
 impl Engine {
     pub fn new(settings: &EngineSettings, server: &Settings, keyring: &Keyring) -> Engine {
         let Settings { name, herd, keys, limits, .. } = server;
@@ -233,12 +242,8 @@ impl Engine {
         }
     }
 
-    /// The servers that may be heard and told have changed. Where clients are divided, that changes
-    /// who holds what, and waits for the next start.
+    /// The servers that may be heard and told have changed.
     pub fn set_members(&mut self, names: &[Vec<u8>]) {
-        if !self.settings.parts.is_whole() {
-            return;
-        }
         self.members.retain(|member| names.contains(&member.name));
         for name in names {
             if !self.members.iter().any(|member| member.name == *name) {
@@ -294,12 +299,14 @@ impl Server {
     }
 
     /// The servers on the engine may have changed, and bounds.
-    pub(crate) fn change_engine(&mut self, new: &Settings) {
+    pub(crate) fn change_engine(&mut self, now: Now, new: &Settings, out: &mut Outputs) {
         let Some((_, Some(engine))) = self.peers.engine() else { return };
         (engine.ping_after, engine.silence_max) = (new.limits.ping_after, new.limits.silence_max);
         if let Some(settings) = &new.engine {
             engine.set_members(&settings.members);
+            engine.set_parts(now, &settings.parts, out);
         }
+        self.settings.engine.clone_from(&new.engine);
     }
 
     pub(crate) fn change_engine_keys(&mut self, keys: &[[u8; 32]]) {
@@ -431,10 +438,10 @@ impl Server {
         let start = out.text.len();
         let asks = engine.asks_others();
         write_connect(&engine.settings.login, &own_name, &info, asks, &mut out.text);
-        for (at, part) in engine.held.iter().enumerate() {
-            write_sub(engine.outboxes.subject(*part), at as u32 + 1, &mut out.text);
+        for part in &engine.held {
+            write_sub(engine.outboxes.subject(*part), sid(*part), &mut out.text);
         }
-        write_sub(&engine.for_us, engine.held.len() as u32 + 1, &mut out.text);
+        write_sub(&engine.for_us, SID_OWN, &mut out.text);
         engine.write_question_subs(&mut out.text);
         out.text.extend_from_slice(b"PING\r\n");
         out.send(conn, start..out.text.len());

@@ -74,6 +74,12 @@ impl Outboxes {
         self.list[usize::from(part)].number
     }
 
+    /// If no batch of this part was published, leaves the first number out.
+    pub fn begin(&mut self, part: Part) {
+        let number = &mut self.at(part).number;
+        *number = (*number).max(1);
+    }
+
     /// Bytes of lines that wait.
     pub fn bytes(&self) -> usize {
         self.bytes

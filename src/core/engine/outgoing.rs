@@ -13,7 +13,7 @@ use std::ops::Range;
 use super::abroad::{Abroad, is_anothers};
 use super::batch::Head;
 use super::members::Member;
-use super::{Engine, write_pub};
+use super::{Engine, last_token, write_pub};
 use crate::Server;
 use crate::border::{Note, Output, Outputs};
 use crate::clock::Now;
@@ -161,7 +161,7 @@ impl Engine {
         let mut payload = std::mem::take(&mut self.scratch);
         payload.clear();
         let (life, digests) = (self.life, self.digests);
-        let name = self.for_us.rsplit(|&byte| byte == b'.').next().unwrap_or_default();
+        let name = last_token(&self.for_us);
         let head = Head { sender: name, life, number, digests };
         self.keys.seal(subject, &head, lines, &mut payload);
         let start = out.text.len();
@@ -258,18 +258,24 @@ impl Server {
             let (members, outboxes) = (&engine.members, &mut engine.outboxes);
             let abroad = engine.abroad.as_ref();
             let is_others = |server: &[u8]| is_anothers((members, abroad), server);
+            let mut has_others = false;
             engine.sending = self.store.visit_span(span, |record| {
                 let report = record.report();
                 walked += 1;
                 if !is_others(report.server) {
                     bytes = outboxes.write(part, |pending| report.write_line(pending));
                     lines += 1;
+                } else {
+                    has_others = true;
                 }
                 bytes >= batch_max || walked >= WALK_MAX
             });
             // Of what others heard first, nothing is said.
             engine.since.extend((lines > 0).then_some(span));
             engine.counters.lines_out += lines;
+            if has_others {
+                engine.others_found(now, part, out);
+            }
             if bytes >= batch_max || engine.missed.is_empty() {
                 engine.outboxes.want_tail(part, now.monotonic);
                 engine.publish(part, out);

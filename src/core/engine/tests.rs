@@ -2,6 +2,7 @@
 //! has read it, and what it asks others of.
 
 mod divided;
+mod moving;
 mod regions;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -11,7 +12,7 @@ use super::EngineSettings;
 use crate::border::{Input, Output, Outputs, Timer};
 use crate::clock::{Now, PosixTime};
 use crate::names::{ConnId, ConnKind, PeerId, Ticket};
-use crate::parts::Parts;
+use crate::parts::{Part, Parts};
 use crate::whatsat::Question;
 use crate::wire::line_buffer::{LineLimits, Lines};
 use crate::wire::peer_command::write_hex;

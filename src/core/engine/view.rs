@@ -84,6 +84,8 @@ pub struct EngineView {
     pub parts: usize,
     /// Those of which all news has come. None, if clients are not divided.
     pub parts_complete: usize,
+    /// Those that others are to hold, and that this one holds until they do.
+    pub parts_moving: usize,
     /// What was counted.
     pub counters: EngineCounters,
     /// What was counted of questions about clients of parts that others hold.
@@ -149,6 +151,7 @@ impl Server {
             members_heard: engine.members.iter().filter(|member| member.is_known()).count(),
             parts: engine.held.len(),
             parts_complete: engine.complete_parts(),
+            parts_moving: engine.divided.moving.len(),
             counters: engine.counters,
             questions: engine.questions.counters,
         })

@@ -6,6 +6,9 @@
 //!   OWN? <part> …                send me what you have of these: a batch of yours did not come
 //!   PARTS? <part> <hash>[+] …    the digests of what we both hold; tell me yours
 //!   PARTS <part> <hash>[+] …     these are ours; `+`: all has come that others have told
+//!   HOLDS <part> …               we hold these, whatever your file says
+//!   TAKE? <part> …               so do we still, and you are to have them: say when you do
+//!   TAKEN                        nothing is missing of what you hold of them
 //!   AGAIN <number>               instead of EVEN: not all that was found has found room
 //! ```
 //!
@@ -22,6 +25,9 @@ pub(super) enum Word<'a> {
     OwnAsked(Operands<'a>),
     DigestsAsked(Operands<'a>),
     Digests(Operands<'a>),
+    Holds(Operands<'a>),
+    TakeAsked(Operands<'a>),
+    Taken,
 }
 
 /// The words behind the first.
@@ -40,6 +46,9 @@ impl<'a> Word<'a> {
             b"OWN?" => Some(Word::OwnAsked(operands)),
             b"PARTS?" => Some(Word::DigestsAsked(operands)),
             b"PARTS" => Some(Word::Digests(operands)),
+            b"HOLDS" => Some(Word::Holds(operands)),
+            b"TAKE?" => Some(Word::TakeAsked(operands)),
+            b"TAKEN" => Some(Word::Taken),
             _ => None,
         }
     }

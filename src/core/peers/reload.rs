@@ -29,7 +29,7 @@ impl Server {
         let old = std::mem::replace(&mut ours.limits, limits);
         self.waits.bound(self.settings.limits.waits_max);
         self.change_links(now, &old, out);
-        self.change_engine(new);
+        self.change_engine(now, new, out);
         if !self.keyring.has(&new.keys) {
             self.keyring.change(&new.keys);
             self.change_engine_keys(&new.keys);

@@ -7,11 +7,11 @@
 use std::fmt;
 use std::net::SocketAddr;
 
+use super::engine::Engine;
 use super::knob::{Effect, Knob};
 use super::rules::broken_rule;
 use super::settings::knobs;
 use super::{Config, ConfigError, LinkKind, OnEngine, PeerTls, Settings, TlsDoor};
-use herd_core::parts::Parts;
 
 /// The configuration of a server as files, variables and flags say it at one time.
 #[derive(Clone, Debug)]
@@ -45,8 +45,8 @@ impl Changes {
             ("web", old.web != new.web, Effect::Restart),
             ("operators", old.operators != new.operators, Effect::Restart),
             ("mqtt", old.mqtt != new.mqtt, Effect::Restart),
-            ("servers", old.servers != new.servers, effect_of_servers(old)),
-            ("holds", has_other_holders(old, new), Effect::Restart),
+            ("servers", old.servers != new.servers, effect_of_servers(old, new)),
+            ("holds", has_other_holders(old, new), effect_of_servers(old, new)),
             ("region", has_other_regions(old, new), Effect::Restart),
             ("links", has_other_links(old, new), Effect::Live),
         ];
@@ -100,10 +100,15 @@ fn has_other_content(knob: &Knob, old: &Parsed, new: &Parsed) -> bool {
     }
 }
 
-/// A herd that gets its first key, or gives up its last, is another herd to all its peers.
+/// A herd that gets its first key, or gives up its last, is another herd to all its peers; and what
+/// says who holds what may have to wait with what else does.
 fn effect(knob: &Knob, old: &Parsed, new: &Parsed) -> Effect {
     let has_key = |parsed: &Parsed| !parsed.config.keys.is_empty();
     if knob.name == "key_file" && has_key(old) != has_key(new) {
+        return Effect::Restart;
+    }
+    // It says who holds what, as the servers do.
+    if knob.name == "engine.copies" && stays_as_it_is(&old.config, &new.config) {
         return Effect::Restart;
     }
     knob.effect
@@ -118,15 +123,18 @@ fn has_other_links(old: &Config, new: &Config) -> bool {
     old.engine.is_on() == new.engine.is_on() && links(old) != links(new)
 }
 
-/// Where clients are divided, one server more or less means that others hold other parts.
-fn effect_of_servers(old: &Config) -> Effect {
-    if stays_as_it_is(old) { Effect::Restart } else { Effect::Live }
+/// Where clients are divided, one server more or less means that others hold other parts: those
+/// move.
+fn effect_of_servers(old: &Config, new: &Config) -> Effect {
+    if stays_as_it_is(old, new) { Effect::Restart } else { Effect::Live }
 }
 
-/// Where it is said by what servers there are who knows what, they are the same as long as a server
-/// runs.
-fn stays_as_it_is(old: &Config) -> bool {
-    old.engine.is_divided() || old.on_engine.regions.own.is_some()
+/// Who is in which region, and how clients are divided, is the same as long as a server runs; and
+/// what servers there are, where it is said by that.
+fn stays_as_it_is(old: &Config, new: &Config) -> bool {
+    let counts = |config: &Config| config.on_engine.parts.count();
+    let has_regions = |config: &Config| config.on_engine.regions.own.is_some();
+    has_regions(old) || has_regions(new) || old.engine.is_on() && counts(old) != counts(new)
 }
 
 /// Whether somebody is in another region, and not because there are other servers.
@@ -161,6 +169,7 @@ impl Parsed {
                 "with what only a restart changes, {rule}: restart the server instead"
             )));
         }
+        let stays = stays_as_it_is(old, &new);
         let may_change_keys = new.keys.is_empty() == old.keys.is_empty();
         let keys = if may_change_keys { new.keys } else { old.keys.clone() };
         let tls = match (&old.tls, new.tls.clone()) {
@@ -178,16 +187,16 @@ impl Parsed {
             }
             _ => old.peers.clone(),
         };
-        let has_new_regions = new.on_engine.regions.own.is_some();
-        let (on_engine, servers) = if stays_as_it_is(old) || has_new_regions {
-            (old.on_engine.clone(), old.servers.clone())
+        let (on_engine, servers, copies) = if stays {
+            (old.on_engine.clone(), old.servers.clone(), old.engine.copies)
         } else {
-            let (login, parts) = (old.on_engine.login.clone(), Parts::whole());
-            (OnEngine { login, parts, ..new.on_engine }, new.servers.clone())
+            let on_engine = OnEngine { login: old.on_engine.login.clone(), ..new.on_engine };
+            (on_engine, new.servers.clone(), new.engine.copies)
         };
+        settings.engine.copies = copies;
         let config = Config {
             peers,
-            engine: old.engine.clone(),
+            engine: Engine { copies, ..old.engine.clone() },
             on_engine,
             servers,
             tls,

@@ -404,7 +404,7 @@ pub const KNOBS: &[Knob] = &[
         "Into how many parts clients are divided, each of which some servers hold; 1: every server \
          holds all. What a server's own clients say it keeps as well, and about others it asks \
          who holds them. `web` and `mqtt` are off then, because they would show only what is held \
-         here. To change it, or copies, stop all servers first.",
+         here. To change it, stop all servers first.",
     )
     .because("Where all servers can hold all, no WHATSAT has to be asked of another one."),
     Knob::new(
@@ -412,7 +412,6 @@ pub const KNOBS: &[Knob] = &[
         Kind::Count { at: |s| &mut s.engine.copies, range: 1..=16, of: "servers" },
         "3",
     )
-    .takes_effect(Effect::Restart)
     .means("How many servers hold each part, where clients are divided into parts.")
     .because("Two of them may be gone, and all is still held."),
     Knob::new(

@@ -68,6 +68,7 @@ pub(super) fn status(reactor: &Reactor) -> Option<EngineStatus> {
         parts: engine.parts as u64,
         parts_in_all: reactor.config.engine.parts as u64,
         parts_complete: engine.parts_complete as u64,
+        parts_moving: engine.parts_moving as u64,
         questions: questions(engine.questions),
         trouble: engine.denied.map(str::to_owned),
     })

@@ -21,6 +21,8 @@ const IDLE_ONE_IN: u32 = 3;
 const FAR_APART_ONE_IN: u32 = 3;
 /// In so many, a server dies at the end, while others are asked.
 const DEATHS_ONE_IN: u32 = 2;
+/// In so many of those that are divided, other servers hold the parts from some time on.
+const MOVES_ONE_IN: u32 = 2;
 
 /// Who holds how much.
 #[derive(Clone, Copy, Debug, Default)]
@@ -29,10 +31,21 @@ pub struct Division {
     pub copies: usize,
     /// Servers that hold none: the last ones.
     pub idle: usize,
+    /// Both are others from then on, if they are.
+    pub moves: Option<Moves>,
     /// How a server dies in the end, if one does.
     pub death: Option<Fault>,
     /// Servers are in two regions, and tell the other one all once more so often.
     pub tell_every: Option<Duration>,
+}
+
+/// Who holds how much from some time on.
+#[derive(Clone, Copy, Debug)]
+pub struct Moves {
+    /// When files are written anew. Servers read theirs one after the other.
+    pub at: Duration,
+    copies: usize,
+    idle: usize,
 }
 
 impl Scenario {
@@ -56,11 +69,28 @@ impl Scenario {
         let dies = random.u32(0..DEATHS_ONE_IN) == 0 && may_die;
         Scenario {
             graph,
-            division: Division { copies, idle, death: dies.then_some(how), tell_every: None },
+            division: Division {
+                copies,
+                idle,
+                moves: self.moves(plan, seed, servers),
+                death: dies.then_some(how),
+                tell_every: None,
+            },
             // What is lost behind the last batch, only a question shows.
             compare_every,
             ..self
         }
+    }
+
+    /// Drawn apart, so that the other runs are what they were before parts could move.
+    fn moves(&self, plan: &Plan, seed: u64, servers: usize) -> Option<Moves> {
+        let mut random = Rng::with_seed(seed.rotate_left(8));
+        let may_move = plan.faults.is_none_or(|faults| faults.has(Fault::Reload));
+        let moves = random.u32(0..MOVES_ONE_IN) == 0 && may_move;
+        let copies = random.usize(1..=3);
+        let idle = random.usize(0..servers.min(3));
+        let at = self.peace.mul_f64(random.f64());
+        moves.then_some(Moves { at, copies, idle })
     }
 
     /// The same herd in two regions, if the seed says so. Drawn apart.
@@ -87,9 +117,18 @@ impl Scenario {
         self.division.copies > 0 || self.division.tell_every.is_some()
     }
 
-    /// Who holds what.
+    /// Who holds what in the beginning.
     pub fn parts(&self) -> Parts {
         let Division { copies, idle, .. } = self.division;
+        self.parts_of(copies, idle)
+    }
+
+    /// And from some time on.
+    pub fn parts_then(&self) -> Option<Parts> {
+        self.division.moves.map(|moves| self.parts_of(moves.copies, moves.idle))
+    }
+
+    fn parts_of(&self, copies: usize, idle: usize) -> Parts {
         let names = self.graph.names.iter().map(|name| name.as_bytes().to_vec());
         let holders = Vec::from_iter(names.take(self.graph.names.len().saturating_sub(idle)));
         Parts::divided(32, copies, &holders).unwrap_or_else(Parts::whole)

@@ -62,6 +62,12 @@ pub(super) enum Event {
         server: usize,
         run: u32,
     },
+    /// Files say from now on that others hold the parts.
+    Move,
+    /// A server reads its configuration again, which says so.
+    Reread {
+        server: usize,
+    },
     /// A link that was removed is configured again.
     Relink {
         server: usize,

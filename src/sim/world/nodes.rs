@@ -251,7 +251,8 @@ impl World {
             let body = seat.body.as_ref().filter(|_| seat.run == 1);
             body.map_or(Ok(()), |body| has_told_all(&seat.name, body, &engine.told))?;
         }
-        if !self.scenario.faults.is_empty() || !self.scenario.is_counted {
+        let moves = self.scenario.division.moves.is_some();
+        if !self.scenario.faults.is_empty() || !self.scenario.is_counted || moves {
             return Ok(());
         }
         let (mut first, mut said, mut heard) = (0, 0, 0);

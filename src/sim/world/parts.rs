@@ -1,10 +1,12 @@
 //! Who holds what in a herd whose clients are divided, as the world sees it.
 
-use super::World;
+use std::time::Duration;
+
+use super::{Event, World};
 use crate::client::report;
 use crate::faults::{Fault, Faults};
 use crate::host::Host;
-use crate::invariants::lines_of;
+use crate::invariants::{Violation, lines_of};
 
 /// Trouble in which a server that is asked answers in time: who does not may be passed over.
 const ANSWERED: [Fault; 8] = [
@@ -18,7 +20,31 @@ const ANSWERED: [Fault; 8] = [
     Fault::Tenant,
 ];
 
+/// A server reads its file so long after it was written, at most.
+const READ_WITHIN: Duration = Duration::from_secs(3);
+
 impl World {
+    /// Other servers are to hold the parts. Those that start from now on know it at once.
+    pub(super) fn move_parts(&mut self) -> Result<(), Violation> {
+        if let Some(parts) = self.scenario.parts_then() {
+            self.parts = parts;
+            for server in 0..self.seats.len() {
+                let after = self.up_to(READ_WITHIN);
+                self.plan(after, Event::Reread { server });
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn reread(&mut self, server: usize) -> Result<(), Violation> {
+        if self.seats[server].body.is_none() || self.seats[server].is_leaving {
+            return Ok(());
+        }
+        let settings = self.read_settings(server);
+        self.row(server, || "reads that parts move".to_owned());
+        self.tell(server, |body| body.reload(&settings))
+    }
+
     /// The connection of a server with a node has come up. What others have told by then and still
     /// hold must come, if nothing keeps them from answering.
     pub(super) fn joined_engine(&mut self, server: usize) {

@@ -86,6 +86,8 @@ impl World {
                 self.is_even(name, body, at)?;
             }
             self.is_on_engine(at)?;
+            let is_moving = body.server.engine().is_some_and(|engine| engine.parts_moving > 0);
+            healed(!is_moving, name, "held what is others'")?;
             let waits = body.server.questions_waiting();
             Invariant::Answers.demand(waits == 0, || format!("{name} waits for places"))?;
             let lines = self.lasting_lines(body);

@@ -25,7 +25,7 @@ impl Jar {
     }
 
     /// A divided herd, whose node has let Anna in, and where she has heard of both others.
-    fn met() -> Jar {
+    pub(super) fn met() -> Jar {
         let mut jar = Jar::divided();
         jar.let_in();
         jar.meet("Bert");

@@ -38,6 +38,8 @@ impl Reactor {
         metrics.one("herd_engine_parts", help, gauge(engine.parts));
         let help = "Those of which all has come that others have told.";
         metrics.one("herd_engine_parts_complete", help, gauge(engine.parts_complete));
+        let help = "Those that others are to hold, and that this server holds until they do.";
+        metrics.one("herd_engine_parts_moving", help, gauge(engine.parts_moving));
         let asked = engine.questions;
         let questions = [
             ("asked", asked.asked),

@@ -103,7 +103,10 @@ impl Reloaded {
         let keys = (Vec::from_iter(keys), reactor.server.greets_with(&core_keys(config)));
         let parts = (reactor.newcomers.limits(), reactor.shares, reactor.log.level());
         let journal = (&config.journal, &config.run_dir, config.run_dir_mode, &config.servers);
-        format!("{own:?} {ours:?} {tls:?} {theirs:?} {answers:?} {keys:?} {parts:?} {journal:?}")
+        // What moves away is held for others.
+        let held = reactor.server.engine().map(|engine| engine.parts - engine.parts_moving);
+        let whole = (own, ours, tls, theirs, answers, keys, parts, journal, held);
+        format!("{whole:?}")
     }
 }
 
@@ -156,6 +159,8 @@ fn silent(dir: &Path) -> LogHandle {
 fn another(knob: &Knob, dir: &Path) -> String {
     let longer = || parse_duration(knob.default, Duration::MAX).unwrap() + Duration::from_millis(1);
     match &knob.kind {
+        // There are no more servers than the default.
+        Kind::Count { .. } if knob.name == "engine.copies" => "2".to_owned(),
         Kind::Count { range, .. } => {
             let usual: usize = knob.default.parse().unwrap();
             (if usual < *range.end() { usual + 1 } else { usual - 1 }).to_string()
@@ -232,8 +237,11 @@ fn every_key_takes_effect_as_is_declared() {
     ];
     for knob in knobs() {
         let mut base = usual.to_vec();
-        if knob.name == "engine.parts" {
+        if ["engine.parts", "engine.copies"].contains(&knob.name) {
             base.push((named("engine.urls"), "127.0.0.1:9".to_owned()));
+        }
+        if knob.name == "engine.copies" {
+            base.push((named("engine.parts"), "32".to_owned()));
         }
         let mut values = base.clone();
         values.retain(|(other, _)| other.name != knob.name);
@@ -268,30 +276,46 @@ fn every_key_takes_effect_as_is_declared() {
     }
 }
 
-/// Goal: where clients are divided, no reload changes who holds what, and each says what waits.
+/// Goal: where clients are divided, a reload changes who holds what, but not into how many parts.
 #[test]
-fn who_holds_what_waits_for_a_restart() {
+fn parts_move_by_a_reload() {
     let dir = tempfile::tempdir().unwrap();
     let log = silent(dir.path());
-    let divided = |more: &str| {
-        let engine = "[engine]\nurls = [\"127.0.0.1:9\"]\nparts = 32\ncopies = 2\n";
+    let divided = |more: &str, copies: usize| {
+        let engine = format!("[engine]\nurls = [\"127.0.0.1:9\"]\nparts = 32\ncopies = {copies}\n");
         format!("{HERD}{SERVERS}{more}{engine}{SILENT}")
             .replace("tls_clients = \"127.0.0.1:1050\"\n", "")
     };
-    let old = divided("");
+    let old = divided("", 2);
     let mut server = Reloaded::start(&old, &log);
-    let parts = server.house.reactor.config.on_engine.parts.clone();
-    assert!(!parts.is_whole());
+    let held = |server: &Reloaded| {
+        let engine = server.house.reactor.server.engine().unwrap();
+        (engine.parts - engine.parts_moving, engine.parts_moving)
+    };
+    let before = held(&server);
+    assert_eq!(before.1, 0);
     let another = "[[server]]\nname = \"Dora\"\nclients = \"127.0.0.1:1003\"\n";
-    for (more, waits) in [("holds = false\n", "holds"), (another, "servers")] {
-        let said = server.reload(&divided(more)).unwrap();
-        assert_eq!(said, format!("for a restart: {waits}"));
-        assert_eq!(server.house.reactor.pending_restart(), [waits]);
-        let config = &server.house.reactor.config;
-        assert_eq!((&config.on_engine.parts, config.servers.len()), (&parts, 3), "{waits}");
-        server.reload(&old).unwrap();
+    for (more, copies, changed) in [
+        ("holds = false\n", 2, "holds"),
+        (another, 2, "servers"),
+        ("", 1, "engine.copies"),
+        ("holds = false\n", 1, "engine.copies"),
+    ] {
+        let new = divided(more, copies);
+        assert_eq!(server.reload(&new).unwrap(), format!("in force: {changed}"));
         assert!(server.house.reactor.pending_restart().is_empty());
+        assert_ne!(held(&server).0, before.0, "{changed}");
+        let again = Reloaded::start(&new, &log);
+        assert_eq!(server.in_force(), again.in_force(), "{changed}");
+        server.reload(&old).unwrap();
+        assert_eq!(held(&server).0, before.0, "{changed}");
     }
+    let finer = old.replace("parts = 32", "parts = 1024").replace("copies = 2", "copies = 1");
+    let said = server.reload(&finer).unwrap();
+    assert_eq!(said, "for a restart: engine.parts, engine.copies");
+    assert_eq!(held(&server).0, before.0);
+    server.reload(&old).unwrap();
+    assert!(server.house.reactor.pending_restart().is_empty());
     let refused = server.reload(&old.replace("web = \"off\"", "web = \"127.0.0.1:1200\""));
     assert!(refused.is_err_and(|why| why.contains("because [engine] has `parts`")));
 }
