@@ -109,7 +109,7 @@ impl BusKeys {
         BusKeys(keys.iter().map(bus).collect())
     }
 
-    /// Writes a batch, which is to be published to the subject.
+    /// Writes what comes before the lines of a batch, which is to be published to the subject.
     pub fn seal(&self, subject: &[u8], head: &Head<'_>, lines: &[u8], out: &mut Vec<u8>) {
         let start = out.len();
         head.write(out);
@@ -125,7 +125,6 @@ impl BusKeys {
             write_hex(&tag, out);
         }
         out.push(b'\n');
-        out.extend_from_slice(lines);
     }
 
     /// Reads a batch that has come on the subject: its head and its lines, if a server of this herd
@@ -173,7 +172,9 @@ mod tests {
 
     fn sealed(keys: &BusKeys, subject: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
-        keys.seal(subject, &HEAD, b"AT x\nAT y\n", &mut out);
+        let lines = b"AT x\nAT y\n";
+        keys.seal(subject, &HEAD, lines, &mut out);
+        out.extend_from_slice(lines);
         out
     }
 

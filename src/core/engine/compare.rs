@@ -94,7 +94,9 @@ impl Engine {
         let question = self.questions.next_due();
         let (tail, divided) = (self.outboxes.next_tail(), self.next_in_parts());
         let abroad = self.abroad.as_ref().and_then(Abroad::next_due);
-        let all_of_them = [compare, hole, silence, bye, all, question, tail, divided, abroad];
+        let unread = self.asks_how_far_at();
+        let all_of_them =
+            [compare, hole, silence, unread, bye, all, question, tail, divided, abroad];
         all_of_them.into_iter().flatten().min()
     }
 

@@ -255,6 +255,11 @@ impl Member {
         self.sending.is_some() || is_missing || self.is_untold()
     }
 
+    /// Whether it is to be sent anything as soon as there is room; all that is held, it gets later.
+    pub fn awaits_more(&self) -> bool {
+        self.is_behind() || self.even.unanswered.is_some() && !self.wants_all
+    }
+
     /// What was under way to it is lost.
     pub fn lost(&mut self) {
         (self.untold, self.missed, self.sending) = (None, None, None);

@@ -10,7 +10,8 @@
 //!
 //!   ◀ INFO {…}                      ▶ CONNECT {…}  SUB herd.ID.r.0  SUB herd.ID.s.ME  PING
 //!   ◀ PONG: up                      ▶ PUB herd.ID.r.0     what was news in a turn, as one batch
-//!                                     PING   ◀ PONG: the node has read all before it
+//!                                     PING, now and then
+//!   ◀ PONG: the node has read all before it
 //! ```
 //!
 //! Every server hears what is published to `r.0`, and nobody passes it on. `s.NAME` is for one
@@ -143,6 +144,8 @@ pub(crate) struct Engine {
     read: u64,
     /// A PING is under way: what was sent before it, and when.
     ping: Option<(u64, Duration)>,
+    /// When the last one was said on this connection.
+    pinged_at: Option<Duration>,
     /// Where what was sent since that PING lies, and what was sent before it. No more than
     /// `owed_max` has lines, and its memory is used again.
     since: Vec<Span>,
@@ -198,6 +201,7 @@ impl Engine {
             sent: 0,
             read: 0,
             ping: None,
+            pinged_at: None,
             since: Vec::new(),
             before: Vec::new(),
             missed: Missed::nothing(),

@@ -2,13 +2,14 @@
 //! from `engine` because this is the account only.
 //!
 //! ```text
-//!                     PING                     PONG of it
+//!                     PING, now and then       PONG of it
 //!   news ──▶ since ────┼────▶ before ───────────┼────▶ forgotten: the node has it
 //!     │        └───────┴─ connection lost ──┬───┘
 //!     └─ no connection, or too much owed ───┴──▶ missed ──▶ said again, as it is then
 //! ```
 
 use std::ops::Range;
+use std::time::Duration;
 
 use super::abroad::{Abroad, is_anothers};
 use super::batch::Head;
@@ -25,6 +26,11 @@ use crate::store::{Key, Span};
 /// A turn's walk through what is to be said again says so much at most, and goes by so many.
 pub(super) const PIECE_BYTES: usize = 64 * 1024;
 pub(super) const WALK_MAX: usize = 2_048;
+
+/// The node is asked how far it has read no more often than this: each answer costs a turn.
+pub(super) const ASK_EVERY: Duration = Duration::from_millis(20);
+/// Above this part of `owed_max`, it is asked at once: then there is room before it is needed.
+const MUCH: usize = 8;
 
 impl Engine {
     /// All members, another one first each time: what one is owed may take all the room.
@@ -55,9 +61,30 @@ impl Engine {
         if self.outboxes.len(part) + line.len() > self.settings.batch_bytes_max {
             self.publish(part, out);
         }
-        self.since.push(Span::around(key));
-        self.outboxes.write(part, |lines| lines.extend_from_slice(&out.text[line]));
-        self.counters.lines_out += 1;
+        self.take_news(part, &[key], line, out);
+    }
+
+    /// `flood` for lines that follow each other, each about one of these clients, if all of them
+    /// can be taken as they are: nobody holds less than all, nothing is missed, and there is room.
+    /// Says whether they were.
+    pub fn flood_all(&mut self, keys: &[Key], lines: Range<usize>, out: &mut Outputs) -> bool {
+        const ALL: Part = 0;
+        let goes_to_all = self.abroad.is_none() && self.settings.parts.is_whole();
+        let can_be_taken = goes_to_all
+            && self.up().is_some()
+            && self.missed.is_empty()
+            && self.has_room_for(lines.len())
+            && self.outboxes.len(ALL) + lines.len() <= self.settings.batch_bytes_max;
+        if can_be_taken {
+            self.take_news(ALL, keys, lines, out);
+        }
+        can_be_taken
+    }
+
+    fn take_news(&mut self, part: Part, keys: &[Key], lines: Range<usize>, out: &mut Outputs) {
+        self.since.extend(keys.iter().map(|&key| Span::around(key)));
+        self.outboxes.write(part, |pending| pending.extend_from_slice(&out.text[lines]));
+        self.counters.lines_out += keys.len() as u64;
         self.ask_flushed(out);
     }
 
@@ -158,26 +185,43 @@ impl Engine {
         out: &mut Outputs,
     ) {
         let Some(conn) = self.up() else { return };
-        let mut payload = std::mem::take(&mut self.scratch);
-        payload.clear();
+        let mut first = std::mem::take(&mut self.scratch);
+        first.clear();
         let (life, digests) = (self.life, self.digests);
         let name = last_token(&self.for_us);
         let head = Head { sender: name, life, number, digests };
-        self.keys.seal(subject, &head, lines, &mut payload);
+        self.keys.seal(subject, &head, lines, &mut first);
         let start = out.text.len();
-        write(subject, payload.len(), &mut out.text);
-        out.text.extend_from_slice(&payload);
-        out.text.extend_from_slice(b"\r\n");
+        write(subject, first.len() + lines.len(), &mut out.text);
+        for piece in [&first[..], lines, b"\r\n"] {
+            out.text.extend_from_slice(piece);
+        }
         self.sent += (out.text.len() - start) as u64;
         out.send(conn, start..out.text.len());
-        self.scratch = payload;
+        self.scratch = first;
         self.ask_flushed(out);
     }
 
-    /// Asks the node how far it has read, unless it is asked already.
-    fn ask_how_far(&mut self, now: Now, out: &mut Outputs) {
+    /// Whether it is not known that the node has read all, and it is not asked.
+    fn is_unasked(&self) -> bool {
+        self.up().is_some() && self.ping.is_none() && self.sent > self.read
+    }
+
+    fn may_ask_at(&self) -> Duration {
+        self.pinged_at.map_or(Duration::ZERO, |at| at + ASK_EVERY)
+    }
+
+    /// When the node is asked how far it has read, unless the turn ends before that.
+    pub(super) fn asks_how_far_at(&self) -> Option<Duration> {
+        (self.is_unasked() && !self.asked).then(|| self.may_ask_at())
+    }
+
+    /// Asks the node how far it has read: at once if there is more to be said, which may wait for
+    /// room, or if there soon may be none; else not too often.
+    fn ask_how_far(&mut self, now: Now, has_more: bool, out: &mut Outputs) {
         let Some(conn) = self.up() else { return };
-        if self.ping.is_none() && self.sent > self.read {
+        let is_urgent = has_more || self.owed() > self.settings.owed_max / MUCH;
+        if self.is_unasked() && (is_urgent || now.monotonic >= self.may_ask_at()) {
             self.say_ping(now, conn, out);
         }
     }
@@ -186,6 +230,7 @@ impl Engine {
         self.publish_all(now, out);
         out.say(conn, |text| text.extend_from_slice(b"PING\r\n"));
         self.ping = Some((self.sent, now.monotonic));
+        self.pinged_at = Some(now.monotonic);
         std::mem::swap(&mut self.since, &mut self.before);
     }
 
@@ -195,18 +240,17 @@ impl Engine {
             self.read = sent;
             self.before.clear();
             self.is_noted &= self.is_behind();
-            self.ask_how_far(now, out);
-            if self.has_more() {
+            let has_more = self.has_more();
+            self.ask_how_far(now, has_more, out);
+            if has_more {
                 self.ask_flushed(out);
             }
         }
     }
 
     fn has_more(&self) -> bool {
-        let is_asked = |it: &Member| it.even.unanswered.is_some() && !it.wants_all;
-        let waits = |it: &Member| it.is_behind() || is_asked(it);
         let is_behind_abroad = self.abroad.as_ref().is_some_and(Abroad::is_behind);
-        is_behind_abroad || self.is_behind() || self.members.iter().any(waits)
+        is_behind_abroad || self.is_behind() || self.members.iter().any(Member::awaits_more)
     }
 
     /// The connection is over: what the node may not have read is missed.
@@ -215,7 +259,7 @@ impl Engine {
         unread.chain(self.sending.take()).for_each(|span| self.missed.add_span(span));
         self.outboxes.clear();
         self.own.1.clear();
-        (self.sent, self.read, self.ping) = (0, 0, None);
+        (self.sent, self.read, self.ping, self.pinged_at) = (0, 0, None, None);
         (self.asked, self.wakes_at) = (false, None);
         self.inbox = super::Inbox::new(super::PAYLOAD_MAX);
         self.members.iter_mut().for_each(Member::lost);
@@ -235,10 +279,11 @@ impl Server {
         self.with_engine(now, conn, out, |server, _, engine, out| {
             engine.publish_all(now, out);
             server.say_missed(now, engine, out);
-            engine.ask_how_far(now, out);
+            let has_more = engine.has_more();
+            engine.ask_how_far(now, has_more, out);
             // Another end of a turn is of use only if something is left that has room now.
             engine.asked = false;
-            if engine.has_room() && engine.has_more() {
+            if has_more && engine.has_room() {
                 engine.ask_flushed(out);
             }
         });
@@ -285,6 +330,9 @@ impl Server {
         self.counters.walked += walked as u64;
         self.say_abroad(engine, until, out);
         for member in engine.in_turn() {
+            if !engine.members[member].awaits_more() {
+                continue;
+            }
             // What goes beyond the bound would not be said, and not be known to be missing.
             let piece_max = PIECE_BYTES.min(engine.settings.owed_max / 4);
             while engine.has_room()
@@ -328,6 +376,7 @@ impl Server {
             if engine.ping.is_none() && now.monotonic >= engine.heard + engine.ping_after {
                 engine.say_ping(now, conn, out);
             }
+            engine.ask_how_far(now, false, out);
         });
     }
 }

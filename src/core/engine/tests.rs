@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::EngineSettings;
+use super::outgoing::ASK_EVERY;
 use crate::border::{Input, Output, Outputs, Timer};
 use crate::clock::{Now, PosixTime};
 use crate::names::{ConnId, ConnKind, PeerId, Ticket};
@@ -158,6 +159,18 @@ impl Jar {
         self.tell(Input::TimerFired { timer: Timer::Ping { conn } });
     }
 
+    /// The server has time to ask how far the node has read, and it has read all.
+    fn node_reads_all(&mut self) {
+        self.pass(ASK_EVERY);
+        self.node(b"PONG\r\n");
+    }
+
+    /// How often the node was asked how far it has read, since this was last asked.
+    fn pings(&mut self) -> usize {
+        let said = std::mem::take(&mut self.said);
+        said.split(|&byte| byte == b'\n').filter(|line| *line == b"PING\r").count()
+    }
+
     /// Reports that were published since this was last asked.
     fn published(&mut self) -> usize {
         let said = std::mem::take(&mut self.said);
@@ -180,7 +193,7 @@ fn a_loss_is_told_again_and_little_else() {
     jar.let_in();
     for hundred in 0..300 {
         jar.report(100 * hundred..100 * (hundred + 1), 7);
-        jar.node(b"PONG\r\n");
+        jar.node_reads_all();
     }
     assert_eq!(jar.published(), 30_000);
 
@@ -192,7 +205,7 @@ fn a_loss_is_told_again_and_little_else() {
     let again = jar.published();
     assert!((100..110).contains(&again), "{again} were told again");
 
-    jar.node(b"PONG\r\n");
+    jar.node_reads_all();
     let conn = jar.conn();
     jar.tell(Input::Closed { conn });
     jar.let_in();
@@ -252,6 +265,37 @@ fn what_a_node_is_owed_has_a_bound() {
         published += jar.published();
     }
     assert!((5_000..5_100).contains(&published), "{published}");
+}
+
+/// Goal: while news comes turn after turn, a node is asked how far it has read now and then, and
+/// when no more comes, once more; at once, if it is owed much.
+#[test]
+fn a_node_is_asked_now_and_then() {
+    let owed_max = 64 * 1024;
+    let others = EngineSettings::new(vec![b"Bert".to_vec()]);
+    let mut jar = Jar::with(EngineSettings { owed_max, ..others });
+    jar.let_in();
+    jar.pass(Duration::from_secs(2));
+    jar.node_reads_all();
+    let mut asked = 0;
+    for turn in 0..10 * ASK_EVERY.as_millis() as u32 {
+        jar.pings();
+        jar.report(0..1, turn);
+        jar.pass(Duration::from_millis(1));
+        let pings = jar.pings();
+        asked += pings;
+        jar.node(&b"PONG\r\n".repeat(pings));
+    }
+    assert!((9..=11).contains(&asked), "{asked}");
+
+    jar.report(0..1, 1_000);
+    jar.node_reads_all();
+    assert_eq!(jar.server.engine().unwrap().owed, 0);
+    jar.pings();
+    jar.report(0..10, 1_001);
+    assert_eq!(jar.pings(), 0, "it was asked just now");
+    jar.report(0..300, 1_002);
+    assert_eq!(jar.pings(), 1, "it is owed much");
 }
 
 /// Goal: a second behind the last batch, an empty one has the next number, so that who has

@@ -354,7 +354,8 @@ impl Peers {
             }
             let is_told = match &mut entry.state {
                 State::Up { link, .. } => link.flood_all(lines.clone(), out),
-                State::Plain(_) | State::Engine(_) => false,
+                State::Engine(Some(engine)) => engine.flood_all(keys, lines.clone(), out),
+                State::Plain(_) => false,
                 // It cannot hear.
                 _ => true,
             };

@@ -56,8 +56,9 @@ impl Jar {
         self.node(format!("{head}NATS/1.0 503\r\n\r\n\r\n").as_bytes());
     }
 
-    /// The node reads all, and all that comes of it. Gives what was said since this was last taken.
-    fn node_reads_all(&mut self) -> String {
+    /// The node reads all, and all that comes of it at once. Gives what was said since this was last
+    /// taken.
+    fn node_reads_on(&mut self) -> String {
         let mut said = Vec::new();
         loop {
             said.append(&mut self.said);
@@ -71,7 +72,7 @@ impl Jar {
     /// What Bert hears when he asks whether all has been sent, once the node has read all.
     fn answer_to(&mut self, number: u32) -> Vec<String> {
         self.hear("Bert", "s.Anna", &format!("EVEN? {number}"));
-        let said = self.node_reads_all();
+        let said = self.node_reads_on();
         let is_answer = |line: &&str| line.starts_with("EVEN ") || line.starts_with("AGAIN ");
         said.lines().filter(is_answer).map(str::to_owned).collect()
     }
@@ -378,11 +379,11 @@ fn what_differs_is_told_as_there_is_room() {
         Jar::with(EngineSettings { parts, owed_max: 8 * 1024, batch_bytes_max, ..others });
     jar.let_in();
     jar.report(0..1_000, 7);
-    jar.node_reads_all();
+    jar.node_reads_on();
     let digests: String = (0..32).map(|part| format!(" {part} 00000000000000aa")).collect();
     jar.hear("Bert", "s.Anna", &format!("PARTS?{digests}"));
     jar.hear("Bert", "s.Anna", "EVEN? 1");
-    let said = jar.node_reads_all();
+    let said = jar.node_reads_on();
     let lines = Vec::from_iter(said.lines());
     let is_answer = |line: &&str| ["EVEN 1", "AGAIN 1"].contains(line);
     let answer = lines.iter().position(is_answer).unwrap();
