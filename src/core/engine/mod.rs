@@ -135,7 +135,7 @@ pub(crate) struct Engine {
     denied: Option<&'static str>,
     inbox: Inbox,
     members: Vec<Member>,
-    /// Which of them was served first last time.
+    /// Which of them, or of other regions, was served first last time.
     first: usize,
     /// Lines for this member that wait for the end of the input.
     own: (usize, Vec<u8>),

@@ -33,12 +33,16 @@ pub(super) const ASK_EVERY: Duration = Duration::from_millis(20);
 const MUCH: usize = 8;
 
 impl Engine {
-    /// All members, another one first each time: what one is owed may take all the room.
-    fn in_turn(&mut self) -> impl Iterator<Item = usize> + use<> {
-        let count = self.members.len();
-        self.first = (self.first + 1).checked_rem(count).unwrap_or_default();
+    /// All members, and other regions, which are `None`; another one first each time that there is
+    /// room: what one is owed may take all of it.
+    fn in_turn(&mut self) -> impl Iterator<Item = Option<usize>> + use<> {
+        let members = self.members.len();
+        let count = members + usize::from(self.abroad.is_some());
+        if self.has_room() {
+            self.first = (self.first + 1).checked_rem(count).unwrap_or_default();
+        }
         let first = self.first;
-        (0..count).map(move |at| (first + at) % count)
+        (0..count).map(move |at| Some((first + at) % count).filter(|at| *at < members))
     }
 
     /// Takes news of this server into the batch of this turn, or remembers that it was not said.
@@ -240,10 +244,11 @@ impl Engine {
             self.read = sent;
             self.before.clear();
             self.is_noted &= self.is_behind();
-            let has_more = self.has_more();
-            self.ask_how_far(now, has_more, out);
-            if has_more {
+            if self.has_more() {
+                // It is asked behind what is said then, or it would have to be asked once more.
                 self.ask_flushed(out);
+            } else {
+                self.ask_how_far(now, false, out);
             }
         }
     }
@@ -328,8 +333,11 @@ impl Server {
         }
         engine.publish_all(now, out);
         self.counters.walked += walked as u64;
-        self.say_abroad(engine, until, out);
         for member in engine.in_turn() {
+            let Some(member) = member else {
+                self.say_abroad(engine, until, out);
+                continue;
+            };
             if !engine.members[member].awaits_more() {
                 continue;
             }

@@ -8,6 +8,11 @@ const EVERY: Duration = Duration::from_secs(320);
 impl Jar {
     /// Anna, who is in the region eu with Bert; Cleo and Dora are in us, Eve is in asia.
     fn in_eu() -> Jar {
+        Jar::in_eu_with(EVERY, 1024 * 1024)
+    }
+
+    /// The same, with so long a round, and so much that the node may be owed.
+    fn in_eu_with(tell_every: Duration, owed_max: usize) -> Jar {
         let region = |name: &str, servers: &[&str]| {
             let servers = servers.iter().map(|name| name.as_bytes().to_vec()).collect();
             Region { name: name.as_bytes().to_vec(), servers }
@@ -15,7 +20,8 @@ impl Jar {
         Jar::with(EngineSettings {
             region: Some(b"eu".to_vec()),
             regions: vec![region("us", &["Cleo", "Dora"]), region("asia", &["Eve"])],
-            tell_every: EVERY,
+            tell_every,
+            owed_max,
             ..EngineSettings::new(vec![b"Bert".to_vec()])
         })
     }
@@ -112,6 +118,32 @@ fn all_is_told_again_in_each_round() {
         told.extend(jar.said_on("x.0"));
     }
     assert_eq!(told, ["AT Anna kiwi +1-1 50"]);
+}
+
+/// Goal: where a node reads less than other regions are to be told, a server of our own region is
+/// sent what it has missed all the same.
+#[test]
+fn other_regions_leave_room() {
+    let step = Duration::from_secs(1);
+    let mut jar = Jar::in_eu_with(32 * step, 8 * 1024);
+    jar.let_in();
+    jar.report(0..6_000, 7);
+    while jar.server.engine().unwrap().leaves_missed > 0 {
+        jar.node(b"PONG\r\n");
+    }
+    jar.hear("Bert", "eu.s.Anna", "ROOT 0 0000000000000000");
+    let (mut told, mut sent) = (0, 0);
+    for _ in 0..40 {
+        jar.pass(step);
+        jar.node(b"PONG\r\n");
+        let said = String::from_utf8(std::mem::take(&mut jar.said)).unwrap();
+        for batch in said.split("PUB herd.test.").skip(1) {
+            let lines = batch.matches("\nAT Anna ").count();
+            told += if batch.starts_with("x.0 ") { lines } else { 0 };
+            sent += if batch.starts_with("eu.s.Bert ") { lines } else { 0 };
+        }
+    }
+    assert!(told > 300 && sent > 300, "{told} to other regions, {sent} to Bert");
 }
 
 /// Goal: about a client that was last in another region, that one is asked, and answers for it; if
