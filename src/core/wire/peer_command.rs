@@ -270,9 +270,9 @@ pub(crate) fn write_root(count: usize, hash: Hash, out: &mut Vec<u8>) {
 /// Two hexadecimal digits for each byte, small letters only.
 pub(crate) fn write_hex(bytes: &[u8], out: &mut Vec<u8>) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digits = |byte: &u8| [byte >> 4, byte & 15].map(|digit| DIGITS[usize::from(digit)]);
-    // Room is looked for once, not for each digit.
-    out.extend(bytes.iter().flat_map(digits));
+    for byte in bytes {
+        out.extend_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+    }
 }
 
 fn parse_hash(text: &[u8]) -> Option<Hash> {
