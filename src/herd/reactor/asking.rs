@@ -23,7 +23,7 @@ const THIN_ABOVE: usize = 5_000;
 const PARTS: (usize, usize) = (24, 32);
 
 /// Reports that are brought into the cache together: they lie anywhere, and each is waited for.
-const REPORTS_AHEAD: usize = 16;
+const REPORTS_AHEAD: usize = 64;
 
 /// A question that has been read.
 pub(super) struct Question {

@@ -27,7 +27,7 @@ use arrayvec::ArrayVec;
 use crate::clients::{Places, Register};
 pub use globe::{Area, Point};
 use globe::{Cell, Cells, Centre, SIDE};
-use order::Order;
+use order::{Order, Range};
 
 /// Fine cells that are looked up one by one; if an area meets more, their coarse ones are.
 const FINE_MAX: u32 = 64;
@@ -128,9 +128,9 @@ impl Grid {
     /// What must be true between any two calls; for tests and the simulator.
     pub(crate) fn check_invariants(&self, register: &Register) {
         self.order.check_invariants(|who| rank(&self.cells, register, who));
-        let whole = (0, u64::from(self.cells.coarse() as u32 * FINE_A_COARSE) << 32);
+        let whole = [ranks(0, self.cells.coarse() as u32 * FINE_A_COARSE)];
         let mut clients_of = vec![0; self.cells.coarse()];
-        let all = self.order.between(whole, |who| rank(&self.cells, register, who));
+        let all = self.order.between(&whole, |who| rank(&self.cells, register, who));
         for who in all.flatten() {
             let at = register.at(*who).expect("who is on the grid is somewhere");
             clients_of[self.cells.of(at).coarse()] += 1;
@@ -186,12 +186,10 @@ impl Places<'_> {
     /// Whether so many are in the cells that an area meets, at most.
     pub fn is_looked_over(&self, area: &Area, most: usize) -> bool {
         let mut left = most;
-        self.cells_of(area).iter().all(|cells| {
-            self.numbers(*cells).all(|numbers| {
-                let fits = numbers.len() <= left;
-                left = left.saturating_sub(numbers.len());
-                fits
-            })
+        self.numbers(&self.cells_of(area)).all(|numbers| {
+            let fits = numbers.len() <= left;
+            left = left.saturating_sub(numbers.len());
+            fits
         })
     }
 
@@ -237,7 +235,7 @@ impl Places<'_> {
     /// Shows each cell of a coarse one in which somebody is: where its first client is, and how
     /// many there are.
     fn count_cells(&self, coarse: usize, show: &mut impl FnMut(Point, u32)) {
-        for mut numbers in self.numbers(of_coarse(coarse)) {
+        for mut numbers in self.numbers(&[of_coarse(coarse)]) {
             while let Some(&first) = numbers.first() {
                 let end = self.rank(first) | u64::from(u32::MAX);
                 // Most cells have few: those behind the first are looked at in longer and longer
@@ -258,20 +256,18 @@ impl Places<'_> {
     /// Shows all that are in an area, unless there are more than so many in its cells; says so.
     fn look_over(&self, area: &Area, most: usize, mut show: impl FnMut(u32, Point)) -> bool {
         let mut left = most;
-        for cells in self.cells_of(area) {
-            for numbers in self.numbers(cells) {
-                if numbers.len() > left {
-                    return false;
-                }
-                left -= numbers.len();
-                for some in numbers.chunks(POINTS_AHEAD) {
-                    // All are read before the first is looked at: none waits for another.
-                    let points = some.iter().map(|&who| self.register.at(who));
-                    let points = ArrayVec::<_, POINTS_AHEAD>::from_iter(points);
-                    for (&who, at) in some.iter().zip(points) {
-                        if let Some(at) = at.filter(|at| area.contains(*at)) {
-                            show(who, at);
-                        }
+        for numbers in self.numbers(&self.cells_of(area)) {
+            if numbers.len() > left {
+                return false;
+            }
+            left -= numbers.len();
+            for some in numbers.chunks(POINTS_AHEAD) {
+                // All are read before the first is looked at: none waits for another.
+                let points = some.iter().map(|&who| self.register.at(who));
+                let points = ArrayVec::<_, POINTS_AHEAD>::from_iter(points);
+                for (&who, at) in some.iter().zip(points) {
+                    if let Some(at) = at.filter(|at| area.contains(*at)) {
+                        show(who, at);
                     }
                 }
             }
@@ -279,20 +275,18 @@ impl Places<'_> {
         true
     }
 
-    /// The cells that an area meets, and perhaps more, by their numbers: from the first of each
-    /// pair to below its second.
-    fn cells_of(&self, area: &Area) -> Vec<(u32, u32)> {
+    /// The ranks of the cells that an area meets, and perhaps of more.
+    fn cells_of(&self, area: &Area) -> Vec<Range> {
         let cells = &self.grid.cells;
         match cells.fine_of(*area, FINE_MAX) {
-            Some(fine) => joined(fine.map(|cell| (cell.number(), cell.number() + 1))),
+            Some(fine) => joined(fine.map(|cell| ranks(cell.number(), 1))),
             None => joined(cells.coarse_of(*area).map(of_coarse)),
         }
     }
 
-    /// Those who are in such cells.
-    fn numbers(&self, (from, to): (u32, u32)) -> impl Iterator<Item = &[u32]> {
-        let ranks = (u64::from(from) << 32, u64::from(to) << 32);
-        self.grid.order.between(ranks, |who| self.rank(who))
+    /// Those who are of such ranks.
+    fn numbers<'b>(&'b self, ranges: &'b [Range]) -> impl Iterator<Item = &'b [u32]> {
+        self.grid.order.between(ranges, |who| self.rank(who))
     }
 
     fn rank(&self, who: u32) -> u64 {
@@ -309,16 +303,20 @@ fn rank_in(cell: Cell, who: u32) -> u64 {
     u64::from(cell.number()) << 32 | u64::from(who)
 }
 
-/// The fine cells of a coarse one.
-fn of_coarse(coarse: usize) -> (u32, u32) {
-    let first = coarse as u32 * FINE_A_COARSE;
-    (first, first + FINE_A_COARSE)
+/// The ranks of so many cells from this one on.
+fn ranks(cell: u32, count: u32) -> Range {
+    (u64::from(cell) << 32, u64::from(cell + count) << 32)
 }
 
-/// The same cells: those that follow each other are one pair.
-fn joined(cells: impl Iterator<Item = (u32, u32)>) -> Vec<(u32, u32)> {
-    let mut joined: Vec<(u32, u32)> = Vec::new();
-    for (from, to) in cells {
+/// Those of the fine cells of a coarse one.
+fn of_coarse(coarse: usize) -> Range {
+    ranks(coarse as u32 * FINE_A_COARSE, FINE_A_COARSE)
+}
+
+/// The same ranks: those that follow each other are of one range.
+fn joined(ranges: impl Iterator<Item = Range>) -> Vec<Range> {
+    let mut joined: Vec<Range> = Vec::new();
+    for (from, to) in ranges {
         match joined.last_mut() {
             Some(last) if last.1 == from => last.1 = to,
             _ => joined.push((from, to)),

@@ -21,6 +21,11 @@ use arrayvec::ArrayVec;
 const BLOCK: usize = 255;
 /// Two neighbours that have no more than this become one.
 const MERGED_MAX: usize = 160;
+/// Ranges whose ends are searched together: more cache misses than these searches have cannot be
+/// under way at a time.
+const SEARCHED_TOGETHER: usize = 8;
+/// Blocks that are looked at for the end of a range before it is searched among all.
+const NEXT_BLOCKS: usize = 4;
 /// Empty blocks that are kept for the next that is needed.
 const SPARE_MAX: usize = 64;
 
@@ -33,6 +38,17 @@ struct Block {
 
 /// Where a rank is or would be: its block and its place there.
 type Place = (usize, usize);
+
+/// From one rank to below another.
+pub type Range = (u64, u64);
+
+/// A search in a block: what is left of it, and how many numbers are before that.
+struct Search<'a> {
+    rank: u64,
+    at: usize,
+    first: usize,
+    numbers: &'a [u32],
+}
 
 #[derive(Default)]
 pub struct Order {
@@ -95,13 +111,20 @@ impl Order {
         true
     }
 
-    /// The numbers of the ranks from the first to below the second, block by block.
-    pub fn between(
-        &self,
-        (from, to): (u64, u64),
-        rank_of: impl Fn(u32) -> u64,
-    ) -> impl Iterator<Item = &[u32]> {
-        let (first, last) = self.places((from, to), &rank_of);
+    /// The numbers of the ranks from the first of each pair to below its second, block by block.
+    pub fn between<'a>(
+        &'a self,
+        ranges: &'a [Range],
+        rank_of: impl Fn(u32) -> u64 + Copy + 'a,
+    ) -> impl Iterator<Item = &'a [u32]> {
+        ranges.chunks(SEARCHED_TOGETHER).flat_map(move |ranges| {
+            let places = self.places(ranges, rank_of);
+            places.into_iter().flat_map(|(first, last)| self.numbers_of(first, last))
+        })
+    }
+
+    /// The numbers from one place to below another, block by block.
+    fn numbers_of(&self, first: Place, last: Place) -> impl Iterator<Item = &[u32]> {
         let blocks = self.blocks.iter().enumerate().take(last.0 + 1).skip(first.0);
         let slices = blocks.map(move |(at, block)| {
             let start = if at == first.0 { first.1 } else { 0 };
@@ -118,29 +141,48 @@ impl Order {
         (at, block.numbers.partition_point(|number| rank_of(*number) < rank))
     }
 
-    /// The places of two ranks. Each step of a search waits for memory, and the two searches wait
-    /// together.
-    fn places(&self, (from, to): (u64, u64), rank_of: impl Fn(u32) -> u64) -> (Place, Place) {
-        let block_of = |rank| self.blocks.partition_point(|block| block.from <= rank);
-        let mut searches = [from, to].map(|rank| {
-            let at = block_of(rank).saturating_sub(1);
-            let numbers = self.blocks.get(at).map_or(&[][..], |block| &block.numbers);
-            (rank, at, 0, numbers)
-        });
+    /// The places of both ends of some ranges. Each step of a search waits for memory, and all of
+    /// them wait together.
+    fn places(
+        &self,
+        ranges: &[Range],
+        rank_of: impl Fn(u32) -> u64,
+    ) -> ArrayVec<(Place, Place), SEARCHED_TOGETHER> {
+        let mut searches = ArrayVec::<[Search<'_>; 2], SEARCHED_TOGETHER>::new();
+        for &(from, to) in ranges {
+            let first = self.blocks.partition_point(|block| block.from <= from).saturating_sub(1);
+            // The end of most is in the same block, or in the next.
+            let behind = self.blocks.get(first + 1..).unwrap_or_default();
+            let near = behind.iter().take(NEXT_BLOCKS).take_while(|block| block.from <= to).count();
+            let last = match near {
+                NEXT_BLOCKS => first + behind.partition_point(|block| block.from <= to),
+                near => first + near,
+            };
+            searches.push([(from, first), (to, last)].map(|(rank, at)| {
+                let numbers = self.blocks.get(at).map_or(&[][..], |block| &block.numbers);
+                Search { rank, at, first: 0, numbers }
+            }));
+        }
         for _ in 0..=BLOCK.ilog2() {
-            for (rank, _, first, numbers) in &mut searches {
-                let middle = numbers.len() / 2;
-                let Some(&number) = numbers.get(middle) else { continue };
-                if rank_of(number) < *rank {
-                    *first += middle + 1;
-                    *numbers = &numbers[middle + 1..];
+            // All are read before the first is decided on.
+            let ranks = searches.as_flattened().iter().map(|search| {
+                let middle = search.numbers.get(search.numbers.len() / 2);
+                middle.map(|number| rank_of(*number))
+            });
+            let ranks = ArrayVec::<_, { 2 * SEARCHED_TOGETHER }>::from_iter(ranks);
+            for (search, rank) in searches.as_flattened_mut().iter_mut().zip(ranks) {
+                let Some(rank) = rank else { continue };
+                let middle = search.numbers.len() / 2;
+                if rank < search.rank {
+                    search.first += middle + 1;
+                    search.numbers = &search.numbers[middle + 1..];
                 } else {
-                    *numbers = &numbers[..middle];
+                    search.numbers = &search.numbers[..middle];
                 }
             }
         }
-        let [first, last] = searches.map(|(_, at, first, _)| (at, first));
-        (first, last)
+        let places = searches.into_iter().map(|both| both.map(|it| (it.at, it.first)).into());
+        places.collect()
     }
 
     fn has(&self, rank: u64, (at, place): Place, rank_of: impl Fn(u32) -> u64) -> bool {
