@@ -56,8 +56,8 @@ impl Jar {
         self.node(format!("{head}NATS/1.0 503\r\n\r\n\r\n").as_bytes());
     }
 
-    /// The node reads all, and all that comes of it at once. Gives what was said since this was last
-    /// taken.
+    /// The node reads all, and all that comes of it at once. Gives what was said since this was
+    /// last taken.
     fn node_reads_on(&mut self) -> String {
         let mut said = Vec::new();
         loop {
