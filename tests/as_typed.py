@@ -165,6 +165,8 @@ class Shell:
             ["bash", "--norc"], stdin=subprocess.PIPE, cwd=folder, env=environment,
             pass_fds=[writing], start_new_session=True)
         self.writing = writing
+        # What a reader waits for takes longer where much else is at work.
+        self.process.stdin.write(b'sleep() { command sleep "$((5 * $1))"; }\n')
 
     def type(self, text, heard=None):
         """The exit code, None if it does not end, and all that was printed."""
