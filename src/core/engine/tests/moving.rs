@@ -90,6 +90,11 @@ fn a_part_is_held_until_its_next_holder_has_it() {
         assert!(said.contains(&format!("UNSUB {}\r\n", part + 4_000)), "{said}");
     }
     assert!(!jar.server.is_complete(berts[0]) && jar.server.is_complete(cleos[0]));
+
+    // Anna has published nothing; but who holds these parts and starts again has to ask.
+    jar.hear("Bert", "s.Anna", "PARTS?");
+    let told: String = berts.iter().map(|part| format!(" {part} 1")).collect();
+    assert!(jar.said_to("Bert").contains(&format!("TOLD{told}")));
 }
 
 /// Goal: a server that is to hold more hears it from then on, asks everybody, and has all only when
