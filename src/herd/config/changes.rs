@@ -190,7 +190,12 @@ impl Parsed {
         let (on_engine, servers, copies) = if stays {
             (old.on_engine.clone(), old.servers.clone(), old.engine.copies)
         } else {
-            let on_engine = OnEngine { login: old.on_engine.login.clone(), ..new.on_engine };
+            let login = old.on_engine.login.clone();
+            let mut on_engine = OnEngine { login, ..new.on_engine };
+            // What an engine that comes will carry waits for a restart, as it does.
+            if !old.engine.is_on() {
+                on_engine.parts.clone_from(&old.on_engine.parts);
+            }
             (on_engine, new.servers.clone(), new.engine.copies)
         };
         settings.engine.copies = copies;

@@ -42,9 +42,9 @@ run with. A flag beats its variable, which beats herd.toml, which beats the defa
 
 A change of herd.toml takes effect at `herd reload` where the column *change* says `live`, and for
 connections that come after it where it says `new connections`. `restart` is for a server that is
-started again; until then, a reload says so. What stands in no table: servers and links are live,
-but the herd's name, this server's own addresses, `plain`, `holds` and `region` want a restart, as
-do flags, and servers if [engine] has parts or servers have a region.
+started again; until then, a reload says so. What stands in no table: servers, `holds` and links are
+live, but the herd's name, this server's own addresses, `plain` and `region` want a restart, as do
+flags; and so do servers, `holds` and `copies` if servers have a region.
 ";
 
 const COLUMNS_MAX: usize = 100;

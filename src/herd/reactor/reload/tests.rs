@@ -318,6 +318,14 @@ fn parts_move_by_a_reload() {
     assert!(server.house.reactor.pending_restart().is_empty());
     let refused = server.reload(&old.replace("web = \"off\"", "web = \"127.0.0.1:1200\""));
     assert!(refused.is_err_and(|why| why.contains("because [engine] has `parts`")));
+
+    // What an engine that comes will carry waits for a restart with it.
+    let engine = old.find("[engine]").unwrap();
+    let without = old[..engine].to_owned() + SILENT;
+    let mut server = Reloaded::start(&without, &log);
+    server.reload(&old).unwrap();
+    assert!(server.house.reactor.pending_restart().contains(&"engine.urls"));
+    assert!(server.house.reactor.config.on_engine.parts.is_whole());
 }
 
 /// Goal: who is in which region is the same as long as a server runs, and each reload says what
